@@ -29,7 +29,6 @@ from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.arrays import ImageLike, alpha_of, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.data import Item
-from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.masks import needs_masks
 from gan2shape_jax.io.required_files import required_files_of
@@ -243,7 +242,13 @@ def reconstruct(
     prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(chosen, prepared.settings)
     prepared = refinement.held(prepared, initial)
-    folder, made_with = _checkpoints(checkpoint_folder, chosen, prepared)
+    folder, problem = None, prepared.problem
+    if checkpoint_folder is not None:
+        folder = pathlib.Path(checkpoint_folder) / "checkpoints"
+        require_no_pattern(folder)
+    given = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
+    made_with = {"image, configuration or seed": f"{zlib.crc32(to_json(chosen).encode(), zlib.crc32(arrays)):08x}"}
     schedule = schedule_of(chosen)
     watcher = _watcher(callback, schedule)
     state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
@@ -270,33 +275,6 @@ def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phas
         callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
 
     return loop.Watcher(on_progress=report)
-
-
-def _checkpoints(
-    folder: str | os.PathLike[str] | None, config: ConfigDict, prepared: Any
-) -> tuple[pathlib.Path | None, dict[str, Any]]:
-    """Returns the folder of the checkpoints and what they must match, after checking that they are this call's."""
-    problem = prepared.problem  # the GAN is reflected in its image of the latent
-    given = [problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth]
-    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
-    this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
-    made_with = {"reconstruction": f"{zlib.crc32(this.encode()):08x}"}
-    if folder is None:
-        return None, made_with
-    root = pathlib.Path(folder)
-    require_no_pattern(root)
-    record = root / "reconstruction.txt"
-    try:
-        known = record.read_text(encoding="utf-8", errors="replace") if record.exists() else this
-    except OSError as error:
-        raise UserError(f"{record} cannot be read ({error}): name another folder") from error
-    if known != this:
-        raise UserError(
-            f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
-            "remove this one to start afresh"
-        )
-    atomic_text(record, this)
-    return root / "checkpoints", made_with
 
 
 def load_model(path: str | os.PathLike[str] | None = None, *, config: str | ConfigDict = "ictface:predict") -> Model:

@@ -13,7 +13,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Any
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
@@ -26,24 +26,17 @@ __all__ = ["console", "main"]
 # Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 
-# The commands besides reconstruction: each one's module, where `tools.` is the folder of that name, and its line in the
-# help.
+# The commands besides reconstruction: each one's module, and its line in the help.
 _COMMANDS = {
-    "photo": ("gan2shape_jax.apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
-    "serve": ("gan2shape_jax.apps.serve.command", "the same in a browser, for oneself or for others"),
-    "render": ("gan2shape_jax.apps.render", "RESULT ...: new views of a saved result"),
-    "edit": ("gan2shape_jax.apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
-    "export": (
-        "gan2shape_jax.apps.export.command",
-        "print|texture|blender|spread RESULT ...: a saved result for other programs",
-    ),
-    "evaluate": ("gan2shape_jax.apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
-    "get": ("gan2shape_jax.apps.get.command", "NAME: published weights, downloaded, checked and converted"),
-    "page": ("gan2shape_jax.apps.page", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
-    "sample": (
-        "tools.sample_gan.__main__",
-        "--config=NAME --out FOLDER: new images of a GAN, with their latents",
-    ),
+    "photo": ("apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
+    "serve": ("apps.serve.command", "the same in a browser, for oneself or for others"),
+    "render": ("apps.render", "RESULT ...: new views of a saved result"),
+    "edit": ("apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
+    "export": ("apps.export.command", "print|texture|blender|spread RESULT ...: a saved result for other programs"),
+    "evaluate": ("apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
+    "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
+    "page": ("apps.page", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
+    "sample": ("tools.sample_gan.__main__", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
     "convert": ("tools.convert", "IN OUT: weights of PyTorch for use here"),
     "train-gan": (
         "tools.train_stylegan2.__main__",
@@ -57,18 +50,12 @@ def main(argv: Sequence[str]) -> int:
     warnings.showwarning = _warning_printer()
     xla_flags.avoid_wrong_sums()
     try:
-        return _action(list(argv))()
-    except ConfigError as error:
-        _complain(error)
-        return 2
-    except UserError as error:
-        _complain(error)
-        return 1
-    except OSError as error:
-        if error.errno not in _MACHINE:
+        return _action(list(argv))() or 0
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _MACHINE:
             raise
-        _complain(error)
-        return 1
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print(f"\n{interrupt.MESSAGE}", file=sys.stderr)
         return 130
@@ -81,27 +68,25 @@ def console() -> None:
     if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
         interrupt.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
     code = main(sys.argv[1:])
-    if not code:
-        interrupt.finished()
-    else:
+    if code:
         # Everything is closed by now, but callbacks in the checkpoint library's threads may still print tracebacks
         # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    interrupt.finished()
 
 
-def _action(argv: list[str]) -> Callable[[], int]:
+def _action(argv: list[str]) -> Callable[[], int | None]:
     """Returns the call that the arguments request; it takes no arguments and returns the exit code."""
     if argv and argv[0] in _COMMANDS:
         return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
     if arguments.version:
-        return functools.partial(_show, f"gan2shape-jax {gan2shape_jax.__version__}")
+        return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}")
     if arguments.help is not None:
         about = {name: line for name, (_, line) in _COMMANDS.items()}
-        text = command_line.help_text(arguments.help, arguments.spec, commands=about)
-        return functools.partial(_show, text)
+        return functools.partial(print, command_line.help_text(arguments.help, arguments.spec, commands=about))
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
@@ -114,17 +99,12 @@ def _action(argv: list[str]) -> Callable[[], int]:
     return experiment.prepared(config)
 
 
-def _show(text: str) -> int:
-    print(text)
-    return 0
-
-
 def _command(name: str) -> types.ModuleType:
     """Imports a command's module, and with it jax, which --help should not wait for."""
     module, _ = _COMMANDS[name]
     if module.startswith("tools."):
         return bundled.import_tool(module.removeprefix("tools."))
-    return importlib.import_module(module)
+    return importlib.import_module(f"gan2shape_jax.{module}")
 
 
 def _warning_printer() -> Callable[..., None]:
@@ -132,27 +112,16 @@ def _warning_printer() -> Callable[..., None]:
 
     A run reads some images more than once, and would warn about them each time.
     """
-    told: set[str] = set()
+    printed: set[str] = set()
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any, **_: Any) -> None:
         if category is not UserWarning:
-            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
-        elif str(message) not in told:
-            told.add(str(message))
+            sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        elif str(message) not in printed:
+            printed.add(str(message))
             print(f"warning: {printable(str(message))}", file=sys.stderr)
 
     return show
-
-
-def _complain(error: Exception) -> None:
-    print(f"error: {printable(str(error))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,28 @@
-"""The command line: what it prints, what it returns, and that no traceback reaches the user."""
+"""The command line: what it prints, what it returns, that no traceback reaches the user; and its commands."""
 
 import errno
+import functools
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import types
 import warnings
 
+import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.run import experiment as runner
 
 _ROOT = pathlib.Path(__file__).parent.parent
+_BELOW = ("export print", "export texture", "export blender", "export spread", "evaluate identity")
+_BELOW += ("evaluate consistency", "convert stylegan2", "convert networks")
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +36,11 @@ def experiment(monkeypatch):
     """Stands in for the reconstruction: keeps its configuration and does what a test asks."""
     stand_in = types.SimpleNamespace(seen=[], action=lambda: 0)
 
-    def run(config):
+    def prepared(config):
         stand_in.seen.append(config)
-        return stand_in.action()
+        return stand_in.action
 
-    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "prepared", prepared)
     return stand_in
 
 
@@ -45,32 +51,27 @@ def test_config_and_overrides_reach_the_experiment_and_its_code_comes_back(exper
     assert values == flatten(load_config("ictface:scratch")) | {"workdir": "here", "gan.F1_d": 3}
 
 
-@pytest.mark.parametrize(
-    "error, code, message",
-    [
+def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(experiment, capsys):
+    def fail(error):
+        raise error
+
+    for error, code, message in (
         (UserError("bad.png is bad"), 1, "error: bad.png is bad\n"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 1, "No space left on device: 'x.png'\n"),
-        (ZeroDivisionError(), None, ""),
-    ],
-)
-def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(error, code, message, experiment, capsys):
-    def action():
-        raise error
-
-    experiment.action = action
-    if code is None:
+    ):
+        experiment.action = functools.partial(fail, error)
+        assert program.main(["--config=ictface:scratch"]) == code
+        printed = capsys.readouterr().err
+        assert printed.endswith(message) and printed.strip().count("\n") == 0
+    for error in (ZeroDivisionError(), OSError(errno.EIO, "not the machine's fault")):
+        experiment.action = functools.partial(fail, error)
         with pytest.raises(type(error)):
             program.main(["--config=ictface:scratch"])
-        return
-    assert program.main(["--config=ictface:scratch"]) == code
-    printed = capsys.readouterr().err
-    assert printed.endswith(message) and printed.strip().count("\n") == 0
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
+def test_wrong_command_lines_end_with_code_2(experiment, capsys):
+    for arguments, message in (
         ([], "name a configuration: --config=NAME"),
         (["--config"], "--config needs a value"),
         (["--config=nonsense"], "there is no config 'nonsense'"),
@@ -79,12 +80,10 @@ def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(error, cod
         (["--config=ictface:scratch", "--config.sead=1"], "nearest field is config.seed"),
         (["--config=ictface:scratch", "--config.seed=one"], "config.seed is a whole number"),
         (["--config=ictface:scratch", "--config.seed"], "--config.seed needs a value"),
-    ],
-)
-def test_wrong_command_lines_end_with_code_2(arguments, message, experiment, capsys):
-    assert program.main(arguments) == 2
-    printed = capsys.readouterr()
-    assert message in printed.err and printed.out == "" and not experiment.seen
+    ):
+        assert program.main(arguments) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err and printed.out == "" and not experiment.seen
 
 
 def test_unusable_values_and_absent_weights_stop_the_program_before_anything_starts(tmp_path, capsys):
@@ -126,3 +125,50 @@ def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(_ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
+
+
+def test_help_of_a_command_says_its_name(capsys):
+    for words in (*program._COMMANDS, *_BELOW):
+        try:
+            code = program.main([*words.split(), "--help"])
+        except SystemExit as stopped:  # argparse's way
+            code = stopped.code
+        printed = capsys.readouterr().out
+        assert code in (0, None) and printed.startswith(f"usage: gan2shape-jax {words} ")
+        assert "python -m" not in printed
+
+
+def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
+    for words in ("convert", "convert --class 3 a.pt b.safetensors"):
+        assert program.main(words.split()) == 2
+        assert "convert [stylegan2|networks] IN" in capsys.readouterr().err
+    source, target = asset("ictface/view_mvn.pth"), tmp_path / "view.npz"
+    for words in ([], ["networks"]):
+        assert program.main(["convert", *words, str(source), str(target), "--no-sheet"]) == 0, capsys.readouterr()
+        assert np.load(target)["cov"].shape == (6, 6)
+        target.unlink()
+    assert program.main(["convert", "stylegan2", str(source), str(tmp_path / "gan.safetensors")]) == 1
+    assert f"gan2shape-jax convert {source}" in capsys.readouterr().err
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    for *kind, name in (["bad.pt"], ["gone.pt"], ["stylegan2", "bad.pt"], ["networks", "bad.pt"]):
+        assert program.main(["convert", *kind, str(tmp_path / name), str(tmp_path / "out.safetensors")]) == 1
+        assert name in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.heavy
+def test_tools_and_configurations_are_in_a_wheel_and_in_a_checkout(tmp_path):
+    """The package as a wheel has it: configs/ and tools/ inside, and nothing beside it."""
+    unneeded = shutil.ignore_patterns("__pycache__", "assets")
+    shutil.copytree(_ROOT / "gan2shape_jax", tmp_path / "gan2shape_jax", ignore=unneeded)
+    for folder in ("configs", "tools"):
+        shutil.copytree(_ROOT / folder, tmp_path / "gan2shape_jax" / folder, ignore=unneeded)
+    for root, module, words in (
+        (tmp_path, "gan2shape_jax.main", "sample"),
+        (tmp_path, "gan2shape_jax.main", "--config=car"),
+        (_ROOT, "tools.sample_gan", ""),
+    ):
+        command = [sys.executable, "-m", module, *words.split(), "--help"]
+        environment = os.environ | {"PYTHONPATH": str(root)}
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0 and done.stdout.startswith("usage: gan2shape-jax "), done.stderr

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import alignment, framing, guide, photo_run
+from gan2shape_jax.apps.photo import alignment, framing, guide
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.stylegan2.typicality import LIMIT
 
 _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what counts as found
 
@@ -50,8 +49,8 @@ def main() -> None:
     parser.add_argument("--searched", type=int, default=16, help="photos that are searched as a whole (default: 16)")
     options = parser.parse_args()
     architecture, weights = stylegan2.load(options.gan)
-    known = guide.guide_of(options.gan, lambda: (architecture, weights), say=lambda line: print(line, flush=True))
-    score = photo_run.score_by(known, architecture, weights)
+    known = guide.guide_of(options.gan, architecture, weights, say=lambda line: print(line, flush=True))
+    score = guide.score_by(known, architecture, weights)
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:
@@ -70,7 +69,7 @@ def main() -> None:
             home.append(framing.refined(photo, right, known.alignment, score).box)
             if number < options.searched:
                 start = time.monotonic()
-                searched.append(framing.find_frames(photo, known.alignment, score, limit=LIMIT)[0].box)
+                searched.append(framing.find_frames(photo, known.alignment, score)[0].box)
                 began += time.monotonic() - start
         own = [right] * len(images)
         print(_row(f"{kind}, disturbed", wrong, own))

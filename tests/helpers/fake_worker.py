@@ -1,4 +1,4 @@
-"""A worker that computes nothing: what it does with a photo is what the photo's name says. For `serve.device`."""
+"""A worker that computes nothing: what it does with a photo is what the photo's name says. For `serve.worker`."""
 
 import os
 import time

@@ -1,5 +1,7 @@
 """`import gan2shape_jax`: what it leaves alone, and the names that it offers."""
 
+import ast
+import pathlib
 import subprocess
 import sys
 
@@ -27,22 +29,13 @@ def test_importing_loads_no_jax_and_using_names_changes_nothing():
     assert done.returncode == 0, done.stderr
 
 
-def test_every_name_is_there_and_documented():
+def test_every_name_is_there_and_documented_and_seen_by_type_checkers():
     for name in g2s.__all__:
         assert getattr(g2s, name).__doc__, name
     assert set(g2s.__all__) < set(dir(g2s))
-
-
-def test_a_name_that_is_not_there_says_so():
     with pytest.raises(AttributeError, match="has no attribute 'reconstrukt'"):
         g2s.reconstrukt  # noqa: B018
-
-
-def test_type_checkers_see_the_same_names():
-    """The imports for them are those that happen when a name is used."""
-    import ast
-    import pathlib
-
+    # The imports for type checkers are those that happen when a name is used.
     tree = ast.parse(pathlib.Path(g2s.__file__).read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
     seen = {name.name: node.module for node in imports if node.module != "typing" for name in node.names}

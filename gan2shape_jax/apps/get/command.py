@@ -6,8 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from gan2shape_jax.apps.get.fetch import require_fetchable
-from gan2shape_jax.apps.get.obtain import found, obtain
+from gan2shape_jax.apps.get.obtain import found, obtain, require_fetchable
 from gan2shape_jax.apps.get.table import ENTRIES, Entry
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError, exit_code, printable
@@ -37,13 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax get",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in "
-        "the user's cache folder, and says which arguments make a configuration use it.",
+    about = (
+        "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "
+        "cache folder, and says which arguments make a configuration use it."
     )
+    parser = option_types.parser("get", about, _EPILOG)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the checkpoint; --list has their names")
     parser.add_argument("--list", action="store_true", help="show all checkpoints, their sizes, and what is here")
     parser.add_argument("--agree", action="store_true", help="agree to the licence without being asked, as in scripts")
@@ -56,12 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="take what was downloaded by hand, all files of the checkpoint in their order",
     )
-    parser.add_argument(
-        "--folder",
-        metavar="FOLDER",
-        type=option_types.path("--folder"),
-        help="where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)",
-    )
+    about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
+    option_types.add_path(parser, "--folder", "FOLDER", about)
     parser.add_argument("--keep", action="store_true", help="keep the download after it has been converted")
     return parser
 
@@ -80,7 +73,7 @@ def _run(args: argparse.Namespace) -> None:
     if files is None:
         _show_plan(entry)
         if not args.given:
-            require_fetchable(entry.downloads)
+            require_fetchable(entry.sources)
         _require_agreement(entry, args.agree)
         files = obtain(entry, folder, given=args.given, keep=args.keep)
     _show_use(entry, files, folder)
@@ -90,7 +83,7 @@ def _show_list(folder: pathlib.Path) -> None:
     """Prints a block for each checkpoint."""
     for entry in ENTRIES.values():
         here = ", here" if found(entry, folder) is not None else ""
-        by_hand = ", by hand" if any(source.by_hand for source in entry.downloads) else ""
+        by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
         print(f"{entry.name:<20}{entry.title}")
         print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence.title}")
     print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
@@ -99,14 +92,14 @@ def _show_list(folder: pathlib.Path) -> None:
 def _size(entry: Entry) -> str:
     if entry.size is not None:
         return f"{entry.size / MIB:,.1f} MiB"
-    count = len(entry.downloads)
+    count = len(entry.sources)
     return "size not known" if count == 1 else f"{count} files, size not known"
 
 
 def _show_plan(entry: Entry) -> None:
     """Prints what will be downloaded, and the licence."""
     print(f"{entry.name}: {entry.title} ({_size(entry)})")
-    for source in entry.downloads:
+    for source in entry.sources:
         known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
         print(f"  {source.url} ({known})")
     print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")

@@ -22,18 +22,12 @@ ffhq of ADA), and is omitted if only a copy under another name is known.
 
 import dataclasses
 
-__all__ = ["ENTRIES", "LICENCES", "Archive", "Entry", "Given", "Licence", "Source"]
+__all__ = ["ARCHIVE", "ENTRIES", "LICENCES", "MEMBERS", "Entry", "Given", "Licence", "Source"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Licence:
-    """The terms that come with a checkpoint.
-
-    Attributes:
-      title: as its makers call it.
-      says: a summary for users.
-      url: of the full text.
-    """
+    """The terms that come with a checkpoint: the makers' title, a summary for users, and the address of all of them."""
 
     title: str
     says: str
@@ -42,80 +36,37 @@ class Licence:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file published by others.
-
-    Attributes:
-      url: its address.
-      file: its name here.
-      found: where address, size and hash were found.
-      sha256: in hexadecimal, or "" if no source gives it.
-      size: in bytes, or None if no source gives it.
-      by_hand: why no program can fetch it, or "".
-    """
+    """A file published by others."""
 
     url: str
-    file: str
-    found: str
-    sha256: str = ""
-    size: int | None = None
-    by_hand: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Archive:
-    """A tar archive, gzipped and split into parts, whose files serve several entries.
-
-    Attributes:
-      name: of the folder that its files are unpacked into.
-      parts: in order.
-      members: names of the needed files in the archive.
-    """
-
-    name: str
-    parts: tuple[Source, ...]
-    members: tuple[str, ...]
+    file: str  # its name here
+    found: str  # where address, size and hash were found
+    sha256: str = ""  # in hexadecimal, if a source gives it
+    size: int | None = None  # bytes, if a source gives it
+    by_hand: str = ""  # why no program can fetch it
 
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """A file that an entry provides for a configuration field.
+    """A file that an entry provides for a configuration field."""
 
-    Attributes:
-      field: such as `gan.checkpoint`.
-      made_of: names of sources, or members of the archive.
-      file: its name; if its extension differs from that of what it is made of, it is converted.
-      converter: `stylegan2` or `networks`; "" uses the single file as it is.
-    """
-
-    field: str
-    made_of: tuple[str, ...]
-    file: str
-    converter: str = ""
+    field: str  # such as `gan.checkpoint`
+    made_of: tuple[str, ...]  # names of sources, or members of the archive
+    file: str  # its name; a `.safetensors` is converted, anything else is the single file that it is made of
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A checkpoint that can be obtained by its name.
-
-    Attributes:
-      name: on the command line.
-      title: for users.
-      terms: key of its licence.
-      gives: the files that are made from it.
-      sources: that are downloaded; () if `archive` holds them.
-      archive: that holds its files, or None.
-      config: the bundled configuration that it serves, or "" for none.
-      also: names of other entries that this configuration needs.
-    """
+    """A checkpoint that can be obtained by its name."""
 
     name: str
     title: str
-    terms: str
+    terms: str  # key of its licence
     gives: tuple[Given, ...]
-    sources: tuple[Source, ...] = ()
-    archive: Archive | None = None
-    config: str = ""
-    also: tuple[str, ...] = ()
+    sources: tuple[Source, ...]  # what is downloaded
+    config: str = ""  # the bundled configuration that it serves
+    also: tuple[str, ...] = ()  # other entries that this configuration needs
+    archived: bool = False  # whether the sources are the parts of `ARCHIVE`, a gzipped tar archive for several entries
 
     @property
     def licence(self) -> Licence:
@@ -123,15 +74,9 @@ class Entry:
         return LICENCES[self.terms]
 
     @property
-    def downloads(self) -> tuple[Source, ...]:
-        """Everything that is fetched."""
-        return self.archive.parts if self.archive is not None else self.sources
-
-    @property
     def size(self) -> int | None:
         """Total size of all downloads in bytes, or None if that of any is not known."""
-        sizes = [source.size for source in self.downloads]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return sum(source.size or 0 for source in self.sources) if all(source.size for source in self.sources) else None
 
 
 _NON_COMMERCIAL = (
@@ -179,98 +124,94 @@ LICENCES: dict[str, Licence] = {
 }
 
 # SHA-256 and size of the files of which they are known.
-_SHA256 = {
-    "stylegan2-horse-config-f.pkl": "cbc73372c7d82d095913ca8b4b9f170560777175bd7c3b8a75dd55d70807f32b",
-    "stylegan2-car-config-f.pkl": "e1618eee2b3ce87c4a3849442f7850ef12a478556bff035c8e09ee7e23b3794c",
-    "stylegan2-cat-config-f.pkl": "08940fd616cfaf6bc7b0286b5d1a0b3f70febb26e136d64716c8d3f5e9bd3883",
-    "stylegan2-church-config-f.pkl": "4090c5f83b44b83475c84864188aa39a0fb72694492302b7e6af36aad0d18104",
-    "stylegan2-ffhq-config-f.pkl": "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d",
-    "ada-ffhq.pkl": "a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c",
-    "ada-metfaces.pkl": "880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f",
-    "ada-afhqdog.pkl": "f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662",
-    "stylegan2-celebahq-256x256.pkl": "8b385aa564a58cdd97b4818620edcb27aeeb614345881b2ff0be91493b53fccc",
-    "stylegan2-ffhq-512x512.pkl": "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478",
-    "stylegan2-afhqcat-512x512.pkl": "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9",
-    "vgg16-397923af.pth": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-    "vgg.pth": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-    "parsing_bisenet.pth": "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
-}
-_SIZE = {
-    "stylegan2-horse-config-f.pkl": 357_418_027,
-    "stylegan2-car-config-f.pkl": 364_027_523,
-    "stylegan2-cat-config-f.pkl": 357_418_027,
-    "stylegan2-church-config-f.pkl": 357_418_027,
-    "stylegan2-ffhq-config-f.pkl": 381_673_535,
-    "ada-ffhq.pkl": 381_624_121,
-    "vgg.pth": 7_289,
-    "parsing_bisenet.pth": 53_289_463,
+_KNOWN: dict[str, tuple[str, int | None]] = {
+    "stylegan2-horse-config-f.pkl": ("cbc73372c7d82d095913ca8b4b9f170560777175bd7c3b8a75dd55d70807f32b", 357_418_027),
+    "stylegan2-car-config-f.pkl": ("e1618eee2b3ce87c4a3849442f7850ef12a478556bff035c8e09ee7e23b3794c", 364_027_523),
+    "stylegan2-cat-config-f.pkl": ("08940fd616cfaf6bc7b0286b5d1a0b3f70febb26e136d64716c8d3f5e9bd3883", 357_418_027),
+    "stylegan2-church-config-f.pkl": ("4090c5f83b44b83475c84864188aa39a0fb72694492302b7e6af36aad0d18104", 357_418_027),
+    "stylegan2-ffhq-config-f.pkl": ("adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d", 381_673_535),
+    "ada-ffhq.pkl": ("a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c", 381_624_121),
+    "ada-metfaces.pkl": ("880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f", None),
+    "ada-afhqdog.pkl": ("f124ff3f23206052473a7212cbc1f4e095a73c231500411e9c3b81a11eac3662", None),
+    "stylegan2-celebahq-256x256.pkl": ("8b385aa564a58cdd97b4818620edcb27aeeb614345881b2ff0be91493b53fccc", None),
+    "stylegan2-ffhq-512x512.pkl": ("d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478", None),
+    "stylegan2-afhqcat-512x512.pkl": ("17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9", None),
+    "vgg16-397923af.pth": ("397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", None),
+    "vgg.pth": ("a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7_289),
+    "parsing_bisenet.pth": ("468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567", 53_289_463),
 }
 
+_NVIDIA = "https://nvlabs-fi-cdn.nvidia.com"
+_ADA = f"{_NVIDIA}/stylegan2-ada-pytorch/pretrained"
+# Addresses with {} for the file's own part, and the licence, by the part of the list that publishes a StyleGAN2.
+_PUBLISHED = {
+    "A": (f"{_NVIDIA}/stylegan2/networks/stylegan2-{{}}.pkl", "nvidia-stylegan2"),
+    "C": (f"{_ADA}/{{}}.pkl", "nvidia-ada"),
+    "C-": (f"{_ADA}/transfer-learning-source-nets/{{}}.pkl", "nvidia-ada"),  # what transfer learning starts from
+    "E": (
+        "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/stylegan2-{}.pkl",
+        "nvidia-stylegan3",
+    ),
+}
 
-def _source(base: str, file: str, found: str, *, prefix: str = "", by_hand: str = "") -> Source:
-    name = prefix + file
-    return Source(f"{base}/{file}", name, found, _SHA256.get(name, ""), _SIZE.get(name), by_hand)
+
+def _source(url: str, found: str, *, prefix: str = "", by_hand: str = "") -> Source:
+    name = prefix + url.rpartition("/")[2]
+    return Source(url, name, found, *_KNOWN.get(name, ("", None)), by_hand)
 
 
-def _gan(name: str, title: str, terms: str, source: Source, config: str = "") -> Entry:
+def _gan(name: str, title: str, terms: str, source: Source, config: str) -> Entry:
     """Returns the entry of a StyleGAN2 in a single file."""
-    target = source.file.rpartition(".")[0] + ".safetensors"
-    given = Given("gan.checkpoint", (source.file,), target, "stylegan2")
+    given = Given("gan.checkpoint", (source.file,), source.file.rpartition(".")[0] + ".safetensors")
     also = {"": (), "celeba": ("bisenet", "lpips")}.get(config, ("lpips",))
-    return Entry(name, title, terms, (given,), (source,), config=config, also=also)
+    return Entry(name, title, terms, (given,), (source,), config, also)
 
 
-def _lsun(name: str, title: str, data: str, found: str = "A, B", config: str = "") -> Entry:
-    letter = "e" if name.endswith("-e") else "f"
-    base, file = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks", f"stylegan2-{data}-config-{letter}.pkl"
-    return _gan(name, f"{title}, NVIDIA's config {letter}", "nvidia-stylegan2", _source(base, file, found), config)
+def _nvidia(name: str, title: str, data: str, found: str, config: str = "") -> Entry:
+    """Returns the entry of one of NVIDIA's; `data` is the file's own part of the address."""
+    url, terms = _PUBLISHED["C-" if found[0] == "C" and "-" in data else found[0]]
+    # Their names alone, such as ffhq.pkl, do not say whose they are.
+    source = _source(url.format(data), found, prefix="ada-" if found[0] == "C" and "-" not in data else "")
+    return _gan(name, title, terms, source, config)
 
 
-def _ada(name: str, title: str, file: str, found: str = "C", config: str = "") -> Entry:
-    base = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
-    source = _source(base, file, found, prefix="ada-")
-    if "-" in file:  # the networks that transfer learning starts from
-        source = _source(f"{base}/transfer-learning-source-nets", file, found)
-    return _gan(name, title, "nvidia-ada", source, config)
-
-
-def _ngc(name: str, title: str, data: str, found: str = "E", config: str = "") -> Entry:
-    base = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
-    source = _source(base, f"stylegan2-{data}.pkl", found)
-    return _gan(name, f"{title}, from NVIDIA's catalogue", "nvidia-stylegan3", source, config)
-
-
+_F, _E, _CATALOGUE = "NVIDIA's config f", "NVIDIA's config e", "from NVIDIA's catalogue"
 _FACES, _CELEBA_HQ = "human faces (FFHQ)", "human faces (CelebA-HQ), 256 pixels"
 _GANS = (
-    _lsun("horse", "horses (LSUN), 256 pixels", "horse", config="horse"),
-    _lsun("nvidia-car", "cars (LSUN), 512 pixels", "car", config="car"),
-    _lsun("nvidia-car-e", "cars (LSUN), 512 pixels", "car", "A", "car"),
-    _lsun("nvidia-cat", "whole cats (LSUN; not the faces of configs/cat.py), 256 pixels", "cat"),
-    _lsun("nvidia-church", "churches (LSUN), 256 pixels", "church", config="church"),
-    _lsun("nvidia-ffhq", f"{_FACES}, 1024 pixels", "ffhq", "A, B, D", "celeba"),
-    _lsun("nvidia-ffhq-e", f"{_FACES}, 1024 pixels", "ffhq", "A", "celeba"),
-    _ada("ada-ffhq", f"{_FACES}, 1024 pixels", "ffhq.pkl", "C, D, F", "celeba"),
-    _ada("ada-metfaces", "faces in paintings (MetFaces), 1024 pixels", "metfaces.pkl", "C, F", "celeba"),
-    _ada("ada-afhqcat", "cat faces (AFHQ), 512 pixels", "afhqcat.pkl", config="cat"),
-    _ada("ada-afhqdog", "dog faces (AFHQ), 512 pixels", "afhqdog.pkl", "C, F"),
-    _ada("ada-afhqwild", "faces of wild animals (AFHQ), 512 pixels", "afhqwild.pkl"),
-    _ada("ada-ffhq-256", f"{_FACES}, 256 pixels", "ffhq-res256-mirror-paper256-noaug.pkl", config="celeba"),
-    _ada("ada-ffhq-512", f"{_FACES}, 512 pixels", "ffhq-res512-mirror-stylegan2-noaug.pkl", config="celeba"),
-    _ada(
-        "ada-celebahq-256",
-        _CELEBA_HQ,
-        "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
-        config="celeba",
+    _nvidia("horse", f"horses (LSUN), 256 pixels, {_F}", "horse-config-f", "A, B", "horse"),
+    _nvidia("nvidia-car", f"cars (LSUN), 512 pixels, {_F}", "car-config-f", "A, B", "car"),
+    _nvidia("nvidia-car-e", f"cars (LSUN), 512 pixels, {_E}", "car-config-e", "A", "car"),
+    _nvidia(
+        "nvidia-cat",
+        f"whole cats (LSUN; not the faces of configs/cat.py), 256 pixels, {_F}",
+        "cat-config-f",
+        "A, B",
     ),
-    _ada("ada-lsundog-256", "whole dogs (LSUN), 256 pixels", "lsundog-res256-paper256-kimg100000-noaug.pkl"),
-    _ngc("ngc-celebahq-256", _CELEBA_HQ, "celebahq-256x256", "E, D", "celeba"),
-    _ngc("ngc-ffhq-256", f"{_FACES}, 256 pixels", "ffhq-256x256", config="celeba"),
-    _ngc("ngc-ffhq-512", f"{_FACES}, 512 pixels", "ffhq-512x512", "E, F", "celeba"),
-    _ngc("ngc-afhqcat", "cat faces (AFHQ), 512 pixels", "afhqcat-512x512", "E, F", "cat"),
-    _ngc("ngc-afhqv2", "cat, dog and wild faces together (AFHQv2), 512 pixels", "afhqv2-512x512"),
+    _nvidia("nvidia-church", f"churches (LSUN), 256 pixels, {_F}", "church-config-f", "A, B", "church"),
+    _nvidia("nvidia-ffhq", f"{_FACES}, 1024 pixels, {_F}", "ffhq-config-f", "A, B, D", "celeba"),
+    _nvidia("nvidia-ffhq-e", f"{_FACES}, 1024 pixels, {_E}", "ffhq-config-e", "A", "celeba"),
+    _nvidia("ada-ffhq", f"{_FACES}, 1024 pixels", "ffhq", "C, D, F", "celeba"),
+    _nvidia("ada-metfaces", "faces in paintings (MetFaces), 1024 pixels", "metfaces", "C, F", "celeba"),
+    _nvidia("ada-afhqcat", "cat faces (AFHQ), 512 pixels", "afhqcat", "C", "cat"),
+    _nvidia("ada-afhqdog", "dog faces (AFHQ), 512 pixels", "afhqdog", "C, F"),
+    _nvidia("ada-afhqwild", "faces of wild animals (AFHQ), 512 pixels", "afhqwild", "C"),
+    _nvidia("ada-ffhq-256", f"{_FACES}, 256 pixels", "ffhq-res256-mirror-paper256-noaug", "C", "celeba"),
+    _nvidia("ada-ffhq-512", f"{_FACES}, 512 pixels", "ffhq-res512-mirror-stylegan2-noaug", "C", "celeba"),
+    _nvidia("ada-celebahq-256", _CELEBA_HQ, "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5", "C", "celeba"),
+    _nvidia("ada-lsundog-256", "whole dogs (LSUN), 256 pixels", "lsundog-res256-paper256-kimg100000-noaug", "C"),
+    _nvidia("ngc-celebahq-256", f"{_CELEBA_HQ}, {_CATALOGUE}", "celebahq-256x256", "E, D", "celeba"),
+    _nvidia("ngc-ffhq-256", f"{_FACES}, 256 pixels, {_CATALOGUE}", "ffhq-256x256", "E", "celeba"),
+    _nvidia("ngc-ffhq-512", f"{_FACES}, 512 pixels, {_CATALOGUE}", "ffhq-512x512", "E, F", "celeba"),
+    _nvidia("ngc-afhqcat", f"cat faces (AFHQ), 512 pixels, {_CATALOGUE}", "afhqcat-512x512", "E, F", "cat"),
+    _nvidia(
+        "ngc-afhqv2",
+        f"cat, dog and wild faces together (AFHQv2), 512 pixels, {_CATALOGUE}",
+        "afhqv2-512x512",
+        "E",
+    ),
     _gan(
         "rosinality-ffhq-256",
-        "human faces (FFHQ), 256 pixels, rosinality's own training",
+        f"{_FACES}, 256 pixels, rosinality's own training",
         "rosinality",
         Source(
             "https://drive.google.com/file/d/1PQutd-JboOCOZqmd95XWxWrO8gGEvRcO/view",
@@ -290,43 +231,32 @@ _CATEGORIES = {
     "church": ("churches, 256 pixels", "stylegan2-church-config-f", "pspnet_ade20k", False),
     "synface": ("rendered faces, 128 pixels", "stylegan2-synface-config-e", "bisenet", True),
 }
+_RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/download/v1.0"
+ARCHIVE = "gan2shape"  # the folder that its files are unpacked into
+_PARTS = tuple(_source(f"{_RELEASE}/x0{n}", "G", prefix=f"{ARCHIVE}-") for n in range(4))
 
 
-def _gives(name: str) -> tuple[Given, ...]:
-    """Returns what the archive of GAN2Shape provides for a configuration."""
-    _, gan, parser, own_networks = _CATEGORIES[name]
-    at, prefix = "checkpoints", f"{name}_" if own_networks else ""
-    gives = [
-        Given("gan.checkpoint", (f"{at}/stylegan2/{gan}.pt",), f"{gan}.safetensors", "stylegan2"),
-        Given("parsing.weights", (f"{at}/parsing/{parser}.pth",), f"{parser}.safetensors", "networks"),
-    ]
-    as_they_are = {f"sampling.{what}_mvn": f"view_light/{prefix}{what}_mvn.pth" for what in ("view", "light")}
+def _original(name: str) -> Entry:
+    """Returns the entry of what the archive of GAN2Shape provides for a configuration."""
+    title, gan, parser, own_networks = _CATEGORIES[name]
+    prefix = f"{name}_" if own_networks else ""
+    files = {"gan.checkpoint": f"stylegan2/{gan}.pt", "parsing.weights": f"parsing/{parser}.pth"}
     if own_networks:
-        as_they_are = {"networks.pretrained": f"gan2shape/{name}_pretrain.pth"} | as_they_are
-    gives += [Given(field, (f"{at}/{file}",), file.rpartition("/")[2]) for field, file in as_they_are.items()]
-    return tuple(gives)
+        files["networks.pretrained"] = f"gan2shape/{name}_pretrain.pth"
+    files |= {f"sampling.{what}_mvn": f"view_light/{prefix}{what}_mvn.pth" for what in ("view", "light")}
+    gives = []
+    for field, file in files.items():
+        made = file.rpartition("/")[2]
+        if field in ("gan.checkpoint", "parsing.weights"):
+            made = f"{made.rpartition('.')[0]}.safetensors"
+        gives.append(Given(field, (f"checkpoints/{file}",), made))
+    title = f"{title}: all that configs/{name}.py names"
+    return Entry(name, title, "gan2shape", tuple(gives), _PARTS, name, ("lpips",), archived=True)
 
 
-_ARCHIVE = Archive(
-    "gan2shape",
-    tuple(
-        Source(f"https://github.com/XingangPan/GAN2Shape/releases/download/v1.0/{part}", f"gan2shape-{part}", "G")
-        for part in ("x00", "x01", "x02", "x03")
-    ),
-    tuple(sorted({member for name in _CATEGORIES for given in _gives(name) for member in given.made_of})),
-)
-_ORIGINALS = tuple(
-    Entry(
-        name,
-        f"{_CATEGORIES[name][0]}: all that configs/{name}.py names",
-        "gan2shape",
-        _gives(name),
-        archive=_ARCHIVE,
-        config=name,
-        also=("lpips",),
-    )
-    for name in _CATEGORIES
-)
+_ORIGINALS = tuple(map(_original, _CATEGORIES))
+# Names of the needed files in the archive.
+MEMBERS = tuple(sorted({member for entry in _ORIGINALS for given in entry.gives for member in given.made_of}))
 
 _LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
 _OTHERS = (
@@ -334,18 +264,18 @@ _OTHERS = (
         "lpips",
         "the perceptual distance LPIPS (VGG16), which every configuration but ictface names",
         "lpips",
-        (Given("loss.lpips_weights", ("vgg16-397923af.pth", "vgg.pth"), "lpips_vgg16.safetensors", "networks"),),
+        (Given("loss.lpips_weights", ("vgg16-397923af.pth", "vgg.pth"), "lpips_vgg16.safetensors"),),
         (
-            _source("https://download.pytorch.org/models", "vgg16-397923af.pth", "I, D"),
-            _source(_LPIPS, "vgg.pth", "J"),
+            _source("https://download.pytorch.org/models/vgg16-397923af.pth", "I, D"),
+            _source(f"{_LPIPS}/vgg.pth", "J"),
         ),
     ),
     Entry(
         "bisenet",
         "the parser that finds masks of human faces",
         "bisenet",
-        (Given("parsing.weights", ("parsing_bisenet.pth",), "bisenet.safetensors", "networks"),),
-        (_source("https://github.com/xinntao/facexlib/releases/download/v0.2.0", "parsing_bisenet.pth", "K"),),
+        (Given("parsing.weights", ("parsing_bisenet.pth",), "bisenet.safetensors"),),
+        (_source("https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth", "K"),),
     ),
 )
 

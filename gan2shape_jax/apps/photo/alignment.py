@@ -11,7 +11,7 @@ repeating their outermost pixels, with increasing blur, by a single colour, or b
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import jax
@@ -20,13 +20,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks import Encoder
 
 __all__ = [
     "KINDS",
-    "RANGE",
     "SIDE",
     "STEPS",
     "between",
@@ -35,54 +34,51 @@ __all__ = [
     "corrections",
     "disturb",
     "frame_of",
+    "in_batches",
     "module",
-    "raw_corrections",
     "train",
 ]
 
 SIDE = 64  # pixels of the crops that the network sees
 _WIDTH = 32
 # Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
-RANGE = (0.5, 0.5, 0.6, 0.6)
+_RANGE = (0.5, 0.5, 0.6, 0.6)
 _INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
 _CROPS = 32  # crops per batch: one compiled program for any number
 
 KINDS = ("repeated", "blurred", "plain", "faded")
-_MARGIN = 1.0  # width added on each side of the sample, in sides of it
 # Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
 _SHIFT, _LOG_SCALE, _ROLL = 0.42, 0.58, 0.65
 _SHARES = (1.0, 0.5, 0.25)
 
 STEPS = 2500
 _BATCH = 64
-_LEARNING_RATE = 1e-3
-_LAST_LEARNING_RATE = 1e-5
-_WARMUP = 50
+_LEARNING_RATE, _LAST_LEARNING_RATE, _WARMUP = 1e-3, 1e-5, 50
 _AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
 _BETWEEN = 200  # steps between reports
 
 
 def module() -> Encoder:
     """Returns the network's architecture."""
-    return Encoder(size=SIDE, channels_out=len(RANGE), width=_WIDTH)
+    return Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)
 
 
-def raw_corrections(params: Params, crops: Float[Array, "n s s 3"]) -> Float[Array, "n 4"]:
-    """Returns the corrections of crops (N, SIDE, SIDE, 3) in [-1, 1]; differentiable."""
-    outputs = jnp.asarray(module().apply({"params": params}, crops))
-    return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(RANGE)
+def in_batches(function: Callable[[np.ndarray], Any], crops: UInt8[np.ndarray, "n s s 3"]) -> np.ndarray:
+    """Returns the rows that a compiled function gives for any number of crops, computed in batches of one size."""
+    filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _CROPS, axis=0)])
+    parts = [function(filled[start : start + _CROPS]) for start in range(0, len(filled), _CROPS)]
+    return np.concatenate(jax.device_get(parts))[: len(crops)]
 
 
 def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
     """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
-    filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _CROPS, axis=0)])
-    parts = [np.asarray(_corrections(params, filled[start : start + _CROPS])) for start in range(0, len(crops), _CROPS)]
-    return np.concatenate(parts)[: len(crops)]
+    return in_batches(lambda some: _corrections(params, some), crops)
 
 
 @jax.jit
 def _corrections(params: Params, crops: Array) -> Array:
-    return raw_corrections(params, crops.astype(jnp.float32) / 127.5 - 1)
+    outputs = jnp.asarray(module().apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
+    return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(_RANGE)
 
 
 def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
@@ -105,71 +101,52 @@ def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
     return np.array([cos * dx + sin * dy, cos * dy - sin * dx, math.log(target.side / box.side), turn])
 
 
-class Disturbed(NamedTuple):
-    """A wrong crop of a canvas.
-
-    Attributes:
-      crop: (SIDE, SIDE, 3), 0 to 255.
-      correction: the correction that leads back to the sample's own frame.
-    """
-
-    crop: Float[np.ndarray, "s s 3"]
-    correction: Float[np.ndarray, "4"]
-
-
 def frame_of(side: int) -> CropBox:
     """Returns where a sample of `side` pixels lies in its canvas."""
-    whole = centred_box(_canvas_side(side), _canvas_side(side))
-    return CropBox(x=whole.x, y=whole.y, side=side)
+    return CropBox(x=1.5 * side, y=1.5 * side, side=side)
 
 
 def canvas(
     sample: UInt8[np.ndarray, "s s 3"], kind: str, other: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "l l 3"]:
-    """Returns a sample in the middle of a picture of three times its side.
-
-    Args:
-      sample: the GAN's picture.
-      kind: one of `KINDS`.
-      other: another picture, which 'faded' fades into.
-      rng: random number generator.
-    """
-    margin = round(_MARGIN * sample.shape[0])
-    around = ((margin, margin), (margin, margin), (0, 0))
-    repeated = np.pad(sample, around, mode="edge")
+    """Returns a sample extended to three times its side, in one of the `KINDS`: 'faded' into `other`."""
+    side = len(sample)
+    repeated = np.pad(sample, ((side, side), (side, side), (0, 0)), mode="edge")
     if kind == "repeated":
         return repeated
     if kind == "plain":
         rim = np.concatenate([sample[0], sample[:, 0], sample[:, -1]])
         plain = np.broadcast_to(np.median(rim, axis=0).astype(np.uint8), repeated.shape).copy()
-        plain[margin:-margin, margin:-margin] = sample
+        plain[side:-side, side:-side] = sample
         return plain
-    far = _distance(repeated.shape[0], margin)
+    places = np.arange(3 * side, dtype=np.float32)
+    out = np.maximum(np.maximum(side - places, places - (2 * side - 1)), 0)
+    far = np.hypot(out[:, None], out[None, :]) / side  # from the sample, in its sides
     if kind == "blurred":
         for reach in (0.0, 0.12, 0.3):
-            blurred = cv2.GaussianBlur(repeated, (0, 0), sample.shape[0] * (0.03 + reach / 4))
-            repeated = np.where((far > reach * sample.shape[0])[..., None], blurred, repeated)
+            blurred = cv2.GaussianBlur(repeated, (0, 0), side * (0.03 + reach / 4))
+            repeated = np.where((far > reach)[..., None], blurred, repeated)
         return repeated
-    if kind == "faded":
-        large = cv2.resize(other, repeated.shape[:2], interpolation=cv2.INTER_LINEAR)
-        large = cv2.GaussianBlur(large, (0, 0), rng.uniform(0.5, 6))
-        share = np.clip(1 - far / (rng.uniform(0.05, 0.3) * sample.shape[0]), 0, 1)[..., None]
-        return (repeated * share + large * (1 - share)).astype(np.uint8)
-    raise ValueError(f"kind is {kind!r}: one of {KINDS} is possible")
+    large = cv2.resize(other, repeated.shape[:2], interpolation=cv2.INTER_LINEAR)
+    large = cv2.GaussianBlur(large, (0, 0), rng.uniform(0.5, 6))
+    share = np.clip(1 - far / rng.uniform(0.05, 0.3), 0, 1)[..., None]
+    return (repeated * share + large * (1 - share)).astype(np.uint8)
 
 
-def disturb(picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator) -> Disturbed:
-    """Returns a wrong crop of a canvas, randomly mirrored, recoloured."""
+def disturb(
+    picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "4"]]:
+    """Returns a wrong crop of a canvas, randomly mirrored and recoloured, and the correction that leads back."""
     share = rng.choice(_SHARES)
     shift, (log_scale, roll) = rng.uniform(-_SHIFT, _SHIFT, 2), rng.uniform(-1, 1, 2) * (_LOG_SCALE, _ROLL)
     box = corrected(frame, share * np.array([*shift, log_scale, roll]))
     crop, correction = sample_crop(picture, box, SIDE), between(box, frame)
     if rng.random() < 0.5:
         crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
-    return Disturbed(recoloured(crop, rng), correction)
+    return _recoloured(crop, rng), correction
 
 
-def recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
+def _recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
     """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
     picture = crop.astype(np.float32)
     picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
@@ -180,17 +157,6 @@ def recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Fl
     return np.clip(picture + noise, 0, 255).astype(np.float32)
 
 
-def _canvas_side(side: int) -> int:
-    return side + 2 * round(_MARGIN * side)
-
-
-def _distance(side: int, margin: int) -> Float[np.ndarray, "l l"]:
-    """Returns how far each pixel of a canvas lies outside the sample, pixels."""
-    places = np.arange(side, dtype=np.float32)
-    out = np.maximum(np.maximum(margin - places, places - (side - 1 - margin)), 0)
-    return np.hypot(out[:, None], out[None, :])
-
-
 def train(
     samples: UInt8[np.ndarray, "n s s 3"],
     *,
@@ -198,25 +164,22 @@ def train(
     steps: int = STEPS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Params:
-    """Returns the alignment network's weights; a function of the arguments alone.
-
-    Args:
-      samples: the GAN's, with sides of `SIDE`, at least 2.
-      seed: seed of the perturbations and the initial weights.
-      steps: optimiser steps, 64 crops each.
-      say: called with the mean error at intervals.
-    """
+    """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""
     rng = np.random.default_rng(seed)
-    frame, pictures = frame_of(samples.shape[1]), _canvases(samples, rng)
-    shape = jnp.zeros((1, SIDE, SIDE, 3))
-    params = module().init(jax.random.key(seed), shape)["params"]
+    others = rng.integers(len(samples), size=len(samples))
+    frame = frame_of(samples.shape[1])
+    pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
+    params = module().init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
     optimizer = optax.adam(
         optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)
     )
 
+    def error_of(params: Params, crops: Array, corrections: Array) -> Array:
+        return jnp.mean(jnp.abs(_corrections(params, crops) - corrections) / jnp.asarray(_RANGE))
+
     @jax.jit
     def step(params: Params, moments: Any, average: Params, crops: Array, corrections: Array) -> tuple[Any, ...]:
-        error, gradient = jax.value_and_grad(_error)(params, crops, corrections)
+        error, gradient = jax.value_and_grad(error_of)(params, crops, corrections)
         updates, moments = optimizer.update(gradient, moments, params)
         params = optax.apply_updates(params, updates)
         average = jax.tree.map(lambda a, b: _AVERAGE * a + (1 - _AVERAGE) * b, average, params)
@@ -225,24 +188,10 @@ def train(
     state, errors = (params, optimizer.init(params), params), []
     for number in range(1, steps + 1):
         drawn = [disturb(pictures[i], frame, rng) for i in rng.integers(len(pictures), size=_BATCH)]
-        crops, wrong = np.stack([d.crop for d in drawn]), np.stack([d.correction for d in drawn]).astype(np.float32)
+        crops, wrong = (np.stack(parts).astype(np.float32) for parts in zip(*drawn, strict=True))
         state, error = step(*state, crops, wrong)
         errors.append(error)
         if number % _BETWEEN == 0 or number == steps:
             say(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
             errors = []
     return jax.device_get(state[2])
-
-
-def _error(params: Params, crops: Float[Array, "n s s 3"], corrections: Float[Array, "n 4"]) -> Float[Array, ""]:
-    """Returns the mean error of corrections, each as a share of its output's range."""
-    found = raw_corrections(params, crops / 127.5 - 1)
-    return jnp.mean(jnp.abs(found - corrections) / jnp.asarray(RANGE))
-
-
-def _canvases(samples: UInt8[np.ndarray, "n s s 3"], rng: np.random.Generator) -> list[UInt8[np.ndarray, "l l 3"]]:
-    others = rng.integers(len(samples), size=len(samples))
-    return [
-        canvas(sample, KINDS[number % len(KINDS)], samples[others[number]], rng)
-        for number, sample in enumerate(samples)
-    ]

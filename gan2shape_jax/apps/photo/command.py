@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import sys
 import webbrowser
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
 from gan2shape_jax.apps.photo import photo_run, sources
-from gan2shape_jax.apps.photo.preparation import Prepared, Wish, prepare, records_in
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import require_folder_place
+from gan2shape_jax.results.result import load_metrics
+from gan2shape_jax.run import trust
 
 __all__ = ["main"]
 
 _OUT, _OUT_REFINED = "results/photos", "results/photos_refined"
 _MOST_PIXELS = 1e6
 _MOST_OBJECTS = 100
+_MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
+_DESCRIPTION = (
+    "Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a lifted GAN's "
+    "model: meshes, maps, pictures, and a page that says how far to believe the shape."
+)
 _EPILOG = """\
 examples:
   gan2shape-jax photo me.jpg --open
@@ -38,13 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax photo",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a "
-        "lifted GAN's model: meshes, maps, pictures, and a page that says how far to believe the shape.",
-    )
+    parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
     parser.add_argument(
         "--model",
@@ -52,12 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
         f"(default: {sources.DEFAULT})",
     )
-    parser.add_argument(
-        "--out",
-        type=option_types.path("--out"),
-        metavar="FOLDER",
-        help=f"folder of the results (default: {_OUT}, with --refine {_OUT_REFINED}); more photos may be added later",
-    )
+    about = f"folder of the results (default: {_OUT}, with --refine {_OUT_REFINED}); more photos may be added later"
+    option_types.add_path(parser, "--out", "FOLDER", about)
     parser.add_argument(
         "--refine", action="store_true", help="refine the model on each photo: better shapes, about a minute each"
     )
@@ -84,54 +82,44 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="which of several objects, 1 for the most typical (default: 1)",
     )
-    one.add_argument(
-        "--mask",
-        type=option_types.path("--mask"),
-        metavar="FILE",
-        help="picture, white on the object: of the photo's proportions, or square and of the crop",
-    )
-    one.add_argument(
-        "--latent",
-        type=option_types.path("--latent"),
-        metavar="FILE",
-        help="latent of the crop (.npy or .pt), for --refine",
-    )
+    about = "picture, white on the object: of the photo's proportions, or square and of the crop"
+    option_types.add_path(one, "--mask", "FILE", about)
+    option_types.add_path(one, "--latent", "FILE", "latent of the crop (.npy or .pt), for --refine")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    wish = _wish(options)
-    paths = sources.expand(options.photos)
-    if len(paths) > 1 and wish != Wish():
+    paths, wishes = sources.expand(options.photos), _wishes(options)
+    if len(paths) > 1 and wishes:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
     out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
     require_folder_place(out)
     config = photo_run.config_of(sources.load_kind(options.model), out, refine=options.refine)
-    framer = photo_run.start(config, say=_say)
+    framer = photo_run.load_framer(config, say=_say)
     prepared, failed = [], 0
-    for path, name in zip(paths, sources.names_for(paths, records_in(out)), strict=True):
+    for path, name in zip(paths, sources.names_for(paths, photo_run.records_in(out)), strict=True):
         try:
-            made = prepare(path, name, out, framer, wish)
+            prepared.append(photo_run.prepare(path, name, out, framer, **wishes))
         except RunEndingError:
             raise
         except UserError as error:
             print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
             failed += 1
-            continue
-        _tell(path, made)
-        prepared.append(made)
+        else:
+            _report(prepared[-1])
     if not prepared:
         return 1
+    finished = [photo.name for photo in prepared if (out / "results" / photo.name / "result.json").is_file()]
     # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
-    code = photo_run.reconstruct(config, out, prepared)
+    code = photo_run.reconstruct(config, out)
     jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared, framer)
-    for photo in prepared:
-        sentence = None if photo.changed else photo_run.sentence_on(out, photo)
-        if sentence is not None:
-            _say(sentence)
+    for name in finished:  # of the others, the run says how far to trust them
+        with contextlib.suppress(UserError):
+            if sentence := trust.sentence_of(name, load_metrics(out / "results" / name)):
+                _say(sentence)
     page = out / "index.html"
     print(one_line(f"page: {page}"))
     if options.open and page.is_file():
@@ -139,25 +127,28 @@ def _run(options: argparse.Namespace) -> int:
     return code or int(failed > 0)
 
 
-def _wish(options: argparse.Namespace) -> Wish:
-    box = None
+def _wishes(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns what the user gives instead of what would be searched for: arguments of `prepare`."""
+    wishes = {name: value for name in ("mask", "latent") if (value := getattr(options, name)) is not None}
+    if options.which != 1:
+        wishes["which"] = options.which
     if options.box is not None:
         if len(options.box) not in (3, 4):
             raise ConfigError(f"--box has {len(options.box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")
         if options.which != 1:
             raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
-        box = CropBox(*options.box)
-    return Wish(box=box, which=options.which, mask=options.mask, latent=options.latent)
+        wishes["box"] = CropBox(*options.box)
+    return wishes
 
 
-def _tell(path: pathlib.Path, made: Prepared) -> None:
-    box = made.frames[made.chosen].box
+def _report(photo: photo_run.Prepared) -> None:
+    box = photo.frame.box
     turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
-    mask = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}[
-        made.mask_source
-    ]
-    _say(f"{path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; mask: {mask}")
-    for note in made.notes:
+    _say(
+        f"{photo.path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; "
+        f"mask: {_MASKS[photo.mask_source]}"
+    )
+    for note in photo.notes:
         _say(note)
 
 

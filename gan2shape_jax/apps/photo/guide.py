@@ -20,9 +20,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.apps.photo import alignment
+from gan2shape_jax.apps.photo.framing import Score
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
+from gan2shape_jax.io.weights.messages import Refused
+from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
@@ -30,51 +33,31 @@ from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
 from gan2shape_jax.training.network_files import in_order
 
-__all__ = ["Guide", "guide_bytes", "guide_of", "drawn_samples", "make", "read"]
+__all__ = ["Guide", "drawn_samples", "guide_bytes", "guide_of", "make", "read", "score_by"]
 
 _NETWORK, _MASK = "alignment/", "usual_mask"
 _SEED = 0
-_SAMPLES = 2048
-_MASKED = 96  # samples used for the usual mask
+_SAMPLES, _MASKED = 2048, 96  # samples used in all, and for the usual mask
 
 
 class Guide(NamedTuple):
-    """What framing and masking photos relies on.
-
-    Attributes:
-      alignment: weights of the alignment network.
-      typicality: what scores crops, of `alignment.SIDE` pixels.
-      usual_mask: (SIDE, SIDE) how often the object covers each pixel of the GAN's pictures, in [0, 1].
-    """
+    """What framing and masking photos relies on."""
 
     alignment: Params
-    typicality: Typicality
-    usual_mask: Float[np.ndarray, "s s"]
+    typicality: Typicality  # scores crops of `alignment.SIDE` pixels
+    usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of the GAN's pictures, in [0, 1]
 
 
 def guide_of(
-    checkpoint: pathlib.Path,
-    gan: Callable[[], tuple[Architecture, dict[str, Any]]],
-    *,
-    say: Callable[[str], None],
+    checkpoint: pathlib.Path, architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]
 ) -> Guide:
-    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes.
-
-    Args:
-      checkpoint: the GAN's file.
-      gan: loads it.
-      say: called with messages about what takes time.
-
-    Raises:
-      UserError: the GAN is unusable.
-    """
+    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes."""
     digest = sha256(checkpoint)
     for path in typicality.places(checkpoint, digest):
-        guide = read(path, digest)
-        if guide is not None:
+        if (guide := read(path, digest)) is not None:
             return guide
     say("this GAN is used for photos for the first time: what it draws is looked at, which takes some minutes, once")
-    guide = make(*gan(), say=say)
+    guide = make(architecture, weights, say=say)
     try:
         cached_at(digest).parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(cached_at(digest), guide_bytes(guide, digest))
@@ -91,15 +74,7 @@ def make(
     steps: int = alignment.STEPS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Guide:
-    """Returns the guide of a GAN; a function of the arguments alone.
-
-    Args:
-      architecture: the GAN's.
-      weights: its generator and discriminator.
-      samples: number of the GAN's samples to learn from.
-      steps: optimiser steps.
-      say: called with messages about what takes time.
-    """
+    """Returns the guide of a GAN from a number of its samples, with a network trained for `steps`; see `guide_of`."""
     say(f"{samples} samples are drawn")
     drawn = drawn_samples(architecture, weights, samples)
     images = drawn.astype(np.float32) / 127.5 - 1
@@ -107,12 +82,8 @@ def make(
     typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
     params = alignment.train(drawn, seed=_SEED, steps=steps, say=say)
     # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
-    rounded = jax.tree.map(_rounded, params)
-    return Guide(rounded, typical, _rounded(mask))
-
-
-def _rounded(values: Any) -> np.ndarray:
-    return np.asarray(values, np.float16).astype(np.float32)
+    params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))
+    return Guide(params, typical, mask)
 
 
 def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
@@ -125,28 +96,40 @@ def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: in
         truncation=1.0,
         mean=jnp.zeros((1, architecture.style_dim)),
     )
-    pictures = to_uint8(images)
-    if architecture.size == alignment.SIDE:
+    pictures, side = to_uint8(images), alignment.SIDE
+    if architecture.size == side:
         return pictures
-    side, how = alignment.SIDE, cv2.INTER_AREA if architecture.size > alignment.SIDE else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if architecture.size > side else cv2.INTER_LINEAR
     return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in pictures])
+
+
+def score_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> Score:
+    """Returns a function that scores any number of crops with one compiled program."""
+
+    def score(crops: np.ndarray) -> jax.Array:
+        images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
+        return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
+
+    return lambda crops: alignment.in_batches(score, crops)
 
 
 def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     """Returns the content of a guide's file; the same guide gives the same bytes."""
-    flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
-    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
-    tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
+    halves = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
+    halves[_MASK] = guide.usual_mask
+    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()}
     tensors |= typicality.tensors_of(guide.typicality)
     return in_order(safetensors.numpy.save(tensors, metadata=typicality.header(gan_sha256)))
 
 
 def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
-    tensors = typicality.guide_tensors(path, gan_sha256)
-    found = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
     try:
+        with open_safetensors(path) as file:
+            if not typicality.is_of(file, gan_sha256):
+                return None
+            found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
+        network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
         return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
-    except KeyError:
+    except (KeyError, OSError, Refused, UserError):
         return None

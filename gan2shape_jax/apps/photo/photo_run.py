@@ -1,54 +1,79 @@
-"""The run over prepared photos: its configuration, what frames them, and the run itself."""
+"""Photos from their files to their results: crop and mask as files, a record of both, the run over them, textures.
+
+OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
+OUT/photos/mask/NAME.png      the object in it
+OUT/photos/latent/NAME.npy    its latent, if one was given
+OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
+OUT/photos/textured/NAME/     the result's meshes with the photo's own texture
+OUT/photos/NAME.json          where all of it comes from
+
+Masks are (s, s) float32 in [0, 1], in the frame of the crop.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from gan2shape_jax.apps.export.texture import write_photo_textured
-from gan2shape_jax.apps.photo import guide
-from gan2shape_jax.apps.photo.framing import Score
-from gan2shape_jax.apps.photo.preparation import FOLDER, Framer, Prepared, opened, records_in
+from gan2shape_jax.apps.photo import alignment, guide
+from gan2shape_jax.apps.photo.framing import Frame, Score, find_frames, framing_picture
 from gan2shape_jax.config.validation import validate
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.geometry.crop_box import scaled_box
-from gan2shape_jax.io.files import atomic_text
+from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
+from gan2shape_jax.io.array_files import load_latent
+from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
+from gan2shape_jax.io.found_masks import found_mask
+from gan2shape_jax.io.image_files import Upright, open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
-from gan2shape_jax.results.result import load_metrics, load_result
-from gan2shape_jax.run import experiment, prepare, runtime, trust
-from gan2shape_jax.stylegan2 import Architecture, typicality
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.results.result import load_result
+from gan2shape_jax.run import experiment, runtime
+from gan2shape_jax.run import prepare as run_prepare
 
-__all__ = ["config_of", "reconstruct", "score_by", "sentence_on", "start", "write_textures"]
+__all__ = [
+    "FOLDER",
+    "Framer",
+    "Prepared",
+    "config_of",
+    "load_framer",
+    "mask_of_crop",
+    "prepare",
+    "reconstruct",
+    "records_in",
+    "write_textures",
+]
 
-_LIST = "list.txt"
-_BATCH = 32  # crops that are scored per batch
+FOLDER = "photos"
+_LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
+_LEAST_OBJECT = 0.01  # share of a crop
+_ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
+_DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
-    """Returns the configuration of a run over the prepared photos in a folder.
-
-    Args:
-      kind: configuration with a model, see `sources.load_kind`.
-      out: the folder.
-      refine: whether the model is refined on each photo, or used as is.
-    """
+    """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `sources.load_kind`."""
     config = kind.copy_and_resolve_references().unlock()
     folder = out / FOLDER
     config.workdir = str(out)
     config.mode = "instance" if refine else "predict"
-    config.data.image_list = str(folder / _LIST)
+    config.data.image_list = str(folder / "list.txt")
     config.data.image_root = str(folder / "image")
     config.data.mask_root = str(folder / "mask")
     config.data.mask_source = "file"
     config.data.latent_root = str(folder / "latent") if refine else ""
+    config.data.depth_root = ""
     config.outputs.preset = "overview"  # the page rotates and relights the object
     config.logging.tensorboard = False
     config.runtime.hosts = "one"
@@ -56,93 +81,227 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     return config.lock()
 
 
-def start(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Framer:
-    """Starts the runtime, loads the GAN and returns what frames photos.
+@dataclasses.dataclass(frozen=True)
+class Framer:
+    """What finding crops and masks relies on."""
+
+    side: int  # of the written crops, pixels
+    style_dim: int  # of the GAN's latents
+    alignment: Params
+    usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of a crop, in [0, 1]
+    finds_masks: bool  # whether GrabCut finds a crop's mask from the usual one; else that is every crop's
+    score: Score
+    foreign: bool = False  # whether photos come from strangers, see `open_upright`
+
+    def opened(self, path: pathlib.Path) -> Upright:
+        """Returns a photo, upright and possibly reduced."""
+        return open_upright(path, least=_LEAST, foreign=self.foreign)
+
+    def frames(self, photo: Upright) -> list[Frame]:
+        """Returns the objects in a photo, with boxes in the pixels of its file, the most typical first."""
+        found = find_frames(np.asarray(photo.picture), self.alignment, self.score)
+        return [Frame(scaled_box(frame.box, photo.reduction), frame.atypicality) for frame in found]
+
+
+def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Framer:
+    """Starts the runtime, loads the GAN and returns what frames photos; raises `UserError` if the GAN is unusable."""
+    runtime.set_up_runtime(config)
+    gan = run_prepare.load_gan(config)
+    found = guide.guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
+    side = config.lift.cropped_from if config.data.crop else config.gan.size
+    file = usual_file(config)
+    usual = load_mask(pathlib.Path(file), side) if file else _resized(found.usual_mask, side)
+    score = guide.score_by(found, *gan)
+    return Framer(side, config.gan.style_dim, found.alignment, usual, not file, score, foreign)
+
+
+def _resized(mask: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A photo whose crop and mask are files."""
+
+    name: str  # under which its results are filed
+    path: pathlib.Path
+    frame: Frame  # that was taken, in the pixels of the photo's file
+    mask_source: str  # file, alpha, found or usual
+    notes: tuple[str, ...]  # sentences that the user should read
+
+
+def prepare(
+    path: pathlib.Path,
+    name: str,
+    out: pathlib.Path,
+    framer: Framer,
+    *,
+    box: CropBox | None = None,
+    which: int = 1,
+    mask: pathlib.Path | None = None,
+    latent: pathlib.Path | None = None,
+) -> Prepared:
+    """Writes what a run reads of a photo; what an earlier command has made of other crops or masks is removed.
 
     Args:
-      config: see `config_of`.
-      say: called with messages about what takes time.
-      foreign: whether photos come from strangers.
+      path: the photo's path.
+      name: the name everything is filed under, see `sources.names_for`.
+      out: the results folder.
+      framer: finds crops and masks.
+      box: the crop, in the pixels of the photo's file; without one it is searched for.
+      which: the number of the object, 1 for the most typical.
+      mask: file, white on the object, with the photo's proportions, or square, showing the crop.
+      latent: file of the crop's latent.
 
     Raises:
-      UserError: the GAN is unusable.
+      UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    runtime.set_up_runtime(config)
-    architecture, weights = prepare.load_gan(config)
-    checkpoint = pathlib.Path(config.gan.checkpoint)
-    found = guide.guide_of(checkpoint, lambda: (architecture, weights), say=say)
-    side = config.lift.cropped_from if config.data.crop else config.gan.size
-    usual = usual_file(config)
-    return Framer(
-        side=side,
-        style_dim=config.gan.style_dim,
-        alignment=found.alignment,
-        usual_mask=load_mask(pathlib.Path(usual), side) if usual else found.usual_mask,
-        finds_masks=not usual,
-        score=score_by(found, architecture, weights),
-        limit=typicality.LIMIT,
-        foreign=foreign,
-    )
+    seen = framer.opened(path)
+    photo, small = np.asarray(seen.picture), 1 / seen.reduction
+    if box is None:
+        frames = framer.frames(seen)
+    else:
+        crop = sample_crop(photo, scaled_box(box, small), alignment.SIDE)
+        frames = [Frame(box, float(framer.score(crop[None])[0]))]
+    objects = f"{len(frames)} object{'s were' if len(frames) > 1 else ' was'} found"
+    if not 1 <= which <= len(frames):
+        raise UserError(
+            f"{path}: {objects}, so --which={which} names none; look at the numbers in the drawing that a run without "
+            "--which leaves, or give the square itself with --box"
+        )
+    boxes, chosen = [scaled_box(frame.box, small) for frame in frames], frames[which - 1]
+    crop = sample_crop(photo, boxes[which - 1], framer.side)
+    values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path=path, file=mask)
+    files = {
+        f"image/{name}.png": _encoded(Image.fromarray(crop), "PNG"),
+        f"mask/{name}.png": _encoded(Image.fromarray(np.round(values * 255).astype(np.uint8)), "PNG"),
+        f"framing/{name}.jpg": _encoded(framing_picture(photo, boxes, which - 1, values), "JPEG", quality=90),
+    }
+    if latent is not None:
+        content = io.BytesIO()
+        np.save(content, load_latent(latent, framer.style_dim))
+        files[f"latent/{name}.npy"] = content.getvalue()
+    size = {"width": seen.picture.width * seen.reduction, "height": seen.picture.height * seen.reduction}
+    record = {
+        "photo": {"path": os.path.realpath(path), "sha256": sha256(path)} | size,
+        "box": dataclasses.asdict(chosen.box),
+        "given": box is not None,
+        "atypicality": chosen.atypicality,
+        "others": [dataclasses.asdict(frame.box) for frame in frames if frame is not chosen],
+        "mask": source,
+    }
+    files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
+    _write(out, name, files)
+    notes = []
+    if len(frames) > 1:
+        typical = " (the most typical)" if which == 1 else ""
+        notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")
+    if (pixels := boxes[which - 1].side) * _ENLARGED < framer.side:
+        notes.append(f"the object has {pixels:.0f} pixels and is enlarged to {framer.side}: expect a soft result")
+    light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
+    if light < _DARK:
+        notes.append(
+            f"what was cut out is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a shape "
+            "that is mostly guessed"
+        )
+    return Prepared(name, path, chosen, source, tuple(f"{path.name}: {note}" for note in notes))
 
 
-def score_by(found: guide.Guide, architecture: Architecture, weights: dict[str, Any]) -> Score:
-    """Returns a function that scores crops in batches: one compiled program for any number."""
+def mask_of_crop(
+    crop: UInt8[np.ndarray, "s s 3"],
+    photo: Upright,
+    box: CropBox,
+    framer: Framer,
+    *,
+    path: pathlib.Path,
+    file: pathlib.Path | None = None,
+) -> tuple[Float[np.ndarray, "s s"], str]:
+    """Returns a crop's mask and its source, the first available of: file, alpha channel, GrabCut, the usual mask.
 
-    def score(crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, " n"]:
-        filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _BATCH, axis=0)])
-        parts = []
-        for first in range(0, len(filled), _BATCH):
-            images = jnp.asarray(filled[first : first + _BATCH], jnp.float32) / 127.5 - 1
-            parts.append(typicality.atypicality(found.typicality, weights["discriminator"], images, arch=architecture))
-        return np.concatenate(jax.device_get(parts))[: len(crops)]
-
-    return score
-
-
-def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepared]) -> int:
-    """Runs over all photos of a folder; returns the exit status.
-
-    Args:
-      config: see `config_of`.
-      out: the folder.
-      prepared: photos of this command; results of those that have changed are recomputed.
+    `box` is the crop's place in the photo. Raises `UserError` if the file is unusable or the mask shows no object.
     """
-    for photo in prepared:
-        if photo.changed:
-            shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
+    side, where = len(crop), str(path)
+    if file is not None:
+        values, source, where = _from_file(file, photo.picture.size, box, side), "file", f"the mask {file}"
+    elif photo.alpha is not None:
+        values, source = sample_crop(np.asarray(photo.alpha), box, side).astype(np.float32) / 255, "alpha"
+        where = f"the alpha channel of {path}"
+    elif framer.finds_masks:
+        values, source = found_mask(crop.astype(np.float32) / 127.5 - 1, framer.usual_mask), "found"
+    else:
+        values, source = framer.usual_mask, "usual"
+    if (values > 0.5).mean() < _LEAST_OBJECT:
+        raise UserError(f"{where} shows no object inside the crop: give another --mask or --box")
+    return values, source
+
+
+def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, side: int) -> Float[np.ndarray, "s s"]:
+    picture = open_upright(path, least=_LEAST).picture
+    factor = picture.width / photo_size[0]
+    if abs(picture.height - factor * photo_size[1]) <= 1:
+        place = scaled_box(box, factor)
+    elif picture.width == picture.height:
+        place = centred_box(*picture.size)
+    else:
+        raise UserError(
+            f"the mask {path} has {picture.width} x {picture.height} pixels: it must have the photo's proportions, "
+            f"{photo_size[0]} x {photo_size[1]}, or be square and show the crop"
+        )
+    return sample_crop(np.asarray(picture.convert("L")), place, side).astype(np.float32) / 255
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
+    """Writes a photo's files, the record last, unless they are there; removes the results of other files first."""
+    folder = out / FOLDER
+    try:
+        if all((folder / file).read_bytes() == content for file, content in files.items()):
+            return
+    except OSError:
+        pass
+    try:
+        for made in (out / "results" / name, folder / "textured" / name):
+            shutil.rmtree(made, ignore_errors=True)
+        for file, content in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(folder / file, content)
+    except OSError as error:
+        raise refused(error, f"{folder} cannot hold what is made of {name}") from error
+
+
+def records_in(out: pathlib.Path) -> dict[str, str]:
+    """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are left out."""
+    found = {}
+    for file in sorted((out / FOLDER).glob("*.json")):
+        try:
+            found[file.stem] = str(json.loads(file.read_text("utf-8"))["photo"]["path"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def reconstruct(config: ConfigDict, out: pathlib.Path) -> int:
+    """Runs over all photos of a folder that have no result yet, see `config_of`; returns the exit status."""
     quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in sorted(records_in(out)))
-    atomic_text(out / FOLDER / _LIST, "".join(f'"{name}"\n' for name in quoted))
+    atomic_text(pathlib.Path(config.data.image_list), "".join(f'"{name}"\n' for name in quoted))
     if config.data.latent_root and not pathlib.Path(config.data.latent_root).is_dir():
-        config = ConfigDict(config).unlock()
+        config = config.copy_and_resolve_references().unlock()
         config.data.latent_root = ""  # none was given: the run finds them by inversion
         config.lock()
     return experiment.run(config)
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:
-    """Writes the meshes of finished photos with the photo's own texture, if they do not exist yet.
-
-    Args:
-      out: the folder of results.
-      prepared: photos.
-      framer: that they were prepared with.
-
-    Raises:
-      UserError: the files cannot be written.
-    """
+    """Writes the meshes of finished photos with the photo's own texture, if they do not exist yet."""
     for photo in prepared:
         result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
-        if not (result / "result.json").is_file() or not (photo.changed or not (folder / "textured.glb").is_file()):
-            continue
-        whole, _, reduction = opened(photo.path, framer)
-        folder.mkdir(parents=True, exist_ok=True)
-        box = scaled_box(photo.frames[photo.chosen].box, 1 / reduction)
-        write_photo_textured(load_result(result), np.asarray(whole), box, folder)
-
-
-def sentence_on(out: pathlib.Path, photo: Prepared) -> str | None:
-    """Returns the line that tells how far to trust a photo's result; None if there is none."""
-    try:
-        return trust.sentence_of(photo.name, load_metrics(out / "results" / photo.name))
-    except UserError:
-        return None
+        if (result / "result.json").is_file() and not (folder / "textured.glb").is_file():
+            seen = framer.opened(photo.path)
+            folder.mkdir(parents=True, exist_ok=True)
+            box = scaled_box(photo.frame.box, 1 / seen.reduction)
+            write_photo_textured(load_result(result), np.asarray(seen.picture), box, folder)

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.lift import model_file
 
-__all__ = ["DEFAULT", "bundled_kinds", "expand", "load_kind", "names_for"]
+__all__ = ["DEFAULT", "expand", "load_kind", "names_for"]
 
 DEFAULT = "ictface"
 
@@ -25,7 +25,6 @@ DEFAULT = "ictface"
 _ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
 _MOST = 10_000  # photos per command: more must be an unintended folder
 _LONGEST = 60  # characters of a made-up name
-_PATTERN = re.compile(r"[*?\[]")
 
 
 def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
@@ -39,8 +38,11 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
     """
     files: dict[str, pathlib.Path] = {}
     for argument in arguments:
-        for path in _named_by(argument):
-            files.setdefault(os.path.realpath(path), path)
+        try:
+            for path in _named_by(argument):
+                files.setdefault(os.path.realpath(path), path)
+        except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
+            raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
     if len(files) > _MOST:
         raise UserError(f"{len(files)} photos are named: at most {_MOST} are taken by one command, name fewer")
     return list(files.values())
@@ -48,16 +50,13 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 def _named_by(argument: str) -> list[pathlib.Path]:
     path = pathlib.Path(argument)
-    try:
-        if path.is_dir():
-            return _pictures(path.iterdir(), f"the folder {argument}")
-        if path.exists() or not _PATTERN.search(argument):
-            if not path.exists():
-                raise UserError(f"there is no photo {argument}: check the path")
-            return [path]
-        return _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
-    except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
-        raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
+    if path.is_dir():
+        return _pictures(path.iterdir(), f"the folder {argument}")
+    if path.exists():
+        return [path]
+    if not glob.has_magic(argument):
+        raise UserError(f"there is no photo {argument}: check the path")
+    return _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
 
 
 def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
@@ -70,69 +69,38 @@ def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
 def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
     """Returns a name for each photo: its file name without the ending if usable, else one made from it.
 
-    Args:
-      paths: the photos' paths.
-      taken: names in use, each with its photo's real path. That photo keeps its name; others of the same name are
-        numbered.
+    `taken` are names in use, each with its photo's real path, which keeps it; others of the same name are numbered.
     """
     names = {real: name for name, real in taken.items()}
     keys = {filing_key(name) for name in taken}
-    chosen = []
     for path in paths:
         real = os.path.realpath(path)
         if real not in names:
-            names[real] = _free(_name_of(path), keys)
-            keys.add(filing_key(names[real]))
-        chosen.append(names[real])
-    return chosen
+            base = name = _name_of(path)
+            number = 1
+            while filing_key(name) in keys:
+                number += 1
+                name = f"{base}-{number}"
+            names[real] = name
+            keys.add(filing_key(name))
+    return [names[os.path.realpath(path)] for path in paths]
 
 
 def _name_of(path: pathlib.Path) -> str:
     stem = unicodedata.normalize("NFC", path.stem)
-    if stem == one_line(stem) and not fault_of(f"{stem}.png") and "/" not in stem and _encodes(stem):
+    if stem == one_line(stem) and not fault_of(f"{stem}.png"):
         return stem
-    plain = re.sub(r"[^\w-]+", "-", stem.encode("utf-8", "replace").decode(), flags=re.ASCII).strip("-_")[:_LONGEST]
+    plain = re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:_LONGEST]
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:6]
     name = f"{plain or 'photo'}-{digest}"
     return name if not fault_of(f"{name}.png") else f"photo-{digest}"
 
 
-def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _free(name: str, keys: Set[str]) -> str:
-    number, candidate = 1, name
-    while filing_key(candidate) in keys:
-        number += 1
-        candidate = f"{name}-{number}"
-    return candidate
-
-
-def bundled_kinds() -> list[str]:
-    """Returns the names of the bundled configurations whose GAN and model come with the package, sorted."""
-    return [name for name in config_names() if _comes_along(load_config(name))]
-
-
-def _comes_along(config: ConfigDict) -> bool:
-    files = (config.networks.pretrained, config.gan.checkpoint)
-    return all(file.startswith(asset("")) and pathlib.Path(file).is_file() for file in files)
-
-
 def load_kind(model: str) -> ConfigDict:
-    """Returns the configuration that goes with a model, naming the model's file and no images.
+    """Returns the configuration that goes with a model and names its file; raises `UserError` if there is none.
 
-    Args:
-      model: a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes
-        with the bundled configuration of its category.
-
-    Raises:
-      ConfigError: there is no such configuration, or it names no model.
-      UserError: the model is damaged.
+    `model` is a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes
+    with the bundled configuration of its category.
     """
     path = pathlib.Path(model)
     if path.suffix == ".safetensors":
@@ -148,16 +116,21 @@ def load_kind(model: str) -> ConfigDict:
             )
         config = load_config(category).unlock()
         config.networks.pretrained = str(path)
-    else:
-        config = load_config(model).unlock()
+        return config.lock()
+    config = load_config(model)
     given = config.networks.pretrained
     if not given or not pathlib.Path(given).is_file():
         lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
         raise ConfigError(
             f"--model: the configuration {model} {lacks}, and photos are explained by one: lift its GAN (gan2shape-jax "
             f"lift --config={model}) and name the model.safetensors that comes out; models of "
-            f"{', '.join(bundled_kinds())} come with the package"
+            f"{', '.join(filter(_comes_along, config_names()))} come with the package"
         )
-    for field in ("image_list", "image_root", "latent_root", "depth_root", "mask_root"):
-        config.data[field] = ""
-    return config.lock()
+    return config
+
+
+def _comes_along(name: str) -> bool:
+    """Whether a bundled configuration's GAN and model come with the package."""
+    config = load_config(name)
+    files = (config.networks.pretrained, config.gan.checkpoint)
+    return all(file.startswith(asset("")) and pathlib.Path(file).is_file() for file in files)

@@ -3,7 +3,7 @@
 Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
 who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
-`file=`.
+`file=`. It limits each file of an upload, but not their number, and not other requests.
 """
 
 import json
@@ -12,6 +12,7 @@ import pathlib
 import re
 from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,8 +32,6 @@ _POLICY = (
 )
 # A file or another server's address embedded in an address here, which Gradio would serve or forward.
 _NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
-_NOT_SENT = PlainTextResponse("This is not what the page sends.", 403)
-_NOT_THERE = PlainTextResponse("There is no such file here.", 404)
 
 
 class _TooLargeError(Exception):
@@ -43,13 +42,7 @@ class Guard:
     """Passes requests to an application, or refuses them."""
 
     def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits):
-        """Guards an application.
-
-        Args:
-          app: the application.
-          folder: of the server, with `uploads` in it.
-          limits: on requests.
-        """
+        """Guards an application whose uploads go to `folder`/uploads."""
         self._app, self._folder, self._limits = app, folder, limits
         self._uploads = 0
 
@@ -57,99 +50,66 @@ class Guard:
         """Answers a request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        path = scope["path"].rstrip("/")
+        path, length = scope["path"].rstrip("/"), Headers(scope=scope).get("content-length", "")
         upload = path.endswith("/upload")
         most = self._limits.file_bytes + _AROUND if upload else _MOST_OTHER
-        named = _NAMED.search(path)
+        too_large = PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
+        named, refusal = _NAMED.search(path), None
         if named and not _lies_in(named[2], self._folder / "uploads"):
-            return await _NOT_THERE(scope, receive, send)
-        refusal = self._refusal(scope, most, upload)
+            refusal = PlainTextResponse("There is no such file here.", 404)
+        elif length.isdigit() and int(length) > most:
+            refusal = too_large
+        elif upload and self._uploads >= self._limits.uploads:
+            refusal = PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
+        elif upload and stored_bytes(self._folder) > self._limits.stored_bytes:
+            refusal = PlainTextResponse("There is no room for more photos just now: try again later.", 507)
         if refusal is not None:
             return await refusal(scope, receive, send)
-        taken = _Taken(receive, most)
+        taken, begun, read = 0, False, list[Message]()
+
+        async def limited() -> Message:
+            """Reads a request, whose announced length may be wrong, and breaks it off if it is too long."""
+            nonlocal taken
+            if read:
+                return read.pop()
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise _TooLargeError
+            return message
+
+        async def answer(message: Message) -> None:
+            """Sends an answer, but not the application's own to a request that was broken off."""
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("content-security-policy", _POLICY)
+            if begun or taken <= most:
+                begun = True
+                await send(message)
+
         self._uploads += upload
         try:
             if scope["method"] == "POST" and not upload:
-                body = await taken.whole()
+                body, more = b"", True
+                while more:
+                    message = await limited()
+                    body, more = body + message.get("body", b""), message.get("more_body", False)
                 if not _POSTED.fullmatch(path) or not _names_only(body, self._folder / "uploads"):
-                    return await _NOT_SENT(scope, receive, send)
-            await self._app(scope, taken, taken.unless_too_large(_with_policy(send)))
+                    return await PlainTextResponse("This is not what the page sends.", 403)(scope, receive, send)
+                read.append({"type": "http.request", "body": body, "more_body": False})
+            await self._app(scope, limited, answer)
         except _TooLargeError:
             pass
         finally:
             self._uploads -= upload
-        if taken.too_large:
-            await self._too_large(scope, receive, send)
-
-    def _refusal(self, scope: Scope, most: int, upload: bool) -> PlainTextResponse | None:
-        if _announced(scope) > most:
-            return self._too_large
-        if upload and self._uploads >= self._limits.uploads:
-            return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
-        if upload and stored_bytes(self._folder) > self._limits.stored_bytes:
-            return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
-        return None
-
-    @property
-    def _too_large(self) -> PlainTextResponse:
-        return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
-
-
-def _announced(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
-
-
-class _Taken:
-    """Reads a request, whose announced length may be wrong, and aborts if it is too long."""
-
-    def __init__(self, receive: Receive, most: int):
-        self._receive, self._most = receive, most
-        self._bytes = 0
-        self._read: list[Message] = []
-        self.too_large = False
-
-    async def __call__(self) -> Message:
-        """Returns the next part of the request."""
-        return self._read.pop(0) if self._read else await self._next()
-
-    async def whole(self) -> bytes:
-        """Returns the whole request, which can then be read again."""
-        read: list[Message] = []
-        while not read or read[-1].get("more_body"):
-            read.append(await self._next())
-        self._read = read
-        return b"".join(message.get("body", b"") for message in read)
-
-    def unless_too_large(self, send: Send) -> Send:
-        """Returns a `send` that suppresses the application's own answer to a request that was aborted."""
-        begun = False
-
-        async def pass_on(message: Message) -> None:
-            nonlocal begun
-            if begun or not self.too_large:
-                begun = True
-                await send(message)
-
-        return pass_on
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        self._bytes += len(message.get("body", b""))
-        if self._bytes > self._most:
-            self.too_large = True
-            raise _TooLargeError
-        return message
+        if taken > most:
+            await too_large(scope, receive, send)
 
 
 def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
     """Returns whether every file that a request names is in the upload folder."""
-    if not body:
-        return True
     try:
-        parts: list[Any] = [json.loads(body)]
+        parts: list[Any] = [json.loads(body or b"null")]
     except (ValueError, RecursionError):
         return False
     while parts:
@@ -166,22 +126,7 @@ def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:
     """Returns whether a path is that of a file in a folder; only absolute paths count, never addresses."""
     try:
-        return (
-            isinstance(path, str)
-            and os.path.isabs(path)
-            and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
-            and os.path.isfile(path)
-        )
+        inside = isinstance(path, str) and os.path.isabs(path) and os.path.isfile(path)
+        return inside and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError):
         return False
-
-
-def _with_policy(send: Send) -> Send:
-    async def add(message):
-        if message["type"] == "http.response.start":
-            names = {name.lower() for name, _ in message["headers"]}
-            if b"content-security-policy" not in names:
-                message["headers"] = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
-        await send(message)
-
-    return add

@@ -1,12 +1,13 @@
 """The page that visitors see, in Gradio, and what happens on their actions.
 
 Nothing here computes for long: that is a job of the worker, in Gradio's queue. All of it runs in the server's event
-loop.
+loop. Names and messages from elsewhere are escaped before they are shown.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import pathlib
 import time
@@ -18,24 +19,42 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.apps.photo.framing import framing_picture
-from gan2shape_jax.apps.serve import tasks, wording
-from gan2shape_jax.apps.serve.device import Device
+from gan2shape_jax.apps.serve import jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
-from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.apps.serve.worker import Worker
+from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 
-__all__ = ["CSS", "Page", "theme"]
+__all__ = ["CSS", "Page", "failure", "note", "result", "theme"]
 
 _TITLE = "From a photo to 3D"
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
-{about} Photos and results are removed {minutes} after you last used them.</p>"""
+The model knows {kind}s as its GAN draws them; of other things the shape is a guess. Photos and results are removed
+{minutes} after you last used them.</p>"""
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
+_STAGES = {
+    jobs.MASK: "Crop and mask",
+    jobs.SHAPE: "Shape and page",
+    jobs.TEXTURES: "Textures and files",
+}
+_MASKS = {"alpha": "mask: the photo's own alpha channel", "found": "mask: found", "usual": "mask: the usual one"}
+# Command-line options that messages name, in the page's terms.
+_OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
+_DOWNLOADS = {
+    jobs.ARCHIVE: "Everything (ZIP, with OBJ)",
+    "mesh.glb": "Mesh (GLB)",
+    "textured/textured.glb": "Mesh with the photo's texture (GLB)",
+    "depth.npy": "Depth (NPY)",
+    "depth.png": "Depth (PNG)",
+    "metrics.json": "Metrics (JSON)",
+    "index.html": "Page (HTML)",
+}
 
 CSS = """
 .g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
@@ -66,22 +85,15 @@ def theme() -> gr.themes.Base:
 class Page:
     """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
-    def __init__(self, visits: Visits, device: Device, limits: Limits, *, kind: str, about: str):
-        """Builds the page, `blocks`.
-
-        Args:
-          visits: of the server.
-          device: computes.
-          limits: on photos, for how long they are kept, and how many may wait.
-          kind: of object that the model knows, in one word.
-          about: a sentence about the model, HTML.
-        """
-        self._visits, self._device, self._limits, self._kind = visits, device, limits, kind
+    def __init__(self, visits: Visits, worker: Worker, limits: Limits, *, kind: str):
+        """Builds the page, `blocks`; `kind` is the kind of object that the model knows, in one word."""
+        self._visits, self._worker, self._limits, self._kind = visits, worker, limits, kind
         self._cancelled: set[str] = set()  # pages whose latest job was cancelled
         minutes = max(round(limits.keep_s / 60), 1)
         keep_s = max(int(limits.keep_s), 60)
         with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
-            gr.HTML(_INTRODUCTION.format(about=about, minutes=f"{minutes} minute{'s' if minutes > 1 else ''}"))
+            after = f"{minutes} minute{'s' if minutes > 1 else ''}"
+            gr.HTML(_INTRODUCTION.format(kind=html.escape(kind), minutes=after))
             self._add_components()
             self._connect()
         self.blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
@@ -128,11 +140,11 @@ class Page:
         running = self.go.click(self.waits, None, state, **at_once).then(
             self.reconstructed, [*self.box, self.refine], [*state, *results], **queued
         )
-        jobs = [framing, running]
-        for job in jobs:
+        both = [framing, running]
+        for job in both:
             job.failure(self.refused, None, state, **at_once)
-        self.stop.click(self.cancelled, None, state, cancels=jobs, **at_once)
-        self.photo.clear(self.photo_removed, None, everything, cancels=jobs, **at_once)
+        self.stop.click(self.cancelled, None, state, cancels=both, **at_once)
+        self.photo.clear(self.photo_removed, None, everything, cancels=both, **at_once)
         self.which.input(self.object_chosen, self.which, [*self.box, *pictures], **at_once)
         self.drawing.select(self.photo_clicked, [self.which, *self.box[2:]], [*self.box[:2], *pictures], **at_once)
         gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
@@ -147,7 +159,7 @@ class Page:
     async def waits(self, request: gr.Request) -> Updates:
         """A job is put into the queue."""
         self._cancelled.discard(str(request.session_hash))
-        return self._busy(wording.note("Waiting for its turn."))
+        return self._busy(note("Waiting for its turn."))
 
     async def photo_framed(self, upload: str, request: gr.Request) -> AsyncGenerator[Updates]:
         """Frames a photo; where Gradio closes this, the job stops."""
@@ -160,10 +172,14 @@ class Page:
                 async for status in job:
                     yield self._busy(status) | self._nothing()
         except UserError as error:
-            yield self._idle(wording.failure(str(error), _hidden(visit)), go=False) | self._nothing()
+            yield self._idle(failure(str(error), visit), go=False) | self._nothing()
             return
-        visit.facts = done[tasks.FRAMING]
-        yield self._idle(self._found(visit.facts)) | self._choice(visit.facts) | self._pictures(visit, "1")
+        visit.facts = done[jobs.FRAMING]
+        count = len(visit.facts["boxes"])
+        found = f"{count} objects found: choose one." if count > 1 else "Found. Move the square if need be."
+        if not visit.facts["known"]:
+            found = f"Nothing here looks like a {self._kind} to this GAN; this is the best there is. Move the square."
+        yield self._idle(note(found)) | self._choice(visit.facts) | self._pictures(visit, "1")
 
     async def photo_removed(self, request: gr.Request) -> Updates:
         """Removes everything that a visitor has sent."""
@@ -172,8 +188,7 @@ class Page:
 
     async def object_chosen(self, which: str, request: gr.Request) -> Updates:
         """Moves the crop to another of the objects found."""
-        visit = self._framed(request)
-        if visit is None:
+        if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
         box = _rounded(_boxes(visit)[_index(visit, which)])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
@@ -182,8 +197,7 @@ class Page:
         self, which: str, side: float, roll: float, event: gr.SelectData, request: gr.Request
     ) -> Updates:
         """Moves the crop's centre to where the photo was clicked."""
-        visit = self._framed(request)
-        if visit is None:
+        if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
         factor = visit.facts["width"] / self._pictures(visit, "1")[self.drawing].width
         x, y = (round((place + 0.5) * factor) for place in event.index)
@@ -197,7 +211,7 @@ class Page:
         try:
             return self._pictures(visit, which, _box(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
         except ArgumentError as error:
-            return {self.status: wording.failure(str(error))}
+            return {self.status: failure(str(error))}
 
     async def reconstructed(
         self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
@@ -206,7 +220,7 @@ class Page:
         visit = self._framed(request)
         done: dict[str, Any] = {}
         if visit is None:
-            yield self._idle(wording.failure("the photo is no longer kept here: drop it again"), go=False)
+            yield self._idle(failure("the photo is no longer kept here: drop it again"), go=False)
             return
         box, folder = _meant(visit, _box(x, y, side, roll)), visit.new_folder("result")
         base = f"results/{visit.folder.name}/{folder.name}"
@@ -218,24 +232,24 @@ class Page:
                 async for status in job:
                     new = self._results(base, done) if len(done) > shown else {}
                     shown = len(done)
-                    yield self._busy(status) | {self.stages: wording.stages(done, base, running=True)} | new
+                    yield self._busy(status) | {self.stages: _stages(done, base, running=True)} | new
         except UserError as error:
-            stages = {self.stages: wording.stages(done, base, running=False)}
-            yield self._idle(wording.failure(str(error), _hidden(visit))) | stages
+            stages = {self.stages: _stages(done, base, running=False)}
+            yield self._idle(failure(str(error), visit)) | stages
             return
-        yield self._idle(wording.note("Done.")) | {self.stages: wording.stages(done, base, running=False)}
+        yield self._idle(note("Done.")) | {self.stages: _stages(done, base, running=False)}
 
     async def cancelled(self, request: gr.Request) -> Updates:
         """Gradio cancels a job."""
         self._cancelled.add(str(request.session_hash))
-        return self._idle(wording.note("Cancelled."), go=self._framed(request) is not None)
+        return self._idle(note("Cancelled."), go=self._framed(request) is not None)
 
     async def refused(self, request: gr.Request) -> Updates:
         """Gradio has given up a job, since the queue was full or it was cancelled."""
         if str(request.session_hash) in self._cancelled:
             return await self.cancelled(request)
         text = "This was not computed: perhaps too many photos wait already. Try again in some minutes."
-        return self._idle(wording.failure(text), go=self._framed(request) is not None)
+        return self._idle(failure(text), go=self._framed(request) is not None)
 
     async def _followed(
         self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any
@@ -243,28 +257,20 @@ class Page:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
         task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
         started, line = time.monotonic(), ""
-        async with contextlib.aclosing(self._device.run(task | options)) as messages:
+        async with contextlib.aclosing(self._worker.run(task | options)) as messages:
             async for message in messages:
                 if "stage" in message:
                     done[message.pop("stage")], line = message, ""
                 line = message.get("say", line)
                 visit.used = time.monotonic()
-                yield wording.status(doing, time.monotonic() - started, line, visit.name)
+                # Of the log only lines about the photo are shown, since others name the server's files.
+                about = line.partition(f"{visit.name}: ")[2].strip()
+                yield note(f"{doing} ({time.monotonic() - started:.0f} s){f': {about}' if about else '.'}")
 
     def _framed(self, request: gr.Request) -> Visit | None:
         """Returns the visit of a page whose photo was framed, or None."""
         visit = self._visits.find(str(request.session_hash))
         return visit if visit is not None and visit.facts else None
-
-    def _found(self, facts: dict[str, Any]) -> str:
-        if not facts["known"]:
-            return wording.note(
-                f"Nothing here looks like a {self._kind} to this GAN; this is the best there is. Move the square."
-            )
-        count = len(facts["boxes"])
-        return wording.note(
-            f"{count} objects found: choose one." if count > 1 else "Found. Move the square if need be."
-        )
 
     def _busy(self, status: str) -> Updates:
         return {self.status: status, self.go: gr.update(interactive=False), self.stop: gr.update(interactive=True)}
@@ -274,11 +280,9 @@ class Page:
 
     def _nothing(self) -> Updates:
         """No photo, no results."""
-        hidden = {part: gr.update(visible=False) for part in (self.chooser, self.refine)}
-        no_objects = {self.which: gr.update(choices=[], value=None, visible=False)}
-        return (
-            hidden | no_objects | {self.stages: "", self.files: "", self.frame: "", self.drawing: None, self.crop: None}
-        )
+        updates = {part: gr.update(visible=False) for part in (self.chooser, self.refine)}
+        updates[self.which] = gr.update(choices=[], value=None, visible=False)
+        return updates | {self.stages: "", self.files: "", self.frame: "", self.drawing: None, self.crop: None}
 
     def _choice(self, facts: dict[str, Any]) -> Updates:
         """The objects, and the sliders with their limits."""
@@ -299,7 +303,7 @@ class Page:
     def _pictures(self, visit: Visit, which: str, box: CropBox | None = None) -> Updates:
         """Drawing and crop of an object, or of a box in place of it."""
         assert visit.frame is not None
-        with Image.open(visit.frame / tasks.PREVIEW) as picture:  # which the worker has written
+        with Image.open(visit.frame / jobs.PREVIEW) as picture:  # which the worker has written
             preview = np.asarray(picture.convert("RGB"))
         boxes, chosen, factor = _boxes(visit), _index(visit, which), preview.shape[1] / visit.facts["width"]
         boxes[chosen] = box or boxes[chosen]
@@ -309,11 +313,10 @@ class Page:
 
     def _results(self, base: str, done: dict[str, Any]) -> Updates:
         """The page and the links to files, as far as they are available."""
-        if tasks.SHAPE not in done:
+        if jobs.SHAPE not in done:
             return {}
-        known, verdict = bool(done[tasks.MASK]["known"]), str(done[tasks.SHAPE]["verdict"])
-        frame, files = wording.result(base, verdict, self._kind, known=known, complete=tasks.TEXTURES in done)
-        return {self.files: files} if tasks.TEXTURES in done else {self.files: files, self.frame: frame}
+        frame, files = result(base, str(done[jobs.SHAPE]["verdict"]), complete=jobs.TEXTURES in done)
+        return {self.files: files} if jobs.TEXTURES in done else {self.files: files, self.frame: frame}
 
 
 def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
@@ -344,6 +347,50 @@ def _rounded(box: CropBox) -> list[Any]:
     return [round(box.x), round(box.y), round(box.side), round((box.roll_deg + _TURN) % (2 * _TURN) - _TURN)]
 
 
-def _hidden(visit: Visit | None) -> dict[str, str]:
-    """Returns what is hidden from visitors in messages (server paths), with replacements."""
-    return {str(visit.photo): visit.shown, f"{visit.folder}{os.sep}": ""} if visit else {}
+def note(text: str) -> str:
+    """Returns a sentence for the status line, HTML."""
+    return f'<p class="g2s-note" role="status">{html.escape(message_line(text))}</p>'
+
+
+def failure(text: str, visit: Visit | None = None) -> str:
+    """Returns an error for the status line, HTML, without the server's paths and the command line's options."""
+    shown = dict(_OPTIONS)
+    if visit is not None:
+        shown |= {str(visit.photo): visit.shown, f"{visit.folder}{os.sep}": ""}
+    for hidden, words in shown.items():
+        text = text.replace(hidden, words)
+    return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
+
+
+def _stages(done: dict[str, Any], base: str, *, running: bool) -> str:
+    """Returns the list of a reconstruction's stages, with the pictures at `base` available so far, HTML."""
+    rows, reached = [], running
+    for stage, title in _STAGES.items():
+        state, mark = ("done", "✓") if stage in done else ("now", "…") if reached else ("later", "·")
+        reached = reached and stage in done
+        about = _MASKS.get(done.get(stage, {}).get("mask", ""), "")
+        rows.append(
+            f'<li class="g2s-{state}"><span>{mark}</span> {title}{f" <small>{about}</small>" if about else ""}</li>'
+        )
+    picture = ""
+    if jobs.MASK in done:
+        picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
+    return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
+
+
+def result(base: str, verdict: str, *, complete: bool) -> tuple[str, str]:
+    """Returns a result's page in a frame, and its verdict with the links to its files at `base`, HTML.
+
+    With `complete`, textures and archive are available.
+    """
+    frame = (
+        f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
+        'title="The shape, to turn and relight"></iframe>'
+    )
+    links = "".join(
+        f'<a href="{base}/{name}?download" download>{title}</a>'
+        for name, title in _DOWNLOADS.items()
+        if complete or name not in (jobs.ARCHIVE, "textured/textured.glb")
+    )
+    about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
+    return frame, f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'

@@ -30,23 +30,14 @@ __all__ = ["Limits", "Visit", "Visits", "server_folder", "stored_bytes"]
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What visitors of a server may request.
+    """What visitors of a server may request."""
 
-    Attributes:
-      file_bytes: maximum size of a photo's file.
-      pixels: maximum number of pixels of a photo.
-      waiting: maximum number of waiting jobs, not counting the one that runs.
-      job_s: time limit of a job, in seconds.
-      keep_s: seconds for which a visitor's files are kept after their last action.
-      uploads: maximum number of simultaneous uploads.
-    """
-
-    file_bytes: int = 50_000_000
-    pixels: int = 50_000_000
-    waiting: int = 8
-    job_s: float = 1800.0
-    keep_s: float = 1800.0
-    uploads: int = 4
+    file_bytes: int = 50_000_000  # of a photo's file
+    pixels: int = 50_000_000  # of a photo
+    waiting: int = 8  # jobs, not counting the one that runs
+    job_s: float = 1800.0  # seconds of a job
+    keep_s: float = 1800.0  # seconds for which a visitor's files are kept after their last action
+    uploads: int = 4  # at the same time
 
     @property
     def stored_bytes(self) -> int:
@@ -56,25 +47,15 @@ class Limits:
 
 @dataclasses.dataclass
 class Visit:
-    """One visitor's photo and what came of it.
+    """One visitor's photo and what came of it."""
 
-    Attributes:
-      folder: of its files; its name is used in the addresses of results.
-      shown: the photo's name, for messages: one line, but possibly with markup in it.
-      name: under which results are filed.
-      used: when it was last used, `time.monotonic()`.
-      facts: from the photo's framing, or {}.
-      frame: folder of the framing, or None.
-      result: folder of the latest reconstruction, or None.
-    """
-
-    folder: pathlib.Path
-    shown: str
-    name: str
-    used: float
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    frame: pathlib.Path | None = None
-    result: pathlib.Path | None = None
+    folder: pathlib.Path  # of its files; its name is used in the addresses of results
+    shown: str  # the photo's name, for messages: one line, but possibly with markup in it
+    name: str  # under which results are filed
+    used: float  # when it was last used, `time.monotonic()`
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # from the photo's framing
+    frame: pathlib.Path | None = None  # folder of the framing
+    result: pathlib.Path | None = None  # folder of the latest reconstruction
 
     @property
     def photo(self) -> pathlib.Path:
@@ -92,15 +73,10 @@ class Visit:
 
 
 class Visits:
-    """All visitors of a server; used by the server's event loop alone."""
+    """All visitors of a server, by browser page; used by the server's event loop alone."""
 
     def __init__(self, root: pathlib.Path, *, keep_s: float):
-        """Starts without visitors.
-
-        Args:
-          root: folder of all visitors' folders.
-          keep_s: seconds for which files are kept after a visitor's last action.
-        """
+        """Starts without visitors; their folders will be in `root`, and are kept `keep_s` seconds after a last use."""
         self._root, self._keep_s = root, keep_s
         self._visits: dict[str, Visit] = {}
 
@@ -119,21 +95,13 @@ class Visits:
         return None
 
     def new(self, session: str, upload: pathlib.Path) -> Visit:
-        """Begins a page's visit with a photo that it has sent; the previous one is forgotten.
-
-        Args:
-          session: of the page.
-          upload: the file as it came in; it is left where it is.
-
-        Raises:
-          UserError: the file system refuses.
-        """
+        """Begins a page's visit with a copy of a photo that it has sent; the previous one is forgotten."""
         self.forget(session)
         folder, shown = self._root / secrets.token_urlsafe(24), one_line(upload.name)
         visit = Visit(folder, shown, names_for([pathlib.Path(upload.name)], {})[0], time.monotonic())
         try:
             folder.mkdir(mode=0o700)
-            _link(upload, visit.photo)
+            shutil.copyfile(upload, visit.photo)
         except OSError as error:
             raise refused(error, f"{shown} cannot be taken in") from error
         self._visits[session] = visit
@@ -156,14 +124,7 @@ class Visits:
 
 @contextlib.contextmanager
 def server_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a new private folder, removed at the end of the block; first removes those of servers that crashed.
-
-    Args:
-      root: of all servers' folders.
-
-    Raises:
-      UserError: the file system refuses, or does not support locks.
-    """
+    """Yields a new private folder in `root`, removed at the end; first removes those of servers that crashed."""
     folder = root / secrets.token_hex(8)
     lock = filelock.FileLock(folder.with_suffix(".lock"), blocking=False)
     try:
@@ -194,11 +155,3 @@ def stored_bytes(folder: pathlib.Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(place, name)).st_size
     return total
-
-
-def _link(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Links a file to a second name, or copies it if the file system does not support links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

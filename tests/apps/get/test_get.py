@@ -16,7 +16,7 @@ from helpers.tensorflow_files import Case, networks, save
 from gan2shape_jax import main as program
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.get import command, obtain
-from gan2shape_jax.apps.get.table import ENTRIES, Entry, Given, Source
+from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
@@ -35,7 +35,7 @@ def pickled(tmp_path_factory):
 
 def _entry(content, *, known=True):
     source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if known else "", len(content))
-    given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors", "stylegan2")
+    given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
     return Entry("horse", "a horse", "nvidia-stylegan2", (given,), (source,), config="horse", also=("lpips",))
 
 
@@ -82,8 +82,9 @@ def test_the_licence_is_shown_and_has_to_be_agreed_to(tmp_path, capsys, horse, m
     assert "by hand" in printed and "Nvidia Source Code License-NC" in printed
 
 
-@pytest.mark.parametrize("folder", ["cache", "a folder's <name>, $HOME"])
-def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypatch, folder):
+def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypatch):
+    folder = "a folder's <name>, $HOME"
+
     def printed_configuration():
         printed = capsys.readouterr().out
         (line,) = [line for line in printed.splitlines() if line.startswith("  gan2shape-jax --config=")]
@@ -138,9 +139,8 @@ def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatc
     assert "files that were downloaded whole are kept" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled, known):
-    entry = _entry(pickled, known=known)
+def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled):
+    entry = _entry(pickled, known=False)
     assert obtain.found(entry, tmp_path) is None
     files = obtain.obtain(entry, tmp_path)
     assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == obtain.found(entry, tmp_path)
@@ -180,7 +180,7 @@ def _release(leave_out=""):
     honest = {"stylegan2": "honest-stylegan2", "parsing": "honest-bisenet", "view_light": "honest-statistics"}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ENTRIES["celeba"].archive.members:
+        for name in MEMBERS:
             if name != leave_out:
                 content = (_CORPUS / honest.get(name.split("/")[1], "honest-half")).read_bytes()
                 info = tarfile.TarInfo(name)
@@ -192,8 +192,14 @@ def _release(leave_out=""):
 
 
 def _serve(servers, parts):
-    for source, part in zip(ENTRIES["celeba"].archive.parts, parts):
+    for source, part in zip(ENTRIES["celeba"].sources, parts):
         servers.add(source.url, part)
+
+
+def _statistics(name):
+    """An entry of the archive without the files that are converted, which takes seconds."""
+    gives = tuple(given for given in ENTRIES[name].gives if given.field.startswith("sampling"))
+    return dataclasses.replace(ENTRIES[name], gives=gives)
 
 
 def test_an_archive_is_fetched_once_for_all_that_it_serves(servers, tmp_path):
@@ -204,32 +210,22 @@ def test_an_archive_is_fetched_once_for_all_that_it_serves(servers, tmp_path):
     assert stylegan2.load(files["gan.checkpoint"])[0].size == 8
     assert files["sampling.view_mvn"].read_bytes() == (_CORPUS / "honest-statistics").read_bytes()
     assert _below(tmp_path / "downloads") == []
-    assert obtain.obtain(ENTRIES["car"], tmp_path).keys() == fields - {"networks.pretrained"}
+    assert len(obtain.obtain(_statistics("car"), tmp_path)) == 2
     with pytest.raises(UserError, match="synface: the archive.*lacks checkpoints/gan2shape/synface_pretrain.pth"):
         obtain.obtain(ENTRIES["synface"], tmp_path)
     assert len(servers.asked) == 4
 
 
 def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_again(servers, tmp_path):
-    parts = _release()
+    parts, church = _release(), _statistics("church")
     for n, part in enumerate(parts):
         (tmp_path / f"x{n}").write_bytes(part)
     (tmp_path / "joined.tar.gz").write_bytes(b"".join(parts))
     for n, given in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
-        assert obtain.obtain(ENTRIES["church"], tmp_path / f"c{n}", given=given)["gan.checkpoint"].is_file()
+        assert obtain.obtain(church, tmp_path / f"c{n}", given=given)["sampling.view_mvn"].is_file()
     _serve(servers, [*parts[:2], parts[2][::-1], parts[3]])
-    with pytest.raises(UserError, match="(?s)gan2shape-x00.*damaged.*was removed"):
-        obtain.obtain(ENTRIES["car"], tmp_path / "cache")
+    with pytest.raises(UserError, match="(?s)gan2shape-x00.*cannot be read.*was removed"):
+        obtain.obtain(church, tmp_path / "cache")
     assert not [name for name in _below(tmp_path / "cache") if name.endswith((".pt", ".pth", "json"))]
     _serve(servers, parts)
-    obtain.obtain(ENTRIES["car"], tmp_path / "cache")
-
-
-def test_two_files_make_one(servers, tmp_path):
-    """LPIPS: the tool's own refusal shows that both came to it, in their order."""
-    sources = tuple(dataclasses.replace(source, sha256="") for source in ENTRIES["lpips"].sources)
-    for source in sources:
-        servers.add(source.url, b"\x80\x02}.")
-    with pytest.raises(UserError, match="(?s)vgg.*was removed"):
-        obtain.obtain(dataclasses.replace(ENTRIES["lpips"], sources=sources), tmp_path)
-    assert servers.asked == [source.url for source in sources]
+    obtain.obtain(church, tmp_path / "cache")

@@ -4,8 +4,8 @@ import pathlib
 import re
 
 from gan2shape_jax.apps.get import table
-from gan2shape_jax.apps.get.fetch import MOST
-from gan2shape_jax.apps.get.table import ENTRIES, LICENCES
+from gan2shape_jax.apps.get.obtain import MOST
+from gan2shape_jax.apps.get.table import ENTRIES, LICENCES, MEMBERS
 from gan2shape_jax.config import flatten, load_config, names
 
 _FOUND = set(re.findall(r"^- ([A-Z]):", table.__doc__, re.MULTILINE))
@@ -15,27 +15,24 @@ def test_entries_are_in_order():
     fields, addresses = flatten(load_config("base")), dict[str, str]()
     for name, entry in ENTRIES.items():
         assert entry.name == name and re.fullmatch(r"[a-z0-9-]+", name) and entry.title
-        assert bool(entry.sources) != (entry.archive is not None)
-        for source in entry.downloads:
+        for source in entry.sources:
             assert source.url.startswith("https://") and re.fullmatch(r"[\w.-]+", source.file)
             assert re.fullmatch(r"[0-9a-f]{64}|", source.sha256) and 0 < (source.size or 1) < MOST
             assert set(source.found.split(", ")) <= _FOUND
             assert addresses.setdefault(source.file, source.url) == source.url
-        there = set(entry.archive.members) if entry.archive else {source.file for source in entry.sources}
+        there = set(MEMBERS) if entry.archived else {source.file for source in entry.sources}
         for given in entry.gives:
             assert given.field in fields and set(given.made_of) <= there
-            assert given.converter in ("stylegan2", "networks") or given.file.endswith(".pth")
+            assert given.file.endswith((".safetensors", ".pth"))
             assert pathlib.PurePath(given.file).name == given.file
         assert len({given.file for given in entry.gives}) == len(entry.gives)
-        if entry.archive:
-            assert len({pathlib.PurePosixPath(member).name for member in there}) == len(there)
         assert entry.config in ("", *names()) and set(entry.also) <= set(ENTRIES)
         assert entry.licence.url.startswith("https://")
     assert {entry.terms for entry in ENTRIES.values()} == set(LICENCES)
-    used = {letter for entry in ENTRIES.values() for source in entry.downloads for letter in source.found.split(", ")}
+    used = {letter for entry in ENTRIES.values() for source in entry.sources for letter in source.found.split(", ")}
     assert used == _FOUND
-    known = {source.file for entry in ENTRIES.values() for source in entry.downloads}
-    assert set(table._SHA256) <= known and set(table._SIZE) <= known
+    assert set(table._KNOWN) <= {source.file for entry in ENTRIES.values() for source in entry.sources}
+    assert len({pathlib.PurePosixPath(member).name for member in MEMBERS}) == len(MEMBERS)
 
 
 def test_what_a_configuration_calls_its_files_is_what_it_gets():

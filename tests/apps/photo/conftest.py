@@ -7,20 +7,18 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import guide, photo_run
+from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import sha256
 
 
 @pytest.fixture(scope="session")
 def bundled():
     """Returns the bundled guide, and how it scores crops."""
     checkpoint = pathlib.Path(load_config("ictface").gan.checkpoint)
-    architecture, weights = stylegan2.load(checkpoint)
-    found = guide.read(checkpoint.with_name("guide.safetensors"), sha256(checkpoint))
-    assert found is not None
-    return found, photo_run.score_by(found, architecture, weights)
+    gan = stylegan2.load(checkpoint)
+    found = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
+    return found, guide.score_by(found, *gan)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
 import gradio as gr
 
-from gan2shape_jax.apps.photo import preparation
-from gan2shape_jax.apps.serve import tasks, wording
+from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.serve import jobs
+from gan2shape_jax.apps.serve import page as module
 from gan2shape_jax.apps.serve.page import Page
 from gan2shape_jax.apps.serve.visits import Limits, Visits
 from gan2shape_jax.errors import UserError
@@ -29,7 +30,7 @@ class _Device:
     async def run(self, task):
         self.tasks.append(task)
         if task.get("box") is None:
-            Image.new("RGB", (200, 150)).save(f"{task['folder']}/{tasks.PREVIEW}")
+            Image.new("RGB", (200, 150)).save(f"{task['folder']}/{jobs.PREVIEW}")
         try:
             for message in self.messages:
                 if isinstance(message, str):
@@ -48,7 +49,7 @@ def device():
 def page(tmp_path, device):
     (tmp_path / "visits").mkdir()
     (tmp_path / "me.jpg").write_bytes(b"photo")
-    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face", about="")
+    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face")
 
 
 def _all(iterator):
@@ -59,7 +60,7 @@ def _all(iterator):
 
 
 def _framed(page, device, tmp_path, known=True):
-    device.messages = [{}, {"stage": tasks.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
+    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
     return _all(page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
 
 
@@ -79,16 +80,16 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
     _framed(page, device, tmp_path)
     device.messages = [
-        {"say": "12:00:00 me: step1, 5 of 50"},
-        {"stage": tasks.MASK, "mask": "found", "known": True},
-        {"stage": tasks.SHAPE, "verdict": "Trust it"},
+        {"say": "12:00:00 me: step1, 5 of <50>"},
+        {"stage": jobs.MASK, "mask": "found"},
+        {"stage": jobs.SHAPE, "verdict": "Trust it"},
         {"say": "writes /srv/secret"},
-        {"stage": tasks.TEXTURES},
+        {"stage": jobs.TEXTURES},
     ]
     cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
     assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
-    assert "step1, 5 of 50" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
+    assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
     assert "mask: found" in shown[1][page.stages] and "iframe" in shown[2][page.frame]
     assert "Trust it" in shown[2][page.files] and "all.zip" not in shown[2][page.files]
     assert sum(page.frame in one for one in shown) == 1 and "all.zip" in shown[4][page.files]
@@ -119,12 +120,10 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
 
 def test_names_and_messages_are_only_text():
     for text in (
-        wording.failure(f"{_NAME} is damaged"),
-        wording.note(_NAME),
-        wording.status("Reconstructing", 1, f"12:00 me: {_NAME}", "me"),
-        wording.result("results/a/b", _NAME, "face", known=True, complete=True)[1],
+        module.failure(f"{_NAME} is damaged"),
+        module.note(_NAME),
+        module.result("results/a/b", _NAME, complete=True)[1],
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
-    assert "is a guess" in wording.result("b", "", "face", known=False, complete=False)[1]
-    assert "give another --mask or --box" in open(preparation.__file__).read()  # what is replaced is what is said
-    assert "choose another crop" in wording.failure("it shows no object: give another --mask or --box")
+    assert "give another --mask or --box" in open(photo_run.__file__).read()  # what is replaced is what is said
+    assert "choose another crop" in module.failure("it shows no object: give another --mask or --box")

@@ -1,6 +1,13 @@
-"""The application as it is mounted: what a page sends reaches it, and what no page sends does not."""
+"""The server: options, visitors' files, and the application as it is mounted, with what no page sends."""
 
+import importlib.util
 import io
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 from PIL import Image
@@ -10,41 +17,144 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 from helpers import fake_worker
 from starlette.testclient import TestClient
 
-from gan2shape_jax.apps.serve import server
-from gan2shape_jax.apps.serve.device import Device
-from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
+from gan2shape_jax import main as program
+from gan2shape_jax.apps.serve import command
+from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder, stored_bytes
+from gan2shape_jax.apps.serve.worker import Worker
+from gan2shape_jax.errors import UserError
+
+_ROOT = pathlib.Path(__file__).parents[3]
+
+
+def test_what_cannot_be_served_is_one_sentence_and_options_become_limits(monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for options, words in (
+            (["--port", str(taken.getsockname()[1])], "is taken by another program"),
+            (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
+            (["--model", "nothing.safetensors"], "--model: nothing.safetensors does not exist"),
+        ):
+            assert command.main(options) == 1
+            error = capsys.readouterr().err
+            assert words in error and "Traceback" not in error
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else find(name))
+    assert program.main(["serve"]) == 1
+    assert "pip install 'gan2shape-jax[web]'" in capsys.readouterr().err
+    options = command.parser().parse_args(["--max-mb", "5", "--max-waiting", "1", "--keep-minutes", "2"])
+    limits = command.limits_of(options)
+    assert (limits.file_bytes, limits.waiting, limits.keep_s) == (5_000_000, 1, 120.0)
+    assert options.host == "127.0.0.1"
+    assert command.limits_of(command.parser().parse_args([])) == Limits()
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # the application sets it: put back afterwards
-    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-    with server_folder(tmp_path / "serving") as made:
-        yield made
+def visits(tmp_path):
+    (tmp_path / "visits").mkdir()
+    return Visits(tmp_path / "visits", keep_s=60)
 
 
-@pytest.fixture
+def _new(visits, tmp_path, session="s"):
+    (tmp_path / "me.jpg").write_bytes(b"photo")
+    return visits.new(session, tmp_path / "me.jpg")
+
+
+def test_names_of_uploads_never_name_a_file(visits, tmp_path):
+    for name in ("<script>alert(1)<b>.jpg", "a\nb.png", "...", "-rf.jpg", "CON.jpg", "ü" * 90 + ".jpg", ".hidden"):
+        (tmp_path / name).write_bytes(b"photo")
+        visit = visits.new("s", tmp_path / name)
+        assert visit.photo == visit.folder / "photo" and visit.photo.read_bytes() == b"photo"
+        assert visit.name == pathlib.PurePath(visit.name).name not in ("", "..") and visit.name.isprintable()
+        assert "\n" not in visit.shown
+
+
+def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_left_them(visits, tmp_path):
+    first, second = _new(visits, tmp_path), _new(visits, tmp_path)
+    visits.tidy()
+    assert not first.folder.exists() and second.photo.is_file() and visits.find("s") is second
+    frame, result = second.new_folder("frame"), second.new_folder("result")
+    another = second.new_folder("result")
+    assert frame.is_dir() and another.is_dir() and not result.exists() and second.result == another
+    second.used = time.monotonic() - 61
+    visits.tidy()
+    assert visits.find("s") is None and not second.folder.exists()
+    second.folder.mkdir()  # by a job that was still running
+    visits.tidy()
+    assert not second.folder.exists()
+
+
+def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(visits, tmp_path):
+    mine, other = _new(visits, tmp_path, "a"), _new(visits, tmp_path, "b")
+    for visit in (mine, other):
+        (visit.new_folder("result") / "index.html").write_text("page")
+    token, folder = mine.folder.name, mine.result.name
+    assert token != other.folder.name and len(token) >= 32
+    for download, kind in ((False, "inline"), (True, "attachment")):
+        answer = command.result_response(visits, token, folder, "index.html", download=download)
+        policy = answer.headers["content-security-policy"]
+        assert answer.status_code == 200 and policy.startswith("sandbox") and "allow-same-origin" not in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-disposition"] == f'{kind}; filename="me-index.html"'
+    for token_, folder_, name in [
+        (other.folder.name, folder, "index.html"),
+        (token, other.result.name, "index.html"),
+        (token, folder, "../photo"),
+        (token, folder, "/etc/passwd"),
+        (token, "..", "index.html"),
+        ("", folder, "index.html"),
+        ("é", folder, "index.html"),
+    ]:
+        assert command.result_response(visits, token_, folder_, name, download=False).status_code == 404
+
+
+_CRASH = """
+import os, pathlib, sys
+from gan2shape_jax.apps.serve.visits import server_folder
+with server_folder(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "uploads" / "photo").write_bytes(b"12345")
+    os._exit(9)
+"""
+
+
+def test_a_servers_folder_is_private_and_goes_with_it_or_with_the_next_start_after_a_crash(tmp_path):
+    root = tmp_path / "root"
+    with server_folder(root) as running:
+        assert running.stat().st_mode & 0o077 == 0
+        (running / "uploads" / "photo").write_bytes(b"12345")
+        assert stored_bytes(running) == 5
+        environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+        subprocess.run([sys.executable, "-c", _CRASH, str(root)], check=False, env=environment)
+        assert len([path for path in root.iterdir() if path.is_dir()]) == 2
+        with server_folder(root) as other:
+            assert {path for path in root.iterdir() if path.is_dir()} == {running, other}
+    assert list(root.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot hold"), server_folder(tmp_path / "file"):
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # the application sets it: put back afterwards
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        with server_folder(tmp_path_factory.mktemp("serving")) as made:
+            yield made
+
+
+@pytest.fixture(scope="module")
 def client(folder):
-    device = Device(fake_worker.broken, seconds=10)
-    visits = Visits(folder / "visits", keep_s=60)
-    app = server.application(folder, visits, device, Limits(), kind="face", about="", local=True)
+    worker = Worker(fake_worker.broken, seconds=10)
+    app = command.application(folder, Visits(folder / "visits", keep_s=60), worker, Limits(), kind="face", local=True)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as one:
         yield one
-    device.close()
+        one.portal.call(worker.close)
 
 
-def _number(client, name):
-    """Returns the number by which a page calls a handler."""
-    (number,) = (one["id"] for one in client.get("/config").json()["dependencies"] if one["api_name"] == name)
-    return number
-
-
-def _joined(client, path):
-    """Returns the status of what a page sends once its photo has come in."""
-    photo_sent = _number(client, "photo_framed")
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-    body = {"data": data, "fn_index": photo_sent, "session_hash": "me"}
-    return client.post("/gradio_api/queue/join", json=body).status_code
+def _post(client, handler, data, where="queue/join"):
+    """Returns the status of what a page sends for one of its handlers."""
+    (number,) = (one["id"] for one in client.get("/config").json()["dependencies"] if one["api_name"] == handler)
+    body = {"data": data, "fn_index": number, "session_hash": "me"}
+    return client.post(f"/gradio_api/{where}", json=body).status_code
 
 
 def test_photos_that_were_sent_are_taken_and_files_of_the_machine_are_not(client, folder, tmp_path):
@@ -52,32 +162,26 @@ def test_photos_that_were_sent_are_taken_and_files_of_the_machine_are_not(client
     Image.new("RGB", (64, 64)).save(picture, "PNG")
     (tmp_path / "mine.png").write_bytes(picture.getvalue())
     before = set(folder.rglob("*"))
+
+    def joined(path):
+        return _post(client, "photo_framed", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+
     for path in (str(tmp_path / "mine.png"), "http://localhost/mine.png"):
-        assert _joined(client, path) == 403
+        assert joined(path) == 403
     assert set(folder.rglob("*")) == before, "a copy was made"
     (sent,) = client.post("/gradio_api/upload", files={"files": ("me.png", picture.getvalue())}).json()
-    assert _joined(client, sent) == 200
+    assert joined(sent) == 200
+    assert _post(client, "cancelled", [], "run/predict") == 200  # not queued
 
 
-def test_what_does_not_end_is_broken_off_and_told(client):
+def test_what_no_page_sends_is_refused(client):
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     parts = (head if not k else b"x" * 1_000_000 for k in range(100))
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     assert client.post("/gradio_api/upload", content=parts, headers=kind).status_code == 413
-
-
-def test_what_is_not_queued_reaches_its_handler(client):
-    body = {"data": [], "fn_index": _number(client, "cancelled"), "session_hash": "me"}
-    assert client.post("/gradio_api/run/predict", json=body).status_code == 200
-
-
-def test_other_names_of_this_machine_are_refused_and_only_jobs_are_queued(client):
     assert client.get("/config", headers={"Host": "evil.example"}).status_code == 400
     dependencies = client.get("/config").json()["dependencies"]
     queued = {one["api_name"] for one in dependencies if one["queue"] is not False and one["backend_fn"]}
     assert queued == {"photo_framed", "reconstructed"}
-
-
-def test_no_other_door_is_open(client):
     for place in ("call/photo_framed", "api/photo_framed", "vibe-edit", "component_server", "process_recording"):
         assert client.post(f"/gradio_api/{place}", json={}).status_code == 403, place

@@ -64,8 +64,6 @@ def test_header_and_requirement_are_what_a_space_needs():
 @pytest.mark.parametrize("port, variables", [(7860, {}), (8123, {"GRADIO_SERVER_PORT": "8123"})])
 def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch, port, variables):
     pytest.importorskip("gradio")
-    from gan2shape_jax.apps.serve import server
-
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -74,8 +72,8 @@ def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch, port, va
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
     served = []
-    monkeypatch.setattr(server, "listening", lambda host, port: served.append((host, port)))
-    monkeypatch.setattr(server, "serve", lambda load, root, door, limits, **others: served.append(limits))
+    monkeypatch.setattr(command, "listening", lambda host, port: served.append((host, port)))
+    monkeypatch.setattr(command, "serve", lambda model, root, door, limits, **others: served.append(limits))
     assert app.command is command and app.command.main(app.OPTIONS) == 0
     address, limits = served
     assert address == ("0.0.0.0", port) and (limits.file_bytes, limits.keep_s) == (20_000_000, 600.0)

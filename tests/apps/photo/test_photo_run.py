@@ -1,0 +1,180 @@
+"""Which photos are meant, and a photo made ready for a run: its name, crop, mask, drawing and record."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan2shape_jax.apps.photo import photo_run, sources
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+from gan2shape_jax.io.found_masks import middle
+from gan2shape_jax.io.image_files import Upright
+from gan2shape_jax.io.image_names import fault_of
+
+_BOX = CropBox(x=190, y=100, side=96)
+
+
+def _framer(**changes):
+    """Returns a framer for crops that are given: nothing is searched."""
+    fields = {"side": 64, "style_dim": 8, "alignment": {}, "usual_mask": middle(64), "finds_masks": True}
+    return photo_run.Framer(**(fields | {"score": lambda crops: np.ones(len(crops))} | changes))
+
+
+def _prepare(path, out, **wishes):
+    return photo_run.prepare(path, "a", out, _framer(), **({"box": _BOX} | wishes))
+
+
+@pytest.fixture
+def photo(tmp_path, face_photo):
+    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
+    made = _prepare(photo, tmp_path / "out")
+    folder = tmp_path / "out" / "photos"
+    crop = np.asarray(Image.open(folder / "image" / "a.png"))
+    np.testing.assert_array_equal(crop, sample_crop(face_photo(), _BOX, 64))
+    assert np.asarray(Image.open(folder / "mask" / "a.png"))[32, 32] == 255
+    with Image.open(folder / "framing" / "a.jpg") as drawing:
+        assert drawing.size == (384, 282)
+    record = json.loads((folder / "a.json").read_text())
+    assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
+    assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
+    assert (made.mask_source, record["mask"], made.frame.box) == ("found", "found", _BOX)
+
+
+def test_results_of_other_crops_and_masks_are_removed_and_damaged_records_are_none(photo, tmp_path):
+    out = tmp_path / "out"
+    result = out / "results" / "a" / "result.json"
+
+    def is_kept(**wishes):
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.touch()
+        _prepare(photo, out, **wishes)
+        return result.exists()
+
+    assert not is_kept() and is_kept()
+    assert not is_kept(box=CropBox(x=180, y=100, side=96)) and is_kept(box=CropBox(x=180, y=100, side=96))
+    (out / "photos" / "image" / "a.png").unlink()
+    assert not is_kept(box=CropBox(x=180, y=100, side=96))
+    assert photo_run.records_in(out) == {"a": str(photo.resolve())}
+    for content in ("", "[]", "{}"):
+        (out / "photos" / "a.json").write_text(content)
+        assert photo_run.records_in(out) == {}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "photos").write_text("a file where the folder would be")
+    with pytest.raises(UserError, match="photos cannot hold what is made of a: "):
+        _prepare(photo, tmp_path / "other")
+
+
+def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo):
+    large = Image.fromarray(face_photo()).resize((6000, 4400), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "a.jpg", quality=90)
+    box = CropBox(x=3800, y=2000, side=1920)
+    _prepare(tmp_path / "a.jpg", tmp_path / "out", box=box)
+    crop = np.asarray(Image.open(tmp_path / "out" / "photos" / "image" / "a.png"), np.float32)
+    expected = np.asarray(sample_crop(np.asarray(large), box, 64), np.float32)
+    assert np.abs(crop - expected).mean() < 3
+
+
+def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
+    assert _prepare(photo, tmp_path / "out").notes == ()
+    small = _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).notes
+    assert any("30 pixels and is enlarged" in note for note in small)
+    with Image.open(photo) as lit:
+        lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
+    (note,) = _prepare(tmp_path / "night.png", tmp_path / "out").notes
+    assert note.startswith("night.png: what was cut out is very dark (99% of it is below ")
+
+
+def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
+    np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
+    _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
+    assert np.load(tmp_path / "out" / "photos" / "latent" / "a.npy").shape == (1, 8)
+    np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
+    with pytest.raises(UserError, match=r"w\.npy"):
+        _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
+    with pytest.raises(UserError, match="--which=2 names none"):
+        _prepare(photo, tmp_path / "other", which=2)
+    (tmp_path / "bad.png").write_bytes(photo.read_bytes()[:200])
+    for path in (tmp_path / "bad.png", tmp_path / "none.png", pathlib.Path("/dev/null")):
+        with pytest.raises(UserError):
+            _prepare(path, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def _disc(height, width, x, y, radius):
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    return np.hypot(columns - x, rows - y) < radius
+
+
+_SEEN = _disc(80, 120, 60, 40, 16)  # a bright disc on a dark wall, in the middle of a crop of 48 pixels
+
+
+def _mask(alpha=None, file=None, **changes):
+    noise = np.random.default_rng(0).normal(0, 5, (80, 120, 3))
+    photo = np.clip(np.where(_SEEN[..., None], (220, 180, 60), (30, 50, 90)) + noise, 0, 255).astype(np.uint8)
+    box, framer = CropBox(x=60, y=40, side=48), _framer(side=96, usual_mask=middle(96), **changes)
+    whole = Upright(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1)
+    crop = sample_crop(photo, box, 96)
+    return photo_run.mask_of_crop(crop, whole, box, framer, path=pathlib.Path("a.jpg"), file=file)
+
+
+def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
+    def overlap(mask):
+        truth, found = _disc(96, 96, 48, 48, 32), mask > 0.5
+        return (truth & found).sum() / (truth | found).sum()
+
+    found, source = _mask()
+    assert source == "found" and overlap(found) > 0.9  # its outline is soft
+    white = _SEEN.astype(np.uint8) * 255
+    found, source = _mask(alpha=white)
+    assert source == "alpha" and overlap(found) > 0.95
+    usual, source = _mask(finds_masks=False)
+    assert source == "usual" and (usual == middle(96)).all()
+    own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
+    for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own)):
+        picture.save(tmp_path / "m.png")
+        found, source = _mask(file=tmp_path / "m.png")
+        assert source == "file" and overlap(found) > 0.95
+    for size, words in (((120, 70), "120 x 70 pixels"), ((120, 80), "m.png shows no object inside the crop")):
+        Image.new("L", size).save(tmp_path / "m.png")
+        with pytest.raises(UserError, match=words):
+            _mask(file=tmp_path / "m.png")
+    with pytest.raises(UserError, match=r"alpha channel of a\.jpg"):
+        _mask(alpha=np.zeros((80, 120), np.uint8))
+
+
+def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
+    names = ("a.jpg", "b.PNG", "[1].png", "notes.txt", ".hidden.png", "in/c.webp")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    a, b, one, *_, c = (tmp_path / name for name in names)
+    assert sources.expand([str(tmp_path)]) == [one, a, b]
+    assert sources.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)]) == [b, a, one]
+    assert sources.expand([str(tmp_path / "**" / "*.webp")]) == [c] and sources.expand([str(one)]) == [one]
+    (tmp_path / "empty").mkdir()
+    for argument in ("none.png", "none*.png", "", "a\0b.png", "x" * 5000):
+        with pytest.raises(UserError):
+            sources.expand([str(tmp_path / "empty" / argument)])
+
+
+def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_are_numbered(tmp_path):
+    hostile = ("<script>x</script>.png", "line\nbreak.png", "CON.png", ".png", "a:b.png", '"q".png', "…" * 80 + ".png")
+    for file in ("my cat.png", "Füße.jpg", "\udcff.png", *hostile):
+        (name,) = sources.names_for([tmp_path / file], {})
+        assert not fault_of(f"{name}.png") and "/" not in name
+        assert sources.names_for([tmp_path / file], {}) == [name]
+    assert sources.names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
+    paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "Cat.jpg", tmp_path / "c" / "cat.webp"]
+    names = sources.names_for(paths, {})
+    assert names == ["cat", "Cat-2", "cat-3"]
+    taken = {name: os.path.realpath(path) for name, path in zip(names, paths, strict=True)}
+    assert sources.names_for(paths[::-1], taken) == names[::-1]
+    assert sources.names_for([tmp_path / "d" / "cat.png"], taken) == ["cat-4"]

@@ -1,0 +1,96 @@
+"""The worker's process: stages, errors, cancelling, crashes, replacement. The process is real, what it does is not."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+from helpers import fake_worker
+
+from gan2shape_jax.apps.serve.worker import Worker
+from gan2shape_jax.errors import UserError
+
+
+async def _run(worker, name, *, cancel=False):
+    """Returns the messages of a job; `cancel` closes it at the first."""
+    messages = []
+    async with contextlib.aclosing(worker.run({"name": name})) as job:
+        async for message in job:
+            if message:
+                messages.append(message)
+                if cancel:
+                    break
+    return messages
+
+
+def _with_worker(check, load=fake_worker.load, **options):
+    async def main():
+        worker = Worker(load, **({"seconds": 60.0} | options))
+        try:
+            await check(worker)
+        finally:
+            await worker.close()
+
+    asyncio.run(main())
+
+
+async def _process(worker):
+    (message,) = await _run(worker, "fine")
+    return message["process"]
+
+
+def test_stages_and_errors_come_through_and_a_crash_fails_one_job():
+    async def check(worker):
+        before = await _process(worker)
+        (message,) = await _run(worker, "print")
+        assert message["stage"] == "framing"
+        with pytest.raises(UserError, match="^the photo is refused$"):
+            await _run(worker, "refused")
+        with pytest.raises(UserError, match="fault") as raised:
+            await _run(worker, "faulty")
+        assert "ZeroDivision" not in str(raised.value)
+        assert await _process(worker) == before
+        with pytest.raises(UserError, match="unexpectedly.*exit code 3"):
+            await _run(worker, "crash")
+        assert await _process(worker) != before
+
+    async def replaced(worker):
+        jobs = await asyncio.gather(*(_process(worker) for _ in range(3)))  # which wait for their turn
+        assert jobs[0] == jobs[1] != jobs[2]
+
+    _with_worker(check)
+    _with_worker(replaced, most_jobs=2)
+
+
+def test_cancelling_stops_soon_and_kills_only_what_does_not_stop():
+    async def check(worker):
+        before = await _process(worker)
+        started = time.monotonic()
+        await _run(worker, "slow", cancel=True)
+        assert await _process(worker) == before
+        job = asyncio.create_task(_run(worker, "slow"))  # a task that is cancelled, as Gradio does
+        await asyncio.sleep(0.5)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert await _process(worker) == before
+        await _run(worker, "stubborn", cancel=True)
+        assert time.monotonic() - started < 40
+        assert await _process(worker) != before
+
+    _with_worker(check, grace_s=3.0)
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_an_error():
+    async def stopped(worker):
+        with pytest.raises(UserError, match="more than"):
+            await _run(worker, "stubborn")
+
+    _with_worker(stopped, seconds=1.0)
+    for load, words in ((fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")):
+
+        async def refused(worker, words=words):
+            with pytest.raises(UserError, match=words):
+                await worker.start()
+
+        _with_worker(refused, load)
