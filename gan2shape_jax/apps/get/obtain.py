@@ -29,7 +29,7 @@ from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
 from gan2shape_jax.io.bundled import import_tool
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, folder_fault, open_regular, sha256
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensors import listed
 
 __all__ = ["MOST", "check_file", "fetch", "found", "locked", "obtain", "require_fetchable", "unpack"]
 

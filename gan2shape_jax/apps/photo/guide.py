@@ -24,8 +24,6 @@ from gan2shape_jax.apps.photo.framing import Score
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
@@ -124,12 +122,10 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
 
 def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
+    tensors = typicality.guide_tensors(path, gan_sha256)
+    found = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
     try:
-        with open_safetensors(path) as file:
-            if not typicality.is_of(file, gan_sha256):
-                return None
-            found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
-        network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
         return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
-    except (KeyError, OSError, Refused, UserError):
+    except KeyError:
         return None

@@ -32,7 +32,7 @@ from gan2shape_jax.apps.photo.framing import Frame, Score, find_frames, framing_
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
-from gan2shape_jax.io.array_files import load_latent
+from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import Upright, open_upright

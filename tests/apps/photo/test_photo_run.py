@@ -13,7 +13,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
 from gan2shape_jax.io.image_files import Upright
-from gan2shape_jax.io.image_names import fault_of
+from gan2shape_jax.io.image_lists import fault_of
 
 _BOX = CropBox(x=190, y=100, side=96)
 
