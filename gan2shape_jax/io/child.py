@@ -25,11 +25,11 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import bundled
+from gan2shape_jax.io.files import MIB
 
-__all__ = ["MIB", "Record", "run_limited"]
+__all__ = ["Record", "run_limited"]
 
-MIB = 2**20
-_ROOT = pathlib.Path(os.path.realpath(__file__)).parents[2]  # where the package is imported from
+_ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the package is imported from
 _INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
 _SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time
 _LONGEST_LINE = 512 * MIB  # of JSON
@@ -65,8 +65,9 @@ def run_limited(
     Raises:
       UserError: the function raised one, or any other error; or the child took more than it may, or crashed.
     """
-    path = [entry for entry in sys.path if entry and (_place(entry) != _place(".") or _place(entry) == _ROOT)]
-    path += [] if _ROOT in map(_place, path) else [str(_ROOT)]
+    here = os.path.realpath(".")
+    path = [place for place in sys.path if place and (os.path.realpath(place) != here or here == _ROOT)]
+    path += [] if _ROOT in map(os.path.realpath, path) else [_ROOT]
     name = f"{function.__module__}:{function.__qualname__}"
     command = [sys.executable, "-P", "-c", _START, name, str(memory), str(seconds), *path]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | _ONE_THREAD
@@ -74,14 +75,8 @@ def run_limited(
         _write(given, list(args))
         given.seek(0)
         try:
-            subprocess.run(
-                command,
-                stdin=given,
-                stdout=answer,
-                stderr=subprocess.DEVNULL,
-                timeout=seconds + _SPARE_SECONDS,
-                env=environment,
-            )
+            streams: dict[str, Any] = {"stdin": given, "stdout": answer, "stderr": subprocess.DEVNULL}
+            subprocess.run(command, **streams, timeout=seconds + _SPARE_SECONDS, env=environment)
         except subprocess.TimeoutExpired:
             raise UserError(f"{source} takes more than {seconds} s to read, or is damaged") from None
         answer.seek(0)
@@ -120,10 +115,6 @@ def main(name: str, memory: str, seconds: str) -> None:
         _write(out, answer)
     out.flush()
     os._exit(0)  # libraries need not clean up
-
-
-def _place(folder: str) -> pathlib.Path:
-    return pathlib.Path(os.path.realpath(folder))
 
 
 def _limit(memory: int, seconds: int) -> None:

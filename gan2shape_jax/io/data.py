@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_depth, load_latent, load_mvn
-from gan2shape_jax.io.image_files import Square, crop_and_resize, open_square
+from gan2shape_jax.io.image_files import Picture, crop_and_resize, open_square
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.io.masks import find_mask, load_mask, needs_masks
 
@@ -90,7 +90,7 @@ def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | N
     return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
 
 
-def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Square:
+def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Picture:
     """Returns an image from the list as an upright square, not yet cropped to `config.data.crop`.
 
     If there is such a crop, a picture that is not square is cropped to its largest centred square.

@@ -104,15 +104,10 @@ def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
 
 
 def read_json(path: _Path, kind: str, *, limit: int = 4 * MIB) -> Any:
-    """Returns the content of a JSON file, whose numbers are finite.
-
-    Args:
-      path: the file.
-      kind: what it is read as, for messages: "a run's configuration".
-      limit: the largest size accepted, bytes.
+    """Returns the content of a JSON file of at most `limit` bytes, whose numbers are finite.
 
     Raises:
-      UserError: the file cannot be opened, is too large, or is not such JSON; the message names it.
+      UserError: it cannot be read as `kind`, such as "a run's configuration"; the message names the file.
       FileNotFoundError: there is no such file.
     """
     try:
@@ -310,9 +305,8 @@ def folder_fault(path: _Path) -> str:
     except (OSError, ValueError) as error:  # ValueError for a null character
         return f"cannot be a folder: {getattr(error, 'strerror', None) or error}"
     if not stat.S_ISDIR(kind):
-        if there == pathlib.Path(path).absolute():
-            return "is a file: name a folder"
-        return f"lies below {there}, which is a file: name another folder"
+        itself = there == pathlib.Path(path).absolute()
+        return "is a file: name a folder" if itself else f"lies below {there}, which is a file: name another folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"cannot be written: {there} is read-only"
     return ""

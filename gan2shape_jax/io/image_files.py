@@ -13,21 +13,20 @@ import pathlib
 import re
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageFile, ImageOps
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.files import open_regular
+from gan2shape_jax.io.child import run_limited
+from gan2shape_jax.io.files import MIB, open_regular
 
 __all__ = [
     "LARGEST",
     "READ",
-    "Square",
-    "Upright",
+    "Picture",
     "alpha_channel",
     "crop_and_resize",
     "has_alpha",
@@ -75,40 +74,27 @@ _OTHERS = {
 }
 
 
-class Square(NamedTuple):
-    """A square picture.
+class Picture(NamedTuple):
+    """A decoded, upright picture.
 
     Attributes:
         picture: RGB, composited over white where transparent.
         alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
             background: some pixels more than half opaque, and some less.
+        reduction: the file's pixels per pixel of the picture along a side.
         transparent: whether some pixels are not fully opaque.
     """
 
     picture: Image.Image
     alpha: Image.Image | None
+    reduction: int
     transparent: bool
 
 
-class Upright(NamedTuple):
-    """A picture of any shape.
-
-    Attributes:
-        picture: RGB, composited over white where transparent.
-        alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
-            background.
-        reduction: the file's pixels per returned pixel along a side.
-    """
-
-    picture: Image.Image
-    alpha: Image.Image | None
-    reduction: int
-
-
-def open_square(path: str | pathlib.Path, *, least: int = 16, expected: int | None = None, cut: bool = False) -> Square:
-    """Returns a picture file as an upright square.
-
-    Grey, palette, 16-bit and CMYK pictures are converted.
+def open_square(
+    path: str | pathlib.Path, *, least: int = 16, expected: int | None = None, cut: bool = False
+) -> Picture:
+    """Returns a square picture file of any colour mode.
 
     Args:
         path: the file.
@@ -123,12 +109,9 @@ def open_square(path: str | pathlib.Path, *, least: int = 16, expected: int | No
     if picture.width < least:
         raise UserError(f"{path} is only {picture.width} pixels wide: at least {least} are needed")
     if expected is not None and picture.width < expected:
-        warnings.warn(
-            f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result",
-            stacklevel=2,
-        )
-    alpha = _alpha(picture)
-    return Square(_to_rgb(picture, path), alpha_channel(picture), alpha is not None and alpha.getextrema()[0] < 255)
+        what = f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result"
+        warnings.warn(what, stacklevel=2)
+    return _finished(picture, path)
 
 
 def open_rgb(path: str | pathlib.Path, *, least: int = 16, cut: bool = False) -> Image.Image:
@@ -141,10 +124,10 @@ def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
     picture = _square(path, cut=cut)
     if picture.mode in ("1", "L"):
         return picture.convert("L")
-    return _from_deep(picture, path) if _deep(picture) else _to_rgb(picture, path).convert("L")
+    return _from_deep(picture, path) if _deep(picture) else on_white(picture).convert("L")
 
 
-def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Upright:
+def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Picture:
     """Returns a picture file of any shape, HEIC and AVIF too.
 
     A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides.
@@ -165,22 +148,28 @@ def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False)
             foreign = _begins(file.read(64), _ALONE) is not None
     if not foreign:
         return _upright(path, least)
-    pixels, alpha, reduction = run_limited(
-        _upright_pixels, str(path), least, memory=_MEMORY, seconds=_SECONDS, source=f"image {path}"
-    )
-    return Upright(Image.fromarray(pixels), None if alpha is None else Image.fromarray(alpha), reduction)
+    limits: dict[str, Any] = {"memory": _MEMORY, "seconds": _SECONDS, "source": f"image {path}"}
+    pixels, alpha, *facts = run_limited(_upright_pixels, str(path), least, **limits)
+    return Picture(Image.fromarray(pixels), None if alpha is None else Image.fromarray(alpha), *facts)
 
 
-def _upright_pixels(path: str, least: int) -> tuple[np.ndarray, np.ndarray | None, int]:
-    picture, alpha, reduction = _upright(pathlib.Path(path), least)
-    return np.asarray(picture), None if alpha is None else np.asarray(alpha), reduction
+def _upright_pixels(path: str, least: int) -> tuple[np.ndarray, np.ndarray | None, int, bool]:
+    picture, alpha, *facts = _upright(pathlib.Path(path), least)
+    return np.asarray(picture), None if alpha is None else np.asarray(alpha), *facts
 
 
-def _upright(path: pathlib.Path, least: int) -> Upright:
+def _upright(path: pathlib.Path, least: int) -> Picture:
     picture, reduction = _decoded(path, alone=True)
     if min(picture.size) < least:
         raise UserError(f"{path} is only {picture.width} x {picture.height} pixels: at least {least} a side are needed")
-    return Upright(_to_rgb(picture, path), alpha_channel(picture), reduction)
+    return _finished(picture, path, reduction)
+
+
+def _finished(picture: Image.Image, path: str | pathlib.Path, reduction: int = 1) -> Picture:
+    if _deep(picture):
+        return Picture(_from_deep(picture, path).convert("RGB"), None, reduction, False)
+    low = picture.convert("RGBA").getchannel("A").getextrema()[0] if picture.has_transparency_data else 255
+    return Picture(on_white(picture), alpha_channel(picture), reduction, low < 255)
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
@@ -244,27 +233,19 @@ def shrunk_mask(picture: Image.Image, crop: int | None, size: int) -> Float[np.n
 
 def alpha_channel(picture: Image.Image) -> Image.Image | None:
     """Returns an 8-bit picture's alpha channel as grey; None if there is none, or one that separates no object."""
-    alpha = _alpha(picture)
-    low, high = alpha.getextrema() if alpha is not None else (0, 0)
-    return alpha if low < 128 <= high else None
-
-
-def _alpha(picture: Image.Image) -> Image.Image | None:
     if not picture.has_transparency_data or _deep(picture):
         return None
-    return picture.convert("RGBA").getchannel("A")
+    alpha = picture.convert("RGBA").getchannel("A")
+    low, high = alpha.getextrema()
+    return alpha if low < 128 <= high else None
 
 
 @contextlib.contextmanager
 def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.ImageFile]:
     """Opens a picture file and yields it with its header read and its pixels not yet decoded.
 
-    Args:
-        path: the file.
-        alone: whether AVIF and HEIC are read, and large JPEGs decoded at a half, a quarter or an eighth of their sides.
-
-    Raises:
-        UserError: also for what Pillow raises inside the `with` block.
+    If `alone`, AVIF and HEIC are read, and large JPEGs decoded at a half, a quarter or an eighth of their sides. What
+    Pillow raises inside the `with` block becomes a `UserError` too.
     """
     try:
         with open_regular(path, limit=_LARGEST_FILE) as file, warnings.catch_warnings():
@@ -343,16 +324,10 @@ def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path) -> None:
     if min(width, height) < 1:
         raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
     # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
-    if picture.format not in ("MPO", "HEIF") and _has_another(picture):
-        raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
-
-
-def _has_another(picture: ImageFile.ImageFile) -> bool:
-    try:
-        picture.seek(1)
-    except EOFError:
-        return False
-    return True
+    if picture.format not in ("MPO", "HEIF"):
+        with contextlib.suppress(EOFError):
+            picture.seek(1)
+            raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
 
 
 def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
@@ -369,10 +344,6 @@ def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
     side = min(width, height)
     left, top = round((width - side) / 2), round((height - side) / 2)
     return picture.crop((left, top, left + side, top + side))
-
-
-def _to_rgb(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:
-    return _from_deep(picture, path).convert("RGB") if _deep(picture) else on_white(picture)
 
 
 def _deep(picture: Image.Image) -> bool:

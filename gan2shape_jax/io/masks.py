@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of, parser_of
-from gan2shape_jax.io.image_files import Square, has_alpha, open_gray, picture_size, shrunk_mask
+from gan2shape_jax.io.image_files import Picture, has_alpha, open_gray, picture_size, shrunk_mask
 from gan2shape_jax.io.image_lists import stem_of
 
 __all__ = [
@@ -70,7 +70,7 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
 
 
 def find_mask(
-    config: ConfigDict, name: str, picture: Square, image: Image, *, run_parser: bool = True
+    config: ConfigDict, name: str, picture: Picture, image: Image, *, run_parser: bool = True
 ) -> tuple[Mask, str]:
     """Returns the object mask of an image, and which of `SOURCES` it is from; 'none' where all of it is 1.
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.child import MIB, Record, run_limited
+from gan2shape_jax.io.child import Record, run_limited
+from gan2shape_jax.io.files import MIB
 
 
 def give_back(value):

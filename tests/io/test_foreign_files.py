@@ -105,7 +105,7 @@ def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text("open('RAN', 'w')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
-    found, alpha, reduction = open_upright("a.png", least=20)
+    found, alpha, reduction, _ = open_upright("a.png", least=20)
     assert found.size == (120, 90) and alpha is None and reduction == 1
     assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 3
     assert not (tmp_path / "RAN").exists()
@@ -115,7 +115,7 @@ def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
 def test_large_avif_is_reduced(tmp_path):
     pytest.importorskip("PIL._avif")
     _rough(tmp_path / "a.avif", (4200, 40), quality=50, speed=10)
-    found, _, reduction = open_upright(tmp_path / "a.avif", least=16)
+    found, _, reduction, _ = open_upright(tmp_path / "a.avif", least=16)
     assert found.size == (2100, 20) and reduction == 2
 
 
@@ -130,7 +130,7 @@ def test_heic_is_read_or_what_reads_it_is_named(tmp_path):
         return
     pillow_heif.register_heif_opener()
     picture = _rough(tmp_path / "a.heic", (128, 96), quality=90)
-    found, _, _ = open_upright(tmp_path / "a.heic", least=20)
+    found, *_ = open_upright(tmp_path / "a.heic", least=20)
     assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 5
 
 

@@ -121,7 +121,7 @@ def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns,
     exif[0x0112] = orientation
     lying.save(tmp_path / "x.png", exif=exif)
     expected = np.rot90(np.asarray(lying.convert("RGB")), turns)
-    photo, alpha, reduction = open_upright(tmp_path / "x.png", least=20)
+    photo, alpha, reduction, _ = open_upright(tmp_path / "x.png", least=20)
     np.testing.assert_array_equal(photo, expected)
     assert alpha is None and reduction == 1
 
@@ -214,7 +214,7 @@ def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
     rough = np.random.default_rng(0).integers(0, 255, (50, 75, 3), np.uint8)
     whole = Image.fromarray(rough).resize((9000, 6000), Image.Resampling.BICUBIC)
     whole.save(tmp_path / "a.jpg", quality=90)
-    upright, alpha, reduction = open_upright(tmp_path / "a.jpg", least=16)
+    upright, alpha, reduction, _ = open_upright(tmp_path / "a.jpg", least=16)
     assert upright.size == (4500, 3000) and alpha is None and reduction == 2
     small = [np.asarray(picture.resize((75, 50), Image.Resampling.BOX), np.float32) for picture in (upright, whole)]
     assert np.abs(small[0] - small[1]).mean() < 1
@@ -226,7 +226,7 @@ def test_upright_pictures_keep_their_shape_and_alpha(tmp_path):
     picture = Image.new("RGBA", (40, 24), (200, 10, 10, 255))
     picture.paste((0, 0, 0, 0), (0, 0, 10, 24))
     picture.save(tmp_path / "a.png")
-    upright, alpha, reduction = open_upright(tmp_path / "a.png", least=16)
+    upright, alpha, reduction, _ = open_upright(tmp_path / "a.png", least=16)
     assert upright.size == alpha.size == (40, 24) and reduction == 1
     assert upright.getpixel((0, 0)) == (255, 255, 255) and alpha.getpixel((39, 0)) == 255
     with pytest.raises(UserError, match="only 40 x 24 pixels"):

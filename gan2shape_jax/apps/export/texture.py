@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> None:
     out = options.out or options.result
     require_folder_place(out)
     result = load_result(options.result)
-    picture, _, reduction = open_upright(options.photo, least=1)
+    picture, _, reduction, _ = open_upright(options.photo, least=1)
     photo = np.asarray(picture)
     height, width = photo.shape[:2]
     x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]

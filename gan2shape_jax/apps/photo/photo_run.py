@@ -35,7 +35,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.found_masks import found_mask
-from gan2shape_jax.io.image_files import Upright, open_upright
+from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
@@ -93,11 +93,11 @@ class Framer:
     score: Score
     foreign: bool = False  # whether photos come from strangers, see `open_upright`
 
-    def opened(self, path: pathlib.Path) -> Upright:
+    def opened(self, path: pathlib.Path) -> Picture:
         """Returns a photo, upright and possibly reduced."""
         return open_upright(path, least=_LEAST, foreign=self.foreign)
 
-    def frames(self, photo: Upright) -> list[Frame]:
+    def frames(self, photo: Picture) -> list[Frame]:
         """Returns the objects in a photo, with boxes in the pixels of its file, the most typical first."""
         found = find_frames(np.asarray(photo.picture), self.alignment, self.score)
         return [Frame(scaled_box(frame.box, photo.reduction), frame.atypicality) for frame in found]
@@ -209,7 +209,7 @@ def prepare(
 
 def mask_of_crop(
     crop: UInt8[np.ndarray, "s s 3"],
-    photo: Upright,
+    photo: Picture,
     box: CropBox,
     framer: Framer,
     *,
