@@ -214,9 +214,12 @@ def test_unusable_files_are_refused_by_name(read, content, message, tmp_path):
 def test_torch_latents_and_statistics(tmp_path):
     torch = pytest.importorskip("torch")
     w = torch.randn(1, 16)
-    for content in (w, w[0], {"latent": w}):
+    # The last one is what the original's inversion of the rendered faces wrote.
+    for content in (w, w[0], torch.nn.Parameter(w), {"img": torch.zeros(3, 8, 8), "latent": w}):
         torch.save(content, tmp_path / "w.pt")
         np.testing.assert_array_equal(data.load_latent(tmp_path / "w.pt", 16), w.numpy())
+    torch.save(w[0].expand(1, 14, 16), tmp_path / "w.pt")
+    assert data.load_latent(tmp_path / "w.pt", 16).shape == (1, 14, 16)
     mean, cov = torch.zeros(6), torch.eye(6)
     torch.save({"mean": mean, "cov": cov}, tmp_path / "v.pth")
     for found, saved in zip(data.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):

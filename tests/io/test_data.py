@@ -5,14 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.picture_files import PIXELS as _PIXELS
 from helpers.picture_files import save as _save
 from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
-from gan2shape_jax.io.image_files import open_gray
 from gan2shape_jax.run import check
 
 _RNG = np.random.default_rng(0)
@@ -27,7 +25,6 @@ def bundled():
 
 
 def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
-    pytest.importorskip("gan2shape_jax.io.weights.torch_reader")
     for name in data.read_names(bundled.data.image_list):
         item = data.load_item(bundled, name)
         assert item.name == name.removesuffix(".png")
@@ -94,11 +91,6 @@ def test_mask_is_cropped_only_where_it_shows_the_whole_image(tmp_path):
     path = _save(tmp_path / "m.png", mask, "L")
     assert data.load_mask(path, 50, crop=50, image_size=100).min() == 1
     np.testing.assert_allclose(data.load_mask(path, 50, crop=60, image_size=120).mean(), 0.25, atol=0.02)
-
-
-def test_bilevel_mask_is_read(tmp_path):
-    path = _save(tmp_path / "m.png", Image.fromarray(_PIXELS[..., 0]).convert("1"), "1")
-    assert set(np.unique(open_gray(path))) == {0, 255}
 
 
 def test_empty_mask_is_refused(tmp_path):
@@ -176,34 +168,3 @@ def test_transparency_is_told_once_and_not_where_it_is_the_mask(bundled, tmp_pat
     shutil.copy(tmp_path / "mask" / "a.png", tmp_path / "mask" / "b.png")  # now the mask is a file
     (told,) = _warnings_of(config, "b.png")
     assert told == f"{tmp_path / 'b.png'} is partly transparent and was laid over white"
-
-
-# Lists
-
-
-def test_list_skips_blank_lines_comments_and_carriage_returns(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_bytes(b"\xef\xbb\xbfa.png\r\n\r\n  \n# note\nsub/b.png 3\n")
-    assert data.read_names(path) == ["a.png", "sub/b.png"]
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (b"", "names no image"),
-        (b"\n \n", "names no image"),
-        (b"a.png\nb.png\na.png\n", "line 3: a.png cannot stand beside a.png of line 1: it is the same image"),
-        (b"a.png\na.jpg\n", "line 2: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"),
-        (b"\xff\xfe\x00", "cannot be read as text"),
-        (b"/etc/a.png", "relative"),
-        (b"../a.png", "relative"),
-        (None, "does not exist"),
-    ],
-)
-def test_unusable_list_is_refused_by_name(content, message, tmp_path):
-    path = tmp_path / "list.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as caught:
-        data.read_names(path)
-    assert str(path) in str(caught.value)

@@ -67,13 +67,7 @@ def test_each_is_refused_by_its_name_and_in_a_sentence(files):
 
 
 def test_behind_the_wall_too_and_soon(files):
-    for name in (
-        "HEIC of zeros",
-        "AVIF of zeros",
-        "PNG with long text",
-        "JPEG with an EXIF bomb, cut",
-        "TIFF cut in the middle",
-    ):
+    for name in ("AVIF of zeros", "PNG with long text", "JPEG with an EXIF bomb, cut"):
         start = time.monotonic()
         assert str(files[name]) in _refusal(lambda path: open_upright(path, least=20, foreign=True), files[name])
         assert time.monotonic() - start < 20

@@ -161,8 +161,18 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
 
 
 def test_a_list_of_other_bytes_or_beyond_the_limit_is_refused(write, monkeypatch):
-    with pytest.raises(UserError, match=r"list.txt cannot be read as text: line 3 is not UTF-8"):
-        read_names(write(b"a.png\nb.png\nc\xff.png\nd.png\n"))
+    for content, why in (
+        (b"a.png\nb.png\nc\xff.png\nd.png\n", "cannot be read as text: line 3 is not UTF-8"),
+        (b"\n \n", "names no image"),
+        (
+            b"a.png\n\na.jpg\n",
+            "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a",
+        ),
+    ):
+        with pytest.raises(UserError, match=f"list.txt.* {why}"):
+            read_names(write(content))
+    with pytest.raises(UserError, match="absent.txt does not exist"):
+        read_names("absent.txt")
     monkeypatch.setattr(image_lists, "_LIMIT", 100)
     assert len(read_names(write("a.png\n" + "#" * 94))) == 1
     with pytest.raises(UserError, match="list.txt has .* MiB: at most"):
