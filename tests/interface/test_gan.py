@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny import asset
 
 import gan2shape_jax as g2s
-from tools.sample_gan.samples import drawn
+from tools.sample_gan.__main__ import drawn
 
 
 @pytest.fixture(scope="module")

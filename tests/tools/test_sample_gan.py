@@ -16,7 +16,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, image_lists, required_files
 from gan2shape_jax.run import prepare
 from tools.sample_gan import __main__ as program
-from tools.sample_gan.samples import name_of, write_samples
+from tools.sample_gan.__main__ import name_of, write_samples
 
 _COUNT = 3
 _HALF_A_LEVEL = 0.5 / 127.5  # what rounding to 8 bits may change

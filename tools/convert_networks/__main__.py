@@ -29,11 +29,11 @@ from .record import Converted
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax convert networks",
-        description="Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors "
-        "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.",
+    about = (
+        "Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors files that "
+        "the program reads, and view or light statistics to .npz. Nothing in them is executed."
     )
+    parser = option_types.parser("convert networks", about)
     parser.add_argument(
         "sources",
         metavar="IN.pth",
@@ -49,12 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         default=asset("ictface/image/001.png"),
         help="square picture that the converted networks are shown (default: a rendered face)",
     )
-    parser.add_argument(
-        "--sheet",
-        type=option_types.path("--sheet"),
-        metavar="OUT.png",
-        help="where to draw what they make of it (default: beside the target)",
-    )
+    sheet = "where to draw what they make of it (default: beside the target)"
+    option_types.add_path(parser, "--sheet", "OUT.png", sheet)
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
     parser.add_argument(
         "--group-base",

@@ -42,20 +42,17 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax convert stylegan2",
-        description="Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
-        "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
-        "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D), or of their TensorFlow's stylegan2 and "
-        "stylegan2-ada (any kind of blocks, clamps, filters; float16 layers are computed in float32; alias-free "
-        "networks are not supported). "
-        "The content tells which. Nothing in the file is executed, and PyTorch is not needed.",
+    about = (
+        "Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
+        "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's stylegan2-ada-pytorch or "
+        "stylegan3 (.pkl with G_ema and D), or of their TensorFlow's stylegan2 and stylegan2-ada (any kind of blocks, "
+        "clamps, filters; float16 layers are computed in float32; alias-free networks are not supported). The content "
+        "tells which. Nothing in the file is executed, and PyTorch is not needed."
     )
-    path = option_types.path
+    parser, path = option_types.parser("convert stylegan2", about), option_types.path
     parser.add_argument("source", type=path("IN"), metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
     parser.add_argument("target", type=path("OUT"), metavar="OUT.safetensors", help="the file to write")
-    samples = "where to draw samples (default: beside the target)"
-    parser.add_argument("--samples", type=path("--samples"), metavar="OUT.png", help=samples)
+    option_types.add_path(parser, "--samples", "OUT.png", "where to draw samples (default: beside the target)")
     parser.add_argument("--no-samples", action="store_true", help="draw no samples")
     parser.add_argument(
         "--class",
@@ -65,12 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the class that a conditional generator shall draw, from 0 on; fixed from then on "
         "(convert once for each class that you need)",
     )
-    parser.add_argument(
-        "--discriminator",
-        type=path("--discriminator"),
-        metavar="OTHER",
-        help="a checkpoint of the same family to take the discriminator from, where IN has none",
-    )
+    other = "a checkpoint of the same family to take the discriminator from, where IN has none"
+    option_types.add_path(parser, "--discriminator", "OTHER", other)
     parser.add_argument(
         "--license-note",
         metavar="TEXT",

@@ -1,18 +1,28 @@
-"""Draws new images from a GAN with their latents, ready to be reconstructed, rotated and relit.
+"""Draws new images from a GAN with their latents, in the layout that a run reads.
 
     gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
 
+    FOLDER/list.txt  FOLDER/image/0000.png  FOLDER/latents/0000.npy  FOLDER/mask/0000.png (if a mask is given)
+    FOLDER/samples.png (contact sheet)  FOLDER/samples.json (what they were drawn with)
+
+Images are 8-bit RGB at the GAN's own size; latents are float32 (1, W), such that the run's `G(latent)` is the image.
 In a checkout also `python -m tools.sample_gan`.
 """
 
+from __future__ import annotations
+
 import argparse
-import hashlib
+import json
 import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
@@ -22,11 +32,19 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, option_types, required_files
-from gan2shape_jax.io.files import nearest_folder
+from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256
+from gan2shape_jax.results import pictures
+from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.run import prepare
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
-from .samples import drawn, write_samples
+__all__ = ["drawn", "main", "name_of", "write_samples"]
 
+_COLUMNS = 8
+_TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
+_MOST_TILES = 64
+Sample = tuple[UInt8[np.ndarray, "g g 3"], Float[np.ndarray, " w"]]
 _MOST = 10**6
 _FAR = 1000.0  # image sides from its corner; anything farther away is not an ellipse but a straight edge
 _EPILOG = """\
@@ -43,12 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax sample",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Draws new images from a GAN and writes them with their latents as the data of a run.",
-    )
+    about = "Draws new images from a GAN and writes them with their latents as the data of a run."
+    parser = option_types.parser("sample", about, _EPILOG)
     source = parser.add_argument_group("the GAN (one of the two is needed)")
     source.add_argument(
         "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
@@ -100,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     record = {
         "gan": checkpoint.name,
-        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "sha256": sha256(checkpoint),
         "count": options.count,
         "seed": options.seed,
         "truncation": options.truncation,
@@ -187,6 +201,73 @@ def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bo
     words = [f"gan2shape-jax --config={options.config}"]
     words += [f"--config.{name}={shlex.quote(str(value)) if value else ''}" for name, value in given.items()]
     return f"{told or 'Reconstruct them with'}\n  " + " \\\n    ".join(words)
+
+
+def name_of(number: int, count: int) -> str:
+    """Returns the file name of one of `count` samples, without extension: a number of at least four digits."""
+    return f"{number:0{max(4, len(str(count - 1)))}}"
+
+
+def drawn(
+    generator: Params,
+    arch: Architecture,
+    *,
+    count: int,
+    seed: int,
+    truncation: float,
+    mean_w: Float[jax.Array, "1 w"],
+    run_truncation: float = 1.0,
+) -> Iterator[Sample]:
+    """Yields images and latents, drawn a few at a time; sample i is a function of the seed and i, whatever the count.
+
+    Args:
+      generator: the generator's parameters.
+      arch: its architecture.
+      count: the number of samples.
+      seed: the random seed.
+      truncation: psi in (0, 1]; truncates towards the mean latent `mean_w`, for more typical images.
+      mean_w: the mean latent.
+      run_truncation: what the run reading the latents applies (config.gan.truncation, more than 0); they are stored so
+        that it yields the same image.
+    """
+    parts = random_images_in_parts(
+        jax.random.key(seed), generator, arch=arch, count=count, truncation=truncation, mean=mean_w
+    )
+    mean = np.asarray(mean_w)
+    for images, w in parts:
+        yield from zip(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32), strict=True)
+
+
+def write_samples(
+    folder: pathlib.Path,
+    samples: Iterable[Sample],
+    *,
+    count: int,
+    record: Mapping[str, Any],
+    mask: Image.Image | None = None,
+) -> None:
+    """Writes `count` samples as a new folder, completely or not at all; `mask` is the object mask of all of them.
+
+    Raises:
+      UserError: the folder already holds files, or the file system fails (a full disk).
+    """
+    require_new_folder(folder)
+    tiles, names = list[Tile](), [name_of(number, count) for number in range(count)]
+    with atomic_folder(folder) as fresh:
+        for part in ("image", "latents", *(["mask"] if mask is not None else [])):
+            (fresh / part).mkdir()
+        for name, (image, latent) in zip(names, samples, strict=True):
+            pictures.write_png(fresh / "image" / f"{name}.png", image)
+            np.save(fresh / "latents" / f"{name}.npy", latent[None])
+            if mask is not None:
+                mask.save(fresh / "mask" / f"{name}.png")
+            if len(tiles) < _MOST_TILES:
+                tiles.append(Tile(pictures.enlarge(image, min(max(len(image), _TILE[0]), _TILE[1])), name))
+        (fresh / "list.txt").write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
+        (fresh / "samples.json").write_text(json.dumps(dict(record), indent=2) + "\n", encoding="utf-8")
+        about = ", ".join(f"{name} {record[name]}" for name in ("gan", "seed", "truncation") if name in record)
+        rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+        pictures.sheet(rows, title=f"{count} samples", subtitle=about).save(fresh / "samples.png")
 
 
 if __name__ == "__main__":

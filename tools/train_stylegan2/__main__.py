@@ -8,7 +8,6 @@ In a checkout also `python -m tools.train_stylegan2`.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import pathlib
 import sys
@@ -19,7 +18,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code, one_line, printable
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import require_folder_place
+from gan2shape_jax.io.files import require_folder_place, sha256
 from gan2shape_jax.run.folder_lock import hold
 
 from . import loop, photos
@@ -53,18 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax train-gan",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Trains a StyleGAN2 on photographs of one kind of thing, all framed alike.",
-    )
-    parser.add_argument(
-        "photos",
-        type=option_types.path("PHOTOS"),
-        metavar="PHOTOS",
-        help="a folder (and all below it), a zip file, or a list of files (.txt)",
-    )
+    about = "Trains a StyleGAN2 on photographs of one kind of thing, all framed alike."
+    parser = option_types.parser("train-gan", about, _EPILOG)
+    photos = "a folder (and all below it), a zip file, or a list of files (.txt)"
+    option_types.add_path(parser, "PHOTOS", "PHOTOS", photos)
     parser.add_argument(
         "--out", type=option_types.path("--out"), required=True, metavar="GAN", help="folder of the training"
     )
@@ -93,8 +84,7 @@ def _add_photos(parser: argparse.ArgumentParser) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     group, whole = parser.add_argument_group("the networks"), option_types.whole
     group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
-    start = option_types.path("--start")
-    group.add_argument("--start", type=start, metavar="FILE", help="go on from this GAN (.safetensors)")
+    option_types.add_path(group, "--start", "FILE", "go on from this GAN (.safetensors)")
     _add(group, whole, "--channels", 1, 4096, 512, "N", "of the widest layers (default: 512)")
     base = "channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)"
     _add(group, whole, "--base", 8, 2**20, 4096, "N", base)
@@ -117,13 +107,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help="(default: 0)")
     every = "photos from one snapshot and checkpoint to the next (default: 20000)"
     _add(group, whole, "--every", 1, _MOST_PHOTOS, 20_000, "N", every)
-    group.add_argument(
-        "--features",
-        type=option_types.path("--features"),
-        metavar="FILE",
-        help="what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN "
-        "(.safetensors; default: the bundled one's discriminator); 'none' for nothing",
+    features = (
+        "what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN (.safetensors; "
+        "default: the bundled one's discriminator); 'none' for nothing"
     )
+    option_types.add_path(group, "--features", "FILE", features)
     side = "of the pictures that the network takes, where its file does not say"
     _add(group, whole, "--features-side", 8, 1024, 0, "PIXELS", side)
     group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
@@ -152,7 +140,7 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
     start, started_from = None, ""
     if options.start is not None:
         arch, start = stylegan2.load(options.start)
-        started_from = hashlib.sha256(options.start.read_bytes()).hexdigest()
+        started_from = sha256(options.start)
         if options.size not in (None, arch.size):
             raise UserError(f"--size {options.size}, but {options.start} makes images of {arch.size} pixels")
         if arch.discriminator_size != arch.size:

@@ -53,7 +53,7 @@ _KEPT = 2  # checkpoints
 _GRID = 6  # samples per side
 _COMPARED = 1000  # photos, and as many samples, whose distance is measured
 _SHOWN_SEED, _COMPARED_SEED = 1, 2
-_TOLD_EVERY_S = 30.0
+_REPORTED_EVERY_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +110,7 @@ class _Course:
 def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Trains until `plan.images` photos have been shown, resuming from the folder's last checkpoint if there is one.
 
-    Args:
-      plan: what is trained.
-      photos: see `photos.load`.
-      say: called with progress messages.
-      warn: called with warnings.
+    `say` is called with progress messages, `warn` with warnings.
 
     Raises:
       UserError: a checkpoint belongs to another training, training has diverged, or the file system fails.
@@ -167,7 +163,7 @@ def _run(
                 if said:
                     warn(said)
                     warned = True
-                clock.tell(course.done, course.rows[-1])
+                clock.report(course.done, course.rows[-1])
             due = plan.is_due(course.done)
             if due:
                 course.settle()
@@ -199,21 +195,19 @@ class _Clock:
 
     def __init__(self, plan: Plan, say: Callable[[str], None]):
         self._plan, self._say = plan, say
-        self._begun: tuple[float, int] | None = None
-        self._told = -_TOLD_EVERY_S
+        self._start: tuple[float, int] | None = None
+        self._last = -_REPORTED_EVERY_S
 
-    def tell(self, done: int, row: Row) -> None:
+    def report(self, done: int, row: Row) -> None:
         now = time.monotonic()
-        if self._begun is None:  # compiling is over by now
-            self._begun = now, done
-        if now - self._told < _TOLD_EVERY_S and done < self._plan.iterations:
+        if self._start is None:  # compiling is over by now
+            self._start = now, done
+        if now - self._last < _REPORTED_EVERY_S and done < self._plan.iterations:
             return
-        self._told = now
-        speed = (done - self._begun[1]) * self._plan.settings.batch / max(now - self._begun[0], 1e-9)
-        left = f", {speed:.1f} photos a second" if speed else ""
-        if speed:
-            seconds = (self._plan.iterations - done) * self._plan.settings.batch / speed
-            left += f", {datetime.timedelta(seconds=round(seconds))} left"
+        self._last, batch, left = now, self._plan.settings.batch, ""
+        if speed := (done - self._start[1]) * batch / max(now - self._start[0], 1e-9):
+            seconds = (self._plan.iterations - done) * batch / speed
+            left = f", {speed:.1f} photos a second, {datetime.timedelta(seconds=round(seconds))} left"
         self._say(
             f"{row['images']} of {self._plan.images} photos: generator {row['generator_loss']:.3f}, discriminator "
             f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
@@ -233,7 +227,7 @@ class _Snapshots:
         average = jax.tree.map(np.asarray, state.average)
         distance = ""
         if plan.features is not None:
-            measured = self._distance(average)
+            measured = self._distance(average, plan.features)
             course.distances.append({"images": shown, "distance": measured})
             distance = f"; {plan.features.name} {measured:.5f}"
         if jax.process_index() != 0:
@@ -251,7 +245,10 @@ class _Snapshots:
         samples = plan.out / "samples"
         samples.mkdir(exist_ok=True)
         grid = samples / f"{shown:08d}.png"
-        pictures.write_png(grid, _grid(self._drawn(average, _SHOWN_SEED, _GRID * _GRID)))
+        shown_samples = drawn_samples(plan.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
+        pictures.write_png(
+            grid, np.concatenate([np.concatenate(row, axis=1) for row in np.split(shown_samples, _GRID)])
+        )
         if course.rows:
             record.write_table(plan.out / "history.csv", course.rows)
             name = plan.features.name if plan.features else ""
@@ -260,18 +257,10 @@ class _Snapshots:
             record.write_table(plan.out / "distances.csv", course.distances)
         say(f"wrote {plan.out / GAN} and {grid}{distance}")
 
-    def _distance(self, average: Params) -> float:
-        assert self._plan.features is not None
+    def _distance(self, average: Params, features: Features) -> float:
         count = min(_COMPARED, len(self._photos.pixels))
         if self._of_photos is None:
             chosen = np.random.default_rng(0).permutation(len(self._photos.pixels))[:count]
-            self._of_photos = self._plan.features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
-        return kernel_distance(self._of_photos, self._plan.features.of(self._drawn(average, _COMPARED_SEED, count)))
-
-    def _drawn(self, average: Params, seed: int, count: int) -> np.ndarray:
-        return drawn_samples(self._plan.arch, average, seed=seed, count=count)
-
-
-def _grid(images: np.ndarray) -> np.ndarray:
-    rows = [np.concatenate(images[i : i + _GRID], axis=1) for i in range(0, len(images), _GRID)]
-    return np.concatenate(rows)
+            self._of_photos = features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
+        samples = drawn_samples(self._plan.arch, average, seed=_COMPARED_SEED, count=count)
+        return kernel_distance(self._of_photos, features.of(samples))
