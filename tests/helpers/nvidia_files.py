@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from helpers import nvidia_records as records
-from helpers.nvidia_discriminator import Discriminator
-from helpers.nvidia_generator import Generator
+from helpers.nvidia_networks import Discriminator, Generator
 
 __all__ = ["SMALL", "WIDTH", "networks", "one_hot", "one_thread", "relative", "save"]
 
