@@ -151,13 +151,6 @@ def test_normalisation_is_the_published_one_unless_asked(folder):
     assert found == {("car", False): 1, ("horse", False): 0, ("horse", True): 1}
 
 
-@pytest.mark.parametrize("category, label, value", [("face", 17, 0.5), ("face", 3, 1), ("synface", 14, 1)])
-def test_face_parser_in_a_run(folder, category, label, value):
-    weights = _weights(folder / "faces.safetensors", category, label)
-    mask = masks.parse_mask(np.zeros((64, 64, 3), np.float32), category, weights)
-    np.testing.assert_array_equal(mask, np.full((64, 64), value))
-
-
 def test_parser_that_finds_no_object_names_the_image(folder):
     weights = _weights(folder / "car.safetensors", "car", 8)  # sees cats only
     config = _config(folder, category="car", data__mask_source="parser", parsing__weights=weights)

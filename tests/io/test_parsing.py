@@ -17,7 +17,7 @@ from gan2shape_jax.io.categories import parser_of, parsers
 
 _TINY = {
     "bisenet": parsing.Architecture("bisenet", 5, 2),
-    "pspnet": parsing.Architecture("pspnet", 5, 2, (2, 1, 2, 1)),
+    "pspnet": parsing.Architecture("pspnet", 5, 2, (2, 1, 1, 1)),
 }
 
 
