@@ -28,22 +28,17 @@ def _weights(path: pathlib.Path, category: str, label: int, *, brightness: bool 
     channel on, and the label wins where that exceeds a third.
     """
     parser = parser_of(category)
-    blocks = (2, 2, 2, 2) if parser.family == "bisenet" else (1, 1, 1, 1)
-    arch = parsing.Architecture(parser.family, parser.classes, 1, blocks)
+    arch = parsing.Architecture(parser.family, parser.classes, 1, (1, 1, 1, 1))
     params = {k: np.zeros(shape, np.float32) for k, shape in parsing.parameter_shapes(arch).items()}
     if brightness:
-        assert parser.family == "pspnet"
         params["stem0/kernel"][1, 1, :, 0] = 1 / 3
         for name in ("stem1", "stem2", *(f"stage{i}_0/shortcut" for i in range(1, 5)), "classify"):
             kernel = params[f"{name}/kernel"]
             kernel[kernel.shape[0] // 2, kernel.shape[1] // 2, 0, 0] = 1
         params["output/kernel"][0, 0, 0, label] = 3
         params["output/bias"][0] = 1
-    elif "output/bias" in params:
+    else:
         params["output/bias"][label] = 1
-    elif label:  # BiSeNet's last layer has no bias: the one before it lights a channel
-        params["classify/bias"][0] = 1
-        params["output/kernel"][0, 0, 0, label] = 1
     safetensors.numpy.save_file(params, path, parsing.header_of(arch))
     return path
 

@@ -22,9 +22,37 @@ from gan2shape_jax.io.child import Record
 from gan2shape_jax.io.weights.tensors import short
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
-__all__ = ["MOST_TAPS", "Network", "choose_class", "filter_taps", "flatten", "known_taps"]
+__all__ = [
+    "MOST_TAPS",
+    "Network",
+    "choose_class",
+    "filter_taps",
+    "flatten",
+    "known_taps",
+    "require_one_width",
+    "sides_up_to",
+]
 
 MOST_TAPS = 64
+_SIDES = tuple(2**k for k in range(2, 11))
+
+
+def sides_up_to(size: int, what: str, source: str | os.PathLike) -> list[int]:
+    """Returns 4, 8, ..., size; raises `UserError` for a size that no StyleGAN2 has."""
+    if size not in _SIDES[1:]:
+        raise UserError(f"{source}: a {what} of {size} pixels; possible are {', '.join(map(str, _SIDES[1:]))}")
+    return [side for side in _SIDES if side <= size]
+
+
+def require_one_width(widths: Sequence[int], style: int, source: str | os.PathLike) -> None:
+    """Rejects mapping networks of several widths, where 0 is unknown: the method adds one output to all of them."""
+    if any(width not in (0, style) for width in widths):
+        raise UserError(
+            f"{source}: the mapping network is {' -> '.join(map(str, widths))} wide. The method adds one encoder's "
+            "output to z, hidden vectors and w alike, and so needs a generator whose widths are equal"
+        )
+
+
 _COUNT = 1000  # most modules; NVIDIA's have about a hundred
 
 

@@ -15,7 +15,7 @@ from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.weights.tensors import short
 from gan2shape_jax.stylegan2 import Architecture
 
-from .nvidia_network import Network, filter_taps
+from .nvidia_network import Network, filter_taps, require_one_width, sides_up_to
 
 __all__ = ["check_settings", "float16_note", "infer"]
 
@@ -25,17 +25,14 @@ Expected = dict[str, dict[str, Any]]
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
     """Returns the architecture of both, whose classes have been fixed; raises `UserError` if they do not match."""
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
-    sides = [4 * 2**i for i in range(9)]
-    if size not in sides[1:] or side not in sides[1:]:
-        raise UserError(
-            f"{source}: a generator of {size} and a discriminator of {side} pixels; "
-            f"possible are {', '.join(map(str, sides[1:]))}"
-        )
-    channels = [generator.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides if s <= size]
+    sides, judged = sides_up_to(size, "generator", source), sides_up_to(side, "discriminator", source)
+    channels = [generator.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides]
     widths = [discriminator.shape("b4.conv.weight", 4)[0]]
-    widths += [discriminator.shape(f"b{s}.conv0.weight", 4)[0] for s in sides[1:] if s <= side]
+    widths += [discriminator.shape(f"b{s}.conv0.weight", 4)[0] for s in judged[1:]]
     group, extra = _deviation(discriminator)
-    _check_widths(generator)
+    mapped = range(min(generator.count("mapping", "num_layers"), 100))
+    latents = [generator.count("", "z_dim"), *(generator.shape(f"mapping.fc{i}.weight", 2)[0] for i in mapped)]
+    require_one_width(latents, generator.count("", "w_dim"), source)
     try:
         return Architecture(
             size=size,
@@ -67,22 +64,6 @@ def _deviation(discriminator: Network) -> tuple[int, int]:
         0 if whole else discriminator.count("b4.mbstd", "group_size"),
         discriminator.count("b4.mbstd", "num_channels"),
     )
-
-
-def _check_widths(generator: Network) -> None:
-    """Rejects mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
-    widths = [generator.count("", "z_dim")]
-    widths += [
-        generator.shape(f"mapping.fc{i}.weight", 2)[0]
-        for i in range(min(generator.count("mapping", "num_layers"), 100))
-    ]
-    w_dim = generator.count("", "w_dim")
-    if any(width not in (0, w_dim) for width in widths):
-        raise UserError(
-            f"{generator.source}: the mapping network is {' -> '.join(map(str, widths))} wide. "
-            "The method adds one encoder's output to z, hidden vectors and w alike, and so "
-            "needs a generator whose widths are equal"
-        )
 
 
 def _clamp(value: Any) -> float | None:

@@ -23,7 +23,7 @@ from gan2shape_jax.io.weights.tensors import listed, short
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
-from .nvidia_network import MOST_TAPS, known_taps
+from .nvidia_network import MOST_TAPS, known_taps, require_one_width, sides_up_to
 
 __all__ = ["Found", "Settings", "infer", "is_network"]
 
@@ -209,12 +209,15 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
     generator.check()
     discriminator.check()
     source = generator.source
-    sides = {net.what: _sides(net) for net in (generator, discriminator)}
+    sides = {
+        net.what: sides_up_to(net.count("resolution", 1024), net.what, source) for net in (generator, discriminator)
+    }
     channels = [_width(arrays["generator"], _BIAS.format(side, "1" * (side > 4)), 0) for side in sides["generator"]]
     widths = [_width(arrays["discriminator"], "4x4/Conv/bias", 0)]
     widths += [_width(arrays["discriminator"], f"{s}x{s}/Conv0/bias", 0) for s in sides["discriminator"][1:]]
     style, layers = generator.count("dlatent_size", 512), generator.count("mapping_layers", 8)
-    _check_widths(generator, arrays["generator"], style, layers)
+    mapped = (_width(arrays["generator"], f"mapping/Dense{i}/weight", 1) for i in range(min(layers, 100)))
+    require_one_width([generator.count("latent_size", 512), *mapped], style, source)
     ada = discriminator.builder == _ADA
     # Groups of one image have no deviation: stylegan2's TensorFlow code leaves the layer out then.
     group = discriminator.count("mbstd_group_size", None if ada else 4, none=0 if ada else None)
@@ -282,31 +285,9 @@ def _built_by(network: Settings, functions: tuple[str, ...]) -> None:
         )
 
 
-def _sides(network: Settings) -> list[int]:
-    """Returns 4, 8, ... up to the network's side."""
-    possible = [4 * 2**i for i in range(9)]
-    size = network.count("resolution", 1024)
-    if size not in possible[1:]:
-        raise UserError(
-            f"{network.source}: a {network.what} of {size} pixels; possible are {', '.join(map(str, possible[1:]))}"
-        )
-    return possible[: possible.index(size) + 1]
-
-
 def _width(arrays: Mapping[str, np.ndarray], name: str, axis: int) -> int:
     """Returns the length of an axis; 0 if it does not exist, which is reported later."""
     return arrays[name].shape[axis] if name in arrays and axis < arrays[name].ndim else 0
-
-
-def _check_widths(generator: Settings, arrays: Mapping[str, np.ndarray], style: int, layers: int) -> None:
-    """Rejects mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
-    widths = [generator.count("latent_size", 512)]
-    widths += [_width(arrays, f"mapping/Dense{i}/weight", 1) for i in range(min(layers, 100))]
-    if any(width not in (0, style) for width in widths):
-        raise UserError(
-            f"{generator.source}: the mapping network is {listed(map(str, widths))} wide. The method adds one "
-            "encoder's output to z, hidden vectors and w alike, and so needs a generator whose widths are equal"
-        )
 
 
 def _taps(network: Settings) -> tuple[float, ...]:
