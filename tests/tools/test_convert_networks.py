@@ -54,7 +54,7 @@ def _compare(parity, params, settings, nets, names):
 @pytest.fixture(scope="module")
 def fresh():
     settings = _settings()
-    return settings, models.init_params(jax.random.key(3), settings)
+    return settings, jax.jit(lambda key: models.init_params(key, settings))(jax.random.key(3))
 
 
 @pytest.mark.heavy  # networks at their real widths

@@ -57,7 +57,7 @@ def _loss(name, params, golden):
 def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
     part = "generator" if name in ("generator", "paths") else "discriminator"
     params = random_parameters()
-    value, gradient = jax.value_and_grad(lambda p: _loss(name, {**params, part: p}, golden))(params[part])
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: _loss(name, {**params, part: p}, golden)))(params[part])
     adam = optimizers(_SETTINGS)[part == "discriminator"]
     step, _ = adam.update(gradient, adam.init(params[part]))
     updated = flatten_dict({part: optax.apply_updates(params[part], step)}, sep="/")
@@ -79,7 +79,7 @@ def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
 
 
 def test_path_lengths_and_their_moving_average_are_pytorchs(golden, parity):
-    lengths = _paths(random_parameters()["generator"], golden)
+    lengths = jax.jit(lambda generator: _paths(generator, golden))(random_parameters()["generator"])
     parity("GAN training: path lengths", np.abs(lengths / golden["lengths"] - 1).max(), 1e-4)
     _, mean = losses.path_length_penalty(lengths, jnp.float32(_PATH_MEAN), decay=_SETTINGS.path_decay)
     assert float(mean) == pytest.approx(float(golden["mean"]), rel=1e-5)
