@@ -12,7 +12,7 @@ from gan2shape_jax.apps.photo import photo_run, sources
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
-from gan2shape_jax.io.image_files import Upright
+from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of
 
 _BOX = CropBox(x=190, y=100, side=96)
@@ -120,7 +120,7 @@ def _mask(alpha=None, file=None, **changes):
     noise = np.random.default_rng(0).normal(0, 5, (80, 120, 3))
     photo = np.clip(np.where(_SEEN[..., None], (220, 180, 60), (30, 50, 90)) + noise, 0, 255).astype(np.uint8)
     box, framer = CropBox(x=60, y=40, side=48), _framer(side=96, usual_mask=middle(96), **changes)
-    whole = Upright(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1)
+    whole = Picture(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1, alpha is not None)
     crop = sample_crop(photo, box, 96)
     return photo_run.mask_of_crop(crop, whole, box, framer, path=pathlib.Path("a.jpg"), file=file)
 
