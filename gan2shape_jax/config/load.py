@@ -46,9 +46,8 @@ def names() -> list[str]:
 def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration named on a command line.
 
-    Args:
-        spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of
-            the published implementation; every configuration has the variants of `variants.VARIANTS`.
+    `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of the published
+    implementation; every configuration has the variants of `variants.VARIANTS`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.

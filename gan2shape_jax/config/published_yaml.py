@@ -13,7 +13,7 @@ import difflib
 import math
 import pathlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -115,22 +115,20 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     """
     given, lines = _options(pathlib.Path(path))
 
-    def refuse(found: Iterator[tuple[str, str]]) -> None:
+    def refuse(found: Iterable[tuple[str, str]]) -> None:
         places = [(f"{path}, line {lines[name]}" if name in lines else path, problem) for name, problem in found]
         if places:
             raise ConfigError("\n".join(f"{place}: {problem}" for place, problem in places[:20]))
 
-    refuse(_unreadable(given))
     values = {name: default for name, (_, default) in OPTIONS.items()}
-    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS}
+    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS and value is not None}
+    refuse(_unreadable(given, values))
     refuse(_impossible(values))
     config = _configuration(values)
     options = {field: name for name, (field, _) in OPTIONS.items() if field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
-    refuse(
-        (next((name for field, name in options.items() if f"config.{field} " in problem), ""), problem)
-        for problem in problems(config)
-    )
+    named = ((next((field for field in options if f"config.{field} " in text), ""), text) for text in problems(config))
+    refuse((options.get(field, ""), text) for field, text in named)
     if ignored := [name for name in given if name in IGNORED]:
         warnings.warn(
             f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
@@ -166,45 +164,36 @@ def _options(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def _value(name: str, value: Any) -> Any:
-    """Returns an option's value as our fields have it: 0 and 1 as flags, lists as tuples."""
+    """Returns an option's value as our fields have it: 0 and 1 as flags, lists as tuples, 1e-4, a text, as a number."""
     default = OPTIONS[name][1]
-    if value is None:
-        return default
-    if name.startswith("stage_len") and isinstance(value, dict) and value.keys() == {"step1", "step2", "step3"}:
-        return tuple(value[step] for step in ("step1", "step2", "step3"))
+    if name.startswith("stage_len") and isinstance(value, dict):
+        return tuple(value.get(step) for step in ("step1", "step2", "step3"))
     if isinstance(default, bool) and value in (0, 1):
         return bool(value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
+    if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            return float(value)
     if name.startswith("flip") and isinstance(value, list) and all(flip in (0, 1) for flip in value):
         return tuple(map(bool, value))
     return as_tuples(value)
 
 
-def _unreadable(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields options that do not exist, have a value of the wrong type, or are missing, with what is wrong."""
-    for name, value in given.items():
-        if name in OPTIONS:
-            if fault := _fault(name, value):
-                yield name, f"{name} {fault}"
-        elif name not in IGNORED:
+    for name in given:
+        if name not in [*OPTIONS, *IGNORED]:
             (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
             yield name, f"there is no option {name[:40]}; the nearest is {close}"
-    yield from ((name, f"the option {name} is missing") for name in _REQUIRED if name not in given)
-
-
-def _fault(name: str, value: Any) -> str:
-    default = OPTIONS[name][1]
-    if value in (None, ""):
-        return "" if default in (None, "") and name not in _REQUIRED else "has no value"
-    if isinstance(default, tuple) and not isinstance(_value(name, value), tuple):
-        needed = "step1, step2 and step3 with their iterations" if name.startswith("stage") else "a list"
-        return f"is {shown(value)}: it takes {needed}"
-    fault = Field(default).fault(_value(name, value))
-    if fault and isinstance(default, float) and isinstance(value, str):
-        with contextlib.suppress(ValueError):  # numbers such as 1e-4, which later versions of YAML read as a number
-            return f"{fault} (YAML reads {value} as text: write {float(value):.1e})"
-    return fault
+    for name, (_, default) in OPTIONS.items():
+        if name in _REQUIRED and name not in given:
+            yield name, f"the option {name} is missing"
+        elif name in given and given[name] in (None, ""):
+            if default not in (None, "") or name in _REQUIRED:
+                yield name, f"{name} has no value"
+        elif name.startswith("stage_len") and name in given and not isinstance(given[name], dict):
+            yield name, f"{name} is {shown(given[name])}: it takes step1, step2 and step3 with their iterations"
+        elif fault := Field(default).type_fault(values[name]):
+            yield name, f"{name} {fault}"
 
 
 def _impossible(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

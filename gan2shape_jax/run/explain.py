@@ -167,13 +167,8 @@ def write(
 ) -> None:
     """Writes an image's results folder, as set by `config.outputs`; it appears complete or not at all.
 
-    Args:
-      result: the reconstruction.
-      folder: where to write.
-      config: the run's configuration.
-      project: see `projector`; None leaves out the pictures drawn by the GAN.
-      extra: contents of further files, by name.
-      **made_with: facts for the folder's record, in addition to the hash of the configuration.
+    Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `made_with`
+    facts for the folder's record in addition to the hash of the configuration.
     """
     outputs = config.outputs
     options = OutputOptions(

@@ -99,14 +99,7 @@ def _prepare(
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Trains on all images, resuming from a checkpoint if there is one, and writes the results not yet written.
-
-    Args:
-      config: the run's configuration; validated.
-      names: the names in the image list.
-
-    Returns:
-      0, or 1 if the results of an image could not be written.
+    """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
     Raises:
       UserError: a file of the run or of any image is unusable.

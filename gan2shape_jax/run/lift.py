@@ -48,14 +48,7 @@ _OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Lifts the GAN, resuming from a checkpoint where there is one.
-
-    Args:
-      config: the run's configuration; validated.
-      names: empty and ignored; a lift uses no images.
-
-    Returns:
-      0.
+    """Lifts the GAN, resuming from a checkpoint where there is one; `names` is ignored, a lift uses no images.
 
     Raises:
       UserError: a file is unusable.

@@ -68,11 +68,7 @@ class Predictor:
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
-    """Reads the networks of `config.networks.pretrained`.
-
-    Args:
-      config: the run's configuration; validated.
-      gan: the GAN, for pictures through it, which also need the encoder; or None.
+    """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
     Raises:
       UserError: the networks or the statistics are unusable, or do not fit the configuration.
@@ -141,14 +137,7 @@ def _asks_for_gan(config: ConfigDict) -> bool:
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Explains every image of the list with the networks of `config.networks.pretrained`.
-
-    Args:
-      config: the run's configuration; validated.
-      names: the names in the image list.
-
-    Returns:
-      0, or 1 if an image failed.
+    """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
     Raises:
       UserError: the networks or the statistics are unusable.

@@ -118,12 +118,7 @@ def find_latent(
 ) -> np.ndarray:
     """Finds the latent (1, W) of an image by inverting the GAN.
 
-    Args:
-      config: the run's configuration.
-      name: the image's name, without extension; the random numbers are a function of it and the seed.
-      picture: the whole image, RGB and square, before it is cropped.
-      architecture: the GAN's architecture.
-      frozen: the frozen networks.
+    `picture` is the whole image, RGB and square, before it is cropped; random numbers are a function of seed and name.
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     inverted = inversion.invert(
@@ -147,15 +142,10 @@ def load_image(
     *,
     keep: bool = True,
 ) -> PreparedImage:
-    """Reads an image and its files, inverting the GAN if no latent is given or was found before.
+    """Reads an image of the list and its files, inverting the GAN if no latent is given or was found before.
 
-    Args:
-      config: the run's configuration.
-      name: the image's name in the list.
-      architecture: the GAN's architecture.
-      frozen: the frozen networks.
-      latents: the folder for latents found by inversion, NAME.npy (1, W); one that cannot be read is found again.
-      keep: whether a latent found now is saved there for the next start.
+    Latents found by inversion are kept in `latents` as NAME.npy (1, W), unless `keep` is False; one that cannot be read
+    is found again.
 
     Raises:
       UserError: a file is missing or unusable.

@@ -65,14 +65,7 @@ class Units:
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], say: Callable[[Any], None], *, ahead: int = 1):
-        """Goes through the images of a list.
-
-        Args:
-          folder: the run's folder.
-          names: the names in the image list.
-          say: prints a line.
-          ahead: the maximum number of units whose results may be waiting to be written; 0 waits for each.
-        """
+        """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written."""
         self.folder = folder
         self._say = say
         self._ahead = ahead
@@ -110,12 +103,7 @@ class Units:
             self._summaries.note(failures)
 
     def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
-        """Has images' results written in another thread.
-
-        Args:
-          jobs: writes an image's results, by its name; may raise one of `FAILURES`.
-          after: called when all of them have been written.
-        """
+        """Has images' results written in another thread, by jobs that may raise `FAILURES`; then calls `after`."""
 
         def write_all() -> dict[str, str]:
             failures: dict[str, str] = {}
@@ -138,14 +126,7 @@ class Units:
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Reconstructs every image of the list, each with its own networks.
-
-    Args:
-      config: the run's configuration; validated.
-      names: the names in the image list.
-
-    Returns:
-      0, or 1 if an image failed.
+    """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
     Raises:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
@@ -302,14 +283,9 @@ class Trainer:
         history: list[dict[str, Any]],
         **together: Any,
     ) -> None:
-        """Writes an image's results folder, which appears complete or not at all.
+        """Writes the folder of an image that was trained from `initial`; it appears complete or not at all.
 
-        Args:
-          prepared: the image.
-          initial: the networks that training began with.
-          state: its trained networks.
-          history: its training history.
-          **together: the names of the images trained at once, and of those among them that failed.
+        `together` are names for the record: of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
         params, measured = refinement.finished(self.config, initial, state, prepared, self.frozen)

@@ -88,12 +88,7 @@ def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
 
 
 def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
-    """Returns a model's trust record; None if there is none, or it cannot be read or belongs to another model.
-
-    Args:
-      model: the model's file.
-      image_size: side of the model's images, in pixels.
-    """
+    """Returns a model's trust record; None if there is none, or it cannot be read or belongs to another model."""
     path = beside(model)
     shapes = {"usual_error": (image_size, image_size), "level": (1,), "side_line": (2,), "side_range": (2,)}
     if not (path.is_file() and model.is_file()):
@@ -138,10 +133,8 @@ def load(
 ) -> Judge:
     """Returns the judge of a run's results, as far as the files for it exist.
 
-    Args:
-      config: the run's configuration.
-      gan: the GAN's architecture and its discriminator's parameters, if already loaded.
-      checkpoint: the GAN's file, if it differs from the configuration's.
+    `gan` has the architecture and the discriminator's parameters, if already loaded; `checkpoint` is the GAN's file, if
+    it is another than the configuration's.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
     known = typicality.read_typicality(pathlib.Path(file)) if file else None
@@ -156,22 +149,12 @@ def load(
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
-    """Returns the metrics that say how well the unrefined model explains an image.
-
-    Args:
-      l1_p95: the L1 that 95% of the GAN's samples stay below.
-      l1: L1 of the model's reconstruction of the image.
-    """
+    """Returns the metrics that say how well the unrefined model explains an image, by its L1 and the samples'."""
     return {"model_l1": l1, "model_l1_p95": l1_p95, "far_from_category": l1 > FAR_RATIO * l1_p95}
 
 
 def judged(judge: Judge, result: Result) -> Result:
-    """Returns a result with its verdict added: `metrics["trust"]` and `depth_spread`.
-
-    Args:
-      judge: the run's judge.
-      result: an image's result; if a model explains it, its metrics have those of `nearness`.
-    """
+    """Returns a result with its verdict added: `metrics["trust"]` and `depth_spread`."""
     atypical = atypicality_of(judge, result)
     share = category_of(atypical, result.metrics)
     if share is None:
@@ -192,9 +175,7 @@ def judged(judge: Judge, result: Result) -> Result:
 def category_of(atypical: float | None, metrics: Mapping[str, Any]) -> float | None:
     """Returns how likely a picture is of the GAN's kind, from 0 to 1: the lower of two measures; None if unknown.
 
-    Args:
-      atypical: in standard deviations, see `typicality.atypicality`; None if unknown.
-      metrics: contains `model_l1` and `model_l1_p95` if a model explains the picture.
+    `atypical` is in standard deviations, see `typicality.atypicality`; a model's `nearness` is in the metrics.
     """
     shares = [] if atypical is None else [float(typicality.belonging(atypical))]
     if "model_l1" in metrics:
@@ -214,9 +195,7 @@ def expected_side(record: TrustRecord | None, atypical: float | None) -> float |
 def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, "s s"]:
     """Returns how far depth may be off (S, S), canonical frame, scene units: 80% of pixels are within this.
 
-    Args:
-      record: what is known about the model's errors.
-      expected: the expected SIDE; the spread scales with its ratio to the usual one.
+    It scales with the ratio of the expected SIDE to the usual one.
     """
     more = 1.0 if expected is None else expected / float(np.exp(record.side_line[0]))
     return np.asarray(more * record.level * record.usual_error, np.float32)
@@ -233,13 +212,8 @@ def word_on(
 ) -> tuple[str, str]:
     """Returns a grade ('trust', 'doubt' or 'no') and one plain sentence on how far to trust a shape.
 
-    Args:
-      share: see `category_of`.
-      expected: the expected SIDE.
-      record: what is known about the model's errors.
-      metrics: the result's metrics.
-      kind: what the GAN draws, in a word.
-      typical: whether the discriminator considers the picture to be of the GAN's kind.
+    `share` is that of `category_of`, `expected` the expected SIDE, `kind` what the GAN draws, in a word; `typical` says
+    whether the discriminator considers the picture to be of that kind.
     """
     alike, side = "looks like what this GAN draws", f"(SIDE about {expected or 0:.3f})"
     if share < 0.5 or metrics.get("far_from_category"):
