@@ -3,6 +3,7 @@
 Two processes on one machine stand for two hosts.
 """
 
+import concurrent.futures
 import csv
 import json
 import os
@@ -57,11 +58,11 @@ def test_the_environment_says_whether_there_are_several():
             hosts.several(environ)
 
 
-@pytest.mark.parametrize(("items", "count"), [(10, 3), (2, 4), (0, 2), (8, 8)])
-def test_shares_are_disjoint_complete_and_even(items, count):
-    shares = [Team(index, count).share(list(range(items))) for index in range(count)]
-    assert sorted(sum(shares, [])) == list(range(items))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+def test_shares_are_disjoint_complete_and_even():
+    for items, count in ((10, 3), (2, 4), (0, 2), (8, 8)):
+        shares = [Team(index, count).share(list(range(items))) for index in range(count)]
+        assert sorted(sum(shares, [])) == list(range(items))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
@@ -74,9 +75,33 @@ def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
     assert first.write_failures({}) == {} and not (tmp_path / "failures.json").exists()
 
 
-def test_one_host_meets_nobody(tmp_path):
+def test_every_host_gets_the_messages_of_all_and_one_alone_its_own(tmp_path):
+    address = f"localhost:{_port()}"
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        pending = [pool.submit(hosts._exchange, address, Team(i, 3), 60, {"names": [i]}) for i in (2, 1, 0)]
+        assert [one.result() for one in pending] == 3 * [[{"names": [0]}, {"names": [1]}, {"names": [2]}]]
     with hosts.connected(tiny_config(tmp_path), stay=True) as (team, ask):
         assert team == Team(0, 1) and ask({"names": []}) == [{"names": []}]
+
+
+def test_hosts_that_differ_say_how():
+    first = {"config": {"seed": 0}, "names": ["a.png"]}
+    with pytest.raises(UserError, match=r"different configurations: seed \(host 0: 0, host 2: 3\)"):
+        hosts.require_alike([first, first, first | {"config": {"seed": 3}}])
+    with pytest.raises(UserError, match=r"lists of host 0 \(1 names\) and host 1 \(0 names\) differ"):
+        hosts.require_alike([first, first | {"names": []}])
+
+
+def test_a_host_out_of_reach_is_named(tmp_path, monkeypatch):
+    config = tiny_config(tmp_path, runtime__hosts_timeout_s=1)
+    for index in "01":
+        for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():
+            monkeypatch.setenv(name, value if name != "JAX_PROCESS_ID" else index)
+        with (
+            pytest.raises(UserError, match=r"^the hosts of this run did not find each other within 1 s \(coord"),
+            hosts.connected(config, stay=False) as (_, ask),
+        ):
+            ask({})
 
 
 def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
@@ -107,15 +132,13 @@ _RUN = """
 import json, pathlib, sys
 from helpers.tiny import tiny_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.run import experiment, hosts, start
+from gan2shape_jax.run import experiment
 config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),), **json.loads(sys.argv[2]))
 try:
-    {action}
+    sys.exit(experiment.run(config))
 except UserError as error:
-    sys.exit(f"error: {{error}}")
+    sys.exit(f"error: {error}")
 """
-_EXPERIMENT = "sys.exit(experiment.run(config))"
-_START = "\n    with start.begin(config, ['a.png', 'b.png']) as one: print('units', one.team.start, one.units)"
 
 
 def _port() -> int:
@@ -124,7 +147,7 @@ def _port() -> int:
         return port.getsockname()[1]
 
 
-def _start(folder, count=1, *, fields=None, action=_EXPERIMENT):
+def _start(folder, count=1, *, fields=None):
     """That many processes in a folder; `fields` are each process's own settings."""
     root, port = pathlib.Path(__file__).resolve().parents[2], _port()
     paths = os.pathsep.join((str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")))
@@ -135,7 +158,7 @@ def _start(folder, count=1, *, fields=None, action=_EXPERIMENT):
         own = json.dumps(LITTLE | (fields[index] if fields else {}))
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", _RUN.format(action=action), str(folder), own],
+                [sys.executable, "-c", _RUN, str(folder), own],
                 env=os.environ | several | {"PYTHONPATH": paths},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -216,25 +239,3 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
     for two, one in zip(*logged, strict=True):
         assert (two["step"], two["iteration"]) == (one["step"], one["iteration"])
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=_NEAR[two["step"]])
-
-
-@pytest.mark.heavy
-def test_hosts_divide_the_list_or_all_say_how_they_differ(tmp_path):
-    codes, told = _ends(_start(tmp_path, 2, action=_START, fields=[{}, {"seed": 3}]))
-    assert codes == [1, 1] and all("different configurations: seed (host 0: 0, host 1: 3)" in text for text in told)
-    codes, told = _ends(_start(tmp_path, 2, action=_START))
-    lines = [line.split(maxsplit=2) for text in told for line in text.splitlines() if line.startswith("units ")]
-    assert codes == [0, 0] and [line[2] for line in lines] == ["[['a.png']]", "[['b.png']]"], told
-    assert lines[0][1] == lines[1][1]
-
-
-@pytest.mark.heavy
-def test_a_coordinator_out_of_reach_is_told(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, runtime__hosts_timeout_s=2)
-    for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():
-        monkeypatch.setenv(name, value)
-    with (
-        pytest.raises(UserError, match=r"^the hosts of this run did not find each other within 2 s \(coord"),
-        hosts.connected(config, stay=False),
-    ):
-        raise AssertionError("connected")
