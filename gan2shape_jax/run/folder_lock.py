@@ -61,8 +61,9 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
             if isinstance(folder, pathlib.Path):
                 lock = _locked(folder / name, folder)
                 # A host of an earlier start may still be at work although its first host has ended.
-                for other in folder.glob(".lock-[0-9]*[0-9]") if not index else ():
-                    _locked(other, folder).release()
+                for other in folder.glob(".lock-*") if not index else ():
+                    if other.suffix != ".json":
+                        _locked(other, folder).release()
             elif who := _read(note):
                 print(
                     f"warning: object storage locks nothing, and {_named(who)} was at work in {folder}: this run takes "
