@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from gan2shape_jax.results import fragment, pictures, views
 from gan2shape_jax.results.animation import write_films
@@ -33,6 +32,7 @@ PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of tho
 
 _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
+_SHOWS = ("", "_albedo", "_normals", "_shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,7 @@ class OutputOptions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
-    """What outputs are made from: the result, the options, and what several of them need, made once.
-
-    Attributes:
-      result: the reconstruction, its metrics completed.
-      options: what to write and how large.
-      project: the GAN's rendition of pictures, or None.
-    """
+    """What outputs are made from: the result, the options, the GAN if any, and what several need, made once."""
 
     result: Result
     options: OutputOptions
@@ -74,11 +68,6 @@ class Drawing:
     def size(self) -> int:
         """The side of pictures drawn from the mesh, pixels."""
         return self.options.picture_size or max(self.result.camera.image_size, _SMALLEST_PICTURE)
-
-    @functools.cached_property
-    def normal(self) -> Float[np.ndarray, "s s 3"]:
-        """Unit normals of the canonical depth, into the surface."""
-        return normals(self.result.depth, self.result.camera)
 
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
@@ -98,9 +87,10 @@ class Output:
     """Files of a result that are made together.
 
     Attributes:
-      files: their names; some may be absent, where what they show is not known.
+      files: their names.
       words: what they are, for the reference.
-      write: returns their contents by name, as `write_folder` takes them; None for what a run or `export` adds.
+      write: returns their contents by name, as `write_folder` takes them, or None if what they show is not known; None
+        for what a run or `export` adds.
       preset: the least of `PRESETS` that has them.
       offer: what the page calls the first of them, or the archive of all, where it offers it for download; else "".
       archive: the name of that archive.
@@ -109,7 +99,7 @@ class Output:
 
     files: tuple[str, ...]
     words: str
-    write: Callable[[Drawing], Mapping[str, Any]] | None = None
+    write: Callable[[Drawing], Mapping[str, Any] | None] | None = None
     preset: str = "mesh"
     offer: str = ""
     archive: str = ""
@@ -129,9 +119,10 @@ def _inputs(drawing: Drawing) -> dict[str, Any]:
 
 
 def _factors(drawing: Drawing) -> dict[str, Any]:
-    shown = {"normals": drawing.normal, "albedo": drawing.result.albedo, "canonical": drawing.result.canonical}
+    result = drawing.result
+    shown = {"normals": normals(result.depth, result.camera), "albedo": result.albedo, "canonical": result.canonical}
     files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items()}
-    return files | {"mask.png": pictures.colour_mask(drawing.result.mask)}
+    return files | {"mask.png": pictures.colour_mask(result.mask)}
 
 
 def _depth(drawing: Drawing) -> dict[str, Any]:
@@ -143,10 +134,10 @@ def _depth(drawing: Drawing) -> dict[str, Any]:
     return {"depth.png": functools.partial(pictures.write_png, picture=picture, description=legend)}
 
 
-def _spread(drawing: Drawing) -> dict[str, Any]:
+def _spread(drawing: Drawing) -> dict[str, Any] | None:
     spread = drawing.result.depth_spread
     if spread is None:
-        return {}
+        return None
     greatest = max(float(spread.max()), 1e-9)
     picture = pictures.colour_depth(-spread, -greatest, 0.0, mask=drawing.result.mask)
     legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
@@ -158,44 +149,25 @@ def _overview(drawing: Drawing) -> dict[str, Any]:
     return {"overview.png": np.asarray(draw_overview(drawing.result, gan=drawing.gan, size=tile))}
 
 
-def _gan_strips(drawing: Drawing) -> dict[str, Any]:
-    return {} if drawing.gan is None else views.gan_strips(drawing.gan, size=drawing.size)
+def _film(
+    stem: str, what: str, frames: Callable[[Drawing], Iterable[np.ndarray] | None], fps: int = 16, swing: bool = False
+) -> Output:
+    """Returns a film in both formats, which one function writes, since its frames are drawn only once."""
+
+    def write(drawing: Drawing) -> dict[str, Any] | None:
+        drawn = frames(drawing) if drawing.options.animation else None
+        return drawn and {stem: functools.partial(write_films, frames=drawn, fps=fps, swing=swing)}
+
+    return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
 
 
-def _turned(drawing: Drawing) -> Iterable[np.ndarray]:
-    return views.turned_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
-
-
-def _relit(drawing: Drawing) -> Iterable[np.ndarray]:
-    return views.relit_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
-
-
-def _turned_by_gan(drawing: Drawing) -> Iterable[np.ndarray] | None:
-    return None if drawing.gan is None else views.gan_tiles(drawing.gan.yaws, drawing.size)
-
-
-def _relit_by_gan(drawing: Drawing) -> Iterable[np.ndarray] | None:
+def _relit_by_gan(drawing: Drawing) -> list[np.ndarray] | None:
     if drawing.gan is None:
         return None
     # From side to side with level light, back with light from above.
     level, above = (views.gan_tiles(row, drawing.size) for row in drawing.gan.lights[-2:])
     return [*level, *above[::-1]]
 
-
-def _film(
-    stem: str, what: str, frames: Callable[[Drawing], Iterable[np.ndarray] | None], fps: int = 16, swing: bool = False
-) -> Output:
-    """Returns a film in both formats, which one function writes, since its frames are drawn only once."""
-
-    def write(drawing: Drawing) -> dict[str, Any]:
-        drawn = frames(drawing) if drawing.options.animation else None
-        return {} if drawn is None else {stem: functools.partial(write_films, frames=drawn, fps=fps, swing=swing)}
-
-    return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
-
-
-_SHOWS = ("", "_albedo", "_normals", "_shape")
-_STRIPS = tuple(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in _SHOWS)
 
 # In the order in which they go into the page while there is room: the most useful first.
 OUTPUTS = (
@@ -254,16 +226,36 @@ OUTPUTS = (
     ),
     Output(("overview.png",), "everything at a glance", _overview, "overview", "Overview picture", inside=False),
     Output(
-        (*_STRIPS, "relight.png"),
+        (*(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in _SHOWS), "relight.png"),
         "turned and relit views, drawn from the mesh",
         lambda drawing: views.mesh_strips(drawing.result, size=drawing.size),
         "standard",
     ),
-    _film("turntable", "turned", _turned, swing=True),
-    _film("relight", "relit", _relit),
-    Output(("turntable_gan.png", "relight_gan.png"), "turned and relit views by the GAN", _gan_strips, "all"),
+    _film(
+        "turntable",
+        "turned",
+        lambda drawing: views.turned_frames(drawing.result, drawing.size, drawing.options.turntable_frames),
+        swing=True,
+    ),
+    _film(
+        "relight",
+        "relit",
+        lambda drawing: views.relit_frames(drawing.result, drawing.size, drawing.options.turntable_frames),
+    ),
+    Output(
+        ("turntable_gan.png", "relight_gan.png"),
+        "turned and relit views by the GAN",
+        lambda drawing: drawing.gan and views.gan_strips(drawing.gan, size=drawing.size),
+        "all",
+    ),
     # The GAN's pictures are few, so they follow each other more slowly.
-    _film("turntable_gan", "turned by the GAN", _turned_by_gan, 5, swing=True),
+    _film(
+        "turntable_gan",
+        "turned by the GAN",
+        lambda drawing: drawing.gan and views.gan_tiles(drawing.gan.yaws, drawing.size),
+        5,
+        swing=True,
+    ),
     _film("relight_gan", "relit by the GAN", _relit_by_gan, 5),
     Output(("history.csv",), "losses and errors over iterations"),
     Output(
@@ -291,16 +283,12 @@ def write_outputs(
     Args:
       result: the reconstruction.
       folder: written anew as a whole; existing contents are replaced only once everything is written.
-      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
-        names end in `_gan` are not made.
+      gan_project: the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made.
       options: what to write and how large.
       extra: contents of further files by name, such as the networks' weights.
       made_with: what the result was made with, for the folder's record.
-
-    Raises:
-      UserError: the file system refuses.
     """
     drawing = Drawing(dataclasses.replace(result, metrics=complete_metrics(result)), options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
-    drawn = (one.write(drawing) for one in OUTPUTS if one.write is not None and one.preset in presets)
+    drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write is not None and one.preset in presets)
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import bisect
-import dataclasses
 import functools
 import hashlib
 import io
@@ -23,8 +22,8 @@ import pathlib
 import re
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -35,9 +34,9 @@ from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.results import fragment
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.result import finite, load_result
-from gan2shape_jax.results.table import COLUMNS, Row, figure
+from gan2shape_jax.results.table import COLUMNS, Row
 
-__all__ = ["GRADES", "LIMIT", "OFFERS", "Entry", "Fragments", "page_text", "trust_of", "write_page"]
+__all__ = ["GRADES", "LIMIT", "OFFERS", "Entry", "page_text", "write_page"]
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
@@ -49,7 +48,7 @@ _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thou
 _FOR_NOTES = 4_000  # bytes
 _AROUND = 100  # bytes of HTML around what is packed, at most
 _MESSAGE = 2_000  # characters of a status that are shown
-_LONGEST = 600  # characters of a verdict
+_TRUST = ("grade", "verdict", "category", "expected_side")  # what is shown of `trust` in the metrics
 _DONE = "done"
 
 # The viewer's modules, each after those that it imports from.
@@ -57,42 +56,14 @@ _MODULES = (
     *("decode.js", "geometry.js", "colours.js", "shaders.js", "meshes.js", "handling.js", "viewer.js"),
     *("light.js", "words.js", "factors.js", "telling.js", "gallery.js", "downloads.js", "main.js"),
 )
-_T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One image of a page.
-
-    Attributes:
-      row: what became of it.
-      folder: its results, which need not exist.
-      place: the same folder relative to the page's, with `/`.
-    """
+class Entry(NamedTuple):
+    """One image of a page: its row, its folder, which need not exist, and that folder relative to the page's."""
 
     row: Row
     folder: pathlib.Path
     place: str
-
-
-class Fragments:
-    """Reads results folders for pages, each once: the next page reads only what is new or did not fit before."""
-
-    def __init__(self) -> None:
-        """Starts with nothing read."""
-        self._known: dict[tuple[Any, ...], Any] = {}
-
-    def read(self, reader: Callable[..., _T], folder: pathlib.Path, *arguments: Any) -> _T:
-        """Returns what a reader makes of a folder, from memory if nothing in the folder has been replaced since."""
-        try:
-            found = os.stat(folder)
-            stamp = (found.st_mtime_ns, found.st_ino)
-        except (OSError, ValueError):
-            stamp = None
-        key = (reader, str(folder), arguments, stamp)
-        if key not in self._known:
-            self._known[key] = reader(folder, *arguments)
-        return self._known[key]
 
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
@@ -145,44 +116,29 @@ def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
 
 
 def write_page(
-    folder: str | os.PathLike,
-    rows: Sequence[Row],
-    *,
-    title: str = "Reconstructions",
-    fragments: Fragments | None = None,
-    limit: int = LIMIT,
+    folder: str | os.PathLike, rows: Sequence[Row], *, title: str = "Reconstructions", limit: int = LIMIT
 ) -> None:
-    """Writes `folder/index.html`; the result of row `name` lies in `folder/results/name`.
+    """Writes `folder/index.html` of at most `limit` bytes; the result of row `name` lies in `folder/results/name`.
 
     Only files that exist are shown or linked, so the page may be written at any time.
-
-    Args:
-      folder: of the run.
-      rows: the images.
-      title: the page's heading.
-      fragments: from earlier calls for the same folder; with it, only new results are read.
-      limit: the largest size of the page in bytes.
-
-    Raises:
-      UserError: the file system refuses.
     """
     folder = pathlib.Path(folder)
     entries = [Entry(row, folder / "results" / row.name, f"results/{row.name}") for row in rows]
-    atomic_text(folder / "index.html", page_text(entries, title=title, fragments=fragments, limit=limit))
+    atomic_text(folder / "index.html", page_text(entries, title=title, limit=limit))
 
 
-def page_text(entries: Sequence[Entry], *, title: str, fragments: Fragments | None = None, limit: int = LIMIT) -> str:
+def page_text(entries: Sequence[Entry], *, title: str, limit: int = LIMIT) -> str:
     """Returns the page of these images: at most `limit` bytes in UTF-8, but never less than its fixed 0.7 MB."""
-    fragments = fragments or Fragments()
+    listings = [_sizes(entry.folder) for entry in entries]
 
-    def size(count: int) -> int:
-        return _Page(title, entries[:count], fragments).size()
+    def page_of(count: int) -> _Page:
+        return _Page(title, entries[:count], listings)
 
-    room = size(0) + (limit - size(0)) * _FOR_ROWS
-    listed = len(entries)
-    if size(listed) > room:  # the most images for whose names and figures there is room
-        listed = max(bisect.bisect_right(range(listed), room, key=size) - 1, 0)
-    page = _Page(title, entries[:listed], fragments)
+    bare, listed = page_of(0).size(), len(entries)
+    room = bare + (limit - bare) * _FOR_ROWS
+    if page_of(listed).size() > room:  # the most images for whose names and figures there is room
+        listed = max(bisect.bisect_right(range(listed), room, key=lambda count: page_of(count).size()) - 1, 0)
+    page = page_of(listed)
     page.pack(limit - page.size() - _FOR_NOTES)
     if listed < len(entries):
         page.left_out.insert(0, f"It lists the first {listed:,} of {len(entries):,} images; results.csv has all.")
@@ -195,8 +151,8 @@ def page_text(entries: Sequence[Entry], *, title: str, fragments: Fragments | No
 class _Page:
     """A page of some images and what has found room in it."""
 
-    def __init__(self, title: str, entries: Sequence[Entry], fragments: Fragments):
-        self.title, self.entries, self.fragments = title, entries, fragments
+    def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
+        self.title, self.entries = title, entries
         self.notes: list[str] = []
         self.left_out: list[str] = []
         self.left = 0  # bytes that are still free
@@ -205,15 +161,14 @@ class _Page:
         self.thumbs: dict[int, str] = {}
         self.blocks: dict[str, str] = {}  # data, by the id of its element
         self.inside: dict[tuple[int, int], int] = {}  # size of each file in it, by image and number in `OFFERS`
-        listings = [fragments.read(_sizes, entry.folder) for entry in entries]
-        self.there = [k for k, listing in enumerate(listings) if listing]
+        self.there = [k for k in range(len(entries)) if listings[k]]
         self.offers = [
             {
                 number: sum(listing[name] for name in offer.offered)
                 for number, offer in enumerate(OFFERS)
                 if listing.keys() >= set(offer.offered)
             }
-            for listing in listings
+            for listing in listings[: len(entries)]
         ]
 
     def text(self) -> str:
@@ -260,8 +215,8 @@ class _Page:
                 for number, size in self.offers[k].items()
             ],
         }
-        trust = trust_of(row.metrics)
-        return image if trust is None else image | {"trust": trust}
+        trust = _trust(row.metrics)
+        return image | {"trust": trust} if trust else image
 
     def size(self) -> int:
         """Returns the page's size in bytes."""
@@ -271,15 +226,16 @@ class _Page:
         """Fills the page with what fits into that many bytes, and says what does not."""
         self.left = room
         for k in self.there:
-            thumb = None if "thumbs" in self.missing else self.fragments.read(_thumb, self.entries[k].folder)
+            thumb = None if "thumbs" in self.missing else _thumb(self.entries[k].folder)
             if thumb and self._takes("thumbs", len(thumb) + _AROUND, (1 - _FOR_THUMBS) * room):
                 self.thumbs[k] = thumb
+        lines_of = functools.cache(lambda k: _lines(self.entries[k].folder))
         unreadable = 0
         for number, kind in enumerate(("model", "extras")):
             for k in self.there:
                 if kind in self.missing or (number and f"model-{k}" not in self.blocks):
                     continue
-                lines = self.fragments.read(_lines, self.entries[k].folder)
+                lines = lines_of(k)
                 unreadable += lines is None
                 if lines and lines[number] and self._takes(kind, len(lines[number]) + _AROUND):
                     self.blocks[f"{kind}-{k}"] = lines[number]
@@ -293,7 +249,7 @@ class _Page:
                 # Checked before the file is read; a ZIP archive is never smaller than this.
                 if size is None or not self._takes(number, size // 20 if offer.archive else size * 4 // 3, take=False):
                     continue
-                content = self.fragments.read(_content, self.entries[k].folder, offer.offered)
+                content = _content(self.entries[k].folder, offer.offered)
                 if content and self._takes(number, len(content) + _AROUND):
                     self.blocks[f"file-{k}-{number}"] = content
                     self.inside[k, number] = len(content) // 4 * 3 - content[-2:].count("=")
@@ -324,26 +280,11 @@ class _Page:
             self.left_out.append(f"Linked beside this page, at least for some images, instead of inside it: {names}.")
 
 
-def trust_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns what metrics say under `trust` of how far to trust a shape; None if that is nothing in words.
-
-    Returns:
-      `grade`, one of `GRADES`; `verdict`, one plain sentence; `category`, how much the picture looks like what the GAN
-      draws, 0 to 1; `expected_side`, the SIDE to expect. What is unknown is absent.
-    """
+def _trust(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is shown of `trust` in the metrics; {} if there is none."""
     said = metrics.get("trust")
-    if not isinstance(said, Mapping):
-        return None
-    known: dict[str, Any] = {}
-    grade, verdict = said.get("grade"), said.get("verdict")
-    if isinstance(grade, str) and grade in GRADES:
-        known["grade"] = grade
-    if isinstance(verdict, str) and verdict.strip():
-        known["verdict"] = message_line(verdict)[:_LONGEST]
-    figures = {key: figure(said, (key,)) for key in ("category", "expected_side")}
-    if figures["category"] is not None:
-        figures["category"] = min(max(figures["category"], 0.0), 1.0)
-    return known | {key: value for key, value in figures.items() if value is not None} if known else None
+    known = {key: said[key] for key in _TRUST if key in said} if isinstance(said, Mapping) else {}
+    return known | {"verdict": message_line(str(known["verdict"]))} if "verdict" in known else known
 
 
 def _link(path: str) -> str:

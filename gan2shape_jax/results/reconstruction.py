@@ -27,21 +27,16 @@ _LARGEST_DRAWN = 4096  # pixels per side of a picture
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:
-    """Reads the results folder of one image, written by a run or by `Reconstruction.save`.
-
-    Raises:
-      UserError: a file is missing or damaged; the message names it.
-    """
+    """Reads the results folder of one image; raises `UserError`, which names the missing or damaged file."""
     return Reconstruction(load_result(folder))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Reconstruction:
-    """One object's shape, colour, pose and light; made by `reconstruct` or `load`.
+    """One object's shape, colour, pose and light; made by `reconstruct` or `load`. S is the side of its maps, pixels.
 
-    S is the side of the maps in pixels. There are two frames: the canonical one views the object head-on; the input's
-    is that of the given image. In both, x points right, y down and z away from the camera, in scene units; the object
-    rotates about a point `camera.rot_center_depth` (1) in front of the camera.
+    The canonical frame views the object head-on; the input's is that of the given image. In both, x points right, y
+    down and z away from the camera, in scene units; the object rotates about a point 1 in front of the camera.
 
     Attributes:
       record: all arrays as in a results folder, with pictures in [-1, 1].
@@ -54,8 +49,7 @@ class Reconstruction:
     _write: Callable[[str | os.PathLike[str]], None] | None = None
 
     def __repr__(self) -> str:
-        size = self.camera.image_size
-        return f"Reconstruction({self.name!r}, {size} x {size} pixels)"
+        return f"Reconstruction({self.name!r}, {self.camera.image_size} x {self.camera.image_size} pixels)"
 
     @property
     def name(self) -> str:
@@ -145,9 +139,6 @@ class Reconstruction:
 
         Returns:
           (size, size, 3) uint8; with a list of n angles, (n, size, size, 3).
-
-        Raises:
-          ArgumentError: lists of different lengths, an unknown `show`, or a size out of range.
         """
         if show not in views.SHOWS:
             raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
@@ -168,18 +159,13 @@ class Reconstruction:
         """Renders the object under another light.
 
         Args:
-          direction: (dx, dy) of the light's direction (dx, dy, 1), canonical frame; positive dx lights from the
-            picture's left, positive dy from above. A list of n directions gives n pictures.
-          strength: added to the diffuse light; 0.6 times it is subtracted from the ambient light, as in the method's
-            own relighting.
+          direction: (dx, dy), as in `light`. A list of n directions gives n pictures.
+          strength: added to the diffuse light; 0.6 times it is subtracted from the ambient light.
           size: side of the picture, pixels.
           from_input: whether to render the input's view rather than the canonical one.
 
         Returns:
           (size, size, 3) uint8; for n directions, (n, size, size, 3).
-
-        Raises:
-          ArgumentError: a direction that is not a pair of numbers, or a size out of range.
         """
         pairs = as_array(direction, "direction").astype(np.float32)
         if pairs.ndim not in (1, 2) or pairs.shape[-1] != 2 or not len(pairs):
@@ -207,19 +193,8 @@ class Reconstruction:
     ) -> trimesh.Trimesh:
         """Returns a closed solid for printing, in millimetres, lying on its back: z up, origin at the lowest corner.
 
-        Warns of what had to be changed for it, such as filled holes. Write it as STL with its `export`, or as 3MF with
-        `gan2shape-jax export print`.
-
-        Args:
-          width_mm: its extent along the picture's x.
-          height_mm: its extent along the picture's y; if both are given, it is as large as fits into both; if neither,
-            its larger extent is 80.
-          thickness_mm: thickness of the material at its thinnest, 0.8 or more.
-          back: 'flat', or 'mirrored' (the front again, reflected).
-
-        Raises:
-          ArgumentError: a size out of range, or an unknown back.
-          UserError: the object mask is empty, or too small.
+        Warns of what had to be changed for it, such as filled holes; arguments and errors as for `build_solid`. Write
+        it as STL with its `export`, or as 3MF with `gan2shape-jax export print`.
         """
         made = build_solid(self.record, width_mm=width_mm, height_mm=height_mm, thickness_mm=thickness_mm, back=back)
         for note in made.notes:
@@ -229,15 +204,8 @@ class Reconstruction:
     def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
 
-        The folder is written completely or not at all, and replaces an existing one. `load` and
-        `gan2shape-jax render FOLDER` read it.
-
-        Args:
-          folder: where to write it.
-          pictures: False writes the arrays only, which is enough to read it again.
-
-        Raises:
-          UserError: the folder cannot be written.
+        The folder is written completely or not at all, and replaces an existing one. Without `pictures` it has the
+        arrays only, which is enough for `load` and `gan2shape-jax render FOLDER`.
         """
         if not pictures:
             save_result(self.record, folder)

@@ -115,12 +115,7 @@ class Result:
 
 
 class Examined(NamedTuple):
-    """What a results folder's record says of it.
-
-    Attributes:
-      harm: which file is missing or has another size than recorded, in words; "" if none.
-      made_with: what the folder was made with: the hash of its `configuration`, and further facts.
-    """
+    """What is wrong with a results folder, in words ("" if nothing), and what it was made with: `configuration`, ..."""
 
     harm: str
     made_with: Mapping[str, Any] = {}
@@ -203,11 +198,7 @@ def examine(folder: pathlib.Path) -> Examined:
 
 
 def load_result(folder: str | os.PathLike) -> Result:
-    """Reads a folder written by `save_result` or `write_outputs`, bit for bit.
-
-    Raises:
-      UserError: a file is missing, unreadable or of another format; the message names it.
-    """
+    """Reads a folder written by `save_result` or `write_outputs`, bit for bit; raises `UserError` naming a bad file."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a results folder: there is no such folder")

@@ -1,21 +1,20 @@
 """The object as a sheet cut along its outline, and as a solid to print: closed, in millimetres, as it lies on the bed.
 
-The sheet's vertices are a grid over the canonical depth map, as dense as requested; triangles are the renderer's, and
-those that the outline crosses are cut there, so that the border is smooth instead of following whole pixels. What is
-kept is one piece without holes: a disc with a single border. Points are in the camera's frame (x right, y down, z
-away), in scene units.
+The sheet is a grid over the canonical depth map, cut along the outline so that the border is smooth and does not follow
+whole pixels. What is kept is one piece without holes: a disc with a single border. Points are in the camera's frame (x
+right, y down, z away), in scene units.
 
 Seen from the camera, the front is one surface that every ray meets once. The solid is what lies behind it along the
-rays, up to a plane; so the walls follow the rays, and front, walls and back can meet only at their borders, whatever
-the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in the picture, z up
-from the bed, millimetres, the lowest corner at the origin.
+rays, up to a plane; so front, walls and back can meet only at their borders, whatever the depth. A mirrored back is the
+same again, reflected in that plane. Print frame: x right, y up in the picture, z up from the bed, millimetres, the
+lowest corner at the origin.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -53,17 +52,11 @@ _MOST_THIN_CELLS = 1500  # along a side; a larger solid is examined more coarsel
 _WALLS_HIGH = 2.0  # so many walls high is a ridge's crest before it counts: every sharp edge is thin at its end
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Solid:
-    """A closed body.
-
-    Attributes:
-      mesh: vertices in millimetres, print frame; faces counterclockwise as seen from outside.
-      notes: what was changed to make it a closed body, and what may not print, one sentence each.
-    """
+class Solid(NamedTuple):
+    """A closed body in millimetres, and what was changed for it or may not print, one sentence each."""
 
     mesh: trimesh.Trimesh
-    notes: tuple[str, ...] = ()
+    notes: list[str]
 
 
 def build_solid(
@@ -81,16 +74,11 @@ def build_solid(
       width_mm: the finished solid's extent along the picture's x.
       height_mm: likewise along the picture's y. If both are given, the solid is as large as fits into both; if neither
         is, its larger extent is 80 mm.
-      thickness_mm: material where it is thinnest, between the farthest point of the front and the flat back, or the
-        mirrored front.
+      thickness_mm: material where it is thinnest, 0.8 or more.
       back: 'flat', which lies on the bed, or 'mirrored', the front once more.
 
-    Returns:
-      The solid, with notes on it.
-
     Raises:
-      ArgumentError: a size is not a number above 0 and at most 10,000, `thickness_mm` is below what prints (0.8 mm), or
-        `back` is unknown.
+      ArgumentError: a size is out of range, or `back` is unknown.
       UserError: the object mask is empty, or has only a few pixels.
     """
     import trimesh  # here, because its import is slow
@@ -130,7 +118,7 @@ def build_solid(
     mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
-    return Solid(mesh, tuple(_notes(inside, kept, spikes, thin)))
+    return Solid(mesh, _notes(inside, kept, spikes, thin))
 
 
 def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
@@ -206,12 +194,9 @@ def cut_sheet(
 
     Args:
       depth: on n = (S - 1) parts + 1 vertices per side, scene units.
-      share: likewise, above 1/2 on the object.
+      share: likewise, above 1/2 on the object; the piece has no faces if it is so nowhere.
       camera: of the S x S map.
       parts: vertices per pixel of that map, along a side.
-
-    Returns:
-      The piece; it has no faces if the object's share is nowhere above 1/2.
     """
     side = len(depth)
     # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
@@ -254,9 +239,7 @@ def _cut(
 ) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"]]:
     """Cuts triangles where a value that is linear on each is 0, and keeps the part above.
 
-    Returns:
-      Triangles of the same orientation; and the ends of the edges that are cut, whose cut points are numbered from v
-      on.
+    Returns them in the same orientation, and the ends of the edges that are cut, whose cut points are numbered from v.
     """
     above = value > 0
     count = above[faces].sum(axis=1)
@@ -287,13 +270,8 @@ def _without_spikes(
 ) -> tuple[Float[np.ndarray, "s s"], int]:
     """Flattens what stands out from everything around it; slopes, edges and ridges stay as they are.
 
-    Args:
-      depth: scene units.
-      inside: the object; only its depth is used.
-      pitch: distance between neighbouring pixels' points, scene units.
-
-    Returns:
-      The depth, outside the object that of its nearest pixel, and how many pixels were flattened.
+    Returns the depth, outside the object that of its nearest pixel, and how many pixels were flattened; `pitch` is the
+    distance between neighbouring pixels' points, scene units.
     """
     nearest = tuple(ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True))
     whole = depth[nearest]
@@ -307,13 +285,8 @@ def _without_spikes(
 def _thin_share(height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float) -> float:
     """Returns the share of a solid's area, seen from above, that is narrower than a disc of the least wall's size.
 
-    The height above the back is opened with a disc of that diameter (grey-scale morphology): what rises above the
-    opening by more than two walls is narrower than one.
-
-    Args:
-      height_mm: of the front above the back.
-      share: above 1/2 on the object; outside it there is nothing.
-      pitch_mm: distance between neighbouring values.
+    The height of the front above the back is opened with a disc of that diameter (grey-scale morphology): what rises
+    above the opening by more than two walls is narrower than one. Values are `pitch_mm` apart.
     """
     side = len(height_mm)
     parts = max(1, min(math.ceil(pitch_mm * _THIN_CELLS / LEAST_WALL_MM), _MOST_THIN_CELLS // side))

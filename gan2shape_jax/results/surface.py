@@ -97,8 +97,7 @@ class Surface:
 def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     """Returns where the object is: the largest piece of the canonical mask, holes filled; everywhere if it is empty.
 
-    Where the sheet folds, the input's mask lands on parts of it that the input does not show; this tears holes
-    and leaves specks that are not part of the object's outline.
+    Where the sheet folds, the input's mask lands on parts that the input does not show, which leaves holes and specks.
     """
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():
@@ -170,15 +169,9 @@ def textured_mesh(
     texture: Image.Image,
     name: str,
 ) -> trimesh.Trimesh:
-    """Returns a mesh with a fully rough, double-sided material.
+    """Returns a mesh in the mesh frame with a fully rough, double-sided material of this name.
 
-    Args:
-      vertices: mesh frame.
-      faces: counterclockwise as seen from outside.
-      normals: unit, outward.
-      uv: of the vertices; the origin is the texture's lower left.
-      texture: its colours.
-      name: the material's.
+    Faces are counterclockwise as seen from outside; the origin of `uv` is the texture's lower left.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
@@ -192,13 +185,7 @@ def textured_mesh(
 
 
 def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
-    """Returns a mesh as binary glTF 2.0.
-
-    Args:
-      mesh: from `textured_mesh`.
-      name: the mesh's name, which viewers show.
-      lit: whether viewers light it; otherwise `KHR_materials_unlit` asks for the colours as they are.
-    """
+    """Returns a mesh, named as viewers show it, as binary glTF 2.0; unless `lit`, its colours are shown as they are."""
     from trimesh import Scene
 
     def unlit(tree: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from gan2shape_jax.results.surface import lit, normals, points, rotations, shadi
 __all__ = ["AMBIENT_SHARE", "SHOWS", "Degrees", "GanViews", "Projection", "Surfaces", "draw", "draw_gan_views"]
 __all__ += ["fitting_window", "gan_strips", "gan_tiles", "light_circle", "max_yaw_deg", "mesh_strips", "picture"]
 __all__ += ["pictures_in_turn", "relight_rows", "relit_frames", "repeated", "rough_views", "stronger", "sweep_views"]
-__all__ += ["swing", "turn_views", "turned_frames", "yaws_deg"]
+__all__ += ["turn_views", "turned_frames", "yaws_deg"]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
 AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
@@ -45,6 +45,7 @@ Projection = Callable[[np.ndarray], np.ndarray]
 
 _MARGIN = 0.04  # share of the picture's side that stays free at each border
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
+_SAMPLES = 2  # per pixel along each side
 _SHAPE_GREY = 0.74  # albedo of the grey shape
 _HEADLIGHT = np.array([0.2, 0.9, 0.0, 0.25], np.float32)  # ambient, diffuse, dx, dy
 _YAWS = 9
@@ -94,22 +95,20 @@ def draw_in_parts(
     *,
     size: int,
     cut: bool = True,
-    supersample: int = 2,
     window: float = 1.0,
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
     Args:
       result: the reconstruction.
-      views: radians, scene units.
+      views: of the mesh.
       size: side of a picture, pixels.
       cut: whether to leave out what lies outside the object mask.
-      supersample: samples per pixel along each side.
       window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
     """
     part = surface(result, cut=cut)
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
-    static = {"camera": result.camera, "size": size, "supersample": supersample, "exchanged": result.reference}
+    static = {"camera": result.camera, "size": size, "exchanged": result.reference}
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
@@ -117,7 +116,7 @@ def draw_in_parts(
         yield _surfaces(np.asarray(drawn)[: len(some)], some)
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
+@functools.partial(jax.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
     attributes: Float[jax.Array, "S S 7"],
@@ -127,13 +126,12 @@ def _draw_chunk(
     *,
     camera: Camera,
     size: int,
-    supersample: int,
     exchanged: bool,
 ) -> Float[jax.Array, "n s s 8"]:
     """Draws premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
-    `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
-    sample, so samples are averaged here, not by the renderer.
+    `attributes` are albedo, normal and the outline's field. The field decides sample by sample, so samples are
+    averaged here, not by the renderer.
     """
     count = len(views)
     points = cameras.back_project(depth, camera)
@@ -141,7 +139,7 @@ def _draw_chunk(
     seen = cameras.transform(repeated, views, camera)
     # Scaled down laterally at the same depth, so that the camera's picture shows a window that much wider.
     framed = seen / jnp.stack([window, window, jnp.ones_like(window)])
-    lattice = rasterizer.SampleGrid.over(camera, supersample=supersample, size=size)
+    lattice = rasterizer.SampleGrid.over(camera, supersample=_SAMPLES, size=size)
     kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
     fragments = rasterizer.rasterize(framed, camera, samples=lattice, mask=kept)
     shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
@@ -150,8 +148,8 @@ def _draw_chunk(
     shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
     shown = shown * inside
     # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
-    cells = [shown[:, i::supersample, j::supersample] for i in range(supersample) for j in range(supersample)]
-    return sum(cells[1:], start=cells[0]) / supersample**2
+    cells = [shown[:, i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
+    return sum(cells[1:], start=cells[0]) / _SAMPLES**2
 
 
 def _surfaces(drawn: Float[np.ndarray, "n s s 8"], views: Float[np.ndarray, "n 6"]) -> Surfaces:
@@ -235,19 +233,10 @@ def pictures_in_turn(
 
 
 def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool = True) -> float:
-    """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own.
+    """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own: >= 1.
 
     The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
-    shifts nor changes size while it turns. It is never smaller than the camera's own picture. Results in reference
-    mode keep the latter, as the published code does.
-
-    Args:
-      result: the reconstruction.
-      views: radians, scene units.
-      cut: whether the mesh is cut at the object mask or is the whole sheet.
-
-    Returns:
-      A factor, 1 or more.
+    shifts nor changes size while it turns. In reference mode it is the camera's own, as in the published code.
     """
     if result.reference:
         return 1.0
@@ -300,13 +289,6 @@ def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: floa
     return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
 
 
-def swing(result: Result, steps: int) -> tuple[Float[np.ndarray, "n 6"], float]:
-    """Returns views of a turn from side to side, slow at its ends, and the window in which nothing is cut off."""
-    share = -np.cos(np.linspace(0, np.pi, steps))
-    turns = sweep_views(yaw_deg=max_yaw_deg(result.category) * share)
-    return turns, fitting_window(result, turns)
-
-
 def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """Returns strips of the turned and relit mesh by file name.
 
@@ -329,14 +311,15 @@ def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h 
     return strips | {"relight.png": pictures.strip(rows)}
 
 
-def turned_frames(result: Result, *, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
-    """Yields pictures of the mesh from one side to the other: the first half of a film of that many frames."""
-    turns, window = swing(result, max(2, frames // 2 + 1))
+def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+    """Yields pictures of the mesh from side to side, slow at its ends: the first half of a film of that many frames."""
+    share = -np.cos(np.linspace(0, np.pi, max(2, frames // 2 + 1)))
+    turns = sweep_views(yaw_deg=max_yaw_deg(result.category) * share)
     lights = np.broadcast_to(result.light, (len(turns), 4))
-    return pictures_in_turn(result, turns, lights, size=size, window=window)
+    return pictures_in_turn(result, turns, lights, size=size, window=fitting_window(result, turns))
 
 
-def relit_frames(result: Result, *, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+def relit_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh in the input's view under a light that circles once."""
     still = draw(result, result.view[None], size=size)
     return (picture(still, "image", light=light)[0] for light in light_circle(result.light, frames))

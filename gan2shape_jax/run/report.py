@@ -28,7 +28,7 @@ from rich.text import Text
 from gan2shape_jax.errors import UserError, one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import Watcher
@@ -232,7 +232,7 @@ def _in_words() -> Iterator[None]:
 class Summaries:
     """The summaries of a run's images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table.
 
-    A finished image is read only once, from its `result.json` and `page.jsonl` rather than its arrays.
+    Figures come from `result.json`, the page's models from `page.jsonl`: no arrays are read.
     """
 
     def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
@@ -242,7 +242,6 @@ class Summaries:
         self._stems = stems
         self._say = say
         self._finished: dict[str, Row] = {}
-        self._fragments = Fragments()
         self._due = 0.0  # earliest time of the next write
 
     def note(self, failures: dict[str, str]) -> None:
@@ -271,7 +270,7 @@ class Summaries:
             known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
             rows = [known[stem] for stem in self._stems if stem in known]
             write_table(self._folder.root, rows)
-            write_page(self._folder.root, rows, fragments=self._fragments)
+            write_page(self._folder.root, rows)
             changed = self._read()
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
         return rows

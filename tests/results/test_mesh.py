@@ -36,52 +36,25 @@ def folder(result, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=["mesh.obj", "mesh.glb"])
-def mesh(request, folder) -> trimesh.Trimesh:
-    return trimesh.load(folder / request.param, force="mesh", process=False)
-
-
-def _texture(mesh: trimesh.Trimesh) -> np.ndarray:
-    material = mesh.visual.material
-    image = getattr(material, "baseColorTexture", None) or material.image
-    return np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
-
-
-def test_it_is_cut_at_the_mask(mesh):
-    assert len(mesh.vertices) == 8 * 6
-    assert len(mesh.faces) == 2 * 7 * 5
-
-
-def test_vertices_are_the_depth_map_to_full_precision(mesh, result):
-    points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[2:10, 3:9]
-    scale = result.camera.focal_length / SIZE
-    expected = (points - [0, 0, 1]) * [scale, -scale, -scale]
-    got = mesh.vertices[np.lexsort((mesh.vertices[:, 0], -_row(mesh)))]
-    assert np.abs(got - expected.reshape(-1, 3)).max() < 1e-6
-
-
-def _row(mesh) -> np.ndarray:
-    return np.rint(mesh.visual.uv[:, 1] * SIZE - 0.5)
-
-
-def test_texture_coordinates_hit_the_pixel_of_their_vertex(mesh, result):
+@pytest.mark.parametrize("name", ["mesh.obj", "mesh.glb"])
+def test_a_file_shows_the_object_point_by_point(folder, result, name):
+    mesh = trimesh.load(folder / name, force="mesh", process=False)
+    assert len(mesh.vertices) == 8 * 6 and len(mesh.faces) == 2 * 7 * 5  # cut at the mask
     uv = mesh.visual.uv
-    assert uv.min() > 0 and uv.max() < 1
-    columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5
+    columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5  # the pixel of each vertex
     np.testing.assert_allclose([columns, rows], np.rint([columns, rows]), atol=1e-4)
     i, j = np.rint(rows).astype(int), np.rint(columns).astype(int)
-    assert np.abs(_texture(mesh)[i, j] - result.albedo[i, j]).max() <= 0.5 / 127.5 + 1e-6
-    # Upright: higher rows of the picture are higher in space.
-    assert np.corrcoef(mesh.vertices[:, 1], i)[0, 1] < -0.99
-
-
-def test_normals_are_unit_face_the_viewer_and_agree_with_the_faces(mesh):
+    scale = result.camera.focal_length / SIZE
+    points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[i, j]
+    assert np.abs(mesh.vertices - (points - [0, 0, 1]) * [scale, -scale, -scale]).max() < 1e-6
+    material = mesh.visual.material
+    image = getattr(material, "baseColorTexture", None) or material.image
+    texture = np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
+    assert np.abs(texture[i, j] - result.albedo[i, j]).max() <= 0.5 / 127.5 + 1e-6
     normals = mesh.vertex_normals
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
-    assert normals[:, 2].min() > 0
-    assert mesh.face_normals[:, 2].min() > 0
-    corner = normals[mesh.faces].mean(axis=1)
-    assert np.sum(corner * mesh.face_normals, axis=1).mean() > 0.95
+    assert normals[:, 2].min() > 0 and mesh.face_normals[:, 2].min() > 0  # towards the viewer
+    assert np.sum(normals[mesh.faces].mean(axis=1) * mesh.face_normals, axis=1).mean() > 0.95
 
 
 def test_materials_are_unlit_and_double_sided(folder):

@@ -38,20 +38,13 @@ def _require_closed(mesh: trimesh.Trimesh) -> None:
 
 
 @pytest.mark.parametrize("back", BACKS)
-@pytest.mark.parametrize("side", [32, 256])
-def test_it_is_one_closed_body(monkeypatch, side, back):
-    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 0.5)
-    _require_closed(build_solid(_head(side), back=back).mesh)
-
-
-@pytest.mark.parametrize("back", BACKS)
-@pytest.mark.parametrize("rough", [0.1, 1.0])
-def test_no_part_goes_through_another(rough, back):
-    for seed in range(2):
-        result = _head(18, rough=rough, seed=seed)
-        mesh = build_solid(result, width_mm=30, back=back).mesh
+def test_it_is_one_closed_body_and_no_part_goes_through_another(monkeypatch, back):
+    for seed, rough in enumerate((0.1, 1.0)):
+        mesh = build_solid(_head(18, rough=rough, seed=seed), width_mm=30, back=back).mesh
         _require_closed(mesh)
         assert pierced_faces(mesh.vertices, mesh.faces) == 0
+    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 0.5)
+    _require_closed(build_solid(_head(32), width_mm=40, back=back).mesh)
 
 
 def test_piercing_is_noticed():
@@ -76,21 +69,17 @@ def test_its_volume_is_what_the_rays_enclose():
 
 
 @pytest.mark.parametrize("back", BACKS)
-@pytest.mark.parametrize(
-    "sizes, axis, expected",
-    [
+def test_it_has_the_size_that_was_asked_for(back):
+    for sizes, axis, expected in (
         ({}, 1, 80),
         ({"width_mm": 33}, 0, 33),
-        ({"height_mm": 100.5}, 1, 100.5),
         ({"width_mm": 20, "height_mm": 500}, 0, 20),
         ({"width_mm": 500, "height_mm": 20, "thickness_mm": 6}, 1, 20),
-    ],
-)
-def test_it_has_the_size_that_was_asked_for(sizes, axis, expected, back):
-    low, high = build_solid(_head(32), back=back, **sizes).mesh.bounds
-    np.testing.assert_allclose(low, 0, atol=1e-9)
-    assert high[axis] == pytest.approx(expected, abs=1e-6)
-    assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
+    ):
+        low, high = build_solid(_head(24), back=back, **sizes).mesh.bounds
+        np.testing.assert_allclose(low, 0, atol=1e-9)
+        assert high[axis] == pytest.approx(expected, abs=1e-6)
+        assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
 
 
 def test_it_lies_on_its_flat_back_and_is_as_thick_as_asked():
@@ -101,8 +90,6 @@ def test_it_lies_on_its_flat_back_and_is_as_thick_as_asked():
     assert heights[~bottom].min() == pytest.approx(2.5, abs=1e-6)
     down = mesh.face_normals[:, 2] < -0.999
     assert mesh.area_faces[down].sum() == pytest.approx(mesh.area_faces[bottom[mesh.faces].all(1)].sum())
-    middle = np.abs(mesh.vertices[:, :2] - mesh.extents[:2] / 2).sum(1).argmin()
-    assert heights.max() > heights[middle] or heights[middle] == heights.max()
 
 
 def test_vertices_are_close_enough_for_the_size(monkeypatch):
@@ -179,26 +166,21 @@ def test_spikes_are_flattened_and_said():
     assert spiky.mesh.volume == pytest.approx(plain.mesh.volume, rel=0.005)
 
 
-@pytest.mark.parametrize("width, thin", [(2, True), (12, False)])
-def test_what_is_too_thin_to_print_is_said(width, thin):
-    side = 128
-    depth = np.full((side, side), 1.05)
-    depth[20:108, 64 - width // 2 : 64 + width // 2] -= 0.05  # a wall on a plate
-    solid = build_solid(plain_result(side=side, depth=depth), width_mm=30)  # 0.24 mm a pixel
-    assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
+def test_what_is_too_thin_to_print_is_said():
+    for width, thin in ((2, True), (12, False)):
+        depth = np.full((128, 128), 1.05)
+        depth[20:108, 64 - width // 2 : 64 + width // 2] -= 0.05  # a wall on a plate
+        solid = build_solid(plain_result(side=128, depth=depth), width_mm=30)  # 0.24 mm a pixel
+        assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
+def test_impossible_sizes_are_refused():
+    for arguments, message in (
         ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
         ({"thickness_mm": float("nan")}, "thickness_mm"),
         ({"width_mm": 0}, "width_mm"),
-        ({"height_mm": -3}, "height_mm"),
         ({"height_mm": 1e6}, "at most 10000"),
         ({"back": "round"}, "back is 'round'"),
-    ],
-)
-def test_impossible_sizes_are_refused(arguments, message):
-    with pytest.raises(ArgumentError, match=message):
-        build_solid(_head(16), **arguments)
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            build_solid(_head(16), **arguments)

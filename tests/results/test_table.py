@@ -62,35 +62,22 @@ def test_a_cell_of_markdown_holds_no_markup(text):
     bare = re.sub(r"(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$)", "", bare)  # and so are these where they stand
     assert not re.search(r"[\\`*~|\[\]<>\n]", re.sub(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}", "", bare))
     assert not re.search(r"&(?!amp;|lt;|gt;)", cell)
-
-
-@pytest.mark.parametrize("text", _NASTY)
-def test_a_cell_of_markdown_shows_the_text(text):
-    assert _shown(markdown_cell(text)) == " ".join(text.split())
+    if text in _NASTY:
+        assert _shown(cell) == " ".join(text.split())
 
 
 _ROWS = [Row(name, "failed: cannot read\n  <b>it</b> | [x]\x1b]0;t\x07", {"side": -0.25}) for name in _NASTY]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """Tables of images with such names."""
-    folder = tmp_path_factory.mktemp("run")
-    write_table(folder, _ROWS)
-    return folder
-
-
-def test_results_csv_holds_the_names_and_no_formula(written):
-    with (written / "results.csv").open(newline="") as file:
+def test_files_hold_the_names_as_text_and_no_formula(tmp_path):
+    write_table(tmp_path, _ROWS)
+    with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [csv_value(row["name"]) for row in rows] == list(_NASTY)
     assert all(row["side"] == "-0.25" for row in rows)  # numbers stay numbers
     texts = [row[key] for row in rows for key in ("name", "status")]
     assert not [text for text in texts if text[0] in "=+-@\t\r"] and "\x1b" not in "".join(texts)
-
-
-def test_results_md_has_a_line_an_image_and_as_many_cells_in_each(written):
-    lines = (written / "results.md").read_text().splitlines()
+    lines = (tmp_path / "results.md").read_text().splitlines()
     assert len(lines) == 2 + len(_NASTY) + 2
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {12}
     assert not [line for line in lines if re.search(r"<\w|\x1b", line)]
@@ -151,6 +138,6 @@ def test_the_printed_table_cuts_no_number_off(width):
     assert ("0.000896" in text) == (width == 160)
 
 
-@pytest.mark.parametrize("value", [None, True, "0.5", float("nan"), float("inf"), [0.5], {}], ids=str)
-def test_what_is_no_number_is_unknown(value):
-    assert figure({"side": value}, ("side",)) is None and figure({"prior": value}, ("prior", "side")) is None
+def test_what_is_no_number_is_unknown():
+    for value in (None, True, "0.5", float("nan"), float("inf"), [0.5], {}):
+        assert figure({"side": value}, ("side",)) is None and figure({"prior": value}, ("prior", "side")) is None
