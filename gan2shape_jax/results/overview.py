@@ -23,7 +23,7 @@ _SIDES = ("from the right", "half right", "from above", "half left", "from the l
 
 def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
     """Draws the overview with tiles of `size` pixels; the GAN's rows only if `gan` is given."""
-    step = 20 if views.max_yaw_deg(result.category) > 60 else 15
+    step = 20 if views.yaws_deg(result.category)[-1] > 60 else 15
     yaws = [step * k for k in range(-3, 4)]
     turns = views.sweep_views(yaw_deg=yaws)
     turned = views.draw(result, turns, size=size, window=views.fitting_window(result, turns))
@@ -35,14 +35,13 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         drawn = views.picture(turned, show, light=result.light)
         rows.append((heading, [Tile(p, f"yaw {yaw:+d}°" if yaw else "frontal") for p, yaw in zip(drawn, yaws)]))
     lights = views.relight_rows(result.light)[-1]
-    still = views.repeated(views.draw(result, result.view[None], size=size), len(lights))
-    relit = views.picture(still, "image", light=lights)
+    relit = views.picture(views.draw(result, result.view[None], size=size), "image", light=lights)
     chosen = range(len(lights)) if gan is None else (0, 2, 4)
     tiles = [Tile(relit[k], f"light {_SIDES[k]}") for k in chosen]
     if gan is not None:
         degrees = views.yaws_deg(result.category)[1:-1]
-        by_gan = zip(views.gan_tiles(gan.yaws[1:-1], size), degrees, strict=True)
-        rows.append(("Turned by the GAN", [Tile(p, f"yaw {degree:+.0f}°") for p, degree in by_gan]))
+        turned_by_gan = zip(views.gan_tiles(gan.yaws[1:-1], size), degrees, strict=True)
+        rows.append(("Turned by the GAN", [Tile(p, f"yaw {degree:+.0f}°") for p, degree in turned_by_gan]))
         by_gan = views.gan_tiles(gan.lights[-1], size)
         tiles += [Tile(by_gan[k], f"GAN, {_SIDES[k]}") for k in chosen]
     rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", tiles))

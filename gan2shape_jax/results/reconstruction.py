@@ -172,7 +172,7 @@ class Reconstruction:
             raise ArgumentError(f"direction has the shape {pairs.shape}: (2,), that is (dx, dy), or (n, 2) is needed")
         lights = np.array([views.stronger(self.light, strength, dx, dy) for dx, dy in pairs.reshape(-1, 2).tolist()])
         still = self._draw(self.view[None] if from_input else views.sweep_views(), size)
-        shown = views.picture(views.repeated(still, len(lights)), "image", light=lights)
+        shown = views.picture(still, "image", light=lights)
         return shown if pairs.ndim == 2 else shown[0]
 
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:

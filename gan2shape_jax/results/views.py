@@ -31,8 +31,8 @@ from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 __all__ = ["AMBIENT_SHARE", "SHOWS", "Degrees", "GanViews", "Projection", "Surfaces", "draw", "draw_gan_views"]
-__all__ += ["fitting_window", "gan_strips", "gan_tiles", "light_circle", "max_yaw_deg", "mesh_strips", "picture"]
-__all__ += ["pictures_in_turn", "relight_rows", "relit_frames", "repeated", "rough_views", "stronger", "sweep_views"]
+__all__ += ["fitting_window", "gan_strips", "gan_tiles", "light_circle", "mesh_strips", "picture"]
+__all__ += ["pictures_in_turn", "relight_rows", "relit_frames", "rough_views", "stronger", "sweep_views"]
 __all__ += ["turn_views", "turned_frames", "yaws_deg"]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
@@ -170,9 +170,9 @@ def picture(
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns pictures on white of what `show` names, one of `SHOWS`.
 
-    `image` is albedo under `light` (ambient, diffuse, dx, dy; one for all views or one for each);
-    `shape` is grey under a light that stays with the camera, so that form shows in every view;
-    `depth` is coloured from `near` to `far`, by default the range of all these views together.
+    `image` is albedo under `light`: one for all views, one for each, or several for one view. `shape` is grey under a
+    light that stays with the camera, so that form shows in every view. `depth` is coloured from `near` to `far`, by
+    default the range of all these views together.
     """
     if show == "depth":
         if near is None or far is None:
@@ -189,12 +189,8 @@ def picture(
         colours = np.repeat(_SHAPE_GREY * _shading(towards, _HEADLIGHT), 3, axis=-1) * 2 - 1
     else:
         raise ValueError(f"{show!r} is none of {', '.join(SHOWS)}")
-    return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), surfaces.coverage))
-
-
-def repeated(surfaces: Surfaces, count: int) -> Surfaces:
-    """Returns one drawn view repeated `count` times, to be lit differently."""
-    return Surfaces(**{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()})
+    coverage = np.broadcast_to(surfaces.coverage, colours.shape[:-1])
+    return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), coverage))
 
 
 def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
@@ -258,14 +254,9 @@ class GanViews:
     lights: np.ndarray
 
 
-def max_yaw_deg(category: str) -> float:
-    """Returns how far the pictures turn to either side: objects with deep sides less far."""
-    return category_of(category).max_yaw_deg
-
-
-def yaws_deg(category: str, count: int = _YAWS) -> Float[np.ndarray, "n"]:
-    """Returns evenly spaced yaws from side to side."""
-    return np.linspace(-max_yaw_deg(category), max_yaw_deg(category), count)
+def yaws_deg(category: str) -> Float[np.ndarray, "9"]:
+    """Returns evenly spaced yaws from side to side: objects with deep sides turn less far."""
+    return np.linspace(-1, 1, _YAWS) * category_of(category).max_yaw_deg
 
 
 def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
@@ -307,14 +298,14 @@ def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h 
             name = "turntable" + ("" if show == "image" else f"_{show}") + suffix
             strips[f"{name}.png"] = pictures.strip([row[:_YAWS], row[_YAWS:]])
     still = draw(result, result.view[None], size=size)
-    rows = [picture(repeated(still, len(row)), "image", light=row) for row in relight_rows(result.light)]
+    rows = [picture(still, "image", light=row) for row in relight_rows(result.light)]
     return strips | {"relight.png": pictures.strip(rows)}
 
 
 def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh from side to side, slow at its ends: the first half of a film of that many frames."""
     share = -np.cos(np.linspace(0, np.pi, max(2, frames // 2 + 1)))
-    turns = sweep_views(yaw_deg=max_yaw_deg(result.category) * share)
+    turns = sweep_views(yaw_deg=category_of(result.category).max_yaw_deg * share)
     lights = np.broadcast_to(result.light, (len(turns), 4))
     return pictures_in_turn(result, turns, lights, size=size, window=fitting_window(result, turns))
 
