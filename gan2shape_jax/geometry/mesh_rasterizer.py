@@ -135,20 +135,13 @@ def interpolate(
 ) -> Float[Array, "*batch n n c"]:
     """Interpolates values at vertices to samples or, averaging supersample x supersample of them, to pixels.
 
-    Args:
-      fragments: what the samples see.
-      attributes: values at the vertices, `(..., V, C)` with faces, `(..., H, W, C)` without; leading axes broadcast
-        to those of the fragments.
-      faces: the faces the fragments were rasterised with.
-      supersample: the value used for rasterising gives one value per pixel; 1 gives one per sample.
+    Attributes are `(..., V, C)` with the faces that the fragments were rasterised with, `(..., H, W, C)` without;
+    leading axes broadcast to those of the fragments, or a `ValueError` is raised.
 
     Returns:
       The values, 0 where nothing is seen, differentiable in attributes and, through the barycentrics, in vertices. A
       pixel's value is the mean over all its samples, including those that see nothing, so it is multiplied by the
       pixel's coverage: attributes of 1 give that coverage.
-
-    Raises:
-      ValueError: the attributes do not fit the fragments.
     """
     if faces is None:
         if attributes.ndim < 3:

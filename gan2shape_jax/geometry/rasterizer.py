@@ -43,12 +43,8 @@ class SampleGrid:
     ) -> "SampleGrid":
         """Returns samples that divide the image, from -1/2 to S-1/2, into size x supersample equal parts.
 
-        Args:
-          camera: the camera.
-          supersample: samples along each side of a pixel.
-          size: pixels along each side; camera.image_size if not given.
-          sampling: "centred", as above; "half" shifts them half a pixel to the right and down, as the published
-            implementation does.
+        They are `supersample` along each side of a pixel, and `size`, if not that of the camera's image, are the
+        pixels. `sampling` "half" shifts them half a pixel to the right and down, as the published implementation does.
 
         Raises:
           ValueError: the size or number of samples is below 1, or the sampling is unknown.
@@ -69,18 +65,13 @@ class SampleGrid:
 
 @flax.struct.dataclass
 class Fragments:
-    """What n x n samples see of a mesh.
+    """What n x n samples see of a mesh."""
 
-    Attributes:
-      triangle: `(..., n, n)` int32, the number of the visible triangle; -1 where there is none.
-      barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0 where there is none.
-        Those from this module's `rasterize` carry no gradient; those from `mesh_rasterizer` are differentiable.
-      depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there is none.
-    """
-
-    triangle: jax.Array
+    triangle: jax.Array  # (..., n, n) int32, the number of the visible triangle; -1 where there is none
+    # (..., n, n, 3) perspective-correct weights of its corners, which sum to 1; 0 where there is none. Those from this
+    # module's `rasterize` carry no gradient; those from `mesh_rasterizer` are differentiable.
     barycentric: jax.Array
-    depth: jax.Array
+    depth: jax.Array  # (..., n, n) z of the surface in scene units, differentiable; camera.far where there is none
 
 
 def rasterize(
@@ -90,16 +81,10 @@ def rasterize(
     samples: SampleGrid | None = None,
     mask: Bool[Array, "*batch s s"] | None = None,
 ) -> Fragments:
-    """Rasterises grid meshes, whatever the size and orientation of their triangles.
+    """Rasterises grid meshes in the camera's frame (GAN2Shape, section 3.1, its depth renderer).
 
-    Args:
-      vertices: in the camera's frame; triangles with a vertex at or before camera.near are not drawn.
-      camera: the camera.
-      samples: where to sample; the pixel centres if not given.
-      mask: vertices to keep; triangles with any other vertex are not drawn.
-
-    Returns:
-      The fragments; their depth is differentiable. GAN2Shape, section 3.1 (its depth renderer).
+    Triangles have any size and orientation; those with a vertex at or before camera.near, or outside the mask, are not
+    drawn. Samples are the pixels' centres if not given.
     """
     samples = samples or SampleGrid.over(camera)
     batch, grid = vertices.shape[:-3], vertices.shape[-3:-1]

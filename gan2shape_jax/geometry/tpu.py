@@ -61,10 +61,7 @@ def values_at_samples(
 ) -> Float[Array, "b k n n"]:
     """Returns the values of each sample's triangle, 0 where there is none; up to eight per triangle; linear in them.
 
-    Args:
-      values: values of the triangles by kind, row and column of their cell.
-      triangle: the triangle each sample sees, from `visible_triangles`.
-      screen: the vertices it was found with; constant.
+    Values are by kind, row and column of a triangle's cell; `screen`, constant, is what triangles were found with.
     """
     seen: Array = join_batch(_values)(values, triangle, screen)
     return seen
@@ -157,10 +154,8 @@ class _Blocks:
     def reach(self, screen: Screen) -> tuple[list[Float[Array, "b 2 r c"]], Int[Array, "b chunks 5 blocks"]]:
         """Returns which samples triangles and blocks may cover.
 
-        Returns:
-          The first column, last column, first row and last row of each triangle's samples; and of each block, the first
-          tile across and down, the last (before the first if there are none), and 1 if there are more than `_NEAR`
-          across or down.
+        Of each triangle, the first and last column, first and last row; of each block, the first tile across and down,
+        the last (before the first if there are none), and 1 if there are more than `_NEAR` across or down.
         """
         kind = np.arange(2, dtype=np.int32)[:, None]
         low, high = visibility.boxes(visibility.cell_triangles(screen, kind), self.count)
@@ -282,12 +277,8 @@ def _visit(
 ) -> None:
     """Calls `visit` for every block of a chunk: with its four nearest tiles, and with each other one that it reaches.
 
-    Args:
-      reached: tiles that blocks reach, see `_Blocks.reach`.
-      registers: registers that hold the chunk's triangles.
-      together: blocks per register.
-      visit: takes the register, the block's place in it, the block, tiles, and whether blocks come in order.
-      unroll: whether to unroll the loop over a register's blocks: the processor can begin one before the last is done.
+    `visit` takes the register, of which each holds some blocks `together`, the block's place in it, the block, tiles,
+    and whether blocks come in order. Unrolled over a register's blocks, one can begin before the last is done.
     """
 
     def near(register: Array, k: Array) -> None:

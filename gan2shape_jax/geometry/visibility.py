@@ -297,7 +297,7 @@ def _draw_tiles(
     far: float,
     least: int,
 ) -> Buffers:
-    """Draws triangles tile by tile, a chunk at a time, so that size is never a limit; a tile has 4 x 4 samples.
+    """Draws triangles into buffers tile by tile of 4 x 4 samples, a chunk at a time, so that size is never a limit.
 
     Args:
       buffers: what is drawn into.
@@ -382,13 +382,9 @@ def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
 def in_chunks(function: Callable[..., PyTree], *images: PyTree, size: int) -> PyTree:
     """Calls `function` on chunks of images, one after another, and joins the results: all would exceed a CPU's cache.
 
-    Only for functions that treat each image independently and contain no convolution: the chunks go through a loop, in
-    which XLA on CPU runs convolutions slowly. GPU and TPU take whole batches.
-
-    Args:
-      function: from arrays to arrays, all with a leading image axis.
-      *images: its arguments for the whole batch.
-      size: vertices per image.
+    Only for functions from arrays to arrays, all with a leading image axis, that treat images of `size` vertices
+    independently and contain no convolution: the chunks go through a loop, in which XLA on CPU runs convolutions
+    slowly. GPU and TPU take whole batches.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
     chunk = chunk_of(batch, size) if batch else batch

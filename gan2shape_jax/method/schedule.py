@@ -19,21 +19,13 @@ STEPS: dict[str, Step] = {step.name: step for step in (PRIOR_STEP, STEP1, STEP2,
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One step of one stage, or a step before the first stage.
+    """One step of one stage, or a step before the first stage."""
 
-    Attributes:
-      number: position in the schedule, from 0.
-      stage: from 1; 0 is what comes before: the prior's fit and, in a lift, the encoder's inversion step.
-      kind: the step.
-      iterations: number of iterations.
-      flip: whether the mirrored sheet has to explain the images too.
-    """
-
-    number: int
-    stage: int
+    number: int  # position in the schedule, from 0
+    stage: int  # from 1; 0 is what comes before: the prior's fit and, in a lift, the encoder's inversion step
     kind: Step
     iterations: int
-    flip: bool
+    flip: bool  # whether the mirrored sheet has to explain the images too
 
     @property
     def step(self) -> str:

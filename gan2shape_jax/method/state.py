@@ -34,25 +34,15 @@ __all__ = [
 
 @flax.struct.dataclass
 class Problem:
-    """One input image with what is given about it.
+    """One input image with what is given about it; None where nothing is trained and the GAN plays no part."""
 
-    Attributes:
-      image: (1, S, S, 3).
-      mask: (S, S).
-      latent: (1, W) or (1, L, W); None, like gan_image and prior, where nothing is trained and the GAN plays no part.
-      gan_image: (1, S, S, 3), the GAN's image of the latent, or None.
-      prior: (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None.
-      true_depth: (S, S), or None.
-      key: the image's random key.
-    """
-
-    image: jax.Array
-    mask: jax.Array
-    latent: Any
-    gan_image: Any
-    prior: Any
-    true_depth: jax.Array | None
-    key: jax.Array
+    image: jax.Array  # (1, S, S, 3)
+    mask: jax.Array  # (S, S)
+    latent: Any  # (1, W) or (1, L, W), or None
+    gan_image: Any  # (1, S, S, 3), the GAN's image of the latent, or None
+    prior: Any  # (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None
+    true_depth: jax.Array | None  # (S, S), or None
+    key: jax.Array  # the image's random key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +78,13 @@ class ProjectedSamples:
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that changes while one image is reconstructed.
+    """Everything that changes while one image is reconstructed."""
 
-    Attributes:
-      params: parameters of the five networks.
-      opt_state: optimiser state of the networks that the current step trains.
-      factors: factors of the last step-1 forward pass; step 2 renders its pseudo-images from them.
-      mask: (S, S), the latest canonical object mask.
-      average: moving average of `params`, in tasks that keep one; otherwise ().
-    """
-
-    params: Params
-    opt_state: Any
-    factors: Factors
-    mask: jax.Array
-    average: Any = ()
+    params: Params  # of the five networks
+    opt_state: Any  # of the networks that the current step trains
+    factors: Factors  # of the last step-1 forward pass; step 2 renders its pseudo-images from them
+    mask: jax.Array  # (S, S), the latest canonical object mask
+    average: Any = ()  # moving average of `params`, in tasks that keep one
 
 
 def initial_state(params: Params, settings: Settings) -> TrainState:

@@ -24,17 +24,11 @@ __all__ = ["STEP1", "Step1Cache", "step1_cache", "step1_loss"]
 
 @flax.struct.dataclass
 class Step1Cache:
-    """Values constant during step 1.
+    """Values constant during step 1."""
 
-    Attributes:
-      scene: scene of the input.
-      features: the perceptual features of the input where the scene covers it; if None, every iteration computes them.
-      mask: (S, S), the input's object mask in the scene's canonical frame; the loss does not read it.
-    """
-
-    scene: Scene
-    features: tuple[jax.Array, ...] | None = None
-    mask: jax.Array | None = None
+    scene: Scene  # of the input
+    features: tuple[jax.Array, ...] | None = None  # perceptual ones of the input where the scene covers it
+    mask: jax.Array | None = None  # (S, S), the input's object mask in the canonical frame; the loss does not read it
 
 
 def step1_cache(

@@ -85,7 +85,7 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> P
 
 def needed_networks(*, gan: bool) -> tuple[str, ...]:
     """Returns the networks that explaining an image requires, with or without pictures through the GAN."""
-    return ("depth", "albedo", "view", "light", *(["encoder"] if gan else []))
+    return tuple(name for name in models.NAMES if gan or name != "encoder")
 
 
 def stand_in_sizes(config: ConfigDict) -> Architecture:

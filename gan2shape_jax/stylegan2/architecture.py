@@ -25,44 +25,27 @@ _SIZES = tuple(2**k for k in range(3, 11))
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """Sizes and kinds of a StyleGAN2 (Karras et al., 2020); the defaults are rosinality's.
+    """Sizes and kinds of a StyleGAN2 (Karras et al., 2020); the defaults are rosinality's."""
 
-    Attributes:
-      size: side of the image in pixels, a power of two from 8 to 1024.
-      style_dim: width of z and w.
-      mapping_layers: linear layers of the mapping network (not counting its pixel norm).
-      channels: the generator's width at 4, 8, ..., `size` pixels.
-      discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
-      mapping_scale: learning-rate multiplier of the mapping network. No shape reveals it; it is 0.01 in all
-        published weights.
-      stddev_group: images over which the discriminator measures the batch's standard deviation;
-        0 means the whole batch.
-      stddev_channels: channels that hold the deviation; 0 means that it is not measured.
-      generator_kind: "skip" (colours of every resolution are added up), "resnet" (blocks have
-        shortcuts) or "orig" (neither); the latter two produce colours at the end only.
-      discriminator_kind: "resnet", "skip" (every block sees the image) or "orig".
-      conv_clamp: the generator's activations and colours are clamped to +-conv_clamp; None means no clamp.
-      discriminator_clamp: the same for the discriminator's convolutions.
-      taps: the generator's low-pass filter along one axis, up to a constant factor.
-      discriminator_taps: the discriminator's.
-      stored_mean: whether the mean latent is stored (as `mean_w`) rather than estimated from samples.
-    """
-
-    size: int
-    style_dim: int
-    mapping_layers: int
-    channels: tuple[int, ...]
-    discriminator_channels: tuple[int, ...]
+    size: int  # side of the image in pixels, a power of two from 8 to 1024
+    style_dim: int  # width of z and w
+    mapping_layers: int  # linear layers of the mapping network (not counting its pixel norm)
+    channels: tuple[int, ...]  # the generator's width at 4, 8, ..., `size` pixels
+    discriminator_channels: tuple[int, ...]  # the discriminator's at 4, 8, ..., `discriminator_size` pixels
+    # Learning-rate multiplier of the mapping network. No shape reveals it; it is 0.01 in all published weights.
     mapping_scale: float = 0.01
+    # Images over which the discriminator measures the batch's standard deviation; 0 means the whole batch.
     stddev_group: int = 4
-    stddev_channels: int = 1
+    stddev_channels: int = 1  # channels that hold the deviation; 0 means that it is not measured
+    # "skip" (colours of every resolution are added up), "resnet" (blocks have shortcuts) or "orig" (neither); the
+    # latter two produce colours at the end only.
     generator_kind: str = "skip"
-    discriminator_kind: str = "resnet"
-    conv_clamp: float | None = None
-    discriminator_clamp: float | None = None
-    taps: tuple[float, ...] = BINOMIAL
+    discriminator_kind: str = "resnet"  # or "skip" (every block sees the image) or "orig"
+    conv_clamp: float | None = None  # the generator's activations and colours are clamped to +-conv_clamp, or not
+    discriminator_clamp: float | None = None  # the same for the discriminator's convolutions
+    taps: tuple[float, ...] = BINOMIAL  # the generator's low-pass filter along one axis, up to a constant factor
     discriminator_taps: tuple[float, ...] = BINOMIAL
-    stored_mean: bool = False
+    stored_mean: bool = False  # whether the mean latent is stored (as `mean_w`) rather than estimated from samples
 
     def __post_init__(self) -> None:
         counts = [self.size, self.style_dim, self.mapping_layers, self.stddev_group, self.stddev_channels]

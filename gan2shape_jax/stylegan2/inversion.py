@@ -98,12 +98,12 @@ def invert(
     mean_weight: float = 0.02,
     jitter: float = 0.05,
 ) -> Inversion:
-    """Finds latents whose images look like the given ones.
+    """Finds latents whose images look like the given ones, each independently of the others.
 
     Args:
       key: for the mean latent and the jitter.
       gan_params: the generator's parameters.
-      image: (B, s, s, 3) in [-1, 1], s = arch.size; items are independent of each other.
+      image: in [-1, 1], s = arch.size.
       arch: the sizes.
       disc_params: the discriminator's parameters.
       steps: number of Adam steps.

@@ -114,14 +114,10 @@ def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarr
 
 
 def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True) -> Float[np.ndarray, "k w"]:
-    """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some layers.
+    """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some 3x3 convolutions.
 
-    Args:
-      gen_params: the generator's parameters.
-      layers: indices of the generator's 3x3 convolutions.
-      count: at most W.
-      normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
-        uses the weights as they are, as in the paper.
+    `normalized` scales each row of A (a channel's weights) to length one, as the published code does; the paper uses
+    the weights as they are.
 
     Raises:
       ValueError: there are no layers, or the count is not in the range 1 to W.
