@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, step3
+from gan2shape_jax.method import models, projection, step3
 from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
@@ -101,6 +101,19 @@ def test_step_1_with_kept_features_is_step_1(case):
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(computed_anew[1]))
     for a, b in zip(jax.tree.leaves(from_kept[1]), jax.tree.leaves(computed_anew[1]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+def test_without_regularization_the_encoding_is_the_offset(case):
+    problem, frozen, params, settings = case
+    settings = changed(settings, relative_enc=False)
+    images = jnp.concatenate([problem.image, -problem.image])
+
+    def offset(which):
+        return projection.latent_offset(params, images, problem.gan_image, frozen, which)
+
+    bare = offset(changed(settings, regularize_offset=False))
+    np.testing.assert_array_equal(bare, models.offsets(params, images, settings))
+    assert settings.regularize_offset and np.abs(np.asarray(bare - offset(settings))).max() > 1e-3
 
 
 @pytest.mark.heavy

@@ -1,17 +1,11 @@
-"""Properties of the rival priors, and the ablation that goes past the mapping network."""
+"""Properties of the rival priors."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import tiny_config
 
-from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
+from gan2shape_jax.config import apply_overrides, load_config, validation
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, prior_depth, smoothed_box, whole_ellipsoid
-from gan2shape_jax.method.settings import changed
-from gan2shape_jax.run import prepare
 
 NEAR, FAR = 0.91, 1.02
 
@@ -123,50 +117,3 @@ def test_masks_and_values_that_no_prior_has_are_refused():
     ):
         with pytest.raises(ConfigError, match=message):
             validation.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))
-
-
-def test_ablation_variants_change_what_they_are_named_after():
-    whole = flatten(load_config("ablation"))
-    changed = {}
-    for variant in (
-        "no_symmetry",
-        "no_regularization",
-        "flat",
-        "shifted",
-        "smoothed_box",
-        "confidence",
-        "weak_prior",
-        "symmetry_from_step1",
-    ):
-        config = load_config(f"ablation:{variant}")
-        assert validation.problems(config) == []
-        values = flatten(config)
-        changed[variant] = {k: v for k, v in values.items() if v != whole[k] and k != "workdir"}
-    assert changed == {
-        "no_symmetry": {"schedule.flip3": (False,)},
-        "no_regularization": {"gan.regularize_offset": False, "loss.lam_regular": 0.0},
-        "flat": {"prior.shape": "flat"},
-        "shifted": {"prior.shape": "shifted_ellipsoid"},
-        "smoothed_box": {"prior.shape": "smoothed_box"},
-        "confidence": {"prior.shape": "confidence"},
-        "weak_prior": {"prior.far": 0.96},
-        "symmetry_from_step1": {"schedule.flip1": (True,)},
-    }
-
-
-def test_without_regularization_the_encoding_is_the_offset(tmp_path):
-    config = tiny_config(tmp_path, gan__relative_enc=False, prior__shape="flat")
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, tmp_path)
-    np.testing.assert_array_equal(prepared.problem.prior, np.ones((64, 64), np.float32))
-    settings = prepared.settings
-    assert settings.regularize_offset
-    params = models.init_params(jax.random.key(0), settings)
-    images = jnp.concatenate([prepared.problem.image, -prepared.problem.image])
-
-    def offset(which):
-        return projection.latent_offset(params, images, prepared.problem.gan_image, frozen, which)
-
-    bare = offset(changed(settings, regularize_offset=False))
-    np.testing.assert_array_equal(bare, models.offsets(params, images, settings))
-    assert np.abs(np.asarray(bare - offset(settings))).max() > 1e-3
