@@ -208,7 +208,7 @@ def _visible(vertices: Array, faces: Array, exists: Array, camera: Camera, sampl
     corners = [tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3)]
     near = max(camera.near, float(jnp.finfo(vertices.dtype).tiny))
 
-    def visible(*corners: visibility.Corner) -> Array:
+    def visible(*corners: visibility.Corner) -> Any:
         return visibility.visible_mesh_triangles(corners, count=samples.count, near=near, far=camera.far)[1]
 
     size = faces.shape[0] // 2 + samples.count**2 // 4

@@ -87,8 +87,8 @@ def depth_metrics(
     error = warped_depth - true_depth
 
     def angle(unit: bool) -> Float[Array, "*batch"]:
-        normals = [lighting.normals(depth, camera, unit=unit) for depth in (warped_depth, true_depth)]
-        return mean_angle(*normals, mask)
+        ours, theirs = (lighting.normals(depth, camera, unit=unit) for depth in (warped_depth, true_depth))
+        return mean_angle(ours, theirs, mask)
 
     return {
         "side": side(warped_depth, true_depth, mask),

@@ -41,12 +41,8 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     wanted = {name: _torch_shape(path, shapes[path].shape) for path, name in names.items()}
     if differing := misfits(state, wanted):
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {differing}")
-    return unflatten_dict(
-        {
-            path: jnp.asarray(np.asarray(state[name], np.float32).transpose(_axes(path)).reshape(shapes[path].shape))
-            for path, name in names.items()
-        }
-    )
+    ours = {path: np.asarray(state[name], np.float32).transpose(_axes(path)) for path, name in names.items()}
+    return dict(unflatten_dict({path: jnp.asarray(ours[path].reshape(shapes[path].shape)) for path in ours}))
 
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -113,7 +113,8 @@ class Architecture:
           TypeError: a field is unknown or missing.
           ValueError: the values do not describe a valid architecture.
         """
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**values)
 
 
 def _is_number(value: Any) -> bool:

@@ -34,7 +34,8 @@ _FAULT = "the tensors do not make a StyleGAN2"
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all parameters by their path, generator first."""
-    return flatten_dict({"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)}, sep="/")
+    both = {"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)}
+    return dict(flatten_dict(both, sep="/"))
 
 
 def check_params(
@@ -117,11 +118,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
       UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
         missing, unknown, misshapen or not finite (the message lists them).
     """
-    try:
+    version: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):
         found = os.stat(path)
         version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    except OSError:
-        version = ()
     arch, params = _loaded(os.fspath(path), version)
     return arch, jax.tree.map(lambda leaf: leaf, params)  # the caller gets dictionaries of its own
 
@@ -150,4 +150,4 @@ def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
         elif "/mapping/" in path:
             values = values / arch.mapping_scale
         params[path] = jnp.asarray(values.reshape(shape))
-    return unflatten_dict(params, sep="/")
+    return dict(unflatten_dict(params, sep="/"))
