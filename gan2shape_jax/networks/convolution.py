@@ -24,7 +24,7 @@ from gan2shape_jax import platforms
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_Operands = tuple[jax.Array, jax.Array]  # a convolution's operands, or their cotangents
+_Operands = tuple[Array, Array]  # a convolution's operands, or their cotangents
 # At most this many patch values are built at once; more would fall out of the cache before they are used, so they are
 # built for one row of the kernel at a time.
 _MOST_PATCHES = 1 << 20
@@ -66,26 +66,26 @@ def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"
     return convolve_twice(x, taps)
 
 
-def _by_platform(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _by_platform(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     return (_on_cpu if platforms.current() == "cpu" else _convolve)(x, kernel, stride, padding)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding,) * 2,) * 2, dimension_numbers=_LAYOUT)
 
 
-def _dilated(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+def _dilated(x: Array, kernel: Array, padding: int) -> Array:
     around = ((kernel.shape[0] - 1 - padding,) * 2,) * 2
     kernel = kernel[::-1, ::-1]
     return lax.conv_general_dilated(x, kernel, (1, 1), around, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _on_cpu(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _on_cpu(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     return _convolve(x, kernel, stride, padding)
 
 
-def _gradients(stride: int, padding: int, operands: _Operands, gradient: jax.Array) -> _Operands:
+def _gradients(stride: int, padding: int, operands: _Operands, gradient: Array) -> _Operands:
     """Returns a convolution's gradients to its operands, avoiding the convolutions that are slow on CPU."""
     x, kernel = operands
     size, _, channels_in, channels_out = kernel.shape
@@ -111,7 +111,7 @@ _on_cpu.defvjp(lambda x, kernel, stride, padding: (_convolve(x, kernel, stride, 
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _twice_on_cpu(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+def _twice_on_cpu(x: Array, kernel: Array, padding: int) -> Array:
     """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities select the taps."""
     n, h, w, _ = x.shape
     size, _, channels_in, channels_out = kernel.shape
@@ -125,7 +125,7 @@ def _twice_on_cpu(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
     return out[:, padding : 2 * h + 2 - padding, padding : 2 * w + 2 - padding]
 
 
-def _twice_gradients(padding: int, operands: _Operands, gradient: jax.Array) -> _Operands:
+def _twice_gradients(padding: int, operands: _Operands, gradient: Array) -> _Operands:
     """Returns the gradients of `convolve_twice` to its operands, likewise avoiding slow convolutions."""
     x, kernel = operands
     kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, padding).swapaxes(2, 3)
