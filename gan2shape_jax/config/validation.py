@@ -19,7 +19,7 @@ from gan2shape_jax.config.schema import faults, flatten, shown
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.categories import categories, category_of, parsers
 from gan2shape_jax.io.option_types import MOST_GIF_PIXELS
-from gan2shape_jax.networks import default_group_base, default_width
+from gan2shape_jax.networks.modules import default_group_base, default_width
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture

@@ -82,7 +82,7 @@ def _gathered(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "
     start = jnp.arange(batch, dtype=jnp.int32) * (height * width)
     start = start.reshape(*image.shape[:-3], 1, 1)
     result = jnp.zeros((), image.dtype)
-    for x, y, weight in _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy):
+    for x, y, weight in _corners(mode, xy):
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         index = jnp.where(inside, start + y * width + x, 0)
         values = flat.at[index].get(mode="promise_in_bounds")
@@ -90,23 +90,16 @@ def _gathered(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "
     return result
 
 
-def _nearest_corner(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
-    """Returns x, y and weight 1 of the pixel nearest to each point."""
-    nearest = jnp.round(jax.lax.stop_gradient(xy)).astype(jnp.int32)
-    return [(nearest[..., 0], nearest[..., 1], jnp.ones((), xy.dtype))]
-
-
-def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
-    """Returns x, y and weight of the four pixels around each point."""
-    low = jnp.floor(jax.lax.stop_gradient(xy))
-    fx, fy = xy[..., 0] - low[..., 0], xy[..., 1] - low[..., 1]
+def _corners(mode: str, xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
+    """Returns x, y and weight of the pixel nearest to each point, or of the four around it."""
+    fixed = jax.lax.stop_gradient(xy)
+    low = jnp.round(fixed) if mode == "nearest" else jnp.floor(fixed)
     x, y = low[..., 0].astype(jnp.int32), low[..., 1].astype(jnp.int32)
-    return [
-        (x, y, (1 - fx) * (1 - fy)),
-        (x + 1, y, fx * (1 - fy)),
-        (x, y + 1, (1 - fx) * fy),
-        (x + 1, y + 1, fx * fy),
-    ]
+    if mode == "nearest":
+        return [(x, y, jnp.ones((), xy.dtype))]
+    fx, fy = xy[..., 0] - low[..., 0], xy[..., 1] - low[..., 1]
+    upper = [(x, y, (1 - fx) * (1 - fy)), (x + 1, y, fx * (1 - fy))]
+    return [*upper, (x, y + 1, (1 - fx) * fy), (x + 1, y + 1, fx * fy)]
 
 
 def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:

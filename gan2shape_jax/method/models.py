@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes, Settings
-from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder, initial_params
+from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, initial_params
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 __all__ = ["NAMES", "Params", "albedo", "depth", "init_params", "lights", "modules", "offsets", "views"]

@@ -143,7 +143,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
     `original_size` is the side in pixels of the input image before cropping and resizing: without cropping, it has no
     effect, and images of all sizes share compiled programs.
     """
-    from gan2shape_jax import networks  # here: it imports flax, which not all users of settings need
+    from gan2shape_jax.networks import modules  # here: it imports flax, which not all users of settings need
 
     camera, gan, net, size = config.camera, config.gan, config.networks, config.image_size
 
@@ -165,8 +165,8 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
             rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range
         ),
         networks=NetworkSizes(
-            width=net.width or networks.default_width(size),
-            group_base=net.group_base or networks.default_group_base(size),
+            width=net.width or modules.default_width(size),
+            group_base=net.group_base or modules.default_group_base(size),
             zdim=net.zdim,
             encoder_width=net.encoder_width,
             view_light_width=net.view_light_width,

@@ -21,7 +21,7 @@ from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.networks import params_from_torch
+from gan2shape_jax.networks.torch_weights import params_from_torch
 
 __all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "in_order", "load_networks", "networks_bytes", "small_networks_bytes"]
 

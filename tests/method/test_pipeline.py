@@ -19,7 +19,7 @@ from gan2shape_jax.method import metrics, models, projection, sampling, step1, s
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.state import Problem
-from gan2shape_jax.networks import params_from_torch
+from gan2shape_jax.networks.torch_weights import params_from_torch
 from tools.convert_stylegan2 import convert
 
 SETTINGS = ("symmetric", "masked")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import platforms
-from gan2shape_jax.networks import EncoderDecoder, ResidualEncoder, convolution, layers
+from gan2shape_jax.networks import convolution, layers
+from gan2shape_jax.networks.modules import EncoderDecoder, ResidualEncoder
 
 _OPERATIONS = {
     "convolve3": (convolution.convolve, 3),

@@ -10,17 +10,16 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.networks import (
+from gan2shape_jax.networks import layers
+from gan2shape_jax.networks.modules import (
     Encoder,
     EncoderDecoder,
     ResidualEncoder,
     default_group_base,
     default_width,
     initial_params,
-    layers,
-    params_from_torch,
-    params_to_torch,
 )
+from gan2shape_jax.networks.torch_weights import params_from_torch, params_to_torch
 
 NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.method import models
@@ -146,7 +145,6 @@ def test_published_sizes_are_read_from_the_tensors(tmp_path):
         "encoder_width": 0,
         "style_dim": 0,
     }
-    assert sizes["group_base"] == networks.default_group_base(64)
 
 
 def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):

@@ -15,11 +15,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
+from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, default_group_base
+from gan2shape_jax.networks.torch_weights import params_from_torch
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
 
@@ -54,15 +55,15 @@ class _Sizes:
     def modules(self) -> dict[str, Any]:
         size = self.image_size
         sheet = functools.partial(
-            networks.EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base
+            EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base
         )
-        vector = functools.partial(networks.Encoder, size=size, width=self.view_light_width)
+        vector = functools.partial(Encoder, size=size, width=self.view_light_width)
         return {
             "depth": sheet(channels_out=1, final=None),
             "albedo": sheet(channels_out=3, final="tanh"),
             "view": vector(channels_out=6),
             "light": vector(channels_out=4),
-            "encoder": networks.ResidualEncoder(size=size, channels_out=self.style_dim, width=self.encoder_width),
+            "encoder": ResidualEncoder(size=size, channels_out=self.style_dim, width=self.encoder_width),
         }
 
     def fields(self) -> str:
@@ -147,7 +148,7 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             width=states["depth"]["network.0.weight"].shape[0],
             view_light_width=states["view"]["network.0.weight"].shape[0],
             zdim=states["depth"][f"network.{3 * levels - 1}.weight"].shape[0],
-            group_base=group_base or networks.default_group_base(size),
+            group_base=group_base or default_group_base(size),
             encoder_width=0 if encoder is None else encoder["network.0.weight"].shape[0],
             style_dim=0 if encoder is None else encoder[last].shape[0],
         )
@@ -166,7 +167,7 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
 def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, Any]:
     theirs = network_files.TORCH_NAMES[ours]
     try:
-        params = networks.params_from_torch(module, state)
+        params = params_from_torch(module, state)
     except (UserError, ValueError) as error:
         advice = ""
         if "groups" in str(error):

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, UInt8
 
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.method.models import Params
-from gan2shape_jax.networks import Encoder
+from gan2shape_jax.networks.modules import Encoder
 
 __all__ = [
     "KINDS",
