@@ -112,7 +112,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
 def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
     """Does the work of `run`, in a folder that has been tidied."""
     architecture, frozen = prepare.load_frozen(config)
-    folder, leads = started.folder, started.team.leads
+    folder, leads = started.folder, started.folder.team.leads
     _require_same_images(config, names)
     replicas = batches_per_iteration(config, len(names))
     if leads:

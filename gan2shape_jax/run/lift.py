@@ -61,13 +61,13 @@ def run(config: ConfigDict, names: list[str]) -> int:
             return 0
         architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
-        tensorboard = folder.tensorboard if config.logging.tensorboard and started.team.leads else None
+        tensorboard = folder.tensorboard if config.logging.tensorboard and folder.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
             lift = _Lift(config, architecture, frozen, folder, monitor, check)
             if not started.trained:
                 lift.train_twice()
             jax.distributed.shutdown()
-            if started.team.leads:
+            if folder.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()

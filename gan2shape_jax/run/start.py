@@ -4,26 +4,23 @@ Host 0 determines which images are unfinished, and all hosts use its list, so th
 shared folder at a different moment. Nothing is reassigned later: a lost host's images are resumed at the next start,
 from their checkpoints, by however many hosts there are then.
 
-    WORKDIR/.hosts/start.json        names this start; the other hosts look for it to see whether they share the folder
-    WORKDIR/.hosts/failures-N.json   the images that have failed on host N since that start
+    WORKDIR/.hosts/failures-N.json   the images that have failed on host N since this start
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object
+from gan2shape_jax.io.files import clear_leftovers, read_object
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
@@ -51,11 +48,6 @@ class Start:
     units: list[list[str]]
     trained: bool
 
-    @property
-    def team(self) -> Team:
-        """The hosts of this start."""
-        return self.folder.team
-
 
 @contextlib.contextmanager
 def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> Iterator[Start]:
@@ -76,7 +68,7 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
                 try:
                     requires = _lock(stack, config, team)
                     message["found"] = _unfinished(config, names)
-                    message["start"] = _name_start(config) if team.count > 1 else ""
+                    message["start"] = _token(config)
                 except UserError as error:
                     if team.count == 1:
                         raise
@@ -87,7 +79,12 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
             raise UserError(problem)
         found, team = answers[0]["found"], dataclasses.replace(team, start=answers[0]["start"])
         if not team.leads:
-            _require_shared(config, team)
+            ended = ".hosts/failures-0.json", "start"  # where host 0 has nothing to do and is gone already
+            if not hosts.wait_for(lambda: team.start in (_token(config), _token(config, *ended))):
+                raise UserError(
+                    f"host {team.index} does not see what host 0 has written to {config.workdir}: it has to be one "
+                    "folder that all hosts share (NFS, Lustre, Filestore, ...)"
+                )
             requires = _lock(stack, config, team)
         folder = RunFolder.at(config, team, requires)
         if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
@@ -152,28 +149,8 @@ def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
     return True
 
 
-def _name_start(config: ConfigDict) -> str:
-    """Returns a text that identifies this start of several hosts, and writes it where they look for it."""
-    start = uuid.uuid4().hex
-    atomic_text(_start_file(config), json.dumps({"start": start}) + "\n")
-    return start
-
-
-def _require_shared(config: ConfigDict, team: Team) -> None:
-    """Raises `UserError` if this host does not see what host 0 has written to the run's folder."""
-
-    def is_there() -> bool:
-        try:
-            return read_object(_start_file(config), "the start of a run").get("start") == team.start
-        except (OSError, UserError):  # not there yet, or left by an earlier start
-            return False
-
-    if not hosts.wait_for(is_there):
-        raise UserError(
-            f"host {team.index} does not see what host 0 has written to {config.workdir}: config.workdir has to be one "
-            "folder that all hosts share (NFS, Lustre, Filestore, ...)"
-        )
-
-
-def _start_file(config: ConfigDict) -> pathlib.Path:
-    return pathlib.Path(config.workdir) / ".hosts" / "start.json"
+def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> str:
+    """Returns what identifies the run that has locked the folder; '' if none is seen."""
+    with contextlib.suppress(OSError, UserError):
+        return str(read_object(pathlib.Path(config.workdir) / file, "the note of a run").get(key))
+    return ""

@@ -4,6 +4,7 @@ Two processes on one machine stand for two hosts.
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import json
 import os
@@ -105,9 +106,18 @@ def test_a_host_out_of_reach_is_named(tmp_path, monkeypatch):
 
 
 def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def connected(config, *, stay):
+        host_0 = {"names": [], "found": {}, "start": "of host 0"}
+        yield Team(1, 2), lambda message: [message | host_0, message]
+
     monkeypatch.setattr(hosts, "_PATIENCE_S", 0.1)
-    with pytest.raises(UserError, match=r"host 1 does not see what host 0 .*one folder that all hosts share"):
-        start._require_shared(tiny_config(tmp_path), Team(1, 2, "now"))
+    monkeypatch.setattr(hosts, "connected", connected)
+    with (
+        pytest.raises(UserError, match=r"host 1 does not see what host 0 .*one folder that all hosts share"),
+        start.begin(tiny_config(tmp_path), []),
+    ):
+        raise AssertionError("started")
 
 
 def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
