@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import (
@@ -91,13 +90,11 @@ class Monitor:
         self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
     @contextlib.contextmanager
-    def watch(self, names: Sequence[str], *, one: bool = True) -> Iterator[Watcher]:
+    def watch(self, names: Sequence[str]) -> Iterator[Watcher]:
         """Watches images until the context is left: one progress, and curves and pictures of each image.
 
-        Args:
-          names: the images' names.
-          one: whether rows and pictures are those of the one image named; otherwise rows have the images' under
-            `images`, and pictures have a leading axis.
+        An image's row is under `images` in the history's, and its picture in that with a leading axis; a name that is
+        not there, as of networks that all images share, has the whole row and the picture without such an axis.
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
@@ -107,11 +104,12 @@ class Monitor:
 
             def record(row: dict[str, Any]) -> None:
                 for name, own in zip(names, curves):
-                    own.record(row if one else {key: row[key] for key in _PLACE} | row["images"][name])
+                    image = row.get("images", {}).get(name)
+                    own.record(row if image is None else {key: row[key] for key in _PLACE} | image)
 
             def phase_end(phase: Phase, view: Reconstruction) -> None:
                 for index, own in enumerate(curves):
-                    own.phase_end(phase, view if one else jax.tree.map(lambda leaf, index=index: leaf[index], view))
+                    own.phase_end(phase, view, index)
 
             def resume(phase: Phase, done: int) -> None:
                 self.say(f"{title}: goes on from {phase.label}, iteration {done} of {phase.iterations}")
@@ -198,15 +196,16 @@ class _Curves(contextlib.ExitStack):
             if isinstance(value, float):
                 self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
 
-    def phase_end(self, phase: Phase, view: Reconstruction) -> None:
-        """Adds pictures of the reconstruction at the end of a phase."""
+    def phase_end(self, phase: Phase, view: Reconstruction, index: int) -> None:
+        """Adds pictures of the reconstruction at the end of a phase; of several, of that at the index."""
         from tensorboardX import summary
 
-        depth = np.asarray(view.depth)
+        leaves = map(np.asarray, (view.depth, view.albedo, view.reconstruction))
+        depth, albedo, reconstruction = (leaf[index] if view.depth.ndim > 2 else leaf for leaf in leaves)
         nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)  # white is near
         for key, picture in {
-            "albedo": np.asarray(view.albedo) / 2 + 0.5,
-            "reconstruction": np.asarray(view.reconstruction) / 2 + 0.5,
+            "albedo": albedo / 2 + 0.5,
+            "reconstruction": reconstruction / 2 + 0.5,
             "nearness": np.repeat(nearness[..., None], 3, axis=-1),
         }.items():
             self._write(summary.image(key, picture, dataformats="HWC"), phase.number, phase.iterations)

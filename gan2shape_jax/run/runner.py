@@ -224,7 +224,7 @@ class Trainer:
                 groups.record(self.folder.root, names)
                 checkpoints = self.folder.group_checkpoints(groups.key_of(names))
             made_with = {"configuration": config_hash(self.config), "images": names}
-            with self.monitor.watch(stems, one=False) as watcher:
+            with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
                     self.schedule,

@@ -58,7 +58,7 @@ def test_an_image_that_is_done_or_fails_leaves_no_file_open_and_no_thread(tmp_pa
     with Monitor(SCHEDULE, tmp_path, _console(Stream(), terminal=True)) as monitor:
         for number in range(4):
             names = [f"{number}a", f"{number}b"] if together else [str(number)]
-            with pytest.raises(FloatingPointError), monitor.watch(names, one=not together) as watcher:
+            with pytest.raises(FloatingPointError), monitor.watch(names) as watcher:
                 watcher.on_record(_ROW | {"images": {name: {"loss": 0.5} for name in names}})
                 raise FloatingPointError
         assert not monitor._bars.tasks
@@ -115,7 +115,7 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
     stream = Stream()
     with Monitor(SCHEDULE, None, _console(stream, terminal=terminal, width=200)) as monitor:
         for names in ([name], [name, "b"]):
-            with monitor.watch(names, one=len(names) == 1) as watcher:
+            with monitor.watch(names) as watcher:
                 watcher.on_progress(SCHEDULE[0], 10, 0.25)
                 if terminal:
                     monitor._bars.refresh()
