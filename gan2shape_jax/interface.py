@@ -241,7 +241,7 @@ def reconstruct(
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(chosen, prepared.settings)
-    prepared = refinement.held(prepared, initial)
+    prepared = refinement.tied(prepared, initial)
     folder, problem = None, prepared.problem
     if checkpoint_folder is not None:
         folder = pathlib.Path(checkpoint_folder) / "checkpoints"

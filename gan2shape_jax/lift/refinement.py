@@ -36,10 +36,10 @@ __all__ = [
     "as_refinement",
     "chosen",
     "finished",
-    "held",
     "keep_best",
     "mixed",
     "refines",
+    "tied",
 ]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -186,7 +186,7 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     return chosen.lock()
 
 
-def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
+def tied(prepared: PreparedImage, params: models.Params) -> PreparedImage:
     """Returns an image whose prior is the depth that its training begins with, if `hold_shape` ties it to that."""
     settings, problem = prepared.settings, prepared.problem
     if "hold_shape" not in settings.optional_terms:

@@ -218,7 +218,7 @@ class Trainer:
         names, stems = list(images), [one.name for one in images.values()]
         try:
             initial = self._initial(*next(iter(images.items())))
-            prepared = [refinement.held(one, initial) for one in images.values()]
+            prepared = [refinement.tied(one, initial) for one in images.values()]
             checkpoints = self.folder.checkpoints(stems[0])
             if len(names) > 1:
                 groups.record(self.folder.root, names)

@@ -117,7 +117,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
         clear_leftovers(place, None)
     finished = {name for name, stem in zip(names, stems) if _is_finished(config, folder, stem)}
-    together = groups.begun(folder.root, names) if config.mode == "instance" else []
+    together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
     grouped = {name for group in together for name in group}
     units = together + [[name] for name in names if name not in grouped]
     return {

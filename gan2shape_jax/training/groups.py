@@ -29,7 +29,7 @@ from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.task import independent, phase_keys, program
 
-__all__ = ["begun", "bytes_of_one", "choose_size", "finish", "key_of", "plan", "record"]
+__all__ = ["bytes_of_one", "choose_size", "finish", "key_of", "plan", "record", "unfinished"]
 
 _FOLDER = ".groups"
 # Share of the memory that is free when the first group starts; the rest covers estimation errors and outputs.
@@ -53,7 +53,7 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
     (root / _FOLDER / f"{key_of(names)}.json").unlink(missing_ok=True)
 
 
-def begun(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
+def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     """Returns the unfinished groups whose images are all in the list; damaged records are ignored."""
     groups = []
     for path in sorted((root / _FOLDER).glob("group-*.json")):

@@ -202,7 +202,7 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     with pytest.raises(Killed):
         experiment.run(config)
     monkeypatch.undo()
-    assert groups.begun(root, every) == [list(NAMES)]
+    assert groups.unfinished(root, every) == [list(NAMES)]
     first = (root / "results" / "001" / "depth.npy").read_bytes()
     trained = []
     original = loop.run_schedule
@@ -211,7 +211,7 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     assert trained[0].names == ("001", "006")
     assert (root / "results" / "001" / "depth.npy").read_bytes() == first
     assert (root / "results" / "006" / "result.json").is_file() and (root / "results" / "008" / "result.json").is_file()
-    assert not groups.begun(root, every)
+    assert not groups.unfinished(root, every)
 
 
 def test_images_that_differ_in_kind_are_not_put_into_one_group(run):

@@ -62,13 +62,13 @@ def test_groups_are_found_again_until_they_are_finished(tmp_path):
     groups.record(tmp_path, ["a.png", "b.png"])
     groups.record(tmp_path, ["c.png", "d.png"])
     every = ["a.png", "b.png", "c.png", "d.png"]
-    assert sorted(groups.begun(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
-    assert groups.begun(tmp_path, every[:3]) == [["a.png", "b.png"]]
+    assert sorted(groups.unfinished(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
+    assert groups.unfinished(tmp_path, every[:3]) == [["a.png", "b.png"]]
     groups.finish(tmp_path, ["a.png", "b.png"])
-    assert groups.begun(tmp_path, every) == [["c.png", "d.png"]]
+    assert groups.unfinished(tmp_path, every) == [["c.png", "d.png"]]
 
 
 def test_a_damaged_note_counts_as_none(tmp_path):
     groups.record(tmp_path, ["a.png"])
     next((tmp_path / ".groups").iterdir()).write_text("[")
-    assert groups.begun(tmp_path, ["a.png"]) == []
+    assert groups.unfinished(tmp_path, ["a.png"]) == []
