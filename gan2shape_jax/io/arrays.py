@@ -148,13 +148,9 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarr
 def latent_of(
     latent: Any, style_dim: int, layers: int | None = None, *, name: str = "latent"
 ) -> Float[np.ndarray, "..."]:
-    """Returns a latent as (1, W), or as (1, L, W) if it holds a style for each layer of the generator.
+    """Returns a latent as (1, W), or as (1, L, W) if it holds a style for each of the generator's layers.
 
-    Args:
-        latent: an array, with or without the leading axis of 1.
-        style_dim: the generator's W.
-        layers: the generator's L; None if it is not known, and then only (1, L, W) is taken.
-        name: what messages call it.
+    The leading axis may be missing, of (L, W) only if `layers` is given; `name` is what messages call it.
     """
     values = _float32(latent, name, greatest=_GREATEST)
     if values.shape in ((style_dim,), (1, style_dim)):
@@ -170,14 +166,9 @@ def latent_of(
 
 
 def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "..."]:
-    """Returns the latent in a file as (1, W) for W latents or (1, L, W) for W+ latents.
+    """Returns the latent in a file as (1, W), or (1, L, W) for W+ latents, of the generator's width `style_dim`.
 
-    Args:
-        path: a torch file with a tensor, or a dictionary with the entry `latent`; or a `.npy` file.
-        style_dim: the width W that the generator expects.
-
-    Raises:
-        UserError: the file is unusable, would run code, or holds a latent of another width.
+    It is a torch file with a tensor, or a dictionary with the entry `latent`; or `.npy`. Raises `UserError` for others.
     """
     path = pathlib.Path(path)
     content = _present(path, _read_npy) if path.suffix == ".npy" else _load_torch(path)
@@ -205,11 +196,8 @@ def load_depth(
 ) -> Float[np.ndarray, "s s"]:
     """Returns a ground-truth depth (size, size) in scene units, with the background at `max_depth`.
 
-    `.npy` holds scene units with 0 as background; `.png` holds nearness, white at `min_depth` and
-    black at `max_depth`.
-
-    Raises:
-        UserError: the file is unusable, or is all background, so that nothing can be measured.
+    `.npy` holds scene units with 0 as background; `.png` nearness, white at `min_depth` and black at `max_depth`.
+    Raises `UserError` for others, and where all is background.
     """
     if path.suffix == ".png":
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
@@ -238,13 +226,8 @@ def _with_object(depth: np.ndarray, name: str, max_depth: float) -> np.ndarray:
 def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean (N,) and covariance (N, N) of a normal distribution, in network units.
 
-    Args:
-        path: a torch file with a dictionary of `mean` and `cov`, or an `.npz` file with these two.
-        dims: the expected N, 6 for views and 4 for lights; None accepts either.
-
-    Raises:
-        UserError: the file is unusable, or the covariance is not a symmetric positive semi-definite
-            matrix.
+    The file is a torch file with a dictionary of `mean` and `cov`, or `.npz`; `dims` is the expected N, 6 for views and
+    4 for lights, None for either. Raises `UserError` for others, and for no positive semi-definite covariance.
     """
     path = pathlib.Path(path)
     content = _present(path, _read_npz) if path.suffix == ".npz" else _load_torch(path)

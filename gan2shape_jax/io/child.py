@@ -49,21 +49,13 @@ class Record(NamedTuple):
 def run_limited(
     function: Callable[..., Any], *args: Any, memory: int = 2048 * MIB, seconds: int = 60, source: object
 ) -> Any:
-    """Calls a function in a child process and returns its result.
+    """Calls a function of a module in a child process with plain data (paths as text), and returns its result.
 
     The child has the environment and the import path of the parent, but for the current folder: a `json.py` that lies
-    there is not imported. Starting it takes about a quarter of a second. Where the system has no `setrlimit`, memory is
-    not limited.
+    there is not imported. It may allocate and write `memory` bytes and take so many `seconds`; starting it takes a
+    quarter of a second. Where the system has no `setrlimit`, memory is not limited.
 
-    Args:
-      function: of a module; it is imported by name in the child.
-      args: see the module's docstring for what can be handed over; paths as text.
-      memory: the most that the child may allocate, bytes; also the most that it may write.
-      seconds: the most that it may take.
-      source: what is read, at the beginning of the messages about limits: a path.
-
-    Raises:
-      UserError: the function raised one, or any other error; or the child took more than it may, or crashed.
+    Raises `UserError`: the function's own, or a sentence about `source`, a path, if it failed, crashed or took more.
     """
     here = os.path.realpath(".")
     path = [place for place in sys.path if place and (os.path.realpath(place) != here or here == _ROOT)]

@@ -93,31 +93,17 @@ def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | N
 def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Picture:
     """Returns an image from the list as an upright square, not yet cropped to `config.data.crop`.
 
-    If there is such a crop, a picture that is not square is cropped to its largest centred square.
-
-    Args:
-        config: the whole configuration.
-        name: a name in the image list, such as `001.png`.
-        expected: side in pixels, below which a warning is given.
-
-    Raises:
-        UserError: the file is missing or unusable; the message names it.
+    If there is such a crop, a picture that is not square is cropped to its largest centred square. Warns of a side
+    below `expected` pixels; raises `UserError` for a file that is missing or unusable.
     """
     cut = config.data.crop is not None
     return open_square(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
 
 
 def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
-    """Reads everything for one image in the list.
+    """Reads everything for one image in the list; raises `UserError` for a file that is missing or unusable.
 
-    Args:
-        config: the whole configuration (its data, camera, networks, schedule and size fields are
-            read).
-        name: a name in the image list, such as `001.png`.
-        run_parser: False only checks the files: a mask that a parser would have to find is all ones.
-
-    Raises:
-        UserError: a file is missing or unusable; the message names it.
+    Without `run_parser`, files are only checked: a mask that a parser would have to find is all ones.
     """
     data, size = config.data, config.image_size
     square = open_picture(config, name, expected=data.crop or size)

@@ -69,9 +69,7 @@ _Path = str | os.PathLike[str]
 def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
     """Opens a regular file of at most `limit` bytes for reading; symbolic links to one are followed.
 
-    Raises:
-      UserError: the file is not a regular one, or is larger than the limit.
-      OSError: the file is missing or cannot be opened.
+    Raises `UserError` for anything else or larger, `OSError` if it is missing or cannot be opened.
     """
     # Without blocking: a named pipe would be opened only once somebody writes to it.
     try:
@@ -106,9 +104,7 @@ def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
 def read_json(path: _Path, kind: str, *, limit: int = 4 * MIB) -> Any:
     """Returns the content of a JSON file of at most `limit` bytes, whose numbers are finite.
 
-    Raises:
-      UserError: it cannot be read as `kind`, such as "a run's configuration"; the message names the file.
-      FileNotFoundError: there is no such file.
+    Raises `FileNotFoundError`, or a `UserError` that it cannot be read as `kind`, such as "a run's configuration".
     """
     try:
         return json.loads(read_text(path, limit=limit), parse_constant=_finite, parse_float=_finite)
@@ -142,13 +138,8 @@ def sha256(path: _Path) -> str:
 def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents: bool = False) -> None:
     """Writes a file under a temporary name and renames it to `path`, replacing any existing file.
 
-    Args:
-      path: the file.
-      write: writes the whole file to the path it is given, which is next to `path` and has its extension.
-      parents: creates missing parent folders; otherwise they are an error.
-
-    Raises:
-      UserError: the file cannot be written.
+    `write` writes the whole file to the path it is given, which is next to `path` and has its extension. `parents`
+    creates missing parent folders. Raises `UserError` if the file cannot be written.
     """
     path = pathlib.Path(path)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix.lower()}")
@@ -181,9 +172,7 @@ def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
     """Yields an empty folder to fill; on success it replaces `folder`.
 
     An error inside the block, such as a full disk, removes what was written and leaves the old `folder` untouched.
-
-    Raises:
-      UserError: the folder cannot be written.
+    Raises `UserError` if the folder cannot be written.
     """
     folder = pathlib.Path(folder)
     try:
@@ -210,18 +199,8 @@ def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list
     """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
     Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
-    missing, and removed otherwise.
-
-    Args:
-      folder: where to look, without subfolders; it need not exist.
-      names: names of the files and folders written there, files without their last extension; None for any. Other
-        hidden names stay.
-
-    Returns:
-      The folders that were put back.
-
-    Raises:
-      UserError: something cannot be removed or put back.
+    missing, and removed otherwise. With `names`, only of files (without their last extension) and folders of these.
+    Returns the folders that were put back; raises `UserError` if something cannot be removed or put back.
     """
     back = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -331,14 +310,9 @@ def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
 
 
 def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_Path | None]) -> None:
-    """Rejects writing files where that is impossible, or would overwrite an input or each other.
+    """Raises `UserError` where writing files is impossible, or would overwrite a source or each other.
 
-    Args:
-      targets: the files, by their names on the command line; None for those that are not written.
-      sources: files that are read; None for those that are not given.
-
-    Raises:
-      UserError: the message says which of them, and why.
+    `targets` are by their names on the command line; None stands for what is not written or not given.
     """
     read = [path for path in sources if path is not None and os.path.exists(path)]
     written: dict[str, str] = {}

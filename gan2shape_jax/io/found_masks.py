@@ -38,15 +38,10 @@ def usual_mask(images: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s s"]
 
 
 def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the object mask of an image; a function of the arguments alone.
+    """Returns the object mask of an image: the largest piece that GrabCut finds, fractional at its outline.
 
-    Args:
-        image: the picture.
-        usual: how often an object covers each pixel, in [0, 1].
-
-    Returns:
-        The largest piece, fractional at its outline; or, if GrabCut takes nearly all or nothing for the object,
-        `usual` thresholded at one half.
+    `usual` is how often an object covers each pixel, in [0, 1]; thresholded at one half it is the result if GrabCut
+    takes nearly all or nothing for the object. A function of the arguments alone.
     """
     side = image.shape[0]
     seen = _enlarged(np.clip((np.asarray(image, np.float32) + 1) * 127.5, 0, 255)).round().astype(np.uint8)

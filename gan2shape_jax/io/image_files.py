@@ -94,16 +94,11 @@ class Picture(NamedTuple):
 def open_square(
     path: str | pathlib.Path, *, least: int = 16, expected: int | None = None, cut: bool = False
 ) -> Picture:
-    """Returns a square picture file of any colour mode.
+    """Returns a square picture file of any colour mode, of at least so many pixels a side.
 
-    Args:
-        path: the file.
-        least: smallest side accepted, pixels.
-        expected: side in pixels, below which a picture is accepted with a warning that it will be enlarged.
-        cut: whether a picture that is not square is cropped to its largest centred square; else it is rejected.
-
-    Raises:
-        UserError: the file is missing, truncated, animated, not square, too small, too large or not a picture.
+    One below `expected` pixels is accepted with a warning that it will be enlarged. With `cut`, one that is not square
+    is cropped to its largest centred square. Raises `UserError` for a file that is missing, truncated, animated, not
+    square, too small, too large or not a picture.
     """
     picture = _square(path, cut=cut)
     if picture.width < least:
@@ -128,19 +123,11 @@ def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
 
 
 def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Picture:
-    """Returns a picture file of any shape, HEIC and AVIF too.
+    """Returns a picture file of any shape, HEIC and AVIF too, whose shorter side has at least so many pixels.
 
-    A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides.
-
-    Args:
-        path: the file.
-        least: shortest side accepted, pixels.
-        foreign: whether the file comes from a stranger: any format is then decoded in a child process with a limit on
-            memory and time, as HEIC and AVIF always are.
-
-    Raises:
-        UserError: the file is missing, truncated, animated, too small, too large or not a picture; or it is HEIC, and
-            the reader for it is not installed.
+    A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides. A `foreign`
+    file, one from a stranger, is decoded in a child process with a limit on memory and time, as HEIC and AVIF always
+    are. Raises `UserError` like `open_square`, and where the reader of HEIC is not installed.
     """
     path = pathlib.Path(path)
     if not foreign:
@@ -195,16 +182,10 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
 def crop_and_resize(
     picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False, mode: str = ""
 ) -> Image.Image:
-    """Returns the centred square of side `crop`, resized with antialiasing or by area averaging.
+    """Returns the centred square of side `crop` of a square, as (size, size), with antialiasing or averaged by area.
 
-    Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture takes all of it.
-
-    Args:
-        picture: square.
-        crop: side of the crop, pixels, or None for the whole picture.
-        size: side of the result, pixels.
-        by_area: whether pixels are area averages, as needed for masks.
-        mode: Pillow mode that the square is converted to before resizing; '' for the picture's own.
+    Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture, or None, takes all of it. Before
+    it is resized, the square is converted to `mode`, '' for its own.
     """
     side = picture.size[0] if crop is None else min(crop, picture.size[0])
     left = round((picture.size[0] - side) / 2)

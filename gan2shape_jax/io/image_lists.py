@@ -57,15 +57,11 @@ def names_of(config: ConfigDict) -> list[str]:
 
 
 def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[str]:
-    """Returns the names in a list.
+    """Returns the names in a list, UTF-8.
 
-    Args:
-        path: the list, UTF-8.
-        root: the images' folder, used to tell names with spaces from further columns; without it the first word counts.
-
-    Raises:
-        UserError: the list is missing, unreadable, larger than 64 MiB or empty; or (with the line number) a name is not
-            usable in a run, or clashes with another.
+    The images' folder tells names with spaces from further columns; without it the first word counts. Raises
+    `UserError` for a list that is missing, unreadable, larger than 64 MiB or empty, and, with the line number, for a
+    name that is not usable or clashes with another.
     """
     numbers, names = [], []
     for number, line in enumerate(_read(path).replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):

@@ -51,9 +51,7 @@ def usual_file(config: ConfigDict) -> str:
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
     """Returns what a run needs for its masks, judging by the files' headers: mask files, the parser, or neither.
 
-    Args:
-        config: the whole configuration.
-        names: the images' names; if all have an alpha channel, 'auto' needs nothing else.
+    If all of the named images have an alpha channel, 'auto' needs nothing else.
     """
     data = config.data
     if data.mask_source in ("file", "parser", "usual"):
@@ -74,15 +72,8 @@ def find_mask(
 ) -> tuple[Mask, str]:
     """Returns the object mask of an image, and which of `SOURCES` it is from; 'none' where all of it is 1.
 
-    Args:
-        config: the whole configuration, whose `data.mask_source` says which sources are tried.
-        name: the image's name in the list.
-        picture: the image before cropping.
-        image: the image as the networks see it, in [-1, 1].
-        run_parser: whether the parser runs; otherwise ones stand in for what it would find.
-
-    Raises:
-        UserError: the mask is missing, unusable or shows no object; the message names the image.
+    `picture` is the image before cropping, `image` as the networks see it. Without `run_parser`, ones stand in for what
+    the parser would find. Raises `UserError` for a mask that is missing, unusable or shows no object.
     """
     data, size, source = config.data, config.image_size, config.data.mask_source
     file = pathlib.Path(data.mask_root) / f"{stem_of(name)}.png" if data.mask_root else None
@@ -108,16 +99,9 @@ def find_mask(
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
     """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
 
-    A mask with the same side as the image is cropped like it; any other is taken to show the cropped square.
-
-    Args:
-        path: the file.
-        size: side of the returned mask, pixels.
-        crop: side of the image's crop, pixels, or None.
-        image_size: side of the image before cropping, pixels; None for a mask of the whole image.
-
-    Raises:
-        UserError: the file is not a picture, not square (without a crop, or for an image of another size), or black.
+    A mask with the same side as the image before cropping, `image_size`, or of the whole image (None), is cropped like
+    it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
+    (without a crop, or for an image of another size), or black.
     """
     shorter, longer = sorted(picture_size(path))
     if shorter != longer and crop is not None and image_size not in (None, shorter):
@@ -133,18 +117,10 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
 
 
 def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
-    """Returns the mask that the category's parser finds for an image, all zero if it sees no object.
+    """Returns the mask that the category's parser finds for an image in [-1, 1], all zero if it sees no object.
 
-    The parser is loaded for this image and freed afterwards.
-
-    Args:
-        image: (S, S, 3) in [-1, 1].
-        category: decides which labels are the object.
-        weights: a file written by `gan2shape-jax convert`.
-        normalize_all: see `config.parsing.normalize_all`.
-
-    Raises:
-        UserError: the category has no parser, or the weights are missing, damaged or those of another parser.
+    The parser is loaded for this image and freed afterwards; for `normalize_all` see `config.parsing.normalize_all`.
+    Raises `UserError` if the category has no parser, or the weights are missing, damaged or those of another parser.
     """
     from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
 

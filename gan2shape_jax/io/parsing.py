@@ -211,14 +211,9 @@ def infer_architecture(state: State) -> Architecture | None:
 
 
 def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]:
-    """Returns the parameters of a parser from the original's tensors.
+    """Returns the parameters of a parser from the original's tensors by name, with those of `ignored_names` or without.
 
-    Args:
-        arch: the parser.
-        state: NumPy arrays by the original's names; those of `ignored_names` may be present.
-
-    Raises:
-        UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all.
+    Raises `UserError` listing all that is missing, unknown, misshapen or not finite.
     """
     state = {name: value for name, value in state.items() if not _IGNORED.search(name)}
     differing = misfits(state, torch_shapes(arch))
@@ -370,16 +365,9 @@ def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
 
 
 def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
-    """Returns the score of each label at each pixel.
+    """Returns the score of each label at each pixel of images from `prepare`.
 
-    Args:
-        params: parameters of the network.
-        images: images from `prepare`, a multiple of 32 pixels per side for BiSeNet, one more than a multiple of 8 for
-            PSPNet.
-        arch: its sizes.
-
-    Raises:
-        ValueError: pictures of another size.
+    Their side is a multiple of 32 pixels for BiSeNet, one more than a multiple of 8 for PSPNet; else a `ValueError`.
     """
     side = images.shape[1]
     fits = side % 32 == 0 if arch.family == "bisenet" else side % 8 == 1
@@ -406,15 +394,7 @@ def _labels(params: Params, images: jax.Array, *, arch: Architecture, side: int,
 def find_labels(
     params: Params, image: Float[Array | np.ndarray, "s s 3"], arch: Architecture, *, side: int, normalize: bool
 ) -> UInt8[np.ndarray, "side side"]:
-    """Returns the most likely label of each pixel in a picture enlarged to `side` pixels.
-
-    Args:
-        params: from `load_parser`.
-        image: the picture, in [-1, 1].
-        arch: the parser's architecture.
-        side: pixels; see `logits`.
-        normalize: see `Parser`.
-    """
+    """Returns the most likely label of each pixel in a picture in [-1, 1], enlarged to `side` pixels; see `logits`."""
     images = jnp.asarray(image, jnp.float32)[None]
     return np.asarray(_labels(params, images, arch=arch, side=side, normalize=normalize)[0])
 

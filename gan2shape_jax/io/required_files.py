@@ -59,12 +59,7 @@ class RequiredFile:
 
 
 def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) -> list[RequiredFile]:
-    """Returns every file and folder that a run reads, except the list's images.
-
-    Args:
-        config: the configuration.
-        names: the names in the image list, if already read.
-    """
+    """Returns every file and folder that a run reads, except the images, whose names may have been read already."""
     files: list[RequiredFile] = []
 
     def need(field: str, advice: str = "", *, folder: bool = False) -> None:
@@ -175,10 +170,8 @@ def _mask_elsewhere(config: ConfigDict, name: str) -> bool:
 def require_images(config: ConfigDict, names: Sequence[str]) -> None:
     """Rejects missing images, and images without ground-truth depth or mask; warns of those without a latent.
 
-    The latents of some images may be found by inverting the GAN; if there are none at all, the folder is wrong.
-
-    Raises:
-        UserError: one line per folder, saying how many of its files are missing, and which.
+    The latents of some images may be found by inverting the GAN; if there are none at all, the folder is wrong. The
+    `UserError` has one line per folder, saying how many of its files are missing, and which.
     """
     root, of_list = pathlib.Path(config.data.image_root), f"of the {len(names)} images of {config.data.image_list}"
     problems = []

@@ -35,14 +35,9 @@ _HALVES = {
 def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0, content: Any = None) -> Converted:
     """Converts a checkpoint, or the two files that make up LPIPS, in either order.
 
-    Args:
-        paths: one file, or torchvision's VGG16 and LPIPS' linear weights.
-        group_base: for GAN2Shape's networks, see `convert_shape_networks`.
-        content: what the first file holds, if it has been read already.
-
-    Raises:
-        UserError: a file is unreadable, belongs to a family that another tool converts, or does not hold the
-            tensors that it should; the message names the file and the problem.
+    For `group_base` see `convert_shape_networks`; `content` is what the first file holds, if it has been read already.
+    Raises `UserError` for a file that is unreadable, of a family that another tool converts, or without the tensors
+    that it should have.
     """
     sources: dict[str, Source] = {}
     for number, path in enumerate(paths):

@@ -29,14 +29,7 @@ _SIDE = 64  # pixels of the picture that distances are measured on
 
 
 def convert_lpips(sources: Mapping[str, Source]) -> Converted:
-    """Converts LPIPS.
-
-    Args:
-        sources: by family: `lpips`, or `vgg16` and `lpips_linear`.
-
-    Raises:
-        UserError: a tensor is missing, unknown or misshapen; the message lists all of them.
-    """
+    """Converts LPIPS, `lpips` or both of `vgg16` and `lpips_linear`; a `UserError` lists tensors that differ."""
     state, ignored = _joined(sources)
     try:
         params = perceptual.lpips_from_torch(state)

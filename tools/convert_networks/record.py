@@ -96,10 +96,8 @@ def read_source(path: str | os.PathLike, content: Any = None) -> Source:
 def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the tensors of one network, and the names of what is stored beside them.
 
-    The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is removed.
-
-    Raises:
-        UserError: an entry of the network is not a tensor.
+    The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is removed. Raises `UserError` if
+    one of its entries is not a tensor.
     """
     state, beside = content, list[str]()
     if isinstance(content.get("state_dict"), Mapping):

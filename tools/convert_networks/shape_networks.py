@@ -81,14 +81,9 @@ class _Sizes:
 
 
 def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
-    """Converts GAN2Shape's or Unsup3d's networks.
+    """Converts GAN2Shape's or Unsup3d's networks; raises `UserError` listing what is missing, unknown or misshapen.
 
-    Args:
-        source: a checkpoint of the family `gan2shape` or `unsup3d`.
-        group_base: groups of the first group normalisation, which no tensor reveals; 0 means the published number.
-
-    Raises:
-        UserError: a network or one of its tensors is missing, unknown, misshapen or not finite.
+    `group_base` is the groups of the first group normalisation, which no tensor reveals; 0 means the published number.
     """
     states = _states(source)
     sizes = _infer(states, source, group_base)

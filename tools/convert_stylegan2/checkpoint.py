@@ -52,15 +52,9 @@ def read_checkpoint(
 ) -> Converted:
     """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
 
-    Args:
-      path: the file.
-      class_index: the class to generate, for conditional networks.
-      discriminator: a file of the same family to take the discriminator from.
-      content: what the file holds, if it has been read already.
-
-    Raises:
-      UserError: a file cannot be read, belongs to another family (the message names the tool for it), or does
-        not fit (the message lists what).
+    Of a conditional network the class `class_index` is converted; `discriminator` is a file of the same family to take
+    that from; `content` is what the file holds, if it has been read already. Raises `UserError` for a file that cannot
+    be read, belongs to another family (the message names the tool for it), or does not fit (it lists what).
     """
     content = read_content(path) if content is None else content
     family = _family(content, path)

@@ -168,15 +168,9 @@ def classes(network: Network) -> int:
 
 
 def choose_class(generator: Network, discriminator: Network, index: int | None) -> str:
-    """Fixes the class of both networks in place; returns a note, '' for unconditional ones.
+    """Fixes the class, counted from 0, of both networks in place; returns a note, '' for unconditional ones.
 
-    Args:
-      generator: with or without classes.
-      discriminator: from the same training.
-      index: the class, counted from 0, or None.
-
-    Raises:
-      UserError: a conditional network without a class, an unconditional one with a class, or no such class.
+    Raises `UserError` for a conditional network without a class, an unconditional one with one, or no such class.
     """
     counts = {net.key: classes(net) for net in (generator, discriminator) if classes(net)}
     if not counts:

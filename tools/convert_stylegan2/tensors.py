@@ -100,12 +100,8 @@ def expected_shapes(entries: Table) -> dict[str, Shape]:
 def params_of(networks: Mapping[str, tuple[str, Table, State]], source: str | os.PathLike) -> Params:
     """Returns the parameters, float32, by our name of each network.
 
-    Args:
-      networks: by our name, what its tensors' names begin with in messages, its table, and its tensors.
-      source: the file, for messages.
-
-    Raises:
-      UserError: tensors are missing, unknown, misshapen or not finite; the message lists them all.
+    Each is what its tensors' names begin with in messages, its table, and its tensors. Raises a `UserError` that names
+    the source and lists all tensors that are missing, unknown, misshapen or not finite.
     """
     found: dict[str, np.ndarray] = {}
     shapes: dict[str, Shape] = {}

@@ -220,15 +220,8 @@ def drawn(
 ) -> Iterator[Sample]:
     """Yields images and latents, drawn a few at a time; sample i is a function of the seed and i, whatever the count.
 
-    Args:
-      generator: the generator's parameters.
-      arch: its architecture.
-      count: the number of samples.
-      seed: the random seed.
-      truncation: psi in (0, 1]; truncates towards the mean latent `mean_w`, for more typical images.
-      mean_w: the mean latent.
-      run_truncation: what the run reading the latents applies (config.gan.truncation, more than 0); they are stored so
-        that it yields the same image.
+    `truncation`, psi in (0, 1], moves them towards the mean latent. `run_truncation` is what the run that reads the
+    latents applies (config.gan.truncation, more than 0): they are stored so that it yields the same image.
     """
     parts = random_images_in_parts(
         jax.random.key(seed), generator, arch=arch, count=count, truncation=truncation, mean=mean_w

@@ -53,12 +53,8 @@ def moved_probability(
 ) -> Float[Array, ""]:
     """Returns the augmentation probability for the next iterations: higher if the discriminator overfits.
 
-    Args:
-      probability: the current probability.
-      taken_for_real: mean sign of so many photos' logits; near 1 when the discriminator has memorised them.
-      photos: the number of photos that the mean is over.
-      target: the target of that mean.
-      images: the number of photos over which the probability may go from 0 to 1.
+    `taken_for_real` is the mean sign of the logits of so many photos, near 1 when the discriminator has memorised them,
+    and `target` what it shall be; `images` are the photos over which the probability may go from 0 to 1.
     """
     return jnp.clip(probability + jnp.sign(taken_for_real - target) * (photos / images), 0.0, 1.0)
 

@@ -110,11 +110,8 @@ class _Course:
 def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Trains until `plan.images` photos have been shown, resuming from the folder's last checkpoint if there is one.
 
-    `say` is called with progress messages, `warn` with warnings.
-
-    Raises:
-      UserError: a checkpoint belongs to another training, training has diverged, or the file system fails.
-      KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is written first.
+    Raises `UserError` if a checkpoint belongs to another training, training has diverged, or the file system fails;
+    after Ctrl-C `KeyboardInterrupt`, once a checkpoint has been written.
     """
     mesh = mesh_for(plan.settings.batch)
     state: TrainingState = everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)

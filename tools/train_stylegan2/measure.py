@@ -70,12 +70,8 @@ def drawn_samples(arch: Architecture, generator: Params, *, seed: int, count: in
 def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
     """Returns the features defined by a file: a network (.onnx), or a GAN whose discriminator is used (.safetensors).
 
-    Args:
-      path: the file. An ONNX network takes RGB pictures in [-1, 1] and returns a vector for each.
-      side: side in pixels of the pictures that an ONNX network takes; 0 if its input says so.
-
-    Raises:
-      UserError: the file is neither of the two, or cannot be used.
+    An ONNX network takes RGB pictures in [-1, 1], of `side` pixels if its input does not say so, and returns a vector
+    for each. Raises `UserError` for other files.
     """
     if path.suffix.lower() == ".onnx":
         return Features("KID", _of_onnx(path, side))

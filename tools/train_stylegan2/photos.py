@@ -100,17 +100,11 @@ def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
 def load(
     source: pathlib.Path, out: pathlib.Path, size: int, selection: Selection, *, say: Callable[[str], None]
 ) -> Photos:
-    """Returns the photos of a source, from the file of an earlier start if nothing has changed since.
+    """Returns the photos of a folder, zip file or list, from the file of an earlier start if nothing has changed since.
 
-    Args:
-      source: folder, zip file or list.
-      out: existing folder that the file is kept in.
-      size: side of the photos as trained on, in pixels.
-      selection: which of them are trained on.
-      say: called with what was left out and what looks odd.
-
-    Raises:
-      UserError: there are no photos, hardly any can be read, or the file system fails.
+    `out` is the folder that the file is kept in, `size` their side as trained on in pixels; `say` is called with what
+    was left out and what looks odd. Raises `UserError` if there are no photos, hardly any can be read, or the file
+    system fails.
     """
     listed = _find(source)
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()

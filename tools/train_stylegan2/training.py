@@ -269,17 +269,10 @@ def make_updates(arch: Architecture, settings: TrainingSettings, mesh: Mesh) -> 
 def iterate(
     updates: Updates, settings: TrainingSettings, state: TrainingState, photos: Array, number: int
 ) -> tuple[TrainingState, Metrics]:
-    """Runs one iteration: the discriminator, the generator, and the penalties that are due.
+    """Runs iteration `number`, from 0: the discriminator, the generator, and the penalties that are due.
 
-    Args:
-      updates: see `make_updates`.
-      settings: the training settings.
-      state: the state before the iteration; donated.
-      photos: (B, s, s, 3) uint8.
-      number: of the iteration, from 0; all random numbers are a function of it and the seed.
-
-    Returns:
-      The new state, and the iteration's scalars.
+    The state is donated; photos are (B, s, s, 3) uint8; all random numbers are a function of the number and the seed.
+    Returns the new state, and the iteration's scalars.
     """
     key = jax.random.fold_in(jax.random.key(settings.seed), number)
     due = [(0, updates.discriminator)]

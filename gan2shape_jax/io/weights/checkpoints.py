@@ -40,11 +40,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Returns what a checkpoint of PyTorch or a network pickle of NVIDIA holds, whatever its file extension.
 
     Tensors become NumPy arrays (bfloat16 as float32), objects `child.Record`s; dictionaries, lists, tuples and plain
-    values are unchanged.
-
-    Raises:
-      UserError: the file is missing, truncated or of another kind, asks for something outside the closed list, which
-        the message names, or takes more memory or time than such a file needs.
+    values are unchanged. Raises `UserError` for a file that is missing, truncated or of another kind, that asks for
+    something outside the closed list, which the message names, or that takes more memory or time than such a file
+    needs.
     """
     try:
         with open_regular(path, limit=LIMIT) as file:

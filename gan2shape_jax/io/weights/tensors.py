@@ -55,12 +55,7 @@ def _cut(text: str) -> str:
 
 
 def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Returns how tensors differ from those of given names and shapes, or hold NaN or infinity; '' if they do not.
-
-    Args:
-      found: arrays by name, or only their shapes.
-      shapes: the names and shapes expected.
-    """
+    """Returns how tensors, or their shapes, differ from those expected, or are not finite; '' if they do not."""
     shape_of = {name: tuple(getattr(value, "shape", value)) for name, value in found.items()}
     fitting = [name for name, shape in shapes.items() if shape_of.get(name) == shape]
     faults = {
@@ -108,12 +103,7 @@ class TensorFile:
         return tensor
 
     def read_all(self, shapes: Mapping[str, tuple[int, ...]], fault: str) -> dict[str, np.ndarray]:
-        """Returns all tensors, which must have these names and shapes and be finite.
-
-        Args:
-          shapes: see `misfits`; tensors of other names or shapes are not read.
-          fault: how the message of a `UserError` begins if there are any.
-        """
+        """Returns all tensors; a `UserError` begins with `fault` and lists how they differ, see `misfits`."""
         found: dict[str, Any] = {
             name: self.read(name) if shapes.get(name) == shape else shape for name, shape in self.shapes.items()
         }
@@ -124,12 +114,9 @@ class TensorFile:
 
 @contextlib.contextmanager
 def open_safetensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
-    """Opens a safetensors file.
+    """Opens a safetensors file of 16, 32 or 64-bit floating point numbers; raises `Refused` for others.
 
-    Raises:
-      UserError: it is not a regular file, or is larger than any weight file.
-      OSError: it is missing or cannot be read.
-      Refused: it is not a safetensors file, is damaged, or has types other than 16, 32 or 64-bit floating point.
+    Raises `UserError` if it is not a regular file or larger than any weight file, `OSError` if it cannot be opened.
     """
     open_regular(path, limit=LIMIT).close()
     try:
