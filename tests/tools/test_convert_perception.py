@@ -76,23 +76,6 @@ def test_look_at_a_parser(tmp_path):
         assert sheet.width > 4 * 256 and np.asarray(sheet).std() > 10
 
 
-def test_parsers_that_lack_tensors_are_refused_with_lists(tmp_path):
-    net = torch_networks.PSPNet(21, 2, (1, 1, 1, 1))
-    state = dict(net.state_dict())
-    del state["layer3.0.bn2.running_mean"]
-    state["cls.1.weight"], state["head.weight"] = torch.zeros(3), torch.zeros(3)
-    torch.save(state, tmp_path / "voc.pth")
-    with pytest.raises(UserError) as caught:
-        convert([tmp_path / "voc.pth"])
-    for part in (
-        "voc.pth",
-        "missing: layer3.0.bn2.running_mean",
-        "unknown: head.weight",
-        "misshapen: cls.1.weight is (3,) instead of (16,)",
-    ):
-        assert part in str(caught.value)
-
-
 def _lpips_files(folder, net):
     """torchvision's VGG16 in the newer format, LPIPS' linear weights in the older one, as published."""
     vgg, linear = folder / "vgg16-397923af.pth", folder / "vgg.pth"
