@@ -33,7 +33,7 @@ TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlo
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
 _SECONDS, _BYTES_A_SECOND = 60, 10 * MIB
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first pickles of a file in PyTorch's older format
-_DEPTH, _VALUES = 60, 1_000_000  # levels and values of a file; StyleGAN2 with its optimizers has 10 and 20,000
+_DEPTH, _VALUES = 60, 200_000  # levels and values of a file; StyleGAN2 with its optimizers has 10 and 20,000
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
