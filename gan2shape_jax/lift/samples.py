@@ -27,7 +27,6 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.io import found_masks
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.masks import load_mask, parse_mask
 from gan2shape_jax.method import projection
@@ -153,6 +152,8 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], M
         return _whole_square
     if config.lift.masks == "parser":
         return lambda image: _parsed(config, image)
+    from gan2shape_jax.io import found_masks  # here, because importing OpenCV changes the environment
+
     usual = (
         load_mask(pathlib.Path(config.lift.usual_mask), side)
         if config.lift.usual_mask
