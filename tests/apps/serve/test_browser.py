@@ -106,22 +106,6 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         assert not [name for name in archive.namelist() if str(cache).encode() in archive.read(name)]
 
 
-def test_bad_files_are_refused_in_words(address, tmp_path):
-    faults = {
-        "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
-        "cut.png": (open(asset("ictface/image/006.png"), "rb").read()[:900], "damaged or truncated"),
-    }
-    with _opened(address) as page:
-        for name, (content, words) in faults.items():
-            (tmp_path / name).write_bytes(content)
-            _send(page, tmp_path / name)
-            page.wait("document.querySelector('#status .g2s-error')", seconds=_PATIENCE)
-            told = page.evaluate(_STATUS)
-            assert name in told and words in told and "/" not in told.replace("/ ", ""), told
-            page.open(address)
-            page.wait("document.querySelector('#photo input[type=file]')")
-
-
 def test_cancelling_leaving_and_waiting(address, photo):
     with _opened(address) as second:
         with _opened(address) as first:
