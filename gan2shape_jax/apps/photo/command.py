@@ -25,7 +25,6 @@ __all__ = ["main"]
 _OUT, _OUT_REFINED = "results/photos", "results/photos_refined"
 _MOST_PIXELS = 1e6
 _MOST_OBJECTS = 100
-_MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
 _DESCRIPTION = (
     "Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a lifted GAN's "
     "model: meshes, maps, pictures, and a page that says how far to believe the shape."
@@ -106,7 +105,8 @@ def _run(options: argparse.Namespace) -> int:
             print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
             failed += 1
         else:
-            _report(prepared[-1])
+            for note in prepared[-1].notes:
+                _say(note)
     if not prepared:
         return 1
     finished = [photo.name for photo in prepared if (out / "results" / photo.name / "result.json").is_file()]
@@ -139,17 +139,6 @@ def _wishes(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
         wishes["box"] = CropBox(*options.box)
     return wishes
-
-
-def _report(photo: photo_run.Prepared) -> None:
-    box = photo.frame.box
-    turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
-    _say(
-        f"{photo.path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; "
-        f"mask: {_MASKS[photo.mask_source]}"
-    )
-    for note in photo.notes:
-        _say(note)
 
 
 def _say(line: str) -> None:

@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 FOLDER = "photos"
+_MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
@@ -127,7 +128,7 @@ class Prepared:
     path: pathlib.Path
     frame: Frame  # that was taken, in the pixels of the photo's file
     mask_source: str  # file, alpha, found or usual
-    notes: tuple[str, ...]  # sentences that the user should read
+    notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
 
 
 def prepare(
@@ -192,7 +193,9 @@ def prepare(
     }
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
     _write(out, name, files)
-    notes = []
+    turned = f", turned by {chosen.box.roll_deg:.0f} degrees" if abs(chosen.box.roll_deg) >= 1 else ""
+    place = f"around ({chosen.box.x:.0f}, {chosen.box.y:.0f}){turned}"
+    notes = [f"{chosen.box.side:.0f} pixels {place}; mask: {_MASKS[source]}"]
     if len(frames) > 1:
         typical = " (the most typical)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")

@@ -83,12 +83,12 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 
 
 def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
-    assert _prepare(photo, tmp_path / "out").notes == ()
+    assert _prepare(photo, tmp_path / "out").notes == ("a.png: 96 pixels around (190, 100); mask: found",)
     small = _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).notes
     assert any("30 pixels and is enlarged" in note for note in small)
     with Image.open(photo) as lit:
         lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
-    (note,) = _prepare(tmp_path / "night.png", tmp_path / "out").notes
+    _, note = _prepare(tmp_path / "night.png", tmp_path / "out").notes
     assert note.startswith("night.png: what was cut out is very dark (99% of it is below ")
 
 
