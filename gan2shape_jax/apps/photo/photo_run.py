@@ -12,6 +12,7 @@ Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -262,12 +263,13 @@ def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
 def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
     """Writes a photo's files, the record last, unless they are there; removes the results of other files first."""
     folder = out / FOLDER
-    try:
-        if all((folder / file).read_bytes() == content for file, content in files.items()):
+    latent = f"latent/{name}.npy"
+    with contextlib.suppress(OSError):
+        same = all((folder / file).read_bytes() == content for file, content in files.items())
+        if same and (latent in files or not (folder / latent).exists()):
             return
-    except OSError:
-        pass
     try:
+        (folder / latent).unlink(missing_ok=True)
         for made in (out / "results" / name, folder / "textured" / name):
             shutil.rmtree(made, ignore_errors=True)
         for file, content in files.items():

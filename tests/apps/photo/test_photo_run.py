@@ -96,6 +96,8 @@ def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path
     np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
     _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
     assert np.load(tmp_path / "out" / "photos" / "latent" / "a.npy").shape == (1, 8)
+    _prepare(photo, tmp_path / "out")
+    assert not list((tmp_path / "out" / "photos" / "latent").iterdir())  # it is not given any longer
     np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
     with pytest.raises(UserError, match=r"w\.npy"):
         _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
