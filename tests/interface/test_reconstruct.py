@@ -21,7 +21,10 @@ _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstr
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    return tiny_config(tmp_path_factory.mktemp("command"), data__latent_root="", schedule__stages=((3, 3, 4),))
+    folder = tmp_path_factory.mktemp("command")
+    np.save(folder / "001.npy", _depth())
+    fields = {"image_size": 32, "schedule__stages": ((3, 3, 4),), "outputs__preset": "mesh"}
+    return tiny_config(folder, data__latent_root="", data__depth_root=str(folder), **fields)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +59,12 @@ def face(config, gan, tmp_path_factory):
     return result, list(folder.rglob("*"))
 
 
+def _depth():
+    return np.load(asset("ictface/depth/001.npy"))[::2, ::2]
+
+
 def _true_depth():
-    depth = np.load(asset("ictface/depth/001.npy"))
-    return np.where(depth > 0, depth, 1.1)
+    return np.where(_depth() > 0, _depth(), 1.1)
 
 
 def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, config, command):
