@@ -32,10 +32,10 @@ def test_units_and_shapes(result):
 
 def test_pictures_are_those_of_the_command(result):
     turned = views.sweep_views(yaw_deg=30, pitch_deg=-10)
-    (expected,) = pictures_in_turn(result.record, turned, result.light[None], size=32)
-    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32), expected)
-    (expected,) = pictures_in_turn(result.record, turned + result.view, result.light[None], size=32, show="shape")
-    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32, show="shape", from_input=True), expected)
+    (expected,) = pictures_in_turn(result.record, turned, result.light[None], size=24)
+    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=24), expected)
+    (expected,) = pictures_in_turn(result.record, turned + result.view, result.light[None], size=24, show="shape")
+    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=24, show="shape", from_input=True), expected)
 
 
 def test_lists_of_angles_and_lights_give_many_pictures(result):
