@@ -2,7 +2,7 @@
 
     pip install libtpu
     python benchmarks/speed/tpu_compile.py --config ictface:scratch --steps prior step1 step2 step3
-    python benchmarks/speed/tpu_compile.py --config celeba --random-weights --images 8 --form scanned --out tpu.json
+    python benchmarks/speed/tpu_compile.py --config celeba --random-weights --images 8 --out tpu.json
     python benchmarks/speed/tpu_compile.py --config ictface:lift --random-weights --joint --images 4 --chips 4
 
 `--steps` are labels of the schedule, "collecting samples", "predict" (feed-forward) and "rendering" (the rasteriser and
@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.training.devices import AXIS, FORMS
+from gan2shape_jax.training.devices import AXIS
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from timing import programs, subjects
@@ -58,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", default="ictface:scratch")
     parser.add_argument("--steps", nargs="+", default=["prior", "step1", "step2", "step3"], help="see above")
     parser.add_argument("--images", type=int, default=1, help="at once on each chip")
-    parser.add_argument("--form", default="vmapped", choices=FORMS, help="how several images of a chip share it")
     parser.add_argument("--chips", type=int, default=1, help="that share the work")
     parser.add_argument("--joint", action="store_true", help="one set of networks for all images of all chips")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
@@ -80,9 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     done: list[dict[str, Any]] = []
     for name in options.steps:
         began = time.perf_counter()
-        lowered = programs.lowered(
-            subject, name, images=options.images, mesh=mesh, form=options.form, joint=options.joint
-        )
+        lowered = programs.lowered(subject, name, images=options.images, mesh=mesh, joint=options.joint)
         program = lowered.compile()
         memory, text = program.memory_analysis(), program.as_text()
         one = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,6 @@ from gan2shape_jax.errors import UserError
 
 __all__ = [
     "AXIS",
-    "FORMS",
-    "Form",
     "Layout",
     "all_say",
     "devices_used",
@@ -42,9 +40,6 @@ __all__ = [
 ]
 
 AXIS = "images"
-Form = Literal["vmapped", "scanned", "written out"]
-FORMS: tuple[Form, ...] = ("vmapped", "scanned", "written out")
-_FORM: dict[str, Form] = {"cpu": "written out"}  # by platform; "vmapped" elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +48,13 @@ class Layout:
 
     Attributes:
       mesh: a mesh with one axis, `AXIS`.
-      form: how several images share one device. "vmapped": they share each operation. "scanned": one after another,
-        in a loop whose body is compiled once. "written out": one after another, each with its own operations
-        (unrolled). On CPU, a convolution with a separate kernel for every image is several times slower, and one
-        inside a loop is off XLA's fast path.
+      unrolled: whether images that share a device each have their own operations, one image after another; otherwise
+        they share each operation. On CPU, a convolution with a separate kernel for every image is several times
+        slower, and one inside a loop is off XLA's fast path.
     """
 
     mesh: Mesh
-    form: Form
+    unrolled: bool
 
     @property
     def devices(self) -> int:
@@ -76,7 +70,7 @@ class Layout:
 def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
     """Returns the layout for `images` images, on at most that many of `devices` (by default this host's)."""
     used = list(jax.local_devices() if devices is None else devices)[:images]
-    return Layout(mesh=Mesh(np.array(used), (AXIS,)), form=_FORM.get(used[0].platform, "vmapped"))
+    return Layout(mesh=Mesh(np.array(used), (AXIS,)), unrolled=used[0].platform == "cpu")
 
 
 def devices_used(replicas: int, devices: Sequence[Any]) -> int:
@@ -130,11 +124,9 @@ def for_each(function: Callable[..., Any], layout: Layout, *, shared: int) -> Ca
         if count == 1:  # only a reshape: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
             return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
-        if layout.form == "vmapped":
-            return jax.vmap(lambda mine: function(*mine, *rest))(own)
-        if layout.form == "scanned":
-            return jax.lax.map(lambda mine: function(*mine, *rest), own)
-        return stack([function(*pick(own, i), *rest) for i in range(count)])
+        if layout.unrolled:
+            return stack([function(*pick(own, i), *rest) for i in range(count)])
+        return jax.vmap(lambda mine: function(*mine, *rest))(own)
 
     def spread_out(*given):
         specs = (PartitionSpec(AXIS),) * (len(given) - shared) + (PartitionSpec(),) * shared

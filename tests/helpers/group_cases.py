@@ -92,12 +92,12 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _assert_like_alone(run, alone, together)
 
 
-@pytest.mark.parametrize("form", devices.FORMS)
-def test_two_images_on_one_device_get_the_same(run, form):
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_two_images_on_one_device_get_the_same(run, unrolled):
     """Sharing each operation, as on GPU and TPU, or one after another in a program."""
     ready, frozen, schedule, initial = run
     spread = devices.layout_of(2)
-    crowded = dataclasses.replace(devices.layout_of(2, jax.devices()[:1]), form=form)
+    crowded = dataclasses.replace(devices.layout_of(2, jax.devices()[:1]), unrolled=unrolled)
     outcomes = []
     for layout in (spread, crowded):
         task = task_lib.independent(ready, frozen, layout)

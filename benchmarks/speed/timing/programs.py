@@ -34,9 +34,7 @@ def names_of(subject: Subject) -> tuple[str, ...]:
     return (*subject.phases, COLLECT, PREDICT, RENDERING)
 
 
-def lowered(
-    subject: Subject, name: str, *, images: int, mesh: Mesh, form: devices.Form, joint: bool
-) -> jax.stages.Lowered:
+def lowered(subject: Subject, name: str, *, images: int, mesh: Mesh, joint: bool) -> jax.stages.Lowered:
     """Lowers a program of a run.
 
     Args:
@@ -44,7 +42,6 @@ def lowered(
       name: one of `names_of`.
       images: the number of images on each chip.
       mesh: the chips, along `devices.AXIS`.
-      form: how several images on a chip share it; joint training and what is not trained have only one form.
       joint: whether all images share one set of networks instead of having their own.
 
     Raises:
@@ -55,7 +52,7 @@ def lowered(
     if joint and name not in subject.phases:
         raise UserError(f"--joint: {name} is not trained; there are {', '.join(subject.phases)}")
     with platforms.tracing_for(mesh.devices.flat[0].platform):
-        return _lowered(subject, name, images, devices.Layout(mesh=mesh, form=form), joint)
+        return _lowered(subject, name, images, devices.Layout(mesh=mesh, unrolled=False), joint)
 
 
 def _lowered(subject: Subject, name: str, images: int, layout: devices.Layout, joint: bool) -> jax.stages.Lowered:
@@ -162,9 +159,9 @@ def _prediction(subject: Subject, images: int, layout: devices.Layout) -> jax.st
     def predicted(problem: Any, params: Any, frozen: Any) -> Any:
         return reconstruction.reconstruct(params, problem, frozen, settings=subject.settings)
 
-    own = (_of(problem, layout.mesh, _EACH, images * layout.mesh.size),)
+    own = _of(problem, layout.mesh, _EACH, images * layout.mesh.size)
     everywhere = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
-    return jax.jit(devices.for_each(predicted, layout)).lower(own, everywhere)
+    return jax.jit(devices.for_each(predicted, layout, shared=2)).lower(own, *everywhere)
 
 
 def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
