@@ -60,7 +60,7 @@ def test_normal_gradients(unit):
     depth = _depth(5)
     with jax.enable_x64(True):
         check_grads(
-            lambda d: lighting.normals(d, camera, unit=unit),
+            jax.jit(lambda d: lighting.normals(d, camera, unit=unit)),
             (jnp.asarray(depth),),
             order=1,
             eps=1e-6,
@@ -86,7 +86,7 @@ def test_shading_gradients():
     with jax.enable_x64(True):
         normal, light, albedo = (jnp.asarray(rng.normal(size=s)) for s in ((3, 3, 3), (4,), (3, 3, 3)))
         check_grads(
-            lambda n, lit, a: lighting.apply_shading(a, lighting.shade(n, lit)[0]),
+            jax.jit(lambda n, lit, a: lighting.apply_shading(a, lighting.shade(n, lit)[0])),
             (normal, light, albedo),
             order=1,
             modes=["rev"],

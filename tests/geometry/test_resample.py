@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 from helpers.parity_record import LARGEST, largest
 from jax.test_util import check_grads
 
@@ -27,7 +28,7 @@ def test_samples_equal_golden(golden, parity, mode, key):
     for group in groups:
         texture = jnp.asarray(_channels_last(archive[f"{group}/texture"]))
         grid = jnp.asarray(archive[f"{group}/inv_grid2d"])
-        found = resample.grid_sample(texture, grid, mode=mode)
+        found = compiled.grid_sample(texture, grid, mode=mode)
         expected = _channels_last(archive[f"{group}/{key}"])
         parity(f"sampling, {mode}, S={texture.shape[-2]}", _relative(found, expected), 1e-5, "renderer.npz")
 
@@ -60,7 +61,7 @@ def test_samples_and_gradients_equal_torch(mode, parity):
     expected.backward(torch.tensor(cotangent))
     with jax.enable_x64(True):
         found, pull = jax.vjp(
-            lambda i, g: resample.grid_sample(i, g, mode=mode),
+            lambda i, g: compiled.grid_sample(i, g, mode=mode),
             jnp.asarray(image),
             jnp.asarray(grid),
         )
@@ -73,9 +74,9 @@ def test_samples_and_gradients_equal_torch(mode, parity):
 def test_far_outside_is_zero_with_finite_gradients():
     image = jnp.ones((4, 4, 1))
     grid = jnp.array([[[1e30, 0.0], [0.0, -1e30], [3.0, 3.0], [-1.0, 1.0]]])
-    found = resample.grid_sample(image, grid)
+    found = compiled.grid_sample(image, grid)
     np.testing.assert_allclose(found[0, :, 0], [0, 0, 0, 1], atol=1e-6)
-    gradients = jax.grad(lambda i, g: jnp.sum(resample.grid_sample(i, g)), argnums=(0, 1))(image, grid)
+    gradients = jax.grad(lambda i, g: jnp.sum(compiled.grid_sample(i, g)), argnums=(0, 1))(image, grid)
     assert all(np.isfinite(g).all() for g in gradients)
 
 
@@ -97,7 +98,7 @@ def test_resizing_equals_torch(size, parity):
 def test_resize_gradients(size):
     with jax.enable_x64(True):
         image = jnp.asarray(np.random.default_rng(4).normal(size=(6, 6, 2)))
-        check_grads(lambda i: resample.resize(i, size), (image,), order=1, modes=["rev"])
+        check_grads(jax.jit(lambda i: resample.resize(i, size)), (image,), order=1, modes=["rev"])
 
 
 def test_misuse_is_an_error():

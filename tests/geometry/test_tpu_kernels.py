@@ -25,7 +25,7 @@ def _screen(side, count, *, roughness, batch=2):
 @pytest.mark.parametrize(
     ("side", "count", "roughness", "most", "chunks"),
     [
-        (10, 40, 9.0, 48, 3),  # folded, across many tiles; three rows of cells in fast memory at once
+        (10, 24, 6.0, 48, 3),  # folded, across many tiles; three rows of cells in fast memory at once
         pytest.param(10, 40, 0.4, 2048, 1, marks=pytest.mark.heavy),
         pytest.param(67, 70, 0.7, 2048, 2, marks=pytest.mark.heavy),  # a row of cells in more than one register
         pytest.param(2, 5, 0.0, 2048, 1, marks=pytest.mark.heavy),  # one cell
@@ -78,7 +78,7 @@ def test_derivatives_are_those_of_the_other_form(name):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("gpu", True, 0), ("tpu", False, 3)])
+@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("gpu", True, 0), ("tpu", False, 3)])
 def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kernels):
     """Also where `jax.shard_map` refuses branches and kernels that do not say that they vary over devices."""
     camera = camera_lib.Camera(8)
@@ -91,11 +91,11 @@ def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kern
     gradient = jax.grad(loss, argnums=(0, 1, 2))
     arguments = jnp.ones((2, 8, 8)), jnp.zeros((2, 6)), jnp.ones((2, 8, 8, 3))
     target = "cuda" if platform == "gpu" else platform
-    for function in (gradient, jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=split)):
-        with tracing_for(platform):
-            text = jax.export.export(jax.jit(function), platforms=[target])(*arguments).mlir_module()
-        assert ("stablehlo.scatter" in text) == scatters
-        assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
+    mapped = jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=split)
+    with tracing_for(platform):
+        text = jax.export.export(jax.jit(mapped), platforms=[target])(*arguments).mlir_module()
+    assert ("stablehlo.scatter" in text) == scatters
+    assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
 
 
 def test_a_whole_rasterisation_is_the_same():

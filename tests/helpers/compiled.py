@@ -2,17 +2,21 @@
 
 import jax
 
-from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, render
+from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, render, resample
 
 __all__ = [
+    "grid_sample",
     "interpolate",
     "interpolate_grid",
     "rasterize",
     "rasterize_grid",
+    "reconstruct",
     "warp_depth",
 ]
 
+grid_sample = jax.jit(resample.grid_sample, static_argnames="mode")
 warp_depth = jax.jit(render.warp_depth, static_argnames=("camera", "sampling"))
+reconstruct = jax.jit(render.reconstruct, static_argnames="camera")
 rasterize_grid = jax.jit(rasterizer.rasterize, static_argnames=("camera", "samples"))
 interpolate_grid = jax.jit(rasterizer.interpolate, static_argnames="exchanged")
 rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames=("camera", "supersample", "size", "sampling", "samples"))
