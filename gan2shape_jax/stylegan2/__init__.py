@@ -7,7 +7,7 @@ static under jit).
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminate, discriminator_features
 from gan2shape_jax.stylegan2.generator import map_styles, random_noise, synthesize
-from gan2shape_jax.stylegan2.latents import mean_w, truncate
+from gan2shape_jax.stylegan2.latents import mean_w, mix_styles, truncate
 from gan2shape_jax.stylegan2.weights import init_params, load, read_header, save
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "load",
     "map_styles",
     "mean_w",
+    "mix_styles",
     "random_noise",
     "read_header",
     "save",

@@ -22,6 +22,7 @@ __all__ = [
     "deviations",
     "ganspace",
     "mean_w",
+    "mix_styles",
     "random_images",
     "random_images_in_parts",
     "sample_w",
@@ -47,6 +48,14 @@ def truncate(
 ) -> Float[Array, "*batch w"]:
     """Moves latents towards the mean: psi = 1 leaves them unchanged, psi = 0 gives the mean."""
     return mean + psi * (w - mean)
+
+
+def mix_styles(
+    w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *, arch: Architecture
+) -> Float[Array, "b l w"]:
+    """Returns W+ latents: the styles of `w1` before index `crossover` (0 to L), those of `w2` from there on."""
+    early = jnp.arange(arch.latents)[None, :, None] < crossover
+    return jnp.where(early, w1[:, None], w2[:, None])
 
 
 def batch_size(arch: Architecture) -> int:
