@@ -158,9 +158,9 @@ def test_no_other_program_is_started(files, tmp_path, monkeypatch):
 def test_only_this_module_opens_pictures_and_only_of_named_kinds():
     """A reader beside it would open anything that Pillow knows."""
     package = pathlib.Path(gan2shape_jax.__path__[0])
-    sources = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    sources = {path.relative_to(package).as_posix(): path.read_text("utf-8") for path in package.rglob("*.py")}
     calls = {name: re.findall(r"Image\.open\((.*)\)", text) for name, text in sources.items()}
-    allowed = calls.pop("image_files.py"), calls.pop("page.py")
+    allowed = calls.pop("io/image_files.py"), calls.pop("apps/serve/page.py")
     assert not any(calls.values())
     assert allowed[0] == ["file, formats=[_kind(file.read(64), path, alone=alone)]"]
     assert all("PREVIEW" in call for call in allowed[1])  # which the worker has written
