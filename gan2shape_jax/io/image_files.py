@@ -141,8 +141,8 @@ def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False)
 
 
 def _upright_pixels(path: str, least: int) -> tuple[np.ndarray, np.ndarray | None, int, bool]:
-    picture, alpha, *facts = _upright(pathlib.Path(path), least)
-    return np.asarray(picture), None if alpha is None else np.asarray(alpha), *facts
+    picture, alpha, reduction, transparent = _upright(pathlib.Path(path), least)
+    return np.asarray(picture), None if alpha is None else np.asarray(alpha), reduction, transparent
 
 
 def _upright(path: pathlib.Path, least: int) -> Picture:
@@ -155,8 +155,9 @@ def _upright(path: pathlib.Path, least: int) -> Picture:
 def _finished(picture: Image.Image, path: str | pathlib.Path, reduction: int = 1) -> Picture:
     if _deep(picture):
         return Picture(_from_deep(picture, path).convert("RGB"), None, reduction, False)
-    low = picture.convert("RGBA").getchannel("A").getextrema()[0] if picture.has_transparency_data else 255
-    return Picture(on_white(picture), alpha_channel(picture), reduction, low < 255)
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    transparent = alpha is not None and int(np.asarray(alpha).min()) < 255
+    return Picture(on_white(picture), alpha_channel(picture), reduction, transparent)
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
@@ -217,8 +218,8 @@ def alpha_channel(picture: Image.Image) -> Image.Image | None:
     if not picture.has_transparency_data or _deep(picture):
         return None
     alpha = picture.convert("RGBA").getchannel("A")
-    low, high = alpha.getextrema()
-    return alpha if low < 128 <= high else None
+    values = np.asarray(alpha)
+    return alpha if values.min() < 128 <= values.max() else None
 
 
 @contextlib.contextmanager

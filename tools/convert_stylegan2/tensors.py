@@ -32,7 +32,8 @@ __all__ = [
     "weight",
 ]
 
-Path, Shape = tuple[str, ...], tuple[int, ...]
+Path = tuple[str, ...]
+Shape = tuple[int, ...]
 State = Mapping[str, np.ndarray]
 
 
