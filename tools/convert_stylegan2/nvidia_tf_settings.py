@@ -11,7 +11,7 @@ what it was trained as.
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -205,7 +205,10 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
     Raises:
       UserError: they are not StyleGAN2 networks, or have unsupported settings.
     """
-    grown_generator, grown_discriminator = _grown_generator(generator), _grown_discriminator(discriminator)
+    _grown(generator, {"G_main": False})
+    _grown(generator.component("mapping"), {"G_mapping": False})
+    grown_generator = _grown(generator.component("synthesis"), _SYNTHESES)
+    grown_discriminator = _grown(discriminator, _DISCRIMINATORS)
     generator.check()
     discriminator.check()
     source = generator.source
@@ -246,43 +249,25 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
-    grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
     noisy = generator.get("use_noise", True)
     if not isinstance(noisy, bool):
         raise UserError(f"{source}: use_noise of the generator is {short(noisy)}")
-    notes = list(_notes(grown, (generator, discriminator)))
+    grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
+    half = [net.what for net in (generator, discriminator) if net.get("num_fp16_res", 0) not in (0, None)]
+    notes = [f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."] * bool(grown)
+    computed = "computed in float32 here, clamped as trained"
+    notes += [f"Trained with float16 layers ({' and '.join(half)}): {computed}."] * bool(half)
     return Found(arch, grown_generator, grown_discriminator, not noisy, notes)
 
 
-def _notes(grown: list[str], networks: Iterable[Settings]) -> Iterable[str]:
-    if grown:
-        yield f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."
-    half = [net.what for net in networks if net.get("num_fp16_res", 0) not in (0, None)]
-    if half:
-        yield f"Trained with float16 layers ({' and '.join(half)}): computed in float32 here, clamped as trained."
-
-
-def _grown_generator(network: Settings) -> bool:
-    """Returns whether a generator was grown; raises `UserError` if functions other than StyleGAN2's build it."""
-    _built_by(network, ("G_main",))
-    _built_by(network.component("mapping"), ("G_mapping",))
-    synthesis = network.component("synthesis")
-    _built_by(synthesis, tuple(_SYNTHESES))
-    return _SYNTHESES[synthesis.builder]
-
-
-def _grown_discriminator(network: Settings) -> bool:
-    """Returns whether a discriminator was grown; raises `UserError` if it is not one of StyleGAN2's."""
-    _built_by(network, tuple(_DISCRIMINATORS))
-    return _DISCRIMINATORS[network.builder]
-
-
-def _built_by(network: Settings, functions: tuple[str, ...]) -> None:
-    if network.builder not in functions:
+def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
+    """Returns whether a network was grown, by the function that builds it; `UserError` if that is not StyleGAN2's."""
+    if network.builder not in builders:
         raise UserError(
             f"{network.source}: the {network.what} is built by {short(network.builder)}; StyleGAN2's is by "
-            f"{' or '.join(functions)}"
+            f"{' or '.join(builders)}"
         )
+    return builders[network.builder]
 
 
 def _width(arrays: Mapping[str, np.ndarray], name: str, axis: int) -> int:
