@@ -101,7 +101,8 @@ def examine(config: ConfigDict) -> list[str]:
                 sides |= tried(_read_image, config, name, architecture) or {}
         if config.mode == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
-    tried(require_folder, config, names)
+    if not any(fields()[path].fault(values[path]) for path in ("workdir", "checkpoint.folder")):
+        tried(require_folder, config, names)
     return list(dict.fromkeys(problems))
 
 
