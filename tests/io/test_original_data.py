@@ -150,13 +150,12 @@ def test_whole_folders_lack_nothing(layout):
 
 
 @pytest.mark.parametrize(
-    ("file", "field", "what"),
+    ("file", "field", "what", "flags"),
     [
-        ("depth/005_depth_1.png", "data.depth_root", "true depth"),
-        ("mask/005_image_1.png", "data.mask_root", "object mask"),
+        ("depth/005_depth_1.png", "data.depth_root", "true depth", []),
+        ("mask/005_image_1.png", "data.mask_root", "object mask", ["--check"]),
     ],
 )
-@pytest.mark.parametrize("flags", [[], ["--check"]])
 def test_missing_depths_and_masks_are_counted_and_named_once(file, field, what, flags, layout, capsys):
     (layout / file).unlink()
     assert program.main([*_command(layout), *flags]) == 1
