@@ -74,16 +74,15 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
 
 def _words(values: dict[str, Any]) -> Iterator[str]:
     """Checks names and folders."""
+    scheme, separator, place = values["checkpoint.folder"].partition("://")
+    category, source = values["category"], values["data.mask_source"]
     if not values["workdir"]:
         yield "config.workdir is empty: name a folder for the results"
-    scheme, separator, place = values["checkpoint.folder"].partition("://")
     if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
-        kinds = ", ".join(f"{known}://BUCKET/..." for known in OBJECT_STORAGE)
         yield (
             f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it is a folder of this machine, or one "
-            f"of object storage ({kinds})"
+            f"of object storage ({', '.join(f'{known}://BUCKET/...' for known in OBJECT_STORAGE)})"
         )
-    category, source = values["category"], values["data.mask_source"]
     if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
         yield (
             f"config.category is {shown(category)}: it is one of {', '.join(categories())}, or a word of your own of "
@@ -103,31 +102,31 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
 def _combinations(values: dict[str, Any]) -> Iterator[str]:
     """Checks values that are valid on their own and may not go together."""
     mode, joint, pretrained = values["mode"], values["schedule.joint"], values["networks.pretrained"]
+    batches, at_once = values["schedule.batches_per_iteration"], values["runtime.images_at_once"]
+    size, untrained = values["image_size"], "but config.networks.pretrained is empty"
+    width = values["networks.width"] or default_width(size)
+    base = values["networks.group_base"] or default_group_base(size)
+    side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if mode == "predict" and not pretrained:
+        yield f"config.mode is 'predict' {untrained}: name the trained networks (networks.safetensors of a joint run)"
+    if (
+        mode == "lift"
+        and not pretrained
+        and values["lift.anchored_stages"] == 0 < values["lift.own_encoder_iterations"]
+    ):
+        yield f"config.lift.own_encoder_iterations is set {untrained}: name the networks.safetensors of a lift"
+    if mode == "lift" and not pretrained and values["lift.overshoot"]:
         yield (
-            "config.mode is 'predict' but config.networks.pretrained is empty: name the trained networks, such as the "
-            "networks.safetensors of a joint run"
+            f"config.lift.overshoot is {values['lift.overshoot']}, {untrained}: what is carried on is the change from "
+            "these networks to the trained ones; name them, or set it to 0"
         )
-    if mode == "lift" and not pretrained:
-        if values["lift.own_encoder_iterations"] > 0 and values["lift.anchored_stages"] == 0:
-            yield (
-                "config.networks.pretrained is empty, but config.lift.own_encoder_iterations continues a lift: name "
-                "the networks.safetensors of a lift"
-            )
-        if values["lift.overshoot"]:
-            yield (
-                f"config.lift.overshoot is {values['lift.overshoot']}, but config.networks.pretrained is empty: what "
-                "is carried on is the change from these networks to the trained ones; name them, or set it to 0"
-            )
     if mode != "predict" and (mode == "joint") != joint:
         yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both alike"
-    batches = values["schedule.batches_per_iteration"]
     if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):
         yield (
             f"config.schedule.batches_per_iteration is {batches}: it goes with config.mode='joint' or 'lift' and "
             "config.schedule.share_weight=True; set it to 0 or 1"
         )
-    at_once = values["runtime.images_at_once"]
     if mode == "instance" and at_once > 1 and not values["schedule.reset_weight"]:
         yield (
             f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
@@ -136,28 +135,21 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
         if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ
             yield f"config.{less} has to be less than config.{more}"
-    size = values["image_size"]
-    width = values["networks.width"] or default_width(size)
-    base = values["networks.group_base"] or default_group_base(size)
     if width % base:
         yield f"config.networks.width {width} does not divide into config.networks.group_base {base} groups"
-    side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
         yield (
-            f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): a GIF of so "
-            f"many does not fit in memory; at most {MOST_GIF_PIXELS // side**2} frames, or "
-            "config.outputs.animation=False"
+            f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): at most "
+            f"{MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
         )
-    first, new_encoder = values["refinement.lengths"][0], values["refinement.new_encoder"]
-    if not first[0] or (new_encoder and not first[1]):
+    first = values["refinement.lengths"][0]
+    if not first[0] or (values["refinement.new_encoder"] and not first[1]):
         yield (
             f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1, which the samples "
-            "are drawn from, and, for a new encoder (config.refinement.new_encoder), its first step 2 need at least "
-            "one iteration"
+            "are drawn from, and its first step 2, for a new encoder (config.refinement.new_encoder), need an iteration"
         )
-    for stage, (flip1, flip3, _) in enumerate(
-        zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"]), start=1
-    ):
+    flips = zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"])
+    for stage, (flip1, flip3, _) in enumerate(flips, start=1):
         if flip1 and not flip3:
             yield f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
 

@@ -37,21 +37,17 @@ def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field, te
     assert changed == before | {field: value} and type(changed[field]) is type(value) and flatten(original) == before
 
 
-@pytest.mark.parametrize(
-    "field, nearest",
-    [
-        ("schedule.use_msk", "schedule.use_mask"),
-        ("use_mask", "schedule.use_mask"),
-        ("data.images_root", "data.image_root"),
-        ("optimizer.lr", "optimizer.learning_rate"),
-        ("sampling.batchsize", "sampling.batch_size"),
-    ],
-)
-def test_misspelt_field_names_the_nearest(field, nearest):
-    with pytest.raises(ConfigError, match=f"nearest field is config.{nearest} "):
-        apply_overrides(load_config("ictface"), {field: "1"})
-    with pytest.raises(ConfigError, match="group of fields"):
-        apply_overrides(load_config("ictface"), {"gan": "1"})
+def test_misspelt_field_names_the_nearest():
+    for field, nearest in (
+        ("schedule.use_msk", "config.schedule.use_mask "),
+        ("use_mask", "config.schedule.use_mask "),
+        ("data.images_root", "config.data.image_root "),
+        ("optimizer.lr", "config.optimizer.learning_rate "),
+        ("sampling.batchsize", "config.sampling.batch_size "),
+        ("gan", "is a group of fields"),
+    ):
+        with pytest.raises(ConfigError, match=nearest):
+            apply_overrides(load_config("ictface"), {field: "1"})
 
 
 @pytest.mark.parametrize(
