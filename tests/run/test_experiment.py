@@ -49,14 +49,13 @@ def _bits(run) -> dict[str, bytes]:
 def finished(tmp_path_factory):
     """A finished run over two images, of which one is unusable; its exit code, folder and configuration."""
     folder = tmp_path_factory.mktemp("finished")
-    images = folder / "images"
-    images.mkdir()
-    shutil.copy(asset("ictface/image/001.png"), images)
-    (images / "005.png").write_bytes((pathlib.Path(asset("ictface/image/005.png"))).read_bytes()[:500])
+    for kind in ("image", "mask", "depth"):
+        shutil.copytree(asset(f"ictface/{kind}"), folder / kind)
+    (folder / "image/005.png").write_bytes((folder / "image/005.png").read_bytes()[:500])
     config = _config(
         folder,
         names=("005.png", "001.png"),
-        data__image_root=str(images),
+        **{f"data__{kind}_root": str(folder / kind) for kind in ("image", "mask", "depth")},
         logging__tensorboard=True,
         outputs__gan_images=True,
         outputs__animation=True,
@@ -67,9 +66,9 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copied(finished, tmp_path):
     """The command of a run of the image that is finished, and its folder, a copy."""
-    fields = {"outputs__gan_images": True, "outputs__animation": True}
-    config = _config(tmp_path / "copied", **fields).unlock()
-    config.data.image_root = finished[2].data.image_root
+    fields = {"outputs__gan_images": True, "outputs__animation": True, "logging__tensorboard": True}
+    fields |= {f"data__{kind}_root": finished[2].data[f"{kind}_root"] for kind in ("image", "mask", "depth")}
+    config = _config(tmp_path / "copied", **fields)
     run = pathlib.Path(config.workdir)
     shutil.copytree(finished[1], run)
     return _command(config), run
