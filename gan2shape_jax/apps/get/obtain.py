@@ -90,7 +90,7 @@ def obtain(
             sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
         try:
             files = _members(folder / "unpacked" / ARCHIVE, list(sources.values())) if entry.archived else sources
-            made = _convert(entry, folder / entry.name, files)
+            converted = _convert(entry, folder / entry.name, files)
         except UserError as error:
             # Damage to a download without a known hash shows only in use.
             unchecked = [sources[one.file] for one in entry.sources if one.file in sources and not one.sha256]
@@ -102,7 +102,7 @@ def obtain(
         if not given and not keep:
             for path in sources.values():
                 path.unlink(missing_ok=True)
-        return made
+        return converted
 
 
 def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
@@ -294,15 +294,15 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
     for given in entry.gives:
         sources = [files[name] for name in given.made_of]
         _make(given, sources, place / given.file, f"{entry.licence.title}, {entry.licence.url}")
-    made = {given.field: place / given.file for given in entry.gives}
+    targets = {given.field: place / given.file for given in entry.gives}
     record = {
         "name": entry.name,
         "licence": {"title": entry.licence.title, "url": entry.licence.url},
         "made_of": hashes,
-        "sizes": {path.name: path.stat().st_size for path in made.values()},
+        "sizes": {path.name: path.stat().st_size for path in targets.values()},
     }
     atomic_text(place / _RECORD, json.dumps(record, indent=1, ensure_ascii=True) + "\n")
-    return made
+    return targets
 
 
 def _make(given: Given, sources: Sequence[pathlib.Path], target: pathlib.Path, licence: str) -> None:

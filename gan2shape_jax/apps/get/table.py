@@ -246,10 +246,10 @@ def _original(name: str) -> Entry:
     files |= {f"sampling.{what}_mvn": f"view_light/{prefix}{what}_mvn.pth" for what in ("view", "light")}
     gives = []
     for field, file in files.items():
-        made = file.rpartition("/")[2]
+        name_here = file.rpartition("/")[2]
         if field in ("gan.checkpoint", "parsing.weights"):
-            made = f"{made.rpartition('.')[0]}.safetensors"
-        gives.append(Given(field, (f"checkpoints/{file}",), made))
+            name_here = f"{name_here.rpartition('.')[0]}.safetensors"
+        gives.append(Given(field, (f"checkpoints/{file}",), name_here))
     title = f"{title}: all that configs/{name}.py names"
     return Entry(name, title, "gan2shape", tuple(gives), _PARTS, name, ("lpips",), archived=True)
 

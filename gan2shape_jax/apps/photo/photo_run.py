@@ -270,8 +270,8 @@ def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             return
     try:
         (folder / latent).unlink(missing_ok=True)
-        for made in (out / "results" / name, folder / "textured" / name):
-            shutil.rmtree(made, ignore_errors=True)
+        for stale in (out / "results" / name, folder / "textured" / name):
+            shutil.rmtree(stale, ignore_errors=True)
         for file, content in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             atomic_bytes(folder / file, content)

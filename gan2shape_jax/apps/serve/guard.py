@@ -65,7 +65,7 @@ class Guard:
             refusal = PlainTextResponse("There is no room for more photos just now: try again later.", 507)
         if refusal is not None:
             return await refusal(scope, receive, send)
-        taken, begun, read = 0, False, list[Message]()
+        taken, answered, read = 0, False, list[Message]()
 
         async def limited() -> Message:
             """Reads a request, whose announced length may be wrong, and breaks it off if it is too long."""
@@ -80,11 +80,11 @@ class Guard:
 
         async def answer(message: Message) -> None:
             """Sends an answer, but not the application's own to a request that was broken off."""
-            nonlocal begun
+            nonlocal answered
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).setdefault("content-security-policy", _POLICY)
-            if begun or taken <= most:
-                begun = True
+            if answered or taken <= most:
+                answered = True
                 await send(message)
 
         self._uploads += upload

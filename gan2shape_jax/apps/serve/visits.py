@@ -66,10 +66,10 @@ class Visit:
         """Makes a folder for a job, and removes those of earlier jobs of its kind; `kind` is `frame` or `result`."""
         for former in self.folder.glob(f"{kind}-*"):
             shutil.rmtree(former, ignore_errors=True)
-        made = self.folder / f"{kind}-{secrets.token_hex(4)}"
-        made.mkdir()
-        setattr(self, kind, made)
-        return made
+        folder = self.folder / f"{kind}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        setattr(self, kind, folder)
+        return folder
 
 
 class Visits:

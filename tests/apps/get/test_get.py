@@ -107,7 +107,7 @@ def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypa
 
 def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse, pickled):
     (tmp_path / "file").write_bytes(b"")
-    for words, folder, told in [
+    for words, folder, message in [
         ((), "cache", "name a checkpoint; gan2shape-jax get --list"),
         (("hores",), "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
         (("x" * 5000,), "cache", "there is no checkpoint 'xxx"),
@@ -119,7 +119,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse, pickled):
     ]:
         assert _get(*words, folder=tmp_path / folder) == 1
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and told in error and len(error) < 2000
+        assert error.startswith("error: ") and message in error and len(error) < 2000
     horse.add(_URL, pickled[::-1])
     assert _get("horse", "--agree", folder=tmp_path / "cache") == 1
     assert "another file than the one published" in capsys.readouterr().err

@@ -142,8 +142,8 @@ def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     whole, gan = guide.make, stylegan2.load(checkpoint)
     monkeypatch.setattr(guide, "make", lambda *gan, say: whole(*gan, samples=40, steps=2, say=say))
     lines = []
-    made = guide.guide_of(checkpoint, *gan, say=lines.append)
+    new = guide.guide_of(checkpoint, *gan, say=lines.append)
     assert lines and typicality.cached_at(sha256(checkpoint)).is_file()
     kept = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
-    for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(kept), strict=True):
+    for one, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(one, other)

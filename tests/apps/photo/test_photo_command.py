@@ -26,9 +26,9 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     Image.fromarray(face_photo("009")).save(tmp_path / "b.jpg", quality=95)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff but no picture")
     assert run(".", "--out", "out") == 1  # for the broken one
-    told = capsys.readouterr()
-    assert "broken.jpg" in told.err and "page: out/index.html" in told.out
-    assert told.err.count("looks like what this GAN draws") == 2
+    printed = capsys.readouterr()
+    assert "broken.jpg" in printed.err and "page: out/index.html" in printed.out
+    assert printed.err.count("looks like what this GAN draws") == 2
     names = sorted(path.stem for path in (tmp_path / "out" / "photos").glob("*.json"))
     assert len(names) == 2 and "b" in names
     for one in names:

@@ -35,7 +35,7 @@ def photo(tmp_path, face_photo):
 
 
 def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
-    made = _prepare(photo, tmp_path / "out")
+    prepared = _prepare(photo, tmp_path / "out")
     folder = tmp_path / "out" / "photos"
     crop = np.asarray(Image.open(folder / "image" / "a.png"))
     np.testing.assert_array_equal(crop, sample_crop(face_photo(), _BOX, 64))
@@ -45,7 +45,7 @@ def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
     record = json.loads((folder / "a.json").read_text())
     assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
     assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
-    assert (made.mask_source, record["mask"], made.frame.box) == ("found", "found", _BOX)
+    assert (prepared.mask_source, record["mask"], prepared.frame.box) == ("found", "found", _BOX)
 
 
 def test_results_of_other_crops_and_masks_are_removed_and_damaged_records_are_none(photo, tmp_path):

@@ -137,8 +137,8 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # the application sets it: put back afterwards
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        with server_folder(tmp_path_factory.mktemp("serving")) as made:
-            yield made
+        with server_folder(tmp_path_factory.mktemp("serving")) as folder:
+            yield folder
 
 
 @pytest.fixture(scope="module")
