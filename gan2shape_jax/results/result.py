@@ -103,7 +103,8 @@ class Result:
 
     def __post_init__(self) -> None:
         for key in ARRAYS:
-            value, shape = getattr(self, key), _shape(key, self.camera.image_size)
+            value = getattr(self, key)
+            shape = tuple(self.camera.image_size if letter == "S" else int(letter) for letter in _SHAPES[key])
             if value is None and key in _OPTIONAL:
                 continue
             value = np.array(value, np.float32)
@@ -208,7 +209,7 @@ def load_result(folder: str | os.PathLike) -> Result:
         listed = [key for key in ARRAYS if key in record["arrays"] or key not in _OPTIONAL]
         known: dict[str, Any] = {"name": str(record["name"]), "category": str(record["category"])}
         known |= {"reference": bool(record["reference"]), "metrics": dict(record["metrics"])}
-        known |= {key: _read_array(folder / f"{key}.npy", _shape(key, camera.image_size)) for key in listed}
+        known |= {key: _read_array(folder / f"{key}.npy") for key in listed}
         return Result(camera=camera, **known)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder} is not a usable result ({error}): reconstruct again") from error
@@ -216,10 +217,7 @@ def load_result(folder: str | os.PathLike) -> Result:
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     """Reads only the metrics of a result, not its arrays; errors as for `load_result`."""
-    metrics = _record_of(pathlib.Path(folder)).get("metrics")
-    if not isinstance(metrics, dict):
-        raise UserError(f"{pathlib.Path(folder) / 'result.json'} has no metrics: reconstruct again")
-    return metrics
+    return _record_of(pathlib.Path(folder))["metrics"]
 
 
 def _record_of(folder: pathlib.Path) -> dict[str, Any]:
@@ -230,25 +228,16 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
     except UserError as error:
         raise UserError(f"{error}: reconstruct again") from error
-    if record.get("format") != _FORMAT:
+    if record.get("format") != _FORMAT or not isinstance(record.get("metrics"), dict):
         raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
     return record
 
 
-def _read_array(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_array(path: pathlib.Path) -> np.ndarray:
     try:
-        value = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a wrong header allocates nothing
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing from the result: reconstruct again") from error
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a wrong header allocates nothing
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}): reconstruct again") from error
-    if value.dtype != np.float32 or value.shape != shape:
-        raise UserError(f"{path} is no float32 array of shape {shape}: reconstruct again")
-    return np.array(value)
-
-
-def _shape(key: str, size: int) -> tuple[int, ...]:
-    return tuple(size if letter == "S" else int(letter) for letter in _SHAPES[key])
+        raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
 
 
 def _camera_description(result: Result) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from gan2shape_jax.results import (
     write_outputs,
     write_page,
 )
-from gan2shape_jax.results import page as pages
 from gan2shape_jax.results.fragment import FILE, fragment_of, fragment_text
 from gan2shape_jax.results.page import OFFERS
 from gan2shape_jax.results.surface import object_mask
@@ -179,37 +178,13 @@ def _parsed(text: str) -> _Page:
     return page
 
 
-def test_only_the_pages_own_scripts_run(written):
-    """What may run is told by its hash, so nothing that a name or message brings along would."""
-    text = (written / "index.html").read_text()
+def test_names_are_text_links_lead_to_the_files_and_only_the_pages_own_scripts_run(source, tmp_path):
+    shutil.copytree(source, tmp_path / "results" / _NASTY[1])  # the others have no results
+    rows = [Row(name, "failed: <b>it</b>\x1b]0;t\x07", {"side": -0.25}) for name in _NASTY]
+    text = _page(tmp_path, rows, title=_NASTY[0])
     page = _parsed(text)
-    run = [content for kind, _, content in page.scripts if kind in ("", "module")]
-    data = [(kind, name) for kind, name, _ in page.scripts if kind not in ("", "module")]
-    assert len(run) == 2 and {kind for kind, _ in data} == {"application/json", "text/plain"}
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
-    hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in run]
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
-    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
-    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
-
-
-@pytest.fixture(scope="module")
-def written(source, tmp_path_factory):
-    """The page of images with such names, of which the second has results."""
-    folder = tmp_path_factory.mktemp("run")
-    shutil.copytree(source, folder / "results" / _NASTY[1])
-    write_page(
-        folder, [Row(name, "failed: <b>it</b>\x1b]0;t\x07", {"side": -0.25}) for name in _NASTY], title=_NASTY[0]
-    )
-    return folder
-
-
-def test_the_page_has_no_tags_but_its_own_and_links_that_lead_to_the_files(written, tmp_path):
-    text = (written / "index.html").read_text()
-    page = _parsed(text)
-    write_page(tmp_path, [Row("a", "failed: x"), Row("b", "failed: x")])
-    own = _parsed((tmp_path / "index.html").read_text()).tags
+    (tmp_path / "own").mkdir()
+    own = _parsed(_page(tmp_path / "own", [Row("a", "failed: x"), Row("b", "failed: x")])).tags
     assert page.tags - own == {"abbr"}  # the columns' explanations
     assert "\x1b" not in text
     assert [name[3:] for name in page.ids if name.startswith("at-")] == list(_NASTY)
@@ -217,10 +192,20 @@ def test_the_page_has_no_tags_but_its_own_and_links_that_lead_to_the_files(writt
     anchors = [link for link in page.links if link.startswith("#at-")]
     assert [urllib.parse.unquote(link[4:]) for link in anchors] == 2 * list(_NASTY)  # gallery and table
     files = [link for link in page.links if not link.startswith(("#", "data:"))]
-    assert len(files) == 5 and all((written / urllib.parse.unquote(link)).is_file() for link in files)
+    assert len(files) == 5 and all((tmp_path / urllib.parse.unquote(link)).is_file() for link in files)
     assert all(re.fullmatch(r"[\w./%~-]+", link) for link in files)
     (facts,) = (json.loads(content) for _, name, content in page.scripts if name == "page-data")
     assert [image["name"] for image in facts["images"]] == list(_NASTY)
+    # What may run is named by its hash, so nothing that a name or message brings along would.
+    run = [content for kind, _, content in page.scripts if kind in ("", "module")]
+    kinds = {kind for kind, _, _ in page.scripts} - {"", "module"}
+    assert len(run) == 2 and kinds == {"application/json", "text/plain"}
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in run]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
+    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
 
 
 # --- the page's own parts ---------------------------------------------------------------------------------------------
@@ -231,31 +216,13 @@ def _source(name: str) -> str:
         return file.read()
 
 
-def test_modules_import_only_what_others_export_and_define_each_name_once():
-    defined = {}
-    for name in pages._MODULES:
-        text = _source(name)
-        assert set(re.findall(r'from "\./([\w.]+)"', text)) <= set(defined.values()), name  # each after what it imports
-        exported = set(re.findall(r"^export (?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE))
-        for one in re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE):
-            assert one not in defined, (one, name, defined[one])
-            defined[one] = name
-        for names, module in re.findall(r'^import \{([^}]*)\} from "\./([\w.]+)"', text, re.MULTILINE):
-            wanted = {one.strip() for one in names.split(",") if one.strip()}
-            there = set(re.findall(r"^export (?:async )?(?:function|const|let) (\w+)", _source(module), re.MULTILINE))
-            assert wanted <= there, (name, module)
-        assert exported or name == "main.js"
-    viewer = pages._frame()["viewer"]
-    assert not re.search(r"^(?:import|export)\b", viewer, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", ["magma", "cividis"])
-def test_colour_maps_are_those_that_the_package_draws_with(name):
-    stops = re.search(rf'{name}: "([0-9a-f]+)"', _source("colours.js"))[1]
-    colours = np.array([int(stops[k : k + 2], 16) for k in range(0, len(stops), 2)]).reshape(-1, 3)
-    share = np.linspace(0, 1, 256)
-    shown = [np.interp(share * (len(colours) - 1), np.arange(len(colours)), colours[:, k]) for k in range(3)]
-    assert np.abs(np.stack(shown, axis=-1) - matplotlib.colormaps[name](share)[:, :3] * 255).max() < 4
+def test_colour_maps_are_those_that_the_package_draws_with():
+    for name in ("magma", "cividis"):
+        stops = re.search(rf'{name}: "([0-9a-f]+)"', _source("colours.js"))[1]
+        colours = np.array([int(stops[k : k + 2], 16) for k in range(0, len(stops), 2)]).reshape(-1, 3)
+        share = np.linspace(0, 1, 256)
+        shown = [np.interp(share * (len(colours) - 1), np.arange(len(colours)), colours[:, k]) for k in range(3)]
+        assert np.abs(np.stack(shown, axis=-1) - matplotlib.colormaps[name](share)[:, :3] * 255).max() < 4
 
 
 def test_nothing_of_the_page_names_another_place(tmp_path):

@@ -143,7 +143,7 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
     (two_runs[0] / "failures.json").write_text('{"e": "no latent"}')
     assert main([str(two_runs[0])]) == 1
     shown = capsys.readouterr().out
-    assert "warped_depth.npy is no float32 array" in shown and "first: e: the run failed: no latent" in shown
+    assert "warped_depth has shape (3, 3)" in shown and "first: e: the run failed: no latent" in shown
     assert shown.count("| b | 0.0") == 1
     truth = tmp_path / "truth"
     truth.mkdir()
