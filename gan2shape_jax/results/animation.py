@@ -56,7 +56,7 @@ def _write(paths: Sequence[pathlib.Path], frames: Iterable[np.ndarray], fps: flo
             if path.suffix.lower() == ".gif":
                 _write_gif(path, list(np.memmap(file, np.uint8, "r").reshape(-1, *shape)), fps)
             else:
-                _write_mp4(path, file, *shape[:2], fps)
+                _write_mp4(path, file, shape[0], shape[1], fps)
 
 
 def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> None:

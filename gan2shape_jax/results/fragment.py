@@ -47,7 +47,7 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
     shade = shading(normals(result.depth, result.camera), _CLAY_LIGHT)
     clay = np.clip(lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
     shown = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
-    small = [_image(one).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS) for one in shown]
+    small = [np.asarray(_image(one).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS)) for one in shown]
     thumb = _jpeg(Image.fromarray(np.concatenate(small, axis=1)), quality=80)
     return [{"format": 1, "thumb": thumb["data"]}, _model(result, inside), _extras(result)]
 

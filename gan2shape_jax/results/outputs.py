@@ -156,7 +156,7 @@ def _film(
 
     def write(drawing: Drawing) -> dict[str, Any] | None:
         drawn = frames(drawing) if drawing.options.animation else None
-        return drawn and {stem: functools.partial(write_films, frames=drawn, fps=fps, swing=swing)}
+        return None if drawn is None else {stem: functools.partial(write_films, frames=drawn, fps=fps, swing=swing)}
 
     return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
 
@@ -200,7 +200,7 @@ OUTPUTS = (
     Output(
         ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
         "the same mesh as OBJ",
-        lambda drawing: obj_files(drawing.mesh, "mesh"),
+        lambda drawing: obj_files(drawing.mesh),
         offer="3D model (OBJ)",
         archive="mesh_obj.zip",
     ),
@@ -245,14 +245,14 @@ OUTPUTS = (
     Output(
         ("turntable_gan.png", "relight_gan.png"),
         "turned and relit views by the GAN",
-        lambda drawing: drawing.gan and views.gan_strips(drawing.gan, size=drawing.size),
+        lambda drawing: None if drawing.gan is None else views.gan_strips(drawing.gan, size=drawing.size),
         "all",
     ),
     # The GAN's pictures are few, so they follow each other more slowly.
     _film(
         "turntable_gan",
         "turned by the GAN",
-        lambda drawing: drawing.gan and views.gan_tiles(drawing.gan.yaws, drawing.size),
+        lambda drawing: None if drawing.gan is None else views.gan_tiles(drawing.gan.yaws, drawing.size),
         5,
         swing=True,
     ),

@@ -185,7 +185,6 @@ class _Page:
         for name, text in self.blocks.items():
             blocks.append((name, "text/plain" if name.startswith("file-") else "application/json", text))
         return _template().render(
-            **_frame(),
             title=one_line(self.title),
             columns=[(k, COLUMNS[k]) for k in columns],
             offers=OFFERS,
@@ -303,13 +302,7 @@ def _json_text(value: Any) -> str:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    return environment.from_string(_text("page.html"))
-
-
-@functools.cache
-def _frame() -> Mapping[str, str]:
-    """Returns what every page contains: `style`, `three`, `viewer` and `policy`, which lets nothing else run."""
+    """Returns the template, with what every page contains: style, scripts and a policy that lets nothing else run."""
     style, three = _text("page.css"), _text("three.min.js")
     # A page is a single file, in which no module could import another: they become one.
     modules = "\n".join(re.sub(r"^import\b[^;]*;\n", "", _text(name), flags=re.MULTILINE) for name in _MODULES)
@@ -317,7 +310,8 @@ def _frame() -> Mapping[str, str]:
     scripts, styles = (" ".join(map(_hash, texts)) for texts in ((three, viewer), (style,)))
     policy = f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
     parts = {"style": style, "three": three, "viewer": viewer, "policy": policy + "form-action 'none'"}
-    return {name: Markup(text) for name, text in parts.items()}
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
+    return environment.from_string(_text("page.html"), {name: Markup(text) for name, text in parts.items()})
 
 
 def _text(name: str) -> str:

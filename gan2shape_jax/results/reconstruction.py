@@ -142,11 +142,11 @@ class Reconstruction:
         """
         if show not in views.SHOWS:
             raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
-        pitches, yaws, rolls, several = _angles(pitch=pitch, yaw=yaw, roll=roll)
-        turned = views.sweep_views(pitch_deg=pitches, yaw_deg=yaws, roll_deg=rolls)
+        angles = _angles(pitch=pitch, yaw=yaw, roll=roll)
+        turned = views.sweep_views(pitch_deg=angles["pitch"], yaw_deg=angles["yaw"], roll_deg=angles["roll"])
         drawn = self._draw(turned + self.view if from_input else turned, size)
         shown = views.picture(drawn, show, light=self.light)
-        return shown if several else shown[0]
+        return shown if any(given.ndim for given in angles.values()) else shown[0]
 
     def relight(
         self,
@@ -218,8 +218,8 @@ class Reconstruction:
         return views.draw(self.record, seen_from, size=size)
 
 
-def _angles(**angles: Degrees) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Returns pitch, yaw and roll (n,), and whether any of them is a list."""
+def _angles(**angles: Degrees) -> dict[str, np.ndarray]:
+    """Returns angles, each () or (n,)."""
     arrays = {}
     for name, value in angles.items():
         arrays[name] = as_array(value, name).astype(np.float32)
@@ -228,7 +228,7 @@ def _angles(**angles: Degrees) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool
     lengths = {array.size for array in arrays.values() if array.ndim}
     if len(lengths) > 1:
         raise ArgumentError(f"pitch, yaw and roll are lists of {sorted(lengths)} values: one length is needed")
-    return (*np.broadcast_arrays(*map(np.atleast_1d, arrays.values())), bool(lengths))
+    return arrays
 
 
 def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:

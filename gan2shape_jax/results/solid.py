@@ -118,7 +118,14 @@ def build_solid(
     mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
-    return Solid(mesh, _notes(inside, kept, spikes, thin))
+    filled, lost, pieces = int((kept & ~inside).sum()), int((inside & ~kept).sum()), ndimage.label(inside)[1]
+    notes = (
+        (pieces > 1, f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out"),
+        (filled, f"the mask has holes: {filled} pixels were filled"),
+        (spikes, f"{spikes} pixels stood out of their surroundings as spikes and were flattened"),
+        (thin > _THIN_SHARE, f"{thin:.1%} of the area is thinner than 0.8 mm and may not print: make it larger"),
+    )
+    return Solid(mesh, [note for applies, note in notes if applies])
 
 
 def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
@@ -158,18 +165,6 @@ def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.
     """Returns the triangles between a front's border, edge by edge in its faces' direction, and the vertices behind."""
     (a, b), (c, d) = near.T, far.T
     return np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
-
-
-def _notes(inside: Bool[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"], spikes: int, thin: float) -> list[str]:
-    pieces, filled, lost = ndimage.label(inside)[1], int((kept & ~inside).sum()), int((inside & ~kept).sum())
-    too_thin = f"{thin:.1%} of the area is thinner than {LEAST_WALL_MM:g} mm and may not print: make it larger"
-    notes = (
-        (pieces > 1, f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out"),
-        (filled, f"the mask has holes: {filled} pixels were filled"),
-        (spikes, f"{spikes} pixels stood out of their surroundings as spikes and were flattened"),
-        (thin > _THIN_SHARE, too_thin),
-    )
-    return [note for applies, note in notes if applies]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

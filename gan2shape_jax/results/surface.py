@@ -42,7 +42,7 @@ _RINGS = 2  # one for the cells across the outline, one more for the normals the
 _UNLIT = "KHR_materials_unlit"
 _DIGITS = 9  # after the point, of coordinates of about 1: finer than float32
 # illum 0: the colour as it is, without shading.
-_MTL = "newmtl albedo\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {texture}\nmap_Kd {texture}\n"
+_MTL = "newmtl albedo\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka mesh_albedo.png\nmap_Kd mesh_albedo.png\n"
 
 # One compiled program each: run operation by operation, they took a third of the time of a feed-forward result.
 _back_project = jax.jit(cameras.back_project, static_argnums=1)
@@ -200,16 +200,15 @@ def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
     return scene.export(file_type="glb", include_normals=True, tree_postprocessor=unlit)
 
 
-def obj_files(mesh: trimesh.Trimesh, stem: str) -> dict[str, Any]:
-    """Returns `STEM.obj`, `STEM.mtl` and the texture `STEM_albedo.png`, contents by name.
+def obj_files(mesh: trimesh.Trimesh) -> dict[str, Any]:
+    """Returns `mesh.obj`, `mesh.mtl` and the texture `mesh_albedo.png`, contents by name.
 
     The material is ours, since trimesh's has lighting that it should not have.
     """
     from trimesh.exchange.obj import export_obj
 
     # "albedo" is the material's name in the mesh, which trimesh writes as the one to use.
-    text = export_obj(mesh, include_normals=True, digits=_DIGITS, mtl_name=f"{stem}.mtl", header="y up, unlit albedo")
+    text = export_obj(mesh, include_normals=True, digits=_DIGITS, mtl_name="mesh.mtl", header="y up, unlit albedo")
     picture = io.BytesIO()
     mesh.visual.material.baseColorTexture.save(picture, "PNG")  # type: ignore[union-attr]
-    texture = f"{stem}_albedo.png"
-    return {f"{stem}.obj": text, f"{stem}.mtl": _MTL.format(texture=texture), texture: picture.getvalue()}
+    return {"mesh.obj": text, "mesh.mtl": _MTL, "mesh_albedo.png": picture.getvalue()}

@@ -379,32 +379,13 @@ def _data_blocks(browser) -> int:
     )
 
 
-def test_nothing_leaves_the_page_and_nothing_could(browser, source, tmp_path):
+def test_nothing_leaves_the_page(browser, source, tmp_path):
     write_page(tmp_path, run_of(tmp_path, source, ["a", "b"]))
     open_page(browser, tmp_path / "index.html")
     show(browser, 1)
     asked = [address for address in browser.requests() if not address.startswith("data:")]
     assert asked == [(tmp_path / "index.html").as_uri()]
     assert browser.complaints() == []
-    # And if somebody had smuggled in a script: the policy stops it and whatever it would ask for.
-    refused = """(async () => {
-      const told = [];
-      document.addEventListener('securitypolicyviolation', e => told.push(e.effectiveDirective));
-      const s = document.createElement('script'); s.textContent = 'window.harm = 1'; document.body.append(s);
-      const i = new Image(); i.src = 'http://localhost:9/x.png'; document.body.append(i);
-      const l = document.createElement('link'); l.rel = 'stylesheet'; l.href = 'http://localhost:9/x.css';
-      document.head.append(l);
-      const near = new Image(); near.src = 'results/a/input.png'; document.body.append(near);
-      const f = await fetch('http://localhost:9/').then(() => 'sent', () => 'refused');
-      try { new WebSocket('ws://localhost:9/'); } catch (e) { told.push('websocket ' + e.name); }
-      await new Promise(d => setTimeout(d, 300));
-      return [f, typeof window.harm, told.sort()];
-    })()"""
-    fetched, harm, told = browser.evaluate(refused)
-    assert fetched == "refused" and harm == "undefined"
-    assert {"connect-src", "img-src", "script-src-elem", "style-src-elem"} <= set(told) and told.count("img-src") == 2
-    reached = [e for e in browser.events if e.get("method") == "Network.responseReceived"]
-    assert not [e for e in reached if e["params"]["response"]["url"].startswith(("http", "ws"))]
 
 
 def test_a_fragment_made_to_do_harm_spoils_only_its_own_image(browser, source, tmp_path):
