@@ -26,20 +26,7 @@ from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import AMBIENT_SHARE
 
-__all__ = [
-    "STILLS",
-    "Shots",
-    "add_shots",
-    "captions",
-    "check_out",
-    "main",
-    "require_new_folder",
-    "require_size",
-    "shot_views",
-    "shots",
-    "signs",
-    "write",
-]
+__all__ = ["main", "require_new_folder", "write"]
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -64,25 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_result(parser)
     add_shots(parser)
     group = parser.add_argument_group("pictures")
-    group.add_argument(
-        "--base",
-        choices=("canonical", "input"),
-        default="canonical",
-        help="the view that the angles start from (default: canonical, the front)",
-    )
-    group.add_argument(
-        "--what",
-        choices=views.SHOWS,
-        default="image",
-        help="what to show (default: image); shape is grey under a light at the camera",
-    )
-    group.add_argument(
-        "--mask",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="show only the object, or the whole sheet (default: the object)",
-    )
-    group.add_argument("--size", type=option_types.size(), default=512, help="side of a view, pixels (default: 512)")
+    add = group.add_argument
+    about = "the view that the angles start from (default: canonical, the front)"
+    add("--base", choices=("canonical", "input"), default="canonical", help=about)
+    about = "what to show (default: image); shape is grey under a light at the camera"
+    add("--what", choices=views.SHOWS, default="image", help=about)
+    about = "show only the object, or the whole sheet (default: the object)"
+    add("--mask", action=argparse.BooleanOptionalAction, default=True, help=about)
+    add("--size", type=option_types.size(), default=512, help="side of a view, pixels (default: 512)")
     kinds = f"{', '.join(STILLS)}: a strip; {', '.join(MOVING)}: an animation; without extension: a new folder of "
     option_types.add_path(group, "--out", "PATH", kinds + "single frames (default: RESULT/render.png)")
     return parser
@@ -135,32 +111,23 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
         kind = option_types.angle(f"--{name}")
         group.add_argument(f"--{name}", type=kind, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
     group = parser.add_argument_group("light")
-    group.add_argument(
-        "--light",
-        type=option_types.light("--light"),
-        nargs=2,
-        action="append",
-        metavar=("DX", "DY"),
-        help="light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
-        "DY from above; may be repeated (default: the result's own)",
+    light = option_types.light
+    about = (
+        "light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
+        "DY from above; may be repeated (default: the result's own)"
     )
-    group.add_argument(
-        "--strength",
-        type=option_types.light("--strength"),
-        metavar="R",
-        help=f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
-        "relighting does with 0.3 and 0.6 (default: 0)",
+    group.add_argument("--light", type=light("--light"), nargs=2, action="append", metavar=("DX", "DY"), help=about)
+    about = (
+        f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
+        "relighting does with 0.3 and 0.6 (default: 0)"
     )
+    group.add_argument("--strength", type=light("--strength"), metavar="R", help=about)
     for name, meaning in (("ambient", "ambient"), ("diffuse", "directed")):
-        help_text = f"strength of {meaning} light (default: the result's)"
-        group.add_argument(f"--{name}", type=option_types.light(f"--{name}"), help=help_text)
+        about = f"strength of {meaning} light (default: the result's)"
+        group.add_argument(f"--{name}", type=light(f"--{name}"), help=about)
     group = parser.add_argument_group("frames")
-    group.add_argument(
-        "--frames",
-        type=option_types.frames(),
-        metavar="N",
-        help="frames, spread evenly from the first angle or light given to the last (default: one for each)",
-    )
+    about = "frames, spread evenly from the first angle or light given to the last (default: one for each)"
+    group.add_argument("--frames", type=option_types.frames(), metavar="N", help=about)
     group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
     about = "frames a second of animations (default: 16)"
     group.add_argument("--fps", type=option_types.fps(), default=16.0, help=about)
@@ -228,7 +195,6 @@ def signs(options: argparse.Namespace) -> str:
 
 # Sides in pixels; libjpeg itself stops short of the 65535 of its format.
 _SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
-_NAMES = {".jpg": "a JPEG", ".jpeg": "a JPEG", ".webp": "a WebP", ".mp4": "an MP4", ".gif": "a GIF", ".png": "a PNG"}
 _MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
 _MOST_BLOCKS = 139264  # of 16 x 16 pixels: the highest level of H.264 that players know, 6.2
 _INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a new folder"
@@ -276,9 +242,9 @@ def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, i
     width, height = moving if ending in MOVING else still
     what = f"--out {out}: {width} x {height} pixels are more than"
     if max(width, height) > _SIDES[ending]:
-        raise UserError(f"{what} {_NAMES[ending]} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
+        raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
     if ending == ".mp4" and -(-width // 16) * -(-height // 16) > _MOST_BLOCKS:
-        raise UserError(f"{what} {_NAMES[ending]} can hold, at most {_MOST_BLOCKS * 256} in all: {_INSTEAD}")
+        raise UserError(f"{what} MP4 can hold, at most {_MOST_BLOCKS * 256} in all: {_INSTEAD}")
     if ending == ".gif" and frames * width * height > option_types.MOST_GIF_PIXELS:
         raise UserError(
             f"--out {out}: {frames} frames of {width} x {height} pixels are more than can be kept in memory for a GIF, "

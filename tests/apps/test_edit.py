@@ -211,10 +211,13 @@ def test_the_gans_pictures_are_written_as_they_are(saved, editor, tmp_path):
 
 
 def test_the_3d_version_is_renders_and_needs_no_run(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "alone")
+    alone = shutil.copytree(saved, tmp_path / "alone")
+    with pytest.raises(UserError, match="--run FOLDER"):
+        load_editor(alone)
+    assert load_editor(alone, run=saved.parents[1]).size == OVER_GAN
     words = ["--yaw", "-30", "10", "--size", str(SIZE), "--out"]
-    assert _edit(tmp_path / "alone", "--version", "3d", *words, tmp_path / "a.png") == 0
-    assert render.main([str(tmp_path / "alone"), *words, str(tmp_path / "b.png")]) == 0
+    assert _edit(alone, "--version", "3d", *words, tmp_path / "a.png") == 0
+    assert render.main([str(alone), *words, str(tmp_path / "b.png")]) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -280,13 +283,6 @@ def test_another_gan_and_another_latent_are_noticed(saved, tmp_path):
     for given in ({"gan": tmp_path / "other.safetensors"}, {"latent": asset("ictface/latents/005.pt")}):
         with pytest.raises(UserError, match="draws another picture"):
             load_editor(saved, **given)
-
-
-def test_a_result_taken_out_of_its_run_is_edited_with_the_runs_folder_named(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="--run FOLDER"):
-        load_editor(tmp_path / "elsewhere")
-    assert load_editor(tmp_path / "elsewhere", run=saved.parents[1]).size == OVER_GAN
 
 
 def test_networks_that_many_images_share_are_found(copy, editor):

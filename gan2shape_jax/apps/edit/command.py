@@ -60,37 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("edit", _ABOUT, _EPILOG)
     about = "the folder of one image's results, inside the folder of its run"
     option_types.add_path(parser, "RESULT", "RESULT", about)
-    parser.add_argument(
-        "--version",
-        choices=("3d", "gan", "both"),
-        default="both",
-        help="by the mesh, by the GAN, or both to compare (default: both)",
-    )
+    about = "by the mesh, by the GAN, or both to compare (default: both)"
+    parser.add_argument("--version", choices=("3d", "gan", "both"), default="both", help=about)
     render.add_shots(parser)
     group = parser.add_argument_group("pictures")
-    group.add_argument(
-        "--base",
-        choices=("canonical", "input"),
-        help="the view that the angles start from (default: canonical, the front; the input's where no angle is given)",
-    )
-    group.add_argument(
-        "--mask",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="3D shows only the object, or the whole sheet (default: the object)",
-    )
-    group.add_argument(
-        "--size",
-        type=option_types.size(),
-        metavar="PIXELS",
-        help=f"side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
-        f"(default: that side, {_SMALLEST} at least)",
-    )
-    group.add_argument(
-        "--labels",
-        action=argparse.BooleanOptionalAction,
-        help=f"headings, captions and the input (default: for both, from {_LABELLED} pixels on)",
-    )
+    add, yes_no = group.add_argument, argparse.BooleanOptionalAction
+    about = "the view that the angles start from (default: canonical, the front; the input's where no angle is given)"
+    add("--base", choices=("canonical", "input"), help=about)
+    about = "3D shows only the object, or the whole sheet (default: the object)"
+    add("--mask", action=yes_no, default=True, help=about)
+    about = "side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
+    add("--size", type=option_types.size(), metavar="PIXELS", help=f"{about}(default: that side, {_SMALLEST} at least)")
+    about = f"headings, captions and the input (default: for both, from {_LABELLED} pixels on)"
+    add("--labels", action=yes_no, help=about)
     kinds = f"{', '.join(render.STILLS)}: all views in one picture; {', '.join(MOVING)}: an animation; "
     folder = "without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)"
     option_types.add_path(group, "--out", "PATH", kinds + folder)

@@ -95,23 +95,14 @@ METRICS = {
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One image of a run.
-
-    Attributes:
-        name: of the image.
-        figures: by names of `METRICS`; unknown ones are absent.
-        problem: what was wrong, or "".
-        broken: whether the problem is a damaged or mismatched file, rather than a missing ground truth.
-        size: side of the image, pixels; 0 if the result could not be read.
-        truth: checksum of the true depth that was used, or None.
-    """
+    """One image of a run: its figures by names of `METRICS`, as far as they are known, and what was wrong."""
 
     name: str
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
-    broken: bool = False
-    size: int = 0
-    truth: int | None = None
+    broken: bool = False  # whether the problem is a damaged or mismatched file, not a missing ground truth
+    size: int = 0  # pixels a side; 0 if the result could not be read
+    truth: int | None = None  # checksum of the true depth that was used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +116,7 @@ class ScoredRun:
 def score_run(run: FoundRun, truth: pathlib.Path | None = None) -> list[Score]:
     """Scores every image of a run; one that cannot be scored says why and does not stop the others.
 
-    Args:
-        run: the run and its results.
-        truth: folder of true depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
+    `truth` is a folder of depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
     """
     crop = None if run.config is None else run.config.data.crop
     scores = [_score(name, folder, truth, crop) for name, folder in run.images.items()]
@@ -182,21 +171,13 @@ def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | Non
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One run against another.
-
-    Attributes:
-        base: label of the run that the other is compared with.
-        other: label of the other.
-        differences: mean of `other - base` over the images for which both have the metric, by metric.
-        images: number of images that both have scored.
-        notes: sentences on what cannot be paired.
-    """
+    """A run against the one that it is compared with, both by their labels."""
 
     base: str
     other: str
-    differences: dict[str, Interval]
-    images: int
-    notes: list[str]
+    differences: dict[str, Interval]  # mean of `other - base` over the images for which both have the metric
+    images: int  # that both have scored
+    notes: list[str]  # sentences on what cannot be paired
 
 
 def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
@@ -221,9 +202,9 @@ def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
     differences = {}
     for metric in METRICS:
         comparable = [name for name in paired if name not in other_truth or metric.endswith("_l1")]
-        pairs = [(first[name].figures.get(metric), second[name].figures.get(metric)) for name in comparable]
-        if known := [pair for pair in pairs if None not in pair]:
-            differences[metric] = reports.paired_interval(*np.transpose(known).astype(float))
+        both = [(first[name].figures, second[name].figures) for name in comparable]
+        if pairs := [(one[metric], two[metric]) for one, two in both if metric in one and metric in two]:
+            differences[metric] = reports.paired_interval(*np.array(pairs).T)
     return Comparison(base.label, other.label, differences, len(paired), notes)
 
 

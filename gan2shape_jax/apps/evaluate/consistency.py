@@ -116,40 +116,24 @@ def _networks(run: FoundRun) -> predict.Predictor | None:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured for one image.
-
-    Attributes:
-      name: of the image.
-      errors: on unseen pictures, by run and by baseline, in units of pictures in [-1, 1].
-      apart: mean SIDE between a run's shape and the other runs' shapes, by run; empty for a single run.
-      mirrored: SIDE between a run's shape and that of the mirrored image, if its networks explain images in one pass.
-      sides: SIDE against the true depth, by run and by baseline; empty if it is not known.
-    """
+    """What was measured for one image, by run and, for errors and sides, by baseline; empty if not known."""
 
     name: str
-    errors: dict[str, float]
-    apart: dict[str, float]
-    mirrored: dict[str, float]
-    sides: dict[str, float]
+    errors: dict[str, float]  # on unseen pictures, in units of pictures in [-1, 1]
+    apart: dict[str, float]  # mean SIDE between a run's shape and the other runs' shapes
+    mirrored: dict[str, float]  # SIDE between a run's shape and that of the mirrored image
+    sides: dict[str, float]  # SIDE against the true depth
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """What runs on one list share.
-
-    Attributes:
-      config: of the first run.
-      plain: the same, but for the GAN alone, without trained networks.
-      architecture: of the GAN.
-      frozen: the GAN.
-      latents: folder of the latents that the first run found.
-    """
+    """What runs on one list share: the first one's configuration, and the GAN."""
 
     config: ConfigDict
-    plain: ConfigDict
+    plain: ConfigDict  # the same, but for the GAN alone, without trained networks
     architecture: Architecture
     frozen: FrozenModels
-    latents: pathlib.Path
+    latents: pathlib.Path  # folder of those that the first run found
 
 
 def subject_of(runs: Sequence[FoundRun]) -> Subject:
@@ -212,9 +196,10 @@ def measure(
         others = [other for key, other in shapes.items() if key != run]
         if others:
             between[run] = float(np.mean([apart(depth, other, first.input_mask, first.camera) for other in others]))
-    truth = first.true_depth
-    known = {} if truth is None else compared
-    sides = {key: depth_errors(depth, truth, first.camera)["side"] for key, depth in known.items()}
+    sides = {}
+    if first.true_depth is not None:
+        for key, depth in compared.items():
+            sides[key] = depth_errors(depth, first.true_depth, first.camera)["side"]
     return Measured(name, errors, between, {}, sides)
 
 
@@ -329,7 +314,8 @@ def _ranks(measured: Sequence[Measured]) -> str:
 
 def _spearman(pairs: Iterable[tuple[float | None, float | None]]) -> tuple[float, int]:
     """Returns Spearman's correlation of the pairs that are known, NaN for fewer than three, and their number."""
-    known = np.array([pair for pair in pairs if None not in pair and np.isfinite(pair).all()])
+    values = np.array(list(pairs), np.float64).reshape(-1, 2)  # None becomes NaN
+    known = values[np.isfinite(values).all(axis=-1)]
     if len(known) < _FEWEST_RANKED:
         return np.nan, len(known)
     return float(stats.spearmanr(known[:, 0], known[:, 1]).statistic), len(known)

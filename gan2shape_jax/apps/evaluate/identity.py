@@ -138,10 +138,9 @@ def _turn_all(
             problems.append(f"{run.label}: {name}: {error}")
             continue
         turned = turn(subject, gan, yaws)
-        reference = embed(result.image[None])
-        for each in turned:
-            alike = cosine(embed(each.pictures), reference)
-            seen = each.seen_deg, each.reached
+        vectors = embed(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
+        for each, found in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
+            seen, alike = (each.seen_deg, each.reached), cosine(found, vectors[:1])
             turns.append(_Turn(run.label, name, each.method, each.how, yaws, *seen, alike))
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
@@ -181,21 +180,13 @@ class Subject:
 
 
 class Turned(NamedTuple):
-    """The pictures made by one method.
+    """The pictures (n, S, S, 3) of one method."""
 
-    Attributes:
-        method: one of `METHODS`.
-        pictures: (n, S, S, 3).
-        seen_deg: (n,) the yaw that the view network sees in each.
-        how: the direction that was used, in words; "" for the mesh and for the GAN guided by it.
-        reached: (n,) whether the calibration reached each yaw.
-    """
-
-    method: str
+    method: str  # one of `METHODS`
     pictures: np.ndarray
-    seen_deg: np.ndarray
-    how: str
-    reached: np.ndarray
+    seen_deg: np.ndarray  # (n,) the yaw that the view network sees in each
+    how: str  # the direction that was used, in words; "" for the mesh and for the GAN guided by it
+    reached: np.ndarray  # (n,) whether the calibration reached each yaw
 
 
 def load_gan(config: ConfigDict) -> Gan:
@@ -234,12 +225,17 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
         lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling), views
     )
     projected = _in_batches(projector(subject.params, subject.prepared, gan.frozen), solid)
-    everywhere = np.ones(len(yaws_deg), bool)
+    everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(gan.latents, count=_COMPONENTS)
+
+    def stretching(first: int, last: int) -> np.ndarray:
+        layers = range(first, min(last, gan.architecture.layers))
+        return sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+
     return [
         Turned("3D", solid, _seen_yaws(subject, gan, solid), "", everywhere),
         Turned("GAN", projected, _seen_yaws(subject, gan, projected), "", everywhere),
-        _traversed("GANSpace", _ganspace(gan), subject, gan, yaws_deg),
-        _traversed("SeFa", _sefa(gan), subject, gan, yaws_deg),
+        _traversed("GANSpace", _candidates(gan, lambda first, last: principal), subject, gan, yaws_deg),
+        _traversed("SeFa", _candidates(gan, stretching), subject, gan, yaws_deg),
     ]
 
 
@@ -248,8 +244,8 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
 
     def moved(candidate: Candidate, steps: np.ndarray) -> np.ndarray:
         by = jnp.asarray(candidate.direction), jnp.asarray(steps * candidate.scale, jnp.float32)
-        styles = {"first": candidate.first, "last": candidate.last}
-        return np.asarray(shift(subject.prepared.problem.latent, *by, **styles, arch=gan.architecture))
+        first, last, latent = candidate.first, candidate.last, subject.prepared.problem.latent
+        return np.asarray(shift(latent, *by, first=first, last=last, arch=gan.architecture))
 
     def drawn(latents: np.ndarray) -> np.ndarray:
         settings = subject.prepared.settings
@@ -265,24 +261,14 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
     return Turned(name, shown, _seen_yaws(subject, gan, shown), how, reached)
 
 
-def _ganspace(gan: Gan) -> list[Candidate]:
-    components = ganspace(gan.latents, count=_COMPONENTS)
-    return [each for ends in style_ranges(gan.architecture.latents) for each in _candidates(gan, components, *ends)]
-
-
-def _sefa(gan: Gan) -> list[Candidate]:
-    """Returns SeFa's candidates; their directions depend on the layers that are moved."""
+def _candidates(gan: Gan, directions: Callable[[int, int], np.ndarray]) -> list[Candidate]:
+    """Returns candidates for every range of styles, given the directions of the range from `first` to before `last`."""
     candidates = []
     for first, last in style_ranges(gan.architecture.latents):
-        layers = range(first, min(last, gan.architecture.layers))
-        components = sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
-        candidates += _candidates(gan, components, first, last)
+        components = directions(first, last)
+        scales = map(float, deviations(gan.latents, components))
+        candidates += [Candidate(*each, first, last, i) for i, each in enumerate(zip(components, scales, strict=True))]
     return candidates
-
-
-def _candidates(gan: Gan, components: np.ndarray, first: int, last: int) -> list[Candidate]:
-    scales = deviations(gan.latents, components)
-    return [Candidate(components[i], float(scales[i]), first, last, i) for i in range(len(components))]
 
 
 def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
@@ -292,7 +278,7 @@ def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
     return np.rad2deg(seen[:, 1])
 
 
-def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray) -> np.ndarray:
+def _in_batches(function: Callable[[np.ndarray], jax.Array | np.ndarray], values: np.ndarray) -> np.ndarray:
     """Calls a function with a batch at a time, padding the last: one compiled program serves any number."""
     filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BATCH, axis=0)])
     parts = [np.asarray(function(filled[i : i + _BATCH])) for i in range(0, len(filled), _BATCH)]
@@ -304,20 +290,13 @@ _views = jax.jit(models.views)
 
 
 class Candidate(NamedTuple):
-    """A direction in W, applied to a range of styles.
+    """A direction in W, applied to styles `first` to `last - 1`."""
 
-    Attributes:
-        direction: (W,) unit vector.
-        scale: length of a step of 1 along it, the standard deviation of latents in that direction.
-        first, last: styles `first` to `last - 1` are moved.
-        number: index of the direction among its method's, from 0.
-    """
-
-    direction: np.ndarray
-    scale: float
+    direction: np.ndarray  # (W,) unit vector
+    scale: float  # length of a step of 1 along it, the standard deviation of latents in that direction
     first: int
     last: int
-    number: int
+    number: int  # of the direction among its method's, from 0
 
 
 # The predicted yaw in degrees (k, m) of k candidates at m steps, in deviations.

@@ -22,21 +22,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.results.table import csv_cell, markdown_cell
 
-__all__ = [
-    "DRAWS",
-    "LEVEL",
-    "SEED",
-    "Interval",
-    "bullets",
-    "csv_text",
-    "interval_text",
-    "markdown_table",
-    "mean_interval",
-    "median_interval",
-    "paired_interval",
-    "parse",
-    "publish",
-]
+__all__ = ["Interval", "interval_text", "markdown_table", "mean_interval", "median_interval", "paired_interval"]
 
 LEVEL = 0.95
 DRAWS, SEED = 10_000, 0
@@ -135,19 +121,9 @@ def parse(
     out: str,
     options: Callable[[argparse.ArgumentParser], None],
 ) -> argparse.Namespace:
-    """Returns the arguments of a command that evaluates runs: RESULTS, its own options, --out.
+    """Returns the arguments of `gan2shape-jax COMMAND`: folders RESULTS, the options that `options` adds, and --out.
 
-    Args:
-        argv: the command's words.
-        command: its name, after `gan2shape-jax`.
-        about: what it does.
-        epilog: its examples.
-        results: what the folders RESULTS are.
-        out: what is written into the folder --out.
-        options: adds the command's own.
-
-    Raises:
-        UserError: an option's value is out of bounds, or --out cannot be written.
+    `UserError` if an option's value is out of bounds, or --out cannot be written.
     """
     parser = option_types.parser(command, about, epilog)
     kind = option_types.path("RESULTS")

@@ -35,23 +35,14 @@ _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
 @dataclasses.dataclass(frozen=True)
 class FoundRun:
-    """One run and its results.
+    """One run and its results; `home` is its folder, or, if `root` is that of one image, the run around it."""
 
-    Attributes:
-        label: the shortest end of its path that distinguishes it from the others.
-        root: the folder that was named.
-        home: the folder of the whole run: `root`, or the run around it if `root` is the folder of one image.
-        images: result folders by image name, sorted by name.
-        failures: reasons by name, for the images that the run gave up on.
-        config: the run's configuration, or None if it has no `config.json`.
-    """
-
-    label: str
-    root: pathlib.Path
+    label: str  # the shortest end of its path that distinguishes it from the others
+    root: pathlib.Path  # the folder that was named
     home: pathlib.Path
-    images: dict[str, pathlib.Path]
-    failures: dict[str, str]
-    config: ConfigDict | None
+    images: dict[str, pathlib.Path]  # result folders by image name, sorted by name
+    failures: dict[str, str]  # reasons by name, for the images that the run gave up on
+    config: ConfigDict | None  # None if it has no `config.json`
 
 
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:

@@ -171,9 +171,9 @@ def drape(
     scene = _Scene(*(jnp.asarray(each, jnp.float32) for each in given))
     targets, count = jnp.asarray(pictures.images, jnp.float32), len(pictures.images)
     moved = _Moved(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))
-    state = _optimizer(iterations).init(moved)
-    for _ in range(iterations):
-        moved, state = _improve(moved, state, scene, targets, camera=result.camera, iterations=iterations)
+    state, rate = _ADAM.init(moved), optax.cosine_decay_schedule(_DRAPE_RATE, iterations)
+    for number in range(iterations):
+        moved, state = _improve(moved, state, rate(number), scene, targets, camera=result.camera)
     return Draped(*map(np.asarray, _look(moved, scene, camera=result.camera)))
 
 
@@ -203,8 +203,7 @@ class _Moved(NamedTuple):
     lights: jax.Array
 
 
-def _optimizer(iterations: int) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(_DRAPE_RATE, iterations))
+_ADAM = optax.scale_by_adam()
 
 
 def _seen(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -226,9 +225,9 @@ def _seen(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.
 _look = jax.jit(_seen, static_argnames="camera")
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "iterations"))
+@functools.partial(jax.jit, static_argnames="camera")
 def _improve(
-    moved: _Moved, state: optax.OptState, scene: _Scene, pictures: jax.Array, *, camera: Camera, iterations: int
+    moved: _Moved, state: optax.OptState, rate: jax.Array, scene: _Scene, pictures: jax.Array, *, camera: Camera
 ) -> tuple[_Moved, optax.OptState]:
     def loss(given: _Moved) -> Float[Array, ""]:
         seen, covered, _ = _seen(given, scene, camera)
@@ -236,5 +235,5 @@ def _improve(
         away = jnp.sum(jnp.square(given.views)) + jnp.sum(jnp.square(given.lights))
         return jnp.sum(each) + _HOLD * (away + jnp.sum(jnp.square(given.own_light)) * len(pictures))
 
-    updates, state = _optimizer(iterations).update(jax.grad(loss)(moved), state)
-    return optax.apply_updates(moved, updates), state
+    updates, state = _ADAM.update(jax.grad(loss)(moved), state)
+    return jax.tree.map(lambda value, step: value - rate * step, moved, updates), state

@@ -83,13 +83,9 @@ def _print(words: Sequence[str]) -> None:
     for name, otherwise in (("width", ""), ("height", "; with both it is as large as fits; with none, 80 at most")):
         side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
         parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"of the finished solid on the bed{otherwise}")
-    parser.add_argument(
-        "--thickness",
-        type=option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm"),
-        default=3.0,
-        metavar="MM",
-        help="material where it is thinnest, behind the farthest point of the front (default: 3)",
-    )
+    thickness = option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm")
+    about = "material where it is thinnest, behind the farthest point of the front (default: 3)"
+    parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
     about = "flat, to lie on the bed, or the front once more, mirrored (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
     option_types.add_path(parser, "--out", "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")

@@ -245,7 +245,8 @@ def project_texels(result: Result, part: Surface, size: int) -> Projection:
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
     inner = inner_share(result.input_mask >= 0.5, *_RIM)
-    shown = cv2.remap(inner, *cv2.split(place), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    column, row = cv2.split(place)
+    shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return Projection(place, faced, faced * shown)
 
 

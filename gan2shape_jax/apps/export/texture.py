@@ -37,10 +37,9 @@ from gan2shape_jax.results.surface import glb_bytes, mesh_scale, surface, textur
 
 __all__ = ["difference_from_photo", "run", "source_colours", "write_photo_textured"]
 
-_QUALITY = 92  # of JPEG, at full colour resolution
-_SOURCE_COLOURS = np.array(
-    [(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32
-)  # distinguishable for the colour-blind
+_JPEG = {"quality": 92, "subsampling": 0}
+# Distinguishable for the colour-blind.
+_SOURCE_COLOURS = np.array([(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32)
 _SOURCES_SIDE = 512
 _PNG_LEVEL = 3  # of compression: the highest takes three times as long and saves a sixth
 _ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may be the result's input; others are at 0.15
@@ -89,32 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("export texture", about, _EPILOG)
     option_types.add_result(parser)
     option_types.add_path(parser, "PHOTO", "PHOTO", "the picture that its input was cut out of")
-    parser.add_argument(
-        "--box",
-        type=option_types.number("--box", -LARGEST, 2 * LARGEST, "pixels"),
-        nargs=3,
-        metavar=("X", "Y", "SIDE"),
-        help="where the input lies in the upright photo: centre and side, pixels (default: its largest centred square)",
-    )
-    parser.add_argument(
-        "--roll",
-        type=option_types.number("--roll", -360, 360, "degrees"),
-        default=0.0,
-        metavar="DEG",
-        help="how far the input's content is turned clockwise in the photo (default: 0)",
-    )
-    parser.add_argument(
-        "--size",
-        type=option_types.whole("--size", 256, LARGEST_TEXTURE, "texels"),
-        default=2048,
-        help="texels a side, at most; less where the photo has less (default: 2048; 4096 take 4 GB of memory)",
-    )
-    parser.add_argument(
-        "--mirror",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="take what the photo does not show from the other half, mirrored (default: yes)",
-    )
+    add, number = parser.add_argument, option_types.number
+    box, roll = number("--box", -LARGEST, 2 * LARGEST, "pixels"), number("--roll", -360, 360, "degrees")
+    about = "where the input lies in the upright photo: centre and side, pixels (default: its largest centred square)"
+    add("--box", type=box, nargs=3, metavar=("X", "Y", "SIDE"), help=about)
+    about = "how far the input's content is turned clockwise in the photo (default: 0)"
+    add("--roll", type=roll, default=0.0, metavar="DEG", help=about)
+    size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
+    about = "texels a side, at most; less where the photo has less (default: 2048; 4096 take 4 GB of memory)"
+    add("--size", type=size, default=2048, help=about)
+    about = "take what the photo does not show from the other half, mirrored (default: yes)"
+    add("--mirror", action=argparse.BooleanOptionalAction, default=True, help=about)
     option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
     return parser
 
@@ -140,7 +124,7 @@ def write_photo_textured(
         if kind != "_sources":
             mesh = _textured_mesh(result, picture, name=f"textured{kind}", lit=not kind)
             atomic_bytes(folder / f"textured{kind}.glb", mesh)
-    atomic_bytes(folder / "photo_crop.jpg", _jpeg(sample_crop(photo, box, side)))
+    atomic_bytes(folder / "photo_crop.jpg", _encoded(sample_crop(photo, box, side), "JPEG", **_JPEG))
     atomic_bytes(folder / "photo.json", _description(photo, box, side))
     return texture
 
@@ -157,7 +141,7 @@ def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name:
         faces=sheet.faces,
         normals=_normals(part.normal, sheet),
         uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
-        texture=_Kept(_jpeg(texture)),
+        texture=_Kept(_encoded(texture, "JPEG", **_JPEG)),
         name="photo",
     )
     return glb_bytes(mesh, name=name, lit=lit)
@@ -210,10 +194,6 @@ def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> 
         },
     }
     return (json.dumps(record, indent=2) + "\n").encode()
-
-
-def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    return _encoded(picture, "JPEG", quality=_QUALITY, subsampling=0)
 
 
 def _encoded(picture: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> bytes:

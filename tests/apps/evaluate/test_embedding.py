@@ -1,5 +1,6 @@
 """ONNX networks as embeddings: a network written here, against what it computes, and files that cannot be used."""
 
+import pathlib
 import sys
 
 import numpy as np
@@ -16,18 +17,35 @@ def pictures():
     return np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [("n", 3, 8, 8), (2, 3, 8, 8), ("n", 8, 8, 3), (1, 8, 8, 3)])
-def test_layout_size_and_batch_are_read_from_the_network(shape, tmp_path, pictures):
-    embed = load_embedding(write_network(tmp_path / "f.onnx", shape))
-    np.testing.assert_allclose(embed(pictures), pictures.mean(axis=(1, 2)), atol=0.005)  # pictures pass through 8 bits
-
-
-def test_options_decide_where_the_network_leaves_it_open(tmp_path, pictures):
+def test_pictures_are_given_as_the_network_takes_them(tmp_path, pictures):
+    for shape in ((2, 3, 8, 8), ("n", 8, 8, 3)):
+        embed = load_embedding(write_network(tmp_path / "f.onnx", shape))
+        # pictures pass through 8 bits
+        np.testing.assert_allclose(embed(pictures), pictures.mean(axis=(1, 2)), atol=0.005)
     path = write_network(tmp_path / "f.onnx", ("n", 3, "h", "w"))
-    with pytest.raises(UserError, match="--size"):
-        load_embedding(path)
     embed = load_embedding(path, Preparation(size=8, mean=0.0, std=255.0, bgr=True))
     np.testing.assert_allclose(embed(pictures), pictures.mean(axis=(1, 2))[:, ::-1] / 2 + 0.5, atol=0.005)
+
+
+def test_batch_layout_and_size_are_read_from_the_network_or_the_options():
+    for shape, options, expected in (
+        (["n", 3, 8, 8], {}, (0, "nchw", 8)),
+        ([1, 8, 8, 3], {}, (1, "nhwc", 8)),
+        ([0, 3, "h", None], {"size": 9}, (0, "nchw", 9)),
+        (["n", "c", 8, "w"], {"layout": "nchw"}, (0, "nchw", 8)),
+    ):
+        assert embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx")) == expected
+    for shape, options, message in (
+        (["n", 1, 8, 8], {}, "does not tell where the colours are"),
+        (["n", 3, 8, 3], {}, "does not tell where the colours are"),
+        (["n", 8, 8, 3], {"layout": "nchw"}, "--layout nchw does not fit"),
+        (["n", 3, 8, 6], {}, "6 x 8 pixels: square ones"),
+        (["n", 3, 8, 8], {"size": 16}, "--size 16 does not fit"),
+        (["n", 3, "h", "w"], {}, "--size"),
+        (["n", 3, 2000, 2000], {}, "at most 1024"),
+    ):
+        with pytest.raises(UserError, match=message):
+            embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx"))
 
 
 def test_preparation_crops_the_centre_and_averages_it():
@@ -44,35 +62,26 @@ def test_cosine():
     np.testing.assert_allclose(cosine(first, np.array([[5.0, 0.0]])), [1, 1, -1, np.sqrt(0.5)])
 
 
-def test_networks_that_do_not_fit_are_refused(tmp_path):
-    for shape, options, network, message in (
-        (("n", 1, 8, 8), {}, {}, "does not tell where the colours are"),
-        (("n", 3, 8, 3), {}, {}, "does not tell where the colours are"),
-        (("n", 8, 8, 3), {"layout": "nchw"}, {}, "--layout nchw does not fit"),
-        (("n", 3, 8, 6), {}, {}, "6 x 8 pixels: square ones"),
-        (("n", 3, 8, 8), {"size": 16}, {}, "--size 16 does not fit"),
-        (("n", 3, 8, 8), {}, {"inputs": 2}, "one batch of pictures"),
+def test_what_is_no_vector_is_refused():
+    for output, message in (
+        (np.full((5, 3), np.nan), "not finite"),
+        (np.zeros((5, 3)), "zero"),
+        (np.ones((5, 1)), "a vector each"),
+        (np.ones((4, 3)), "a vector each"),
     ):
-        path = write_network(tmp_path / "f.onnx", shape, **network)
         with pytest.raises(UserError, match=message):
-            load_embedding(path, Preparation(**options))
+            embedding._vectors(output, 5, pathlib.Path("f.onnx"))
 
 
-def test_what_is_no_vector_is_refused(tmp_path, pictures):
-    for output, message in (("nan", "not finite"), ("sum", "a vector each")):
-        embed = load_embedding(write_network(tmp_path / "f.onnx", ("n", 3, 8, 8), output=output))
-        with pytest.raises(UserError, match=message):
-            embed(-np.abs(pictures))
-
-
-def test_files_that_are_absent_damaged_or_cut_short_are_named(tmp_path):
+def test_files_that_are_absent_cut_short_or_of_another_kind_are_refused(tmp_path):
     with pytest.raises(UserError, match="absent.onnx does not exist"):
         load_embedding(tmp_path / "absent.onnx")
-    whole = write_network(tmp_path / "whole.onnx", ("n", 3, 8, 8)).read_bytes()
-    for content in (b"no network at all", whole[:99]):
-        (tmp_path / "f.onnx").write_bytes(content)
-        with pytest.raises(UserError, match="f.onnx is no usable ONNX network"):
-            load_embedding(tmp_path / "f.onnx")
+    path = write_network(tmp_path / "f.onnx", ("n", 3, 8, 8), inputs=2)
+    with pytest.raises(UserError, match="one batch of pictures"):
+        load_embedding(path)
+    path.write_bytes(path.read_bytes()[:99])
+    with pytest.raises(UserError, match="f.onnx is no usable ONNX network"):
+        load_embedding(path)
 
 
 def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
@@ -105,11 +114,11 @@ def _spreading(path, values: int, times: int):
 
 
 def _run(path):
-    return load_embedding(path)(np.ones((1, 8, 8, 3), np.float32))
+    return embedding._limited(embedding._outputs, path, "x", [np.ones((1, 3, 8, 8), np.float32)])[0]
 
 
 def test_a_network_within_its_bounds_runs(tmp_path):
-    np.testing.assert_allclose(_run(_spreading(tmp_path / "x.onnx", 2**10, 2)), np.full((1, 192), 2), atol=1e-6)
+    np.testing.assert_allclose(_run(_spreading(tmp_path / "x.onnx", 2**10, 2)), np.full((1, 3, 8, 8), 2), atol=1e-6)
 
 
 def test_memory_beyond_the_bound_is_refused(tmp_path):

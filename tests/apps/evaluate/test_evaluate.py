@@ -153,7 +153,7 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
         (np.zeros((SIZE, SIZE), np.float32), "shows no object"),
         (corner, "no pixel in common"),
         (np.ones((8, 8), np.float32), "(16, 16) is needed"),
-        (np.full((SIZE, SIZE), 1e300), "a.npy holds numbers that are not finite"),
+        (np.full((SIZE, SIZE), 1e300), "a.npy holds numbers that are too large"),
     ):
         np.save(truth / "a.npy", depth)
         assert main([str(two_runs[1]), "--truth", str(truth)]) == 1

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.apps.export import command
-from gan2shape_jax.apps.export.photo_texture import filled, matched, photo_texture, project_texels
+from gan2shape_jax.apps.export.photo_texture import filled, photo_texture, project_texels
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
@@ -190,16 +190,6 @@ def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     assert not filled(values, np.zeros((37, 50), np.float32)).any()
 
 
-def test_matching_takes_over_the_targets_colours_and_keeps_detail():
-    rng = np.random.default_rng(1)
-    target = (0.4 + 0.02 * rng.normal(size=(256, 256, 3))).astype(np.float32)
-    known = np.zeros((256, 256), np.float32)
-    known[:, :100] = 1
-    out = matched(target * np.float32([0.5, 1.4, 1]), np.ones_like(known), target, known)
-    assert np.abs(out[:, :90] - target[:, :90]).mean() < 0.006
-    assert np.abs(out[:, 110:] - target[:, 110:]).mean() < 0.02  # and goes on
-
-
 # --- the command and its files ----------------------------------------------------------------------------------------
 
 
@@ -300,10 +290,3 @@ def test_it_explains_what_is_wrong(places, capsys):
         assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *words]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and "Traceback" not in error
-
-
-def test_it_refuses_what_is_no_photo(places, capsys):
-    for text, message in (("<svg/>", "is SVG"), ("hello", "not an image"), ("", "is empty")):
-        (places / "note.jpg").write_text(text)
-        assert command.main(["texture", str(places / "result"), str(places / "note.jpg")]) == 1
-        assert message in capsys.readouterr().err
