@@ -10,7 +10,6 @@ from helpers.plain_result import plain_result
 
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
-from gan2shape_jax.results.surface import object_mask
 
 SIZE = 12
 
@@ -72,13 +71,3 @@ def test_materials_are_unlit_and_double_sided(folder):
 def test_the_whole_sheet_is_an_option_and_what_an_empty_mask_gives(result):
     assert len(build_mesh(result, full=True).vertices) == SIZE**2
     assert len(build_mesh(_result(np.zeros((SIZE, SIZE)))).vertices) == SIZE**2
-
-
-def test_specks_and_holes_of_the_mask_are_no_part_of_the_outline():
-    mask = np.zeros((SIZE, SIZE))
-    mask[1:9, 1:9] = 1
-    solid = object_mask(_result(mask.copy()))
-    mask[4:6, 4:6] = 0  # a hole
-    mask[10:12, 10:12] = 1  # a speck
-    assert solid.sum() == 64
-    np.testing.assert_array_equal(object_mask(_result(mask)), solid)
