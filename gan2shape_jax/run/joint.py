@@ -28,11 +28,11 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import explain, hosts, interrupt, joint_files, prepare, start, trust
+from gan2shape_jax.run import explain, hosts, joint_files, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Units, in_words
-from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
@@ -131,9 +131,9 @@ def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
     )
     made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
     tensorboard = folder.tensorboard if config.logging.tensorboard and leads else None
-    with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
+    with Monitor(schedule_of(config), tensorboard) as monitor:
         if not started.trained:
-            train(config, task, folder, monitor, check, title="all-images", made_with=made_with)
+            train(config, task, folder, monitor, title="all-images", made_with=made_with)
         jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
         if not started.trained:
             hosts.wait_for(lambda: joint_files.is_trained(folder.root))
@@ -169,7 +169,6 @@ def train(
     task: Task,
     folder: RunFolder,
     monitor: Monitor,
-    check: Callable[[], None],
     *,
     title: str,
     made_with: Mapping[str, Any],
@@ -183,7 +182,6 @@ def train(
       task: what is trained.
       folder: the run's folder; `joint.json` in it marks the training as done.
       monitor: receives progress.
-      check: raises if the user has interrupted the run.
       title: the training's title, on the console and for the curves.
       made_with: what checkpoints must match besides the configuration.
       examined: whether to save checkpoints only where the history has a row, so that each has passed the task's checks.
@@ -204,7 +202,7 @@ def train(
             show = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
-            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
+            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, watcher),
             {"configuration": config_hash(config), **made_with},
         )
     if not folder.team.leads:

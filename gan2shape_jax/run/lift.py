@@ -32,7 +32,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.overview import draw_sample_sheet
 from gan2shape_jax.results.pictures import write_png
-from gan2shape_jax.run import hosts, interrupt, joint, joint_files, prepare, start
+from gan2shape_jax.run import hosts, joint, joint_files, prepare, start
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import schedule_of
@@ -62,8 +62,8 @@ def run(config: ConfigDict, names: list[str]) -> int:
         architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard and folder.team.leads else None
-        with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-            lift = _Lift(config, architecture, frozen, folder, monitor, check)
+        with Monitor(schedule_of(config), tensorboard) as monitor:
+            lift = _Lift(config, architecture, frozen, folder, monitor)
             if not started.trained:
                 lift.train_twice()
             jax.distributed.shutdown()
@@ -158,7 +158,6 @@ class _Lift:
     frozen: FrozenModels
     folder: RunFolder
     monitor: Monitor
-    check: Callable[[], None]
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
@@ -207,7 +206,7 @@ class _Lift:
             return jax.tree.map(lambda leaf: leaf[0], views)
 
         joint.train(
-            *(config, task, self.folder, self.monitor, self.check),
+            *(config, task, self.folder, self.monitor),
             title="samples",
             made_with={"batches_per_iteration": _replicas(config)},
             examined=True,
@@ -228,7 +227,7 @@ class _Lift:
 
         def report(done: int, count: int) -> None:
             nonlocal last
-            self.check()
+            self.monitor.check()
             if time.monotonic() - last > _REPORT_S:
                 last = time.monotonic()
                 self.monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")

@@ -22,7 +22,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import Result
-from gan2shape_jax.run import explain, interrupt, prepare, start, trust
+from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Units, failure_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -146,12 +146,12 @@ def run(config: ConfigDict, names: list[str]) -> int:
         reason, folder = no_gan_because(config), started.folder
         networks = load(config, None if reason else prepare.load_frozen(config, perceptual_weights=False))
         folder.describe(config)
-        with Monitor((), None) as monitor, interrupt.noted() as check, Units(folder, names, monitor.say) as units:
+        with Monitor((), None) as monitor, Units(folder, names, monitor.say) as units:
             if reason and _asks_for_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
             for (name,) in units.unfinished(started.units):
                 try:
-                    check()
+                    monitor.check()
                     prepared = _prepared(config, networks, name)
                     result = networks.explain(prepared)
                 except FAILURES as error:

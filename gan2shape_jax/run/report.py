@@ -28,6 +28,7 @@ from gan2shape_jax.errors import UserError, one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.run import interrupt
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import Watcher
@@ -42,8 +43,8 @@ _PLACE = ("phase", "step", "iteration")  # what says where a row of the history 
 _SPACING = 20
 
 
-class Monitor:
-    """A run's console and TensorBoard output; a context manager that restores the console on exit.
+class Monitor(contextlib.ExitStack):
+    """A run's console and TensorBoard output, and Ctrl-C; a context manager that restores the console on exit.
 
     On a terminal, a bar shows the images under way; elsewhere each logged loss is a line, written immediately.
     """
@@ -63,6 +64,8 @@ class Monitor:
           console: where to write; standard error by default.
           clock: gives seconds.
         """
+        super().__init__()
+        self.check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt if Ctrl-C has been pressed
         self.console = console or Console(stderr=True)
         self._schedule = schedule
         self._tensorboard = tensorboard
@@ -77,13 +80,10 @@ class Monitor:
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
+        self.check = self.enter_context(interrupt.noted())
         if self._bars:
-            self._bars.start()
+            self.enter_context(self._bars)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars:
-            self._bars.stop()
 
     def say(self, message: str | Text) -> None:
         """Prints a line above the bar, without interpreting markup; styled lines are given as `Text`."""
@@ -98,9 +98,13 @@ class Monitor:
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(self._bar(self._bars, title)) if self._bars else self._lines(title)
+            show = stack.enter_context(self._bar(self._bars, title)) if self._bars else self._lines(title)
             folders = [self._tensorboard / name for name in names] if self._tensorboard else []
             curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
+
+            def progress(phase: Phase, done: int, loss: float | None) -> None:
+                show(phase, done, loss)
+                self.check()
 
             def record(row: dict[str, Any]) -> None:
                 for name, own in zip(names, curves):

@@ -25,10 +25,10 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import explain, interrupt, prepare, start, trust
+from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor, Summaries
-from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
 
@@ -136,14 +136,14 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder, schedule = started.folder, schedule_of(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard else None
-        with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
+        with Monitor(schedule, tensorboard) as monitor:
             if refinement.refines(config):
                 monitor.say(
                     f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
                     "config.schedule"
                 )
             judge = trust.load(config, (architecture, frozen.discriminator))
-            trainer = Trainer(config, folder, names, schedule, architecture, frozen, judge, monitor, check)
+            trainer = Trainer(config, folder, names, schedule, architecture, frozen, judge, monitor)
             # Without `reset_weight`, an image starts from the results of the one before it.
             with Units(folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
                 for unit in units.unfinished(trainer.groups(started.units)):
@@ -164,7 +164,6 @@ class Trainer:
     frozen: FrozenModels
     judge: trust.Judge
     monitor: Monitor
-    check_interrupt: Callable[[], None]
 
     def groups(self, units: Sequence[list[str]]) -> list[list[str]]:
         """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
@@ -231,7 +230,7 @@ class Trainer:
                     initial,
                     checkpoints,
                     cadence_of(self.config),
-                    interruptible(watcher, self.check_interrupt),
+                    watcher,
                     made_with,
                 )
         except FAILURES as error:

@@ -11,13 +11,11 @@ instruction set of the machine that compiled it, so MACHINE differs between kind
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import platform
 import warnings
 import zlib
-from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
@@ -27,9 +25,9 @@ from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.lift import steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
-from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.training.loop import Cadence
 
-__all__ = ["cadence_of", "interruptible", "keep_programs", "schedule_of", "set_up_runtime"]
+__all__ = ["cadence_of", "keep_programs", "schedule_of", "set_up_runtime"]
 
 # JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
 # programs that compile in less than a second: there are hundreds, and each start would compile all of them again.
@@ -103,16 +101,6 @@ def cadence_of(config: ConfigDict) -> Cadence:
         per_call=config.runtime.iterations_per_call or automatic,
         keep=config.checkpoint.keep,
     )
-
-
-def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
-    """Returns the watcher, extended to check for Ctrl-C on every progress report."""
-
-    def progress(phase: Phase, done: int, loss: float | None) -> None:
-        watcher.on_progress(phase, done, loss)
-        check()
-
-    return dataclasses.replace(watcher, on_progress=progress)
 
 
 def _machine() -> str:
