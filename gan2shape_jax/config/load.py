@@ -100,7 +100,7 @@ def _run(path: pathlib.Path, variant: str) -> ConfigDict:
             raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
         config = ConfigDict(config).unlock()
         if faults := schema.faults(flatten(config), only_types=True):
-            raise ConfigError("\n".join(f"{path}: {fault}" for fault in faults))
+            raise ConfigError(f"{path}: {faults[0]}")
         _drop_foreign_roots(config)
     if isinstance(record := module.get("CATEGORY"), categories.Category):
         categories.register(record)
@@ -122,13 +122,8 @@ def _reported(what: str) -> Iterator[None]:
 
 
 @functools.cache
-def _owners() -> dict[str, set[str]]:
-    """Returns which folders of images the bundled configurations' other folders belong to."""
-    owners: dict[str, set[str]] = {}
-    for data in (load_config(name).data for name in names()):
-        for root in _ROOTS:
-            owners.setdefault(os.path.realpath(data[root]), set()).add(os.path.realpath(data.image_root))
-    return owners
+def _bundled_data() -> tuple[ConfigDict, ...]:
+    return tuple(load_config(name).data for name in names())
 
 
 def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None:
@@ -136,9 +131,13 @@ def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None
 
     A single warning names what was dropped; fields in `given`, which the user set explicitly, stay as they are.
     """
-    data, images = config.data, os.path.realpath(config.data.image_root)
-    ours = {root: _owners().get(os.path.realpath(data[root]), {images}) for root in _ROOTS if data[root]}
-    dropped = [root for root, owners in ours.items() if images not in owners and f"data.{root}" not in given]
+    data, real = config.data, os.path.realpath
+
+    def is_foreign(root: str) -> bool:
+        owners = {real(other.image_root) for other in _bundled_data() if real(other[root]) == real(data[root])}
+        return bool(owners) and real(data.image_root) not in owners
+
+    dropped = [root for root in _ROOTS if data[root] and f"data.{root}" not in given and is_foreign(root)]
     if dropped:
         warnings.warn(
             f"dropped {', '.join(f'config.data.{root} {data[root]}' for root in dropped)}: of other images than those "

@@ -102,6 +102,7 @@ def examine(config: ConfigDict) -> list[str]:
         if config.mode == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
     if not any(fields()[path].fault(values[path]) for path in ("workdir", "checkpoint.folder")):
+        if sensible:
         tried(require_folder, config, names)
     return list(dict.fromkeys(problems))
 

@@ -33,7 +33,7 @@ def _assigned(function: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target, value = node.targets[0], node.value
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-                yield from zip(target.elts, value.elts, strict=True)
+                yield from zip(target.elts, value.elts)
             else:
                 yield target, value
 

@@ -72,7 +72,7 @@ def test_a_terminal_shows_the_image_under_way_alone():
             with monitor.watch([name]) as watcher:
                 watcher.on_progress(SCHEDULE[0], 5, 0.25)
                 (task,) = monitor._bars.tasks
-                assert task.fields["image"] == name and task.fields["loss"] == "0.2500"
+                assert task.description == name and task.fields["loss"] == "0.2500"
         assert not monitor._bars.tasks
 
 
