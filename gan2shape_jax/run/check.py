@@ -101,8 +101,7 @@ def examine(config: ConfigDict) -> list[str]:
                 sides |= tried(_read_image, config, name, architecture) or {}
         if config.mode == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
-    if not any(fields()[path].fault(values[path]) for path in ("workdir", "checkpoint.folder")):
-        if sensible:
+    if sensible:
         tried(require_folder, config, names)
     return list(dict.fromkeys(problems))
 
