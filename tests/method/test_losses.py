@@ -51,18 +51,6 @@ def test_smoothness_is_zero_for_planes_and_counts_the_mixed_difference_twice():
     assert float(losses.smoothness(x * x)) == pytest.approx(2)
 
 
-def test_feature_distance_sums_masked_means_of_layers():
-    mask = jnp.zeros((1, 4, 4)).at[:, :, :2].set(1.0)
-    fine = jnp.zeros((1, 4, 4, 3)).at[:, :, :2].set(2.0).at[:, :, 2:].set(7.0)
-    coarse = jnp.zeros((1, 2, 2, 5)).at[:, :, 0].set(1.0).at[:, :, 1].set(9.0)
-    target = (jnp.zeros_like(fine), jnp.zeros_like(coarse))
-    assert float(losses.feature_distance((fine, coarse), target, mask)) == pytest.approx(2 + 1)
-    # A half-covered cell counts half.
-    half = jnp.zeros((1, 4, 4)).at[:, :, :3].set(1.0)
-    distance = losses.feature_distance((coarse,), target[1:], half)
-    assert float(distance) == pytest.approx((1 * 2 + 9 * 1) / 3)
-
-
 def test_feature_distance_matches_pooling_by_torch(parity):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
