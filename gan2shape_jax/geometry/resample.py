@@ -104,18 +104,23 @@ def _corners(mode: str, xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array
 
 def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
     """Returns the same sums as products with matrices of weights: a TPU gathers and scatters one number at a time."""
-    *batch, height, width, channels = image.shape
-    points = xy.reshape(*batch, -1, 2)
-    rows, columns = (
-        _point_weights(points[..., axis], n, mode).astype(image.dtype) for axis, n in ((1, height), (0, width))
-    )
-    exactly = jax.lax.Precision.HIGHEST
-    picked = jnp.einsum("...pw,...hwc->...pch", columns, image, precision=exactly)
-    samples = jnp.einsum("...ph,...pch->...pc", rows, picked, precision=exactly)
+    height, width, channels = image.shape[-3:]
+
+    @jax.checkpoint
+    def sampled(arrays: tuple[Array, Array]) -> Array:
+        image, points = arrays
+        columns = _point_weights(points[:, 0], width, mode).astype(image.dtype)
+        rows = _point_weights(points[:, 1], height, mode).astype(image.dtype)
+        picked = jnp.einsum("pw,hwc->pch", columns, image, precision=jax.lax.Precision.HIGHEST)
+        return jnp.einsum("ph,pch->pc", rows, picked, precision=jax.lax.Precision.HIGHEST)
+
+    points = xy.reshape(-1, math.prod(xy.shape[-3:-1]), 2)
+    # One image after another, nothing kept for gradients: there are many weights.
+    samples = jax.lax.map(sampled, (image.reshape(-1, height, width, channels), points))
     return samples.reshape(*xy.shape[:-1], channels)
 
 
-def _point_weights(position: Float[Array, "*batch p"], length: int, mode: str) -> Float[Array, "*batch p n"]:
+def _point_weights(position: Float[Array, " p"], length: int, mode: str) -> Float[Array, "p n"]:
     """Returns the weights of the pixels along an axis at each position; those of pixels outside are left out."""
     pixel = jnp.arange(length, dtype=position.dtype)
     fixed = jax.lax.stop_gradient(position)
