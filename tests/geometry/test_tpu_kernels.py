@@ -25,7 +25,7 @@ def _screen(side, count, *, roughness, batch=2):
 @pytest.mark.parametrize(
     ("side", "count", "roughness", "most", "chunks"),
     [
-        (10, 24, 6.0, 48, 3),  # folded, across many tiles; three rows of cells in fast memory at once
+        (10, 40, 9.0, 48, 3),  # folded, across many tiles; three rows of cells in fast memory at once
         pytest.param(10, 40, 0.4, 2048, 1, marks=pytest.mark.heavy),
         pytest.param(67, 70, 0.7, 2048, 2, marks=pytest.mark.heavy),  # a row of cells in more than one register
         pytest.param(2, 5, 0.0, 2048, 1, marks=pytest.mark.heavy),  # one cell

@@ -219,6 +219,6 @@ def test_wrong_shapes_are_refused(tiny):
     with pytest.raises(ValueError, match="modules"):
         stylegan2.map_styles(tiny["generator"], jnp.zeros((1, 6)), arch=_TINY, first=2, last=1)
     with pytest.raises(ValueError, match="groups"):
-        stylegan2.discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=_TINY)
+        _discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=_TINY)
     with pytest.raises(ValueError):
         Architecture(size=48, style_dim=8, mapping_layers=2, channels=(4, 4, 4), discriminator_channels=(4, 4))

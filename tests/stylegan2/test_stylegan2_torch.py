@@ -19,7 +19,6 @@ _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 @pytest.mark.parametrize(
     "arch",
     [
-        Architecture(8, 5, 1, (6, 3), (4, 5)),
         Architecture(16, 8, 3, (3, 5, 4), (3, 6)),
         Architecture(128, 4, 8, (4, 6, 2, 3, 2, 2), (3, 2, 2, 4, 3)),
     ],
