@@ -28,9 +28,8 @@ from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.arrays import ImageLike, alpha_of, as_array, latent_of, mask_of, picture_of, true_depth_of
-from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
-from gan2shape_jax.io.masks import needs_masks
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method.schedule import Phase

@@ -2,15 +2,18 @@
 
 Images are `(S, S, 3)` float32 in [-1, 1], masks `(S, S)` in [0, 1], depths `(S, S)` in scene units,
 latents `(1, W)` or `(1, L, W)`. A name in the image list such as `001.png` stands for
-`IMAGE_ROOT/001.png`, `MASK_ROOT/001.png` (see `masks`), `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
-(or `.npy`). Any problem with a file is a `UserError` that names it.
+`IMAGE_ROOT/001.png`, `MASK_ROOT/001.png`, `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt` (or `.npy`).
+A mask may also come from the image's alpha channel, its category's parser, or a common one: the prior's box and the
+losses' masks are made from them (GAN2Shape, section 3.2); the published implementation parses every image. Any problem
+with a file is a `UserError` that names it.
 """
 
 import dataclasses
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -18,26 +21,47 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_depth, load_latent, load_mvn
-from gan2shape_jax.io.image_files import Picture, crop_and_resize, open_square
+from gan2shape_jax.io.categories import category_of, parser_of
+from gan2shape_jax.io.image_files import (
+    Picture,
+    crop_and_resize,
+    has_alpha,
+    open_gray,
+    open_square,
+    picture_size,
+    shrunk_mask,
+)
 from gan2shape_jax.io.image_lists import read_names, stem_of
-from gan2shape_jax.io.masks import find_mask, load_mask, needs_masks
 
 __all__ = [
+    "SOURCES",
     "Item",
     "find",
     "find_by_stem",
     "find_depth",
     "find_latent",
+    "find_mask",
     "load_depth",
     "load_item",
     "load_latent",
     "load_mask",
     "load_mvn",
+    "load_parser_of",
     "needs_masks",
     "open_picture",
+    "parse_mask",
     "read_names",
+    "required_source",
+    "usual_file",
 ]
 
+SOURCES = ("auto", "file", "alpha", "parser", "usual")
+# Below this, the prior sees no object (`prior.ellipsoid`).
+_OBJECT = 0.7
+_ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
+
+Image = Float[np.ndarray, "s s 3"]
+Mask = Float[np.ndarray, "s s"]
 _LATENT_KINDS = (".pt", ".pth", ".npy")
 _DEPTH_KINDS = (".npy", ".png")
 
@@ -122,3 +146,144 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
         path = pathlib.Path(data.image_root) / name
         warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
     return Item(stem_of(name), image, mask, depth, latent, square.picture.width, data.crop)
+
+
+def needs_masks(config: ConfigDict) -> bool:
+    """Whether a run needs object masks: for the ellipsoid prior, or to restrict losses to the object (`use_mask`)."""
+    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
+
+
+def usual_file(config: ConfigDict) -> str:
+    """Returns the file that is the mask of every image without its own; '' if the category has none."""
+    return str(config.lift.usual_mask) if "usual" in (config.lift.masks, config.data.mask_source) else ""
+
+
+def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
+    """Returns what a run needs for its masks, judging by the files' headers: mask files, the parser, or neither.
+
+    If all of the named images have an alpha channel, 'auto' needs nothing else.
+    """
+    data = config.data
+    if data.mask_source in ("file", "parser", "usual"):
+        return data.mask_source  # type: ignore[no-any-return]
+    if data.mask_source == "auto" and data.mask_root:
+        return "file"
+    if data.mask_source == "alpha" or not needs_masks(config):
+        return ""
+    if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
+        return ""
+    if config.parsing.weights and category_of(config.category).parser:
+        return "parser"
+    return "usual" if usual_file(config) else "file"
+
+
+def find_mask(
+    config: ConfigDict, name: str, picture: Picture, image: Image, *, run_parser: bool = True
+) -> tuple[Mask, str]:
+    """Returns the object mask of an image, and which of `SOURCES` it is from; 'none' where all of it is 1.
+
+    `picture` is the image before cropping, `image` as the networks see it. Without `run_parser`, ones stand in for what
+    the parser would find. Raises `UserError` for a mask that is missing, unusable or shows no object.
+    """
+    data, size, source = config.data, config.image_size, config.data.mask_source
+    file = pathlib.Path(data.mask_root) / f"{stem_of(name)}.png" if data.mask_root else None
+    if source in ("auto", "file") and file is not None and file.is_file():
+        return load_mask(file, size, data.crop, picture.picture.width), "file"
+    if source in ("auto", "alpha") and picture.alpha is not None:
+        alpha = shrunk_mask(picture.alpha, data.crop, size)
+        if alpha.max() < _OBJECT:
+            path = pathlib.Path(data.image_root) / name
+            raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
+        return alpha, "alpha"
+    whole = np.ones((size, size), np.float32)
+    if source == "parser" or (source == "auto" and _parser_present(config)):
+        return _parsed(config, name, image) if run_parser else whole, "parser"
+    usual = usual_file(config)
+    if usual and (source == "usual" or (source == "auto" and not data.mask_root)):
+        return load_mask(pathlib.Path(usual), size), "usual"
+    if source != "auto" or data.mask_root or needs_masks(config):
+        raise UserError(_absence(config, name, file))
+    return whole, "none"
+
+
+def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
+    """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
+
+    A mask with the same side as the image before cropping, `image_size`, or of the whole image (None), is cropped like
+    it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
+    (without a crop, or for an image of another size), or black.
+    """
+    shorter, longer = sorted(picture_size(path))
+    if shorter != longer and crop is not None and image_size not in (None, shorter):
+        raise UserError(
+            f"object mask {path} is neither square nor as large as its image: its shorter side is {shorter} pixels, "
+            f"the image's {image_size}"
+        )
+    picture = open_gray(path, cut=crop is not None)
+    mask = shrunk_mask(picture, crop if image_size in (None, picture.width) else None, size)
+    if not mask.any():
+        raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
+    return mask
+
+
+def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
+    """Returns the mask that the category's parser finds for an image in [-1, 1], all zero if it sees no object.
+
+    The parser is loaded for this image and freed afterwards; for `normalize_all` see `config.parsing.normalize_all`.
+    Raises `UserError` if the category has no parser, or the weights are missing, damaged or those of another parser.
+    """
+    from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
+
+    parser = parser_of(category)
+    arch, params = load_parser_of(category, weights)
+    normalize = parser.normalize or normalize_all
+    labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
+    return parsing.mask_of_labels(labels, parser, image.shape[0])
+
+
+def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
+    """Returns the architecture and parameters of a category's parser; raises like `parse_mask`."""
+    from gan2shape_jax.io import parsing
+
+    parser = parser_of(category)
+    arch, params = parsing.load_parser(weights)
+    if not parser.fits(arch):
+        raise UserError(
+            f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
+            f"{category!r} wants {parser}: name its file with --config.parsing.weights"
+        )
+    return arch, params
+
+
+def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
+    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    if mask.max() >= _OBJECT:
+        return mask
+    nothing = f"{parser_of(config.category)} finds no {config.category} in {name}, or only a tiny one"
+    if config.data.mask_source == "parser" or needs_masks(config):
+        raise UserError(f"{nothing}: {_ADVICE}")
+    warnings.warn(f"{nothing}: the whole square is taken, its mesh is not cut out", stacklevel=2)
+    return np.ones_like(mask)
+
+
+def _parser_present(config: ConfigDict) -> bool:
+    """Whether 'auto' uses the parser: if it can, or if masks are needed, so that missing weights are reported."""
+    if not category_of(config.category).parser or not config.parsing.weights:
+        return False
+    return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
+
+
+def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
+    """Returns the message about a missing mask, by the requested source."""
+    if config.data.mask_source == "alpha":
+        return (
+            f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
+        )
+    if file is not None:
+        return f"the object mask of {name} is missing: {file}"
+    weights = ", or name the parser's weights with --config.parsing.weights"
+    return (
+        f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
+        "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
+        + (weights if category_of(config.category).parser else "")
+    )

@@ -17,10 +17,9 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
-from gan2shape_jax.io.data import find, find_depth, find_latent
+from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
 from gan2shape_jax.io.image_lists import names_of
-from gan2shape_jax.io.masks import required_source
 from gan2shape_jax.io.weights import families
 
 __all__ = ["RequiredFile", "absent_of_images", "require_files", "require_images", "required_files_of"]
@@ -160,7 +159,7 @@ def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list
 
 
 def _mask_elsewhere(config: ConfigDict, name: str) -> bool:
-    """Whether the image's mask may come from elsewhere than a file (see `masks.find_mask`)."""
+    """Whether the image's mask may come from elsewhere than a file (see `data.find_mask`)."""
     if config.data.mask_source != "auto":
         return config.data.mask_source != "file"
     parsed = category_of(config.category).parser and os.path.isfile(config.parsing.weights)

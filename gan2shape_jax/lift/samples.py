@@ -27,8 +27,8 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.io.data import load_mask, parse_mask
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.io.masks import load_mask, parse_mask
 from gan2shape_jax.method import projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.factors import Factors

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.masks import load_mask
+from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.weights import checkpoints
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)

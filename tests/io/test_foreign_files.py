@@ -14,8 +14,8 @@ from PIL import Image
 
 import gan2shape_jax
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.image_files import has_alpha, open_gray, open_rgb, open_upright, picture_size
-from gan2shape_jax.io.masks import load_mask
 
 _READERS = (
     open_rgb,

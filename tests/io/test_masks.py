@@ -11,7 +11,7 @@ from PIL import Image
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.io import data, masks, parsing
+from gan2shape_jax.io import data, parsing
 from gan2shape_jax.io.categories import parser_of
 from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
@@ -141,7 +141,7 @@ def test_normalisation_is_the_published_one_unless_asked(folder):
     for category, everywhere in (("car", False), ("horse", False), ("horse", True)):
         label = {"car": 7, "horse": 13}[category]
         path = _weights(folder / f"{category}.safetensors", category, label, brightness=True)
-        mask = masks.parse_mask(grey, category, path, normalize_all=everywhere)
+        mask = data.parse_mask(grey, category, path, normalize_all=everywhere)
         found[category, everywhere] = mask[8:24, 8:24].mean()
     assert found == {("car", False): 1, ("horse", False): 0, ("horse", True): 1}
 
@@ -160,7 +160,7 @@ def test_parser_that_finds_no_object_names_the_image(folder):
 def test_weights_of_another_parser_are_refused(folder):
     weights = _weights(folder / "church.safetensors", "church", 1)
     with pytest.raises(UserError, match="pspnet with 150 labels, but the category 'car' wants PSPNet of VOC"):
-        masks.parse_mask(np.zeros((64, 64, 3), np.float32), "car", weights)
+        data.parse_mask(np.zeros((64, 64, 3), np.float32), "car", weights)
 
 
 def test_looking_at_the_files_does_not_run_the_parser(folder, monkeypatch):

@@ -34,10 +34,10 @@ from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import Picture, open_upright
-from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.run import experiment, runtime
