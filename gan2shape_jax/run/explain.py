@@ -170,8 +170,15 @@ def write(
     Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `made_with`
     facts for the folder's record in addition to the hash of the configuration.
     """
-    outputs, fields = config.outputs, ("picture_size", "turntable_frames", "mesh_full", "animation", "preset")
-    options = OutputOptions(gan_batch=config.sampling.batch_size, **{name: outputs[name] for name in fields})
+    outputs = config.outputs
+    options = OutputOptions(
+        picture_size=outputs.picture_size,
+        turntable_frames=outputs.turntable_frames,
+        mesh_full=outputs.mesh_full,
+        animation=outputs.animation,
+        preset=outputs.preset,
+        gan_batch=config.sampling.batch_size,
+    )
     write_outputs(
         result,
         folder,
