@@ -72,9 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     mesh = Mesh(np.array(_devices(options.topology)[: options.chips]), (AXIS,))
     fields = {"runtime.precision": options.precision}
     subject = subjects.load(options.config, fields, random_weights=options.random_weights)
-    title = (
-        f"{options.config}, {options.precision}, {options.images} at once, {options.chips} chips, {options.topology}"
-    )
+    title = f"{options.config}, {options.precision}, {options.images} at once, {options.chips} {options.topology} chips"
     table = Table(*"step compile arguments temporaries GB_moved million_cycles operations kernels".split(), title=title)
     done: list[dict[str, Any]] = []
     for name in options.steps:

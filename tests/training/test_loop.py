@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method import models
 from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
@@ -17,6 +17,7 @@ from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import loop
+from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -100,17 +101,15 @@ def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
 
 def test_each_phase_moves_its_own_networks_only(run):
     prepared, frozen, schedule, initial = run
-    state = initial_state(jax.tree.map(lambda x: x.copy(), initial), prepared.settings)
+    task = task_lib.independent([prepared], frozen)
+    state = task.initial(initial)
     for phase in schedule[:4]:
         before = jax.tree.map(np.array, state.params)
-        state = iteration.begin(state, phase, prepared.problem, frozen, prepared.settings)
-        context = iteration.phase_constants(state, phase, prepared.problem, frozen, prepared.settings)
-        state, _ = iteration.advance(state, phase, 0, context, prepared.problem, frozen, prepared.settings)
+        state = task.begin(state, phase)
+        state, _ = task.advance(state, phase, 0, task.phase_constants(state, phase), 1)
         for name in models.NAMES:
-            moved = any(
-                not np.array_equal(a, b)
-                for a, b in zip(jax.tree.leaves(before[name]), jax.tree.leaves(state.params[name]), strict=True)
-            )
+            pairs = zip(jax.tree.leaves(before[name]), jax.tree.leaves(state.params[name]), strict=True)
+            moved = any(not np.array_equal(a, b) for a, b in pairs)
             assert moved == (name in phase.kind.networks), (phase.label, name)
 
 

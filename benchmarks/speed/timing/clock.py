@@ -49,12 +49,9 @@ def side_by_side(calls: Sequence[Call], rounds: int) -> list[Timing]:
                 begin = time.perf_counter()
                 call.run()
                 taken.append((time.perf_counter() - begin) / call.iterations)
-    return [_timing(call, taken) for call, taken in zip(calls, seconds, strict=True)]
-
-
-def _timing(call: Call, seconds: list[float]) -> Timing:
-    median = statistics.median(seconds)
-    return Timing(median, min(seconds), max(call.first_s - median * call.iterations, 0.0) if call.first_s else 0.0)
+    medians = [statistics.median(taken) for taken in seconds]
+    compiling = [max(call.first_s - m * call.iterations, 0.0) for call, m in zip(calls, medians, strict=True)]
+    return [Timing(*row) for row in zip(medians, map(min, seconds), compiling, strict=True)]
 
 
 def host_peak_gib() -> float:

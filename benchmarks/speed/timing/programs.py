@@ -111,9 +111,8 @@ def _key(subject: Subject, phase: Phase) -> Any:
 
 def _separately(subject: Subject, phase: Phase, images: int, layout: devices.Layout) -> jax.stages.Lowered:
     """Lowers an iteration of images that have their own networks, `training.task`."""
-    count = images * layout.mesh.size
-    state, constants = _begun(subject, phase)
-    own = _of((state, constants, subject.problem, _key(subject, phase)), layout.mesh, _EACH, count)
+    own = (*_begun(subject, phase), subject.problem, _key(subject, phase))
+    own = _of(own, layout.mesh, _EACH, images * layout.mesh.size)
     number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), layout.mesh, _EVERYWHERE)
     run = task.program(phase.kind, flip=phase.flip, count=1, layout=layout)
     return run.lower(*own, number, frozen, settings)
