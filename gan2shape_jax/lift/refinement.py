@@ -22,12 +22,13 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.lift.model_file import read_facts
-from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
+from gan2shape_jax.training.task import collected
 
 __all__ = [
     "SHARES",
@@ -119,8 +120,8 @@ def _kept_out(
     """Returns held-out samples, projected by these networks' encoder, of the image as step 1 left it."""
     code = _code(params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
-    drawn = [  # with the same program that training collected with
-        iteration.collect(params, state.factors, code, problem, key, number, frozen, step=STEP3, settings=settings)
+    drawn = [
+        collected(params, state.factors, code, problem, key, number, frozen, settings, step=STEP3, layout=None)
         for number in range(batches)
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)

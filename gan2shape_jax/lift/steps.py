@@ -27,11 +27,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.sampling import draw_pseudo_images, known_conditions
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
@@ -46,6 +44,7 @@ from gan2shape_jax.method.state import (
 )
 from gan2shape_jax.method.step2 import STEP2, version_loss
 from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
+from gan2shape_jax.training.task import one_image
 
 __all__ = [
     "ANCHORED_STEP",
@@ -317,8 +316,9 @@ def projected_by_own_encoder(
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
-    alone = fresh_optimizer(alone, STEP2.networks, own)
+    task = one_image(problem, frozen, own)
+    alone = task.fresh_optimizer(alone, lesson)
     for number in range(lesson.iterations):
-        alone, _ = iteration_lib.advance(alone, lesson, number, None, problem, frozen, own)
-    samples: ProjectedSamples = iteration_lib.phase_constants(alone, phase, problem, frozen, own)
+        alone, _ = task.advance(alone, lesson, number, None, 1)
+    samples: ProjectedSamples = task.phase_constants(alone, phase)
     return samples

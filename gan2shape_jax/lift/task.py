@@ -20,7 +20,6 @@ from jax.sharding import Mesh
 from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import NOWHERE, KeptSamples, SampleMaker
-from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -29,7 +28,7 @@ from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
-from gan2shape_jax.training.task import means
+from gan2shape_jax.training.task import means, one_image
 
 __all__ = ["FIRST", "SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
 
@@ -119,7 +118,9 @@ def _project(
         kept_samples.forget_all_but(phase.number)
         make = functools.partial(steps.projected_by_own_encoder, *given)
         return kept_samples.of(name, phase.number, state.factors, settings.sample_count, make)
-    return steps.improved(state.params, iteration_lib.phase_constants(*given), problem, frozen, settings)
+    return steps.improved(
+        state.params, one_image(problem, frozen, settings).phase_constants(state, phase), problem, frozen, settings
+    )
 
 
 @dataclasses.dataclass(frozen=True)

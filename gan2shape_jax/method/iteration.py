@@ -7,8 +7,6 @@ anywhere and be resumed.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,26 +16,17 @@ from jaxtyping import Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.sampling import COLLECT, TRAIN, phase_key
-from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Metrics, Problem, Step, TrainState
-from gan2shape_jax.method.step1 import STEP1
 
 __all__ = [
-    "advance",
-    "begin",
     "cached",
-    "collect",
     "collected",
-    "compiled_with",
-    "finds_mask",
     "fresh_optimizer",
     "iterate",
     "iterate_many",
     "optimizer",
     "optimizer_step",
-    "phase_constants",
 ]
 
 
@@ -110,82 +99,6 @@ def collected(
     """Returns one batch of what `Step.collect` collects; to be called inside `jax.jit`."""
     assert step.collect is not None
     return step.collect(params, factors, cache, problem, key, iteration, frozen, settings)
-
-
-_cached = jax.jit(cached, static_argnames=("step", "flip"))
-collect = jax.jit(collected, static_argnames="step")
-
-
-def finds_mask(phase: Phase, settings: Settings) -> bool:
-    """Whether the image's canonical mask is computed when the phase begins."""
-    return phase.kind is STEP1 and phase.stage == 1 and settings.use_mask
-
-
-def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> TrainState:
-    """Returns the state at a phase's first iteration: a fresh optimiser and, once per image, its canonical mask."""
-    step = phase.kind
-    if finds_mask(phase, settings):
-        cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
-        state = dataclasses.replace(state, mask=cache.mask)
-    return fresh_optimizer(state, step.networks, settings)
-
-
-def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> Any:
-    """Returns what all iterations of a phase use: `Step1Cache` in step 1, all `ProjectedSamples` in step 3, or None.
-
-    No iteration changes its inputs, so a resumed phase computes the same values again.
-    """
-    step = phase.kind
-    if step.cache is None:
-        return None
-    cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
-    if step.collect is None:
-        return cache
-    key = phase_key(problem.key, phase.number, COLLECT)
-    batches = [
-        collect(state.params, state.factors, cache, problem, key, i, frozen, settings, step=step)
-        for i in range(settings.collect_iters)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
-
-
-@functools.cache
-def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
-    """Returns `function` compiled with its first argument, the state, donated, except on CPU.
-
-    On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
-    worth (docs/reports/speed.md).
-    """
-    return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
-
-
-def advance(
-    state: TrainState,
-    phase: Phase,
-    iteration: int | jax.Array,
-    constants: Any,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    count: int = 1,
-) -> tuple[TrainState, Metrics]:
-    """Runs `count` iterations from `iteration` in one call; the state is donated (except on CPU).
-
-    More than one iteration is a `lax.scan`: right on GPU and TPU, where launches are costly. On CPU, a convolution in a
-    loop body falls off XLA's fast path, so callers pass 1 there. Returns the new state, and the last iteration's
-    scalars (still on the device).
-    """
-    key = phase_key(problem.key, phase.number, TRAIN)
-    static: dict[str, Any] = {"step": phase.kind, "flip": phase.flip}
-    function: Callable[..., Any] = iterate
-    if count > 1:
-        function, static = iterate_many, static | {"count": count}
-    run = compiled_with(function, tuple(static), jax.default_backend())
-    result: tuple[TrainState, Metrics] = run(
-        state, constants, problem, key, jnp.asarray(iteration, jnp.int32), frozen, settings, **static
-    )
-    return result
 
 
 def optimizer(settings: Settings) -> optax.GradientTransformation:

@@ -105,18 +105,20 @@ def padded(images: int, devices: int) -> int:
     return -(-images // devices) * devices
 
 
-def for_each(function: Callable[..., Any], layout: Layout, *, shared: int) -> Callable[..., Any]:
+def for_each(function: Callable[..., Any], layout: Layout | None, *, shared: int) -> Callable[..., Any]:
     """Turns a function of one image into a function of many, to be called inside `jax.jit`.
 
     Args:
       function: takes what is an image's own, then what is the same for all images.
-      layout: how the images are laid out on devices.
+      layout: how the images are laid out on devices; None leaves the function as it is.
       shared: the number of arguments, the last ones, that are the same for all images.
 
     Returns:
       A function of the same arguments. The leaves of its result, and of all arguments but the last `shared`, have the
       images as first axis.
     """
+    if layout is None:
+        return function
 
     def local(*given):
         own, rest = given[:-shared], given[-shared:]

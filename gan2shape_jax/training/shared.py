@@ -33,7 +33,7 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
-from gan2shape_jax.training.task import mean_of_rows, means, phase_keys, scores
+from gan2shape_jax.training.task import compiled_with, mean_of_rows, means, one_image, phase_keys, scores
 
 __all__ = [
     "Plan",
@@ -196,7 +196,8 @@ def _input_factors(params: models.Params, problem: Problem, frozen: FrozenModels
 def _project(name: str, *given: Any) -> ProjectedSamples:
     """Returns an image's projected samples, by the encoder that all images share; see `Shared.project`."""
     del name
-    samples: ProjectedSamples = iteration_lib.phase_constants(*given)
+    state, phase, *image = given
+    samples: ProjectedSamples = one_image(*image).phase_constants(state, phase)
     return samples
 
 
@@ -222,7 +223,7 @@ class Shared:
       different: True if each replica sees the next image, False if all replicas see the same one.
       mesh: the devices.
       on_collected: called as samples are projected, with the number of images done and the total number of images.
-      project: returns an image's projected samples, given its name and the arguments of `iteration.phase_constants`.
+      project: returns an image's projected samples, given its name, a state, a phase and the arguments of `one_image`.
     """
 
     names: tuple[str, ...]
@@ -306,7 +307,7 @@ class Shared:
         return dataclasses.replace(plan, samples=self._samples(alone, phase), choices=np.asarray(choices))
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
-        cache = iteration_lib.phase_constants(state, phase, self.problems[index], self.frozen, self.settings)
+        cache = one_image(self.problems[index], self.frozen, self.settings).phase_constants(state, phase)
         # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
 
@@ -333,7 +334,7 @@ class Shared:
         )
         state = devices.replicate(state, self.mesh)
         platform = self.mesh.devices.flat[0].platform
-        (params, opt_state), scalars = iteration_lib.compiled_with(update, _STATIC, platform)(
+        (params, opt_state), scalars = compiled_with(update, _STATIC, platform)(
             *((state.params, state.opt_state), (state.factors, state.mask), numbers, chosen, seen),
             *(self._given[0], constants.keys, *self._given[1:]),
             step=phase.kind,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -24,6 +24,7 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, Step, TrainState
+from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import Layout, for_each
 
@@ -31,9 +32,12 @@ __all__ = [
     "Independent",
     "Task",
     "alike",
+    "collected",
+    "compiled_with",
     "independent",
     "mean_of_rows",
     "means",
+    "one_image",
     "one_of",
     "phase_keys",
     "program",
@@ -109,12 +113,22 @@ class Task(Protocol):
 
 
 @functools.cache
-def program(step: Step, *, flip: bool, count: int, layout: Layout) -> Any:
+def program(step: Step, *, flip: bool, count: int, layout: Layout | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
     one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
-    if count > 1:
+    if count > 1:  # a `lax.scan`: right where launches are costly; on CPU, convolutions in it fall off XLA's fast path
         one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
-    return iteration_lib.compiled_with(for_each(one, layout, shared=3), (), layout.platform)
+    return compiled_with(for_each(one, layout, shared=3), (), layout.platform if layout else jax.default_backend())
+
+
+@functools.cache
+def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
+    """Returns `function` compiled with its first argument, the state, donated, except on CPU.
+
+    On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
+    worth (docs/reports/speed.md).
+    """
+    return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "flip", "layout"))
@@ -124,7 +138,8 @@ def _cached(params, problem, frozen, settings, *, layout, **static):
 
 
 @functools.partial(jax.jit, static_argnames=("step", "layout"))
-def _collected(*given, step, layout):
+def collected(*given, step, layout):
+    """Returns one batch of what a step collects, of all images; see `iteration.collected`."""
     return for_each(functools.partial(iteration_lib.collected, step=step), layout, shared=3)(*given)
 
 
@@ -143,8 +158,9 @@ def _fresh_optimizer(state, settings, *, networks, layout):
 
 @functools.partial(jax.jit, static_argnames="use")
 def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
-    """Returns every image's key for one use of randomness in a phase; see `sampling.phase_key`."""
-    return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
+    """Returns every image's key, or the one image's, for one use of randomness in a phase; see `sampling.phase_key`."""
+    one = functools.partial(sampling.phase_key, phase=number, use=use)
+    return jax.vmap(one)(keys) if keys.ndim else one(keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,31 +176,33 @@ class Independent:
       problem: the problems of all images, along a first axis of size `devices.padded(...)`.
       frozen: the frozen networks, on every device.
       settings: the settings, shared by all images.
-      layout: how the images are laid out on devices.
+      layout: how the images are laid out on devices; None for one image without an axis of images (`one_image`).
     """
 
     names: tuple[str, ...]
     problem: Problem
     frozen: FrozenModels
     settings: Settings
-    layout: Layout
+    layout: Layout | None
 
     window = 1
 
     def initial(self, params: models.Params) -> TrainState:
         """See `Task`."""
         one = state_lib.initial_state(params, self.settings)
+        if self.layout is None:
+            return jax.tree.map(jnp.array, one)
         count = devices.padded(len(self.names), self.layout.devices)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
         return devices.place(every, self.layout.mesh)
 
     def restored(self, state: TrainState) -> TrainState:
         """See `Task`."""
-        return devices.place(jax.tree.map(np.asarray, state), self.layout.mesh)
+        return state if self.layout is None else devices.place(jax.tree.map(np.asarray, state), self.layout.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
-        if iteration_lib.finds_mask(phase, self.settings):
+        if phase.kind is STEP1 and phase.stage == 1 and self.settings.use_mask:
             state = dataclasses.replace(state, mask=self._cached(state, phase).mask)
         return self.fresh_optimizer(state, phase)
 
@@ -208,10 +226,10 @@ class Independent:
         keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
         own = (state.params, state.factors, cache, self.problem, keys)
         batches = [
-            _collected(*own, i, self.frozen, self.settings, step=step, layout=self.layout)
+            collected(*own, i, self.frozen, self.settings, step=step, layout=self.layout)
             for i in range(self.settings.collect_iters)
         ]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.layout else 0), *batches)
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
@@ -243,6 +261,11 @@ class Independent:
         own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
         whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())]
         return mean_of_rows(whole or list(own.values())) | {"images": own}
+
+
+def one_image(problem: Problem, frozen: FrozenModels, settings: Settings) -> Independent:
+    """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
+    return Independent((), problem, frozen, settings, None)
 
 
 def mean_of_rows(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

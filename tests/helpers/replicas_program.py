@@ -17,7 +17,6 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
@@ -104,7 +103,7 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     """Prints a record for each of the steps."""
     eight, alone, schedule = _parts(folder)
     programs: list[str] = []
-    compiled = iteration_lib.compiled_with
+    compiled = shared_lib.compiled_with
 
     def noting(*given):
         program = compiled(*given)
@@ -120,9 +119,9 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     for phase in [phase for phase in schedule if phase.step in wanted_steps]:
         state = eight.begin(state, phase)
         before, plan = _on_host(state), eight.phase_constants(state, phase)
-        iteration_lib.compiled_with = noting
+        shared_lib.compiled_with = noting
         state, loss = _together(eight, state, phase, plan)
-        iteration_lib.compiled_with = compiled
+        shared_lib.compiled_with = compiled
         one_by_one = _one_by_one(alone, before, phase, plan)
         record = {
             "step": phase.step,

@@ -12,13 +12,14 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import NOWHERE
 from gan2shape_jax.lift.task import _project
-from gan2shape_jax.method import iteration, losses, models, projection, sampling, step3
+from gan2shape_jax.method import losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.iteration import fresh_optimizer, optimizer_step
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
 from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.training.task import one_image
 
 _STEP3 = Phase(4, 1, STEP3, 10, flip=False)
 
@@ -285,7 +286,7 @@ def test_an_own_encoder_is_trained_through_the_mapping_network(own):
     np.testing.assert_array_equal(images, _by_own_encoder(own, regularize_offset=True))
     for other in ({"own_encoder_iterations": 1}, {"encoder_learning_rate": 1e-5}):
         assert np.abs(images - _by_own_encoder(own, **other)).max() > 1e-4
-    by_shared = iteration.phase_constants(state, _STEP3, problem, frozen, settings).images
+    by_shared = one_image(problem, frozen, settings).phase_constants(state, _STEP3).images
     assert np.abs(images - np.asarray(by_shared)).max() > 1e-4
 
 

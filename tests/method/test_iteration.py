@@ -17,6 +17,7 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
+from gan2shape_jax.training.task import compiled_with, one_image
 
 _STATIC = ("step", "flip")
 
@@ -48,7 +49,7 @@ def _arguments(case, phase):
     problem, frozen, params, settings = case
     constants = None
     if phase.step == "step1":
-        constants = iteration_lib.phase_constants(initial_state(params, settings), phase, problem, frozen, settings)
+        constants = one_image(problem, frozen, settings).phase_constants(initial_state(params, settings), phase)
         assert constants.features  # those of the input, which every iteration needs
     if phase.step == "step3":
         count = settings.sample_count
@@ -62,9 +63,9 @@ def test_a_step_compiles_once_and_transfers_nothing(case, step, compiled):
     """Another weight, rate or range is traced; nothing goes to the host and back inside an iteration."""
     problem, frozen, params, settings = case
     phase = _phase(step)
-    state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
+    state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
     given = _arguments(case, phase)
-    run = iteration_lib.compiled_with(iteration_lib.iterate, _STATIC, jax.default_backend())
+    run = compiled_with(iteration_lib.iterate, _STATIC, jax.default_backend())
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
     every = jax.tree.map(lambda leaf: leaf * 1.01, settings)
     number = jnp.int32(0)
@@ -166,7 +167,7 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
     problem, frozen, params, settings = case
     phase = _phase(step)
-    state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
+    state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
     arguments = (state, *_arguments(case, phase), jnp.int32(0), frozen, settings)
     count = {}
     for platform in ("cpu", "gpu", "tpu"):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import iteration, losses, models, projection, reconstruction, step1, step2, step3
+from gan2shape_jax.method import losses, models, projection, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.networks import precision
+from gan2shape_jax.training.task import one_image
 
 # Primitives of camera, rasteriser, lighting and sampling that networks have no use for.
 _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "sin", "cos", "floor", "ceil", "round"}
@@ -105,9 +106,8 @@ def test_state_of_a_bfloat16_run_is_float32(case):
     phase = Phase(number=0, stage=0, kind=STEPS["prior"], iterations=1, flip=False)
 
     def advanced(state):
-        return iteration.advance(
-            iteration.begin(state, phase, problem, frozen, chosen), phase, 0, None, problem, frozen, chosen
-        )[0]
+        task = one_image(problem, frozen, chosen)
+        return task.advance(task.begin(state, phase), phase, 0, None, 1)[0]
 
     state = initial_state(params, chosen)
     after = jax.eval_shape(advanced, state)

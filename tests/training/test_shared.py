@@ -15,7 +15,7 @@ from helpers.tiny import asset, tiny_config
 
 from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import iteration, models, reconstruction
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, joint_files, prepare, runtime
@@ -24,6 +24,7 @@ from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.training.task import one_image
 
 NAMES = ("001.png", "005.png", "006.png")
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -216,15 +217,15 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
     one = parts[0][0]
     double = _gather(parts, [one, one], collect_iters=2)
     # The joint task's settings differ in the number of samples only.
-    rest = one.problem, parts[1], double.settings
+    single = one_image(one.problem, parts[1], double.settings)
     first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
-        first, second = iteration.begin(first, phase, *rest), double.begin(second, phase)
+        first, second = single.begin(first, phase), double.begin(second, phase)
         if phase.step == "step2":
             first = dataclasses.replace(first, factors=jax.tree.map(lambda x: x[0], second.factors))
-        mine, theirs = iteration.phase_constants(first, phase, *rest), double.phase_constants(second, phase)
+        mine, theirs = single.phase_constants(first, phase), double.phase_constants(second, phase)
         for i in range(phase.iterations):
-            first, scalars = iteration.advance(first, phase, i, mine, *rest)
+            first, scalars = single.advance(first, phase, i, mine, 1)
             second, others = double.advance(second, phase, i, theirs, 1)
             assert scalars.keys() == others.keys()
             for name, value in scalars.items():

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from gan2shape_jax import stylegan2
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import render, resample
-from gan2shape_jax.method import iteration
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
 from gan2shape_jax.method.step3 import collect_batch
 from gan2shape_jax.run.runtime import cadence_of
+from gan2shape_jax.training.task import one_image
 
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
@@ -61,9 +61,9 @@ def _rest(subject: Subject) -> tuple[Any, Any, Any]:
 
 def _train_step(subject: Subject, phase: Phase) -> Call:
     """Iterations of a phase from the initial parameters; step 3 uses samples of zeros, which cost the same."""
-    rest, settings = _rest(subject), subject.settings
+    task, settings = one_image(*_rest(subject)), subject.settings
     begin = time.perf_counter()
-    state = iteration.begin(_initial(subject), phase, *rest)
+    state = task.begin(_initial(subject), phase)
     if phase.step == "step3":
         size = settings.image_size
         context: Any = ProjectedSamples(
@@ -71,12 +71,12 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
             masks=jnp.ones((settings.sample_count, size, size)),
         )
     else:
-        context = iteration.phase_constants(state, phase, *rest)
+        context = task.phase_constants(state, phase)
     count = cadence_of(subject.config).per_call
     carried = {"state": state, "iteration": 0}
 
     def run() -> None:
-        state, _ = iteration.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
+        state, _ = task.advance(carried["state"], phase, carried["iteration"], context, count)
         carried.update(state=jax.block_until_ready(state), iteration=carried["iteration"] + count)
 
     run()

@@ -80,7 +80,7 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
     step, settings = phase.kind, subject.settings
 
     def begin(params: Any, problem: Any, frozen: Any) -> TrainState:
-        return iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
+        return task.one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
 
     given = (subject.problem, subject.frozen)
     state = jax.eval_shape(begin, subject.params, *given)
@@ -133,7 +133,7 @@ def _together(subject: Subject, phase: Phase, images: int, layout: devices.Layou
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
     static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
-    run = iteration_lib.compiled_with(shared.update, ("step", "flip", "mesh"), layout.platform)
+    run = task.compiled_with(shared.update, ("step", "flip", "mesh"), layout.platform)
     return run.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
 
 

@@ -22,17 +22,17 @@ from scipy import ndimage
 
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
-from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.sampling import COLLECT, known_conditions, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.result import Result
+from gan2shape_jax.training.task import one_image
 
 __all__ = ["ENCODER_ITERATIONS", "ITERATIONS", "Pictures", "common_errors", "drape", "errors_by", "pictures_of"]
 
@@ -103,10 +103,11 @@ def pictures_of(
         turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
     lesson = Phase(_PHASE, 1, STEP2, iterations, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
-    state = fresh_optimizer(initial_state(fresh, settings), STEP2.networks, settings)
+    task = one_image(problem, frozen, settings)
+    state = task.begin(task.initial(fresh), lesson)
     for number in range(iterations):
         state = dataclasses.replace(state, factors=turns[number % len(turns)])
-        state, _ = iteration.advance(state, lesson, number, None, problem, frozen, settings)
+        state, _ = task.advance(state, lesson, number, None, 1)
     code = _code(state.params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
     images, views = [], []
