@@ -52,25 +52,15 @@ _USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distrib
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Editor:
-    """What the GAN's version of a result needs.
-
-    Attributes:
-      result: the reconstruction.
-      settings: the settings of its run.
-      frozen: the GAN; its view statistics are the run's, or zero if their file is gone.
-      params: the trained encoder, under the key `encoder`.
-      latent: (1, W) or (1, L, W), the input's latent code.
-      reference: (1, S, S, 3), the GAN's picture of that latent code.
-      picture: (c, c, 3), the same picture at the size the GAN draws it, c = `size`.
-    """
+    """What the GAN's version of a result needs."""
 
     result: Result
-    settings: Settings
-    frozen: FrozenModels
-    params: models.Params
-    latent: jax.Array
-    reference: jax.Array
-    picture: np.ndarray
+    settings: Settings  # of its run
+    frozen: FrozenModels  # the GAN; its view statistics are the run's, or zero if their file is gone
+    params: models.Params  # the trained encoder, under the key `encoder`
+    latent: jax.Array  # (1, W) or (1, L, W), of the input
+    reference: jax.Array  # (1, S, S, 3), the GAN's picture of the latent
+    picture: np.ndarray  # (c, c, 3), the same picture at the size the GAN draws it, c = `size`
 
     @property
     def size(self) -> int:
@@ -187,19 +177,12 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Edits:
-    """The GAN's version of n views.
+    """The GAN's version of n views."""
 
-    Attributes:
-      pseudo: (n, S, S, 3) the rough renderings that the encoder was given.
-      masks: (n, S, S) the canonical mask seen from each view, which weights the losses of step 2.
-      pictures: (n, c, c, 3) by the GAN, c = `Editor.size`.
-      l1: (n,) mean absolute difference between picture and rendering over the mask, both at side S.
-    """
-
-    pseudo: Float[np.ndarray, "n s s 3"]
-    masks: Float[np.ndarray, "n s s"]
-    pictures: Float[np.ndarray, "n c c 3"]
-    l1: Float[np.ndarray, " n"]
+    pseudo: Float[np.ndarray, "n s s 3"]  # the rough renderings that the encoder was given
+    masks: Float[np.ndarray, "n s s"]  # the canonical mask seen from each view, which weights the losses of step 2
+    pictures: Float[np.ndarray, "n c c 3"]  # by the GAN, c = `Editor.size`
+    l1: Float[np.ndarray, " n"]  # mean absolute difference between picture and rendering over the mask, at side S
 
 
 def edit_in_parts(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> Iterator[Edits]:

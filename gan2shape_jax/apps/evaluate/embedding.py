@@ -39,22 +39,14 @@ Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """How a network expects its pictures.
+    """How a network expects its pictures: a value v of 0 to 255 becomes (v - mean) / std."""
 
-    Attributes:
-        layout: order of the axes; "auto" takes it from the network's input.
-        size: side in pixels; 0 takes it from the network's input.
-        mean, std: a value v of 0 to 255 becomes (v - mean) / std.
-        bgr: True swaps red and blue.
-        crop: fraction of the side that the centred square keeps.
-    """
-
-    layout: Literal["auto", "nchw", "nhwc"] = "auto"
-    size: int = 0
+    layout: Literal["auto", "nchw", "nhwc"] = "auto"  # order of the axes; "auto" takes it from the network's input
+    size: int = 0  # side in pixels; 0 takes it from the network's input
     mean: float = 127.5
     std: float = 127.5
-    bgr: bool = False
-    crop: float = 1.0
+    bgr: bool = False  # True swaps red and blue
+    crop: float = 1.0  # fraction of the side that the centred square keeps
 
 
 def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#batch d"]) -> Float[np.ndarray, "*batch"]:
@@ -147,11 +139,7 @@ def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
 
 
 def _limited(function: Callable[..., Any], path: pathlib.Path, *args: Any) -> Any:
-    """Calls a function of the network's path in a child process with a limit on memory and time.
-
-    Raises:
-        UserError: onnxruntime is not installed; the file is missing, damaged, or does not run within the limits.
-    """
+    """Calls a function of the network's path in a child process with limits; raises like `load_embedding`."""
     if not path.is_file():
         raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding")
     size = path.stat().st_size

@@ -58,19 +58,12 @@ _DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of bl
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoTexture:
-    """Textures over the canonical picture, T texels per side.
+    """Textures over the canonical picture, T texels per side."""
 
-    Attributes:
-      albedo: (T, T, 3) uint8, without light.
-      lit: (T, T, 3) uint8, as the photo shows it.
-      sources: (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1.
-      shares: (3,) their means over the object.
-    """
-
-    albedo: np.ndarray
-    lit: np.ndarray
-    sources: np.ndarray
-    shares: np.ndarray
+    albedo: np.ndarray  # (T, T, 3) uint8, without light
+    lit: np.ndarray  # (T, T, 3) uint8, as the photo shows it
+    sources: np.ndarray  # (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1
+    shares: np.ndarray  # (3,) their means over the object
 
 
 def photo_texture(
@@ -204,17 +197,13 @@ def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3
 
 
 class Projection(NamedTuple):
-    """How a texture maps to the photo.
+    """How a texture maps to the photo."""
 
-    Attributes:
-      place: (T, T, 2) column and row in the S x S input at which texels are seen; pixel centres are integers.
-      faced: (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away.
-      seen: (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else.
-    """
-
-    place: np.ndarray
-    faced: np.ndarray
-    seen: np.ndarray
+    place: (
+        np.ndarray
+    )  # (T, T, 2) column and row in the S x S input at which texels are seen; pixel centres are integers
+    faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
+    seen: np.ndarray  # (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else
 
 
 def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
