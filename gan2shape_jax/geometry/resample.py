@@ -116,7 +116,7 @@ def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array,
 
     points = xy.reshape(-1, math.prod(xy.shape[-3:-1]), 2)
     # One image after another, nothing kept for gradients: there are many weights.
-    samples = jax.lax.map(sampled, (image.reshape(-1, height, width, channels), points))
+    samples: Array = jax.lax.map(sampled, (image.reshape(-1, height, width, channels), points))
     return samples.reshape(*xy.shape[:-1], channels)
 
 
