@@ -13,8 +13,6 @@ from gan2shape_jax.errors import exit_code
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
-__all__ = ["main"]
-
 _MODULES = {"stylegan2": "convert_stylegan2", "networks": "convert_networks"}
 _USAGE = """\
 usage: gan2shape-jax convert [stylegan2|networks] IN [IN] OUT.safetensors [OPTION ...]

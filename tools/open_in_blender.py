@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["build", "camera_matrix", "focal_length_mm", "light_matrix"]
-
 SENSOR_MM = 36.0
 _MESHES = ("textured.glb", "mesh.glb")
 _PHOTOS = ("photo_crop.jpg", "input.png")

@@ -23,19 +23,6 @@ from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import LARGEST, READ, alpha_channel, crop_and_resize, on_white, open_gray, shrunk_mask
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
-__all__ = [
-    "ImageLike",
-    "alpha_of",
-    "as_array",
-    "latent_of",
-    "load_depth",
-    "load_latent",
-    "load_mvn",
-    "mask_of",
-    "picture_of",
-    "true_depth_of",
-]
-
 # A picture or a mask as callers pass it.
 ImageLike = Image.Image | ArrayLike
 

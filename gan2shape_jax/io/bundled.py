@@ -9,8 +9,6 @@ import types
 
 from gan2shape_jax.errors import UserError
 
-__all__ = ["asset", "cache", "folder", "import_tool"]
-
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 

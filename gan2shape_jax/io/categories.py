@@ -24,18 +24,6 @@ from gan2shape_jax.io.bundled import folder
 if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
     from gan2shape_jax.io.parsing import Architecture
 
-__all__ = [
-    "Category",
-    "Parser",
-    "categories",
-    "category_of",
-    "face_parser",
-    "parser_of",
-    "parsers",
-    "register",
-    "scene_parser",
-]
-
 _OWN: dict[str, Category] = {}  # those of the user's configuration files that this program has loaded
 
 

@@ -27,8 +27,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import bundled
 from gan2shape_jax.io.files import MIB
 
-__all__ = ["Record", "run_limited"]
-
 _ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the package is imported from
 _INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
 _SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time

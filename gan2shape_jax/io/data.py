@@ -20,7 +20,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.arrays import load_depth, load_latent, load_mvn
+from gan2shape_jax.io.arrays import load_depth, load_latent
 from gan2shape_jax.io.categories import category_of, parser_of
 from gan2shape_jax.io.image_files import (
     Picture,
@@ -31,29 +31,7 @@ from gan2shape_jax.io.image_files import (
     picture_size,
     shrunk_mask,
 )
-from gan2shape_jax.io.image_lists import read_names, stem_of
-
-__all__ = [
-    "SOURCES",
-    "Item",
-    "find",
-    "find_by_stem",
-    "find_depth",
-    "find_latent",
-    "find_mask",
-    "load_depth",
-    "load_item",
-    "load_latent",
-    "load_mask",
-    "load_mvn",
-    "load_parser_of",
-    "needs_masks",
-    "open_picture",
-    "parse_mask",
-    "read_names",
-    "required_source",
-    "usual_file",
-]
+from gan2shape_jax.io.image_lists import stem_of
 
 SOURCES = ("auto", "file", "alpha", "parser", "usual")
 # Below this, the prior sees no object (`prior.ellipsoid`).

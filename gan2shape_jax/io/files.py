@@ -29,26 +29,6 @@ from typing import Any, BinaryIO, cast
 
 from gan2shape_jax.errors import UserError, refused
 
-__all__ = [
-    "MIB",
-    "atomic_bytes",
-    "atomic_file",
-    "atomic_folder",
-    "atomic_text",
-    "clear_leftovers",
-    "folder_fault",
-    "nearest_folder",
-    "open_regular",
-    "read_bytes",
-    "read_json",
-    "read_object",
-    "read_text",
-    "require_file_place",
-    "require_folder_place",
-    "require_targets",
-    "sha256",
-]
-
 MIB = 2**20
 _KINDS = {
     stat.S_IFDIR: "a folder",

@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["found_mask", "middle", "usual_mask"]
-
 _SIDE = 128  # pixels that GrabCut works on: outlines in smaller pictures come out finer than their pixels
 _ITERATIONS = 3
 # Share of pictures with the object at a pixel, above which it is there certainly, probably or possibly; else never.

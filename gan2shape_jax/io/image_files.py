@@ -23,22 +23,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, open_regular
 
-__all__ = [
-    "LARGEST",
-    "READ",
-    "Picture",
-    "alpha_channel",
-    "crop_and_resize",
-    "has_alpha",
-    "on_white",
-    "open_gray",
-    "open_rgb",
-    "open_square",
-    "open_upright",
-    "picture_size",
-    "shrunk_mask",
-]
-
 LARGEST = 8192  # pixels per side: more is a scan or a mistake
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
 _READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for single photos

@@ -28,8 +28,6 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, read_text
 
-__all__ = ["LONGEST_PART", "clash", "fault_of", "filing_key", "names_of", "read_names", "stem_of"]
-
 _LIMIT = 64 * MIB
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?:[ \t].*)?')
 # Bytes in UTF-8. File systems allow 255 per part; the longest name derived from one is `.NAME.xxxxxxxx.part.npy`, and

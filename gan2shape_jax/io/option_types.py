@@ -11,26 +11,6 @@ from typing import Any
 
 from gan2shape_jax.errors import UserError
 
-__all__ = [
-    "MOST_FRAMES",
-    "MOST_GIF_PIXELS",
-    "MOST_PIXELS",
-    "MOST_SEED",
-    "add_path",
-    "add_result",
-    "angle",
-    "fps",
-    "frames",
-    "light",
-    "name_fault",
-    "number",
-    "parser",
-    "path",
-    "seed",
-    "size",
-    "whole",
-]
-
 MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed would give the same numbers
 MOST_PIXELS = 4096  # per side of one rendered picture
 MOST_FRAMES = 1000  # per animation

@@ -32,22 +32,6 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.categories import Parser
 from gan2shape_jax.io.weights.tensors import Refused, listed, misfits, open_safetensors, short
 
-__all__ = [
-    "FORMAT",
-    "Architecture",
-    "find_labels",
-    "header_of",
-    "ignored_names",
-    "infer_architecture",
-    "load_parser",
-    "logits",
-    "mask_of_labels",
-    "parameter_shapes",
-    "params_from_torch",
-    "prepare",
-    "torch_shapes",
-]
-
 FORMAT = "gan2shape-jax/parser/1"
 _ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 _BINS = (1, 2, 3, 6)  # sides of the grids over which PSPNet averages its features

@@ -22,8 +22,6 @@ from gan2shape_jax.io.image_files import has_alpha
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.weights import families
 
-__all__ = ["RequiredFile", "absent_of_images", "require_files", "require_images", "required_files_of"]
-
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data
+from gan2shape_jax.io import arrays
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import Refused, TensorFile, open_safetensors
 from gan2shape_jax.lift.samples import SampleMaker
@@ -312,8 +312,8 @@ def _changes(params: Params, rounded: Params, images: jax.Array, *, settings: Se
 
 def needs_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[str, Any]:
     """Returns what a model must have in common with a run (`fits_of`); `encoder`: whether it uses E."""
-    view_mean, _ = data.load_mvn(config.sampling.view_mvn, 6)
-    light_mean, _ = data.load_mvn(config.sampling.light_mvn, 4)
+    view_mean, _ = arrays.load_mvn(config.sampling.view_mvn, 6)
+    light_mean, _ = arrays.load_mvn(config.sampling.light_mvn, 4)
     return fits_of(settings, view_mean, light_mean, encoder=encoder)
 
 

@@ -21,8 +21,9 @@ from gan2shape_jax.config import flatten
 from gan2shape_jax.config.schema import faults, fields
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError, printable
+from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.categories import category_of
-from gan2shape_jax.io.data import load_item, load_mvn, load_parser_of, open_picture
+from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import (

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gan2shape_jax.io import data
+from gan2shape_jax.io import arrays, data
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
@@ -105,7 +105,7 @@ def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
     sizes = stand_in_sizes(config)
     nothing = jnp.zeros((1, sizes.style_dim))
     view, light = (
-        jnp.asarray(data.load_mvn(path, count)[0], jnp.float32)
+        jnp.asarray(arrays.load_mvn(path, count)[0], jnp.float32)
         for path, count in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4))
     )
     return sizes, FrozenModels(

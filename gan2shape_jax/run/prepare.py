@@ -18,7 +18,7 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data, image_files
+from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, perceptual, prior, projection
@@ -84,8 +84,8 @@ def freeze(
     return build_frozen(
         weights,
         architecture,
-        view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
-        light_mvn=data.load_mvn(config.sampling.light_mvn, 4),
+        view_mvn=arrays.load_mvn(config.sampling.view_mvn, 6),
+        light_mvn=arrays.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
         lpips=perceptual.load_lpips(config.loss.lpips_weights) if with_lpips else None,
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
@@ -154,7 +154,7 @@ def load_image(
     latent, path = item.latent, latents / f"{item.name}.npy"
     if latent is None and path.is_file():
         with contextlib.suppress(UserError):
-            latent = data.load_latent(path, architecture.style_dim)
+            latent = arrays.load_latent(path, architecture.style_dim)
     if latent is None:
         picture = data.open_picture(config, name, expected=architecture.size).picture
         latent = find_latent(config, item.name, picture, architecture, frozen)

@@ -5,7 +5,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.io import data
+from gan2shape_jax.io import image_lists
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
@@ -50,7 +50,7 @@ def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
     """The first image of `tiny_config` and the frozen networks."""
     config = tiny_config(tmp_path)
     architecture, frozen = prepare.load_frozen(config)
-    name = data.read_names(config.data.image_list)[0]
+    name = image_lists.read_names(config.data.image_list)[0]
     return prepare.load_image(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
 
 

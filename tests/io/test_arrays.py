@@ -12,7 +12,7 @@ from helpers.tiny import asset
 from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError
-from gan2shape_jax.io import arrays, data
+from gan2shape_jax.io import arrays
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.weights import checkpoints
 
@@ -163,17 +163,17 @@ def test_a_picture_that_was_opened_but_cannot_be_decoded():
 
 def _saved_depth(path, depth):
     np.save(path / "a.npy", depth)
-    return data.load_depth(path / "a.npy", 64, None, 0.9, 1.1)
+    return arrays.load_depth(path / "a.npy", 64, None, 0.9, 1.1)
 
 
 def _saved_latent(path, latent):
     np.save(path / "a.npy", latent)
-    return data.load_latent(path / "a.npy", 128)
+    return arrays.load_latent(path / "a.npy", 128)
 
 
 def _saved_mvn(path, statistics):
     np.savez(path / "a.npz", **statistics)
-    return data.load_mvn(path / "a.npz", 6)
+    return arrays.load_mvn(path / "a.npz", 6)
 
 
 @pytest.mark.parametrize("shape", [(128,), (1, 128), (1, 10, 128)])
@@ -219,19 +219,19 @@ def test_torch_latents_and_statistics(tmp_path, monkeypatch):
     # The last one is what the original's inversion of the rendered faces wrote.
     for content in (w, w[0], torch.nn.Parameter(w), {"img": torch.zeros(3, 8, 8), "latent": w}):
         torch.save(content, tmp_path / "w.pt")
-        np.testing.assert_array_equal(data.load_latent(tmp_path / "w.pt", 16), w.numpy())
+        np.testing.assert_array_equal(arrays.load_latent(tmp_path / "w.pt", 16), w.numpy())
     torch.save(w[0].expand(1, 14, 16), tmp_path / "w.pt")
-    assert data.load_latent(tmp_path / "w.pt", 16).shape == (1, 14, 16)
+    assert arrays.load_latent(tmp_path / "w.pt", 16).shape == (1, 14, 16)
     mean, cov = torch.zeros(6), torch.eye(6)
     torch.save({"mean": mean, "cov": cov}, tmp_path / "v.pth")
-    for found, saved in zip(data.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):
+    for found, saved in zip(arrays.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):
         np.testing.assert_array_equal(found, saved.numpy())
     torch.save({"w": w}, tmp_path / "w.pt")
     with pytest.raises(UserError, match="without the entry 'latent'"):
-        data.load_latent(tmp_path / "w.pt", 16)
+        arrays.load_latent(tmp_path / "w.pt", 16)
     for content in ([[1.0, 2.0], [3.0]], "text", None, [10**400] * 4, [True] * 4):
         torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")
-        for read in (lambda path: data.load_latent(path, 4), data.load_mvn):
+        for read in (lambda path: arrays.load_latent(path, 4), arrays.load_mvn):
             with pytest.raises(UserError, match=r"w\.pt"):
                 read(tmp_path / "w.pt")
 
@@ -239,9 +239,9 @@ def test_torch_latents_and_statistics(tmp_path, monkeypatch):
 def test_files_made_to_do_harm_are_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readers = {
-        "w.npy": (hostile_arrays.npy_files(), lambda path: data.load_latent(path, 512)),
-        "d.npy": (hostile_arrays.npy_files(), lambda path: data.load_depth(path, 64, None, 0.9, 1.1)),
-        "v.npz": (hostile_arrays.npz_files(), lambda path: data.load_mvn(path, 6)),
+        "w.npy": (hostile_arrays.npy_files(), lambda path: arrays.load_latent(path, 512)),
+        "d.npy": (hostile_arrays.npy_files(), lambda path: arrays.load_depth(path, 64, None, 0.9, 1.1)),
+        "v.npz": (hostile_arrays.npz_files(), lambda path: arrays.load_mvn(path, 6)),
     }
     for name, (files, read) in readers.items():
         for what, content in files.items():
@@ -258,4 +258,4 @@ def test_every_order_of_bytes_and_axes_is_read_as_numpy_reads_it(tmp_path):
         for order in ("C", "F"):
             array = np.asarray(np.arange(64).reshape(8, 8) + 1, dtype, order=order)
             np.save(tmp_path / "d.npy", array)
-            np.testing.assert_array_equal(data.load_depth(tmp_path / "d.npy", 8, None, 0.9, 100), array)
+            np.testing.assert_array_equal(arrays.load_depth(tmp_path / "d.npy", 8, None, 0.9, 100), array)

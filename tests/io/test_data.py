@@ -10,7 +10,7 @@ from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data
+from gan2shape_jax.io import data, image_lists
 from gan2shape_jax.run import check
 
 _RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def bundled():
 
 
 def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
-    for name in data.read_names(bundled.data.image_list):
+    for name in image_lists.read_names(bundled.data.image_list):
         item = data.load_item(bundled, name)
         assert item.name == name.removesuffix(".png")
         assert item.image.shape == (64, 64, 3) and item.image.dtype == np.float32

@@ -12,7 +12,7 @@ from PIL import Image
 from gan2shape_jax import main as program
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data
+from gan2shape_jax.io import data, image_lists
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.required_files import absent_of_images, require_images
 
@@ -99,7 +99,7 @@ def test_original_layout_is_in_place_as_it_is(layout, capsys):
 
 def test_original_layout_gives_what_the_bundled_faces_give(layout):
     config, bundled = _config(layout), load_config("ictface")
-    for name, stem in zip(data.read_names(config.data.image_list), _STEMS, strict=True):
+    for name, stem in zip(image_lists.read_names(config.data.image_list), _STEMS, strict=True):
         ours, theirs = data.load_item(config, name), data.load_item(bundled, f"{stem}.png")
         np.testing.assert_array_equal(ours.image, theirs.image)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
@@ -142,11 +142,11 @@ def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
 
 def test_whole_folders_lack_nothing(layout):
     config = _config(layout)
-    absent = absent_of_images(config, data.read_names(config.data.image_list))
+    absent = absent_of_images(config, image_lists.read_names(config.data.image_list))
     assert absent == {"latent_root": [], "depth_root": [], "mask_root": []}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        require_images(config, data.read_names(config.data.image_list))
+        require_images(config, image_lists.read_names(config.data.image_list))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_missing_depths_and_masks_are_counted_and_named_once(file, field, what, 
 
 def test_missing_latents_are_a_warning_until_all_are_missing(layout):
     config = _config(layout)
-    names = data.read_names(config.data.image_list)
+    names = image_lists.read_names(config.data.image_list)
     (layout / "latents/001_image_1.pt").unlink()
     (layout / "latents/006_image_1.pt").unlink()
     with pytest.warns(

@@ -24,7 +24,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_rgb
 
-from .convert import convert
+from . import convert
 from .record import Converted
 
 

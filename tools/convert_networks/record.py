@@ -17,8 +17,6 @@ from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.families import Family
 from gan2shape_jax.io.weights.tensors import listed, short
 
-__all__ = ["Converted", "Source", "plotted", "read_source", "tensors_of"]
-
 _WRAPPER = "module."  # the prefix that data-parallel training puts before every name
 
 

@@ -1,5 +1,124 @@
 """Converts rosinality's and NVIDIA's StyleGAN2 checkpoints to safetensors, without PyTorch."""
 
-from .checkpoint import Converted, convert, read_checkpoint
+import dataclasses
+import os
+from typing import Any
 
-__all__ = ["Converted", "convert", "read_checkpoint"]
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import sha256
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
+from gan2shape_jax.stylegan2 import Architecture, Params
+
+from . import nvidia, nvidia_tf, rosinality
+
+_UNSTATED = "not stated; see where the checkpoint is from"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A converted checkpoint.
+
+    Attributes:
+      arch, params: what `stylegan2.save` takes.
+      source_sha256: the file's hash.
+      notes: what the source lacked and how that was made up, what was fixed, what is computed differently.
+      family: the name of its family (see `checkpoint_families`).
+      license_note: what is known about the weights' licence.
+    """
+
+    arch: Architecture
+    params: Params
+    source_sha256: str
+    notes: str
+    family: str = "stylegan2-rosinality"
+    license_note: str = _UNSTATED
+
+
+def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
+    """Returns a checkpoint's architecture and parameters like `stylegan2.load`; raises what `read_checkpoint` does."""
+    converted = read_checkpoint(path)
+    return converted.arch, converted.params
+
+
+def read_checkpoint(
+    path: str | os.PathLike,
+    *,
+    class_index: int | None = None,
+    discriminator: str | os.PathLike | None = None,
+    content: Any = None,
+) -> Converted:
+    """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
+
+    Of a conditional network the class `class_index` is converted; `discriminator` is a file of the same family to take
+    that from; `content` is what the file holds, if it has been read already. Raises `UserError` for a file that cannot
+    be read, belongs to another family (the message names the tool for it), or does not fit (it lists what).
+    """
+    content = read_content(path) if content is None else content
+    family = _family(content, path)
+    content = _parts(content, family)
+    if discriminator is not None:
+        other = read_content(discriminator)
+        if _family(other, discriminator) != family:
+            raise UserError(f"{discriminator}: a discriminator of another family than {path}")
+        content |= _discriminator(_parts(other, family), family, discriminator)
+    _discriminator(content, family, path)
+    if family == "stylegan2-nvidia":
+        arch, params, notes = nvidia.convert(content, path, class_index)
+    elif class_index is not None:
+        raise UserError(
+            f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories; this file has no classes "
+            "to choose from"
+        )
+    elif family == "stylegan2-tensorflow":
+        arch, params, notes = nvidia_tf.convert(content, path)
+    else:
+        arch, params, notes = rosinality.convert(content, path)
+    if discriminator is not None:
+        notes.append(f"Discriminator from a file of SHA-256 {sha256(discriminator)}.")
+    return Converted(
+        arch,
+        params,
+        sha256(path),
+        " ".join(notes),
+        family,
+        _UNSTATED if family == "stylegan2-rosinality" else nvidia.LICENSE,
+    )
+
+
+def _family(content: Any, path: str | os.PathLike) -> str:
+    """Returns the StyleGAN2 family; raises `UserError` for other families, naming the command for them."""
+    known = families.recognise(families.names_of(content))
+    if known is not None and known.tool != "stylegan2":
+        raise UserError(families.explain(known, path))
+    if known is not None:
+        return known.name
+    keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""
+    raise UserError(
+        f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
+        "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
+        "pickle of NVIDIA's stylegan2, stylegan2-ada, stylegan2-ada-pytorch or stylegan3 with generator and "
+        "discriminator"
+    )
+
+
+def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the discriminator by its key; raises `UserError` if there is none, as every run needs one."""
+    key = "d" if family == "stylegan2-rosinality" else "D"
+    if content.get(key) is None:
+        raise UserError(
+            f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
+            "by the discriminator's features, and so does the inversion of images without latents: "
+            "with the generator alone no run is possible. Take the checkpoint of the training, which "
+            "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
+            "same kind of images with --discriminator"
+        )
+    return {key: content[key]}
+
+
+def _parts(content: Any, family: str) -> dict[str, Any]:
+    if family == "stylegan2-nvidia":
+        return dict(nvidia.networks_of(content))
+    if family == "stylegan2-tensorflow":
+        return nvidia_tf.networks_of(content)
+    return dict(content) if isinstance(content, dict) else {}

@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, require_targets
 
-from .checkpoint import Converted, read_checkpoint
+from . import Converted, read_checkpoint
 
 _SIDE_LIMIT = 1536  # pixels of the sample grid
 

@@ -21,8 +21,6 @@ from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator
 from . import tensors
 from .tensors import Path, Shape, State, Table, Tensor
 
-__all__ = ["convert", "infer", "tables"]
-
 _NOISE_SEED = 0
 _MOST_LEVELS = 9  # from 4 to 1024 pixels
 _TAPS = np.array([1.0, 3.0, 3.0, 1.0])

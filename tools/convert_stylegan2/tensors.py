@@ -15,23 +15,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gan2shape_jax.stylegan2 import Params
 from gan2shape_jax.stylegan2.weights import check_params
 
-__all__ = [
-    "Path",
-    "Shape",
-    "State",
-    "Table",
-    "Tensor",
-    "constant",
-    "expected_shapes",
-    "flattened",
-    "kernel",
-    "params_of",
-    "plain",
-    "same",
-    "table",
-    "weight",
-]
-
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 State = Mapping[str, np.ndarray]

@@ -39,8 +39,6 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
-__all__ = ["drawn", "main", "name_of", "write_samples"]
-
 _COLUMNS = 8
 _TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
 _MOST_TILES = 64

@@ -22,12 +22,9 @@ from gan2shape_jax.io.files import require_folder_place, sha256
 from gan2shape_jax.run.folder_lock import hold
 
 from . import loop, photos
-from .check import check
 from .measure import Features, load_features
 from .photos import Selection
 from .training import AUGMENTATIONS, TrainingSettings, architecture_for
-
-__all__ = ["main"]
 
 _SIZES = tuple(2**n for n in range(3, 11))
 _DEFAULTS = TrainingSettings()
@@ -127,7 +124,7 @@ def _run(options: argparse.Namespace) -> None:
     with hold(options.out):
         selection = Selection(options.typical, not options.no_grey)
         if options.check:
-            check(plan, say=_say)
+            loop.check(plan, say=_say)
         found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
         if not options.check:
             if importlib.util.find_spec("matplotlib") is None:

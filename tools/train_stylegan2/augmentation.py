@@ -17,8 +17,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.stylegan2.filters import blur_half, upsample
 
-__all__ = ["augment", "moved_probability"]
-
 _SHIFT = 0.125  # of the side: largest whole-pixel shift, and the standard deviation of any other
 _SCALE = 0.2  # standard deviation of log2 of scale and of aspect
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.5, 1.0

@@ -26,8 +26,6 @@ from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
 from .training import to_pixels
 
-__all__ = ["Features", "drawn_samples", "kernel_distance", "load_features"]
-
 _TOGETHER = 32
 _DEGREE = 3
 

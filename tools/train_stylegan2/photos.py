@@ -32,8 +32,6 @@ from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
 from gan2shape_jax.io.image_files import open_rgb
 
-__all__ = ["FEW", "Photos", "Selection", "load", "rows_of"]
-
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
 _LARGEST_TEXT = 256 * MIB  # of a list of photos, and of photos.json

@@ -18,8 +18,6 @@ from gan2shape_jax.stylegan2 import Architecture
 
 from .training import TrainingSettings
 
-__all__ = ["WINDOW", "Row", "mean_row", "require_sound", "warning_of", "write_config", "write_curves", "write_table"]
-
 WINDOW = 50  # iterations averaged in a row
 
 Row = dict[str, Any]

@@ -28,27 +28,6 @@ from gan2shape_jax.stylegan2 import Architecture, Params
 
 from .augmentation import augment, moved_probability
 
-__all__ = [
-    "AUGMENTATIONS",
-    "TrainingSettings",
-    "TrainingState",
-    "Updates",
-    "architecture_for",
-    "discriminator_loss",
-    "everywhere",
-    "fresh_state",
-    "generator_loss",
-    "gradient_penalty",
-    "iterate",
-    "make_updates",
-    "mesh_for",
-    "on_devices",
-    "optimizers",
-    "path_length_penalty",
-    "path_lengths",
-    "to_pixels",
-]
-
 AUGMENTATIONS = ("ada", "none")
 AXIS = "images"
 _SIGNS_EVERY = 4  # iterations between changes of the augmentation probability

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data
+from gan2shape_jax.io import arrays, image_lists
 from gan2shape_jax.method import frozen, models, perceptual, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
@@ -102,7 +102,7 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     if weights or "images" in drawn:
         settings, problem = _random_problem(config, architecture, frozen)
     else:
-        first = data.read_names(config.data.image_list)[0]
+        first = image_lists.read_names(config.data.image_list)[0]
         with tempfile.TemporaryDirectory() as folder:
             prepared = prepare.load_image(config, first, architecture, frozen, pathlib.Path(folder))
         settings, problem = prepared.settings, prepared.problem
@@ -148,7 +148,7 @@ def _frozen(
 ) -> FrozenModels:
     def statistics(kind: str, path: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         random = f"statistics of {kind}" in drawn
-        return (np.zeros(size), np.eye(size) * 0.05) if random else data.load_mvn(path, size)
+        return (np.zeros(size), np.eye(size) * 0.05) if random else arrays.load_mvn(path, size)
 
     lpips = None
     if config.loss.perceptual == "lpips":

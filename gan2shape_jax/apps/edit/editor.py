@@ -29,7 +29,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
-from gan2shape_jax.io import data, image_files
+from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
@@ -103,7 +103,7 @@ def load_editor(
     mvn = {}  # only serves to judge how usual a view is
     for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
         path = saved.locate(config.sampling[name])
-        mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
+        mvn[name] = arrays.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
     mean_w = prepare.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
     fixed = frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
     params = _encoder(folder, saved, settings)
@@ -148,7 +148,7 @@ def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> model
 def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
     """Loads the latent that the run read, or the one that it computed by inverting the GAN."""
     if given:
-        return data.load_latent(given, style_dim)
+        return arrays.load_latent(given, style_dim)
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
@@ -156,7 +156,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     if path is None:
         looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
-    return data.load_latent(path, style_dim)
+    return arrays.load_latent(path, style_dim)
 
 
 def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:

@@ -27,8 +27,6 @@ from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.tensors import LIMIT, Refused, open_safetensors, short
 
-__all__ = ["ALLOWED", "TENSORFLOW", "Unpickler", "as_data", "parse_checkpoint", "read_checkpoint"]
-
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
 _SECONDS, _BYTES_A_SECOND = 60, 10 * MIB

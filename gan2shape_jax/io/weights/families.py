@@ -12,8 +12,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Family:

@@ -15,8 +15,6 @@ import safetensors
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, open_regular
 
-__all__ = ["LIMIT", "Refused", "TensorFile", "listed", "misfits", "open_safetensors", "short"]
-
 LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
 _TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 _LENGTH = 80  # characters of a name or value in a message
