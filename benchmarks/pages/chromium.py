@@ -18,8 +18,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Chromium", "PageError", "find", "opened"]
-
 _OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # containers cannot provide one

@@ -16,8 +16,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-__all__ = ["execute"]
-
 _FOLDER = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "notebooks"
 
 

@@ -19,8 +19,6 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
-__all__ = ["config_of", "faces_of", "prepared", "seen"]
-
 
 def config_of(data: pathlib.Path, name: str = "ictface:scratch") -> ConfigDict:
     """Returns a bundled configuration for a folder of faces, unlocked."""

@@ -34,25 +34,6 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.stylegan2 import Architecture, weights
 from gan2shape_jax.training.network_files import in_order
 
-__all__ = [
-    "FORMAT",
-    "NAME",
-    "STATISTICS",
-    "VERSION",
-    "ModelFacts",
-    "fits_of",
-    "measure",
-    "model_bytes",
-    "needs_of",
-    "read_facts",
-    "require_fits",
-    "settings_of",
-    "shortened",
-    "trains_encoder",
-    "typical_l1",
-    "write",
-]
-
 NAME = "model.safetensors"  # in a lift's folder
 FORMAT = "gan2shape_jax model"
 VERSION = 1

@@ -17,8 +17,6 @@ from jaxtyping import Array, Float, Scalar
 from gan2shape_jax.method import models
 from gan2shape_jax.method.settings import Settings
 
-__all__ = ["carried_on", "depths", "mean_change"]
-
 _BATCH = 8
 _LEARNING_RATE = 2e-4  # initial; it decays to zero
 _SCALE = 1e4  # factor on squared depth errors, so that Adam's epsilon is negligible

@@ -30,19 +30,6 @@ from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples,
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 from gan2shape_jax.training.task import collected
 
-__all__ = [
-    "SHARES",
-    "Kept",
-    "Refined",
-    "as_refinement",
-    "chosen",
-    "finished",
-    "keep_best",
-    "mixed",
-    "refines",
-    "tied",
-]
-
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Phase number for drawing held-out samples, beyond the numbers of all training phases.
 _PHASE = 1 << 19

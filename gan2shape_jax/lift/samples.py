@@ -37,8 +37,6 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["NOWHERE", "PROJECTED", "KeptSamples", "SampleMaker", "maker_of", "name_of"]
-
 PROJECTED = ".projected"  # subfolder of a run's folder, for `KeptSamples`
 
 Mask = Float[np.ndarray, "s s"]

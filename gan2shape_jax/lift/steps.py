@@ -46,19 +46,6 @@ from gan2shape_jax.method.step2 import STEP2, version_loss
 from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
 from gan2shape_jax.training.task import one_image
 
-__all__ = [
-    "ANCHORED_STEP",
-    "INVERSION_STEP",
-    "anchored_loss",
-    "fresh_samples",
-    "has_own_encoder",
-    "improved",
-    "inversion_loss",
-    "light_distance",
-    "projected_by_own_encoder",
-    "view_distance",
-]
-
 # Standard deviations, in network units, below which a quantity counts as constant.
 _STANDING = 1e-4
 _AT_ONCE = 8  # samples per compiled call of the search; more gain nothing on CPU

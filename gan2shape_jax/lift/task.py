@@ -30,8 +30,6 @@ from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
 
-__all__ = ["FIRST", "SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
-
 FIRST = 1 << 20  # training samples are numbered from here on, all others below
 SHOWN = 8  # maximum number of held-out samples that are shown
 

@@ -26,8 +26,6 @@ from jaxtyping import PyTree
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
 from gan2shape_jax.training import devices
 
-__all__ = ["Checkpoints", "discard"]
-
 # Maps a checkpoint's record to a state of the same structure.
 Template = Callable[[dict[str, Any]], PyTree]
 

@@ -20,25 +20,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan2shape_jax.errors import UserError
 
-__all__ = [
-    "AXIS",
-    "Layout",
-    "all_say",
-    "devices_used",
-    "for_each",
-    "layout_of",
-    "local_replicas",
-    "mesh_of",
-    "on_host",
-    "padded",
-    "pick",
-    "place",
-    "replicate",
-    "spread",
-    "stack",
-    "wait_for_all",
-]
-
 AXIS = "images"
 
 

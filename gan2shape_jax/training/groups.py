@@ -29,8 +29,6 @@ from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.task import independent, phase_keys, program
 
-__all__ = ["bytes_of_one", "choose_size", "finish", "key_of", "plan", "record", "unfinished"]
-
 _FOLDER = ".groups"
 # Share of the memory that is free when the first group starts; the rest covers estimation errors and outputs.
 _SHARE = 0.8

@@ -25,17 +25,6 @@ from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.task import Task
 
-__all__ = [
-    "START",
-    "Cadence",
-    "Trained",
-    "Watcher",
-    "failures_of",
-    "own_history",
-    "run_schedule",
-    "train",
-]
-
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
 _POSITION = ("phase", "stage", "step", "iteration")

@@ -23,8 +23,6 @@ from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.torch_weights import params_from_torch
 
-__all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "in_order", "load_networks", "networks_bytes", "small_networks_bytes"]
-
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 # The networks that a finished image keeps if `config.outputs.networks` is 'small'.

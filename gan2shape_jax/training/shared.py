@@ -35,18 +35,6 @@ from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
 from gan2shape_jax.training.task import compiled_with, mean_of_rows, means, one_image, phase_keys, scores
 
-__all__ = [
-    "Plan",
-    "Shared",
-    "image_order",
-    "require_enough",
-    "require_one_size",
-    "sample_choices",
-    "shared",
-    "stacked",
-    "update",
-]
-
 _STATIC = ("step", "flip", "mesh")
 
 

@@ -28,22 +28,6 @@ from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import Layout, for_each
 
-__all__ = [
-    "Independent",
-    "Task",
-    "alike",
-    "collected",
-    "compiled_with",
-    "independent",
-    "mean_of_rows",
-    "means",
-    "one_image",
-    "one_of",
-    "phase_keys",
-    "program",
-    "scores",
-]
-
 _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
 

@@ -8,8 +8,6 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Result, write_outputs
 
-__all__ = ["SIZE", "result", "write"]
-
 SIZE = 16
 
 

@@ -4,8 +4,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, load_config
 
-__all__ = ["overrides"]
-
 
 def overrides(config: ConfigDict, base: str = "ictface") -> list[str]:
     """Returns a `--config.FIELD=VALUE` for every field in which `config` differs from the bundled `base`."""

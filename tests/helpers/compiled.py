@@ -4,16 +4,6 @@ import jax
 
 from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, render, resample
 
-__all__ = [
-    "grid_sample",
-    "interpolate",
-    "interpolate_grid",
-    "rasterize",
-    "rasterize_grid",
-    "reconstruct",
-    "warp_depth",
-]
-
 grid_sample = jax.jit(resample.grid_sample, static_argnames="mode")
 warp_depth = jax.jit(render.warp_depth, static_argnames=("camera", "sampling"))
 reconstruct = jax.jit(render.reconstruct, static_argnames="camera")

@@ -13,8 +13,6 @@ from gan2shape_jax.training import network_files
 from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config
 
-__all__ = ["OVER_GAN", "SIZE", "write_run"]
-
 SIZE = 32  # below the GAN's 64 pixels, so that the two sizes are told apart
 OVER_GAN = 64
 

@@ -2,8 +2,6 @@
 
 from xdist.scheduler.loadfile import LoadFileScheduling
 
-__all__ = ["FileScheduling"]
-
 # None of these is to be left for the end; the others take less than half a minute each (docs/reports/test_suite.md).
 # Those that come first compile different programs, so that the first workers do not compile the same; later ones find
 # theirs compiled.

@@ -11,20 +11,6 @@ from gan2shape_jax.method.settings import from_config
 from gan2shape_jax.stylegan2 import Architecture
 from helpers import torch_networks
 
-__all__ = [
-    "GROUPS",
-    "SIZE",
-    "STYLE",
-    "WIDTH",
-    "ZDIM",
-    "header",
-    "optimizer_state",
-    "relative",
-    "settings",
-    "sha256",
-    "shape_networks",
-]
-
 SIZE, WIDTH, ZDIM, STYLE, GROUPS = 32, 8, 16, 16, 4
 
 

@@ -6,8 +6,6 @@ import zipfile
 
 import numpy as np
 
-__all__ = ["announced", "npy", "npy_files", "npz", "npz_files"]
-
 
 def npy(array, **options) -> bytes:
     """Returns an array as NumPy writes it."""

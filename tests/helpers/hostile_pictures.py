@@ -7,8 +7,6 @@ import zlib
 import numpy as np
 from PIL import Image
 
-__all__ = ["EPS", "black", "pictures"]
-
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(trace) (w) file closefile showpage\n%%EOF\n"
 _NOISE = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
 

@@ -7,8 +7,6 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.surface import lit, normals, shading
 
-__all__ = ["lit_bump"]
-
 
 def lit_bump(size: int = 48, **fields) -> Result:
     """A smooth bump with colours that change slowly, so that pixels of different grids can be compared."""

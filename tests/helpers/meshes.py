@@ -6,8 +6,6 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 from helpers import compiled
 
-__all__ = ["CAMERA", "FACES", "KINDS", "SAMPLES", "VERTICES", "random_mesh", "rasterize"]
-
 CAMERA = camera_lib.Camera(9, fov_deg=60.0)
 SAMPLES = SampleGrid.over(CAMERA, supersample=3).shifted(0.0123)
 VERTICES, FACES = 24, 40

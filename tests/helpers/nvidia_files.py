@@ -8,8 +8,6 @@ import torch
 from helpers import nvidia_records as records
 from helpers.nvidia_networks import Discriminator, Generator
 
-__all__ = ["SMALL", "WIDTH", "networks", "one_hot", "one_thread", "relative", "save"]
-
 WIDTH = 12
 SMALL = (6, 5, 4)
 

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from helpers.nvidia_records import Module
 
-__all__ = ["Discriminator", "Generator"]
-
 BINOMIAL = (1, 3, 3, 1)
 
 

@@ -7,8 +7,6 @@ import types
 
 import torch
 
-__all__ = ["SOURCE", "EasyDict", "Module", "save"]
-
 SOURCE = "raise RuntimeError('the source code of a record has run')\n"
 
 

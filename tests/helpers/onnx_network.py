@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-__all__ = ["write_network"]
-
 
 def write_network(path, shape, *, inputs=1):
     """Writes an ONNX network of one or two inputs of this shape, which gives the mean colour of the first."""

@@ -6,8 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 
-__all__ = ["counted"]
-
 _counters: list[collections.Counter[str]] = []
 
 

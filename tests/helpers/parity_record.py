@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LARGEST", "PER_VALUE", "PYTORCH", "RELATIVE_L2", "Record", "largest", "per_value", "share_off"]
-
 PYTORCH = "PyTorch counterpart"  # written for the test, with random weights
 
 # How a difference is measured.

@@ -14,8 +14,6 @@ from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.results import Result
 from helpers.plain_result import plain_result
 
-__all__ = ["Photographed", "photographed"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Photographed:

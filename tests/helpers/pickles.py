@@ -6,8 +6,6 @@ import struct
 
 import numpy as np
 
-__all__ = ["Call", "Global", "Storage", "double", "dumps", "legacy_storage", "network_record", "tensor", "write"]
-
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 

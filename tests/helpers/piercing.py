@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["pierced_faces"]
-
 _PAIRS = 1 << 21  # looked at together
 
 

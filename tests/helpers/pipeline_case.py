@@ -11,8 +11,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.method.state import Problem
 
-__all__ = ["TORCH_NAMES", "Case", "nhwc", "settings_of"]
-
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 
 

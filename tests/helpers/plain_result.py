@@ -5,8 +5,6 @@ import numpy as np
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results.result import Result
 
-__all__ = ["plain_result"]
-
 
 def plain_result(name: str = "a", side: int = 16, **fields) -> Result:
     picture, sheet = np.zeros((side, side, 3)), np.ones((side, side))

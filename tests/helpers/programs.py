@@ -8,8 +8,6 @@ import jaxlib.version
 
 from gan2shape_jax.run import xla_flags
 
-__all__ = ["compile_quickly", "keep", "too_many"]
-
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 # Without its emitters of fused operations, XLA compiles a training step in 40% of the time.

@@ -5,8 +5,6 @@ Source: `configs/*.yml` of https://github.com/XingangPan/GAN2Shape at commit 97d
 are the original's; `yaml_text` writes a file of its format from them.
 """
 
-__all__ = ["DEFAULTS", "REFERENCE", "stages", "yaml_text"]
-
 _CENTRAL_LIGHT = [-1, 1, -0.2, 0.8, -0.1, 0.6, -0.6]
 _FACE_LIGHT = [-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4]
 _STATISTICS = "checkpoints/view_light/"

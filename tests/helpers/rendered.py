@@ -10,8 +10,6 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import mesh_rasterizer, render, resample
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 
-__all__ = ["CASES"]
-
 _CAMERA = camera_lib.Camera(5)
 _FACES = np.array([[0, 1, 2], [1, 3, 2], [2, 3, 4], [0, 4, 5]])
 

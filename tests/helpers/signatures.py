@@ -2,8 +2,6 @@
 
 import beartype
 
-__all__ = ["check"]
-
 _beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 

@@ -6,8 +6,6 @@ import pathlib
 import subprocess
 import sys
 
-__all__ = ["records_of"]
-
 
 def records_of(program: str, *arguments: object) -> list[dict]:
     """What a program of this folder prints as `record {...}` lines; fails with its complaints unless it ends well."""

@@ -2,8 +2,6 @@
 
 import math
 
-__all__ = ["TorchForm"]
-
 
 class TorchForm:
     """StyleGAN2 by its definition: kernels modulated for each image, filters as convolutions.

@@ -12,8 +12,6 @@ import types
 
 import numpy as np
 
-__all__ = ["CASES", "SOURCE", "Case", "EasyDict", "Network", "inputs", "networks", "save"]
-
 SOURCE = "raise RuntimeError('the source code of a network has run')\n"
 
 

@@ -6,8 +6,6 @@ from flax.traverse_util import unflatten_dict
 
 from gan2shape_jax.stylegan2 import Architecture, weights
 
-__all__ = ["TINY", "nhwc", "random_parameters", "relative"]
-
 TINY = Architecture(size=16, style_dim=6, mapping_layers=2, channels=(5, 4, 3), discriminator_channels=(4, 5, 3))
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-__all__ = ["Call", "Timing", "device_peak_gib", "host_peak_gib", "side_by_side"]
-
 # Calls of one before the other's turn: enough to be warm again, short compared with drifts of the machine's load.
 _TURN = 3
 

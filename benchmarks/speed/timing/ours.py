@@ -23,8 +23,6 @@ from gan2shape_jax.training.task import one_image
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
 
-__all__ = ["parts", "train_steps"]
-
 
 def train_steps(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
     """Every kind of iteration in the schedule by its label, or the requested ones, compiled."""

@@ -23,8 +23,6 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.training import devices, shared, task
 from timing.subjects import COLLECT, Subject
 
-__all__ = ["PREDICT", "RENDERING", "lowered", "names_of"]
-
 RENDERING, PREDICT = "rendering", "predict"
 _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(devices.AXIS)
 

@@ -21,8 +21,6 @@ import numpy as np
 
 from gan2shape_jax.geometry import camera as camera_lib
 
-__all__ = ["diffren_attributes", "jaxrenderer_depth"]
-
 
 def projection(camera: camera_lib.Camera) -> np.ndarray:
     """Returns the matrix to OpenGL's clip space, y down and no far plane: z / w is 1 - 2 near / depth."""

@@ -10,8 +10,6 @@ from rich.table import Table
 
 from .clock import Timing
 
-__all__ = ["Report", "tables", "to_json", "whole_schedule_s"]
-
 # Rows by name, each with the timings of ours and of every PyTorch variant by name.
 Rows = dict[str, dict[str, Timing]]
 OURS = "jax"

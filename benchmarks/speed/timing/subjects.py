@@ -26,8 +26,6 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["COLLECT", "LIGHT", "Subject", "label", "load"]
-
 # The bundled faces with the published code's settings at 64 pixels: its widths, its batch, LPIPS.
 _PRESETS = {
     "ictface:full": (

@@ -19,8 +19,6 @@ from torch_reference.training import Training
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
 
-__all__ = ["model", "parts", "train_steps", "ways"]
-
 
 def ways(name: str) -> Ways:
     """Parses `plain`, or names of `Ways`' fields joined by `+`, such as `channels_last+fused`.

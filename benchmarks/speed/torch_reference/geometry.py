@@ -7,19 +7,6 @@ import torch
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
 
-__all__ = [
-    "back_project",
-    "blend_border",
-    "depth_from_raw",
-    "diffuse_shading",
-    "inverse_warped_grid",
-    "light_from_raw",
-    "normals",
-    "transform",
-    "view_from_raw",
-    "warped_grid",
-]
-
 # What the published code adds to a normal's length.
 _PUBLISHED_EPSILON = 1e-7
 

@@ -15,8 +15,6 @@ from gan2shape_jax.networks.torch_weights import params_to_torch
 from . import losses, networks, stylegan2
 from .model import Model, Ways
 
-__all__ = ["model_of", "nchw", "networks_of"]
-
 
 def nchw(images: Any) -> torch.Tensor:
     """Our images (N, H, W, C) as a tensor (N, C, H, W)."""

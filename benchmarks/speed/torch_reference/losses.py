@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Lpips", "discriminator_distance", "feature_distance", "photometric", "smoothness"]
-
 _LAYERS = (2, 2, 3, 3, 3)
 
 

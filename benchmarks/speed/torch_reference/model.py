@@ -14,8 +14,6 @@ from . import geometry, losses
 from .losses import Lpips
 from .stylegan2 import Discriminator, Generator
 
-__all__ = ["Model", "Ways"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Ways:

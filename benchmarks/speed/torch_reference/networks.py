@@ -4,8 +4,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["decoder", "encoder", "residual_encoder"]
-
 
 class _Network(nn.Module):
     def __init__(self, layers: list[nn.Module]):

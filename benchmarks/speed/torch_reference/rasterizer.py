@@ -15,8 +15,6 @@ from gan2shape_jax.geometry.camera import Camera
 
 from . import geometry
 
-__all__ = ["warp_depth"]
-
 # Samples this far outside an edge, as a share of the triangle's area, still belong to it: more than rounding.
 _SLACK = 1e-5
 _NOTHING = torch.iinfo(torch.int64).max

@@ -17,8 +17,6 @@ from . import geometry, losses
 from .model import Model
 from .rasterizer import warp_depth
 
-__all__ = ["Factors", "input_loss", "prior_loss", "project", "pseudo_images", "step2_loss", "step3_loss"]
-
 
 @dataclasses.dataclass
 class Factors:

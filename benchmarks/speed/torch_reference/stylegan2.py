@@ -15,8 +15,6 @@ from torch.nn import functional
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
-__all__ = ["Discriminator", "Generator"]
-
 
 def _frozen(value: Any, order: tuple[int, ...] | None = None) -> nn.Parameter:
     array = np.asarray(value, np.float32)

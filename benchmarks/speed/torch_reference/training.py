@@ -7,8 +7,6 @@ import torch
 from . import steps
 from .model import Model
 
-__all__ = ["Training", "blank_samples"]
-
 
 def blank_samples(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples and masks for step 3 that cost the same as others: grey images, masks of ones."""
