@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError, refused
-from gan2shape_jax.lift import model_file, overshoot, samples
+from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.samples import NOWHERE, PROJECTED, KeptSamples, SampleMaker
 from gan2shape_jax.method import models
@@ -255,5 +255,5 @@ def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> 
     before = prepare.initial_params(config, maker.settings)
     images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
     mirrored = any(config.schedule.flip3)
-    change = config.lift.overshoot * overshoot.mean_change(before, params, images, maker.settings, mirrored=mirrored)
-    return overshoot.carried_on(params, change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS)
+    change = config.lift.overshoot * refinement.mean_change(before, params, images, maker.settings, mirrored=mirrored)
+    return refinement.carried_on(params, change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS)

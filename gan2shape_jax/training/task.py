@@ -52,48 +52,38 @@ class Task(Protocol):
     @property
     def settings(self) -> Settings:
         """The settings, shared by all images."""
-        ...
 
     @property
     def window(self) -> int:
         """How many of the latest iterations are averaged for the logged losses."""
-        ...
 
     def initial(self, params: models.Params) -> TrainState:
         """Returns the state before the first phase; copies the parameters because the state is donated."""
-        ...
 
     def restored(self, state: TrainState) -> TrainState:
         """Returns a checkpoint's state on the devices where the task's programs run."""
-        ...
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """Returns the state at the phase's first iteration."""
-        ...
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """Returns the state with the initial optimiser state of a phase."""
-        ...
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
         """Computes what all iterations of the phase use; gives the same values when the phase is resumed."""
-        ...
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """Runs `count` iterations from `iteration`; returns the state and the last one's scalars. Donates the state."""
-        ...
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Returns the mean scalars of the latest iterations, for the history; independent images add `images`."""
-        ...
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
         """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
-        ...
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.lift import model_file, overshoot
+from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models
 from gan2shape_jax.run import check, experiment, joint_files, prepare
@@ -112,11 +112,11 @@ def test_the_model_is_carried_on_from_the_networks_that_the_lift_began_with(tmp_
     networks.write_bytes(network_files.networks_bytes(start))
     config = _config(tmp_path, lift__overshoot=0.5, schedule__flip3=(True,), networks__pretrained=str(networks))
     asked = []
-    monkeypatch.setattr(overshoot, "carried_on", lambda *given, **named: asked.append(given) or given[0])
+    monkeypatch.setattr(refinement, "carried_on", lambda *given, **named: asked.append(given) or given[0])
     lift_run._overshot(config, end, maker)
     ((params, change, images, _),) = asked
     assert params is end and len(images) == 512
-    mean = overshoot.mean_change(start, end, images, maker.settings, mirrored=True)
+    mean = refinement.mean_change(start, end, images, maker.settings, mirrored=True)
     np.testing.assert_allclose(change, 0.5 * mean, atol=1e-7)
     assert np.abs(change).max() > 1e-4
     np.testing.assert_allclose(change, change[:, ::-1], atol=1e-7)
