@@ -89,7 +89,7 @@ class Field:
     def type_fault(self, value: Any) -> str:
         """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number."""
         kind: Any = type(self.default)
-        kinds = {type(None): (int, type(None)), float: (int, float)}.get(kind, (kind,))
+        kinds: tuple[Any, ...] = {type(None): (int, type(None)), float: (int, float)}.get(kind, (kind,))
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             return f"is {self.kind}, not {shown(value)}"
         rule = name_fault(value) if isinstance(value, str) else ""

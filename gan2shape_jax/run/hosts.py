@@ -19,7 +19,7 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import jax
 from jax._src import clusters  # who the others are, without connecting to them: JAX offers no other way
@@ -125,7 +125,7 @@ def _detected(timeout_s: int) -> tuple[str, int, int]:
 def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the messages of all hosts, by index: each host sends its own to host 0, which answers with all."""
     host, _, port = address.rpartition(":")
-    deadline, received, lines = time.monotonic() + timeout_s, {team.index: message}, dict[int, TextIO]()
+    deadline, received, lines = time.monotonic() + timeout_s, {team.index: message}, dict[int, Any]()
     while not team.leads:
         try:
             with (
@@ -149,12 +149,12 @@ def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any])
                 server.settimeout(max(deadline - time.monotonic(), 0.01))
                 link = stack.enter_context(server.accept()[0])
                 link.settimeout(timeout_s)
-                line = stack.enter_context(link.makefile("rw"))
+                reply = stack.enter_context(link.makefile("rw"))
                 with contextlib.suppress(ValueError, TypeError):  # another program's
-                    index, text = json.loads(line.readline())
-                    received[index], lines[index] = text, line
-            for line in lines.values():
-                print(json.dumps([received[index] for index in range(team.count)]), file=line, flush=True)
+                    index, text = json.loads(reply.readline())
+                    received[index], lines[index] = text, reply
+            for reply in lines.values():
+                print(json.dumps([received[index] for index in range(team.count)]), file=reply, flush=True)
         except OSError as error:
             raise _unreachable(address, timeout_s, error) from error
     return [received[index] for index in range(team.count)]

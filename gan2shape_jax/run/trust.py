@@ -82,8 +82,10 @@ def beside(model: pathlib.Path) -> pathlib.Path:
 
 def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
     """Returns a record's file content; the same record gives the same bytes."""
-    tensors = {name: np.ascontiguousarray(value, np.float32) for name, value in vars(record).items()}
-    tensors |= {"usual_error": tensors["usual_error"].astype(np.float16), "level": np.float32([record.level])}
+    tensors: dict[str, np.ndarray] = {
+        name: np.ascontiguousarray(value, np.float32) for name, value in vars(record).items()
+    }
+    tensors |= {"usual_error": tensors["usual_error"].astype(np.float16), "level": np.array([record.level], np.float32)}
     return in_order(safetensors.numpy.save(tensors, metadata=_FORMAT | {"model_sha256": model_sha256}))
 
 
@@ -103,7 +105,7 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
         return None
     if not all(np.isfinite(value).all() for value in found.values()) or found["usual_error"].min() < 0:
         return None
-    return TrustRecord(**found | {"level": float(found["level"][0])})
+    return TrustRecord(found["usual_error"], float(found["level"][0]), found["side_line"], found["side_range"])
 
 
 @dataclasses.dataclass(frozen=True)
