@@ -11,7 +11,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.weights.tensors import Refused, TensorFile, open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction
@@ -39,7 +39,6 @@ FORMAT = "gan2shape_jax model"
 VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
-_LONGEST = 1 << 16  # maximum characters of a metadata text
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _WITHOUT = "train without a model (config.networks.pretrained='')"
@@ -53,7 +52,7 @@ class ModelFacts:
       category: the category of the images, as in `config.category`.
       gan_sha256: the SHA-256 of the GAN's weight file.
       gan_license: the license of the GAN's weights, as stated in its file; '' if it states none.
-      fits: camera, ranges and sizes that the networks were trained with, by name; see `fits_of`.
+      fits: camera, ranges and sizes that the networks were trained with, by name; see `needs_of`.
       errors: typical errors on held-out samples, by name.
       training: what it was trained with.
     """
@@ -66,46 +65,12 @@ class ModelFacts:
     training: Mapping[str, Any]
 
 
-def fits_of(
-    settings: Settings, view_mean: Float[np.ndarray, "6"], light_mean: Float[np.ndarray, "4"], *, encoder: bool
-) -> dict[str, Any]:
-    """Returns what a model must have in common with a run that uses it: what determines its networks' outputs.
-
-    Args:
-      settings: the run's settings.
-      view_mean: the mean that V's output is added to, network units.
-      light_mean: the mean that L's output is added to, network units.
-      encoder: whether the run uses E.
-    """
-    fits = {
-        "image_size": settings.image_size,
-        "camera": dataclasses.asdict(settings.camera),
-        "view_range": {name: round(float(value), 6) for name, value in vars(settings.view_range).items()},
-        "view_mean": _rounded(view_mean) if settings.add_mean_V else [],
-        "light_mean": _rounded(light_mean) if settings.add_mean_L else [],
-    }
-    if encoder:
-        fits["config.gan.relative_enc"] = settings.relative_enc
-        fits["config.gan.regularize_offset"] = settings.regularize_offset
-        if settings.regularize_offset:
-            fits["config.gan.F1_d"] = settings.F1_d
-    return fits
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in np.asarray(values)]
-
-
 def model_bytes(
     params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, shortened: Collection[str]
 ) -> bytes:
-    """Returns a model's file content; the same arguments give the same bytes.
+    """Returns a model's file content, with the `shortened` networks in float16; the same arguments give the same bytes.
 
-    Args:
-      params: the parameters of the five networks.
-      statistics: the arrays listed in `STATISTICS`.
-      facts: what the file says about the model.
-      shortened: networks to store in float16; others are stored in float32.
+    `statistics` has the arrays listed in `STATISTICS`.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
@@ -119,8 +84,8 @@ def model_bytes(
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
 
 
-def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] | None:
-    """Returns a model's facts and statistics; None for a file that is not a model.
+def read_facts(path: pathlib.Path) -> ModelFacts | None:
+    """Returns what a model's file says; None for a file that is not a model.
 
     Raises:
       UserError: the file is unusable or of another version.
@@ -129,80 +94,26 @@ def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] |
         return None
     try:
         with open_safetensors(path) as file:
-            if file.metadata.get("format") != FORMAT:
-                return None
-            return _facts(path, file.metadata), _statistics(path, file)
+            texts = file.metadata
     except (OSError, Refused) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
-
-
-def _facts(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts:
+    if texts.get("format") != FORMAT:
+        return None
     if texts.get("version") != str(VERSION):
         raise UserError(
             f"model {path} is of version {texts.get('version', '')[:20]!r}; this program reads version {VERSION}: "
             "install a program of the model's age"
         )
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(ModelFacts):
-        text = texts.get(field.name)
-        if text is None or len(text) > _LONGEST:
-            raise UserError(f"model {path} is damaged: it says nothing of its {field.name}")
-        values[field.name] = text if field.type == "str" else _mapping(path, field.name, text)
-    return ModelFacts(**values)
-
-
-def _mapping(path: pathlib.Path, name: str, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"model {path} is damaged: its {name} cannot be read") from error
-    if not isinstance(value, dict):
-        raise UserError(f"model {path} is damaged: its {name} is no mapping")
-    return value
-
-
-def _statistics(path: pathlib.Path, file: TensorFile) -> dict[str, np.ndarray]:
-    found = {}
-    for name, shape in STATISTICS.items():
-        if file.shapes.get(_FOLDER + name) != shape:
-            raise UserError(f"model {path} is damaged: it lacks {_FOLDER}{name} of shape {shape}")
-        found[name] = file.read(_FOLDER + name)
-    if not all(np.isfinite(value).all() for value in found.values()):
-        raise UserError(f"model {path} is damaged: its statistics are not finite")
-    return found
-
-
-def _require_fits(
-    path: pathlib.Path, facts: ModelFacts, run: Mapping[str, Any], *, category: str, gan_sha256: str | None
-) -> None:
-    """Raises `UserError` if a model does not fit a run.
-
-    Args:
-      path: the model's path, for messages.
-      facts: the model's facts.
-      run: `fits_of` the run.
-      category: the run's category.
-      gan_sha256: the SHA-256 of the run's GAN; None if it uses none.
-    """
-    if gan_sha256 is not None and gan_sha256 != facts.gan_sha256:
-        raise UserError(
-            f"model {path} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
-            f"{gan_sha256[:16]}): name the model of this GAN, lift it with config.mode='lift', or {_WITHOUT}"
-        )
-    if category != facts.category:
-        raise UserError(
-            f"model {path} is of category {facts.category[:80]!r}, this run of {category!r} (config.category): name "
-            f"another model, or {_WITHOUT}"
-        )
-    other = [
-        f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
-        for name, value in run.items()
-        if not _same(facts.fits.get(name), value)
-    ]
-    if other:
-        raise UserError(
-            f"model {path} does not fit this run: {'; '.join(other)}. Set what the model has, or {_WITHOUT}"
-        )
+        fields = dataclasses.fields(ModelFacts)
+        values: dict[str, Any] = {
+            one.name: texts[one.name] if one.type == "str" else json.loads(texts[one.name]) for one in fields
+        }
+        if not all(isinstance(values[name], dict) for name in ("fits", "errors", "training")):
+            raise ValueError("a mapping is none")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"model {path} is damaged: what it says of itself cannot be read ({error})") from error
+    return ModelFacts(**values)
 
 
 def _same(theirs: Any, ours: Any) -> bool:
@@ -223,25 +134,11 @@ def _same(theirs: Any, ours: Any) -> bool:
 # --- making and using a model ---------------------------------------------------------------------------
 
 
-class Measured(NamedTuple):
-    """What was measured on samples that were never trained on.
+def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Measures networks on `count` fresh samples, at least 2, that were never trained on.
 
-    Attributes:
-      statistics: the entries of `STATISTICS`, in network units.
-      errors: mean and 95th percentile of the reconstruction error, as `l1_mean` and `l1_p95`.
-    """
-
-    statistics: dict[str, np.ndarray]
-    errors: dict[str, float]
-
-
-def measure(params: Params, maker: SampleMaker, count: int) -> Measured:
-    """Returns view and light statistics and errors on `count` fresh samples.
-
-    Args:
-      params: parameters of the five networks.
-      maker: draws the samples.
-      count: at least 2.
+    Returns the entries of `STATISTICS`, in network units, and mean and 95th percentile of the reconstruction error, as
+    `l1_mean` and `l1_p95`.
     """
     settings = maker.settings
     views, lights, errors = [], [], []
@@ -259,7 +156,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> Measured:
     for name, rows in (("view", raw_views), ("light", raw_lights)):
         statistics |= {f"{name}_mean": rows.mean(0), f"{name}_cov": np.cov(rows, rowvar=False)}
     summary = {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
-    return Measured({name: value.astype(np.float32) for name, value in statistics.items()}, summary)
+    return statistics, summary
 
 
 _signs = jax.jit(signs_of)
@@ -292,16 +189,32 @@ def _changes(params: Params, rounded: Params, images: jax.Array, *, settings: Se
 
 
 def needs_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[str, Any]:
-    """Returns what a model must have in common with a run (`fits_of`); `encoder`: whether it uses E."""
-    view_mean, _ = arrays.load_mvn(config.sampling.view_mvn, 6)
-    light_mean, _ = arrays.load_mvn(config.sampling.light_mvn, 4)
-    return fits_of(settings, view_mean, light_mean, encoder=encoder)
+    """Returns what a model must have in common with a run that uses it: what determines its networks' outputs.
+
+    `encoder` says whether the run uses E.
+    """
+
+    def mean(path: str, count: int) -> list[float]:  # what V's or L's output is added to, network units
+        return [round(float(value), 6) for value in np.asarray(arrays.load_mvn(path, count)[0])]
+
+    fits = {
+        "image_size": settings.image_size,
+        "camera": dataclasses.asdict(settings.camera),
+        "view_range": {name: round(float(value), 6) for name, value in vars(settings.view_range).items()},
+        "view_mean": mean(config.sampling.view_mvn, 6) if settings.add_mean_V else [],
+        "light_mean": mean(config.sampling.light_mvn, 4) if settings.add_mean_L else [],
+    }
+    if encoder:
+        fits["config.gan.relative_enc"] = settings.relative_enc
+        fits["config.gan.regularize_offset"] = settings.regularize_offset
+        if settings.regularize_offset:
+            fits["config.gan.F1_d"] = settings.F1_d
+    return fits
 
 
 def _facts_of_run(config: ConfigDict) -> ModelFacts | None:
     """Returns the facts of the model that a run uses; None where it uses none, or plain networks."""
-    found = read_facts(pathlib.Path(config.networks.pretrained)) if config.networks.pretrained else None
-    return found[0] if found else None
+    return read_facts(pathlib.Path(config.networks.pretrained)) if config.networks.pretrained else None
 
 
 def trains_encoder(config: ConfigDict) -> bool:
@@ -312,13 +225,8 @@ def trains_encoder(config: ConfigDict) -> bool:
 def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
     """Returns a run's settings; if it uses a model's encoder, the encoder's output is interpreted as in that model.
 
-    Args:
-      config: the run's configuration.
-      architecture: the GAN's architecture.
-      original_size: side in pixels of the image before cropping and resizing.
-
-    Raises:
-      UserError: the model is unusable.
+    `original_size` is the side of the image before cropping and resizing, pixels. Raises `UserError` if the model is
+    unusable.
     """
     settings = from_config(config, architecture, original_size=original_size)
     found = _facts_of_run(config)
@@ -335,18 +243,33 @@ def settings_of(config: ConfigDict, architecture: Architecture, *, original_size
 def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
     """Raises `UserError` if `config.networks.pretrained` is a model that does not fit; plain networks always pass.
 
-    Args:
-      config: the run's configuration.
-      settings: the run's settings.
-      gan: whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless it
-        trains its own.
+    `gan` says whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless it
+    trains its own.
     """
-    found = _facts_of_run(config)
-    if found is None:
+    facts, model = _facts_of_run(config), f"model {config.networks.pretrained}"
+    if facts is None:
         return
-    digest = sha256(config.gan.checkpoint) if gan and pathlib.Path(config.gan.checkpoint).is_file() else None
-    run = needs_of(config, settings, encoder=gan and not trains_encoder(config))
-    _require_fits(pathlib.Path(config.networks.pretrained), found, run, category=config.category, gan_sha256=digest)
+    if (
+        gan
+        and pathlib.Path(config.gan.checkpoint).is_file()
+        and (own := sha256(config.gan.checkpoint)) != facts.gan_sha256
+    ):
+        raise UserError(
+            f"{model} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
+            f"{own[:16]}): name the model of this GAN, lift it with config.mode='lift', or {_WITHOUT}"
+        )
+    if config.category != facts.category:
+        raise UserError(
+            f"{model} is of category {facts.category[:80]!r}, this run of {config.category!r} (config.category): name "
+            f"another model, or {_WITHOUT}"
+        )
+    other = [
+        f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
+        for name, value in needs_of(config, settings, encoder=gan and not trains_encoder(config)).items()
+        if not _same(facts.fits.get(name), value)
+    ]
+    if other:
+        raise UserError(f"{model} does not fit this run: {'; '.join(other)}. Set what the model has, or {_WITHOUT}")
 
 
 def typical_l1(config: ConfigDict) -> float | None:
@@ -366,7 +289,7 @@ def write(
     configuration: str,
 ) -> None:
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
-    measured = measure(params, maker, config.lift.measured)
+    statistics, errors = measure(params, maker, config.lift.measured)
     images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(
@@ -374,7 +297,7 @@ def write(
         gan_sha256=sha256(config.gan.checkpoint),
         gan_license=header.get("license", ""),
         fits=needs_of(config, maker.settings, encoder=True),
-        errors=measured.errors,
+        errors=errors,
         training={
             "configuration": configuration,
             "seed": config.seed,
@@ -385,4 +308,4 @@ def write(
         },
     )
     half = shortened(params, images, maker.settings)
-    atomic_bytes(path, model_bytes(params, measured.statistics, facts, shortened=half))
+    atomic_bytes(path, model_bytes(params, statistics, facts, shortened=half))

@@ -85,7 +85,7 @@ class Trained(NamedTuple):
     history: list[dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Progress:
     """A run's progress, as stored in a checkpoint.
 
@@ -100,85 +100,33 @@ class _Progress:
     state: TrainState
     phase: int = 0
     iteration: int = 0
-    history: tuple[dict[str, Any], ...] = ()
-    recent: tuple[dict[str, Any], ...] = ()
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    recent: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def record(self, phase: Phase) -> dict[str, Any]:
+        """Returns what a checkpoint holds besides the state, as JSON values."""
+        recent = [
+            {name: np.asarray(value).tolist() for name, value in row.items()} for row in jax.device_get(self.recent)
+        ]
+        position = {"phase": phase.number, "step": phase.step, "iteration": self.iteration}
+        return position | {"history": list(self.history), "recent": recent}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Loop:
-    """What all phases share."""
+def _resumed(
+    task: Task, checkpoints: Checkpoints, initial: models.Params, schedule: tuple[Phase, ...]
+) -> _Progress | None:
+    """Returns the progress of the newest readable checkpoint, or None if there is none."""
 
-    task: Task
-    checkpoints: Checkpoints
-    cadence: Cadence
-    watcher: Watcher
+    def template(record: dict[str, Any]) -> TrainState:
+        return task.fresh_optimizer(task.initial(initial), _phase_of(record, schedule))
 
-    def resume(self, initial: models.Params, schedule: tuple[Phase, ...]) -> _Progress | None:
-        """Returns the progress of the newest readable checkpoint, or None if there is none."""
-
-        def template(record: dict[str, Any]) -> TrainState:
-            return self.task.fresh_optimizer(self.task.initial(initial), _phase_of(record, schedule))
-
-        restored = self.checkpoints.restore(template)
-        if restored is None:
-            return None
-        state, record = restored
-        return _Progress(
-            self.task.restored(state),
-            record["phase"],
-            record["iteration"],
-            tuple(record["history"]),
-            tuple(record.get("recent", ())),
-        )
-
-    def start(self, initial: models.Params) -> _Progress:
-        """Returns the progress before any training, with the initial errors in the history."""
-        state = self.task.initial(initial)
-        _, errors = self.task.examine(state, None, 0)
-        return self._noted(_Progress(state), {"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
-
-    def begin(self, progress: _Progress, phase: Phase) -> tuple[_Progress, Any]:
-        """Returns the progress at a phase's first iteration, or where it was resumed, and what its iterations use."""
-        if progress.iteration == 0:
-            progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
-        unfinished = progress.iteration < phase.iterations
-        return progress, self.task.phase_constants(progress.state, phase) if unfinished else None
-
-    def note(self, progress: _Progress, phase: Phase, scalars: dict[str, Any], before: int) -> _Progress:
-        """Logs, reports and saves what is due; `before` counts the iterations of earlier phases."""
-        done, loss = progress.iteration, None
-        progress = dataclasses.replace(progress, recent=(*progress.recent, scalars)[-self.task.window :])
-        if _is_due(done, phase, self.cadence.log):
-            progress = self._log(progress, phase)
-            loss = progress.history[-1]["loss"]
-        self.watcher.on_progress(phase, done, loss)
-        if _is_due(done, phase, self.cadence.checkpoint):
-            self._save(progress, phase, before)
-        return progress
-
-    def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
-        recent = jax.device_get(list(progress.recent))
-        record = {
-            "phase": phase.number,
-            "step": phase.step,
-            "iteration": progress.iteration,
-            "history": list(progress.history),
-            "recent": [{name: np.asarray(value).tolist() for name, value in row.items()} for row in recent],
-        }
-        self.checkpoints.save(before + progress.iteration, progress.state, record)
-
-    def _log(self, progress: _Progress, phase: Phase) -> _Progress:
-        done = progress.iteration
-        view, errors = self.task.examine(progress.state, phase, done)
-        row = _row(phase, done, self.task.averages(progress.recent), errors)
-        progress = self._noted(progress, row)
-        if done == phase.iterations and view is not None:
-            self.watcher.on_phase_end(phase, view)
-        return progress
-
-    def _noted(self, progress: _Progress, row: dict[str, Any]) -> _Progress:
-        self.watcher.on_record(row)
-        return dataclasses.replace(progress, history=(*progress.history, row))
+    restored = checkpoints.restore(template)
+    if restored is None:
+        return None
+    state, record = restored
+    return _Progress(
+        task.restored(state), record["phase"], record["iteration"], record["history"], record.get("recent", [])
+    )
 
 
 def run_schedule(
@@ -201,30 +149,46 @@ def run_schedule(
       watcher: callbacks for what happens.
       made_with: what checkpoints must match, see `Checkpoints`.
 
-    Returns:
-      The final state and the history.
-
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
     with Checkpoints(folder, keep=cadence.keep, made_with=made_with) as checkpoints:
-        loop = _Loop(task, checkpoints, cadence, watcher)
-        resumed = loop.resume(initial, schedule)
+        resumed = _resumed(task, checkpoints, initial, schedule)
+        here = resumed or _Progress(task.initial(initial))
+
+        def note(row: dict[str, Any]) -> None:
+            watcher.on_record(row)
+            here.history.append(row)
+
         if resumed:
-            watcher.on_resume(schedule[resumed.phase], resumed.iteration)
-        progress = resumed or loop.start(initial)
-        before = sum(phase.iterations for phase in schedule[: progress.phase])
-        for phase in schedule[progress.phase :]:
-            progress, constants = loop.begin(progress, phase)
-            for first, count in _spans(progress.iteration, phase, cadence):
-                state, scalars = task.advance(progress.state, phase, first, constants, count)
+            watcher.on_resume(schedule[here.phase], here.iteration)
+        else:
+            _, errors = task.examine(here.state, None, 0)
+            note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
+        before = sum(phase.iterations for phase in schedule[: here.phase])
+        for phase in schedule[here.phase :]:
+            if here.iteration == 0:
+                here.state = task.begin(here.state, phase)
+            constants = task.phase_constants(here.state, phase) if here.iteration < phase.iterations else None
+            for first, count in _spans(here.iteration, phase, cadence):
+                here.state, scalars = task.advance(here.state, phase, first, constants, count)
                 if jax.default_backend() == "cpu":
                     jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
-                progress = dataclasses.replace(progress, state=state, iteration=first + count)
-                progress = loop.note(progress, phase, scalars, before)
-            progress = dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
+                done = here.iteration = first + count
+                here.recent = [*here.recent, scalars][-task.window :]
+                loss = None
+                if _is_due(done, phase, cadence.log):
+                    view, errors = task.examine(here.state, phase, done)
+                    note(_row(phase, done, task.averages(here.recent), errors))
+                    loss = here.history[-1]["loss"]
+                    if done == phase.iterations and view is not None:
+                        watcher.on_phase_end(phase, view)
+                watcher.on_progress(phase, done, loss)
+                if _is_due(done, phase, cadence.checkpoint):
+                    checkpoints.save(before + done, here.state, here.record(phase))
+            here.phase, here.iteration, here.recent = phase.number + 1, 0, []
             before += phase.iterations
-    return Trained(progress.state, list(progress.history))
+    return Trained(here.state, here.history)
 
 
 def train(

@@ -108,7 +108,7 @@ def load_kind(model: str) -> ConfigDict:
         if found is None:
             fault = "is no model of a lifted GAN" if path.is_file() else "does not exist"
             raise ConfigError(f"--model: {model} {fault}: gan2shape-jax lift makes one")
-        category = found[0].category
+        category = found.category
         if category not in config_names():
             raise ConfigError(
                 f"--model: {model} is of category {category[:80]!r}, for which there is no bundled configuration: name "
