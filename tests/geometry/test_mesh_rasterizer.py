@@ -48,6 +48,16 @@ def test_equals_rays_in_double_precision(kind, seed):
     np.testing.assert_allclose(fragments.barycentric, barycentric, atol=1e-6)
 
 
+def test_is_close_to_rays_in_single_precision():
+    for kind in KINDS:
+        vertices, faces = random_mesh(kind, 0)
+        fragments = rasterize(jnp.asarray(vertices, jnp.float32), faces)
+        triangle, _, depth = _oracle(vertices.astype(np.float32), faces, CAMERA, SAMPLES)
+        assert (triangle >= 0).any()
+        assert np.mean(fragments.triangle == triangle) > 0.99
+        assert np.mean(np.abs(fragments.depth - depth) < 1e-4 * depth) > 0.99
+
+
 @pytest.mark.parametrize(("sampling", "supersample"), [("centred", 2), ("half", 1)])
 def test_a_depth_map_looks_as_the_rasteriser_of_grids_sees_it(sampling, supersample):
     size = 24

@@ -83,6 +83,26 @@ def test_clamped_depth_has_no_gradient():
     assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, camera) * d))(found * 0.9) == 1).all()
 
 
+def test_warp_gradient_equals_finite_differences():
+    camera = camera_lib.Camera(10)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:10, :10]
+    with jax.enable_x64(True):
+        depth = jnp.asarray(1 + 0.01 * np.sin(x) * np.cos(y))
+        view = jnp.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
+        weights = np.zeros((10, 10))
+        weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
+        loss = jax.jit(lambda d, v: jnp.sum(compiled.warp_depth(d, v, camera) * weights))
+        gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
+        for moved in (0, 1):
+            shape = (depth, view)[moved].shape
+            direction = jnp.asarray(rng.normal(size=shape)) * 1e-8
+            change = (direction, 0 * view) if moved == 0 else (0 * depth, direction)
+            ahead, behind = (loss(depth + sign * change[0], view + sign * change[1]) for sign in (1, -1))
+            expected = (ahead - behind) / 2
+            np.testing.assert_allclose(jnp.sum(gradients[moved] * direction), expected, rtol=1e-4)
+
+
 def test_gradients_are_finite_in_any_view():
     camera = camera_lib.Camera(16)
     rough = np.random.default_rng(0).uniform(0.9, 1.1, (16, 16))
