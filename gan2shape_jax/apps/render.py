@@ -20,9 +20,9 @@ from PIL import Image
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
-from gan2shape_jax.results import animation, pictures, views
-from gan2shape_jax.results.animation import MOVING
+from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.outputs import OUTPUTS
+from gan2shape_jax.results.pictures import MOVING
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import AMBIENT_SHARE
 
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> None:
     frames = views.pictures_in_turn(result, turned, chosen.lights, show=options.what, size=size, cut=options.mask)
     write(
         out,
-        still=lambda: pictures.pasted([frames], columns=count, side=size, gap=0),
+        still=lambda: pictures.strip([frames], columns=count, side=size, gap=0),
         moving=lambda: frames,
         single=lambda: ((f"{i:03}", frame) for i, frame in enumerate(frames)),
         fps=options.fps,
@@ -277,7 +277,7 @@ def write(
             for name, text in texts().items():
                 (fresh / name).write_text(text, encoding="utf-8")
     elif out.suffix.lower() in MOVING:
-        atomic_file(out, functools.partial(animation.write_animation, frames=moving(), fps=fps, swing=swing))
+        atomic_file(out, functools.partial(pictures.write_animation, frames=moving(), fps=fps, swing=swing))
     elif out.suffix.lower() == ".png":
         atomic_file(out, functools.partial(pictures.write_png, picture=still()))
     else:

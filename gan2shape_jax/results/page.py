@@ -1,18 +1,25 @@
-"""The run's page: one self-contained HTML file with an interactive model of every image it has room for.
+"""What is said of all images of a run: the page, `results.csv`, `results.md`, the table on the console.
 
-The template is `assets/viewer/page.html`. Names and messages are untrusted text: the template escapes them, and a
-policy in the page's head allows only its own two scripts to run and no connections.
+The page is one self-contained HTML file with an interactive model of every image it has room for. Its template
+is `assets/viewer/page.html`. Names and messages are untrusted text: the template escapes them, and a policy in the
+page's head allows only its own two scripts to run and no connections.
 
 The page keeps to a size limit. The most important things go in first, each kind for all images in order before the next
 kind: names and figures; small pictures for the gallery; interactive models; further pictures and maps; links for
 readers without JavaScript; files to download, in the order of `OUTPUTS`. Once a thing of some kind does not fit, no
 more of that kind goes in, so that it is easy to say on the page what is missing.
+
+In tables, names and messages become cells in which nothing acts as Markdown, HTML, a formula or a terminal command. A
+spreadsheet evaluates a CSV cell that begins with `=`, `+`, `-` or `@`, or with a tab or line break before one. As OWASP
+advises, such text gets an apostrophe in front, and so does text that begins with one, so that `csv_value` gives back
+what was written.
 """
 
 from __future__ import annotations
 
 import base64
 import bisect
+import csv
 import functools
 import hashlib
 import io
@@ -20,6 +27,7 @@ import json
 import os
 import pathlib
 import re
+import statistics
 import urllib.parse
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -27,16 +35,16 @@ from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text
-from gan2shape_jax.results import fragment
-from gan2shape_jax.results.outputs import OUTPUTS
-from gan2shape_jax.results.result import finite, load_result
-from gan2shape_jax.results.table import COLUMNS, Row
-
-__all__ = ["GRADES", "LIMIT", "OFFERS", "Entry", "page_text", "write_page"]
+from gan2shape_jax.results.outputs import FRAGMENT, OUTPUTS, fragment_of
+from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
@@ -48,8 +56,18 @@ _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thou
 _FOR_NOTES = 4_000  # bytes
 _AROUND = 100  # bytes of HTML around what is packed, at most
 _MESSAGE = 2_000  # characters of a status that are shown
+# A console narrower than this cannot show every column and omits these; `results.csv` has them all.
+_WIDE = 110
+_DETAILS = ("mad_unit", "mae", "mse")
+
+# What a spreadsheet may evaluate, with the full-width forms that some do, and the apostrophe that marks text.
+_MARKED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+# What Markdown interprets. Underscores inside words and stars between spaces, which it leaves alone, stay as they are.
+_MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\\`*_~|\[\]]|^[#+=-]+(?=\s|$)")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _TRUST = ("grade", "verdict", "category", "expected_side")  # what is shown of `trust` in the metrics
 _DONE = "done"
+_KINDS = {"file-": "text/plain"}  # of data, by how its element's id begins
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -74,28 +92,18 @@ def _sizes(folder: pathlib.Path) -> dict[str, int]:
         return {}
 
 
-def _thumb(folder: pathlib.Path) -> str | None:
-    """Returns the gallery's picture of a result, a JPEG in base64; None if there is none."""
+def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
+    """Returns card, model and extras of a result, made from its arrays if they are not ready; None if unreadable."""
     try:
-        with open(folder / fragment.FILE, "rb") as file:
-            thumb = json.loads(file.readline())["thumb"]
-        return base64.b64encode(base64.b64decode(thumb, validate=True)).decode("ascii")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _lines(folder: pathlib.Path) -> list[str] | None:
-    """Returns model and extras of a result as JSON, made from its arrays if they are not ready; None if unreadable."""
-    try:
-        parts = [json.loads(line) for line in (folder / fragment.FILE).read_bytes().splitlines()[1:3]]
-        if not (len(parts) == 2 and all(isinstance(part, dict) for part in parts)):
-            raise ValueError("a fragment of another form")
+        parts = [json.loads(line) for line in (folder / FRAGMENT).read_bytes().splitlines()]
+        if [type(part) for part in parts] == [dict] * 3:
+            return parts
     except (OSError, ValueError, RecursionError):
-        try:
-            parts = fragment.fragment_of(load_result(folder))[1:]
-        except UserError:
-            return None
-    return [_json_text(part) if part else "" for part in parts]
+        pass
+    try:
+        return fragment_of(load_result(folder))
+    except UserError:
+        return None
 
 
 def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
@@ -172,7 +180,6 @@ class _Page:
         ]
 
     def text(self) -> str:
-        """Returns the page's HTML."""
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
         columns = [k for k in range(len(COLUMNS)) if any(image["figures"][k] is not None for image in images)]
         data = {
@@ -181,9 +188,7 @@ class _Page:
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
         }
-        blocks = [("page-data", "application/json", _json_text(data))]
-        for name, text in self.blocks.items():
-            blocks.append((name, "text/plain" if name.startswith("file-") else "application/json", text))
+        blocks = {"page-data": _json_text(data)} | self.blocks
         return _template().render(
             title=one_line(self.title),
             columns=[(k, COLUMNS[k]) for k in columns],
@@ -193,7 +198,7 @@ class _Page:
             grades=GRADES,
             plain=self.plain,
             notes=self.notes,
-            blocks=[(name, kind, Markup(text)) for name, kind, text in blocks],
+            blocks=[(name, _KINDS.get(name[:5], "application/json"), Markup(text)) for name, text in blocks.items()],
         )
 
     def _image(self, k: int, entry: Entry) -> dict[str, Any]:
@@ -207,39 +212,42 @@ class _Page:
             "status": status,
             "done": status.split(",")[0] == _DONE,
             "remarks": "" if status == _DONE else status.removeprefix(f"{_DONE}, "),
-            "place": _link(entry.place),
+            "place": urllib.parse.quote(os.fsencode(entry.place)),
             "figures": [None if value is None else round(value, column.digits + 2) for column, value in figures],
             "files": [
                 [number, self.inside.get((k, number), size), (k, number) in self.inside]
                 for number, size in self.offers[k].items()
             ],
         }
-        trust = _trust(row.metrics)
-        return image | {"trust": trust} if trust else image
+        if isinstance(said := row.metrics.get("trust"), Mapping):
+            image["trust"] = {key: one for key in _TRUST if (one := said.get(key)) is not None}
+            image["trust"]["verdict"] = message_line(str(said.get("verdict", "")))
+        return image
 
     def size(self) -> int:
-        """Returns the page's size in bytes."""
         return len(self.text().encode())
 
     def pack(self, room: int) -> None:
         """Fills the page with what fits into that many bytes, and says what does not."""
         self.left = room
-        for k in self.there:
-            thumb = None if "thumbs" in self.missing else _thumb(self.entries[k].folder)
-            if thumb and self._takes("thumbs", len(thumb) + _AROUND, (1 - _FOR_THUMBS) * room):
-                self.thumbs[k] = thumb
-        lines_of = functools.cache(lambda k: _lines(self.entries[k].folder))
-        unreadable = 0
-        for number, kind in enumerate(("model", "extras")):
+        unreadable = set()
+        for number, kind in enumerate(("thumb", "model", "extras")):
             for k in self.there:
-                if kind in self.missing or (number and f"model-{k}" not in self.blocks):
+                if kind in self.missing or k in unreadable or (kind == "extras" and f"model-{k}" not in self.blocks):
                     continue
-                lines = lines_of(k)
-                unreadable += lines is None
-                if lines and lines[number] and self._takes(kind, len(lines[number]) + _AROUND):
-                    self.blocks[f"{kind}-{k}"] = lines[number]
+                parts = _fragment(self.entries[k].folder)
+                if parts is None:
+                    unreadable.add(k)
+                elif kind == "thumb":
+                    thumb = str(parts[0].get(kind, ""))
+                    if thumb and self._takes(kind, len(thumb) + _AROUND, (1 - _FOR_THUMBS) * room):
+                        self.thumbs[k] = thumb
+                elif parts[number] and self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
+                    self.blocks[f"{kind}-{k}"] = text
         if unreadable:
-            self.notes.append(f"{unreadable:,} of the results could not be read, and are shown without their models.")
+            self.notes.append(
+                f"{len(unreadable):,} of the results could not be read, and are shown without their models."
+            )
         without, self.plain = self.size(), True
         self.plain = self._takes("plain", self.size() - without)
         for number, offer in enumerate(OFFERS):
@@ -265,7 +273,7 @@ class _Page:
     def _tell_missing(self) -> None:
         count = len(self.entries)
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
-        if "thumbs" in self.missing:
+        if "thumb" in self.missing:
             self.left_out.append(f"{len(self.thumbs):,} of {count:,} images have a small picture.")
         if "model" in self.missing:
             self.left_out.append(
@@ -277,21 +285,6 @@ class _Page:
         if outside := [offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing]:
             names = ", ".join(outside)
             self.left_out.append(f"Linked beside this page, at least for some images, instead of inside it: {names}.")
-
-
-def _trust(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is shown of `trust` in the metrics; {} if there is none."""
-    said = metrics.get("trust")
-    known = {key: said[key] for key in _TRUST if key in said} if isinstance(said, Mapping) else {}
-    return known | {"verdict": message_line(str(known["verdict"]))} if "verdict" in known else known
-
-
-def _link(path: str) -> str:
-    """Returns a path as a link, percent-encoded; bytes that are not UTF-8 as they are in the file system."""
-    try:
-        return urllib.parse.quote(path.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:
-        return urllib.parse.quote(path.encode("utf-8", "backslashreplace"))
 
 
 def _json_text(value: Any) -> str:
@@ -321,3 +314,67 @@ def _text(name: str) -> str:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return f"'sha256-{digest}'"
+
+
+def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
+    """Writes `results.csv` and `results.md` into `folder`.
+
+    The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
+    gives back name and status. The Markdown is for people: rounded, with the mean and the median of the known values
+    below the images.
+    """
+    titles = [column.title for column in COLUMNS]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["name", "status", *titles])
+    for row in rows:
+        numbers = ("" if value is None else repr(value) for value in row.figures)
+        writer.writerow([csv_cell(row.name), csv_cell(message_line(row.status)), *numbers])
+    atomic_text(pathlib.Path(folder) / "results.csv", buffer.getvalue())
+    lines = [["name", *titles, "status"], ["---", *["---:"] * len(titles), "---"]]
+    lines += [[markdown_cell(name), *texts, markdown_cell(status)] for name, texts, status in _lines(rows)]
+    text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    atomic_text(pathlib.Path(folder) / "results.md", text)
+
+
+def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Prints the table of `results.md`; on a narrow console, without the least important columns."""
+    console = console or Console()
+    kept = [k for k, column in enumerate(COLUMNS) if console.width >= _WIDE or column.title not in _DETAILS]
+    table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
+    table.add_column("name")
+    for k in kept:
+        table.add_column(COLUMNS[k].title.replace("reconstruction", "recon.").replace("_", " "), justify="right")
+    table.add_column("status", overflow="fold")
+    for name, texts, status in _lines(rows):
+        cells = (one_line(name), *(texts[k] for k in kept), message_line(status))
+        table.add_row(*map(Text, cells), style="bold" if not status else None)
+    console.print(table)
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:
+    """Returns name, rounded figures and status of each image, then of the mean and the median of what is known."""
+    lines = [(row.name, row.figures, row.status) for row in rows]
+    known = [[value for value in values if value is not None] for values in zip(*(line[1] for line in lines))]
+    known = known or [[] for _ in COLUMNS]
+    for name, summarise in (("mean", statistics.fmean), ("median", statistics.median)):
+        lines.append((name, [summarise(values) if values else None for values in known], ""))
+    return [
+        (name, [column.text(value) for column, value in zip(COLUMNS, values, strict=True)], status)
+        for name, values, status in lines
+    ]
+
+
+def markdown_cell(text: str) -> str:
+    """Returns text for a Markdown cell or line: on one line, white space collapsed, markup escaped."""
+    return _MARKDOWN.sub(lambda found: found["plain"] or f"\\{found[0]}", message_line(text)).translate(_HTML)
+
+
+def csv_cell(text: str) -> str:
+    """Returns text for a CSV cell: control characters escaped, an apostrophe before what might be evaluated."""
+    return one_line(f"'{text}" if text.startswith(_MARKED) else text)
+
+
+def csv_value(cell: str) -> str:
+    """Returns the text that `csv_cell` was given, provided it had no control characters."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_MARKED) else cell

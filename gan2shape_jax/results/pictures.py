@@ -1,24 +1,31 @@
-"""From arrays to pictures: value ranges, colours, sizes, PNG files, and contact sheets of tiles in rows with captions.
+"""From arrays to pictures: value ranges, colours, sizes, PNG files, contact sheets of tiles, GIF and MP4.
 
 Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for viewing are uint8 of the same layout. Depth is
 in scene units; normals point into the surface (a plane facing the camera has (0, 0, 1)). A sheet is a PIL image on
 white; its sizes are in pixels.
 """
 
-import dataclasses
+from __future__ import annotations
+
+import errno
+import fractions
 import functools
+import os
 import pathlib
+import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
+from typing import IO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from gan2shape_jax.errors import one_line
+from gan2shape_jax.errors import UserError, one_line
 
-__all__ = ["Tile", "colour_depth", "colour_mask", "depth_range", "enlarge", "font", "on_white", "pasted", "sheet"]
-__all__ += ["sheet_size", "strip", "to_uint8", "write_png"]
+MOVING = (".gif", ".mp4")
 
+_CRF = 10  # libx264's constant rate factor: from 0, lossless, to 51
 _COMPRESSION = 3  # of PNG
 _FADE = 0.15  # how much of their colour the object's surroundings keep in the depth picture
 _INK = (30, 30, 30)
@@ -92,8 +99,7 @@ def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], descripti
     Image.fromarray(picture).save(path, pnginfo=info, compress_level=_COMPRESSION)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tile:
+class Tile(NamedTuple):
     """A picture with a caption beneath it."""
 
     picture: np.ndarray
@@ -105,15 +111,15 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns rows of equally sized squares on white, with short rows centred and without captions."""
-    return pasted(rows, columns=max(map(len, rows)), side=rows[0][0].shape[0], gap=gap)
-
-
-def pasted(
-    rows: Sequence[Iterable[np.ndarray]], *, columns: int, side: int, gap: int = 2
+def strip(
+    rows: Sequence[Iterable[np.ndarray]], *, columns: int | None = None, side: int | None = None, gap: int = 2
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns what `strip` does, for rows of up to `columns` squares of `side` pixels, generated one by one or not."""
+    """Returns rows of equally sized squares on white, with short rows centred and without captions.
+
+    A row may be generated one by one, if `columns`, the most squares of a row, and `side`, in pixels, are given.
+    """
+    known = [row for row in rows if isinstance(row, (Sequence, np.ndarray))]
+    columns, side = columns or max(map(len, known)), side or known[0][0].shape[0]
     step = side + gap
     canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, np.uint8)
     for i, row in enumerate(rows):
@@ -169,3 +175,66 @@ def sheet_size(
 
 def _top(subtitle: bool) -> int:
     return _MARGIN + 40 + 26 * subtitle
+
+
+def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
+    """Writes an animation in the format of its extension, one of `MOVING`; without one, both, as PATH.gif and PATH.mp4.
+
+    Frames are uint8 (h, w, 3) of one size and may be generated one by one: they wait in a file without a name. With
+    `swing` the animation runs back the same way; it then neither jumps nor shows a frame twice in a row.
+
+    Raises:
+      UserError: ffmpeg gave up.
+      OSError: the file system refuses.
+    """
+    paths = [path] if path.suffix else [path.with_suffix(extension) for extension in MOVING]
+    with tempfile.TemporaryFile(dir=path.parent, prefix=".frames.", buffering=0) as file:
+        for frame in frames:
+            file.write(frame.tobytes())
+            shape = frame.shape
+        for frame in np.memmap(file, np.uint8, "r").reshape(-1, *shape)[-2:0:-1] if swing else ():
+            file.write(frame.tobytes())
+        for path in paths:
+            if path.suffix.lower() == ".gif":
+                _write_gif(path, list(np.memmap(file, np.uint8, "r").reshape(-1, *shape)), fps)
+            else:
+                _write_mp4(path, file, shape[0], shape[1], fps)
+
+
+def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> None:
+    """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
+    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
+    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    paletted = (Image.fromarray(one).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for one in frames)
+    # GIF durations are in hundredths of a second; most viewers slow down anything below two.
+    duration = max(20, 10 * round(100 / fps))
+    next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
+
+
+def _write_mp4(path: pathlib.Path, frames: IO[bytes], height: int, width: int, fps: float) -> None:
+    """Writes an H.264 video that players and browsers accept: even sides, 4:2:0 colours.
+
+    ffmpeg is started here, not by `imageio_ffmpeg`, since only its exit status says whether it wrote the whole file.
+    """
+    import imageio_ffmpeg  # here, because only videos need it
+
+    rate = str(fractions.Fraction(fps).limit_denominator())
+    source = f"-f rawvideo -s {width}x{height} -pix_fmt rgb24 -r {rate} -i -"
+    odd = f"-vf pad=ceil(iw/2)*2:ceil(ih/2)*2,fillborders=right={width % 2}:bottom={height % 2}:mode=smear"
+    even = odd if width % 2 or height % 2 else ""
+    target = f"-an -vcodec libx264 -pix_fmt yuv420p -crf {_CRF} -movflags +faststart -v warning"
+    command = f"-y {source} {even} {target}".split()
+    frames.seek(0)
+    # In a session of its own, so that Ctrl-C reaches only this program, which then stops ffmpeg.
+    ffmpeg = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), *command, str(path.absolute())],
+        stdin=frames,
+        capture_output=True,
+        start_new_session=True,
+    )
+    if ffmpeg.returncode:
+        said = ffmpeg.stderr.decode(errors="replace")
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reason = said.strip().rpartition("\n")[2].strip() or f"exit status {ffmpeg.returncode}"
+        raise UserError(f"{path} could not be written: ffmpeg gave up ({reason})")

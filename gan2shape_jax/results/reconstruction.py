@@ -21,8 +21,6 @@ from gan2shape_jax.results import build_mesh, build_solid, load_result, save_res
 from gan2shape_jax.results.surface import normals
 from gan2shape_jax.results.views import Degrees
 
-__all__ = ["Reconstruction", "load"]
-
 _LARGEST_DRAWN = 4096  # pixels per side of a picture
 
 
@@ -142,11 +140,15 @@ class Reconstruction:
         """
         if show not in views.SHOWS:
             raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
-        angles = _angles(pitch=pitch, yaw=yaw, roll=roll)
-        turned = views.sweep_views(pitch_deg=angles["pitch"], yaw_deg=angles["yaw"], roll_deg=angles["roll"])
+        angles = {name: as_array(a, name) for name, a in (("pitch_deg", pitch), ("yaw_deg", yaw), ("roll_deg", roll))}
+        shapes = {given.shape for given in angles.values()} - {()}
+        if len(shapes) > 1 or any(len(shape) > 1 or shape == (0,) for shape in shapes):
+            given = ", ".join(str(value.shape) for value in angles.values())
+            raise ArgumentError(f"pitch, yaw, roll have the shapes {given}: numbers or lists of one length are needed")
+        turned = views.sweep_views(**angles)
         drawn = self._draw(turned + self.view if from_input else turned, size)
         shown = views.picture(drawn, show, light=self.light)
-        return shown if any(given.ndim for given in angles.values()) else shown[0]
+        return shown if shapes else shown[0]
 
     def relight(
         self,
@@ -216,19 +218,6 @@ class Reconstruction:
         if not 1 <= size <= _LARGEST_DRAWN:
             raise ArgumentError(f"size is {size}: from 1 to {_LARGEST_DRAWN} pixels are possible")
         return views.draw(self.record, seen_from, size=size)
-
-
-def _angles(**angles: Degrees) -> dict[str, np.ndarray]:
-    """Returns angles, each () or (n,)."""
-    arrays = {}
-    for name, value in angles.items():
-        arrays[name] = as_array(value, name).astype(np.float32)
-        if arrays[name].ndim > 1 or not arrays[name].size:
-            raise ArgumentError(f"{name} has the shape {arrays[name].shape}: a number or a list of numbers is needed")
-    lengths = {array.size for array in arrays.values() if array.ndim}
-    if len(lengths) > 1:
-        raise ArgumentError(f"pitch, yaw and roll are lists of {sorted(lengths)} values: one length is needed")
-    return arrays
 
 
 def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:

@@ -1,4 +1,4 @@
-"""The record of one reconstructed object, and its exact form on disk.
+"""The record of one reconstructed object, its figures, and its exact form on disk.
 
 Frames and ranges, as everywhere in the package: x right, y down, z away from the camera; pictures
 `(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The
@@ -7,13 +7,17 @@ photograph, reached from it by `view`. A saved result is a folder of float32 `.n
 `camera.json` (what the numbers mean), `result.json` (which arrays there are) and `files.json`:
 
     {"files": {NAME: bytes, ...}, "made_with": {"configuration": HASH, ...}}
+
+Metrics are dictionaries of numbers, some nested (`prior`); what is not known, such as depth metrics without true depth,
+is absent.
 """
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +26,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
 from gan2shape_jax.io.files import atomic_folder, read_object
 from gan2shape_jax.results import pictures
-
-__all__ = ["ARRAYS", "FILES", "Examined", "Result", "array_files", "examine", "finite", "load_metrics", "load_result"]
-__all__ += ["save_result", "write_folder"]
 
 FILES = "files.json"
 _FORMAT = 1
@@ -115,6 +116,73 @@ class Result:
             object.__setattr__(self, key, value)
 
 
+class Column(NamedTuple):
+    """A figure of the tables: title, path in the metrics, digits after the point, meaning, unit."""
+
+    title: str
+    path: tuple[str, ...]
+    digits: int
+    words: str
+    unit: str = ""
+
+    def text(self, value: float | None) -> str:
+        """Returns the value as people read it; a dash if it is not known."""
+        return "–" if value is None else f"{value:.{self.digits}f}"
+
+
+_START = "of the shape that the method started from"
+_DIFFERENCE = "Mean difference between photo and {} (black to white is 2)"
+COLUMNS = (
+    Column("side", ("side",), 4, "Error of depth, whatever its scale (SIDE)"),
+    Column("mad", ("mad",), 1, "Mean angle between normals and true normals, degrees", "°"),
+    Column("mad_unit", ("mad_unit",), 1, "The same with normals of length one, degrees", "°"),
+    Column("mae", ("mae",), 4, "Mean absolute error of depth"),
+    Column("mse", ("mse",), 6, "Mean squared error of depth"),
+    Column("prior_side", ("prior", "side"), 4, f"SIDE {_START}"),
+    Column("prior_mad", ("prior", "mad"), 1, f"Angle between normals {_START}, degrees", "°"),
+    Column("reconstruction_l1", ("reconstruction_l1",), 3, _DIFFERENCE.format("reconstruction")),
+    Column("inversion_l1", ("inversion_l1",), 3, _DIFFERENCE.format("the GAN's picture of it")),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image of the table: its name, what became of it, and its metrics (empty if it failed)."""
+
+    name: str
+    status: str = "done"
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def figures(self) -> list[float | None]:
+        """The value of each of `COLUMNS`, None where it is not known."""
+        return [figure(self.metrics, column.path) for column in COLUMNS]
+
+
+def complete_metrics(result: Result) -> dict[str, Any]:
+    """Returns the result's metrics, with the two differences that need no true depth filled in if absent.
+
+    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole picture; the latter is
+    None without a GAN image.
+    """
+    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
+    difference = np.abs(result.reconstruction - result.image).mean(axis=-1)
+    gan = result.gan_image
+    known = {
+        "reconstruction_l1": float((difference * weight).sum() / weight.sum()),
+        "inversion_l1": None if gan is None else float(np.abs(gan - result.image).mean()),
+    }
+    return {**result.metrics, **{key: value for key, value in known.items() if key not in result.metrics}}
+
+
+def figure(metrics: Any, path: Sequence[str]) -> float | None:
+    """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
+    for key in path:
+        metrics = metrics.get(key) if isinstance(metrics, dict) else None
+    known = isinstance(metrics, (int, float)) and not isinstance(metrics, bool) and math.isfinite(metrics)
+    return float(metrics) if known else None
+
+
 class Examined(NamedTuple):
     """What is wrong with a results folder, in words ("" if nothing), and what it was made with: `configuration`, ..."""
 
@@ -201,18 +269,18 @@ def examine(folder: pathlib.Path) -> Examined:
 def load_result(folder: str | os.PathLike) -> Result:
     """Reads a folder written by `save_result` or `write_outputs`, bit for bit; raises `UserError` naming a bad file."""
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a results folder: there is no such folder")
     record = _record_of(folder)
+    path = folder
     try:
-        camera = Camera(**record["camera"])
-        listed = [key for key in ARRAYS if key in record["arrays"] or key not in _OPTIONAL]
-        known: dict[str, Any] = {"name": str(record["name"]), "category": str(record["category"])}
-        known |= {"reference": bool(record["reference"]), "metrics": dict(record["metrics"])}
-        known |= {key: _read_array(folder / f"{key}.npy") for key in listed}
-        return Result(camera=camera, **known)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder} is not a usable result ({error}): reconstruct again") from error
+        known = {key: record[key] for key in ("name", "category", "reference", "metrics")}
+        for key in ARRAYS:
+            if key in record["arrays"] or key not in _OPTIONAL:
+                path = folder / f"{key}.npy"
+                known[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
+        path = folder
+        return Result(camera=Camera(**record["camera"]), **known)
+    except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
 
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
@@ -231,13 +299,6 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
     if record.get("format") != _FORMAT or not isinstance(record.get("metrics"), dict):
         raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
     return record
-
-
-def _read_array(path: pathlib.Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a wrong header allocates nothing
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
 
 
 def _camera_description(result: Result) -> dict[str, Any]:

@@ -29,8 +29,6 @@ from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, points, s
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["BACKS", "LARGEST_MM", "LEAST_WALL_MM", "OUTLINE", "CutSheet", "Solid", "border", "build_solid", "cut_sheet"]
-
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0

@@ -30,8 +30,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results.overview import draw_sample_sheet
 from gan2shape_jax.results.pictures import write_png
+from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, joint_files, prepare, start
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor

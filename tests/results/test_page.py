@@ -27,7 +27,7 @@ from gan2shape_jax.results import (
     write_outputs,
     write_page,
 )
-from gan2shape_jax.results.fragment import FILE, fragment_of, fragment_text
+from gan2shape_jax.results.outputs import FRAGMENT, fragment_of
 from gan2shape_jax.results.page import OFFERS
 from gan2shape_jax.results.surface import object_mask
 
@@ -139,10 +139,10 @@ def test_a_result_without_a_readable_fragment_is_built_from_its_arrays_or_left_o
     for name, line in (("bare", None), ("broken", "{"), ("odd", "[]\n" * 4), ("worse", "[" * 9999)):
         save_result(bump.result(), tmp_path / "results" / name)
         if line is not None:
-            (tmp_path / "results" / name / FILE).write_text(line)
+            (tmp_path / "results" / name / FRAGMENT).write_text(line)
     rows = [Row(name) for name in ("bare", "broken", "odd", "worse")]
     text = _page(tmp_path, rows)
-    assert _blocks(text, "model") == [0, 1, 2, 3] and _notes(text) == "" and text.count("<img src=") == 0
+    assert _blocks(text, "model") == [0, 1, 2, 3] and _notes(text) == "" and text.count("<img src=") == 4
     (tmp_path / "results" / "odd" / "depth.npy").write_bytes(b"damaged")
     text = _page(tmp_path, rows)
     assert _blocks(text, "model") == [0, 1, 3] and "1 of the results could not be read" in _notes(text)
@@ -299,7 +299,8 @@ def test_the_spread_of_depth_is_there_where_a_result_has_one():
     assert np.abs(told - spread).max() < 0.51 * 0.03 / 255
 
 
-def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time():
-    text = fragment_text(bump.result(), full=True)
+def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time(tmp_path):
+    write_outputs(bump.result(), tmp_path / "r", options=OutputOptions("mesh", mesh_full=True))
+    text = (tmp_path / "r" / FRAGMENT).read_text()
     assert [json.loads(line) for line in text.splitlines()] == fragment_of(bump.result(), full=True)
     assert np.unpackbits(_inflated(json.loads(text.splitlines()[1])["inside"])).all()

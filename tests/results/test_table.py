@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gan2shape_jax.results import Row, print_table, write_table
-from gan2shape_jax.results.table import csv_cell, csv_value, figure, markdown_cell
+from gan2shape_jax.results.page import csv_cell, csv_value, markdown_cell
+from gan2shape_jax.results.result import figure
 
 _NASTY = (
     "x[/red]",

@@ -24,8 +24,7 @@ from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import option_types
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.animation import MOVING
-from gan2shape_jax.results.pictures import Tile
+from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 
@@ -181,9 +180,9 @@ def _still(
         return np.asarray(pictures.sheet(rows, title=title, subtitle=note))
     side = len(versions[0].start)
     if len(versions) == 1:
-        return pictures.pasted([versions[0].frames], columns=len(captions), side=side, gap=0)
+        return pictures.strip([versions[0].frames], columns=len(captions), side=side, gap=0)
     each = [itertools.chain([version.start], version.frames) for version in versions]
-    return pictures.pasted(each, columns=len(captions) + 1, side=side, gap=_GAP)
+    return pictures.strip(each, columns=len(captions) + 1, side=side, gap=_GAP)
 
 
 def _moving(

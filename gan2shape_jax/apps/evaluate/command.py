@@ -26,8 +26,8 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.method import metrics
-from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.table import complete_metrics, markdown_cell
+from gan2shape_jax.results.page import markdown_cell
+from gan2shape_jax.results.result import Result, complete_metrics, load_result
 
 __all__ = ["METRICS", "Score", "ScoredRun", "compare", "depth_errors", "main", "score_run"]
 

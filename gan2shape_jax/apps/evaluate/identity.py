@@ -35,8 +35,8 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import pictures
+from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.table import markdown_cell
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.explain import projector

@@ -20,7 +20,7 @@ from scipy import stats
 
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_text, require_folder_place
-from gan2shape_jax.results.table import csv_cell, markdown_cell
+from gan2shape_jax.results.page import csv_cell, markdown_cell
 
 __all__ = ["Interval", "interval_text", "markdown_table", "mean_interval", "median_interval", "paired_interval"]
 

@@ -15,7 +15,7 @@ from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import save_result
-from gan2shape_jax.results.table import csv_value
+from gan2shape_jax.results.page import csv_value
 
 
 def _run(root, *names):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gan2shape_jax.apps import render
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.results import animation
+from gan2shape_jax.results import pictures
 
 _FRAME = np.zeros((16, 16, 3), np.uint8)
 _FULL = pathlib.Path("/dev/full")
@@ -24,9 +24,9 @@ def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path):
     for count, side in ((1, 12), (5, 11)):  # an odd side too
         frames = [rng.integers(0, 255, (side, 10, 3), np.uint8) for _ in range(count)]
         whole = frames + frames[-2:0:-1]
-        animation.write_films(tmp_path / "turn", iter(frames), fps=16, swing=True)
-        for ending in animation.MOVING:
-            animation.write_animation(tmp_path / f"whole{ending}", whole, fps=16)
+        pictures.write_animation(tmp_path / "turn", iter(frames), fps=16, swing=True)
+        for ending in pictures.MOVING:
+            pictures.write_animation(tmp_path / f"whole{ending}", whole, fps=16)
             assert (tmp_path / f"turn{ending}").read_bytes() == (tmp_path / f"whole{ending}").read_bytes()
         with Image.open(tmp_path / "turn.gif") as gif:
             assert getattr(gif, "n_frames", 1) == len(whole) and gif.size == (10, side)
@@ -53,10 +53,10 @@ def test_frames_that_end_early_leave_the_former_file(ending, error, raised, tmp_
 @pytest.mark.skipif(not _FULL.exists(), reason="this system has no device that is always full")
 def test_a_full_disk_is_said(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
-    for ending in animation.MOVING:
+    for ending in pictures.MOVING:
         (tmp_path / f"turn{ending}").symlink_to(_FULL)
         with pytest.raises(OSError) as refusal:
-            animation.write_animation(tmp_path / f"turn{ending}", iter(noise), fps=16)
+            pictures.write_animation(tmp_path / f"turn{ending}", iter(noise), fps=16)
         assert refusal.value.errno == errno.ENOSPC
 
 
