@@ -187,9 +187,9 @@ def _relit_by_gan(drawing: Drawing) -> list[np.ndarray] | None:
     return [*level, *above[::-1]]
 
 
-def _fragment_text(drawing: Drawing) -> str:
+def _fragment(drawing: Drawing) -> dict[str, Any]:
     lines = fragment_of(drawing.result, full=drawing.options.mesh_full)
-    return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)
+    return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
 def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
@@ -197,22 +197,17 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
     inside = np.ones(result.mask.shape, bool) if full else object_mask(result)
     shade = shading(normals(result.depth, result.camera), _CLAY_LIGHT)
     clay = np.clip(lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
-    shown = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
-    small = [np.asarray(_image(one).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS)) for one in shown]
-    thumb = _jpeg(Image.fromarray(np.concatenate(small, axis=1)), quality=80)
-    return [{"format": 1, "thumb": thumb["data"]}, _model(result, inside), _extras(result)]
-
-
-def _model(result: Result, inside: np.ndarray) -> dict[str, Any]:
+    halves = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
+    thumb = np.concatenate([pictures.enlarge(pictures.to_uint8(half), _THUMB) for half in halves], axis=1)
     low, high = float(result.depth.min()), float(result.depth.max())
     near, far = pictures.depth_range(result.depth, result.mask)
-    camera = result.camera
-    return {
-        "size": camera.image_size,
-        "focal": _rounded(camera.focal_length),
-        "rot_center_depth": camera.rot_center_depth,
-        "view": [_rounded(value) for value in result.view.tolist()],
-        "light": [_rounded(value) for value in result.light.tolist()],
+    image, albedo, reconstruction = map(pictures.to_uint8, (result.image, result.albedo, result.reconstruction))
+    model = {
+        "size": result.camera.image_size,
+        "focal": _rounded(result.camera.focal_length),
+        "rot_center_depth": result.camera.rot_center_depth,
+        "view": [*map(_rounded, result.view)],
+        "light": [*map(_rounded, result.light)],
         "depth_low": low,
         "depth_high": high,
         "depth_near": _rounded(near),
@@ -220,24 +215,18 @@ def _model(result: Result, inside: np.ndarray) -> dict[str, Any]:
         "depth": _packed(_coded_depth(result.depth, low, high)),
         "inside": _packed(np.packbits(inside)),
         "input_mask": _packed(_bytes(result.input_mask, 1.0)),
-        "albedo": _jpeg(_image(result.albedo)),
-        "input": _jpeg(_image(result.image)),
+        "albedo": _encoded(albedo),
+        "input": _encoded(image),
     }
-
-
-def _extras(result: Result) -> dict[str, Any]:
-    extras: dict[str, Any] = {"reconstruction": _jpeg(_image(result.reconstruction))}
+    extras: dict[str, Any] = {"reconstruction": _encoded(reconstruction)}
     if result.camera.image_size <= _LOSSLESS:
-        extras |= {
-            name: _encoded(_image(picture), "PNG")
-            for name, picture in (("albedo", result.albedo), ("input", result.image))
-        }
+        extras |= {"albedo": _encoded(albedo, "png"), "input": _encoded(image, "png")}
     if result.gan_image is not None:
-        extras["gan_image"] = _jpeg(_image(result.gan_image))
+        extras["gan_image"] = _encoded(pictures.to_uint8(result.gan_image))
     if (spread := result.depth_spread) is not None:
-        high = max(float(np.max(spread)), 1e-9)
-        extras |= {"spread": _packed(_bytes(spread, high)), "spread_high": _rounded(high)}
-    return extras
+        greatest = max(float(np.max(spread)), 1e-9)
+        extras |= {"spread": _packed(_bytes(spread, greatest)), "spread_high": _rounded(greatest)}
+    return [{"format": 1, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
 
 
 def _coded_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -256,19 +245,11 @@ def _packed(values: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
 
 
-def _image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(pictures.to_uint8(picture))
-
-
-def _jpeg(picture: Image.Image, quality: int = 92) -> dict[str, str]:
-    # Colour at full resolution: these pictures are small, and at their size half of it shows.
-    return _encoded(picture, "JPEG", quality=quality, subsampling=0)
-
-
-def _encoded(picture: Image.Image, kind: str, **options: int) -> dict[str, str]:
+def _encoded(picture: np.ndarray, kind: str = "jpeg", quality: int = 92) -> dict[str, str]:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, optimize=True, **options)
-    return {"kind": kind.lower(), "data": base64.b64encode(buffer.getvalue()).decode("ascii")}
+    # Colour at full resolution: these pictures are small, and at their size half of it shows.
+    Image.fromarray(picture).save(buffer, kind, optimize=True, quality=quality, subsampling=0)
+    return {"kind": kind, "data": base64.b64encode(buffer.getvalue()).decode("ascii")}
 
 
 def _rounded(value: float) -> float:
@@ -329,7 +310,7 @@ OUTPUTS = (
         (FRAGMENT,),
         "what the run's page needs from this result, small and ready to use: one line of JSON each for the gallery's "
         "picture, the model, and further pictures and maps",
-        lambda drawing: {FRAGMENT: _fragment_text(drawing)},
+        _fragment,
     ),
     Output(("overview.png",), "everything at a glance", _overview, "overview", "Overview picture", inside=False),
     Output(

@@ -140,7 +140,7 @@ class Reconstruction:
         """
         if show not in views.SHOWS:
             raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
-        angles = {name: as_array(a, name) for name, a in (("pitch_deg", pitch), ("yaw_deg", yaw), ("roll_deg", roll))}
+        angles = {f"{k}_deg": as_array(a, k) for k, a in (("pitch", pitch), ("yaw", yaw), ("roll", roll))}
         shapes = {given.shape for given in angles.values()} - {()}
         if len(shapes) > 1 or any(len(shape) > 1 or shape == (0,) for shape in shapes):
             given = ", ".join(str(value.shape) for value in angles.values())

@@ -112,8 +112,12 @@ def draw_in_parts(
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
-        drawn = _draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), **static)
-        yield _surfaces(np.asarray(drawn)[: len(some)], some)
+        drawn = np.asarray(_draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), **static))
+        coverage = np.clip(drawn[: len(some), ..., 7], 0, 1)
+        straight = drawn[: len(some), ..., :7] / np.maximum(coverage, 1e-6)[..., None]
+        normal = straight[..., 3:6]
+        normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
+        yield Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, some)
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "exchanged"))
@@ -150,14 +154,6 @@ def _draw_chunk(
     # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
     cells = [shown[:, i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
     return sum(cells[1:], start=cells[0]) / _SAMPLES**2
-
-
-def _surfaces(drawn: Float[np.ndarray, "n s s 8"], views: Float[np.ndarray, "n 6"]) -> Surfaces:
-    coverage = np.clip(drawn[..., 7], 0, 1)
-    straight = drawn[..., :7] / np.maximum(coverage, 1e-6)[..., None]
-    normal = straight[..., 3:6]
-    normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    return Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, views)
 
 
 def picture(
@@ -288,15 +284,15 @@ def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h 
     """
     strips = {}
     turns = turn_views(result.category)
+    names = {"image": "turntable", **{show: f"turntable_{show}" for show in ("albedo", "normals", "shape")}}
     for cut, suffix in ((True, ""), (False, "_full")):
         window = fitting_window(result, turns, cut=cut)
-        tiles: dict[str, list[np.ndarray]] = {show: [] for show in ("image", "albedo", "normals", "shape")}
+        tiles: dict[str, list[np.ndarray]] = {show: [] for show in names}
         for some in draw_in_parts(result, turns, size=size, cut=cut, window=window):
             for show, row in tiles.items():
                 row += list(picture(some, show, light=result.light))
         for show, row in tiles.items():
-            name = "turntable" + ("" if show == "image" else f"_{show}") + suffix
-            strips[f"{name}.png"] = pictures.strip([row[:_YAWS], row[_YAWS:]])
+            strips[f"{names[show]}{suffix}.png"] = pictures.strip([row[:_YAWS], row[_YAWS:]])
     still = draw(result, result.view[None], size=size)
     rows = [picture(still, "image", light=row) for row in relight_rows(result.light)]
     return strips | {"relight.png": pictures.strip(rows)}
@@ -367,8 +363,11 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     turns = sweep_views(yaw_deg=yaws)
     turned = draw(result, turns, size=size, window=fitting_window(result, turns))
     rows = [
-        ("The input and its explanation", _tiles(_inputs(result), size)),
-        ("The factors, seen from the front", _tiles(_factors(result), size)),
+        (heading, [Tile(pictures.enlarge(shown, size), caption) for shown, caption in tiles])
+        for heading, tiles in (
+            ("The input and its explanation", _inputs(result)),
+            ("The factors, seen from the front", _factors(result)),
+        )
     ]
     for heading, show in (("Shape without colour", "shape"), ("Turned mesh", "image")):
         drawn = picture(turned, show, light=result.light)
@@ -384,11 +383,14 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         by_gan = gan_tiles(gan.lights[-1], size)
         tiles += [Tile(by_gan[k], f"GAN, {_SIDES[k]}") for k in chosen]
     rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", tiles))
-    return pictures.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
-
-
-def _tiles(shown: list[tuple[np.ndarray, str]], size: int) -> list[Tile]:
-    return [Tile(pictures.enlarge(picture, size), caption) for picture, caption in shown]
+    pitch, yaw, roll = np.rad2deg(result.view[:3])
+    ambient, diffuse, dx, dy = result.light
+    subtitle = (
+        f"{result.category or 'object'}, {result.camera.image_size} pixels    "
+        f"view: yaw {yaw:+.0f}°, pitch {pitch:+.0f}°, roll {roll:+.0f}°    light: ambient "
+        f"{ambient:.2f}, diffuse {diffuse:.2f}, direction ({dx:+.2f}, {dy:+.2f}, 1)"
+    )
+    return pictures.sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
 
 
 def _inputs(result: Result) -> list[tuple[np.ndarray, str]]:
@@ -422,16 +424,6 @@ def _factors(result: Result) -> list[tuple[np.ndarray, str]]:
         true_normal = normals(result.true_depth, result.camera)
         shown.append((pictures.to_uint8(true_normal), "true normals, input view"))
     return shown
-
-
-def _subtitle(result: Result) -> str:
-    pitch, yaw, roll = np.rad2deg(result.view[:3])
-    ambient, diffuse, dx, dy = result.light
-    return (
-        f"{result.category or 'object'}, {result.camera.image_size} pixels    "
-        f"view: yaw {yaw:+.0f}°, pitch {pitch:+.0f}°, roll {roll:+.0f}°    light: ambient "
-        f"{ambient:.2f}, diffuse {diffuse:.2f}, direction ({dx:+.2f}, {dy:+.2f}, 1)"
-    )
 
 
 def _footer(result: Result) -> list[str]:

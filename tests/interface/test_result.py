@@ -69,7 +69,7 @@ def test_a_solid_is_closed_and_what_was_changed_is_warned_of(result):
 def test_what_cannot_be_drawn_is_refused(result):
     for call, message in (
         (lambda r: r.render(show="colour"), "show is 'colour': it is one of image, albedo"),
-        (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"shapes \(3,\), \(2,\), \(\): numbers or lists of one length"),
+        (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"shapes \(3,\), \(2,\), \(\): numbers or lists"),
         (lambda r: r.render(yaw=np.zeros((2, 2))), r"yaw, roll have the shapes \(\), \(2, 2\)"),
         (lambda r: r.render(yaw=float("nan")), "yaw holds numbers that are not finite"),
         (lambda r: r.render(size=0), "size is 0: from 1 to 4096"),
