@@ -15,19 +15,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-__all__ = [
-    "Camera",
-    "back_project",
-    "intrinsics",
-    "inverse_transform",
-    "inverse_warped_grid",
-    "project",
-    "rotation_matrix",
-    "to_grid",
-    "transform",
-    "warped_grid",
-]
-
 _PRECISION = jax.lax.Precision.HIGHEST
 
 

@@ -13,8 +13,6 @@ from jaxtyping import Float, Shaped
 
 from gan2shape_jax.errors import ArgumentError
 
-__all__ = ["CropBox", "centred_box", "crop_to_photo", "require_crop", "sample_crop", "scaled_box"]
-
 _BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
 _MOST_SIDE = 16  # largest side of a crop, in multiples of the photo's longer side
 _LARGEST = 32766  # pixels per side: OpenCV's own limit

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
 
-__all__ = ["apply_shading", "diffuse_shading", "light_direction", "normals", "shade"]
-
 # What the published implementation adds to the length of a normal before dividing by it.
 _REFERENCE_EPSILON = 1e-7
 

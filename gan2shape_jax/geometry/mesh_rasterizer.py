@@ -30,9 +30,6 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-__all__ = ["grid_faces", "interpolate", "rasterize"]
-
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

@@ -23,8 +23,6 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import tpu, visibility
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-__all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "triangles_at_samples", "weighted_sum"]
-
 # Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}
 

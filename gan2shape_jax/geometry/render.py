@@ -11,8 +11,6 @@ from jaxtyping import Array, Float
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, resample
 
-__all__ = ["reconstruct", "rough_rendering", "valid_pixels", "warp_depth"]
-
 _SUPERSAMPLE = 2
 
 

@@ -16,8 +16,6 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax import platforms
 
-__all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
-
 
 def grid_sample(
     image: Float[Array, "*batch H W C"],

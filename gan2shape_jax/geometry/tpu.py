@@ -33,8 +33,6 @@ from gan2shape_jax import platforms
 from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.visibility import Screen, join_batch
 
-__all__ = ["values_at_samples", "visible_triangles"]
-
 _SUBLANES, _LANES = 8, 128
 _REGISTER = (_SUBLANES, _LANES)
 _BLOCK = _SUBLANES  # triangles per block

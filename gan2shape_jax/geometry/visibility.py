@@ -26,21 +26,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gan2shape_jax import platforms
 
-__all__ = [
-    "NONE",
-    "Screen",
-    "boxes",
-    "cell_triangles",
-    "chunk_of",
-    "corner_indices",
-    "coverage",
-    "depth_of",
-    "in_chunks",
-    "join_batch",
-    "visible_mesh_triangles",
-    "visible_triangles",
-]
-
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 # x, y and 1 / z (or z) of a corner, of many triangles.
 Corner = Sequence[Array]

@@ -21,8 +21,6 @@ from jaxtyping import Array, Bool, Float
 
 from gan2shape_jax.geometry.camera import Camera
 
-__all__ = ["Factors", "ViewRange", "blend_border", "depth_from_raw", "light_from_raw", "on_border", "view_from_raw"]
-
 # The border columns are pushed past the border depth by this factor, the published code's value.
 _BORDER_WEIGHT = 1.02
 _BORDER_COLUMNS = 2

@@ -16,8 +16,6 @@ import numpy as np
 from gan2shape_jax import stylegan2
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["FrozenModels", "build"]
-
 
 @flax.struct.dataclass
 class FrozenModels:

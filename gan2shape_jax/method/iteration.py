@@ -19,16 +19,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Metrics, Problem, Step, TrainState
 
-__all__ = [
-    "cached",
-    "collected",
-    "fresh_optimizer",
-    "iterate",
-    "iterate_many",
-    "optimizer",
-    "optimizer_step",
-]
-
 
 def iterate(
     state: TrainState,

@@ -23,18 +23,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
-__all__ = [
-    "discriminator_features",
-    "feature_distance",
-    "image_terms",
-    "latent_norm",
-    "perceptual_features",
-    "photometric",
-    "smoothness",
-    "target_features",
-    "weighted_sum",
-]
-
 
 def photometric(
     a: Float[Array, "*batch h w c"],

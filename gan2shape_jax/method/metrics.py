@@ -15,8 +15,6 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
 
-__all__ = ["depth_errors", "depth_metrics", "erode", "evaluation_mask", "mean_angle", "side"]
-
 # Nine equal pixels of 1 average to 1 up to rounding; one zero among them gives 0.89.
 _ALL_NINE = 0.99
 

@@ -17,8 +17,6 @@ from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, initial_params
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
-__all__ = ["NAMES", "Params", "albedo", "depth", "init_params", "lights", "modules", "offsets", "views"]
-
 NAMES = ("depth", "albedo", "view", "light", "encoder")
 Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]

@@ -24,17 +24,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
 from gan2shape_jax.networks import convolution
 
-__all__ = [
-    "discriminator_distance",
-    "load_lpips",
-    "lpips",
-    "lpips_distance",
-    "lpips_features",
-    "lpips_from_torch",
-    "lpips_per_layer",
-    "torch_shapes",
-]
-
 # Channels and number of layers of each of VGG16's blocks; the side is halved between blocks.
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 # Added to the length of a feature vector before dividing by it.

@@ -25,17 +25,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import LossAndMetrics, Problem, Step
 
-__all__ = [
-    "PRIOR_STEP",
-    "SHAPES",
-    "confidence",
-    "ellipsoid",
-    "prior_depth",
-    "prior_loss",
-    "smoothed_box",
-    "whole_ellipsoid",
-]
-
 SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
 
 # Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.

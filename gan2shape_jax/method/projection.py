@@ -17,18 +17,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
-__all__ = [
-    "gan_image",
-    "latent_offset",
-    "moved",
-    "project",
-    "projected_latents",
-    "sample",
-    "synthesize",
-    "synthesize_large",
-    "to_input_frame",
-]
-
 
 def to_input_frame(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n s s 3"]:
     """Brings the GAN's images into the input image's frame: original size, crop, side S."""

@@ -23,20 +23,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
 
-__all__ = [
-    "Reconstruction",
-    "Scene",
-    "appearance",
-    "canonical_mask",
-    "drop_training_fields",
-    "input_scene",
-    "mirror",
-    "reconstruct",
-    "scene",
-    "see",
-    "smoothness",
-]
-
 
 @flax.struct.dataclass
 class Scene:

@@ -21,23 +21,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import KnownConditions
 
-__all__ = [
-    "CHOOSE",
-    "COLLECT",
-    "TRAIN",
-    "batch_indices",
-    "draw_lights",
-    "draw_pseudo_images",
-    "draw_views",
-    "known_conditions",
-    "light_deviations",
-    "phase_key",
-    "pseudo_images",
-    "relit_shading",
-    "render_factors",
-    "view_deviations",
-]
-
 # Independent uses of randomness in a phase: training, collecting samples, choosing among images or samples.
 TRAIN, COLLECT, CHOOSE = 0, 1, 2
 

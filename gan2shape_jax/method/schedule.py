@@ -11,8 +11,6 @@ from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import STEP3
 
-__all__ = ["STEPS", "Phase", "make_schedule"]
-
 # The method's steps by name, in the order in which a run first reaches them.
 STEPS: dict[str, Step] = {step.name: step for step in (PRIOR_STEP, STEP1, STEP2, STEP3)}
 

@@ -19,8 +19,6 @@ from gan2shape_jax.method.factors import ViewRange
 from gan2shape_jax.networks.precision import Precision, chosen
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["NetworkSizes", "Settings", "changed", "from_config", "same"]
-
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSizes:

@@ -18,19 +18,6 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
 
-__all__ = [
-    "KnownConditions",
-    "LossAndMetrics",
-    "Metrics",
-    "PreparedImage",
-    "Problem",
-    "ProjectedSamples",
-    "Seen",
-    "Step",
-    "TrainState",
-    "initial_state",
-]
-
 
 @flax.struct.dataclass
 class Problem:

@@ -19,8 +19,6 @@ from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mas
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step, TrainState
 
-__all__ = ["STEP1", "Step1Cache", "step1_cache", "step1_loss"]
-
 
 @flax.struct.dataclass
 class Step1Cache:

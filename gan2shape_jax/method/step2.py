@@ -15,8 +15,6 @@ from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step
 
-__all__ = ["STEP2", "step2_loss", "version_loss"]
-
 
 def step2_loss(
     params: models.Params,

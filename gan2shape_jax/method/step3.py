@@ -22,8 +22,6 @@ from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import LossAndMetrics, Problem, ProjectedSamples, Seen, Step, TrainState
 
-__all__ = ["STEP3", "collect_batch", "next_samples", "reference_code", "step3_loss"]
-
 
 def reference_code(
     params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
