@@ -252,7 +252,7 @@ def _encoded(picture: np.ndarray, kind: str = "jpeg", quality: int = 92) -> dict
     return {"kind": kind, "data": base64.b64encode(buffer.getvalue()).decode("ascii")}
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float | np.float32) -> float:
     """Returns a number with the digits that float32 has, so that JSON stays short."""
     return float(f"{float(value):.9g}")
 
