@@ -15,8 +15,6 @@ from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, grou
 from gan2shape_jax.config.variants import LIFT
 from gan2shape_jax.errors import ConfigError
 
-__all__ = ["Arguments", "help_text", "parse"]
-
 _WIDTH = 100  # characters
 
 _USAGE = """\

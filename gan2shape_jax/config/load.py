@@ -27,8 +27,6 @@ from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
 from gan2shape_jax.io.files import read_object
 
-__all__ = ["apply_overrides", "from_json", "load_config", "names", "read_config", "set_field", "to_json"]
-
 # What belongs to the images of `config.data.image_root`, and what a run does without it. It is found by
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
 _ROOTS = {

@@ -25,8 +25,6 @@ from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import files
 
-__all__ = ["IGNORED", "OPTIONS", "load_yaml"]
-
 _LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
 _MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes

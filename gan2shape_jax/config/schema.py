@@ -18,21 +18,6 @@ from ml_collections.config_dict import placeholder
 from gan2shape_jax.io.bundled import folder
 from gan2shape_jax.io.option_types import name_fault
 
-__all__ = [
-    "GENERAL",
-    "Field",
-    "as_tuples",
-    "defaults",
-    "faults",
-    "fields",
-    "flatten",
-    "group_of",
-    "groups",
-    "nearest",
-    "result_fields",
-    "shown",
-]
-
 GENERAL = "general"  # the group of fields that belong to no other
 _LONGEST = 60  # characters of a value in a message
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a tuple such as {}"}

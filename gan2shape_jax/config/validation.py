@@ -24,8 +24,6 @@ from gan2shape_jax.networks.modules import default_group_base, default_width
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["OBJECT_STORAGE", "gan_problems", "problems", "validate"]
-
 # Object storage that may hold checkpoints, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-__all__ = ["LIFT", "VARIANTS", "joined"]
-
 LIFT = "lift"
 
 

@@ -38,8 +38,6 @@ from gan2shape_jax.run.experiment import require_folder, require_places
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 
-__all__ = ["examine", "run_check"]
-
 # Fields that determine the size of the data read, or the meaning of its values.
 _DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
 

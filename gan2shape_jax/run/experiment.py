@@ -15,8 +15,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 
-__all__ = ["prepared", "require_folder", "require_places", "run"]
-
 
 def run(config: ConfigDict) -> int:
     """Reconstructs every image of the list, in the mode set by `config.mode`.

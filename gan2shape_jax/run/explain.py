@@ -30,8 +30,6 @@ from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.task import scores
 
-__all__ = ["explain", "history_csv", "projector", "training_files", "write"]
-
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 

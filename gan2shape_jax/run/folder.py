@@ -34,21 +34,6 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
 from gan2shape_jax.run.hosts import SINGLE, Team
 
-__all__ = [
-    "RunFolder",
-    "SavedRun",
-    "config_hash",
-    "find_run",
-    "is_result",
-    "open_run",
-    "require_apart",
-    "require_no_pattern",
-    "require_same_config",
-    "results_root",
-    "run_above",
-    "write_config",
-]
-
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 

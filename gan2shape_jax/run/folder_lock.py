@@ -26,8 +26,6 @@ from etils import epath
 
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
 
-__all__ = ["hold"]
-
 
 @contextlib.contextmanager
 def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:

@@ -28,8 +28,6 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 
-__all__ = ["SINGLE", "Ask", "Team", "connected", "require_alike", "several", "wait_for"]
-
 T = TypeVar("T")
 # Sends a message to all hosts and returns those of all, by index; to be called once, and by every host.
 Ask = Callable[[dict[str, Any]], list[dict[str, Any]]]

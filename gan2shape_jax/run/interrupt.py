@@ -13,8 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["MESSAGE", "finished", "noted", "watch"]
-
 MESSAGE = "interrupted; run the same command again to go on"
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
 

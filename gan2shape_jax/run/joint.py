@@ -37,8 +37,6 @@ from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
 
-__all__ = ["batches_per_iteration", "require_startable", "run", "train"]
-
 _BATCHES = "batches_per_iteration"  # in `joint.json`
 
 

@@ -13,8 +13,6 @@ from typing import Any
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_text, read_object, read_text
 
-__all__ = ["RECORD", "TRAINED", "is_trained", "note", "read_history", "record_of"]
-
 RECORD = "joint.json"
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
 _LARGEST_HISTORY = 1 << 30  # bytes

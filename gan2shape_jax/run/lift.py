@@ -39,8 +39,6 @@ from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, devices, network_files
 
-__all__ = ["maker_of", "run", "task_of"]
-
 _RETURNS = "returns_to_a_checkpoint"
 _REPORT_S = 30.0  # between two progress messages of an operation that takes minutes
 # The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.

@@ -28,8 +28,6 @@ from gan2shape_jax.run.runner import FAILURES, Units, failure_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
-__all__ = ["Predictor", "load", "needed_networks", "no_gan_because", "run", "stand_in_sizes"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:

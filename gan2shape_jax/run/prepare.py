@@ -30,21 +30,6 @@ from gan2shape_jax.run import xla_flags
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
-__all__ = [
-    "find_latent",
-    "freeze",
-    "initial_params",
-    "load_frozen",
-    "load_gan",
-    "load_image",
-    "mean_latent",
-    "prepare_image",
-    "prior_of",
-    "prior_of_mask",
-    "require_layers",
-    "usable_latent",
-]
-
 _MEAN_W_SAMPLES = 4096
 
 

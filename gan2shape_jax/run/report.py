@@ -33,8 +33,6 @@ from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import Watcher
 
-__all__ = ["Monitor", "Summaries"]
-
 # Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
 _OnProgress = Callable[[Phase, int, float | None], None]
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs

@@ -32,8 +32,6 @@ from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
 
-__all__ = ["FAILURES", "Units", "failure_of", "in_words", "run"]
-
 # Errors caused by one image, its files or its numbers, that do not affect the others.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 

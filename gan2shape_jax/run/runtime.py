@@ -27,8 +27,6 @@ from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
 from gan2shape_jax.training.loop import Cadence
 
-__all__ = ["cadence_of", "keep_programs", "schedule_of", "set_up_runtime"]
-
 # JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
 # programs that compile in less than a second: there are hundreds, and each start would compile all of them again.
 _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}

@@ -30,8 +30,6 @@ from gan2shape_jax.run.folder_lock import hold
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.training import groups
 
-__all__ = ["Start", "begin"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Start:

@@ -31,25 +31,6 @@ from gan2shape_jax.results import Result
 from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.training.network_files import in_order
 
-__all__ = [
-    "Judge",
-    "TrustRecord",
-    "atypicality_of",
-    "beside",
-    "category_of",
-    "compare_with_prior",
-    "expected_side",
-    "judged",
-    "load",
-    "nearness",
-    "read_trust",
-    "remarks",
-    "sentence_of",
-    "spread_of",
-    "trust_bytes",
-    "word_on",
-]
-
 # L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind, and
 # membership is one half here.
 FAR_RATIO, _FAR_WIDTH = 1.5, 0.1

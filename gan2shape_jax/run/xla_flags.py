@@ -4,8 +4,6 @@ import os
 
 import jaxlib.version
 
-__all__ = ["add_flag", "avoid_wrong_sums"]
-
 
 def add_flag(flag: str) -> None:
     """Adds `--name=value` to `XLA_FLAGS`, unless the user's `XLA_FLAGS` already set that name."""
