@@ -236,19 +236,19 @@ def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b
 
 
 def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k n n"]:
-    batch, wanted, *_ = values.shape
+    batch, quantities, *_ = values.shape
     blocks = _Blocks.of(screen[0].shape[-1], triangle.shape[-1])
     laid = blocks.laid_out(_filled(values, _SUBLANES)).reshape(batch, _SUBLANES, -1, _LANES)
     seen = blocks.tiled(triangle, fill=-1)
     inputs = [(seen, blocks.of_image(_LANES)), (jnp.swapaxes(laid, 1, 2), blocks.of_chunk(_LANES // _BLOCK))]
     output = blocks.of_image(), (blocks.tiles, *_REGISTER), values.dtype
     (out,) = blocks.call(_fetch, blocks.reach(screen)[1], inputs, [output], name="values_at_samples")
-    tiles = jnp.moveaxis(out, 2, 1)[:, :wanted].reshape(-1, blocks.tiles, _LANES)
-    return blocks.untiled(tiles).reshape(batch, wanted, *triangle.shape[1:])
+    tiles = jnp.moveaxis(out, 2, 1)[:, :quantities].reshape(-1, blocks.tiles, _LANES)
+    return blocks.untiled(tiles).reshape(batch, quantities, *triangle.shape[1:])
 
 
 def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2 r c"]:
-    batch, wanted, *_ = values.shape
+    batch, quantities, *_ = values.shape
     blocks = _Blocks.of(screen[0].shape[-1], triangle.shape[-1])
     tiles = blocks.tiled(_filled(values, _SUBLANES).reshape(-1, *triangle.shape[1:]), fill=0)
     tiles = jnp.swapaxes(tiles.reshape(batch, _SUBLANES, blocks.tiles, _LANES), 1, 2)
@@ -256,8 +256,8 @@ def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2
     registers = blocks.chunks * blocks.chunk_blocks * _BLOCK // _LANES
     output = blocks.of_chunk(_LANES // _BLOCK), (registers, *_REGISTER), values.dtype
     (out,) = blocks.call(_sum, blocks.reach(screen)[1], inputs, [output], name="sums_over_samples")
-    laid = jnp.swapaxes(out, 1, 2)[:, :wanted]
-    return blocks.taken_back(laid.reshape(batch, wanted, -1, blocks.columns, 2))
+    laid = jnp.swapaxes(out, 1, 2)[:, :quantities]
+    return blocks.taken_back(laid.reshape(batch, quantities, -1, blocks.columns, 2))
 
 
 def _filled(values: Array, count: int) -> Array:

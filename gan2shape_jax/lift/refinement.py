@@ -260,13 +260,13 @@ def carried_on(
       iterations: the number of Adam iterations, on eight images each.
     """
     least, most = settings.camera.min_depth, settings.camera.max_depth
-    wanted = np.clip(depths(params, images, settings) + change, least, most)
+    target = np.clip(depths(params, images, settings) + change, least, most)
     optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, iterations))
     depth = params["depth"]
     state = optimizer.init(depth)
     order = np.random.default_rng(0).integers(0, len(images), (iterations, _BATCH))
     for some in order:
-        gradient = _gradient(depth, jnp.asarray(images[some]), jnp.asarray(wanted[some]), settings=settings)
+        gradient = _gradient(depth, jnp.asarray(images[some]), jnp.asarray(target[some]), settings=settings)
         update, state = optimizer.update(gradient, state)
         depth = optax.apply_updates(depth, update)
     return params | {"depth": depth}
@@ -288,9 +288,9 @@ def _depths(depth: models.Params, images: Array, *, settings: Settings) -> Array
 
 
 @jax.jit
-def _gradient(depth: models.Params, images: Array, wanted: Array, *, settings: Settings) -> models.Params:
+def _gradient(depth: models.Params, images: Array, target: Array, *, settings: Settings) -> models.Params:
     def loss(depth: models.Params) -> Float[Scalar, ""]:
-        off = models.depth({"depth": depth}, images, settings) - wanted
+        off = models.depth({"depth": depth}, images, settings) - target
         return _SCALE * jnp.mean(jnp.square(off))
 
     gradient: models.Params = jax.grad(loss)(depth)

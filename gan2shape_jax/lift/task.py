@@ -192,9 +192,9 @@ class Lift:
         )
         if average == ():
             return state, scalars
-        held = {name: average[name] for name in self._not_kept(phase)}
-        held = jax.tree.map(jnp.array, held)  # the average is donated
-        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay)) | held
+        kept = {name: average[name] for name in self._not_kept(phase)}
+        kept = jax.tree.map(jnp.array, kept)  # the average is donated
+        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay)) | kept
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars

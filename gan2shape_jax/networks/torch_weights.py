@@ -38,8 +38,8 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         raise UserError(f"no tensors by their names: {listed(map(short, strange))}")
     shapes = flatten_dict(param_shapes(module))
     names = _torch_names(module, shapes)
-    wanted = {name: _torch_shape(path, shapes[path].shape) for path, name in names.items()}
-    if differing := misfits(state, wanted):
+    expected = {name: _torch_shape(path, shapes[path].shape) for path, name in names.items()}
+    if differing := misfits(state, expected):
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {differing}")
     ours = {path: np.asarray(state[name], np.float32).transpose(_axes(path)) for path, name in names.items()}
     return dict(unflatten_dict({path: jnp.asarray(ours[path].reshape(shapes[path].shape)) for path in ours}))

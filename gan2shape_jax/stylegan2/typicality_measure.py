@@ -82,9 +82,9 @@ def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
     scale = like.std(0) + 1e-6
     weight = np.concatenate([np.full(len(some), 0.5 / len(some)) for some in (like, other)])
     weighted = (rows - weight @ rows) / scale * np.sqrt(weight)[:, None]
-    wanted = np.concatenate([-np.ones(len(like)), np.ones(len(other))]) * np.sqrt(weight)
+    target = np.concatenate([-np.ones(len(like)), np.ones(len(other))]) * np.sqrt(weight)
     products = (weighted @ weighted.T).astype(np.float64)
-    found = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), wanted)
+    found = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), target)
     return np.asarray((weighted.T @ found) / scale)
 
 

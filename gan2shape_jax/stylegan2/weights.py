@@ -101,8 +101,8 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-        raise UserError(f"{path}: its header describes no StyleGAN2 ({told}); {_conversion(path)}") from error
+        reason = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+        raise UserError(f"{path}: its header describes no StyleGAN2 ({reason}); {_conversion(path)}") from error
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, str]]:

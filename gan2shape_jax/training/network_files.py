@@ -107,14 +107,14 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
 def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
     try:
         with open_safetensors(path) as file:
-            held = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
-            wanted = flatten_dict({name: like[name] for name in held if name in like}, sep="/")
+            listed = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
+            expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
             found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
-            if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in wanted.items()}):
+            if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
                 fits = file.metadata.get("fits", "")
                 sizes = f" (its networks fit {fits[:500]})" if fits else ""
                 raise UserError(f"{path} does not fit this configuration's networks{sizes}: {differing}")
-            tensors = {name: file.read(name) for name in wanted}
+            tensors = {name: file.read(name) for name in expected}
     except (OSError, Refused) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
     return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")
