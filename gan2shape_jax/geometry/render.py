@@ -43,7 +43,7 @@ def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Ca
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
-def reconstruct(
+def draw_texture(
     texture: Float[Array, "*batch s s c"],
     warped_depth: Float[Array, "*batch s s"],
     view: Float[Array, "*batch 6"],
@@ -73,7 +73,7 @@ def rough_rendering(
     """
     depths = jnp.broadcast_to(depth, (view.shape[0], *depth.shape))
     warped = warp_depth(depths, view, camera, sampling=sampling)
-    images = reconstruct(texture, warped, view, camera)
+    images = draw_texture(texture, warped, view, camera)
     masks = jnp.broadcast_to(mask[..., None], (*depths.shape, 1))
     seen = resample.grid_sample(masks, camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest")
     return images, seen[..., 0]

@@ -108,7 +108,9 @@ class Reconstruction:
     reconstruction: jax.Array  # (S, S, 3), the input's image
 
 
-def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
+def reconstruction_of(
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings
+) -> Reconstruction:
     """Runs D, A, V and L on the input and renders the result; to be called inside `jax.jit`."""
     geometry = input_scene(params, problem, frozen, settings, flip=False)
     albedo = mirror(models.albedo(params, problem.image, settings), flip=False)
@@ -124,7 +126,7 @@ def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, s
     )
 
 
-_reconstruct = jax.jit(reconstruct)
+_reconstruct = jax.jit(reconstruction_of)
 
 
 def drop_training_fields(problem: Problem) -> Problem:

@@ -119,7 +119,7 @@ def collected(*given, step, layout):
 
 @functools.partial(jax.jit, static_argnames="layout")
 def _reconstruct(params, problem, frozen, settings, *, layout):
-    return for_each(reconstruction.reconstruct, layout, shared=2)(params, problem, frozen, settings)
+    return for_each(reconstruction.reconstruction_of, layout, shared=2)(params, problem, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("networks", "layout"))

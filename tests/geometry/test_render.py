@@ -53,7 +53,7 @@ def test_reconstruction_equals_golden(golden, parity):
         depth = jnp.asarray(archive[f"{group}/half/warped_depth"])
         camera = camera_lib.Camera(depth.shape[-1])
         texture = jnp.asarray(np.moveaxis(archive[f"{group}/texture"], 1, -1))
-        found = compiled.reconstruct(texture, depth, jnp.asarray(archive[f"{group}/view"]), camera)
+        found = compiled.draw_texture(texture, depth, jnp.asarray(archive[f"{group}/view"]), camera)
         expected = np.clip(np.moveaxis(archive[f"{group}/resampled"], 1, -1), -1, 1)
         # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
         off = (_norm(found - expected) / _norm(expected)).max()

@@ -86,7 +86,7 @@ def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kern
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("images",))
 
     def loss(depth, view, texture):
-        return jnp.sum(render.reconstruct(texture, render.warp_depth(depth, view, camera), view, camera))
+        return jnp.sum(render.draw_texture(texture, render.warp_depth(depth, view, camera), view, camera))
 
     gradient = jax.grad(loss, argnums=(0, 1, 2))
     arguments = jnp.ones((2, 8, 8)), jnp.zeros((2, 6)), jnp.ones((2, 8, 8, 3))

@@ -6,7 +6,7 @@ from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, render, resample
 
 grid_sample = jax.jit(resample.grid_sample, static_argnames="mode")
 warp_depth = jax.jit(render.warp_depth, static_argnames=("camera", "sampling"))
-reconstruct = jax.jit(render.reconstruct, static_argnames="camera")
+draw_texture = jax.jit(render.draw_texture, static_argnames="camera")
 rasterize_grid = jax.jit(rasterizer.rasterize, static_argnames=("camera", "samples"))
 interpolate_grid = jax.jit(rasterizer.interpolate, static_argnames="exchanged")
 rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames=("camera", "supersample", "size", "sampling", "samples"))

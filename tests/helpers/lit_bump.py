@@ -21,7 +21,7 @@ def lit_bump(size: int = 48, **fields) -> Result:
     view = np.array([0.06, -0.2, 0.05, 0.004, -0.003, 0.002], np.float32)
     canonical = lit(albedo, shading(normals(depth, camera), light))
     warped = np.asarray(render.warp_depth(depth, view, camera))
-    reconstruction = np.asarray(render.reconstruct(canonical, warped, view, camera))
+    reconstruction = np.asarray(render.draw_texture(canonical, warped, view, camera))
     known = {
         "name": "bump",
         "camera": camera,

@@ -154,7 +154,7 @@ def _prediction(subject: Subject, images: int, layout: devices.Layout) -> jax.st
     problem = reconstruction.drop_training_fields(subject.problem)
 
     def predicted(problem: Any, params: Any, frozen: Any) -> Any:
-        return reconstruction.reconstruct(params, problem, frozen, settings=subject.settings)
+        return reconstruction.reconstruction_of(params, problem, frozen, settings=subject.settings)
 
     own = _of(problem, layout.mesh, _EACH, images * layout.mesh.size)
     everywhere = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
@@ -167,7 +167,7 @@ def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
 
     def loss(scene: dict[str, jax.Array]) -> jax.Array:
         warped = render.warp_depth(scene["depth"], scene["view"], camera)
-        return jnp.sum(render.reconstruct(scene["texture"], warped, scene["view"], camera) ** 2)
+        return jnp.sum(render.draw_texture(scene["texture"], warped, scene["view"], camera) ** 2)
 
     side = camera.image_size
     shapes = {"depth": (side, side), "view": (6,), "texture": (side, side, 3)}
