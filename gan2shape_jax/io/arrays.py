@@ -10,8 +10,7 @@ import io
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -90,9 +89,7 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 def _upright(picture: Image.Image, name: str) -> Image.Image:
     """Returns a copy of a picture, decoded and turned as its EXIF orientation says."""
     if max(picture.size) > LARGEST or min(picture.size) < 1:
-        raise ArgumentError(
-            f"{name} is {picture.height} x {picture.width} pixels: at most {LARGEST} a side are possible"
-        )
+        raise ArgumentError(f"{name} is {picture.height} x {picture.width} pixels: from 1 to {LARGEST} are possible")
     if picture.mode.startswith(("I", "F")):
         raise ArgumentError(f"{name} is of Pillow's mode {picture.mode}: convert it to 8 bits a channel first")
     kind = getattr(picture, "format", None)
@@ -121,10 +118,7 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarr
         raise ArgumentError(f"mask has the shape {values.shape}: that of the image is needed, ({side}, {side})")
     top = 255 if values.dtype.kind in "iu" and values.max() > 1 else 1
     if values.min() < 0 or values.max() > top:
-        raise ArgumentError(
-            f"mask has values from {values.min()} to {values.max()}: booleans, floats in [0, 1] or integers from 0 to "
-            "255 are possible"
-        )
+        raise ArgumentError(f"mask has values from {values.min()} to {values.max()}: [0, 1] or 0 to 255 are possible")
     # Scaled to 255 like mask files: the same mask gives the same bits.
     shrunk = shrunk_mask(Image.fromarray(values.astype(np.float32) * np.float32(255 / top)), crop, size)
     if not shrunk.any():
@@ -157,12 +151,10 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "
 
     It is a torch file with a tensor, or a dictionary with the entry `latent`; or `.npy`. Raises `UserError` for others.
     """
-    path = pathlib.Path(path)
-    content = _present(path, _read_npy) if path.suffix == ".npy" else _load_torch(path)
+    content = _content(pathlib.Path(path))
     if isinstance(content, dict):
         if "latent" not in content:
-            keys = ", ".join(str(key) for key in list(content)[:5]) or "none"
-            raise UserError(f"latent file {path} is a dictionary without the entry 'latent' (it has {keys})")
+            raise UserError(f"latent file {path} is a dictionary without the entry 'latent'")
         content = content["latent"]
     return latent_of(content, style_dim, name=f"latent file {path}")
 
@@ -171,10 +163,8 @@ def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, 
     """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
     values = _depth(depth, size, "true_depth")
     if values.min() <= 0:
-        raise ArgumentError(
-            f"true_depth has values down to {values.min():g}: depths are positive; give the background the greatest "
-            f"depth, {max_depth:g} (config.camera.max_depth)"
-        )
+        background = f"give the background the greatest depth, {max_depth:g} (config.camera.max_depth)"
+        raise ArgumentError(f"true_depth has values down to {values.min():g}: depths are positive; {background}")
     return _with_object(np.minimum(values, np.float32(max_depth)), "true_depth", max_depth)
 
 
@@ -190,7 +180,7 @@ def load_depth(
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
         depth = max_depth - nearness * (max_depth - min_depth)
     else:
-        values = _depth(_present(path, _read_npy), size, f"true depth {path}")
+        values = _depth(_content(path), size, f"true depth {path}")
         depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
     return _with_object(depth, f"true depth {path}", max_depth)
 
@@ -204,9 +194,8 @@ def _depth(values: Any, size: int, name: str) -> np.ndarray:
 
 def _with_object(depth: np.ndarray, name: str, max_depth: float) -> np.ndarray:
     if not (depth < np.float32(max_depth)).any():
-        raise ArgumentError(
-            f"{name} shows no object: none of it is nearer than {max_depth:g} (config.camera.max_depth)"
-        )
+        nearer = f"none of it is nearer than {max_depth:g} (config.camera.max_depth)"
+        raise ArgumentError(f"{name} shows no object: {nearer}")
     return depth
 
 
@@ -216,8 +205,7 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     The file is a torch file with a dictionary of `mean` and `cov`, or `.npz`; `dims` is the expected N, 6 for views and
     4 for lights, None for either. Raises `UserError` for others, and for no positive semi-definite covariance.
     """
-    path = pathlib.Path(path)
-    content = _present(path, _read_npz) if path.suffix == ".npz" else _load_torch(path)
+    content = _content(pathlib.Path(path))
     if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
         raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
     mean, cov = (_float32(content[name], f"{name} of {path}", greatest=_GREATEST) for name in ("mean", "cov"))
@@ -232,44 +220,34 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     return mean, cov
 
 
-def _read_npy(path: pathlib.Path) -> np.ndarray:
-    """Returns the array in a file, mapped: what a header announces has to be there, and nothing is allocated for it."""
-    open_regular(path, limit=_LARGEST).close()
+def _content(path: pathlib.Path) -> Any:
+    """Returns what a file holds: of `.npy` an array, of `.npz` those of a distribution by name, of others torch's."""
+    if path.suffix not in (".npy", ".npz"):
+        return read_checkpoint(path)
     try:
-        with np.errstate(over="ignore"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, MemoryError) as error:
-        raise UserError(f"{path} is no usable .npy file: {error}"[:500]) from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path} is no usable .npy file: it is an archive (.npz) under another name")
-    return array
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the statistics in an archive; those it lacks are left out."""
-    found = {}
-    try:
-        with open_regular(path, limit=_LARGEST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
-            for name in {"mean.npy", "cov.npy"} & set(archive.namelist()):
-                if archive.getinfo(name).file_size > _LARGEST_MEMBER:
-                    raise ValueError(f"{name} is larger than any mean and covariance")
-                found[name[:-4]] = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
-    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is no usable .npz file: {error}"[:500]) from error
-    return found
-
-
-def _load_torch(path: pathlib.Path) -> Any:
-    _present(path, lambda path: open_regular(path, limit=_LARGEST).close())
-    return read_checkpoint(path)
-
-
-def _present(path: pathlib.Path, read: Callable[[pathlib.Path], Any]) -> Any:
-    """Returns what `read` makes of the file; a missing or unreadable file is a `UserError` too."""
-    try:
-        return read(path)
+        with open_regular(path, limit=_LARGEST_ARCHIVE if path.suffix == ".npz" else _LARGEST) as file:
+            if path.suffix == ".npz":
+                return _distribution(file)
+            # Mapped: what a header announces has to be there, and nothing is allocated for it.
+            with np.errstate(over="ignore"):
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive (.npz) under another name")
+            return array
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
+    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is no usable {path.suffix} file: {error}"[:500]) from error
+
+
+def _distribution(file: BinaryIO) -> dict[str, np.ndarray]:
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for name in {"mean.npy", "cov.npy"} & set(archive.namelist()):
+            if archive.getinfo(name).file_size > _LARGEST_MEMBER:
+                raise ValueError(f"{name} is larger than any mean and covariance")
+            found[name[:-4]] = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+    return found

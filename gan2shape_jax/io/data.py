@@ -174,7 +174,9 @@ def find_mask(
             raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
         return alpha, "alpha"
     whole = np.ones((size, size), np.float32)
-    if source == "parser" or (source == "auto" and _parser_present(config)):
+    weights = config.parsing.weights if category_of(config.category).parser else ""
+    # Where masks are needed, missing weights are reported.
+    if source == "parser" or (source == "auto" and weights and (needs_masks(config) or os.path.isfile(weights))):
         return _parsed(config, name, image) if run_parser else whole, "parser"
     usual = usual_file(config)
     if usual and (source == "usual" or (source == "auto" and not data.mask_root)):
@@ -193,10 +195,8 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     """
     shorter, longer = sorted(picture_size(path))
     if shorter != longer and crop is not None and image_size not in (None, shorter):
-        raise UserError(
-            f"object mask {path} is neither square nor as large as its image: its shorter side is {shorter} pixels, "
-            f"the image's {image_size}"
-        )
+        sides = f"its shorter side is {shorter} pixels, the image's {image_size}"
+        raise UserError(f"object mask {path} is neither square nor as large as its image: {sides}")
     picture = open_gray(path, cut=crop is not None)
     mask = shrunk_mask(picture, crop if image_size in (None, picture.width) else None, size)
     if not mask.any():
@@ -244,24 +244,14 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
     return np.ones_like(mask)
 
 
-def _parser_present(config: ConfigDict) -> bool:
-    """Whether 'auto' uses the parser: if it can, or if masks are needed, so that missing weights are reported."""
-    if not category_of(config.category).parser or not config.parsing.weights:
-        return False
-    return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
-
-
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
     """Returns the message about a missing mask, by the requested source."""
     if config.data.mask_source == "alpha":
-        return (
-            f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
-        )
+        return f"{name} has no alpha channel that separates an object (config.data.mask_source is 'alpha')"
     if file is not None:
         return f"the object mask of {name} is missing: {file}"
-    weights = ", or name the parser's weights with --config.parsing.weights"
+    parser = ", or name the parser's weights with --config.parsing.weights"
     return (
         f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
         "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
-        + (weights if category_of(config.category).parser else "")
-    )
+    ) + parser * bool(category_of(config.category).parser)
