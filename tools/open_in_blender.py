@@ -133,7 +133,6 @@ def _first(folder: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
 
 
 def _mesh_scale(description: dict[str, Any]) -> float:
-    """Returns the exported mesh's units per scene unit."""
     focal = float(description["intrinsics"][0][0])
     return focal / (description["rot_center_depth"] * description["image_size"])
 

@@ -245,7 +245,6 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
 
 
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
-    """Returns the message about a missing mask, by the requested source."""
     if config.data.mask_source == "alpha":
         return f"{name} has no alpha channel that separates an object (config.data.mask_source is 'alpha')"
     if file is not None:

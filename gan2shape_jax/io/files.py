@@ -202,7 +202,6 @@ def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list
 
 
 def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames `fresh` to `folder`; an existing `folder` is moved aside first and removed afterwards."""
     if not folder.exists():
         fresh.rename(folder)
         return

@@ -67,7 +67,6 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    """Returns the largest connected piece of a mask as float32."""
     count, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
         return mask.astype(np.float32)

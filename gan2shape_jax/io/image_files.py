@@ -49,10 +49,6 @@ _OTHERS = {
     rb"\s*(<\?xml.*)?<svg": "SVG",
     rb"\s*(<\?xml|<!doctype|<html)": "a web page or XML: has a download failed?",
     rb"(\x00\x00\x00\x0cJXL |\xff\x0a)": "JPEG XL",
-    rb"(\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51)": "JPEG 2000",
-    rb"8BPS": "Photoshop",
-    rb"P[123Ff7]\s": "PPM as text, PFM or PAM",
-    rb"(v/1\x01|#\?(RADIANCE|RGBE))": "a picture of high dynamic range",
     rb"\x93NUMPY": "a NumPy array",
     rb"(PK\x03\x04|\x1f\x8b)": "an archive",
 }
@@ -249,7 +245,6 @@ def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, i
 
 
 def _turned(picture: ImageFile.ImageFile) -> bool:
-    """Whether an opened picture lies on its side, by its EXIF or XMP orientation."""
     if picture.format == "TIFF":  # rotated on decoding, its size as soon as it is opened
         return False
     try:
@@ -264,7 +259,6 @@ def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
 
 
 def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
-    """Returns Pillow's name for a picture file's format, judging by its first bytes."""
     if not head:
         raise UserError(f"image {path} is empty (0 bytes)")
     kind, video = _begins(head, _KINDS), _begins(head, _ALONE)

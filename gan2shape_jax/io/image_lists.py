@@ -75,11 +75,8 @@ def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
         raise UserError(f"image list {path} names no image: write one file name a line")
     if found := clash(names):
         later, earlier, reason = found
-        raise UserError(
-            f"image list {path}, line {numbers[later]}: {_shown(names[later])} cannot stand beside "
-            f"{_shown(names[earlier])} of line {numbers[earlier]}: {reason}; "
-            "rename one of them, or take it off the list"
-        )
+        both = f"{_shown(names[later])} cannot stand beside {_shown(names[earlier])} of line {numbers[earlier]}"
+        raise UserError(f"image list {path}, line {numbers[later]}: {both}: {reason}; rename one of them")
     return names
 
 
@@ -96,23 +93,19 @@ def _read(path: str | os.PathLike[str]) -> str:
 
 
 def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
-    """Returns the name in a line; raises `ValueError` saying what is wrong with it."""
     first = re.split("[ \t]", entry, maxsplit=1)[0]
     name = first
     if entry.startswith('"'):
         if not (quoted := _QUOTED.fullmatch(entry)):
-            raise ValueError(
-                f"{_shown(entry)} begins with a quotation mark: write another one at the end of the name, and a space "
-                r"before what follows (a mark inside the name is \")"
-            )
+            how = r"write another one at the end of the name, and a space before what follows (one inside is \")"
+            raise ValueError(f"{_shown(entry)} begins with a quotation mark: {how}")
         name = re.sub(r'\\(["\\])', r"\1", quoted[1])
     elif entry != first and root is not None:
         there = [name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}")]
         if len(there) > 1:
-            raise ValueError(
-                f"both {_shown(entry)} and {_shown(first)} are images: write the one that is meant in "
-                f'quotation marks, "{_shown(entry)}" or "{_shown(first)}"'
-            )
+            one, other = _shown(entry), _shown(first)
+            how = f'write the one that is meant in quotation marks, "{one}" or "{other}"'
+            raise ValueError(f"both {one} and {other} are images: {how}")
         name = there[0] if there else first if "." in first else entry
     if fault := fault_of(name):
         raise ValueError(f"{_shown(name)} {fault}")
@@ -155,17 +148,13 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
             return index, before, _same(names[index], names[before])
     for index, key in enumerate(keys):
         for folder in (key[: slash.start()] for slash in re.finditer("/", key)):
-            results, latent = first.get(folder), first.get(folder.removesuffix(".npy"))
-            if results is not None:
-                why = f"the results of {_shown(names[index])} would lie inside those of {_shown(names[results])}"
-                return max(index, results), min(index, results), why
-            if latent is not None:
-                where = f"where that of {_shown(names[index])} needs a folder"
-                return (
-                    max(index, latent),
-                    min(index, latent),
-                    f"the latent of {_shown(names[latent])} would lie {where}",
-                )
+            here = _shown(names[index])
+            if (other := first.get(folder)) is not None:
+                why = f"the results of {here} would lie inside those of {_shown(names[other])}"
+                return max(index, other), min(index, other), why
+            if (other := first.get(folder.removesuffix(".npy"))) is not None:
+                why = f"the latent of {_shown(names[other])} would lie where that of {here} needs a folder"
+                return max(index, other), min(index, other), why
     return None
 
 
@@ -187,6 +176,5 @@ def _bytes(name: str) -> int:
 
 
 def _shown(text: str) -> str:
-    """Returns a name as shown in messages: one line of at most 60 characters."""
     shown = one_line(text) or '""'
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -88,7 +88,7 @@ class Architecture:
 
 
 class _Convolution(NamedTuple):
-    """One convolution: our name, the original's, that of the batch normalisation after it or "", and its shape."""
+    """Our name, the original's, that of the batch normalisation after it or "", and its shape."""
 
     name: str
     torch: str
@@ -100,7 +100,6 @@ class _Convolution(NamedTuple):
 
 
 def _convolutions(arch: Architecture) -> Iterator[_Convolution]:
-    """Yields all convolutions that the labels depend on."""
     w = arch.width
     if arch.family == "bisenet":
         yield _Convolution("stem", "cp.resnet.conv1", "cp.resnet.bn1", 3, w, 7)
@@ -131,7 +130,6 @@ def _convolutions(arch: Architecture) -> Iterator[_Convolution]:
 def _stages(
     arch: Architecture, prefix: str, before: int, sizes: tuple[int, ...], widening: int
 ) -> Iterator[_Convolution]:
-    """Yields the convolutions of residual blocks: of these kernel sizes, the last one with more channels."""
     for stage, count in enumerate(arch.blocks, 1):
         inner = arch.width << (stage - 1)
         for block in range(count):

@@ -5,6 +5,7 @@ reference implementation; its StyleGAN2 weights have to be converted. Nothing is
 here.
 """
 
+import contextlib
 import dataclasses
 import operator
 import os
@@ -21,6 +22,7 @@ from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.tensors import listed
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
@@ -83,7 +85,11 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
             need("data.latent_root", advice, folder=True)
         if data.depth_root:
             need("data.depth_root", "or --config.data.depth_root= to go without evaluation", folder=True)
-        _need_masks(config, _names_if_any(config) if names is None else names, need)
+        if names is None:
+            names = []
+            with contextlib.suppress(UserError):  # which reading the list reports
+                names = names_of(config)
+        _need_masks(config, names, need)
     if config.networks.pretrained:
         start = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
@@ -95,7 +101,6 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
 
 
 def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., None]) -> None:
-    """Adds the mask folder, usual mask or parser weights, if the run requires one."""
     source, parser, path = required_source(config, names), category_of(config.category).parser, config.parsing.weights
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
@@ -112,13 +117,6 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
 def _beside(path: str, suffix: str) -> str:
     """Returns the published file's path, next to the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if pathlib.Path(path).name else f"IN{suffix}"
-
-
-def _names_if_any(config: ConfigDict) -> list[str]:
-    try:
-        return names_of(config) if os.path.isfile(config.data.image_list) else []
-    except UserError:
-        return []
 
 
 def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> None:
@@ -157,7 +155,6 @@ def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list
 
 
 def _mask_elsewhere(config: ConfigDict, name: str) -> bool:
-    """Whether the image's mask may come from elsewhere than a file (see `data.find_mask`)."""
     if config.data.mask_source != "auto":
         return config.data.mask_source != "file"
     parsed = category_of(config.category).parser and os.path.isfile(config.parsing.weights)
@@ -174,21 +171,14 @@ def require_images(config: ConfigDict, names: Sequence[str]) -> None:
     problems = []
     if absent := [str(root / name) for name in names if not os.path.isfile(root / name)]:
         fields = "(config.data.image_list, config.data.image_root)"
-        problems.append(f"{len(absent)} {of_list} do not exist: {_some_of(absent)} {fields}")
+        problems.append(f"{len(absent)} {of_list} do not exist: {listed(absent, _NAMED)} {fields}")
     for field, absent in absent_of_images(config, names).items():
         what, remedy = _OF_IMAGES[field]
-        without = (
-            f"{len(absent)} {of_list} have no {what} in config.data.{field} {config.data[field]}: {_some_of(absent)}"
-        )
+        where = f"in config.data.{field} {config.data[field]}"
+        without = f"{len(absent)} {of_list} have no {what} {where}: {listed(absent, _NAMED)}"
         if field == "latent_root" and 0 < len(absent) < len(names):
             warnings.warn(f"{without}; these are found by inverting the GAN", stacklevel=2)
         elif absent:
             problems.append(f"{without} ({remedy})")
     if problems:
         raise UserError("\n".join(problems))
-
-
-def _some_of(names: Sequence[str]) -> str:
-    """Returns the first of the names as text, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -20,13 +20,7 @@ from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
 from helpers import foreign_files, torch_networks  # noqa: E402
-from helpers.foreign_files import GROUPS as _GROUPS  # noqa: E402
-from helpers.foreign_files import SIZE as _S  # noqa: E402
-from helpers.foreign_files import header as _header  # noqa: E402
-from helpers.foreign_files import optimizer_state as _optimizer  # noqa: E402
-from helpers.foreign_files import relative as _relative  # noqa: E402
-from helpers.foreign_files import settings as _settings  # noqa: E402
-from helpers.foreign_files import sha256 as _sha  # noqa: E402
+from helpers.foreign_files import GROUPS, SIZE, optimizer_state, relative, sha256  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +33,7 @@ _ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "e
 
 def _compare(parity, params, settings, nets, names):
     rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.uniform(-1, 1, (2, _S, _S, 3)), jnp.float32)
+    image = jnp.asarray(rng.uniform(-1, 1, (2, SIZE, SIZE, 3)), jnp.float32)
     modules = models.modules(settings)
     found = jax.jit(lambda params: {n: modules[n].apply({"params": params[n]}, image) for n in names})(params)
     with torch.no_grad():
@@ -47,12 +41,12 @@ def _compare(parity, params, settings, nets, names):
             theirs = nets[_ORDER[name]](torch.tensor(np.asarray(image).transpose(0, 3, 1, 2))).numpy()
             ours = np.asarray(found[name])
             ours = ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None]
-            parity(f"{name} network of the original's checkpoints, output", _relative(ours, theirs), 1e-3)
+            parity(f"{name} network of the original's checkpoints, output", relative(ours, theirs), 1e-3)
 
 
 @pytest.fixture(scope="module")
 def fresh():
-    settings = _settings()
+    settings = foreign_files.settings()
     return settings, jax.jit(lambda key: models.init_params(key, settings))(jax.random.key(3))
 
 
@@ -60,16 +54,16 @@ def fresh():
 def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parity):
     source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
     content = {name: net.state_dict() for name, net in shape_networks.items()}
-    torch.save({**content, "optimizerA": _optimizer(torch.nn.Linear(2, 2)), "iteration": 7}, source)
+    torch.save({**content, "optimizerA": optimizer_state(torch.nn.Linear(2, 2)), "iteration": 7}, source)
     sheet = tmp_path / "look.png"
-    assert main([str(source), str(target), "--group-base", str(_GROUPS), "--sheet", str(sheet)]) == 0
+    assert main([str(source), str(target), "--group-base", str(GROUPS), "--sheet", str(sheet)]) == 0
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
     _compare(parity, params, settings, shape_networks, _ORDER)
-    header = _header(target)
-    assert header["source_sha256"] == _sha(source) and "Xingang Pan" in header["license"]
+    header = foreign_files.header(target)
+    assert header["source_sha256"] == sha256(source) and "Xingang Pan" in header["license"]
     assert header["networks"].split() == list(_ORDER)
-    assert json.loads(header["architecture"])["image_size"] == _S
+    assert json.loads(header["architecture"])["image_size"] == SIZE
     printed = capsys.readouterr().out
     for part in (
         "ignored: optimizerA, iteration",
@@ -97,7 +91,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     content = {name: shape_networks[name].state_dict() for name in four}
     extras = {
         "netC": torch_networks.ConfNet().state_dict(),
-        "optimizerD": _optimizer(torch.nn.Linear(2, 2)),
+        "optimizerD": optimizer_state(torch.nn.Linear(2, 2)),
         "metrics_trace": trace,
         "epoch": 30,
     }
@@ -105,7 +99,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
     monkeypatch.delitem(sys.modules, "unsup3d.meters")
     monkeypatch.delitem(sys.modules, "unsup3d")
-    assert main([str(source), str(target), "--group-base", str(_GROUPS), "--no-sheet"]) == 0
+    assert main([str(source), str(target), "--group-base", str(GROUPS), "--no-sheet"]) == 0
     printed = capsys.readouterr().out
     for part in (
         "ignored: netC, optimizerD, metrics_trace, epoch",
@@ -120,31 +114,9 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], like["encoder"])
     assert not [name for name in sys.modules if name.startswith("unsup3d")]
     # A configuration of another width is told what these networks fit.
-    other = _settings(networks={"view_light_width": 0})
+    other = foreign_files.settings(networks={"view_light_width": 0})
     with pytest.raises(UserError, match="fit .*--config.networks.view_light_width=4"):
         network_files.load_networks(target, models.init_params(jax.random.key(0), other), other)
-
-
-def test_published_sizes_are_read_from_the_tensors(tmp_path):
-    """Unsup3d's own widths: 64 for depth and albedo, 32 for view and light."""
-    content = {
-        "netD": torch_networks.decoder(64, 64, 256, 1, 16),
-        "netA": torch_networks.decoder(64, 64, 256, 3, 16),
-        "netV": torch_networks.encoder(64, 32, 6),
-        "netL": torch_networks.encoder(64, 32, 4),
-    }
-    torch.save({name: net.state_dict() for name, net in content.items()}, tmp_path / "checkpoint030.pth")
-    converted = convert([tmp_path / "checkpoint030.pth"])
-    sizes = json.loads(converted.header["architecture"])
-    assert sizes == {
-        "image_size": 64,
-        "width": 64,
-        "view_light_width": 32,
-        "zdim": 256,
-        "group_base": 16,
-        "encoder_width": 0,
-        "style_dim": 0,
-    }
 
 
 def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):
@@ -157,18 +129,18 @@ def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):
     del content["netA"]["network.6.weight"]
     torch.save(content, path)
     with pytest.raises(UserError, match="x.pth: netA: .*missing: network.6.weight; unknown: network.2.weight"):
-        convert([path], group_base=_GROUPS)
+        convert([path], group_base=GROUPS)
     content["netA"] = shape_networks["netA"].state_dict()
     content["netL"] = {k: v * float("nan") for k, v in content["netL"].items()}
     torch.save(content, path)
     with pytest.raises(UserError, match="x.pth: netL: .*with NaN or infinity"):
-        convert([path], group_base=_GROUPS)
+        convert([path], group_base=GROUPS)
     torch.save({k: v for k, v in content.items() if k != "netL"}, path)
     with pytest.raises(UserError, match="x.pth: netL missing"):
-        convert([path], group_base=_GROUPS)
+        convert([path], group_base=GROUPS)
     torch.save(content | {"netD": {"network.0.weight": torch.zeros(2, 2)}}, path)
     with pytest.raises(UserError, match="do not tell the size"):
-        convert([path], group_base=_GROUPS)
+        convert([path], group_base=GROUPS)
 
 
 @pytest.mark.parametrize("numbers", [6, 4])
@@ -183,7 +155,7 @@ def test_statistics(tmp_path, numbers, capsys):
     np.testing.assert_array_equal(mean, wanted["mean"])
     np.testing.assert_array_equal(covariance, wanted["cov"])
     with np.load(target, allow_pickle=False) as archive:
-        assert str(archive["source_sha256"]) == _sha(source) and "MIT" in str(archive["license"])
+        assert str(archive["source_sha256"]) == sha256(source) and "MIT" in str(archive["license"])
     assert f"{kind} statistics" in capsys.readouterr().out
     assert (tmp_path / f"{kind}_mvn.png").is_file()
     assert main([str(source), str(tmp_path / "x.safetensors")]) == 1
@@ -210,7 +182,7 @@ def test_other_files_are_refused_and_the_tool_for_them_named(golden_path, tmp_pa
         assert re.search(message, capsys.readouterr().err)
     assert sorted(place.name for place in tmp_path.iterdir()) == ["ffhq.pkl", "x.pth", "y.safetensors"]
     # And where networks are wanted, another family's checkpoint is told apart too.
-    settings = _settings()
+    settings = foreign_files.settings()
     like = jax.eval_shape(lambda key: models.init_params(key, settings), jax.random.key(0))
     with pytest.raises(UserError, match="netEnc.*rosinality.*gan2shape-jax convert"):
         network_files.load_networks(golden_path("stylegan2.pt"), like, settings)

@@ -12,10 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from helpers import nvidia_files  # noqa: E402
 from helpers import nvidia_records as records  # noqa: E402
-from helpers.nvidia_files import WIDTH as _W  # noqa: E402
-from helpers.nvidia_files import networks as _networks  # noqa: E402
-from helpers.nvidia_files import one_hot as _one_hot  # noqa: E402
-from helpers.nvidia_files import relative as _relative  # noqa: E402
+from helpers.nvidia_files import WIDTH, networks, one_hot, relative  # noqa: E402
 from helpers.parity_record import LARGEST, largest  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
@@ -50,34 +47,34 @@ def _compare(parity, path, g, d, index=None):
     converted = read_checkpoint(path, class_index=index)
     arch, params = converted.arch, jax.tree.map(jnp.asarray, converted.params)
     classes = g.c_dim
-    z, label = torch.randn(2, _W), _one_hot(index, 8, classes)
+    z, label = torch.randn(2, WIDTH), one_hot(index, 8, classes)
     w = g.mapping(z, label[:2])
     ours = stylegan2.map_styles(params["generator"], jnp.asarray(z.numpy()), arch=arch)
     name = "NVIDIA mapping network"
-    parity(f"{name}, latents w", _relative(ours, w), 1e-4)
+    parity(f"{name}, latents w", relative(ours, w), 1e-4)
     mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch)
     parity(f"{name}, mean latent", largest(mean[0], g.mapping.w_avg), 0, measure=LARGEST)
     halfway = torch.lerp(g.mapping.w_avg, w, 0.5)
-    parity(f"{name}, truncated latents", _relative(stylegan2.truncate(ours, mean, 0.5), halfway), 1e-4)
-    plus = torch.randn(2, arch.latents, _W)  # a style of its own for every layer
+    parity(f"{name}, truncated latents", relative(stylegan2.truncate(ours, mean, 0.5), halfway), 1e-4)
+    plus = torch.randn(2, arch.latents, WIDTH)  # a style of its own for every layer
     image = g.synthesis(plus)
     drawn = _synthesize(params["generator"], jnp.asarray(plus.numpy()), arch=arch)
-    parity(f"NVIDIA {arch.generator_kind} generator, images", _relative(drawn, image), 1e-3)
+    parity(f"NVIDIA {arch.generator_kind} generator, images", relative(drawn, image), 1e-3)
     side = arch.discriminator_size
     x = torch.randn(8, 3, side, side)
     logits, features = d(x, label)
     judged, seen = _discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=arch)
     name = f"NVIDIA {arch.discriminator_kind} discriminator"
-    parity(f"{name}, logits", _relative(judged, logits), 1e-3)
+    parity(f"{name}, logits", relative(judged, logits), 1e-3)
     assert len(seen) == len(features)
     for ours, theirs in zip(seen, features):
-        parity(f"{name}, features", _relative(ours, theirs), 1e-3)
+        parity(f"{name}, features", relative(ours, theirs), 1e-3)
     return arch, params, (plus, image), (x, logits)
 
 
 def test_the_usual_network_of_32_pixels(saved, compare):
     """Skip generator, residual discriminator, half precision at two sides with its clamp."""
-    g, d = _networks({"half": 2, "clamp": 256}, {"half": 2, "clamp": 256}, channels=_SIDE32)
+    g, d = networks({"half": 2, "clamp": 256}, {"half": 2, "clamp": 256}, channels=_SIDE32)
     path = saved(g, d)
     arch = compare(path, g, d)[0]
     assert (arch.size, arch.channels, arch.discriminator_channels) == (32, _SIDE32, _SIDE32)
@@ -88,14 +85,14 @@ def test_the_usual_network_of_32_pixels(saved, compare):
 
 
 def test_64_pixels_and_other_deviations(saved, compare):
-    g, d = _networks({"layers": 3}, {"group": 2, "extra": 2}, channels=_SIDE64)
+    g, d = networks({"layers": 3}, {"group": 2, "extra": 2}, channels=_SIDE64)
     arch = compare(saved(g, d, protocol=2), g, d)[0]
     assert (arch.size, arch.mapping_layers, arch.stddev_group, arch.stddev_channels) == (64, 3, 2, 2)
 
 
 def test_conditional_networks_with_a_class_chosen(saved, compare):
     index = 2
-    g, d = _networks({"c_dim": 3, "embed": 5}, {"c_dim": 3, "cmap_dim": 7})
+    g, d = networks({"c_dim": 3, "embed": 5}, {"c_dim": 3, "cmap_dim": 7})
     path = saved(g, d)
     compare(path, g, d, index)
     assert f"Class {index} of 3" in read_checkpoint(path, class_index=index).notes
@@ -104,19 +101,19 @@ def test_conditional_networks_with_a_class_chosen(saved, compare):
 @pytest.mark.parametrize("generator, discriminator", [("resnet", "orig"), ("orig", "skip")])
 def test_other_kinds_of_blocks_with_clamps_that_clamp(saved, compare, generator, discriminator):
     clamp = {"clamp": 0.7}
-    g, d = _networks({"kind": generator} | clamp, {"kind": discriminator} | clamp)
+    g, d = networks({"kind": generator} | clamp, {"kind": discriminator} | clamp)
     arch, params, (latents, image), (x, logits) = compare(saved(g, d), g, d)
     assert (arch.generator_kind, arch.discriminator_kind) == (generator, discriminator)
     free = dataclasses.replace(arch, conv_clamp=None, discriminator_clamp=None)
     drawn = _synthesize(params["generator"], jnp.asarray(latents.numpy()), arch=free)
-    assert _relative(drawn, image) > 0.1  # the clamp matters
+    assert relative(drawn, image) > 0.1  # the clamp matters
     judged, _ = _discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=free)
-    assert _relative(judged, logits) > 0.1
+    assert relative(judged, logits) > 0.1
 
 
 def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
     taps = (1, 2, 4, 1)  # not symmetric: a flipped filter would show
-    g, d = _networks({"taps": taps, "use_noise": False}, {"taps": (1, 2, 1), "group": None, "kind": "skip"})
+    g, d = networks({"taps": taps, "use_noise": False}, {"taps": (1, 2, 1), "group": None, "kind": "skip"})
     arch = compare(saved(g, d), g, d)[0]
     np.testing.assert_allclose(arch.taps, np.array(taps) / 8, atol=1e-6)
     np.testing.assert_allclose(arch.discriminator_taps, np.array([1, 2, 1]) / 4, atol=1e-6)
@@ -124,21 +121,21 @@ def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
 
 
 def test_a_discriminator_without_deviations(saved, compare):
-    g, d = _networks({}, {"extra": 0})
+    g, d = networks({}, {"extra": 0})
     assert compare(saved(g, d), g, d)[0].stddev_channels == 0
 
 
 def test_a_class_has_to_be_chosen_where_there_are_classes_and_only_there(saved):
-    path = saved(*_networks({"c_dim": 4}, {"c_dim": 4}))
+    path = saved(*networks({"c_dim": 4}, {"c_dim": 4}))
     for index in (None, 4, -1):
         with pytest.raises(UserError, match="4 classes.*--class 0 to --class 3"):
             read_checkpoint(path, class_index=index)
     with pytest.raises(UserError, match="no classes"):
-        read_checkpoint(saved(*_networks()), class_index=1)
+        read_checkpoint(saved(*networks()), class_index=1)
 
 
 def test_a_generator_alone_is_refused_with_what_to_do(tmp_path, saved):
-    g, d = _networks()
+    g, d = networks()
     records.save(tmp_path / "g.pkl", G_ema=g)
     with pytest.raises(UserError, match="(?s)g.pkl: no 'D'.*Step 2.*--discriminator"):
         read_checkpoint(tmp_path / "g.pkl")
@@ -153,21 +150,21 @@ def test_a_generator_alone_is_refused_with_what_to_do(tmp_path, saved):
 
 _VARIANTS = {
     "b8.conv0: activation is 'relu'": lambda g, d: setattr(g.synthesis.b8.conv0, "activation", "relu"),
-    "D.b8.conv1: conv_clamp is '3.0'": lambda g, d: setattr(d.b8.conv1, "conv_clamp", 3.0),
+    "D.b8.conv1: conv_clamp is 3.0": lambda g, d: setattr(d.b8.conv1, "conv_clamp", 3.0),
     "G_ema.synthesis.b16.conv0 is not the same along rows": lambda g, d: setattr(
         g.synthesis.b16.conv0, "resample_filter", torch.eye(4)
     ),
     "G_ema.synthesis.b16.conv0 has another low-pass filter": lambda g, d: g.synthesis.b16.conv0.filtered((1, 2, 1)),
-    "img_channels is '1', supported is 3": lambda g, d: setattr(g, "img_channels", 1),
+    "img_channels is 1, supported is 3": lambda g, d: setattr(g, "img_channels", 1),
     "64 -> 12 -> 12 wide": lambda g, d: (setattr(g, "z_dim", 64), setattr(g.mapping, "z_dim", 64)),
     "G_ema.synthesis.b8.conv0 has no 'act_gain'": lambda g, d: delattr(g.synthesis.b8.conv0, "act_gain"),
-    "D.b4.fc: weight_gain is '0.1'": lambda g, d: setattr(d.b4.fc, "weight_gain", 0.1),
+    "D.b4.fc: weight_gain is 0.1": lambda g, d: setattr(d.b4.fc, "weight_gain", 0.1),
 }
 
 
 def test_variants_that_would_be_computed_otherwise_are_refused(saved):
     for message, change in _VARIANTS.items():
-        g, d = _networks()
+        g, d = networks()
         change(g, d)
         with pytest.raises(UserError, match="snapshot") as error:
             convert(saved(g, d))
@@ -175,14 +172,14 @@ def test_variants_that_would_be_computed_otherwise_are_refused(saved):
 
 
 def test_modules_without_end_are_refused(saved):
-    g, d = _networks()
+    g, d = networks()
     g.mapping.register_module("itself", g.mapping)
     with pytest.raises(UserError, match="nested in more than 60 levels"):
         convert(saved(g, d))
 
 
 def test_other_networks_and_state_dictionaries_are_named(tmp_path, saved):
-    g, d = _networks()
+    g, d = networks()
     type_before = type(g).__name__
     type(g).__name__ = "TriPlaneGenerator"
     try:
@@ -197,7 +194,7 @@ def test_other_networks_and_state_dictionaries_are_named(tmp_path, saved):
 
 
 def test_the_command_says_what_it_found_and_draws_samples(tmp_path, saved, capsys):
-    g, d = _networks({"c_dim": 2, "clamp": 256, "half": 1}, {"c_dim": 2, "clamp": 256, "half": 1})
+    g, d = networks({"c_dim": 2, "clamp": 256, "half": 1}, {"c_dim": 2, "clamp": 256, "half": 1})
     path, target = saved(g, d), tmp_path / "out.safetensors"
     assert main([str(path), str(target)]) == 1
     assert "--class 0 to --class 1" in capsys.readouterr().err and not target.exists()
@@ -225,13 +222,13 @@ def test_the_frozen_networks_of_a_run_are_built_from_it(saved):
     """Mapping modules are entered and left as the method needs it, for a class that is fixed."""
     from gan2shape_jax.method import frozen
 
-    g, d = _networks({"c_dim": 3, "layers": 4}, {"c_dim": 3})
+    g, d = networks({"c_dim": 3, "layers": 4}, {"c_dim": 3})
     converted = read_checkpoint(saved(g, d), class_index=2)
     mvn = [(np.zeros(n), np.eye(n)) for n in (6, 4)]
     params = jax.tree.map(jnp.asarray, converted.params)
     frozen = frozen.build(params, converted.arch, view_mvn=mvn[0], light_mvn=mvn[1], F1_d=2)
     with torch.no_grad():
-        center = g.mapping(torch.zeros(1, _W), _one_hot(2, 1, 3))
-    assert _relative(frozen.center_w, center) < 1e-4
+        center = g.mapping(torch.zeros(1, WIDTH), one_hot(2, 1, 3))
+    assert relative(frozen.center_w, center) < 1e-4
     through = stylegan2.map_styles(params["generator"], frozen.center_h, arch=converted.arch, first=2)
     np.testing.assert_allclose(through, frozen.center_w, atol=1e-6)

@@ -18,10 +18,7 @@ from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
 from helpers import torch_networks  # noqa: E402
-from helpers.foreign_files import header as _header  # noqa: E402
-from helpers.foreign_files import optimizer_state as _optimizer  # noqa: E402
-from helpers.foreign_files import relative as _relative  # noqa: E402
-from helpers.foreign_files import sha256 as _sha  # noqa: E402
+from helpers.foreign_files import header, optimizer_state, relative, sha256  # noqa: E402
 
 _PARSERS = {
     "bisenet": (lambda: torch_networks.BiSeNet(19, 4), 64),
@@ -40,7 +37,7 @@ def _save_parser(net, path):
     state = net.state_dict()
     if isinstance(net, torch_networks.PSPNet):
         wrapped = collections.OrderedDict((f"module.{name}", value) for name, value in state.items())
-        state = {"epoch": 50, "state_dict": wrapped, "optimizer": _optimizer(torch.nn.Linear(2, 2))}
+        state = {"epoch": 50, "state_dict": wrapped, "optimizer": optimizer_state(torch.nn.Linear(2, 2))}
     torch.save(state, path)
 
 
@@ -55,10 +52,10 @@ def test_parsers(tmp_path, parser, capsys, parity):
         theirs = net(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
     ours = np.asarray(jax.jit(parsing.logits, static_argnames="arch")(params, image, arch=arch)).transpose(0, 3, 1, 2)
     name = f"converted {type(net).__name__}"
-    parity(f"{name}, logits", _relative(ours, theirs), 1e-3)
+    parity(f"{name}, logits", relative(ours, theirs), 1e-3)
     parity(f"{name}, labels", share_off(ours.argmax(1) == theirs.argmax(1)), 1e-3, measure="share of pixels")
-    header = _header(target)
-    assert header["source_sha256"] == _sha(source) and "MIT, Copyright (c) 2019" in header["license"]
+    written = header(target)
+    assert written["source_sha256"] == sha256(source) and "MIT, Copyright (c) 2019" in written["license"]
     printed = capsys.readouterr().out
     assert "num_batches_tracked (" in printed and f"--config.parsing.weights={target}" in printed
     assert ("aux.* (" in printed and "epoch, optimizer" in printed) or "conv_out16.* (" in printed
@@ -129,11 +126,11 @@ def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     parity("converted LPIPS, distance", per_value(distance, archive["distance"]), 1e-3, file, PER_VALUE)
     for ours, theirs in zip(layers[1:], archive["per_layer"][1:], strict=True):
         parity("converted LPIPS, distance of a layer", per_value(ours, theirs), 1e-3, file, PER_VALUE)
-    off = _relative(gradient, archive["grad_b"].transpose(0, 2, 3, 1))
+    off = relative(gradient, archive["grad_b"].transpose(0, 2, 3, 1))
     parity("converted LPIPS, input gradient", off, 1e-3, file)
-    header = _header(target)
-    assert header["source_sha256"].split() == [_sha(linear), _sha(vgg)]
-    assert "BSD-3-Clause" in header["license"] and "BSD-2-Clause" in header["license"]
+    written = header(target)
+    assert written["source_sha256"].split() == [sha256(linear), sha256(vgg)]
+    assert "BSD-3-Clause" in written["license"] and "BSD-2-Clause" in written["license"]
     assert "ignored: classifier.* (4)" in capsys.readouterr().out
     with Image.open(tmp_path / "lpips.png") as plot:
         assert plot.mode == "RGB" and np.asarray(plot).std() > 10

@@ -61,7 +61,6 @@ def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0, content:
 
 
 def _family_name(source: Source) -> str:
-    """Returns the family of a source; raises `UserError` for one that this tool does not convert."""
     family = source.family
     if family is None:
         names = sorted(names_of(source.content))

@@ -82,7 +82,6 @@ def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[
 
 
 def _module_name(name: str, family: str) -> str | None:
-    """Returns a tensor's name in the LPIPS module, or None if it has none."""
     if family == "vgg16":
         match = re.fullmatch(r"features\.(\d{1,9})\.(weight|bias)", name)
         if not match:
@@ -187,7 +186,6 @@ def _parsed(
 
 
 def _ways(arch: parsing.Architecture, fitting: dict[str, Parser]) -> list[tuple[int, bool]]:
-    """Returns the input sides and normalisations that the categories use."""
     ways = {(parser.side, parser.normalize) for parser in fitting.values()}
     return sorted(ways) or [(512 if arch.family == "bisenet" else 473, True)]
 

@@ -114,7 +114,6 @@ def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
 
 
 def _states(source: Source) -> dict[str, State]:
-    """Returns the tensors of each network that is present, by our name for it."""
     states: dict[str, State] = {}
     missing = []
     for ours, theirs in network_files.TORCH_NAMES.items():

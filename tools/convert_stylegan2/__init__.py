@@ -95,10 +95,8 @@ def _family(content: Any, path: str | os.PathLike) -> str:
         return known.name
     keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""
     raise UserError(
-        f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
-        "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
-        "pickle of NVIDIA's stylegan2, stylegan2-ada, stylegan2-ada-pytorch or stylegan3 with generator and "
-        "discriminator"
+        f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}: take a training checkpoint "
+        "of rosinality/stylegan2-pytorch, or a network pickle of NVIDIA's with generator and discriminator"
     )
 
 
@@ -107,11 +105,9 @@ def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike
     key = "d" if family == "stylegan2-rosinality" else "D"
     if content.get(key) is None:
         raise UserError(
-            f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
-            "by the discriminator's features, and so does the inversion of images without latents: "
-            "with the generator alone no run is possible. Take the checkpoint of the training, which "
-            "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
-            "same kind of images with --discriminator"
+            f"{path}: no {key!r} (the discriminator) in it, whose features Step 2 of the method and the inversion of "
+            "images compare: take the checkpoint of the training, which has both (NVIDIA's network-snapshot-*.pkl, "
+            "rosinality's NNNNNN.pt), or give one for the same kind of images with --discriminator"
         )
     return {key: content[key]}
 

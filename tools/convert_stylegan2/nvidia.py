@@ -72,10 +72,7 @@ class Network:
         """Returns a module's setting; raises `UserError` if the module or the setting is missing."""
         fields = self.modules[module].fields if module in self.modules else {}
         if name not in fields:
-            raise UserError(
-                f"{self.source}: {self.full(module)} has no {name!r}: this is not the "
-                "StyleGAN2 of stylegan2-ada-pytorch or stylegan3 as NVIDIA published it"
-            )
+            raise UserError(f"{self.source}: {self.full(module)} has no {name!r}: this is no StyleGAN2 of NVIDIA")
         return fields[name]
 
     def count(self, module: str, name: str) -> int:
@@ -101,17 +98,13 @@ def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
             raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
     for name, module in network.modules.items():
-        for part in ("_parameters", "_buffers"):
-            _add_tensors(_entries(module, part), f"{name}." if name else "", network)
+        for leaf, value in (_entries(module, "_parameters") | _entries(module, "_buffers")).items():
+            full = f"{name}.{leaf}" if name else leaf
+            if isinstance(value, np.ndarray):
+                network.tensors[full] = value
+            elif value is not None:
+                raise UserError(f"{source}: {network.full(full)} is no tensor but {_kind(value)}")
     return network
-
-
-def _add_tensors(entries: dict[str, Any], prefix: str, network: Network) -> None:
-    for leaf, value in entries.items():
-        if isinstance(value, np.ndarray):
-            network.tensors[f"{prefix}{leaf}"] = value
-        elif value is not None:
-            raise UserError(f"{network.source}: {network.full(prefix + leaf)} is no tensor but {_kind(value)}")
 
 
 def _modules(record: Record, name: str, network: Network) -> Iterator[tuple[str, Record]]:
@@ -144,10 +137,8 @@ def filter_taps(network: Network, module: str) -> tuple[float, ...]:
     if taps.ndim == 2:
         taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
         if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
-            raise UserError(
-                f"{network.source}: the low-pass filter of {network.full(module)} is not "
-                "the same along rows and columns, which is not supported"
-            )
+            fault = "is not the same along rows and columns, which is not supported"
+            raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} {fault}")
     return known_taps(taps.tolist())
 
 
@@ -158,23 +149,15 @@ def known_taps(taps: Sequence[float]) -> tuple[float, ...]:
     return tuple(taps)
 
 
-def classes(network: Network) -> int:
-    """Returns a network's number of classes; 0 if it is unconditional."""
-    return network.count("", "c_dim")
-
-
 def choose_class(generator: Network, discriminator: Network, index: int | None) -> str:
     """Fixes the class, counted from 0, of both networks in place; returns a note, '' for unconditional ones.
 
     Raises `UserError` for a conditional network without a class, an unconditional one with one, or no such class.
     """
-    counts = {net.key: classes(net) for net in (generator, discriminator) if classes(net)}
+    counts = {net.key: count for net in (generator, discriminator) if (count := net.count("", "c_dim"))}
+    if not counts and index is not None:
+        raise UserError(f"{generator.source}: this network has no classes: leave --class {index} out")
     if not counts:
-        if index is not None:
-            raise UserError(
-                f"{generator.source}: --class {index} is for conditional networks; this one "
-                "has no classes, leave the option out"
-            )
         return ""
     count = min(counts.values())
     if index is None or not 0 <= index < count:
@@ -200,7 +183,6 @@ def _take(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
-    """Applies a linear layer of the conditioning, with its own gains."""
     weight = network.tensors.get(f"{module}.weight")
     outputs = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
     gains = [network.setting(module, name) for name in ("weight_gain", "bias_gain")]
@@ -217,8 +199,9 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
 def _embedded(network: Network, index: int) -> np.ndarray:
     """Returns a class's embedding, normalised to a mean square of one."""
     outputs, inputs = network.shape("mapping.embed.weight", 2)
-    if not outputs or inputs != classes(network):  # the number of classes is a claim, the tensor is there
-        raise UserError(f"{network.source}: {network.full('mapping.embed')} is none of {classes(network)} classes")
+    count = network.count("", "c_dim")
+    if not outputs or inputs != count:  # the number of classes is a claim, the tensor is there
+        raise UserError(f"{network.source}: {network.full('mapping.embed')} is none of {count} classes")
     one_hot = np.zeros(inputs)
     one_hot[index] = 1
     embedding = _linear(network, "mapping.embed", one_hot)
@@ -353,7 +336,7 @@ def _faults(network: Network, expected: Expected) -> list[str]:
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
             elif not _same(fields[name], supported):
-                faults.append(f"{network.full(module)}: {name} is {_told(fields[name])}, supported is {supported!r}")
+                faults.append(f"{network.full(module)}: {name} is {short(fields[name])}, supported is {supported!r}")
     return faults
 
 
@@ -381,7 +364,6 @@ def _conv(
 
 
 def _generator(network: Network, arch: Architecture) -> Expected:
-    """Returns what the package computes, as settings of NVIDIA's generator."""
     w, clamp = arch.style_dim, arch.conv_clamp
     expected: Expected = {"": {"img_channels": 3, "z_dim": w}, "mapping": {"z_dim": w, "w_dim": w}}
     for i in range(arch.mapping_layers):
@@ -408,7 +390,6 @@ def _generator(network: Network, arch: Architecture) -> Expected:
 
 
 def _discriminator(network: Network, arch: Architecture) -> Expected:
-    """Returns what the package computes, as settings of NVIDIA's discriminator."""
     kind, clamp = arch.discriminator_kind, arch.discriminator_clamp
     expected: Expected = {"": {"img_channels": 3}}
     for side, width in zip(_sides(arch.discriminator_size), arch.discriminator_channels[1:]):
@@ -430,10 +411,6 @@ def _discriminator(network: Network, arch: Architecture) -> Expected:
     }
 
 
-def _told(value: Any) -> str:
-    return short(str(value)) if value is None or isinstance(value, (bool, int, float)) else short(value)
-
-
 def _same(value: Any, supported: Any) -> bool:
     if isinstance(supported, float):
         return isinstance(value, (int, float)) and math.isclose(value, supported, rel_tol=1e-5)
@@ -451,11 +428,8 @@ def float16_note(networks: Mapping[str, Network]) -> str:
         )
         if sides:
             parts.append(f"{what} at {', '.join(map(str, sides))} pixels")
-    return (
-        f"Trained with float16 layers ({'; '.join(parts)}): computed in float32 here, clamped as trained."
-        if parts
-        else ""
-    )
+    note = f"Trained with float16 layers ({'; '.join(parts)}): computed in float32 here, clamped as trained."
+    return note if parts else ""
 
 
 LICENSE = (
@@ -475,25 +449,19 @@ def _network(content: dict[str, Any], key: str, kind: str, source: str | os.Path
     record = content.get(key)
     if record is None:
         raise UserError(
-            f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
-            "'G_ema' and 'D' is wanted"
+            f"{source}: no {key!r} (the {kind.lower()}) in it; a pickle of NVIDIA's has both 'G_ema' and 'D'"
         )
     if isinstance(record, dict) and all(isinstance(value, np.ndarray) for value in record.values()):
-        raise UserError(
-            f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
-            "stand in NVIDIA's own pickle alone: convert that"
-        )
+        where = "clamps, filters and kinds of blocks stand in NVIDIA's own pickle alone: convert that"
+        raise UserError(f"{source}: {key!r} is a dictionary of tensors; {where}")
     network = flatten(record, key, source)
     if network.modules[""].class_name != kind:
-        raise UserError(
-            f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
-            "StyleGAN2: it is another architecture, which is not supported"
-        )
+        found = network.modules[""].class_name
+        raise UserError(f"{source}: {key!r} is a {found}, not the {kind} of NVIDIA's StyleGAN2, and is not supported")
     return network
 
 
 def _layer(index: int | str) -> str:
-    """Returns the name of the generator's n-th 3x3 convolution."""
     return f"synthesis.b{4 * 2 ** ((int(index) + 1) // 2)}.conv{1 - int(index) % 2}"
 
 

@@ -129,9 +129,7 @@ class Settings:
         pairs = [tuple(entry) for entry in entries if isinstance(entry, (list, tuple)) and len(entry) == 2]
         names = [name for name, _ in pairs if isinstance(name, str)]
         if not isinstance(entries, (list, tuple)) or len(names) < len(entries) or len(set(names)) < len(names):
-            raise UserError(
-                f"{self.source}: the variables of the {self.what} are no list of different names and arrays"
-            )
+            raise UserError(f"{self.source}: the variables of the {self.what} are no list of different names")
         return {name: _array_of(value) for name, value in pairs}
 
     def get(self, name: str, default: Any) -> Any:
@@ -150,15 +148,11 @@ class Settings:
         """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
         version = self.network.fields.get("version")
         if version not in _VERSIONS or type(version) is not int:
-            raise UserError(
-                f"{self.source}: the {self.what} is of version {short(version)} of NVIDIA's networks; "
-                "StyleGAN2's are of version 4 or 5"
-            )
+            known = "StyleGAN2's are of version 4 or 5"
+            raise UserError(f"{self.source}: the {self.what} is of version {short(version)}; {known}")
         if self.get("label_size", 0) != 0:
-            raise UserError(
-                f"{self.source}: the {self.what} is conditional. Of TensorFlow's pickles, unconditional ones are "
-                "converted; take the PyTorch pickle of the same network, and choose a class of it with --class"
-            )
+            how = "take the PyTorch pickle of the same network, and choose a class of it with --class"
+            raise UserError(f"{self.source}: the {self.what} is conditional; {how}")
         known = {*_PASSED_OVER[self.what], *_READ[self.what], *_FIXED[self.what], "label_size"}
         faults = [
             f"{name} is {short(self.get(name, value))}, supported is {value!r}"
@@ -269,10 +263,8 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
 def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
     """Returns whether a network was grown, by the function that builds it; `UserError` if that is not StyleGAN2's."""
     if network.builder not in builders:
-        raise UserError(
-            f"{network.source}: the {network.what} is built by {short(network.builder)}; StyleGAN2's is by "
-            f"{' or '.join(builders)}"
-        )
+        known = f"StyleGAN2's is by {' or '.join(builders)}"
+        raise UserError(f"{network.source}: the {network.what} is built by {short(network.builder)}; {known}")
     return builders[network.builder]
 
 
@@ -326,7 +318,6 @@ def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.
 
 
 def _arrays(network: Settings) -> dict[str, np.ndarray]:
-    """Returns the variables of a network and its components, by their full names."""
     parts = {"": network, **{f"{name}/": network.component(name) for name in _COMPONENTS if network.has(name)}}
     arrays: dict[str, np.ndarray] = {}
     odd = []
@@ -358,7 +349,6 @@ def _scope(level: int | str) -> str:
 
 
 def _layer(index: int) -> str:
-    """Returns the scope of the generator's n-th 3x3 convolution."""
     name = "Conv" if index == 0 else "Conv0_up" if index % 2 else "Conv1"
     return f"synthesis/{_scope((index + 1) // 2)}/{name}"
 
@@ -412,10 +402,8 @@ def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Itera
     for name in [name for name in arrays if name.rpartition("/")[2] == "lod"]:
         value = arrays.pop(name)
         if value.size != 1 or value.item() != 0:
-            raise UserError(
-                f"{network.source}: the {network.what} is of a training under way, which was still growing to its full "
-                "side; take the network of the end of the training"
-            )
+            how = "still growing to its full side; take the network of the end of the training"
+            raise UserError(f"{network.source}: the {network.what} is of a training under way, {how}")
     for scope in scopes:
         for name in [name for name in arrays if name.startswith(scope) and not name.startswith(f"{scope}0/")]:
             del arrays[name]

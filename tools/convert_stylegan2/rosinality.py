@@ -27,7 +27,6 @@ _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 
 
 def _generator_tensor(path: Path, shape: Shape) -> Tensor:
-    """Returns which tensor of `g_ema` becomes a parameter."""
     kind, i, part = (*path, "", "")[:3]
     if kind == "mapping":
         return tensors.weight(f"style.{i}.{part}", shape)
@@ -48,7 +47,6 @@ def _generator_tensor(path: Path, shape: Shape) -> Tensor:
 
 
 def _discriminator_tensor(path: Path, shape: Shape) -> Tensor:
-    """Returns which tensor of `d` becomes a parameter."""
     at = f"convs.{int(path[1]) + 1}" if path[0] == "blocks" else ""
     *_, layer, part = path
     weight, bias = {
@@ -84,10 +82,7 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
     levels = 1 + max(_count(generator, r"to_rgbs\.(\d{1,9})\."), (_count(generator, r"convs\.(\d{1,9})\.") + 1) // 2)
     blocks = _count(discriminator, r"convs\.(\d{1,9})\.") - 1
     if max(levels, blocks) > _MOST_LEVELS:
-        raise UserError(
-            f"{source}: its tensors' names are those of {levels} sides of pictures, of which a StyleGAN2 has at most "
-            f"{_MOST_LEVELS}"
-        )
+        raise UserError(f"{source}: its tensors' names are those of more than {_MOST_LEVELS} sides of pictures")
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
     channels += [
         _width(
@@ -112,21 +107,15 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
             discriminator_channels=tuple(widths[::-1]),
         )
     except ValueError as error:
-        raise UserError(
-            f"{source}: its tensors' names are not those of a rosinality-style StyleGAN2 ({error})"
-        ) from error
+        raise UserError(f"{source}: its tensors' names are not those of rosinality's StyleGAN2 ({error})") from error
 
 
 def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the two dictionaries of tensors, without the prefix that data parallelism adds."""
     states = {}
     for key, what in (("g_ema", "generator"), ("d", "discriminator")):
         state = content.get(key) if isinstance(content, dict) else None
         if not isinstance(state, dict) or not all(isinstance(n, str) for n in state):
-            raise UserError(
-                f"{source}: no '{key}' (the {what}) in it; a training checkpoint of "
-                "rosinality/stylegan2-pytorch with both 'g_ema' and 'd' is wanted"
-            )
+            raise UserError(f"{source}: no '{key}' (the {what}) in it; rosinality has both 'g_ema' and 'd'")
         strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
         if strange:
             raise UserError(f"{source}: '{key}' holds what is no tensor: {listed(strange)}")
@@ -165,14 +154,6 @@ def _add_noise(state: dict[str, np.ndarray], table: Table) -> str:
     return f"The source has no noise maps: drawn with seed {_NOISE_SEED}."
 
 
-def tables(arch: Architecture) -> dict[str, Table]:
-    """Returns which tensor of `g_ema` and `d` becomes which parameter."""
-    return {
-        "g_ema": tensors.table(generator_shapes(arch), _generator_tensor),
-        "d": tensors.table(discriminator_shapes(arch), _discriminator_tensor),
-    }
-
-
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
     """Returns architecture, parameters and notes on what was made up, from what the reader returned.
 
@@ -180,7 +161,10 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     """
     states = _states(content, source)
     arch = infer(states["g_ema"], states["d"], source)
-    sources = tables(arch)
+    sources = {
+        "g_ema": tensors.table(generator_shapes(arch), _generator_tensor),
+        "d": tensors.table(discriminator_shapes(arch), _discriminator_tensor),
+    }
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
     notes = _add_noise(states["g_ema"], sources["g_ema"])

@@ -76,11 +76,6 @@ def flattened(name: str, ours: Shape) -> Tensor:
     )
 
 
-def expected_shapes(entries: Table) -> dict[str, Shape]:
-    """Returns the shape of every tensor of a table, by name."""
-    return {tensor.name: tensor.shape for tensor in entries.values()}
-
-
 def params_of(networks: Mapping[str, tuple[str, Table, State]], source: str | os.PathLike) -> Params:
     """Returns the parameters, float32, by our name of each network.
 
@@ -91,7 +86,7 @@ def params_of(networks: Mapping[str, tuple[str, Table, State]], source: str | os
     shapes: dict[str, Shape] = {}
     for prefix, entries, state in networks.values():
         found |= {f"{prefix}{name}": value for name, value in state.items()}
-        shapes |= {f"{prefix}{name}": shape for name, shape in expected_shapes(entries).items()}
+        shapes |= {f"{prefix}{tensor.name}": tensor.shape for tensor in entries.values()}
     check_params(found, shapes, source=source)
 
     def ours(tensor: Tensor, state: State) -> np.ndarray:

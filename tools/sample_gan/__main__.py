@@ -174,7 +174,6 @@ def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
 
 
 def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bool) -> str:
-    """Returns the command that reconstructs the samples, and what else it needs."""
     out = options.out
     fields = {"image_list": out / "list.txt", "image_root": out / "image", "latent_root": out / "latents"}
     fields["mask_root"] = out / "mask" if has_masks else ""

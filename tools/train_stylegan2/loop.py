@@ -190,8 +190,6 @@ def _kept(plan: Plan) -> str:
 
 
 class _Clock:
-    """Reports progress now and then."""
-
     def __init__(self, plan: Plan, say: Callable[[str], None]):
         self._plan, self._say = plan, say
         self._start: tuple[float, int] | None = None
@@ -312,7 +310,6 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
 
 
 def _shares(plan: Plan) -> dict[str, float]:
-    """Returns how often each update runs per iteration."""
     shares = dict.fromkeys(Updates._fields, 1.0)
     shares["gradient_penalty"] = 1 / plan.settings.r1_every
     shares["path_lengths"] = 1 / plan.settings.path_every if plan.settings.path_weight else 0.0

@@ -208,7 +208,6 @@ def _read(path: pathlib.Path, name: str, size: int) -> _Read:
 
 
 def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
-    """Yields what `_read` returns for every photo, in order."""
     if listed[0].member is None:
         yield from (_read(photo.path, photo.name, size) for photo in listed)
         return

@@ -347,7 +347,6 @@ class _Model(NamedTuple):
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
     def _half_life(self, number: Array) -> Array | float:
-        """Returns the half-life of the generator's average, in photos."""
         if not self.settings.average_ramp:
             return self.settings.average_images
         shown = (number + 1).astype(jnp.float32) * self.settings.batch

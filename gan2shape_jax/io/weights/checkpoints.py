@@ -101,8 +101,7 @@ def _safetensors(path: str) -> str:
     if known is not None and known.tool is None:
         return families.explain(known, path)
     return (
-        f"{path} is a safetensors file; PyTorch's files and NVIDIA's pickles are converted, and what "
-        "this program has converted is used as it is"
+        f"{path} is a safetensors file; PyTorch's and NVIDIA's are converted, and what was converted is used as it is"
     )
 
 
@@ -123,8 +122,6 @@ class _Fixed:
 
 
 class _Call(_Fixed):
-    """A function of the closed list."""
-
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
@@ -133,8 +130,6 @@ class _Call(_Fixed):
 
 
 class _StorageType(_Fixed):
-    """The type of a storage's values."""
-
     def __init__(self, dtype: Any) -> None:
         self.dtype = np.dtype(dtype)
 
@@ -166,8 +161,6 @@ class _Attributes(_Fixed):
 
 
 class _Network(_Attributes):
-    """Stands in for a network of NVIDIA's TensorFlow code."""
-
     class_name = TENSORFLOW
 
 
@@ -231,7 +224,6 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
 
 
 def _persistent(meta: Any) -> Record:
-    """Returns a module of NVIDIA's PyTorch code as data."""
     if not isinstance(meta, dict) or [type(meta.get(key)) for key in ("class_name", "state")] != [str, dict]:
         raise Refused("torch_utils.persistence._reconstruct_persistent_obj of what is no record of a class")
     return Record(meta["class_name"], meta["state"])
@@ -299,12 +291,14 @@ def _no_storage(kind: _StorageType, key: str, count: int) -> _Storage:
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads one pickle from a file, which is left after it; `load` returns what `as_data` takes."""
+    """Reads one pickle from a file, which is left after it; `load` returns what `as_data` takes.
+
+    `storage` returns the storage of a type, key and number of values.
+    """
 
     def __init__(
         self, file: BinaryIO | io.BytesIO, storage: Callable[[_StorageType, str, int], _Storage] = _no_storage
     ) -> None:
-        """Takes a file at the pickle's first byte, and what returns a storage of a type, key and number of values."""
         super().__init__(file, encoding="latin1")
         self._storage = storage
 
@@ -324,13 +318,12 @@ class Unpickler(pickle.Unpickler):
             raise Refused("a storage without a type or a name")
         storage = self._storage(kind, key, count)
         if len(pid) == 6 and pid[5] is not None:  # the older format's view of a storage
-            _, start, length = (0, *(kind.dtype.itemsize * number for number in _whole(pid[5][1:])))
+            start, length = (kind.dtype.itemsize * number for number in _whole(pid[5][1:]))
             storage = _Storage(kind, memoryview(storage.buffer)[start : start + length])
         return storage
 
 
 def _read_zip(file: BinaryIO) -> Any:
-    """Reads what PyTorch wrote as a zip archive."""
     with zipfile.ZipFile(file) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
         names = [name for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
