@@ -34,24 +34,13 @@ from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.results.reconstruction import Reconstruction, load
+from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import explain, predict, prepare, trust, xla_flags
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
-
-__all__ = [
-    "Gan",
-    "Model",
-    "Progress",
-    "Reconstruction",
-    "load",
-    "load_gan",
-    "load_model",
-    "reconstruct",
-]
 
 _LARGEST_DEFAULT = 128  # pixels: the image side of the published method
 # Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
@@ -153,10 +142,8 @@ class Gan:
             )
         batch = batch_size(self.architecture)
         filled = np.concatenate([w, np.repeat(w[-1:], -len(w) % batch, axis=0)])  # whole batches: one program for all
-        images = [
-            np.asarray(_synthesize(self.weights["generator"], filled[start : start + batch], arch=self.architecture))
-            for start in range(0, len(w), batch)
-        ]
+        parts = np.split(filled, len(filled) // batch)
+        images = [_synthesize(self.weights["generator"], part, arch=self.architecture) for part in parts]
         return to_uint8(np.concatenate(images)[: len(w)])
 
 
@@ -243,8 +230,7 @@ def reconstruct(
     prepared = refinement.tied(prepared, initial)
     folder, problem = None, prepared.problem
     if checkpoint_folder is not None:
-        folder = pathlib.Path(checkpoint_folder) / "checkpoints"
-        require_no_pattern(folder)
+        require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
     given = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
     made_with = {"image, configuration or seed": f"{zlib.crc32(to_json(chosen).encode(), zlib.crc32(arrays)):08x}"}
@@ -349,12 +335,7 @@ class Model:
 
 
 def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict:
-    """Returns a valid configuration for one image and this GAN, whose sizes override the configuration's.
-
-    Raises:
-      ConfigError: values that no reconstruction can use.
-      UserError: a file that the configuration names is missing.
-    """
+    """Returns a valid configuration for one image and this GAN, whose sizes override the configuration's."""
     chosen = _default(architecture) if config is None else _named(config)
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
     chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
@@ -373,12 +354,7 @@ def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict
 
 
 def _default(architecture: Architecture) -> ConfigDict:
-    """Returns the configuration for a GAN about which nothing else is known; it needs only the package's own files.
-
-    Up to 64 pixels, that is `ictface:scratch`, as for the bundled faces. Above, it is the published schedule for faces
-    (`celeba`) at 128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the
-    view and light statistics of the bundled faces.
-    """
+    """Returns the configuration for a GAN about which nothing else is known; it needs only the package's own files."""
     bundled = _named("ictface:scratch")
     if architecture.size <= bundled.image_size:
         return bundled
@@ -401,8 +377,8 @@ def _named(config: Any) -> ConfigDict:
 
 def _require_files(config: ConfigDict) -> None:
     absent = [file for file in required_files_of(config) if file.field in _READ and not file.present]
-    if absent:
-        lines = [f"config.{file.field}: {file.path or '(empty)'} is not there; {file.advice}" for file in absent]
+    lines = [f"config.{file.field}: {file.path or '(empty)'} is not there; {file.advice}" for file in absent]
+    if lines:
         raise UserError("\n".join(line.rstrip("; ") for line in lines))
 
 

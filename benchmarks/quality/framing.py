@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import alignment, framing, guide
+from gan2shape_jax.apps.photo import framing, guide
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox
 
@@ -25,7 +25,7 @@ _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what c
 
 def _errors(boxes: list[CropBox], targets: list[CropBox]) -> np.ndarray:
     """Returns shift along the worse axis, relative difference of sides, and degrees, one row per box."""
-    between = np.array([alignment.between(target, box) for box, target in zip(boxes, targets, strict=True)])
+    between = np.array([framing.between(target, box) for box, target in zip(boxes, targets, strict=True)])
     return np.stack(
         [np.abs(between[:, :2]).max(1), np.abs(np.expm1(between[:, 2])), np.abs(np.degrees(between[:, 3]))], axis=1
     )
@@ -54,17 +54,17 @@ def main() -> None:
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:
-            images.append(np.asarray(picture.convert("RGB").resize((alignment.SIDE,) * 2, Image.Resampling.BILINEAR)))
-    right = alignment.frame_of(alignment.SIDE)
+            images.append(np.asarray(picture.convert("RGB").resize((framing.SIDE,) * 2, Image.Resampling.BILINEAR)))
+    right = framing.frame_of(framing.SIDE)
     print("| photo, crop | shift < 5% | scale < 7% | turn < 4° | all | shift, median / 90% | scale | turn |")
     print("|---|---|---|---|---|---|---|---|")
-    for kind in alignment.KINDS:
+    for kind in framing.KINDS:
         rng = np.random.default_rng(7)
         wrong, led, home, searched, began = [], [], [], [], 0.0
         for number, image in enumerate(images):
-            photo = alignment.canvas(image, kind, images[rng.integers(len(images))], rng)
+            photo = framing.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
-            wrong.append(alignment.corrected(right, disturbance))
+            wrong.append(framing.corrected(right, disturbance))
             led.append(framing.refined(photo, wrong[-1], known.alignment, score).box)
             home.append(framing.refined(photo, right, known.alignment, score).box)
             if number < options.searched:

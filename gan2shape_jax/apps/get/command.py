@@ -1,22 +1,52 @@
-"""`gan2shape-jax get`: published checkpoints by name: licence agreement, download, check and conversion."""
+"""`gan2shape-jax get`: published checkpoints by name, as files that a configuration names, in the user's cache.
+
+Once the licence is agreed to, files are downloaded by pooch, or by hand, compared with their hash, unpacked from
+archives and converted.
+
+CACHE/gan2shape_jax/weights/
+  NAME/               the files made from a checkpoint; record.json, which is written last, lists them
+  downloads/          what is being downloaded, or is kept
+  unpacked/ARCHIVE/   files of an archive that serves several names; unpacked.json is written last
+  .lock               held by the process that modifies any of this
+"""
 
 import argparse
+import contextlib
+import gzip
+import json
 import pathlib
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, cast
+from urllib.parse import urljoin
 
-from gan2shape_jax.apps.get.obtain import found, obtain, require_fetchable
-from gan2shape_jax.apps.get.table import ENTRIES, Entry
+import filelock
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+from gan2shape_jax.apps.get.table import ARCHIVE, ENTRIES, MEMBERS, Entry, Source
 from gan2shape_jax.config import load_config
-from gan2shape_jax.errors import UserError, exit_code, printable
+from gan2shape_jax.errors import RunEndingError, UserError, exit_code, one_line, printable, refused
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.io.files import MIB
-from gan2shape_jax.io.weights.tensors import short
+from gan2shape_jax.io.bundled import cache, import_tool
+from gan2shape_jax.io.child import run_limited
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, require_folder_place, sha256
+from gan2shape_jax.io.weights.tensors import listed, short
 
-__all__ = ["main"]
-
+MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
+_UNPACKING = 1800  # seconds
+_CHUNK = MIB
+_SILENCE = (20, 60)  # seconds to wait for a connection, and for further bytes
+_RECORD, _UNPACKED = "record.json", "unpacked.json"
+_INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
+_INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
+_ABOUT = (
+    "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "
+    "cache folder, and says which arguments make a configuration use it."
+)
 _EPILOG = """\
 examples:
   gan2shape-jax get --list
@@ -27,7 +57,6 @@ examples:
 The addresses are those that the checkpoints' makers have published; the authors of this program have nothing to do
 with them, and cannot promise that they answer. Nothing that is downloaded is ever executed.
 """
-_INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,23 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = (
-        "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "
-        "cache folder, and says which arguments make a configuration use it."
-    )
-    parser = option_types.parser("get", about, _EPILOG)
+    parser = option_types.parser("get", _ABOUT, _EPILOG)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the checkpoint; --list has their names")
     parser.add_argument("--list", action="store_true", help="show all checkpoints, their sizes, and what is here")
     parser.add_argument("--agree", action="store_true", help="agree to the licence without being asked, as in scripts")
-    parser.add_argument(
-        "--from",
-        dest="given",
-        metavar="FILE",
-        nargs="+",
-        type=option_types.path("--from"),
-        default=[],
-        help="take what was downloaded by hand, all files of the checkpoint in their order",
-    )
+    about = "take what was downloaded by hand, all files of the checkpoint in their order"
+    path = option_types.path("--from")
+    parser.add_argument("--from", dest="given", metavar="FILE", nargs="+", type=path, default=[], help=about)
     about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
     option_types.add_path(parser, "--folder", "FOLDER", about)
     parser.add_argument("--keep", action="store_true", help="keep the download after it has been converted")
@@ -74,13 +93,13 @@ def _run(args: argparse.Namespace) -> None:
         _show_plan(entry)
         if not args.given:
             require_fetchable(entry.sources)
-        _require_agreement(entry, args.agree)
+        if not args.agree:
+            _ask(entry)
         files = obtain(entry, folder, given=args.given, keep=args.keep)
     _show_use(entry, files, folder)
 
 
 def _show_list(folder: pathlib.Path) -> None:
-    """Prints a block for each checkpoint."""
     for entry in ENTRIES.values():
         here = ", here" if found(entry, folder) is not None else ""
         by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
@@ -90,14 +109,13 @@ def _show_list(folder: pathlib.Path) -> None:
 
 
 def _size(entry: Entry) -> str:
-    if entry.size is not None:
-        return f"{entry.size / MIB:,.1f} MiB"
-    count = len(entry.sources)
-    return "size not known" if count == 1 else f"{count} files, size not known"
+    sizes = [source.size for source in entry.sources if source.size is not None]
+    if (count := len(entry.sources)) == len(sizes):
+        return f"{sum(sizes) / MIB:,.1f} MiB"
+    return f"{count} files, size not known" if count > 1 else "size not known"
 
 
 def _show_plan(entry: Entry) -> None:
-    """Prints what will be downloaded, and the licence."""
     print(f"{entry.name}: {entry.title} ({_size(entry)})")
     for source in entry.sources:
         known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
@@ -105,43 +123,30 @@ def _show_plan(entry: Entry) -> None:
     print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
 
 
-def _require_agreement(entry: Entry, agreed: bool) -> None:
+def _ask(entry: Entry) -> None:
     """Asks for agreement to the licence; raises `UserError` if it is refused, or there is no terminal to ask at."""
-    if agreed:
-        return
     if not (sys.stdin and sys.stdin.isatty()):
         raise UserError(
             f"the licence of {entry.name} has to be agreed to, and there is no terminal to ask at: read it, add --agree"
         )
-    try:
-        answer = input("Do you agree to it? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise UserError("the licence was not agreed to: nothing was fetched")
+    with contextlib.suppress(EOFError):
+        if input("Do you agree to it? [y/N] ").strip().lower() in ("y", "yes"):
+            return
+    raise UserError("the licence was not agreed to: nothing was fetched")
 
 
 def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path) -> None:
     """Prints the arguments that make a configuration use a checkpoint, and those for others that it needs."""
     print(f"\n{entry.name} is in {printable(str(folder / entry.name))}:")
-    arguments = _arguments(entry, files)
-    missing = []
-    for name in entry.also:
-        others = found(ENTRIES[name], folder)
-        if others is None:
-            missing.append(name)
-        else:
-            arguments += _arguments(ENTRIES[name], others)
-    if entry.config:
-        print("  gan2shape-jax " + " ".join([f"--config={entry.config}", *map(printable, arguments)]))
-    else:
+    others = {name: found(ENTRIES[name], folder) for name in entry.also}
+    arguments = [one for files in (files, *others.values()) if files for one in _arguments(entry, files)]
+    if not entry.config:
         print("\n".join(f"  {printable(argument)}" for argument in arguments))
-    if missing:
-        print(
-            f"The configuration {entry.config} needs besides: " + ", ".join(f"gan2shape-jax get {n}" for n in missing)
-        )
-    if entry.config:
-        print("With --check at the end it says what else is missing, such as your images.")
+        return
+    print("  gan2shape-jax " + " ".join([f"--config={entry.config}", *map(printable, arguments)]))
+    if missing := [f"gan2shape-jax get {name}" for name, files in others.items() if files is None]:
+        print(f"The configuration {entry.config} needs besides: {', '.join(missing)}")
+    print("With --check at the end it says what else is missing, such as your images.")
 
 
 def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
@@ -152,12 +157,276 @@ def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
     from gan2shape_jax.stylegan2 import read_header  # imports jax, which --list need not wait for
 
     arch, gan = read_header(files["gan.checkpoint"])[0], load_config(entry.config or "base").gan
-    if arch.size != gan.size:
-        arguments.append(f"--config.gan.size={arch.size}")
-    if arch.style_dim != gan.style_dim:
-        arguments.append(f"--config.gan.style_dim={arch.style_dim}")
+    fields = {
+        "size": arch.size,
+        "style_dim": arch.style_dim,
+        "channel_multiplier": gan.channel_multiplier,
+        "F1_d": min(arch.mapping_layers, gan.F1_d),
+    }
     if arch.size < 64 or arch.channels[4] != 256 * gan.channel_multiplier:
-        arguments.append("--config.gan.channel_multiplier=0")
-    if arch.mapping_layers < gan.F1_d:
-        arguments.append(f"--config.gan.F1_d={arch.mapping_layers}")
-    return arguments
+        fields["channel_multiplier"] = 0
+    return arguments + [f"--config.gan.{name}={value}" for name, value in fields.items() if value != gan[name]]
+
+
+def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
+    """Returns the files of a checkpoint by the fields that they are for; None unless all of them exist."""
+    files = {given.field: folder / entry.name / given.file for given in entry.gives}
+    try:
+        sizes = json.loads((folder / entry.name / _RECORD).read_bytes())["sizes"]
+        return files if all(path.stat().st_size == sizes[path.name] for path in files.values()) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Creates a folder if it is missing, and keeps other processes from changing it inside the block."""
+    require_folder_place(folder, "--folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", blocking=False):
+            yield
+    except filelock.Timeout:
+        message = f"another process is getting a checkpoint in {folder}: wait for it, or name another --folder"
+        raise UserError(message) from None
+    except OSError as error:
+        raise refused(error, f"cannot write below {folder} (--folder names another)") from error
+
+
+def obtain(
+    entry: Entry, folder: pathlib.Path, *, given: Sequence[pathlib.Path] = (), keep: bool = False
+) -> dict[str, pathlib.Path]:
+    """Returns the files of a checkpoint by the configuration fields that they are for.
+
+    Args:
+      entry: the checkpoint, whose licence has been agreed to.
+      folder: of all checkpoints.
+      given: files to use instead of downloads, in the entry's order; for an archive, it may be the joined one.
+      keep: whether to keep downloads after conversion.
+
+    Raises:
+      UserError: a file cannot be obtained, is not the one published, or cannot be converted; no partial file is kept.
+    """
+    with locked(folder):
+        unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
+        if given:
+            sources = _given(entry, given)
+        elif not (entry.archived and (unpacked / _UNPACKED).is_file()):
+            sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
+        try:
+            files = _members(unpacked, list(sources.values())) if entry.archived else sources
+            converted = _convert(entry, folder / entry.name, files)
+        except UserError as error:
+            # Damage to a download without a known hash shows only in use.
+            unchecked = [sources[one.file] for one in entry.sources if one.file in sources and not one.sha256]
+            if given or isinstance(error, RunEndingError) or not unchecked:
+                raise
+            for path in unchecked:
+                path.unlink(missing_ok=True)
+            raise UserError(f"{error}\nThe download, of which no hash is known, was removed.") from error
+        if not given and not keep:
+            for path in sources.values():
+                path.unlink(missing_ok=True)
+        return converted
+
+
+def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Returns files downloaded by hand, by their names here; raises `UserError` if they are not the right ones."""
+    if entry.archived and len(paths) == 1:  # already joined
+        return {ARCHIVE: paths[0]}
+    names = [source.file for source in entry.sources]
+    if len(paths) != len(names):
+        raise UserError(f"--from takes the {len(names)} files of {entry.name} in this order: {', '.join(names)}")
+    for source, path in zip(entry.sources, paths):
+        check_file(source, path)
+    return dict(zip(names, paths))
+
+
+def check_file(source: Source, path: pathlib.Path) -> None:
+    """Raises `UserError` if a file downloaded by hand is not the one published; the file is left as it is."""
+    try:
+        open_regular(path, limit=MOST).close()
+        if source.sha256 and sha256(path) != source.sha256:
+            raise UserError(_another(source, str(path), "it is not used"))
+    except OSError as error:
+        raise refused(error, f"cannot read {path}") from error
+
+
+def require_fetchable(sources: Sequence[Source]) -> None:
+    """Raises `UserError` if a file has to be downloaded by hand."""
+    for source in sources:
+        if source.by_hand:
+            raise UserError(
+                f"{source.file} has to be downloaded by hand ({source.by_hand}): open {source.url} in a browser, and "
+                "give the file with --from"
+            )
+
+
+def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a published file in `folder`; downloads it if it is missing or another one.
+
+    Raises `UserError` if it cannot be downloaded, or is not the one published: then nothing of it is kept.
+    """
+    try:
+        import pooch
+        import requests
+    except ImportError as error:
+        raise UserError(_INSTALL) from error
+    pooch.get_logger().setLevel("WARNING")  # hashes and progress are reported here
+    known = f"sha256:{source.sha256}" if source.sha256 else None
+    bar = _Bar(source)
+    get = pooch.HTTPDownloader(
+        progressbar=bar,
+        chunk_size=_CHUNK,
+        timeout=_SILENCE,
+        headers={"Accept-Encoding": "identity", "User-Agent": "gan2shape-jax"},
+        hooks={"response": _check_response},
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("tmp*"):  # pooch's, of a killed process
+            left.unlink()
+        return pathlib.Path(pooch.retrieve(source.url, known, fname=source.file, path=folder, downloader=get))
+    except requests.exceptions.RequestException as error:  # also an OSError
+        raise UserError(f"{source.url}: {error}. Or download it elsewhere, and give it with --from") from error
+    except OSError as error:
+        raise refused(error, f"cannot write below {folder}") from error
+    except ValueError as error:  # the hash differs
+        raise UserError(_another(source, source.url, "nothing of it is kept")) from error
+    finally:
+        bar.close()
+
+
+def _another(source: Source, where: str, then: str) -> str:
+    return (
+        f"{where} is another file than the one published: its SHA-256 is not {source.sha256}, as found in public "
+        f"repositories; {then}. If you trust it all the same, download it by hand, and convert it with gan2shape-jax "
+        "convert"
+    )
+
+
+def _check_response(response: Any, **_: Any) -> None:
+    """Raises `UserError` for a response that is not https, or leads to what is not, or is a web page."""
+    url = urljoin(response.url, response.headers.get("Location", "") if response.is_redirect else "")
+    if not url.startswith("https://"):
+        raise UserError(f"{one_line(response.url[:200])} leads to {one_line(url[:200])}: only https is followed")
+    if response.ok and not response.is_redirect and "html" in response.headers.get("Content-Type", "").lower():
+        raise UserError(
+            f"{url}: the server sends a web page (HTML) in place of the file: it wants a person to confirm or to log "
+            "in, or the file has moved. Open the address in a browser, and give what you download with --from"
+        )
+
+
+class _Bar:
+    """A progress bar for pooch, on a terminal; ends a download that is too large."""
+
+    def __init__(self, source: Source):
+        self.total, self._url, self._done = source.size or 0, source.url, 0
+        console, columns = Console(stderr=True), (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        shown = console.is_terminal
+        self._progress = Progress(*Progress.get_default_columns(), *columns, console=console, disable=not shown)
+        self._task = self._progress.add_task(source.file)
+        self._progress.start()
+        if not shown:
+            print(f"downloading {source.file}", file=sys.stderr)
+
+    def update(self, count: int) -> None:
+        """Takes the number of bytes received since the last call."""
+        self._done += count
+        if max(self._done - _CHUNK, self.total) > MOST:
+            raise UserError(f"{self._url}: the server sends more than {MOST / MIB:,.0f} MiB: nothing is used")
+        self._progress.update(self._task, completed=self._done, total=self.total or None)
+
+    def reset(self) -> None:
+        """Starts counting anew."""
+        self._done = 0
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._progress.stop()
+
+
+def _members(place: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Returns the archive's files by their names in it; first unpacks `parts`, if any, for all entries."""
+    targets = {name: place / pathlib.PurePosixPath(name).name for name in MEMBERS}
+    if parts:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / _UNPACKED).unlink(missing_ok=True)
+        names, places = [str(path) for path in parts], {name: str(path) for name, path in targets.items()}
+        try:
+            lacks = run_limited(unpack, names, places, memory=MOST, seconds=_UNPACKING, source=parts[0])
+        except UserError:
+            shutil.rmtree(place)
+            raise
+        atomic_text(place / _UNPACKED, json.dumps({"lacks": lacks}, indent=1) + "\n")
+    return targets
+
+
+def unpack(parts: Sequence[str], targets: Mapping[str, str]) -> list[str]:
+    """Writes files of a gzipped tar archive in parts to paths that we name; returns the names that are missing.
+
+    The archive is read to its end, where its checksum is. Called by `run_limited`, which limits what is written and
+    turns the errors of damaged archives into sentences. `targets` says where each file is written, by its name.
+    """
+    missing, names = dict(targets), list[str]()
+    with contextlib.ExitStack() as stack:
+        joined = _Joined([stack.enter_context(open_regular(path)) for path in parts])
+        plain = stack.enter_context(gzip.GzipFile(fileobj=cast(IO[bytes], joined), mode="rb"))
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                names = [*names, one_line(name[:200])][:21]
+                if name in missing:
+                    content = archive.extractfile(member) if member.isreg() else None
+                    if content is None:
+                        raise UserError(f"{one_line(name)}: in the archive it is no plain file")
+                    with content, open(missing.pop(name), "wb") as file:
+                        shutil.copyfileobj(content, file, _CHUNK)
+        while plain.read(_CHUNK):  # to the checksum
+            pass
+    if len(missing) == len(targets):
+        about = ", ".join(pathlib.Path(path).name for path in parts)
+        raise UserError(f"{about}: the archive has none of {listed(list(missing))}; it has {listed(names, 20) or '-'}")
+    return list(missing)
+
+
+class _Joined:
+    """Several files, read as one."""
+
+    def __init__(self, files: list[Any]):
+        self._files = files
+
+    def read(self, count: int) -> bytes:
+        """Returns the next bytes, b"" at the end."""
+        while self._files:
+            if content := self._files[0].read(count):
+                return content
+            self._files.pop(0)
+        return b""
+
+
+def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Writes the files of an entry in the form that the program reads, and its record."""
+    place.mkdir(parents=True, exist_ok=True)
+    parts = {name: files[name] for given in entry.gives for name in given.made_of}
+    if absent := [name for name, path in parts.items() if not path.exists()]:
+        where = parts[absent[0]].parent
+        raise UserError(f"{entry.name}: the archive, as it was unpacked to {where}, lacks {listed(absent)}")
+    hashes = {name: sha256(path) for name, path in parts.items()}
+    targets = {given.field: place / given.file for given in entry.gives}
+    for given, target in zip(entry.gives, targets.values(), strict=True):
+        sources = [files[name] for name in given.made_of]
+        if target.suffix == ".safetensors":
+            tool, option = ("stylegan2", "samples") if given.field == "gan.checkpoint" else ("networks", "sheet")
+            note = f"--license-note={entry.licence.title}, {entry.licence.url}"
+            import_tool(f"convert_{tool}.__main__").run([*map(str, sources), str(target), f"--no-{option}", note])
+        else:
+            atomic_file(target, lambda part, source=sources[0]: shutil.copyfile(source, part))
+    record = {
+        "name": entry.name,
+        "licence": {"title": entry.licence.title, "url": entry.licence.url},
+        "made_of": hashes,
+        "sizes": {path.name: path.stat().st_size for path in targets.values()},
+    }
+    atomic_text(place / _RECORD, json.dumps(record, indent=1, ensure_ascii=True) + "\n")
+    return targets

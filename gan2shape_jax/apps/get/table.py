@@ -21,8 +21,7 @@ ffhq of ADA), and is omitted if only a copy under another name is known.
 """
 
 import dataclasses
-
-__all__ = ["ARCHIVE", "ENTRIES", "LICENCES", "MEMBERS", "Entry", "Given", "Licence", "Source"]
+import pathlib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,67 +60,13 @@ class Entry:
 
     name: str
     title: str
-    terms: str  # key of its licence
+    licence: Licence  # that has to be agreed to
     gives: tuple[Given, ...]
     sources: tuple[Source, ...]  # what is downloaded
     config: str = ""  # the bundled configuration that it serves
     also: tuple[str, ...] = ()  # other entries that this configuration needs
     archived: bool = False  # whether the sources are the parts of `ARCHIVE`, a gzipped tar archive for several entries
 
-    @property
-    def licence(self) -> Licence:
-        """The terms that have to be agreed to."""
-        return LICENCES[self.terms]
-
-    @property
-    def size(self) -> int | None:
-        """Total size of all downloads in bytes, or None if that of any is not known."""
-        return sum(source.size or 0 for source in self.sources) if all(source.size for source in self.sources) else None
-
-
-_NON_COMMERCIAL = (
-    "Non-commercial: the weights, and what is made from them, may be used for research or evaluation only, and are "
-    "passed on under the same terms."
-)
-LICENCES: dict[str, Licence] = {
-    "nvidia-stylegan2": Licence(
-        "Nvidia Source Code License-NC (StyleGAN2)",
-        _NON_COMMERCIAL,
-        "https://nvlabs.github.io/stylegan2/license.html",
-    ),
-    "nvidia-ada": Licence(
-        "NVIDIA Source Code License for StyleGAN2 with Adaptive Discriminator Augmentation (ADA)",
-        _NON_COMMERCIAL,
-        "https://nvlabs.github.io/stylegan2-ada-pytorch/license.html",
-    ),
-    "nvidia-stylegan3": Licence(
-        "NVIDIA Source Code License for StyleGAN3, whose repository publishes these StyleGAN2 networks",
-        _NON_COMMERCIAL,
-        "https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt",
-    ),
-    "gan2shape": Licence(
-        "MIT (the repository of GAN2Shape); of its weights nothing more is said",
-        "The StyleGAN2 networks of cars and churches have the names of NVIDIA's: take their terms, Nvidia Source Code "
-        "License-NC, to hold, which are research or evaluation only. CelebA and CelebAMask-HQ, which the faces and "
-        "their parser were trained on, are for non-commercial research only.",
-        "https://github.com/XingangPan/GAN2Shape/blob/master/LICENSE",
-    ),
-    "rosinality": Licence(
-        "MIT (rosinality/stylegan2-pytorch; parts of it under NVIDIA's licence); of its weights nothing more is said",
-        "Trained on FFHQ, whose pictures have licences of their own (Creative Commons, some non-commercial).",
-        "https://github.com/rosinality/stylegan2-pytorch/blob/master/LICENSE",
-    ),
-    "lpips": Licence(
-        "BSD-2-Clause (LPIPS) and BSD-3-Clause (torchvision)",
-        "Free use with the copyright notices. VGG16 was trained on ImageNet, whose pictures have terms of their own.",
-        "https://github.com/richzhang/PerceptualSimilarity/blob/master/LICENSE",
-    ),
-    "bisenet": Licence(
-        "MIT (the repositories of face-parsing.PyTorch and facexlib)",
-        "Trained on CelebAMask-HQ, which is for non-commercial research only.",
-        "https://github.com/zllrunning/face-parsing.PyTorch/blob/master/LICENSE",
-    ),
-}
 
 # SHA-256 and size of the files of which they are known.
 _KNOWN: dict[str, tuple[str, int | None]] = {
@@ -141,55 +86,67 @@ _KNOWN: dict[str, tuple[str, int | None]] = {
     "parsing_bisenet.pth": ("468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567", 53_289_463),
 }
 
-_NVIDIA = "https://nvlabs-fi-cdn.nvidia.com"
-_ADA = f"{_NVIDIA}/stylegan2-ada-pytorch/pretrained"
-# Addresses with {} for the file's own part, and the licence, by the part of the list that publishes a StyleGAN2.
-_PUBLISHED = {
-    "A": (f"{_NVIDIA}/stylegan2/networks/stylegan2-{{}}.pkl", "nvidia-stylegan2"),
-    "C": (f"{_ADA}/{{}}.pkl", "nvidia-ada"),
-    "C-": (f"{_ADA}/transfer-learning-source-nets/{{}}.pkl", "nvidia-ada"),  # what transfer learning starts from
+
+def _source(url: str, found: str, *, prefix: str = "") -> Source:
+    name = prefix + url.rpartition("/")[2]
+    return Source(url, name, found, *_KNOWN.get(name, ("", None)))
+
+
+def _gan(name: str, title: str, licence: Licence, source: Source, config: str) -> Entry:
+    """Returns the entry of a StyleGAN2 in a single file."""
+    given = Given("gan.checkpoint", (source.file,), source.file.rpartition(".")[0] + ".safetensors")
+    also = {"": (), "celeba": ("bisenet", "lpips")}.get(config, ("lpips",))
+    return Entry(name, title, licence, (given,), (source,), config, also)
+
+
+_SITE = "https://nvlabs-fi-cdn.nvidia.com"
+_CATALOGUE = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
+_NON_COMMERCIAL = (
+    "Non-commercial: the weights, and what is made from them, may be used for research or evaluation only, and are "
+    "passed on under the same terms."
+)
+# By the part of the list that publishes a StyleGAN2 of NVIDIA's: start of the address, title and address of the terms.
+_NVIDIA = {
+    "A": (
+        f"{_SITE}/stylegan2/networks/stylegan2-",
+        "Nvidia Source Code License-NC (StyleGAN2)",
+        "https://nvlabs.github.io/stylegan2/license.html",
+    ),
+    "C": (
+        f"{_SITE}/stylegan2-ada-pytorch/pretrained/",
+        "NVIDIA Source Code License for StyleGAN2 with Adaptive Discriminator Augmentation (ADA)",
+        "https://nvlabs.github.io/stylegan2-ada-pytorch/license.html",
+    ),
     "E": (
-        "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/stylegan2-{}.pkl",
-        "nvidia-stylegan3",
+        f"{_CATALOGUE}/stylegan2-",
+        "NVIDIA Source Code License for StyleGAN3, whose repository publishes these StyleGAN2 networks",
+        "https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt",
     ),
 }
 
 
-def _source(url: str, found: str, *, prefix: str = "", by_hand: str = "") -> Source:
-    name = prefix + url.rpartition("/")[2]
-    return Source(url, name, found, *_KNOWN.get(name, ("", None)), by_hand)
-
-
-def _gan(name: str, title: str, terms: str, source: Source, config: str) -> Entry:
-    """Returns the entry of a StyleGAN2 in a single file."""
-    given = Given("gan.checkpoint", (source.file,), source.file.rpartition(".")[0] + ".safetensors")
-    also = {"": (), "celeba": ("bisenet", "lpips")}.get(config, ("lpips",))
-    return Entry(name, title, terms, (given,), (source,), config, also)
-
-
 def _nvidia(name: str, title: str, data: str, found: str, config: str = "") -> Entry:
     """Returns the entry of one of NVIDIA's; `data` is the file's own part of the address."""
-    url, terms = _PUBLISHED["C-" if found[0] == "C" and "-" in data else found[0]]
-    # Their names alone, such as ffhq.pkl, do not say whose they are.
-    source = _source(url.format(data), found, prefix="ada-" if found[0] == "C" and "-" not in data else "")
-    return _gan(name, title, terms, source, config)
+    start, terms, url = _NVIDIA[found[0]]
+    origin = {"A": f", NVIDIA's config {data[-1]}", "C": "", "E": ", from NVIDIA's catalogue"}[found[0]]
+    prefix = ""
+    if found[0] == "C" and "-" in data:
+        start += "transfer-learning-source-nets/"  # what transfer learning starts from
+    elif found[0] == "C":
+        prefix = "ada-"  # their names alone, such as ffhq.pkl, do not say whose they are
+    source = _source(f"{start}{data}.pkl", found, prefix=prefix)
+    return _gan(name, title + origin, Licence(terms, _NON_COMMERCIAL, url), source, config)
 
 
-_F, _E, _CATALOGUE = "NVIDIA's config f", "NVIDIA's config e", "from NVIDIA's catalogue"
 _FACES, _CELEBA_HQ = "human faces (FFHQ)", "human faces (CelebA-HQ), 256 pixels"
 _GANS = (
-    _nvidia("horse", f"horses (LSUN), 256 pixels, {_F}", "horse-config-f", "A, B", "horse"),
-    _nvidia("nvidia-car", f"cars (LSUN), 512 pixels, {_F}", "car-config-f", "A, B", "car"),
-    _nvidia("nvidia-car-e", f"cars (LSUN), 512 pixels, {_E}", "car-config-e", "A", "car"),
-    _nvidia(
-        "nvidia-cat",
-        f"whole cats (LSUN; not the faces of configs/cat.py), 256 pixels, {_F}",
-        "cat-config-f",
-        "A, B",
-    ),
-    _nvidia("nvidia-church", f"churches (LSUN), 256 pixels, {_F}", "church-config-f", "A, B", "church"),
-    _nvidia("nvidia-ffhq", f"{_FACES}, 1024 pixels, {_F}", "ffhq-config-f", "A, B, D", "celeba"),
-    _nvidia("nvidia-ffhq-e", f"{_FACES}, 1024 pixels, {_E}", "ffhq-config-e", "A", "celeba"),
+    _nvidia("horse", "horses (LSUN), 256 pixels", "horse-config-f", "A, B", "horse"),
+    _nvidia("nvidia-car", "cars (LSUN), 512 pixels", "car-config-f", "A, B", "car"),
+    _nvidia("nvidia-car-e", "cars (LSUN), 512 pixels", "car-config-e", "A", "car"),
+    _nvidia("nvidia-cat", "whole cats (LSUN; not the faces of configs/cat.py), 256 pixels", "cat-config-f", "A, B"),
+    _nvidia("nvidia-church", "churches (LSUN), 256 pixels", "church-config-f", "A, B", "church"),
+    _nvidia("nvidia-ffhq", f"{_FACES}, 1024 pixels", "ffhq-config-f", "A, B, D", "celeba"),
+    _nvidia("nvidia-ffhq-e", f"{_FACES}, 1024 pixels", "ffhq-config-e", "A", "celeba"),
     _nvidia("ada-ffhq", f"{_FACES}, 1024 pixels", "ffhq", "C, D, F", "celeba"),
     _nvidia("ada-metfaces", "faces in paintings (MetFaces), 1024 pixels", "metfaces", "C, F", "celeba"),
     _nvidia("ada-afhqcat", "cat faces (AFHQ), 512 pixels", "afhqcat", "C", "cat"),
@@ -199,20 +156,20 @@ _GANS = (
     _nvidia("ada-ffhq-512", f"{_FACES}, 512 pixels", "ffhq-res512-mirror-stylegan2-noaug", "C", "celeba"),
     _nvidia("ada-celebahq-256", _CELEBA_HQ, "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5", "C", "celeba"),
     _nvidia("ada-lsundog-256", "whole dogs (LSUN), 256 pixels", "lsundog-res256-paper256-kimg100000-noaug", "C"),
-    _nvidia("ngc-celebahq-256", f"{_CELEBA_HQ}, {_CATALOGUE}", "celebahq-256x256", "E, D", "celeba"),
-    _nvidia("ngc-ffhq-256", f"{_FACES}, 256 pixels, {_CATALOGUE}", "ffhq-256x256", "E", "celeba"),
-    _nvidia("ngc-ffhq-512", f"{_FACES}, 512 pixels, {_CATALOGUE}", "ffhq-512x512", "E, F", "celeba"),
-    _nvidia("ngc-afhqcat", f"cat faces (AFHQ), 512 pixels, {_CATALOGUE}", "afhqcat-512x512", "E, F", "cat"),
-    _nvidia(
-        "ngc-afhqv2",
-        f"cat, dog and wild faces together (AFHQv2), 512 pixels, {_CATALOGUE}",
-        "afhqv2-512x512",
-        "E",
-    ),
+    _nvidia("ngc-celebahq-256", _CELEBA_HQ, "celebahq-256x256", "E, D", "celeba"),
+    _nvidia("ngc-ffhq-256", f"{_FACES}, 256 pixels", "ffhq-256x256", "E", "celeba"),
+    _nvidia("ngc-ffhq-512", f"{_FACES}, 512 pixels", "ffhq-512x512", "E, F", "celeba"),
+    _nvidia("ngc-afhqcat", "cat faces (AFHQ), 512 pixels", "afhqcat-512x512", "E, F", "cat"),
+    _nvidia("ngc-afhqv2", "cat, dog and wild faces together (AFHQv2), 512 pixels", "afhqv2-512x512", "E"),
     _gan(
         "rosinality-ffhq-256",
         f"{_FACES}, 256 pixels, rosinality's own training",
-        "rosinality",
+        Licence(
+            "MIT (rosinality/stylegan2-pytorch; parts of it under NVIDIA's licence); of its weights nothing more is "
+            "said",
+            "Trained on FFHQ, whose pictures have licences of their own (Creative Commons, some non-commercial).",
+            "https://github.com/rosinality/stylegan2-pytorch/blob/master/LICENSE",
+        ),
         Source(
             "https://drive.google.com/file/d/1PQutd-JboOCOZqmd95XWxWrO8gGEvRcO/view",
             "550000.pt",
@@ -223,60 +180,68 @@ _GANS = (
     ),
 )
 
-# Of GAN2Shape's release: the title, and the names of GAN, parser, networks and statistics in the archive.
-_CATEGORIES = {
-    "celeba": ("human faces, 128 pixels", "stylegan2-celeba-config-e", "bisenet", True),
-    "cat": ("cat faces, 256 pixels", "stylegan2-catface-config-e", "pspnet_voc", True),
-    "car": ("cars, 512 pixels", "stylegan2-car-config-f", "pspnet_voc", False),
-    "church": ("churches, 256 pixels", "stylegan2-church-config-f", "pspnet_ade20k", False),
-    "synface": ("rendered faces, 128 pixels", "stylegan2-synface-config-e", "bisenet", True),
-}
+_GAN2SHAPE = Licence(
+    "MIT (the repository of GAN2Shape); of its weights nothing more is said",
+    "The StyleGAN2 networks of cars and churches have the names of NVIDIA's: take their terms, Nvidia Source Code "
+    "License-NC, to hold, which are research or evaluation only. CelebA and CelebAMask-HQ, which the faces and "
+    "their parser were trained on, are for non-commercial research only.",
+    "https://github.com/XingangPan/GAN2Shape/blob/master/LICENSE",
+)
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/download/v1.0"
 ARCHIVE = "gan2shape"  # the folder that its files are unpacked into
 _PARTS = tuple(_source(f"{_RELEASE}/x0{n}", "G", prefix=f"{ARCHIVE}-") for n in range(4))
 
 
-def _original(name: str) -> Entry:
+def _original(name: str, title: str, gan: str, parser: str, *, networks: bool = True) -> Entry:
     """Returns the entry of what the archive of GAN2Shape provides for a configuration."""
-    title, gan, parser, own_networks = _CATEGORIES[name]
-    prefix = f"{name}_" if own_networks else ""
-    files = {"gan.checkpoint": f"stylegan2/{gan}.pt", "parsing.weights": f"parsing/{parser}.pth"}
-    if own_networks:
+    files = {"gan.checkpoint": f"stylegan2/stylegan2-{gan}.pt", "parsing.weights": f"parsing/{parser}.pth"}
+    if networks:  # and statistics of its own
         files["networks.pretrained"] = f"gan2shape/{name}_pretrain.pth"
+    prefix = f"{name}_" if networks else ""
     files |= {f"sampling.{what}_mvn": f"view_light/{prefix}{what}_mvn.pth" for what in ("view", "light")}
     gives = []
     for field, file in files.items():
-        name_here = file.rpartition("/")[2]
-        if field in ("gan.checkpoint", "parsing.weights"):
-            name_here = f"{name_here.rpartition('.')[0]}.safetensors"
-        gives.append(Given(field, (f"checkpoints/{file}",), name_here))
+        path, converted = pathlib.PurePosixPath("checkpoints", file), field in ("gan.checkpoint", "parsing.weights")
+        gives.append(Given(field, (str(path),), f"{path.stem}.safetensors" if converted else path.name))
     title = f"{title}: all that configs/{name}.py names"
-    return Entry(name, title, "gan2shape", tuple(gives), _PARTS, name, ("lpips",), archived=True)
+    return Entry(name, title, _GAN2SHAPE, tuple(gives), _PARTS, name, ("lpips",), archived=True)
 
 
-_ORIGINALS = tuple(map(_original, _CATEGORIES))
+_ORIGINALS = (
+    _original("celeba", "human faces, 128 pixels", "celeba-config-e", "bisenet"),
+    _original("cat", "cat faces, 256 pixels", "catface-config-e", "pspnet_voc"),
+    _original("car", "cars, 512 pixels", "car-config-f", "pspnet_voc", networks=False),
+    _original("church", "churches, 256 pixels", "church-config-f", "pspnet_ade20k", networks=False),
+    _original("synface", "rendered faces, 128 pixels", "synface-config-e", "bisenet"),
+)
 # Names of the needed files in the archive.
 MEMBERS = tuple(sorted({member for entry in _ORIGINALS for given in entry.gives for member in given.made_of}))
 
-_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
-_OTHERS = (
-    Entry(
-        "lpips",
-        "the perceptual distance LPIPS (VGG16), which every configuration but ictface names",
-        "lpips",
-        (Given("loss.lpips_weights", ("vgg16-397923af.pth", "vgg.pth"), "lpips_vgg16.safetensors"),),
-        (
-            _source("https://download.pytorch.org/models/vgg16-397923af.pth", "I, D"),
-            _source(f"{_LPIPS}/vgg.pth", "J"),
+_LPIPS = Entry(
+    "lpips",
+    "the perceptual distance LPIPS (VGG16), which every configuration but ictface names",
+    Licence(
+        "BSD-2-Clause (LPIPS) and BSD-3-Clause (torchvision)",
+        "Free use with the copyright notices. VGG16 was trained on ImageNet, whose pictures have terms of their own.",
+        "https://github.com/richzhang/PerceptualSimilarity/blob/master/LICENSE",
+    ),
+    (Given("loss.lpips_weights", ("vgg16-397923af.pth", "vgg.pth"), "lpips_vgg16.safetensors"),),
+    (
+        _source("https://download.pytorch.org/models/vgg16-397923af.pth", "I, D"),
+        _source(
+            "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth", "J"
         ),
     ),
-    Entry(
-        "bisenet",
-        "the parser that finds masks of human faces",
-        "bisenet",
-        (Given("parsing.weights", ("parsing_bisenet.pth",), "bisenet.safetensors"),),
-        (_source("https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth", "K"),),
-    ),
 )
-
-ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (*_ORIGINALS, *_GANS, *_OTHERS)}
+_BISENET = Entry(
+    "bisenet",
+    "the parser that finds masks of human faces",
+    Licence(
+        "MIT (the repositories of face-parsing.PyTorch and facexlib)",
+        "Trained on CelebAMask-HQ, which is for non-commercial research only.",
+        "https://github.com/zllrunning/face-parsing.PyTorch/blob/master/LICENSE",
+    ),
+    (Given("parsing.weights", ("parsing_bisenet.pth",), "bisenet.safetensors"),),
+    (_source("https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth", "K"),),
+)
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (*_ORIGINALS, *_GANS, _LPIPS, _BISENET)}

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from gan2shape_jax.apps.photo import photo_run, sources
+from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
@@ -20,11 +20,7 @@ from gan2shape_jax.io.files import require_folder_place
 from gan2shape_jax.results.result import load_metrics
 from gan2shape_jax.run import trust
 
-__all__ = ["main"]
-
 _OUT, _OUT_REFINED = "results/photos", "results/photos_refined"
-_MOST_PIXELS = 1e6
-_MOST_OBJECTS = 100
 _DESCRIPTION = (
     "Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a lifted GAN's "
     "model: meshes, maps, pictures, and a page that says how far to believe the shape."
@@ -47,40 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
-    parser.add_argument(
-        "--model",
-        default=sources.DEFAULT,
-        help="what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
-        f"(default: {sources.DEFAULT})",
-    )
+    about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
+    model = photo_run.DEFAULT
+    parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
     about = f"folder of the results (default: {_OUT}, with --refine {_OUT_REFINED}); more photos may be added later"
     option_types.add_path(parser, "--out", "FOLDER", about)
-    parser.add_argument(
-        "--refine", action="store_true", help="refine the model on each photo: better shapes, about a minute each"
-    )
-    parser.add_argument(
-        "--texture",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="also write meshes with the photo's own texture (default: yes)",
-    )
+    about = "refine the model on each photo: better shapes, about a minute each"
+    parser.add_argument("--refine", action="store_true", help=about)
+    about = "also write meshes with the photo's own texture (default: yes)"
+    parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
     one = parser.add_argument_group("for a single photo")
-    one.add_argument(
-        "--box",
-        nargs="+",
-        metavar="N",
-        type=option_types.number("--box", -_MOST_PIXELS, _MOST_PIXELS),
-        help="X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, turned "
-        "clockwise by ROLL degrees; nothing is searched",
+    about = (
+        "X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, turned clockwise "
+        "by ROLL degrees; nothing is searched"
     )
-    one.add_argument(
-        "--which",
-        type=option_types.whole("--which", 1, _MOST_OBJECTS),
-        default=1,
-        metavar="N",
-        help="which of several objects, 1 for the most typical (default: 1)",
-    )
+    one.add_argument("--box", nargs="+", metavar="N", type=option_types.number("--box", -1e6, 1e6), help=about)
+    about = "which of several objects, 1 for the most typical (default: 1)"
+    one.add_argument("--which", type=option_types.whole("--which", 1, 100), default=1, metavar="N", help=about)
     about = "picture, white on the object: of the photo's proportions, or square and of the crop"
     option_types.add_path(one, "--mask", "FILE", about)
     option_types.add_path(one, "--latent", "FILE", "latent of the crop (.npy or .pt), for --refine")
@@ -88,15 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    paths, wishes = sources.expand(options.photos), _wishes(options)
+    paths, wishes = photo_run.expand(options.photos), _wishes(options)
     if len(paths) > 1 and wishes:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
     out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
     require_folder_place(out)
-    config = photo_run.config_of(sources.load_kind(options.model), out, refine=options.refine)
+    config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
     framer = photo_run.load_framer(config, say=_say)
     prepared, failed = [], 0
-    for path, name in zip(paths, sources.names_for(paths, photo_run.records_in(out)), strict=True):
+    for path, name in zip(paths, photo_run.names_for(paths, photo_run.records_in(out)), strict=True):
         try:
             prepared.append(photo_run.prepare(path, name, out, framer, **wishes))
         except RunEndingError:

@@ -1,8 +1,14 @@
 """Finds the object in a photo, framed as in the GAN's images, for any GAN's category; and draws what was found.
 
 Coarse to fine: crops of all sizes and positions are scored by how typical they are of the GAN's pictures; the best are
-moved by the alignment network, which was trained on the GAN's samples, and scored again. Of several crops of the same
-object, the most typical is kept.
+moved by the alignment network, and scored again. Of several crops of the same object, the most typical is kept.
+
+A correction is (dx, dy, log scale, roll): the centre moves by (dx, dy) sides of the crop, along the crop's own axes;
+the side is multiplied by exp(log scale); the crop is rotated clockwise by roll radians. The network that predicts it
+has the view network's architecture and learns from the GAN's own samples, without photos or labels: a sample is framed
+correctly by definition, and wrong crops of it are drawn along with the corrections that lead back. What a photo shows
+beyond the GAN's frame is not known, so samples are extended in several ways, none of them right: by repeating their
+outermost pixels, with increasing blur, by a single colour, or by fading into another sample.
 """
 
 import math
@@ -10,20 +16,39 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+import optax
+from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
-from gan2shape_jax.apps.photo import alignment
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
+from gan2shape_jax.networks.modules import Encoder
 from gan2shape_jax.results.pictures import font
 from gan2shape_jax.stylegan2.typicality import LIMIT
 
-__all__ = ["Frame", "Score", "find_frames", "framing_picture", "refined"]
-
 # Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
 Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
+
+SIDE = 64  # pixels of the crops that the network sees
+_WIDTH = 32
+# Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
+_RANGE = (0.5, 0.5, 0.6, 0.6)
+_INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
+_CROPS = 32  # crops per batch: one compiled program for any number
+
+KINDS = ("repeated", "blurred", "plain", "faded")
+# Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
+_GREATEST = (0.42, 0.42, 0.58, 0.65)
+_SHARES = (1.0, 0.5, 0.25)
+
+STEPS = 2500
+_BATCH = 64
+_LEARNING_RATE, _LAST_LEARNING_RATE, _WARMUP = 1e-3, 1e-5, 50
+_AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
+_BETWEEN = 200  # steps between reports
 
 _WORK_SIDE = 448  # pixels of the photo's longer side in the search
 _LARGEST, _SMALLEST = 1.25, 0.2  # crop sides, as shares of the photo's shorter side
@@ -40,6 +65,140 @@ _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 # Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+
+
+def module() -> Encoder:
+    """Returns the network's architecture."""
+    return Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)
+
+
+def in_batches(function: Callable[[np.ndarray], Any], crops: UInt8[np.ndarray, "n s s 3"]) -> np.ndarray:
+    """Returns the rows that a compiled function gives for any number of crops, computed in batches of one size."""
+    filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _CROPS, axis=0)])
+    parts = [function(part) for part in np.split(filled, len(filled) // _CROPS)]
+    return np.concatenate(jax.device_get(parts))[: len(crops)]
+
+
+def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
+    """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
+    return in_batches(lambda some: _corrections(params, some), crops)
+
+
+@jax.jit
+def _corrections(params: Params, crops: Array) -> Array:
+    outputs = jnp.asarray(module().apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
+    return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(_RANGE)
+
+
+def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
+    """Returns a box moved, scaled and rotated by a correction."""
+    dx, dy, log_scale, roll = (float(value) for value in correction)
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    x, y = box.x + box.side * (cos * dx - sin * dy), box.y + box.side * (sin * dx + cos * dy)
+    return CropBox(x, y, box.side * math.exp(log_scale), box.roll_deg + math.degrees(roll))
+
+
+def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
+    """Returns the correction that takes one box to another; the inverse of `corrected`."""
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    dx, dy = (target.x - box.x) / box.side, (target.y - box.y) / box.side
+    turn = math.radians(target.roll_deg - box.roll_deg)
+    return np.array([cos * dx + sin * dy, cos * dy - sin * dx, math.log(target.side / box.side), turn])
+
+
+def frame_of(side: int) -> CropBox:
+    """Returns where a sample of `side` pixels lies in its canvas."""
+    return CropBox(1.5 * side, 1.5 * side, side)
+
+
+def canvas(
+    sample: UInt8[np.ndarray, "s s 3"], kind: str, other: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "l l 3"]:
+    """Returns a sample extended to three times its side, in one of the `KINDS`: 'faded' into `other`."""
+    side = len(sample)
+    repeated = np.pad(sample, ((side, side), (side, side), (0, 0)), mode="edge")
+    if kind == "repeated":
+        return repeated
+    if kind == "plain":
+        rim = np.concatenate([sample[0], sample[:, 0], sample[:, -1]])
+        plain = np.broadcast_to(np.median(rim, axis=0).astype(np.uint8), repeated.shape).copy()
+        plain[side:-side, side:-side] = sample
+        return plain
+    places = np.arange(3 * side, dtype=np.float32)
+    out = np.maximum(abs(places - (1.5 * side - 0.5)) - (side - 1) / 2, 0)
+    far = np.hypot(out[:, None], out[None, :]) / side  # from the sample, in its sides
+    if kind == "blurred":
+        for reach in (0.0, 0.12, 0.3):
+            blurred = cv2.GaussianBlur(repeated, (0, 0), side * (0.03 + reach / 4))
+            repeated = np.where((far > reach)[..., None], blurred, repeated)
+        return repeated
+    large = cv2.resize(other, repeated.shape[:2], interpolation=cv2.INTER_LINEAR)
+    large = cv2.GaussianBlur(large, (0, 0), rng.uniform(0.5, 6))
+    share = np.clip(1 - far / rng.uniform(0.05, 0.3), 0, 1)[..., None]
+    return (repeated * share + large * (1 - share)).astype(np.uint8)
+
+
+def disturb(
+    picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "4"]]:
+    """Returns a wrong crop of a canvas, randomly mirrored and recoloured, and the correction that leads back."""
+    share = rng.choice(_SHARES)
+    box = corrected(frame, share * rng.uniform(-1, 1, 4) * _GREATEST)
+    crop, correction = sample_crop(picture, box, SIDE), between(box, frame)
+    if rng.random() < 0.5:
+        crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
+    return _recoloured(crop, rng), correction
+
+
+def _recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
+    """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
+    picture = crop.astype(np.float32)
+    picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
+    picture = picture * rng.uniform(0.88, 1.12, 3).astype(np.float32)
+    if rng.random() < 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
+    noise = rng.standard_normal(picture.shape, np.float32) * rng.uniform(0, 8)
+    return np.clip(picture + noise, 0, 255).astype(np.float32)
+
+
+def train(
+    samples: UInt8[np.ndarray, "n s s 3"],
+    *,
+    seed: int,
+    steps: int = STEPS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Params:
+    """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""
+    rng = np.random.default_rng(seed)
+    others = rng.integers(len(samples), size=len(samples))
+    frame = frame_of(samples.shape[1])
+    pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
+    params = module().init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
+    optimizer = optax.adam(
+        optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)
+    )
+
+    def error_of(params: Params, crops: Array, corrections: Array) -> Array:
+        return jnp.mean(jnp.abs(_corrections(params, crops) - corrections) / jnp.asarray(_RANGE))
+
+    @jax.jit
+    def step(params: Params, moments: Any, average: Params, crops: Array, corrections: Array) -> tuple[Any, ...]:
+        error, gradient = jax.value_and_grad(error_of)(params, crops, corrections)
+        updates, moments = optimizer.update(gradient, moments, params)
+        params = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, b: _AVERAGE * a + (1 - _AVERAGE) * b, average, params)
+        return (params, moments, average), error
+
+    state, errors = (params, optimizer.init(params), params), []
+    for number in range(1, steps + 1):
+        drawn = [disturb(pictures[i], frame, rng) for i in rng.integers(len(pictures), size=_BATCH)]
+        crops, wrong = (np.stack(parts).astype(np.float32) for parts in zip(*drawn, strict=True))
+        state, error = step(*state, crops, wrong)
+        errors.append(error)
+        if number % _BETWEEN == 0 or number == steps:
+            say(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
+            errors = []
+    return jax.device_get(state[2])
 
 
 class Frame(NamedTuple):
@@ -71,12 +230,11 @@ def find_frames(photo: UInt8[np.ndarray, "height width 3"], params: Params, scor
     return [Frame(scaled_box(frame.box, factor), frame.atypicality) for frame in good]
 
 
-def refined(
-    photo: UInt8[np.ndarray, "height width 3"], box: CropBox, params: Params, score: Score, *, moves: int = sum(_MOVES)
-) -> Frame:
+def refined(photo: UInt8[np.ndarray, "height width 3"], box: CropBox, params: Params, score: Score) -> Frame:
     """Returns a box moved onto the object near it, without a search."""
     work, factor = _reduced(photo)
-    (frame,) = _moved(work, [Frame(scaled_box(box, 1 / factor), 0)], params, score, moves, upright=box.roll_deg)
+    start = [Frame(scaled_box(box, 1 / factor), 0)]
+    (frame,) = _moved(work, start, params, score, sum(_MOVES), upright=box.roll_deg)
     return Frame(scaled_box(frame.box, factor), frame.atypicality)
 
 
@@ -89,12 +247,13 @@ def _search(work: np.ndarray, params: Params, score: Score, *, turned: float) ->
 
 def _reduced(photo: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the photo reduced to at most `_WORK_SIDE` pixels per side, and the reduction factor."""
-    height, width = photo.shape[:2]
-    factor = max(height, width) / _WORK_SIDE
-    if factor <= 1:
-        return photo, 1.0
-    sides = max(1, round(width / factor)), max(1, round(height / factor))
-    return cv2.resize(photo, sides, interpolation=cv2.INTER_AREA), factor
+    factor = max(1.0, max(photo.shape) / _WORK_SIDE)
+    return _resized(photo, 1 / factor), factor
+
+
+def _resized(photo: np.ndarray, factor: float) -> np.ndarray:
+    sides = max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
+    return cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def _grid(work: np.ndarray, turned: float) -> Iterator[CropBox]:
@@ -103,7 +262,7 @@ def _grid(work: np.ndarray, turned: float) -> Iterator[CropBox]:
     while side >= max(_SMALLEST * min(height, width), min(_LEAST, height, width)):
         for y in _places(height, side):
             for x in _places(width, side):
-                yield CropBox(x=x, y=y, side=side, roll_deg=turned)
+                yield CropBox(x, y, side, turned)
         side /= _FINER
 
 
@@ -114,7 +273,7 @@ def _places(length: int, side: float) -> Sequence[float]:
 
 
 def _crops(work: np.ndarray, boxes: Sequence[CropBox]) -> UInt8[np.ndarray, "n s s 3"]:
-    return np.stack([sample_crop(work, box, alignment.SIDE) for box in boxes])
+    return np.stack([sample_crop(work, box, SIDE) for box in boxes])
 
 
 def _scored(work: np.ndarray, boxes: Sequence[CropBox], score: Score) -> list[Frame]:
@@ -130,8 +289,8 @@ def _moved(
     boxes, (height, width) = [frame.box for frame in frames], work.shape[:2]
     least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
     for _ in range(moves):
-        for i, step in enumerate(alignment.corrections(params, _crops(work, boxes))):
-            box = alignment.corrected(boxes[i], step)
+        for i, step in enumerate(corrections(params, _crops(work, boxes))):
+            box = corrected(boxes[i], step)
             inside = 0 <= box.x <= width and 0 <= box.y <= height and least <= box.side <= most
             if inside and abs(box.roll_deg - upright) <= _GREATEST_TURN:
                 boxes[i] = box
@@ -140,7 +299,7 @@ def _moved(
 
 def _without(frames: Sequence[Frame], same: Callable[[CropBox, CropBox], bool]) -> list[Frame]:
     """Returns the frames, best first, without those that are the same as a better one."""
-    kept: list[Frame] = []
+    kept = list[Frame]()
     for frame in frames:
         if not any(same(frame.box, other.box) for other in kept):
             kept.append(frame)
@@ -150,28 +309,22 @@ def _without(frames: Sequence[Frame], same: Callable[[CropBox, CropBox], bool]) 
 def _alike(one: CropBox, other: CropBox) -> bool:
     """Whether two boxes hardly differ."""
     smaller, larger = sorted((one.side, other.side))
-    return larger < 1.2 * smaller and _distance(one, other) < _STRIDE / 2 * smaller
+    return larger < 1.2 * smaller and math.dist((one.x, one.y), (other.x, other.y)) < _STRIDE / 2 * smaller
 
 
 def _overlap(one: CropBox, other: CropBox) -> bool:
     """Whether two boxes show the same object, or part of it."""
-    return _distance(one, other) <= _APART * max(one.side, other.side)
-
-
-def _distance(one: CropBox, other: CropBox) -> float:
-    return math.hypot(one.x - other.x, one.y - other.y)
+    return math.dist((one.x, one.y), (other.x, other.y)) <= _APART * max(one.side, other.side)
 
 
 def framing_picture(
     photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
 ) -> Image.Image:
     """Returns a photo with its crops, numbered from 1, and the outline of `mask`, in [0, 1], in the chosen one."""
-    height, width = photo.shape[:2]
-    factor = min(_DRAWN_SIDE / max(height, width), max(1.0, _LEAST_DRAWN / max(height, width)))
-    sides = max(1, round(width * factor)), max(1, round(height * factor))
-    shown = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    picture = Image.fromarray(shown)
-    pen, line = ImageDraw.Draw(picture), max(2, max(sides) // 256)
+    longer = max(photo.shape)
+    factor = min(_DRAWN_SIDE / longer, max(1.0, _LEAST_DRAWN / longer))
+    picture = Image.fromarray(_resized(photo, factor))
+    pen, line = ImageDraw.Draw(picture), max(2, max(picture.size) // 256)
 
     def draw(points: np.ndarray, box: CropBox, side: int, **style: Any) -> tuple[float, float]:
         """Draws a closed line through points of a crop; returns where it begins."""

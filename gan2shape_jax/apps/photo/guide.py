@@ -19,8 +19,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax.apps.photo import alignment
-from gan2shape_jax.apps.photo.framing import Score
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
@@ -31,8 +30,6 @@ from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
 from gan2shape_jax.training.network_files import in_order
 
-__all__ = ["Guide", "drawn_samples", "guide_bytes", "guide_of", "make", "read", "score_by"]
-
 _NETWORK, _MASK = "alignment/", "usual_mask"
 _SEED = 0
 _SAMPLES, _MASKED = 2048, 96  # samples used in all, and for the usual mask
@@ -42,7 +39,7 @@ class Guide(NamedTuple):
     """What framing and masking photos relies on."""
 
     alignment: Params
-    typicality: Typicality  # scores crops of `alignment.SIDE` pixels
+    typicality: Typicality  # scores crops of `framing.SIDE` pixels
     usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of the GAN's pictures, in [0, 1]
 
 
@@ -69,7 +66,7 @@ def make(
     weights: dict[str, Any],
     *,
     samples: int = _SAMPLES,
-    steps: int = alignment.STEPS,
+    steps: int = framing.STEPS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Guide:
     """Returns the guide of a GAN from a number of its samples, with a network trained for `steps`; see `guide_of`."""
@@ -78,14 +75,14 @@ def make(
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = usual_mask(images[:_MASKED])
     typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
-    params = alignment.train(drawn, seed=_SEED, steps=steps, say=say)
+    params = framing.train(drawn, seed=_SEED, steps=steps, say=say)
     # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
     params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))
     return Guide(params, typical, mask)
 
 
 def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
-    """Returns samples of the GAN, resized to `alignment.SIDE`; not truncated: photos vary as much."""
+    """Returns samples of the GAN, resized to `framing.SIDE`; not truncated: photos vary as much."""
     images, _ = random_images(
         jax.random.key(_SEED),
         weights["generator"],
@@ -94,21 +91,18 @@ def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: in
         truncation=1.0,
         mean=jnp.zeros((1, architecture.style_dim)),
     )
-    pictures, side = to_uint8(images), alignment.SIDE
-    if architecture.size == side:
-        return pictures
-    how = cv2.INTER_AREA if architecture.size > side else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in pictures])
+    side, how = framing.SIDE, cv2.INTER_AREA if architecture.size > framing.SIDE else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in to_uint8(images)])
 
 
-def score_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> Score:
+def score_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> framing.Score:
     """Returns a function that scores any number of crops with one compiled program."""
 
     def score(crops: np.ndarray) -> jax.Array:
         images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
         return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
 
-    return lambda crops: alignment.in_batches(score, crops)
+    return lambda crops: framing.in_batches(score, crops)
 
 
 def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Photos from their files to their results: crop and mask as files, a record of both, the run over them, textures.
+"""Photos from their names to their results: crop and mask as files, a record of both, the run over them, textures.
 
 OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
 OUT/photos/mask/NAME.png      the object in it
@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
+import hashlib
 import io
 import json
 import os
 import pathlib
+import re
 import shutil
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,54 +32,145 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export.texture import write_photo_textured
-from gan2shape_jax.apps.photo import alignment, guide
-from gan2shape_jax.apps.photo.framing import Frame, Score, find_frames, framing_picture
+from gan2shape_jax.apps.photo import guide
+from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture
+from gan2shape_jax.config import load_config
+from gan2shape_jax.config import names as config_names
 from gan2shape_jax.config.validation import validate
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.errors import ConfigError, UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.run import experiment, runtime
 from gan2shape_jax.run import prepare as run_prepare
 
-__all__ = [
-    "FOLDER",
-    "Framer",
-    "Prepared",
-    "config_of",
-    "load_framer",
-    "mask_of_crop",
-    "prepare",
-    "reconstruct",
-    "records_in",
-    "write_textures",
-]
-
+DEFAULT = "ictface"  # the model
 FOLDER = "photos"
 _MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
+# What folders and patterns are searched for; a file given by name is tried whatever its ending.
+_ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
+_MOST = 10_000  # photos per command: more must be an unintended folder
+_LONGEST = 60  # characters of a made-up name
+
+
+def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
+
+    A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
+    there is a file of exactly that name.
+
+    Raises:
+      UserError: there is no such file, a folder or pattern holds no picture, or there are far too many.
+    """
+    files: dict[str, pathlib.Path] = {}
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        try:
+            if path.is_dir():
+                named = _pictures(path.iterdir(), f"the folder {argument}")
+            elif path.exists():
+                named = [path]
+            elif glob.has_magic(argument):
+                named = _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
+            else:
+                raise UserError(f"there is no photo {argument}: check the path")
+            for one in named:
+                files.setdefault(os.path.realpath(one), one)
+        except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
+            raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
+    if len(files) > _MOST:
+        raise UserError(f"{len(files)} photos are named: at most {_MOST} are taken by one command, name fewer")
+    return list(files.values())
+
+
+def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
+    found = sorted(p for p in paths if p.suffix.lower() in _ENDINGS and not p.name.startswith(".") and p.is_file())
+    if not found:
+        raise UserError(f"{where} holds no picture file ({', '.join(sorted(_ENDINGS))})")
+    return found
+
+
+def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
+    """Returns a name for each photo: its file name without the ending if usable, else one made from it.
+
+    `taken` are names in use, each with its photo's real path, which keeps it; others of the same name are numbered.
+    """
+    names = {real: name for name, real in taken.items()}
+    keys, reals = {filing_key(name) for name in taken}, [os.path.realpath(path) for path in paths]
+    for path, real in zip(paths, reals, strict=True):
+        if real not in names:
+            base, number = _name_of(path), 1
+            names[real] = base
+            while filing_key(names[real]) in keys:
+                number += 1
+                names[real] = f"{base}-{number}"
+            keys.add(filing_key(names[real]))
+    return [names[real] for real in reals]
+
+
+def _name_of(path: pathlib.Path) -> str:
+    stem = unicodedata.normalize("NFC", path.stem)
+    if stem == one_line(stem) and not fault_of(f"{stem}.png"):
+        return stem
+    plain = re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:_LONGEST]
+    return f"{plain or 'photo'}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:6]}"
+
+
+def load_kind(model: str) -> ConfigDict:
+    """Returns the configuration that goes with a model and names its file; raises `UserError` if there is none.
+
+    `model` is a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes
+    with the bundled configuration of its category.
+    """
+    path = pathlib.Path(model)
+    if path.suffix == ".safetensors":
+        found = model_file.read_facts(path)
+        if found is None:
+            fault = "is no model of a lifted GAN" if path.is_file() else "does not exist"
+            raise ConfigError(f"--model: {model} {fault}: gan2shape-jax lift makes one")
+        category = found.category
+        if category not in config_names():
+            raise ConfigError(
+                f"--model: {model} is of category {category[:80]!r}, for which there is no bundled configuration: name "
+                "the configuration file that it was lifted with, whose networks.pretrained names the model"
+            )
+        config = load_config(category).unlock()
+        config.networks.pretrained = str(path)
+        return config.lock()
+    config = load_config(model)
+    given = config.networks.pretrained
+    if not given or not pathlib.Path(given).is_file():
+        lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
+        known = {name: load_config(name).networks.pretrained for name in config_names()}
+        bundled = (name for name, file in known.items() if file.startswith(asset("")) and pathlib.Path(file).is_file())
+        raise ConfigError(
+            f"--model: the configuration {model} {lacks}, and photos are explained by one: lift its GAN (gan2shape-jax "
+            f"lift --config={model}) and name the model.safetensors that comes out; models of {', '.join(bundled)} "
+            "come with the package"
+        )
+    return config
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
-    """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `sources.load_kind`."""
+    """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `load_kind`."""
     config = kind.copy_and_resolve_references().unlock()
     folder = out / FOLDER
-    config.workdir = str(out)
-    config.mode = "instance" if refine else "predict"
-    config.data.image_list = str(folder / "list.txt")
-    config.data.image_root = str(folder / "image")
-    config.data.mask_root = str(folder / "mask")
-    config.data.mask_source = "file"
-    config.data.latent_root = str(folder / "latent") if refine else ""
-    config.data.depth_root = ""
+    config.workdir, config.mode = str(out), "instance" if refine else "predict"
+    config.data.image_list, config.data.image_root = str(folder / "list.txt"), str(folder / "image")
+    config.data.mask_root, config.data.mask_source = str(folder / "mask"), "file"
+    config.data.latent_root, config.data.depth_root = str(folder / "latent") if refine else "", ""
     config.outputs.preset = "overview"  # the page rotates and relights the object
     config.logging.tensorboard = False
     config.runtime.hosts = "one"
@@ -111,14 +206,12 @@ def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool
     gan = run_prepare.load_gan(config)
     found = guide.guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
-    file = usual_file(config)
-    usual = load_mask(pathlib.Path(file), side) if file else _resized(found.usual_mask, side)
+    if file := usual_file(config):
+        usual = load_mask(pathlib.Path(file), side)
+    else:
+        usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
     score = guide.score_by(found, *gan)
     return Framer(side, config.gan.style_dim, found.alignment, usual, not file, score, foreign)
-
-
-def _resized(mask: np.ndarray, side: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +240,7 @@ def prepare(
 
     Args:
       path: the photo's path.
-      name: the name everything is filed under, see `sources.names_for`.
+      name: the name everything is filed under, see `names_for`.
       out: the results folder.
       framer: finds crops and masks.
       box: the crop, in the pixels of the photo's file; without one it is searched for.
@@ -163,17 +256,17 @@ def prepare(
     if box is None:
         frames = framer.frames(seen)
     else:
-        crop = sample_crop(photo, scaled_box(box, small), alignment.SIDE)
+        crop = sample_crop(photo, scaled_box(box, small), SIDE)
         frames = [Frame(box, float(framer.score(crop[None])[0]))]
     objects = f"{len(frames)} object{'s were' if len(frames) > 1 else ' was'} found"
-    if not 1 <= which <= len(frames):
+    if which > len(frames):
         raise UserError(
             f"{path}: {objects}, so --which={which} names none; look at the numbers in the drawing that a run without "
             "--which leaves, or give the square itself with --box"
         )
     boxes, chosen = [scaled_box(frame.box, small) for frame in frames], frames[which - 1]
     crop = sample_crop(photo, boxes[which - 1], framer.side)
-    values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path=path, file=mask)
+    values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path, mask)
     files = {
         f"image/{name}.png": _encoded(Image.fromarray(crop), "PNG"),
         f"mask/{name}.png": _encoded(Image.fromarray(np.round(values * 255).astype(np.uint8)), "PNG"),
@@ -194,9 +287,9 @@ def prepare(
     }
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
     _write(out, name, files)
-    turned = f", turned by {chosen.box.roll_deg:.0f} degrees" if abs(chosen.box.roll_deg) >= 1 else ""
-    place = f"around ({chosen.box.x:.0f}, {chosen.box.y:.0f}){turned}"
-    notes = [f"{chosen.box.side:.0f} pixels {place}; mask: {_MASKS[source]}"]
+    taken = chosen.box
+    turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
+    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {_MASKS[source]}"]
     if len(frames) > 1:
         typical = " (the most typical)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")
@@ -216,9 +309,8 @@ def mask_of_crop(
     photo: Picture,
     box: CropBox,
     framer: Framer,
-    *,
     path: pathlib.Path,
-    file: pathlib.Path | None = None,
+    file: pathlib.Path | None,
 ) -> tuple[Float[np.ndarray, "s s"], str]:
     """Returns a crop's mask and its source, the first available of: file, alpha channel, GrabCut, the usual mask.
 
@@ -262,8 +354,7 @@ def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
     """Writes a photo's files, the record last, unless they are there; removes the results of other files first."""
-    folder = out / FOLDER
-    latent = f"latent/{name}.npy"
+    folder, latent = out / FOLDER, f"latent/{name}.npy"
     with contextlib.suppress(OSError):
         same = all((folder / file).read_bytes() == content for file, content in files.items())
         if same and (latent in files or not (folder / latent).exists()):
@@ -283,10 +374,8 @@ def records_in(out: pathlib.Path) -> dict[str, str]:
     """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are left out."""
     found = {}
     for file in sorted((out / FOLDER).glob("*.json")):
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             found[file.stem] = str(json.loads(file.read_text("utf-8"))["photo"]["path"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
     return found
 
 

@@ -17,10 +17,9 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gan2shape_jax.apps.photo import sources
-from gan2shape_jax.apps.photo.photo_run import FOLDER
+from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
 from gan2shape_jax.apps.serve.jobs import ARCHIVE, performer, result_files
-from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
+from gan2shape_jax.apps.serve.visits import Guard, Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
@@ -30,8 +29,6 @@ from gan2shape_jax.io.categories import category_of
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
-
-__all__ = ["application", "limits_of", "listening", "main", "parser", "result_response", "serve"]
 
 _NEEDED = ("gradio", "fastapi", "uvicorn")
 _INSTALL = "the page is drawn by Gradio, which is not installed: pip install 'gan2shape-jax[web]'"
@@ -73,20 +70,11 @@ def parser() -> argparse.ArgumentParser:
         "computed at a time, others wait. Ctrl-C ends it and removes all that was sent."
     )
     parser = option_types.parser("serve", about, _EPILOG)
-    parser.add_argument(
-        "--model", default=sources.DEFAULT, help=f"what the photos show, as for photo (default: {sources.DEFAULT})"
-    )
-    parser.add_argument(
-        "--host",
-        default=_HOST,
-        help="address to listen at; 0.0.0.0 lets everybody in who can reach this machine (default: this machine only)",
-    )
-    parser.add_argument(
-        "--port",
-        type=option_types.whole("--port", 0, 65535),
-        default=_PORT,
-        help=f"port; 0 for any that is free (default: {_PORT})",
-    )
+    parser.add_argument("--model", default=DEFAULT, help=f"what the photos show, as for photo (default: {DEFAULT})")
+    about = "address to listen at; 0.0.0.0 lets everybody in who can reach this machine (default: this machine only)"
+    parser.add_argument("--host", default=_HOST, help=about)
+    about, port = f"port; 0 for any that is free (default: {_PORT})", option_types.whole("--port", 0, 65535)
+    parser.add_argument("--port", type=port, default=_PORT, help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     bounds = parser.add_argument_group("limits")
     for option, low, high, field, unit, about in _LIMITS:
@@ -104,7 +92,7 @@ def limits_of(options: argparse.Namespace) -> Limits:
 def _run(options: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise UserError(_INSTALL)
-    kind = str(category_of(sources.load_kind(options.model).category))
+    kind = str(category_of(load_kind(options.model).category))
     door = listening(options.host, options.port)
     print("loading the model ...", file=sys.stderr)
 
@@ -161,7 +149,7 @@ def application(
     import gradio as gr
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from gan2shape_jax.apps.serve import guard, page
+    from gan2shape_jax.apps.serve import page
 
     app = fastapi.FastAPI(openapi_url=None)
 
@@ -183,7 +171,7 @@ def application(
         theme=page.theme(),
         css=page.CSS,
     )
-    guarded: ASGIApp = guard.Guard(mounted, folder, limits)
+    guarded: ASGIApp = Guard(mounted, folder, limits)
     return TrustedHostMiddleware(guarded, allowed_hosts=["localhost", "127.0.0.1", "[::1]"]) if local else guarded
 
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.photo import photo_run, sources
+from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.serve.worker import Perform, Report
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox
-
-__all__ = ["ARCHIVE", "FRAMING", "MASK", "PREVIEW", "SHAPE", "TEXTURES", "performer", "result_files"]
 
 # Stages, in order; the first is a separate job.
 FRAMING, MASK, SHAPE, TEXTURES = "framing", "mask", "shape", "textures"
@@ -26,14 +24,14 @@ _PREVIEW_SIDE = 1024  # pixels, at most
 
 
 def performer(model: str) -> Perform:
-    """Loads what jobs of a model, see `sources.load_kind`, need; returns what performs them, in the worker.
+    """Loads what jobs of a model, see `photo_run.load_kind`, need; returns what performs them, in the worker.
 
     A task has these fields: `photo`, path of the file; `folder` of the job, empty; `name` under which results are
     filed; `pixels`, maximum number of pixels of the photo. With `box` (x, y, side, roll_deg of the crop in the photo's
     pixels) and `refine` (whether the model is refined on the photo), the crop is reconstructed; without, the objects in
     the photo are found.
     """
-    kind = sources.load_kind(model)
+    kind = photo_run.load_kind(model)
     config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
     framer = photo_run.load_framer(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
 

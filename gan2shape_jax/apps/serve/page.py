@@ -25,8 +25,6 @@ from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 
-__all__ = ["CSS", "Page", "failure", "note", "result", "theme"]
-
 _TITLE = "From a photo to 3D"
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>

@@ -23,8 +23,6 @@ from typing import Any
 
 from gan2shape_jax.errors import UserError
 
-__all__ = ["Perform", "Report", "Worker", "main"]
-
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
 Report = Callable[[str, dict[str, Any]], None]
 Perform = Callable[[dict[str, Any], Report], None]

@@ -10,8 +10,8 @@ import zlib
 
 import pytest
 
-from gan2shape_jax.apps.get import obtain as module
-from gan2shape_jax.apps.get.obtain import check_file, fetch, require_fetchable, unpack
+from gan2shape_jax.apps.get import command
+from gan2shape_jax.apps.get.command import check_file, fetch, require_fetchable, unpack
 from gan2shape_jax.apps.get.table import Source
 from gan2shape_jax.errors import UserError
 
@@ -60,7 +60,7 @@ def test_what_servers_must_not_do_is_refused_in_words(servers, tmp_path, monkeyp
             fetch(Source(servers.add(_URL, **answer), "a.pkl", "A"), tmp_path)
     with pytest.raises(UserError, match="only https"):
         fetch(Source(servers.add("http://example.org/a", _CONTENT), "a.pkl", "A"), tmp_path)
-    monkeypatch.setattr(module, "MOST", 1000)
+    monkeypatch.setattr(command, "MOST", 1000)
     for headers in ({}, {"Content_Length": "0"}):  # announced, and not
         with pytest.raises(UserError, match="more than"):
             fetch(Source(servers.add(_URL, bytes(2 * 2**20), **headers), "a.pkl", "A"), tmp_path)
@@ -77,7 +77,7 @@ def test_what_a_person_has_to_download_is_said_with_the_address_and_compared(tmp
     with pytest.raises(UserError, match="my file.pkl is another file than the one published.*it is not used"):
         check_file(Source(_URL, "a.pkl", "A", "0" * 64), path)
     assert path.read_bytes() == _CONTENT
-    for wrong, words in ((tmp_path / "absent", "no such file"), (tmp_path, "a folder, not a file")):
+    for wrong, words in ((tmp_path / "absent", "No such file"), (tmp_path, "a folder, not a file")):
         with pytest.raises(UserError, match=words):
             check_file(Source(_URL, "a.pkl", "A"), wrong)
 

@@ -15,7 +15,8 @@ from helpers.tensorflow_files import Case, networks, save
 
 from gan2shape_jax import main as program
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.get import command, obtain
+from gan2shape_jax.apps.get import command
+from gan2shape_jax.apps.get.command import found, locked, obtain
 from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.validation import gan_problems
@@ -36,7 +37,9 @@ def pickled(tmp_path_factory):
 def _entry(content, *, known=True):
     source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if known else "", len(content))
     given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
-    return Entry("horse", "a horse", "nvidia-stylegan2", (given,), (source,), config="horse", also=("lpips",))
+    return Entry(
+        "horse", "a horse", ENTRIES["nvidia-cat"].licence, (given,), (source,), config="horse", also=("lpips",)
+    )
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse, pickled):
         ((), "cache", "name a checkpoint; gan2shape-jax get --list"),
         (("hores",), "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
         (("x" * 5000,), "cache", "there is no checkpoint 'xxx"),
-        (("horse", "--agree", "--from", "absent.pkl"), "cache", "absent.pkl: no such file"),
+        (("horse", "--agree", "--from", "absent.pkl"), "cache", "absent.pkl: No such file"),
         (("horse", "--agree", "--from", "a", "b"), "cache", "--from takes the 1 files of horse in this order: gan.pkl"),
         (("horse", "--agree", "--from", "bad\nname"), "cache", "control character"),
         (("rosinality-ffhq-256", "--agree"), "cache", "downloaded by hand"),
@@ -141,9 +144,9 @@ def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatc
 
 def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled):
     entry = _entry(pickled, known=False)
-    assert obtain.found(entry, tmp_path) is None
-    files = obtain.obtain(entry, tmp_path)
-    assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == obtain.found(entry, tmp_path)
+    assert found(entry, tmp_path) is None
+    files = obtain(entry, tmp_path)
+    assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == found(entry, tmp_path)
     arch, header = stylegan2.read_header(files["gan.checkpoint"])
     assert arch.size == 64 and header["source_sha256"] == hashlib.sha256(pickled).hexdigest()
     assert header["license"].startswith("Nvidia Source Code License-NC") and "https://" in header["license"]
@@ -151,8 +154,8 @@ def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(h
     assert record["made_of"] == {"gan.pkl": hashlib.sha256(pickled).hexdigest()} and "License" in str(record["licence"])
     assert _below(tmp_path) == ["downloads", "horse", "horse/gan.safetensors", "horse/record.json"]
     files["gan.checkpoint"].write_bytes(b"cut")
-    assert obtain.found(entry, tmp_path) is None
-    assert obtain.obtain(entry, tmp_path, keep=True) == obtain.found(entry, tmp_path)
+    assert found(entry, tmp_path) is None
+    assert obtain(entry, tmp_path, keep=True) == found(entry, tmp_path)
     assert (tmp_path / "downloads" / "gan.pkl").read_bytes() == pickled
 
 
@@ -160,19 +163,19 @@ def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_
     content = b"\x80\x04cos\nsystem\n(X\x04\0\0\0truetR."
     servers.add(_URL, content)
     with pytest.raises(UserError, match="(?s)os.system.*no hash is known, was removed"):
-        obtain.obtain(_entry(content, known=False), tmp_path)
+        obtain(_entry(content, known=False), tmp_path)
     assert _below(tmp_path / "downloads") == []
     for _ in range(2):
         with pytest.raises(UserError, match="os.system"):
-            obtain.obtain(_entry(content), tmp_path)
+            obtain(_entry(content), tmp_path)
     assert len(servers.asked) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
 
 
 def test_two_at_once_do_not_meet(horse, tmp_path, pickled):
-    with obtain.locked(tmp_path):
+    with locked(tmp_path):
         with pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
-            obtain.obtain(_entry(pickled), tmp_path)
-    assert horse.asked == [] and obtain.obtain(_entry(pickled), tmp_path)
+            obtain(_entry(pickled), tmp_path)
+    assert horse.asked == [] and obtain(_entry(pickled), tmp_path)
 
 
 def _release(leave_out=""):
@@ -204,15 +207,15 @@ def _statistics(name):
 
 def test_an_archive_is_fetched_once_for_all_that_it_serves(servers, tmp_path):
     _serve(servers, _release(leave_out="checkpoints/gan2shape/synface_pretrain.pth"))
-    files = obtain.obtain(ENTRIES["celeba"], tmp_path)
+    files = obtain(ENTRIES["celeba"], tmp_path)
     fields = {"gan.checkpoint", "parsing.weights", "networks.pretrained", "sampling.view_mvn", "sampling.light_mvn"}
     assert files.keys() == fields and all(path.parent == tmp_path / "celeba" for path in files.values())
     assert stylegan2.load(files["gan.checkpoint"])[0].size == 8
     assert files["sampling.view_mvn"].read_bytes() == (_CORPUS / "honest-statistics").read_bytes()
     assert _below(tmp_path / "downloads") == []
-    assert len(obtain.obtain(_statistics("car"), tmp_path)) == 2
+    assert len(obtain(_statistics("car"), tmp_path)) == 2
     with pytest.raises(UserError, match="synface: the archive.*lacks checkpoints/gan2shape/synface_pretrain.pth"):
-        obtain.obtain(ENTRIES["synface"], tmp_path)
+        obtain(ENTRIES["synface"], tmp_path)
     assert len(servers.asked) == 4
 
 
@@ -222,10 +225,10 @@ def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_aga
         (tmp_path / f"x{n}").write_bytes(part)
     (tmp_path / "joined.tar.gz").write_bytes(b"".join(parts))
     for n, given in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
-        assert obtain.obtain(church, tmp_path / f"c{n}", given=given)["sampling.view_mvn"].is_file()
+        assert obtain(church, tmp_path / f"c{n}", given=given)["sampling.view_mvn"].is_file()
     _serve(servers, [*parts[:2], parts[2][::-1], parts[3]])
     with pytest.raises(UserError, match="(?s)gan2shape-x00.*cannot be read.*was removed"):
-        obtain.obtain(church, tmp_path / "cache")
+        obtain(church, tmp_path / "cache")
     assert not [name for name in _below(tmp_path / "cache") if name.endswith((".pt", ".pth", "json"))]
     _serve(servers, parts)
-    obtain.obtain(church, tmp_path / "cache")
+    obtain(church, tmp_path / "cache")

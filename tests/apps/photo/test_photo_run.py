@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax.apps.photo import photo_run, sources
+from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
@@ -124,7 +124,7 @@ def _mask(alpha=None, file=None, **changes):
     box, framer = CropBox(x=60, y=40, side=48), _framer(side=96, usual_mask=middle(96), **changes)
     whole = Picture(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1, alpha is not None)
     crop = sample_crop(photo, box, 96)
-    return photo_run.mask_of_crop(crop, whole, box, framer, path=pathlib.Path("a.jpg"), file=file)
+    return photo_run.mask_of_crop(crop, whole, box, framer, pathlib.Path("a.jpg"), file)
 
 
 def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
@@ -158,25 +158,25 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     a, b, one, *_, c = (tmp_path / name for name in names)
-    assert sources.expand([str(tmp_path)]) == [one, a, b]
-    assert sources.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)]) == [b, a, one]
-    assert sources.expand([str(tmp_path / "**" / "*.webp")]) == [c] and sources.expand([str(one)]) == [one]
+    assert photo_run.expand([str(tmp_path)]) == [one, a, b]
+    assert photo_run.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)]) == [b, a, one]
+    assert photo_run.expand([str(tmp_path / "**" / "*.webp")]) == [c] and photo_run.expand([str(one)]) == [one]
     (tmp_path / "empty").mkdir()
     for argument in ("none.png", "none*.png", "", "a\0b.png", "x" * 5000):
         with pytest.raises(UserError):
-            sources.expand([str(tmp_path / "empty" / argument)])
+            photo_run.expand([str(tmp_path / "empty" / argument)])
 
 
 def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_are_numbered(tmp_path):
     hostile = ("<script>x</script>.png", "line\nbreak.png", "CON.png", ".png", "a:b.png", '"q".png', "…" * 80 + ".png")
     for file in ("my cat.png", "Füße.jpg", "\udcff.png", *hostile):
-        (name,) = sources.names_for([tmp_path / file], {})
+        (name,) = photo_run.names_for([tmp_path / file], {})
         assert not fault_of(f"{name}.png") and "/" not in name
-        assert sources.names_for([tmp_path / file], {}) == [name]
-    assert sources.names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
+        assert photo_run.names_for([tmp_path / file], {}) == [name]
+    assert photo_run.names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
     paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "Cat.jpg", tmp_path / "c" / "cat.webp"]
-    names = sources.names_for(paths, {})
+    names = photo_run.names_for(paths, {})
     assert names == ["cat", "Cat-2", "cat-3"]
     taken = {name: os.path.realpath(path) for name, path in zip(names, paths, strict=True)}
-    assert sources.names_for(paths[::-1], taken) == names[::-1]
-    assert sources.names_for([tmp_path / "d" / "cat.png"], taken) == ["cat-4"]
+    assert photo_run.names_for(paths[::-1], taken) == names[::-1]
+    assert photo_run.names_for([tmp_path / "d" / "cat.png"], taken) == ["cat-4"]

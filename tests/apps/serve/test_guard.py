@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
 
-from gan2shape_jax.apps.serve.guard import Guard
-from gan2shape_jax.apps.serve.visits import Limits
+from gan2shape_jax.apps.serve.visits import Guard, Limits
 
 _LIMITS = Limits(file_bytes=200_000, uploads=1)
 
