@@ -25,7 +25,6 @@ from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 
-_TITLE = "From a photo to 3D"
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
@@ -36,11 +35,7 @@ _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
-_STAGES = {
-    jobs.MASK: "Crop and mask",
-    jobs.SHAPE: "Shape and page",
-    jobs.TEXTURES: "Textures and files",
-}
+_STAGES = {jobs.MASK: "Crop and mask", jobs.SHAPE: "Shape and page", jobs.TEXTURES: "Textures and files"}
 _MASKS = {"alpha": "mask: the photo's own alpha channel", "found": "mask: found", "usual": "mask: the usual one"}
 # Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
@@ -87,9 +82,8 @@ class Page:
         """Builds the page, `blocks`; `kind` is the kind of object that the model knows, in one word."""
         self._visits, self._worker, self._limits, self._kind = visits, worker, limits, kind
         self._cancelled: set[str] = set()  # pages whose latest job was cancelled
-        minutes = max(round(limits.keep_s / 60), 1)
-        keep_s = max(int(limits.keep_s), 60)
-        with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
+        minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
+        with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
             gr.HTML(_INTRODUCTION.format(kind=html.escape(kind), minutes=after))
             self._add_components()
@@ -125,19 +119,11 @@ class Page:
         everything = [*state, *results, self.chooser, self.refine, self.which, *self.box, *pictures]
         at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
-        queued: dict[str, Any] = {
-            "show_progress": "minimal",
-            "show_progress_on": self.status,
-            "api_visibility": "private",
-            "concurrency_limit": 1,
-            "concurrency_id": "worker",
-        }
-        framing = self.photo.upload(self.waits, None, state, **at_once).then(
-            self.photo_framed, self.photo, everything, **queued
-        )
-        running = self.go.click(self.waits, None, state, **at_once).then(
-            self.reconstructed, [*self.box, self.refine], [*state, *results], **queued
-        )
+        queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.status}
+        queued |= {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "worker"}
+        framing, running = (event(self.waits, None, state, **at_once) for event in (self.photo.upload, self.go.click))
+        framing = framing.then(self.photo_framed, self.photo, everything, **queued)
+        running = running.then(self.reconstructed, [*self.box, self.refine], [*state, *results], **queued)
         both = [framing, running]
         for job in both:
             job.failure(self.refused, None, state, **at_once)
@@ -199,7 +185,7 @@ class Page:
             return {self.drawing: gr.skip()}
         factor = visit.facts["width"] / self._pictures(visit, "1")[self.drawing].width
         x, y = (round((place + 0.5) * factor) for place in event.index)
-        return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, _box(x, y, side, roll))
+        return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, CropBox(x, y, side, roll))
 
     async def crop_changed(
         self, which: str, x: float, y: float, side: float, roll: float, request: gr.Request
@@ -207,7 +193,7 @@ class Page:
         """Draws a crop that was changed."""
         visit = self._framed(request)
         try:
-            return self._pictures(visit, which, _box(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
+            return self._pictures(visit, which, CropBox(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
         except ArgumentError as error:
             return {self.status: failure(str(error))}
 
@@ -220,7 +206,7 @@ class Page:
         if visit is None:
             yield self._idle(failure("the photo is no longer kept here: drop it again"), go=False)
             return
-        box, folder = _meant(visit, _box(x, y, side, roll)), visit.new_folder("result")
+        box, folder = _meant(visit, CropBox(x, y, side, roll)), visit.new_folder("result")
         base = f"results/{visit.folder.name}/{folder.name}"
         shown = 0  # stages whose results the page has; it would restart if it were sent again
         try:
@@ -288,12 +274,8 @@ class Page:
         width, height = facts["width"], facts["height"]
         numbers = [str(number + 1) for number in range(len(facts["boxes"]))]
         largest = max(round(_LARGEST_SIDE * max(width, height)), side)
-        sliders = [
-            gr.update(maximum=width, value=x),
-            gr.update(maximum=height, value=y),
-            gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side),
-            gr.update(value=roll),
-        ]
+        sliders = [gr.update(maximum=width, value=x), gr.update(maximum=height, value=y)]
+        sliders += [gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side), gr.update(value=roll)]
         shown = {part: gr.update(visible=True) for part in (self.chooser, self.refine)}
         objects = {self.which: gr.update(choices=numbers, value="1", visible=len(numbers) > 1)}
         return shown | objects | dict(zip(self.box, sliders, strict=True))
@@ -337,10 +319,6 @@ def _index(visit: Visit, which: str) -> int:
     return min(max(number, 1), len(visit.facts["boxes"])) - 1
 
 
-def _box(x: float, y: float, side: float, roll: float) -> CropBox:
-    return CropBox(x=x, y=y, side=side, roll_deg=roll)
-
-
 def _rounded(box: CropBox) -> list[Any]:
     return [round(box.x), round(box.y), round(box.side), round((box.roll_deg + _TURN) % (2 * _TURN) - _TURN)]
 
@@ -367,12 +345,10 @@ def _stages(done: dict[str, Any], base: str, *, running: bool) -> str:
         state, mark = ("done", "✓") if stage in done else ("now", "…") if reached else ("later", "·")
         reached = reached and stage in done
         about = _MASKS.get(done.get(stage, {}).get("mask", ""), "")
-        rows.append(
-            f'<li class="g2s-{state}"><span>{mark}</span> {title}{f" <small>{about}</small>" if about else ""}</li>'
-        )
-    picture = ""
-    if jobs.MASK in done:
-        picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
+        about = f" <small>{about}</small>" if about else ""
+        rows.append(f'<li class="g2s-{state}"><span>{mark}</span> {title}{about}</li>')
+    picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
+    picture = picture if jobs.MASK in done else ""
     return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
 
 

@@ -137,20 +137,16 @@ class Worker:
     async def _stop(self, over: bool) -> None:
         """Asks the current job to stop unless it is over, kills the process if it does not, and ends the turn."""
         try:
-            if not over and not await self._interrupted():
+            if not over and self._process is not None and self._process.returncode is None:
+                with contextlib.suppress(UserError, OSError, ValueError):  # ValueError: Windows has no such signal
+                    self._process.send_signal(signal.SIGINT)  # like Ctrl-C: runs respond to it between iterations
+                    until = time.monotonic() + self._grace_s
+                    while not over and (message := await self._next(until - time.monotonic())) is not None:
+                        over = "end" in message
+            if not over:
                 await self._end()
         finally:
             self._turn.release()
-
-    async def _interrupted(self) -> bool:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(UserError, OSError, ValueError):  # ValueError: Windows has no such signal
-                self._process.send_signal(signal.SIGINT)  # like Ctrl-C: runs respond to it between iterations
-                until = time.monotonic() + self._grace_s
-                while (message := await self._next(until - time.monotonic())) is not None:
-                    if "end" in message:
-                        return True
-        return False
 
     async def _end(self) -> None:
         process, self._process = self._process, None
