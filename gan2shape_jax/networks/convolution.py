@@ -21,8 +21,6 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax import platforms
 
-__all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
-
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _Operands = tuple[Array, Array]  # a convolution's operands, or their cotangents
 # At most this many patch values are built at once; more would fall out of the cache before they are used, so they are

@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["AUTO", "PRECISIONS", "Precision", "chosen", "to_compute_dtype", "to_float32"]
-
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 AUTO = "auto"

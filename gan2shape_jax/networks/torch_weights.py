@@ -15,8 +15,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.tensors import listed, misfits, short
 from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
 
-__all__ = ["params_from_torch", "params_to_torch"]
-
 _Path = tuple[str, ...]
 
 # Axes of torch's tensors in the order of ours.

@@ -112,15 +112,13 @@ def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
         contents = [(folder / name).read_bytes() for name in names]
     except OSError:
         return None
-    whole = contents[0]
+    buffer = io.BytesIO(contents[0])
     if len(names) > 1:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
             for name, content in zip(names, contents, strict=True):
                 # No timestamps, so that the bytes are the same whenever it is made.
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-        whole = buffer.getvalue()
-    return base64.b64encode(whole).decode("ascii")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def write_page(
@@ -273,18 +271,18 @@ class _Page:
     def _tell_missing(self) -> None:
         count = len(self.entries)
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
-        if "thumb" in self.missing:
-            self.left_out.append(f"{len(self.thumbs):,} of {count:,} images have a small picture.")
-        if "model" in self.missing:
-            self.left_out.append(
+        outside = ", ".join(offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing)
+        said = (
+            ("thumb" in self.missing, f"{len(self.thumbs):,} of {count:,} images have a small picture."),
+            (
+                "model" in self.missing,
                 f"{models:,} of {count:,} images can be turned here. The meshes of the others lie in their folders, "
-                "and gan2shape-jax page makes a page of any."
-            )
-        if {"model", "extras"} & self.missing:
-            self.left_out.append(f"{extras:,} have their reconstruction and further pictures here.")
-        if outside := [offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing]:
-            names = ", ".join(outside)
-            self.left_out.append(f"Linked beside this page, at least for some images, instead of inside it: {names}.")
+                "and gan2shape-jax page makes a page of any.",
+            ),
+            ({"model", "extras"} & self.missing, f"{extras:,} have their reconstruction and further pictures here."),
+            (outside, f"Linked beside this page, at least for some images, instead of inside it: {outside}."),
+        )
+        self.left_out += [text for applies, text in said if applies]
 
 
 def _json_text(value: Any) -> str:

@@ -142,7 +142,7 @@ def sheet(
     pen = ImageDraw.Draw(canvas)
     pen.text((_MARGIN, _MARGIN), one_line(title)[:80], fill=_INK, font=font(28))
     pen.text((_MARGIN, _MARGIN + 38), subtitle, fill=_QUIET, font=font(16))
-    y = _top(bool(subtitle))
+    y = _MARGIN + 40 + 26 * bool(subtitle)
     for (name, tiles), has in zip(rows, captioned, strict=True):
         pen.text((_MARGIN, y + 6), name, fill=_INK, font=font(17))
         y += _HEADING
@@ -159,22 +159,14 @@ def sheet(
 def sheet_size(
     side: int, columns: int, captioned: Sequence[bool], *, subtitle: bool = False, footer: int = 0
 ) -> tuple[int, int]:
-    """Returns the width and height of a `sheet`.
+    """Returns the width and height of a `sheet` of tiles of `side` pixels, `columns` in the longest row.
 
-    Args:
-      side: of the tiles.
-      columns: tiles in the longest row.
-      captioned: for each row, whether its tiles have captions.
-      subtitle: whether there is one.
-      footer: number of its lines.
+    `captioned` says for each row whether its tiles have captions, `subtitle` whether there is one; `footer` is the
+    number of its lines.
     """
     body = sum(_HEADING + side + _CAPTION * has + _BELOW for has in captioned)
     width = 2 * _MARGIN + columns * side + (columns - 1) * _GAP
-    return width, _top(subtitle) + body + footer * _LINE + _MARGIN
-
-
-def _top(subtitle: bool) -> int:
-    return _MARGIN + 40 + 26 * subtitle
+    return width, _MARGIN + 40 + 26 * subtitle + body + footer * _LINE + _MARGIN
 
 
 def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:

@@ -250,18 +250,19 @@ def finite(value: Any) -> Any:
 
 def examine(folder: pathlib.Path) -> Examined:
     """Checks whether every file of a results folder is there with the size that `files.json` records."""
+    made_with: Mapping[str, Any] = {}
     try:
         record = read_object(folder / FILES, "the record of a results folder")
         made_with = dict(record["made_with"])
-        for name, size in dict(record["files"]).items():
+        for name, size in record["files"].items():
             path = folder / name
-            found = path.stat().st_size if path.exists() else None
-            if found != size:
-                harm = f"{name} is missing" if found is None else f"{name} has {found} bytes instead of {size}"
-                return Examined(harm, made_with)
+            if not path.exists():
+                return Examined(f"{name} is missing", made_with)
+            if (found := path.stat().st_size) != size:
+                return Examined(f"{name} has {found} bytes instead of {size}", made_with)
     except FileNotFoundError:
         return Examined(f"{FILES} is missing")
-    except (UserError, KeyError, TypeError, ValueError) as error:
+    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
         return Examined(f"{FILES} cannot be used: {error}")
     return Examined("", made_with)
 

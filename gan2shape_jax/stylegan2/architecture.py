@@ -11,8 +11,6 @@ from typing import Any
 
 from gan2shape_jax.io.weights.tensors import listed, short
 
-__all__ = ["BINOMIAL", "Architecture", "Params", "discriminator_shapes", "generator_shapes"]
-
 Params = dict[str, Any]
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2
 _KINDS = ("skip", "resnet", "orig")

@@ -9,16 +9,15 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gan2shape_jax.networks.convolution import convolve
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
-from gan2shape_jax.stylegan2.filters import blur_half
-
-__all__ = ["discriminate", "discriminator_features"]
+from gan2shape_jax.stylegan2.layers import blur_half
 
 
 def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
     """Applies a size-preserving convolution, bias and leaky ReLU."""
-    x = layers.convolve(x, layers.equalised(layer["weight"]))
+    x = convolve(x, layers.equalised(layer["weight"]))
     return layers.activate(x + layer["bias"], clamp)
 
 
@@ -26,7 +25,7 @@ def _block(block: Params, x: Array, arch: Architecture) -> Array:
     clamp, taps = arch.discriminator_clamp, arch.discriminator_taps
     shortcut = None
     if arch.discriminator_kind == "resnet":
-        shortcut = layers.convolve(blur_half(x, taps), layers.equalised(block["skip"]["weight"]))
+        shortcut = convolve(blur_half(x, taps), layers.equalised(block["skip"]["weight"]))
     x = _convolved(block["conv1"], x, clamp)
     x = layers.convolve_half(x, layers.equalised(block["conv2"]["weight"]), taps)
     x = layers.activate(x + block["conv2"]["bias"], clamp)

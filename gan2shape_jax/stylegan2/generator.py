@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
+from gan2shape_jax.networks.convolution import convolve
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
-from gan2shape_jax.stylegan2.filters import upsample
-
-__all__ = ["map_styles", "random_noise", "synthesize"]
+from gan2shape_jax.stylegan2.layers import upsample
 
 
 def map_styles(
@@ -47,7 +46,7 @@ def _modulated_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: b
     style = layers.linear(w, layer["style_weight"], layer["style_bias"])
     strength = lax.rsqrt((style**2) @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
     x = x * style[:, None, None, :]
-    x = layers.upsample_convolve(x, kernel, arch.taps) if grow else layers.convolve(x, kernel)
+    x = layers.upsample_convolve(x, kernel, arch.taps) if grow else convolve(x, kernel)
     x = x * strength[:, None, None, :]
     x = x + layer["noise_strength"] * noise[..., None] + layer["bias"]
     return layers.activate(x, arch.conv_clamp)
@@ -96,7 +95,7 @@ def synthesize(
         level, grow = (i + 1) // 2, i % 2 == 1
         if grow and arch.generator_kind == "resnet":
             weight = layers.equalised(gen_params["skips"][str(level)]["weight"])
-            shortcut = upsample(layers.convolve(x, weight), arch.taps)
+            shortcut = upsample(convolve(x, weight), arch.taps)
         x = _modulated_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=grow, arch=arch)
         if grow:
             continue

@@ -20,8 +20,6 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture, Params
 
-__all__ = ["Inversion", "invert", "learning_rate_at"]
-
 
 class Inversion(NamedTuple):
     """Latents that reproduce given images, and the mean of |G(w) - image|, with G(w) clamped to [-1, 1]."""

@@ -17,20 +17,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.generator import map_styles, synthesize
 
-__all__ = [
-    "batch_size",
-    "deviations",
-    "ganspace",
-    "mean_w",
-    "mix_styles",
-    "random_images",
-    "random_images_in_parts",
-    "sample_w",
-    "sefa",
-    "shift",
-    "truncate",
-]
-
 _PIXELS = 2048  # total width of a batch: eight images of 256 pixels, two of 1024
 
 

@@ -40,25 +40,6 @@ from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
-__all__ = [
-    "DISTANCE",
-    "LIMIT",
-    "Typicality",
-    "answers",
-    "atypicality",
-    "belonging",
-    "cached_at",
-    "features",
-    "guide_tensors",
-    "header",
-    "places",
-    "read_typicality",
-    "resized",
-    "side_of",
-    "tensors_of",
-    "typicality_in",
-]
-
 # The atypicality at which belonging is one half, and the width of its fall from 1 to 0, in standard deviations.
 LIMIT, _WIDTH = 3.5, 0.5
 _LARGEST = 128  # pixels: larger pictures are scaled down for scoring

@@ -19,8 +19,6 @@ from jaxtyping import Float
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.typicality import DISTANCE, Typicality, answers, features, resized, side_of
 
-__all__ = ["disturbed", "measure", "unlike"]
-
 _Images = Float[np.ndarray, "n s s 3"]
 _DIRECTIONS = 64
 _RIDGE = 1e-4  # relative to the features' variance

@@ -26,8 +26,6 @@ from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.tensors import Refused, TensorFile, misfits, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 
-__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
-
 _FORMAT = "gan2shape-jax/stylegan2/1"
 _FAULT = "the tensors do not make a StyleGAN2"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import platforms
-from gan2shape_jax.networks import convolution, layers
+from gan2shape_jax.networks import convolution, modules
 from gan2shape_jax.networks.modules import EncoderDecoder, ResidualEncoder
 
 _OPERATIONS = {
@@ -81,7 +81,7 @@ def test_convolutions_dilate_their_input_anywhere_but_on_a_cpu(platform, dilates
 
 def test_group_norm_has_zero_mean_and_unit_variance_however_large_the_mean():
     x = 1000 + jax.random.normal(jax.random.key(0), (2, 16, 16, 8))
-    module = layers.GroupNorm(2)
+    module = modules.GroupNorm(2)
     out = np.asarray(module.apply(jax.jit(module.init)(jax.random.key(1), x), x), np.float64)
     grouped = out.reshape(2, 256, 2, 4)
     np.testing.assert_allclose(grouped.mean(axis=(1, 3)), 0, atol=1e-3)
@@ -98,5 +98,5 @@ def test_group_norm_matches_torch():
         torch.from_numpy(scale),
         torch.from_numpy(bias),
     )
-    ours = layers.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
+    ours = modules.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
     np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)

@@ -10,10 +10,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.networks import layers
 from gan2shape_jax.networks.modules import (
+    Conv,
     Encoder,
     EncoderDecoder,
+    Pointwise,
     ResidualEncoder,
     default_group_base,
     default_width,
@@ -177,9 +178,9 @@ def test_initial_spread_is_torchs():
     torch.manual_seed(0)
     nn = torch.nn
     for layer, theirs in (
-        (layers.Conv(24, size=5), nn.Conv2d(16, 24, 5, bias=False)),
-        (layers.Conv(24, 4, "twice"), nn.ConvTranspose2d(16, 24, 4, bias=False)),
-        (layers.Pointwise(2048, use_bias=True), nn.Conv2d(16, 2048, 1)),
+        (Conv(24, size=5), nn.Conv2d(16, 24, 5, bias=False)),
+        (Conv(24, 4, "twice"), nn.ConvTranspose2d(16, 24, 4, bias=False)),
+        (Pointwise(2048, use_bias=True), nn.Conv2d(16, 2048, 1)),
     ):
         params = jax.jit(layer.init)(jax.random.key(1), jnp.zeros((1, 4, 4, 16)))["params"]
         parameters = {"kernel": theirs.weight, "bias": theirs.bias}

@@ -14,7 +14,7 @@ from helpers.tiny_stylegan2 import relative as _relative
 from jax import lax
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, filters, layers
+from gan2shape_jax.stylegan2 import Architecture, layers
 from tools.convert_stylegan2 import convert
 
 
@@ -100,10 +100,10 @@ def _filter_reference(x, *, up=1, down=1, pad=(0, 0), gain=1.0):
 
 def _operations():
     return {
-        "upsample": (filters.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
-        "blur_half": (filters.blur_half, {"down": 2, "pad": (1, 1)}),
-        "blur_1": (lambda x: filters.blur(x, 1), {"pad": (1, 1)}),
-        "blur_2": (lambda x: filters.blur(x, 2), {"pad": (2, 2)}),
+        "upsample": (layers.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
+        "blur_half": (layers.blur_half, {"down": 2, "pad": (1, 1)}),
+        "blur_1": (lambda x: layers.blur(x, 1), {"pad": (1, 1)}),
+        "blur_2": (lambda x: layers.blur(x, 2), {"pad": (2, 2)}),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, filters, weights
+from gan2shape_jax.stylegan2 import Architecture, layers, weights
 
 _KINDS = Architecture(
     size=16,
@@ -45,9 +45,9 @@ def test_any_filter_matches_its_definition(taps):
     """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, but for the type."""
     n = len(taps)
     cases = {
-        "up": (lambda x: filters.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
-        "down": (lambda x: filters.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
-        "smooth": (lambda x: filters.smooth(x, taps, (2, 1)), {"pads": (2, 1)}),
+        "up": (lambda x: layers.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
+        "down": (lambda x: layers.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
+        "smooth": (lambda x: layers.smooth(x, taps, (2, 1)), {"pads": (2, 1)}),
     }
     generator = np.random.default_rng(0)
     with jax.enable_x64():

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gan2shape_jax.stylegan2.filters import blur_half, upsample
+from gan2shape_jax.stylegan2.layers import blur_half, upsample
 
 _SHIFT = 0.125  # of the side: largest whole-pixel shift, and the standard deviation of any other
 _SCALE = 0.2  # standard deviation of log2 of scale and of aspect
