@@ -250,9 +250,7 @@ class _Page:
         self.plain = self._takes("plain", self.size() - without)
         for number, offer in enumerate(OFFERS):
             for k in self.there if offer.inside else []:
-                size = self.offers[k].get(number)
-                # Checked before the file is read; a ZIP archive is never smaller than this.
-                if size is None or not self._takes(number, size // 20 if offer.archive else size * 4 // 3, take=False):
+                if number in self.missing or number not in self.offers[k]:
                     continue
                 content = _content(self.entries[k].folder, offer.offered)
                 if content and self._takes(number, len(content) + _AROUND):
@@ -260,12 +258,12 @@ class _Page:
                     self.inside[k, number] = len(content) // 4 * 3 - content[-2:].count("=")
         self._tell_missing()
 
-    def _takes(self, kind: str | int, count: int, least: float = 0, *, take: bool = True) -> bool:
+    def _takes(self, kind: str | int, count: int, least: float = 0) -> bool:
         """Reserves room for one more of a kind, leaving `least`; if there is too little, the kind is missing."""
         if kind in self.missing or self.left - count < least:
             self.missing.add(kind)
             return False
-        self.left -= count if take else 0
+        self.left -= count
         return True
 
     def _tell_missing(self) -> None:

@@ -101,7 +101,7 @@ def build_solid(
 
     sheet = cut_sheet(depth, share, result.camera)
     if len(sheet.faces) == 0:
-        raise UserError(f"the object mask of {result.name} is only {int(kept.sum())} pixels: too small to print")
+        raise UserError(f"the object mask of {result.name} is only {kept.sum()} pixels: too small to print")
     half = thickness_mm / (2 if back == "mirrored" else 1)
     pixel = _fitted(sheet.points, limits, half) * result.camera.rot_center_depth / result.camera.focal_length
     most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
@@ -116,7 +116,7 @@ def build_solid(
     mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
-    filled, lost, pieces = int((kept & ~inside).sum()), int((inside & ~kept).sum()), ndimage.label(inside)[1]
+    filled, lost, pieces = (kept & ~inside).sum(), (inside & ~kept).sum(), ndimage.label(inside)[1]
     notes = (
         (pieces > 1, f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out"),
         (filled, f"the mask has holes: {filled} pixels were filled"),

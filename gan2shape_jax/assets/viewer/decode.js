@@ -1,4 +1,4 @@
-// From the page's data blocks to arrays. The format is described in gan2shape_jax/results/fragment.py.
+// From the page's data blocks to arrays. The format is described in gan2shape_jax/results/outputs.py.
 
 /** Returns the content of a data block as text; null where the page has none. */
 export function blockText(id) {
