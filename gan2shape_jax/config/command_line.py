@@ -24,7 +24,7 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
   --config=NAME         a file (.py, .yml), or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
-  --check, --version    looks at every file, estimates hours and memory, and stops; says the version
+  --check, --version    looks at every file and says what is missing; says the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
 
 # The published implementation's command line, run.py, and what to write here instead.
