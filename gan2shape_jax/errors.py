@@ -12,21 +12,6 @@ import errno
 import sys
 from collections.abc import Callable
 
-__all__ = [
-    "ArgumentError",
-    "ConfigError",
-    "DiskFullError",
-    "DivergedError",
-    "FolderGoneError",
-    "RunEndingError",
-    "UserError",
-    "exit_code",
-    "message_line",
-    "one_line",
-    "printable",
-    "refused",
-]
-
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 _BREAKS = [0x2028, 0x2029]  # Unicode's line and paragraph separators
 _DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]

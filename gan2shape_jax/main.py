@@ -21,8 +21,6 @@ from gan2shape_jax.errors import ConfigError, UserError, printable
 from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt, xla_flags
 
-__all__ = ["console", "main"]
-
 # Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 

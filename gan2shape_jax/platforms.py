@@ -13,8 +13,6 @@ from typing import Literal
 
 import jax
 
-__all__ = ["Platform", "current", "interpreted", "tracing_for"]
-
 Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
 _CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
 

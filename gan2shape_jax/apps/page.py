@@ -13,8 +13,6 @@ from gan2shape_jax.io.files import atomic_text, require_file_place
 from gan2shape_jax.results import Entry, Row, load_metrics, page_text
 from gan2shape_jax.run.trust import remarks
 
-__all__ = ["main"]
-
 _EPILOG = """\
 examples:
   gan2shape-jax page results/mine/results/006              writes results/mine/results/006/page.html

@@ -26,8 +26,6 @@ from gan2shape_jax.results.pictures import MOVING
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import AMBIENT_SHARE
 
-__all__ = ["main", "require_new_folder", "write"]
-
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 
 _EPILOG = """\

@@ -28,8 +28,6 @@ from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 
-__all__ = ["main"]
-
 _SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing
 _LABELLED = 128  # pixels; below this, captions overlap
 _GAP = 2  # pixels, between pictures without captions

@@ -42,8 +42,6 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run, open_run
 from gan2shape_jax.training import network_files
 
-__all__ = ["Editor", "Edits", "beyond_training", "edit_in_parts", "load_editor", "require_range"]
-
 _LATENT_KINDS = (".pt", ".pth", ".npy")
 _SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
 _BATCH = 8  # views drawn together

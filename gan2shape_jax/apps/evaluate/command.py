@@ -29,8 +29,6 @@ from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import Result, complete_metrics, load_result
 
-__all__ = ["METRICS", "Score", "ScoredRun", "compare", "depth_errors", "main", "score_run"]
-
 _EPILOG = """\
 examples:
   gan2shape-jax evaluate results/ictface

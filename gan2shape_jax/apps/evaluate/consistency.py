@@ -48,8 +48,6 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import predict, prepare
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["BASELINES", "Measured", "Subject", "apart", "measure", "mirrored_apart", "report", "run", "subject_of"]
-
 # In brackets, since runs are called by their folders, such as flat.
 FLAT, ELLIPSOID, ANOTHER = BASELINES = ("(flat)", "(ellipsoid)", "(another image's)")
 _MOST_ROUNDS = 64

@@ -23,8 +23,6 @@ from gan2shape_jax.io.files import MIB
 from gan2shape_jax.io.weights.tensors import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 
-__all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
-
 _MOST = 1024  # pixels of a side, pictures of a batch
 _PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector

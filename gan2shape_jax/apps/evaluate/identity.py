@@ -44,8 +44,6 @@ from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
-__all__ = ["Candidate", "METHODS", "calibrate", "find_yaw_direction", "picture_name", "run", "style_ranges", "turn"]
-
 METHODS = ("3D", "GAN", "GANSpace", "SeFa")
 
 _COMPONENTS = 10  # directions tried for each rival method

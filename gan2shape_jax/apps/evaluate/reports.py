@@ -22,8 +22,6 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.results.page import csv_cell, markdown_cell
 
-__all__ = ["Interval", "interval_text", "markdown_table", "mean_interval", "median_interval", "paired_interval"]
-
 LEVEL = 0.95
 DRAWS, SEED = 10_000, 0
 

@@ -28,8 +28,6 @@ from gan2shape_jax.io.files import MIB, read_bytes, read_object
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
 
-__all__ = ["FoundRun", "find_runs", "listed_entry", "manifest", "read_config"]
-
 _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
 

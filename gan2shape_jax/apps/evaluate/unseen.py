@@ -34,9 +34,6 @@ from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.result import Result
 from gan2shape_jax.training.task import one_image
 
-__all__ = ["ENCODER_ITERATIONS", "ITERATIONS", "Pictures", "common_errors", "drape", "errors_by", "pictures_of"]
-
-
 ITERATIONS = 150
 _DRAPE_RATE = 0.03  # Adam's learning rate, in the units below, decaying to zero
 # How far views and lights are expected to be from the start of the search: radians, scene units, strengths, slopes.

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import trimesh
     from trimesh.visual import TextureVisuals
 
-__all__ = ["FORMATS", "build_spread_mesh", "main", "write_solid"]
-
 FORMATS = (".stl", ".3mf")
 
 _SCRIPT = "open_in_blender.py"

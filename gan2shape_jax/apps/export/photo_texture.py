@@ -31,8 +31,6 @@ from gan2shape_jax.results.solid import OUTLINE
 from gan2shape_jax.results.surface import Surface, object_mask, points, rotations, surface
 from gan2shape_jax.results.surface import shading as light_on
 
-__all__ = ["LARGEST_TEXTURE", "PhotoTexture", "filled", "matched", "photo_texture", "project_texels"]
-
 LARGEST_TEXTURE = 4096  # texels per side
 _LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blending's steps
 _AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk

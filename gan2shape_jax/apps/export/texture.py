@@ -35,8 +35,6 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.solid import CutSheet, cut_sheet
 from gan2shape_jax.results.surface import glb_bytes, mesh_scale, surface, textured_mesh
 
-__all__ = ["difference_from_photo", "run", "source_colours", "write_photo_textured"]
-
 _JPEG = {"quality": 92, "subsampling": 0}
 # Distinguishable for the colour-blind.
 _SOURCE_COLOURS = np.array([(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32)
