@@ -204,7 +204,7 @@ class _Page:
         row = entry.row
         status = message_line(row.status if len(row.status) <= _MESSAGE else f"{row.status[:_MESSAGE]} ...")
         figures = zip(COLUMNS, row.figures, strict=True)
-        image = {
+        image: dict[str, Any] = {
             "name": one_line(row.name),
             "anchor": f"at-{one_line(row.name)}",
             "status": status,
@@ -228,7 +228,7 @@ class _Page:
     def pack(self, room: int) -> None:
         """Fills the page with what fits into that many bytes, and says what does not."""
         self.left = room
-        unreadable = set()
+        unreadable: set[int] = set()
         for number, kind in enumerate(("thumb", "model", "extras")):
             for k in self.there:
                 if kind in self.missing or k in unreadable or (kind == "extras" and f"model-{k}" not in self.blocks):

@@ -397,7 +397,7 @@ def _inputs(result: Result) -> list[tuple[np.ndarray, str]]:
     near, far = pictures.depth_range(result.warped_depth, result.input_mask)
     coloured = functools.partial(pictures.colour_depth, near=near, far=far, mask=result.input_mask)
     off = np.abs(result.image - result.reconstruction).mean(axis=-1)  # shown dark where it is half the range or more
-    shown = [
+    shown: list[tuple[Callable[[np.ndarray], np.ndarray], np.ndarray | None, str]] = [
         (pictures.to_uint8, result.image, "input"),
         (pictures.to_uint8, result.gan_image, "the GAN's image of it"),
         (pictures.to_uint8, result.reconstruction, "reconstruction"),
