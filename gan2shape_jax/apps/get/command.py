@@ -12,6 +12,7 @@ CACHE/gan2shape_jax/weights/
 
 import argparse
 import contextlib
+import functools
 import gzip
 import json
 import pathlib
@@ -421,7 +422,7 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
             note = f"--license-note={entry.licence.title}, {entry.licence.url}"
             import_tool(f"convert_{tool}.__main__").run([*map(str, sources), str(target), f"--no-{option}", note])
         else:
-            atomic_file(target, lambda part, source=sources[0]: shutil.copyfile(source, part))
+            atomic_file(target, functools.partial(shutil.copyfile, sources[0]))
     record = {
         "name": entry.name,
         "licence": {"title": entry.licence.title, "url": entry.licence.url},
