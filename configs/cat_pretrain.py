@@ -6,7 +6,7 @@ python -m gan2shape_jax.main --config=configs/cat_pretrain.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.variants import joined
+from gan2shape_jax.config.load import joined
 
 
 def get_config() -> ConfigDict:

@@ -12,7 +12,7 @@ python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of ne
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.variants import joined
+from gan2shape_jax.config.load import joined
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config, to_json
-from gan2shape_jax.config.validation import gan_problems, validate
+from gan2shape_jax.config.schema import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.arrays import ImageLike, alpha_of, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.data import Item, needs_masks

@@ -10,9 +10,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan2shape_jax.config.load import load_config, names
+from gan2shape_jax.config.load import LIFT, load_config, names
 from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, groups, nearest
-from gan2shape_jax.config.variants import LIFT
 from gan2shape_jax.errors import ConfigError
 
 _WIDTH = 100  # characters
@@ -34,21 +33,13 @@ _LAUNCH_OPTIONS["--seed"] = "--config.seed=N"
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """A command line.
+    """A command line."""
 
-    Attributes:
-        spec: the configuration's name or path, or ''.
-        overrides: text by field.
-        check: whether files are only checked.
-        version: whether the version is requested.
-        help: the requested topic, '' for the short help, or None.
-    """
-
-    spec: str = ""
-    overrides: dict[str, str] = dataclasses.field(default_factory=dict)
+    spec: str = ""  # the configuration's name or path
+    overrides: dict[str, str] = dataclasses.field(default_factory=dict)  # text by field
     check: bool = False
     version: bool = False
-    help: str | None = None
+    help: str | None = None  # the requested topic, '' for the short help
 
 
 def parse(argv: Sequence[str]) -> Arguments:

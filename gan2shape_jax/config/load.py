@@ -13,7 +13,7 @@ import os
 import pathlib
 import runpy
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from absl import flags
@@ -21,11 +21,12 @@ from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax.config import schema
 from gan2shape_jax.config.schema import flatten, shown
-from gan2shape_jax.config.variants import VARIANTS
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
 from gan2shape_jax.io.files import read_object
+
+LIFT = "lift"
 
 # What belongs to the images of `config.data.image_root`, and what a run does without it. It is found by
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
@@ -45,14 +46,14 @@ def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration named on a command line.
 
     `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of the published
-    implementation; every configuration has the variants of `variants.VARIANTS`.
+    implementation; every configuration has the variants `lift` and `relift`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
     """
     name, _, variant = spec.partition(":")
-    if variant in VARIANTS:
-        return VARIANTS[variant](load_config(name).unlock()).lock()
+    if variant in _VARIANTS:
+        return _VARIANTS[variant](load_config(name).unlock()).lock()
     if name.endswith((".yml", ".yaml")):
         if variant:
             raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
@@ -202,30 +203,74 @@ def to_json(config: ConfigDict) -> str:
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
-    """Returns the configuration in a run's `config.json`.
+    """Returns the locked configuration in a run's `config.json`; fields not in it have their defaults.
 
     Raises:
         UserError: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
-        return from_json(read_object(path, "a run's configuration"), path)
+        tree = read_object(path, "a run's configuration")
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
-
-
-def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration of a JSON object read from `source`; fields not in it have their defaults.
-
-    Raises:
-        UserError: there is no such field, or a value is one that no run could have had.
-    """
-    from gan2shape_jax.config import validation  # imports jax, which naming a configuration need not wait for
-
     config = load_config("base").unlock()
-    values = flatten(config) | {path: schema.as_tuples(value) for path, value in flatten(tree).items()}
+    values = flatten(config) | {field: schema.as_tuples(value) for field, value in flatten(tree).items()}
     found = schema.faults(values)
-    for path, value in {} if found else values.items():
-        set_field(config, path, float(value) if isinstance(schema.fields()[path].default, float) else value)
-    if found := found or validation.problems(config):
-        raise UserError(f"{source}: {found[0]}")
+    for field, value in {} if found else values.items():
+        set_field(config, field, float(value) if isinstance(schema.fields()[field].default, float) else value)
+    if found := found or schema.problems(config):
+        raise UserError(f"{path}: {found[0]}")
     return config.lock()
+
+
+def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
+    """Returns joint training as published: one set of networks for all images, from scratch, mirrored in all stages.
+
+    Args:
+        config: unlocked; modified.
+        stages: iterations of steps 1, 2 and 3, one triple a stage.
+    """
+    config.mode = "joint"
+    config.networks.pretrained = ""
+    config.schedule.update(joint=True, reset_weight=False, share_weight=True, stages=stages)
+    config.schedule.flip1 = (False, *(len(stages) - 1) * (True,))
+    config.schedule.flip3 = len(stages) * (True,)
+    return config
+
+
+def _lifted(config: ConfigDict) -> ConfigDict:
+    """Returns a configuration, modified, for lifting its GAN: one set of networks trained from scratch.
+
+    Camera, GAN, networks, losses and sampling stay the same. A category is taken to be symmetric only if its networks
+    learn from mirrored sheets.
+    """
+    mirrored, later = any(config.schedule.flip3), 5
+    config.mode = "lift"
+    config.workdir = f"{config.workdir}_lift"
+    config.networks.pretrained = ""
+    config.prior.update(shape="whole_ellipsoid", iterations=300)
+    config.schedule.update(joint=False, reset_weight=False, share_weight=True, independent=True)
+    config.schedule.stages = ((500, 150, 700), *later * ((150, 100, 700),))
+    config.schedule.update(flip1=(False, *later * (mirrored,)), flip3=(mirrored, *later * (mirrored,)))
+    config.schedule.batches_per_iteration = 4  # samples that share an iteration
+    config.sampling.batch_size = 2  # pseudo-images of each
+    config.optimizer.learning_rate = 5e-4
+    # The output of an encoder that has seen exact latents needs no mapping network to keep it among the GAN's images.
+    config.gan.update(relative_enc=True, regularize_offset=False)
+    return config
+
+
+def _relifted(config: ConfigDict) -> ConfigDict:
+    """Returns how training continues from a lift (`networks.pretrained`): few samples, each with its own encoder."""
+    config = _lifted(config)
+    mirrored = config.schedule.flip3[:1]
+    config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
+    # A second stage gains nothing (docs/reports/lift.md).
+    config.schedule.update(stages=((1, 1, 300),), flip1=mirrored, flip3=mirrored)
+    config.sampling.batch_size = 4
+    config.lift.update(samples=48, batches=24, inversion_iterations=0, anchored_stages=0, own_encoder_iterations=300)
+    config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4, warmup_iterations=20)
+    return config
+
+
+# Each changes an unlocked configuration.
+_VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {LIFT: _lifted, "relift": _relifted}

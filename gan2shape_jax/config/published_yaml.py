@@ -20,8 +20,7 @@ import yaml
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.load import load_config, names, set_field
-from gan2shape_jax.config.schema import Field, as_tuples, shown
-from gan2shape_jax.config.validation import problems
+from gan2shape_jax.config.schema import Field, as_tuples, problems, shown
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import files
 

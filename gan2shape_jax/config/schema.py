@@ -1,24 +1,35 @@
-"""The fields of a configuration, each described once, in `configs/base.py`.
+"""The fields of a configuration, each described once, in `configs/base.py`, and the requirements on their values.
 
 Help, validation, the reference page and the hash of a configuration all follow from these descriptions. Fields are
-named by dotted paths such as `gan.size`.
+named by dotted paths such as `gan.size`. The files that fields name are left to `gan2shape_jax.run`.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import difflib
 import functools
 import re
 import runpy
-from collections.abc import Collection, Mapping
-from typing import Any
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import folder
-from gan2shape_jax.io.option_types import name_fault
+from gan2shape_jax.io.categories import categories, category_of, parsers
+from gan2shape_jax.io.option_types import MOST_GIF_PIXELS, name_fault
+
+if TYPE_CHECKING:
+    from gan2shape_jax.stylegan2 import Architecture
 
 GENERAL = "general"  # the group of fields that belong to no other
+# Object storage that may hold checkpoints, with the library that reads and writes it.
+OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 _LONGEST = 60  # characters of a value in a message
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a tuple such as {}"}
 
@@ -181,3 +192,152 @@ def flatten(tree: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str,
 def as_tuples(value: Any) -> Any:
     """Returns a value with tuples for lists, at any depth."""
     return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises a `ConfigError` that lists everything `problems` finds; warns if a category is almost a known one."""
+    if found := problems(config):
+        raise ConfigError("\n".join(found))
+    nearly = difflib.get_close_matches(config.category, categories(), 1, 0.85)
+    if nearly and config.category not in categories():
+        warnings.warn(
+            f"config.category is {config.category!r}, taken as a kind of your own: was {nearly[0]!r} meant?",
+            stacklevel=2,
+        )
+
+
+def problems(config: ConfigDict) -> list[str]:
+    """Returns a sentence for each value, or combination of values, that no run can use."""
+    values = flatten(config)
+    # Everything else expects values of the right type and range, and combinations expect lists of the right form.
+    return faults(values) or list(_lists(values)) or [*_words(values), *_combinations(values)]
+
+
+def _lists(values: dict[str, Any]) -> Iterator[str]:
+    """Checks the fields that hold several values."""
+    light = values["sampling.rand_light"]
+    if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= 1000 for item in light):
+        yield f"config.sampling.rand_light is {shown(light)}: it takes seven numbers from -1000 to 1000"
+    else:
+        for i, name in ((0, "x"), (2, "y"), (4, "strength")):
+            if light[i] > light[i + 1]:
+                yield f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"
+    for path in ("schedule.stages", "refinement.lengths"):
+        rows = values[path]
+        fits = 1 <= len(rows) <= 1000 and all(isinstance(row, tuple) and len(row) == 3 for row in rows)
+        if not fits or not all(type(count) is int and 0 <= count <= 10**7 for row in rows for count in row):
+            yield (
+                f"config.{path} is {shown(rows)}: it takes 1 to 1000 triples of iteration counts such as "
+                "((600, 600, 400),), up to 10000000 each"
+            )
+    count = len(values["schedule.stages"])
+    for path in ("schedule.flip1", "schedule.flip3"):
+        if len(values[path]) < count or not all(isinstance(flip, bool) for flip in values[path]):
+            yield f"config.{path} is {shown(values[path])}: it takes True or False for each of the {count} stages"
+
+
+def _words(values: dict[str, Any]) -> Iterator[str]:
+    """Checks names and folders."""
+    scheme, separator, place = values["checkpoint.folder"].partition("://")
+    category, source = values["category"], values["data.mask_source"]
+    if not values["workdir"]:
+        yield "config.workdir is empty: name a folder for the results"
+    if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
+        yield (
+            f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it is a folder of this machine, or one "
+            f"of object storage ({', '.join(f'{known}://BUCKET/...' for known in OBJECT_STORAGE)})"
+        )
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
+        yield (
+            f"config.category is {shown(category)}: it is one of {', '.join(categories())}, or a word of your own of "
+            "lower-case letters, digits, - and _"
+        )
+    if source == "usual" and not values["lift.usual_mask"]:
+        yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"
+    if source == "parser" and category_of(category).parser is None:
+        yield (
+            f"config.data.mask_source is 'parser', but no parser finds objects of the category {category!r} (there are "
+            f"parsers for {', '.join(parsers())}): give masks as files or in the images' alpha channel"
+        )
+    elif source == "parser" and not values["parsing.weights"]:
+        yield "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
+
+
+def _combinations(values: dict[str, Any]) -> Iterator[str]:
+    """Checks values that are valid on their own and may not go together."""
+    from gan2shape_jax.networks.modules import default_group_base, default_width  # imports JAX: seconds
+
+    mode, joint, pretrained = values["mode"], values["schedule.joint"], values["networks.pretrained"]
+    batches, at_once = values["schedule.batches_per_iteration"], values["runtime.images_at_once"]
+    size, untrained = values["image_size"], "but config.networks.pretrained is empty"
+    width = values["networks.width"] or default_width(size)
+    base = values["networks.group_base"] or default_group_base(size)
+    side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
+    if mode == "predict" and not pretrained:
+        yield f"config.mode is 'predict' {untrained}: name the trained networks (networks.safetensors of a joint run)"
+    if (
+        mode == "lift"
+        and not pretrained
+        and values["lift.anchored_stages"] == 0 < values["lift.own_encoder_iterations"]
+    ):
+        yield f"config.lift.own_encoder_iterations is set {untrained}: name the networks.safetensors of a lift"
+    if mode == "lift" and not pretrained and values["lift.overshoot"]:
+        yield (
+            f"config.lift.overshoot is {values['lift.overshoot']}, {untrained}: what is carried on is the change from "
+            "these networks to the trained ones; name them, or set it to 0"
+        )
+    if mode != "predict" and (mode == "joint") != joint:
+        yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both alike"
+    if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):
+        yield (
+            f"config.schedule.batches_per_iteration is {batches}: it goes with config.mode='joint' or 'lift' and "
+            "config.schedule.share_weight=True; set it to 0 or 1"
+        )
+    if mode == "instance" and at_once > 1 and not values["schedule.reset_weight"]:
+        yield (
+            f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
+            "starts from the one before it: set one of them otherwise"
+        )
+    for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
+        if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ
+            yield f"config.{less} has to be less than config.{more}"
+    if width % base:
+        yield f"config.networks.width {width} does not divide into config.networks.group_base {base} groups"
+    if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
+        yield (
+            f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): at most "
+            f"{MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
+        )
+    first = values["refinement.lengths"][0]
+    if not first[0] or (values["refinement.new_encoder"] and not first[1]):
+        yield (
+            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1, which the samples "
+            "are drawn from, and its first step 2, for a new encoder (config.refinement.new_encoder), need an iteration"
+        )
+    flips = zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"])
+    for stage, (flip1, flip3, _) in enumerate(flips, start=1):
+        if flip1 and not flip3:
+            yield f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
+
+
+def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
+    """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
+    gan, path = config.gan, config.gan.checkpoint
+    found = [
+        f"{path} has {field} {actual}, but config.gan.{field} is {shown(gan[field])}: name the checkpoint of this "
+        "category or set the field"
+        for field, actual in (("size", architecture.size), ("style_dim", architecture.style_dim))
+        if gan[field] != actual
+    ]
+    multiplier = gan.channel_multiplier
+    if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
+        found.append(
+            f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
+            f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
+        )
+    if gan.F1_d > architecture.mapping_layers:
+        found.append(
+            f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "
+            f"{architecture.mapping_layers} layers"
+        )
+    return found

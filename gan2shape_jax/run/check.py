@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten
 from gan2shape_jax.config.schema import faults, fields
-from gan2shape_jax.config.validation import problems as value_problems
+from gan2shape_jax.config.schema import problems as value_problems
 from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.categories import category_of

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.validation import OBJECT_STORAGE, validate
+from gan2shape_jax.config.schema import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault

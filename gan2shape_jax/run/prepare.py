@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.validation import gan_problems
+from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.files import atomic_file

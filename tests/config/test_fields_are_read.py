@@ -14,7 +14,7 @@ from gan2shape_jax.method.settings import Settings
 _PACKAGE = pathlib.Path(gan2shape_jax.__file__).parent
 # Who looks at every field alike: the configuration's own machinery.
 _MACHINERY = ("config", "configs", "tools")
-# Kept for the published settings: `config.validation` sees to it that they agree with `config.mode` and the checkpoint.
+# Kept for the published settings: `config.schema` sees to it that they agree with `config.mode` and the checkpoint.
 _CHECKED_ONLY = {"schedule.joint", "gan.channel_multiplier"}
 
 

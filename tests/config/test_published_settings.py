@@ -8,7 +8,7 @@ import pytest
 from helpers.reference_facts import DEFAULTS, REFERENCE, yaml_text
 
 from gan2shape_jax import main as program
-from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
+from gan2shape_jax.config import apply_overrides, flatten, load_config, schema
 from gan2shape_jax.config.published_yaml import IGNORED, OPTIONS
 from gan2shape_jax.errors import ConfigError
 
@@ -41,7 +41,7 @@ def test_published_file_is_our_config_of_the_same_name(name, tmp_path):
     found, ours = _load(tmp_path, REFERENCE[name]), flatten(load_config(name))
     assert found == ours
     assert {field: type(value) for field, value in found.items()} == {f: type(v) for f, v in ours.items()}
-    assert validation.problems(load_config(name)) == []
+    assert schema.problems(load_config(name)) == []
 
 
 def test_what_the_published_code_fixes_is_ours():

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from gan2shape_jax.config import apply_overrides, load_config, validation
+from gan2shape_jax.config import apply_overrides, load_config, schema
 from gan2shape_jax.errors import ConfigError
 
 
@@ -45,17 +45,17 @@ from gan2shape_jax.errors import ConfigError
 def test_values_no_run_can_use_are_refused(overrides, message):
     config = apply_overrides(load_config("ictface:scratch"), overrides)
     with pytest.raises(ConfigError, match=message):
-        validation.validate(config)
+        schema.validate(config)
 
 
 def test_a_category_of_ones_own_is_taken_and_a_misspelt_one_is_asked_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        validation.validate(apply_overrides(load_config("ictface:scratch"), {"category": "dog"}))
+        schema.validate(apply_overrides(load_config("ictface:scratch"), {"category": "dog"}))
     with pytest.warns(UserWarning, match="'cars', taken as a kind of your own: was 'car' meant"):
-        validation.validate(apply_overrides(load_config("ictface:scratch"), {"category": "cars"}))
+        schema.validate(apply_overrides(load_config("ictface:scratch"), {"category": "cars"}))
 
 
 def test_more_flips_than_stages_are_ignored():
     config = apply_overrides(load_config("ictface:scratch"), {"schedule.stages": "((1, 1, 1),)"})
-    assert validation.problems(config) == []
+    assert schema.problems(config) == []

@@ -9,7 +9,7 @@ import safetensors.numpy
 from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
-from gan2shape_jax.config.validation import validate
+from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import data, parsing
 from gan2shape_jax.io.categories import parser_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan2shape_jax.config import apply_overrides, load_config, validation
+from gan2shape_jax.config import apply_overrides, load_config, schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, prior_depth, smoothed_box, whole_ellipsoid
 
@@ -116,4 +116,4 @@ def test_masks_and_values_that_no_prior_has_are_refused():
         ("prior.shift", "nan", "prior.shift is nan"),
     ):
         with pytest.raises(ConfigError, match=message):
-            validation.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))
+            schema.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))

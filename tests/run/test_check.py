@@ -15,7 +15,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
-from gan2shape_jax.config.validation import gan_problems, validate
+from gan2shape_jax.config.schema import gan_problems, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.main import main

@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny import asset, tiny_config
 from PIL import Image
 
-from gan2shape_jax.config import validation
+from gan2shape_jax.config import schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
@@ -123,7 +123,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
 
 def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trained, tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match=r"networks.pretrained is empty: name the trained networks"):
-        validation.validate(tiny_config(tmp_path, mode="predict"))
+        schema.validate(tiny_config(tmp_path, mode="predict"))
     config = _predicting(tmp_path, trained, **_NOTHING_ELSE)
     required_files.require_files(config)  # nothing but the networks is asked for
     absent = f"--config.networks.pretrained={tmp_path / 'none.safetensors'}"

@@ -16,7 +16,7 @@ from helpers.tiny import tiny_config, tiny_image
 import gan2shape_jax
 from gan2shape_jax import main as program
 from gan2shape_jax.apps.edit.editor import load_editor
-from gan2shape_jax.config import validation
+from gan2shape_jax.config import schema
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
@@ -49,8 +49,8 @@ def schedules(monkeypatch):
 def test_three_calls_lead_from_main_to_the_loop(tmp_path, schedules, monkeypatch):
     config = tiny_config(tmp_path)
     checked = []
-    problems = validation.problems
-    monkeypatch.setattr(validation, "problems", lambda config: checked.append(config) or problems(config))
+    problems = schema.problems
+    monkeypatch.setattr(schema, "problems", lambda config: checked.append(config) or problems(config))
     with counted() as opened:
         assert program.main(["--config=ictface", *overrides(config)]) == 1
     assert schedules == [["main.main", "runner.run", "runner.train"]]

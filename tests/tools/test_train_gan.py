@@ -17,7 +17,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.validation import problems
+from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.run import interrupt
 from tools.train_stylegan2 import __main__ as program

@@ -29,7 +29,7 @@ from PIL import Image, ImageDraw
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.render import require_new_folder
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.validation import validate
+from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, option_types, required_files
 from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256

@@ -36,7 +36,7 @@ from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config import names as config_names
-from gan2shape_jax.config.validation import validate
+from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import ConfigError, UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent

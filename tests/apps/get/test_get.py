@@ -19,7 +19,7 @@ from gan2shape_jax.apps.get import command
 from gan2shape_jax.apps.get.command import found, locked, obtain
 from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
-from gan2shape_jax.config.validation import gan_problems
+from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
