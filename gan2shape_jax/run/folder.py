@@ -34,6 +34,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
 from gan2shape_jax.run.hosts import SINGLE, Team
 
+TRAINED = ("networks.safetensors", "history.json", "history.csv")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
@@ -222,6 +223,37 @@ def write_config(config: ConfigDict, root: pathlib.Path) -> None:
     }
     atomic_text(root / "config.json", to_json(config) + "\n")
     atomic_text(root / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+
+def joint_record(root: pathlib.Path) -> dict[str, Any]:
+    """Returns what is known of a run that trains one set of networks: `joint.json`; {} if none can be read.
+
+    It lists the images, how many batches share an iteration and, once the training is done, its files with their sizes
+    in bytes; they are written before it.
+    """
+    try:
+        return read_object(root / "joint.json", "the record of a joint run")
+    except (OSError, UserError):
+        return {}
+
+
+def note_joint(root: pathlib.Path, *, done: bool = False, **facts: Any) -> None:
+    """Adds facts such as `images` to the record, and with `done` the sizes of the trained files.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    record = joint_record(root) | facts
+    if done:
+        record["files"] = {name: (root / name).stat().st_size for name in TRAINED}
+    atomic_text(root / "joint.json", json.dumps(record, indent=2) + "\n")
+
+
+def is_trained(root: pathlib.Path) -> bool:
+    """Returns whether the training is done and none of its files has gone or changed its size."""
+    files = joint_record(root).get("files")
+    found = {name: (root / name).stat().st_size for name in TRAINED if (root / name).is_file()}
+    return files is not None and found == files
 
 
 @dataclasses.dataclass(frozen=True)

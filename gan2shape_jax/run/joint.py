@@ -21,15 +21,15 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.io.files import atomic_bytes, atomic_text
+from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_text
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import explain, hosts, joint_files, prepare, start, trust
-from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run import explain, hosts, prepare, start, trust
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained, joint_record, note_joint
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Units, in_words
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
@@ -37,6 +37,7 @@ from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
 
+_LARGEST_HISTORY = 1 << 30  # bytes
 _BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
@@ -50,7 +51,7 @@ def require_startable(config: ConfigDict, names: list[str]) -> None:
 def _require_same_images(config: ConfigDict, names: list[str]) -> None:
     """Refuses a list or configuration that differs from that of the run in the folder."""
     root = pathlib.Path(config.workdir)
-    record = joint_files.record_of(root)
+    record = joint_record(root)
     if record.get("images", names) != names:
         raise UserError(
             f"{root} holds a joint run on the images of {root / 'images.txt'}, but the list now has others or another "
@@ -66,7 +67,7 @@ def batches_per_iteration(config: ConfigDict, images: int) -> int:
 
     A run that is resumed on a different number of devices continues as it began.
     """
-    recorded = joint_files.record_of(pathlib.Path(config.workdir)).get(_BATCHES)
+    recorded = joint_record(pathlib.Path(config.workdir)).get(_BATCHES)
     asked = config.schedule.batches_per_iteration or len(jax.devices())
     count = recorded or (asked if config.schedule.share_weight else 1)
     if config.schedule.independent and count > images:
@@ -115,7 +116,7 @@ def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
     replicas = batches_per_iteration(config, len(names))
     if leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
-        joint_files.note(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
+        note_joint(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
     folder.describe(config)
     images = _prepare(config, names, architecture, frozen, folder)
     task = shared(
@@ -134,14 +135,14 @@ def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
             train(config, task, folder, monitor, title="all-images", made_with=made_with)
         jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
         if not started.trained:
-            hosts.wait_for(lambda: joint_files.is_trained(folder.root))
+            hosts.wait_for(lambda: is_trained(folder.root))
         if leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         params = network_files.load_networks(folder.networks, like, task.settings)
         by_name = dict(zip(names, images, strict=True))
         judge = trust.load(config, (architecture, frozen.discriminator))
-        history = joint_files.read_history(folder.root)
+        history = json.loads(read_text(folder.root / "history.json", limit=_LARGEST_HISTORY))
 
         def write(name: str) -> None:
             """Writes one image's results from the shared networks."""
@@ -209,4 +210,4 @@ def train(
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", explain.history_csv(history))
     atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
-    joint_files.note(folder.root, done=True)
+    note_joint(folder.root, done=True)

@@ -32,8 +32,8 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.views import draw_sample_sheet
-from gan2shape_jax.run import hosts, joint, joint_files, prepare, start
-from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run import hosts, joint, prepare, start
+from gan2shape_jax.run.folder import RunFolder, config_hash, joint_record, note_joint
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -55,7 +55,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
-        if started.trained and _model_size(folder) == joint_files.record_of(folder.root).get("model", -1):
+        if started.trained and _model_size(folder) == joint_record(folder.root).get("model", -1):
             return 0
         architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
@@ -159,7 +159,7 @@ class _Lift:
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-        noted = joint_files.record_of(self.folder.root).get(_RETURNS)
+        noted = joint_record(self.folder.root).get(_RETURNS)
         return noted if isinstance(noted, int) else 0
 
     def train_twice(self) -> None:
@@ -179,7 +179,7 @@ class _Lift:
                     "of the samples"
                 )
                 if self.folder.team.leads:
-                    joint_files.note(self.folder.root, **dict[str, Any]({_RETURNS: 1}))
+                    note_joint(self.folder.root, **dict[str, Any]({_RETURNS: 1}))
                 hosts.wait_for(lambda: bool(self._returns()))
             else:
                 return
@@ -244,7 +244,7 @@ class _Lift:
             params = _overshot(config, params, maker)
         kept_out = maker.problems(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
-        joint_files.note(self.folder.root, model=_model_size(self.folder))
+        note_joint(self.folder.root, model=_model_size(self.folder))
         self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
 
 

@@ -1,4 +1,4 @@
-"""What a user sees of a run: progress and a table on the console, curves in TensorBoard, summaries of all images."""
+"""What a user sees of a run: progress on the console, curves in TensorBoard."""
 
 from __future__ import annotations
 
@@ -24,21 +24,15 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from gan2shape_jax.errors import UserError, one_line, printable, refused
+from gan2shape_jax.errors import one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run import interrupt
-from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import Watcher
 
 # Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
 _OnProgress = Callable[[Phase, int, float | None], None]
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
-# Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
-# the duration of the last one.
-_SPACING = 20
 
 
 class Monitor(contextlib.ExitStack):
@@ -228,61 +222,3 @@ def _in_words() -> Iterator[None]:
         yield
     except OSError as error:
         raise refused(error, "cannot write the curves (config.logging.tensorboard)") from error
-
-
-class Summaries:
-    """The summaries of a run's images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table.
-
-    Figures come from `result.json`, the page's models from `page.jsonl`: no arrays are read.
-    """
-
-    def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
-        """Summaries of the images with these stems, in the given order; `say` prints a line, str or `Text`."""
-        self.failures: dict[str, str] = {}
-        self._folder = folder
-        self._stems = stems
-        self._say = say
-        self._finished: dict[str, Row] = {}
-        self._due = 0.0  # earliest time of the next write
-
-    def note(self, failures: dict[str, str]) -> None:
-        """Reports failures, by stem, and updates the files unless they were updated recently."""
-        for stem, message in failures.items():
-            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
-        self.failures |= failures
-        if time.monotonic() >= self._due:
-            self._write()
-
-    def end(self) -> None:
-        """Updates the files and prints the table."""
-        print_table(self._write())
-
-    def _write(self) -> list[Row]:
-        """Writes summaries of the folder's current contents; returns their rows.
-
-        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
-        are written again: whoever writes last has seen everything.
-        """
-        start, changed = time.monotonic(), True
-        self._folder.require()
-        self._read()
-        while changed:
-            failures = self._folder.write_failures(self.failures)
-            known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
-            rows = [known[stem] for stem in self._stems if stem in known]
-            write_table(self._folder.root, rows)
-            write_page(self._folder.root, rows)
-            changed = self._read()
-        self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
-        return rows
-
-    def _read(self) -> bool:
-        """Reads new results; returns whether there are any."""
-        new = [stem for stem in self._stems if stem not in self._finished and self._folder.is_finished(stem)]
-        for stem in new:
-            try:
-                metrics = load_metrics(self._folder.result(stem))
-                self._finished[stem] = Row(stem, ", ".join(["done", *remarks(metrics)]), metrics)
-            except UserError as error:
-                self._finished[stem] = Row(stem, f"unreadable: {error}")
-        return bool(new)

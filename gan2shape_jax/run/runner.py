@@ -11,26 +11,33 @@ import concurrent.futures
 import dataclasses
 import errno
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
+from rich.text import Text
 
-from gan2shape_jax.errors import RunEndingError, UserError, refused
+from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
-from gan2shape_jax.run.report import Monitor, Summaries
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
+
+# Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
+# the duration of the last one.
+_SPACING = 20
 
 # Errors caused by one image, its files or its numbers, that do not affect the others.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
@@ -59,7 +66,9 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
 class Units:
     """A run's units, that is, images by name in groups that are trained together; most have one image.
 
-    A context manager; leaving it waits until results that are being written are complete.
+    A context manager; leaving it waits until results that are being written are complete. It also keeps the summaries
+    of all images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table. Their figures come
+    from `result.json`, the page's models from `page.jsonl`: no arrays are read.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], say: Callable[[Any], None], *, ahead: int = 1):
@@ -67,7 +76,10 @@ class Units:
         self.folder = folder
         self._say = say
         self._ahead = ahead
-        self._summaries = Summaries(folder, [stem_of(name) for name in names], say)
+        self._stems = [stem_of(name) for name in names]
+        self._failures: dict[str, str] = {}
+        self._finished: dict[str, Row] = {}
+        self._due = 0.0  # earliest time of the next write of the summaries
         # One thread: results appear in the order of the list.
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
         self._writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
@@ -81,7 +93,7 @@ class Units:
     @property
     def status(self) -> int:
         """0, or 1 if an image has failed."""
-        return 1 if self._summaries.failures else 0
+        return 1 if self._failures else 0
 
     def unfinished(self, units: Sequence[Sequence[str]]) -> Iterator[list[str]]:
         """Yields the units with an unfinished image, and reports finished ones; at the end, prints the run's table."""
@@ -93,12 +105,15 @@ class Units:
             if len(finished) < len(unit):
                 yield list(unit)
         self._note_written(0)
-        self._summaries.end()
+        print_table(self._summarize())
 
-    def fail(self, failures: dict[str, str]) -> None:
-        """Notes what went wrong, by the images' stems."""
-        if failures:
-            self._summaries.note(failures)
+    def fail(self, failures: Mapping[str, str]) -> None:
+        """Reports failures, by the images' stems, and updates the summaries unless they were updated recently."""
+        for stem, message in failures.items():
+            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
+        self._failures |= failures
+        if time.monotonic() >= self._due:
+            self._summarize()
 
     def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
         """Has images' results written in another thread, by jobs that may raise `FAILURES`; then calls `after`."""
@@ -120,7 +135,37 @@ class Units:
     def _note_written(self, most: int) -> None:
         """Notes units whose results have been written; waits until at most `most` are pending."""
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
-            self._summaries.note(self._writing.popleft().result())
+            self.fail(self._writing.popleft().result())
+
+    def _summarize(self) -> list[Row]:
+        """Writes summaries of the folder's current contents; returns their rows.
+
+        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
+        are written again: whoever writes last has seen everything.
+        """
+        start, changed = time.monotonic(), True
+        self.folder.require()
+        self._read()
+        while changed:
+            failures = self.folder.write_failures(self._failures)
+            known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+            rows = [known[stem] for stem in self._stems if stem in known]
+            write_table(self.folder.root, rows)
+            write_page(self.folder.root, rows)
+            changed = self._read()
+        self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
+        return rows
+
+    def _read(self) -> bool:
+        """Reads new results; returns whether there are any."""
+        new = [stem for stem in self._stems if stem not in self._finished and self.folder.is_finished(stem)]
+        for stem in new:
+            try:
+                metrics = load_metrics(self.folder.result(stem))
+                self._finished[stem] = Row(stem, ", ".join(["done", *trust.remarks(metrics)]), metrics)
+            except UserError as error:
+                self._finished[stem] = Row(stem, f"unreadable: {error}")
+        return bool(new)
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -240,7 +285,8 @@ class Trainer:
             labels = {phase.number: phase.label for phase in self.schedule}
             broken = loop.failures_of(history, stems, labels)
             together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
-        units.fail(broken)
+        if broken:
+            units.fail(broken)
         jobs: dict[str, Callable[[], None]] = {}
         for index, (name, one) in enumerate(zip(names, prepared)):
             if one.name not in broken and not self.folder.is_finished(one.name):

@@ -5,28 +5,39 @@ shared folder at a different moment. Nothing is reassigned later: a lost host's 
 from their checkpoints, by however many hosts there are then.
 
     WORKDIR/.hosts/failures-N.json   the images that have failed on host N since this start
+    FOLDER/.lock                     locked by the run's first host while it is at work; `.lock-N` by its N-th host
+    FOLDER/.lock.json                which run this is: host, process, since when; `.lock-N.json` likewise
+
+The system releases a lock when its process ends, however that happens; over NFS it holds between machines. Object
+storage locks nothing: there the last start takes over, and an earlier one that is still at work finds that out by its
+note and ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
+import json
 import os
 import pathlib
+import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import filelock
+from etils import epath
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import FolderGoneError, UserError, refused
 from gan2shape_jax.io.files import clear_leftovers, read_object
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
-from gan2shape_jax.run import hosts, joint_files
-from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config
-from gan2shape_jax.run.folder_lock import hold
+from gan2shape_jax.run import hosts
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained, require_same_config
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.training import groups
 
@@ -121,7 +132,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     return {
         "units": units,
         "unfinished": [unit for unit in units if not finished.issuperset(unit)],
-        "trained": config.mode in ("joint", "lift") and joint_files.is_trained(folder.root),
+        "trained": config.mode in ("joint", "lift") and is_trained(folder.root),
     }
 
 
@@ -152,3 +163,85 @@ def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> 
     with contextlib.suppress(OSError, UserError):
         return str(read_object(pathlib.Path(config.workdir) / file, "the note of a run").get(key))
     return ""
+
+
+@contextlib.contextmanager
+def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:
+    """Locks a folder until the block is left; creates it if missing, and removes it again if nothing was put there.
+
+    Args:
+      folder: local, or in object storage as an `epath.Path`.
+      index: this host's number among the hosts of the run.
+
+    Yields:
+      A function that raises `FolderGoneError` if the folder was removed, or if another run has taken it over.
+
+    Raises:
+      UserError: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
+    """
+    place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
+    note, lock, fresh = place / f"{name}.json", None, not place.exists()
+    since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    this = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "token": uuid.uuid4().hex}
+
+    def require() -> None:
+        if _read(note) != this:
+            raise FolderGoneError(
+                f"{folder} was removed, or another run has taken it over, while the run was going on: nothing more "
+                "can be written there; start the same command again"
+            )
+
+    try:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            if isinstance(folder, pathlib.Path):
+                lock = _locked(folder / name, folder)
+                # A host of an earlier start may still be at work although its first host has ended.
+                for other in folder.glob(".lock-*") if not index else ():
+                    if other.suffix != ".json":
+                        _locked(other, folder).release()
+            elif who := _read(note):
+                print(
+                    f"warning: object storage locks nothing, and {_named(who)} was at work in {folder}: this run takes "
+                    "over, and that one ends if it still is",
+                    file=sys.stderr,
+                )
+            note.write_text(json.dumps(this) + "\n")
+        except OSError as error:
+            raise refused(error, f"cannot lock {folder} for this run") from error
+        yield require
+    finally:
+        with contextlib.suppress(OSError):
+            if _read(note) == this:
+                note.unlink()
+            if lock:
+                lock.release()
+            if lock and fresh and [path.name for path in place.iterdir()] in ([name], []):
+                (place / name).unlink(missing_ok=True)
+                place.rmdir()
+
+
+def _locked(file: pathlib.Path, folder: pathlib.Path) -> filelock.BaseFileLock:
+    """Returns the lock on a file, acquired; raises `UserError` if another process has it."""
+    lock = filelock.FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        who = _named(_read(epath.Path(f"{file}.json")))
+        raise UserError(
+            f"another run is at work in {folder}: {who}; wait for its end or stop it, or name another folder "
+            "(config.workdir, config.checkpoint.folder)"
+        ) from None
+    return lock
+
+
+def _named(who: dict[str, Any]) -> str:
+    return f"process {who.get('process', '?')} on {who.get('host', '?')}, since {who.get('since', '?')}"
+
+
+def _read(note: epath.Path) -> dict[str, Any]:
+    """Returns a note's content; {} if there is none."""
+    try:
+        return dict(json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}

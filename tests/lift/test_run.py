@@ -15,7 +15,8 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models
-from gan2shape_jax.run import check, experiment, joint_files, prepare
+from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.training import network_files
 
@@ -253,7 +254,7 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
     assert "the networks have collapsed in stage 1 anchored, iteration 4: depth is in stripes" in told
     assert "Goes back to the last good checkpoint" in told and "goes on from stage 1 anchored, iteration 2 of 4" in told
     root = pathlib.Path(config.workdir)
-    assert joint_files.record_of(root)["returns_to_a_checkpoint"] == 1
+    assert run_folder.joint_record(root)["returns_to_a_checkpoint"] == 1
     assert np.isfinite(json.loads((root / "history.json").read_text())[-1]["loss"])
     one, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
     assert one != other  # it went on more slowly

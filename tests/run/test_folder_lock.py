@@ -15,7 +15,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import FolderGoneError, UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.run.folder_lock import hold
+from gan2shape_jax.run.start import hold
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def test_a_folder_made_in_vain_goes_again(tmp_path):
 
 _HOLDING = """
 import pathlib, subprocess, sys, time
-from gan2shape_jax.run.folder_lock import hold
+from gan2shape_jax.run.start import hold
 with hold(pathlib.Path(sys.argv[1])):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])  # a child that outlives it
     print("held", flush=True)

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import report
+from gan2shape_jax.run import runner
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.report import Monitor, Summaries
+from gan2shape_jax.run.report import Monitor
+from gan2shape_jax.run.runner import Units
 
 SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
 _ROW = {"phase": 0, "step": "prior", "iteration": 1, "loss": 0.5}
@@ -120,7 +121,7 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
                 if terminal:
                     monitor._bars.refresh()
         monitor.say("[bold]no[/bold] [/] " + name.replace("\n", " "))
-        Summaries(RunFolder(tmp_path), [], monitor.say).note({name: "no [/] \x1b[2J"})
+        Units(RunFolder(tmp_path), [], monitor.say).fail({name: "no [/] \x1b[2J"})
     said = stream.getvalue()
     assert "\x1b]" not in said and "\x1b[2J" not in said and "\x07" not in said
     assert shown + r": no [/] \x1b[2J" in said
@@ -137,21 +138,21 @@ def _save(folder: RunFolder, name: str, **metrics) -> None:
 
 def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
-    summaries, write = Summaries(folder, ["a", "b", "c"], print), report.write_table
+    units, write = Units(folder, ["a.png", "b.png", "c.png"], print), runner.write_table
 
     def slow(root, rows):
         write(root, rows)
         if len(rows) == 1:
             _save(folder, "b")  # what another host does at that moment
 
-    monkeypatch.setattr(report, "write_table", slow)
+    monkeypatch.setattr(runner, "write_table", slow)
     _save(folder, "a")
-    summaries.note({})
+    units.fail({})
     assert "\nb," in (tmp_path / "results.csv").read_text()
     _save(folder, "c")
-    summaries.note({})  # too soon
+    units.fail({})  # too soon
     assert "\nc," not in (tmp_path / "results.csv").read_text()
-    summaries.end()
+    list(units.unfinished([]))
     assert "\nc," in (tmp_path / "results.csv").read_text()
 
 
@@ -161,7 +162,7 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     _save(folder, "bad", side=0.05, worse_than_prior=True)
     _save(folder, "damaged")
     (tmp_path / "results" / "damaged" / "result.json").write_text("{")
-    Summaries(folder, ["good", "bad", "damaged"], print).end()
+    list(Units(folder, ["good", "bad", "damaged"], print).unfinished([]))
     for file in ("results.csv", "results.md", "index.html"):
         text = (tmp_path / file).read_text()
         assert "done, worse than its prior" in text, file

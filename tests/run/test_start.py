@@ -6,7 +6,8 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import joint_files, start
+from gan2shape_jax.run import folder as run_folder
+from gan2shape_jax.run import start
 from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config, write_config
 from gan2shape_jax.training import groups
 
@@ -77,18 +78,18 @@ def test_the_hash_tells_apart_what_changes_results_and_nothing_else(folder, tmp_
 
 
 def test_a_training_is_done_while_its_files_have_their_sizes(tmp_path):
-    joint_files.note(tmp_path, images=["a.png"])
-    for name in joint_files.TRAINED:
+    run_folder.note_joint(tmp_path, images=["a.png"])
+    for name in run_folder.TRAINED:
         (tmp_path / name).write_text("[]")
-    assert not joint_files.is_trained(tmp_path)
-    joint_files.note(tmp_path, done=True)
-    joint_files.note(tmp_path, model={})
-    assert joint_files.is_trained(tmp_path) and joint_files.record_of(tmp_path)["images"] == ["a.png"]
-    for name in joint_files.TRAINED:
+    assert not run_folder.is_trained(tmp_path)
+    run_folder.note_joint(tmp_path, done=True)
+    run_folder.note_joint(tmp_path, model={})
+    assert run_folder.is_trained(tmp_path) and run_folder.joint_record(tmp_path)["images"] == ["a.png"]
+    for name in run_folder.TRAINED:
         (tmp_path / name).write_text("[{}]")
-        assert not joint_files.is_trained(tmp_path)
+        assert not run_folder.is_trained(tmp_path)
         (tmp_path / name).write_text("[]")
     (tmp_path / "history.csv").unlink()
-    assert not joint_files.is_trained(tmp_path)
+    assert not run_folder.is_trained(tmp_path)
     (tmp_path / "joint.json").write_text("{")
-    assert joint_files.record_of(tmp_path) == {} and not joint_files.is_trained(tmp_path)
+    assert run_folder.joint_record(tmp_path) == {} and not run_folder.is_trained(tmp_path)

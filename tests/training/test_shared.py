@@ -18,7 +18,8 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, joint_files, prepare, runtime
+from gan2shape_jax.run import experiment, prepare, runtime
+from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import joint as joint_run
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import devices, loop
@@ -304,7 +305,7 @@ def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [None])
     root = pathlib.Path(config.workdir)
     root.mkdir()
-    joint_files.note(root, batches_per_iteration=4)
+    run_folder.note_joint(root, batches_per_iteration=4)
     assert joint_run.batches_per_iteration(config, 6) == 4
 
 

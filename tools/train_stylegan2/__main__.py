@@ -19,7 +19,7 @@ from gan2shape_jax.errors import UserError, exit_code, one_line, printable
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import require_folder_place, sha256
-from gan2shape_jax.run.folder_lock import hold
+from gan2shape_jax.run.start import hold
 
 from . import loop, photos
 from .measure import Features, load_features
