@@ -24,21 +24,18 @@ from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_text
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
-from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained, joint_record, note_joint
-from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import FAILURES, Units, in_words
+from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
+from gan2shape_jax.run.runner import FAILURES, Units, Work, at_work, in_words
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
 
 _LARGEST_HISTORY = 1 << 30  # bytes
-_BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
 def require_startable(config: ConfigDict, names: list[str]) -> None:
@@ -67,9 +64,7 @@ def batches_per_iteration(config: ConfigDict, images: int) -> int:
 
     A run that is resumed on a different number of devices continues as it began.
     """
-    recorded = joint_record(pathlib.Path(config.workdir)).get(_BATCHES)
-    asked = config.schedule.batches_per_iteration or len(jax.devices())
-    count = recorded or (asked if config.schedule.share_weight else 1)
+    count = joint_record(pathlib.Path(config.workdir)).get("batches_per_iteration") or replicas_of(config)
     if config.schedule.independent and count > images:
         raise UserError(
             f"{count} batches an iteration need as many images, the list has {images}: give more images, "
@@ -78,14 +73,18 @@ def batches_per_iteration(config: ConfigDict, images: int) -> int:
     return int(count)
 
 
-def _prepare(
-    config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
-) -> list[PreparedImage]:
+def replicas_of(config: ConfigDict) -> int:
+    """Returns how many images share an iteration of a new run."""
+    asked = config.schedule.batches_per_iteration or len(jax.devices())
+    return asked if config.schedule.share_weight else 1
+
+
+def _prepare(work: Work, names: list[str]) -> list[PreparedImage]:
     """Returns all images; raises `UserError` listing the problems of all, since they are trained together."""
     images, failures = [], []
     for name in names:
         try:
-            images.append(prepare.load_image(config, name, architecture, frozen, folder.latents))
+            images.append(prepare.load_image(work.config, name, work.architecture, work.frozen, work.folder.latents))
         except RunEndingError:
             raise
         except FAILURES as error:
@@ -105,20 +104,19 @@ def run(config: ConfigDict, names: list[str]) -> int:
     """
     require_enough(len(names), config.sampling.collect_iters)
     with start.begin(config, names, stay=True) as started:
-        return _run(config, names, started)
+        _require_same_images(config, names)
+        with at_work(config, started.folder) as work:
+            return _run(work, names, started)
 
 
-def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
+def _run(work: Work, names: list[str], started: start.Start) -> int:
     """Does the work of `run`, in a folder that has been tidied."""
-    architecture, frozen = prepare.load_frozen(config)
-    folder, leads = started.folder, started.folder.team.leads
-    _require_same_images(config, names)
+    config, folder, frozen = work.config, work.folder, work.frozen
     replicas = batches_per_iteration(config, len(names))
-    if leads:
+    if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
         note_joint(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
-    folder.describe(config)
-    images = _prepare(config, names, architecture, frozen, folder)
+    images = _prepare(work, names)
     task = shared(
         images,
         frozen,
@@ -128,65 +126,58 @@ def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
         replicas=replicas,
         different=config.schedule.independent,
     )
-    made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
-    tensorboard = folder.tensorboard if config.logging.tensorboard and leads else None
-    with Monitor(schedule_of(config), tensorboard) as monitor:
-        if not started.trained:
-            train(config, task, folder, monitor, title="all-images", made_with=made_with)
-        jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
-        if not started.trained:
-            hosts.wait_for(lambda: is_trained(folder.root))
-        if leads:
-            checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
-        like = models.init_params(jax.random.key(config.seed), task.settings)
-        params = network_files.load_networks(folder.networks, like, task.settings)
-        by_name = dict(zip(names, images, strict=True))
-        judge = trust.load(config, (architecture, frozen.discriminator))
-        history = json.loads(read_text(folder.root / "history.json", limit=_LARGEST_HISTORY))
+    if not started.trained:
+        made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
+        train(work, task, title="all-images", made_with=made_with)
+    jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
+    if not started.trained:
+        hosts.wait_for(lambda: is_trained(folder.root))
+    if folder.team.leads:
+        checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
+    like = models.init_params(jax.random.key(config.seed), task.settings)
+    params = network_files.load_networks(folder.networks, like, task.settings)
+    by_name = dict(zip(names, images, strict=True))
+    judge = trust.load(config, (work.architecture, frozen.discriminator))
+    history = json.loads(read_text(folder.root / "history.json", limit=_LARGEST_HISTORY))
 
-        def write(name: str) -> None:
-            """Writes one image's results from the shared networks."""
-            folder.require()
-            prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
-            own = loop.own_history(history, prepared.name)
-            explain.write(
-                explain.explain(params, prepared, frozen, judge, history=own),
-                folder.result(prepared.name),
-                config,
-                project=explain.projector(params, prepared, frozen),
-                extra={"history.csv": explain.history_csv(own).encode()},
-            )
+    def write(name: str) -> None:
+        """Writes one image's results from the shared networks."""
+        folder.require()
+        prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
+        own = loop.own_history(history, prepared.name)
+        explain.write(
+            explain.explain(params, prepared, frozen, judge, history=own),
+            folder.result(prepared.name),
+            config,
+            project=explain.projector(params, prepared, frozen),
+            extra={"history.csv": explain.history_csv(own).encode()},
+        )
 
-        with Units(folder, names, monitor.say) as units:
-            for (name,) in units.unfinished(started.units):
-                units.write({name: functools.partial(write, name)})
-            return units.status
+    with Units(folder, names, work.monitor.say) as units:
+        for (name,) in units.unfinished(started.units):
+            units.write({name: functools.partial(write, name)})
+        return units.status
 
 
 def train(
-    config: ConfigDict,
+    work: Work,
     task: Task,
-    folder: RunFolder,
-    monitor: Monitor,
     *,
     title: str,
     made_with: Mapping[str, Any],
-    examined: bool = False,
     drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
 ) -> None:
     """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
 
     Args:
-      config: the run's configuration.
+      work: the run; `joint.json` in its folder marks the training as done.
       task: what is trained.
-      folder: the run's folder; `joint.json` in it marks the training as done.
-      monitor: receives progress.
       title: the training's title, on the console and for the curves.
       made_with: what checkpoints must match besides the configuration.
-      examined: whether to save checkpoints only where the history has a row, so that each has passed the task's checks.
       drawn: receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
         unchanged.
     """
+    config, folder = work.config, work.folder
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
         model_file.require_fits(config, task.settings, gan=True)
@@ -194,9 +185,9 @@ def train(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
-    if examined:
+    if config.mode == "lift":  # only where the history has a row: each checkpoint has passed the task's checks
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
-    with monitor.watch([title]) as watcher:
+    with work.monitor.watch([title]) as watcher:
         if drawn:
             show = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))

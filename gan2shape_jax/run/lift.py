@@ -34,8 +34,7 @@ from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
 from gan2shape_jax.run.folder import RunFolder, config_hash, joint_record, note_joint
-from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.run.runner import Work, at_work
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, devices, network_files
 
@@ -57,11 +56,8 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder = started.folder
         if started.trained and _model_size(folder) == joint_record(folder.root).get("model", -1):
             return 0
-        architecture, frozen = prepare.load_frozen(config)
-        folder.describe(config)
-        tensorboard = folder.tensorboard if config.logging.tensorboard and folder.team.leads else None
-        with Monitor(schedule_of(config), tensorboard) as monitor:
-            lift = _Lift(config, architecture, frozen, folder, monitor)
+        with at_work(config, folder) as work:
+            lift = _Lift(**vars(work))
             if not started.trained:
                 lift.train_twice()
             jax.distributed.shutdown()
@@ -87,12 +83,6 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     return samples.maker_of(config, architecture, dataclasses.replace(frozen, mean_w=mean), prior_of)
 
 
-def _replicas(config: ConfigDict) -> int:
-    """Returns how many images share an iteration."""
-    asked = config.schedule.batches_per_iteration or len(jax.devices())
-    return asked if config.schedule.share_weight else 1
-
-
 def task_of(
     config: ConfigDict,
     architecture: Architecture,
@@ -116,7 +106,7 @@ def task_of(
     Raises:
       UserError: a stage has fewer samples than images that share an iteration.
     """
-    replicas = _replicas(config)
+    replicas = joint.replicas_of(config)
     if replicas > config.lift.samples:
         raise UserError(
             f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
@@ -148,14 +138,8 @@ def task_of(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Lift:
+class _Lift(Work):
     """A lift in its folder."""
-
-    config: ConfigDict
-    architecture: Architecture
-    frozen: FrozenModels
-    folder: RunFolder
-    monitor: Monitor
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
@@ -200,24 +184,16 @@ class _Lift:
             if leads:
                 images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
-                self._write_sheet(phase, draw_sample_sheet(images, recon, albedo, depth, task.settings.camera))
+                path = root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
+                try:
+                    path.parent.mkdir(exist_ok=True)
+                    write_png(path, draw_sample_sheet(images, recon, albedo, depth, task.settings.camera))
+                except OSError as error:
+                    raise refused(error, f"cannot write {path}") from error
             return jax.tree.map(lambda leaf: leaf[0], views)
 
-        joint.train(
-            *(config, task, self.folder, self.monitor),
-            title="samples",
-            made_with={"batches_per_iteration": _replicas(config)},
-            examined=True,
-            drawn=drawn,
-        )
-
-    def _write_sheet(self, phase: Phase, picture: np.ndarray) -> None:
-        path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_png(path, picture)
-        except OSError as error:
-            raise refused(error, f"cannot write {path}") from error
+        made_with = {"batches_per_iteration": joint.replicas_of(config)}
+        joint.train(self, task, title="samples", made_with=made_with, drawn=drawn)
 
     def _progress(self) -> Callable[[int, int], None]:
         """Returns a function that reports now and then how many images have their samples, and responds to Ctrl-C."""

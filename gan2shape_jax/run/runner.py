@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -25,7 +26,6 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
@@ -168,6 +168,28 @@ class Units:
         return bool(new)
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What all images of a run share; created by `at_work`."""
+
+    config: ConfigDict
+    folder: RunFolder
+    architecture: Architecture
+    frozen: FrozenModels
+    monitor: Monitor
+
+
+@contextlib.contextmanager
+def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
+    """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
+    architecture, frozen = prepare.load_frozen(config)
+    folder.describe(config)
+    # Images with networks of their own have their own curves on each host.
+    curves = config.logging.tensorboard and (folder.team.leads or config.mode == "instance")
+    with Monitor(schedule_of(config), folder.tensorboard if curves else None) as monitor:
+        yield Work(config, folder, architecture, frozen, monitor)
+
+
 def run(config: ConfigDict, names: list[str]) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
@@ -175,20 +197,17 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
     """
     with start.begin(config, names) as started:
-        architecture, frozen = prepare.load_frozen(config)
-        folder, schedule = started.folder, schedule_of(config)
-        folder.describe(config)
-        tensorboard = folder.tensorboard if config.logging.tensorboard else None
-        with Monitor(schedule, tensorboard) as monitor:
+        with at_work(config, started.folder) as work:
+            monitor = work.monitor
             if refinement.refines(config):
                 monitor.say(
                     f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
                     "config.schedule"
                 )
-            judge = trust.load(config, (architecture, frozen.discriminator))
-            trainer = Trainer(config, folder, names, schedule, architecture, frozen, judge, monitor)
+            judge = trust.load(config, (work.architecture, work.frozen.discriminator))
+            trainer = Trainer(**vars(work), names=names, judge=judge)
             # Without `reset_weight`, an image starts from the results of the one before it.
-            with Units(folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
+            with Units(work.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
                 for unit in units.unfinished(trainer.groups(started.units)):
                     for images in trainer.alike(unit, units):
                         trainer.train(images, units)
@@ -196,17 +215,11 @@ def run(config: ConfigDict, names: list[str]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainer:
-    """What all images of a run share, and the methods that train one or several of them."""
+class Trainer(Work):
+    """A run of images that have networks of their own: trains one or several at once."""
 
-    config: ConfigDict
-    folder: RunFolder
     names: Sequence[str]
-    schedule: tuple[Phase, ...]
-    architecture: Architecture
-    frozen: FrozenModels
     judge: trust.Judge
-    monitor: Monitor
 
     def groups(self, units: Sequence[list[str]]) -> list[list[str]]:
         """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
@@ -269,7 +282,7 @@ class Trainer:
             with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
-                    self.schedule,
+                    schedule_of(self.config),
                     initial,
                     checkpoints,
                     cadence_of(self.config),
@@ -282,7 +295,7 @@ class Trainer:
         state = jax.device_get(state)  # frees the device for the next group
         broken, together = dict[str, str](), dict[str, Any]()
         if len(names) > 1:
-            labels = {phase.number: phase.label for phase in self.schedule}
+            labels = {phase.number: phase.label for phase in schedule_of(self.config)}
             broken = loop.failures_of(history, stems, labels)
             together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
         if broken:

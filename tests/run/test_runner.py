@@ -133,7 +133,7 @@ def kept(image, networks, tmp_path, monkeypatch):
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
         config = tiny_config(tmp_path, **fields)
         judge = trust.Judge(config)
-        work = runner.Trainer(config, RunFolder(tmp_path), (), (), None, image[1], judge, None)
+        work = runner.Trainer(config, RunFolder(tmp_path), None, image[1], None, names=(), judge=judge)
         work.write(image[0], networks[0], initial_state(*networks), [])
         return files.get("networks.safetensors")
 
