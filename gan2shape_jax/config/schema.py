@@ -36,25 +36,15 @@ _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field; its type is that of its default.
-
-    Attributes:
-        default: its value unless a configuration sets another; None is a whole number that may be left out.
-        low: the lowest value of a number.
-        high: the highest value of a number.
-        power_of_two: whether it has to be a power of two.
-        choices: the values that a text may have, if not any.
-        affects_results: whether two runs that differ in it alone may give different results.
-        meaning: what it is for and its unit: the comment above it in `configs/base.py`.
-    """
+    """One field; its type is that of its default, None a whole number that may be left out."""
 
     default: Any
-    low: float | None = None
+    low: float | None = None  # of a number, like `high`
     high: float | None = None
-    power_of_two: bool = False
-    choices: tuple[str, ...] = ()
-    affects_results: bool = True
-    meaning: str = ""
+    power_of_two: bool = False  # whether it has to be one
+    choices: tuple[str, ...] = ()  # the values that a text may have, if not any
+    affects_results: bool = True  # whether two runs that differ in it alone may give different results
+    meaning: str = ""  # what it is for and its unit: the comment above it in `configs/base.py`
 
     @property
     def kind(self) -> str:

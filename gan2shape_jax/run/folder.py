@@ -32,7 +32,7 @@ from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
-from gan2shape_jax.run.hosts import SINGLE, Team
+from gan2shape_jax.run.hosts import Team
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
@@ -51,20 +51,31 @@ class RunFolder:
 
     root: pathlib.Path
     checkpoint_folder: pathlib.PurePath | None = None
-    team: Team = SINGLE
+    team: Team = Team()
     requires: tuple[Callable[[], None], ...] = ()
 
     @classmethod
-    def at(cls, config: ConfigDict, team: Team = SINGLE, requires: tuple[Callable[[], None], ...] = ()) -> RunFolder:
+    def at(cls, config: ConfigDict) -> RunFolder:
         """Returns the folder that the configuration names; nothing is written."""
         kept = config.checkpoint.folder
         place: Any = epath.Path(kept) if "://" in kept else pathlib.Path(kept) if kept else None
-        return cls(pathlib.Path(config.workdir), place, team, requires)
+        return cls(pathlib.Path(config.workdir), place)
 
     def describe(self, config: ConfigDict) -> None:
-        """Has the first host write the configuration and the versions of this start."""
-        if self.team.leads:
-            write_config(config, self.root)
+        """Has the first host write the configuration and the versions of this start; `UserError` if that fails."""
+        if not self.team.leads:
+            return
+        device = jax.local_devices()[0]
+        versions = {
+            "gan2shape_jax": gan2shape_jax.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": f"{device.platform} {device.device_kind}",
+            "seed": config.seed,
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        }
+        atomic_text(self.root / "config.json", to_json(config) + "\n")
+        atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
     def require(self) -> None:
         """Raises `FolderGoneError` if one of the folders that the run has locked was taken away from it."""
@@ -87,14 +98,9 @@ class RunFolder:
         return place
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
-        """Returns the folder of the checkpoints of a group of images."""
+        """Returns the folder of the checkpoints of a group of images; `all` for networks that all images share."""
         place: pathlib.PurePath = self.checkpoint_root / f".{key}"
         return place
-
-    @property
-    def shared_checkpoints(self) -> pathlib.PurePath:
-        """Folder of the checkpoints of the networks shared by all images of a joint run."""
-        return self.group_checkpoints("all")
 
     @property
     def networks(self) -> pathlib.Path:
@@ -105,11 +111,6 @@ class RunFolder:
     def latents(self) -> pathlib.Path:
         """Folder of the latents that the run itself finds."""
         return self.root / "latents"
-
-    @property
-    def tensorboard(self) -> pathlib.Path:
-        """Folder of the images' TensorBoard curves."""
-        return self.root / "tensorboard"
 
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results exist; results folders appear complete or not at all."""
@@ -208,21 +209,6 @@ def require_same_config(config: ConfigDict) -> None:
             f"{config.workdir} holds results of another configuration: {', '.join(changed)}; "
             "choose another --config.workdir or delete that folder"
         )
-
-
-def write_config(config: ConfigDict, root: pathlib.Path) -> None:
-    """Writes the configuration and the versions of a run; raises `UserError` if the file system refuses."""
-    device = jax.local_devices()[0]
-    versions = {
-        "gan2shape_jax": gan2shape_jax.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": f"{device.platform} {device.device_kind}",
-        "seed": config.seed,
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
-    }
-    atomic_text(root / "config.json", to_json(config) + "\n")
-    atomic_text(root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
 
 def joint_record(root: pathlib.Path) -> dict[str, Any]:

@@ -57,9 +57,6 @@ class Team:
         return list(items[self.index :: self.count])
 
 
-SINGLE = Team()
-
-
 def several(environ: Mapping[str, str]) -> bool:
     """Returns whether the environment says that this process is one of several or, on TPUs, may be.
 
@@ -95,7 +92,7 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
       UserError: the hosts do not find each other.
     """
     if config.runtime.hosts == "one" or not several(os.environ):
-        yield SINGLE, lambda message: [message]
+        yield Team(), lambda message: [message]
         return
     timeout_s, explicit = config.runtime.hosts_timeout_s, _explicit(os.environ)
     address, count, index = explicit.values() or _detected(timeout_s)

@@ -133,7 +133,7 @@ def _run(work: Work, names: list[str], started: start.Start) -> int:
     if not started.trained:
         hosts.wait_for(lambda: is_trained(folder.root))
     if folder.team.leads:
-        checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
+        checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
     like = models.init_params(jax.random.key(config.seed), task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     by_name = dict(zip(names, images, strict=True))
@@ -192,7 +192,7 @@ def train(
             show = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
-            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, watcher),
+            *(task, schedule_of(config), initial, folder.group_checkpoints("all"), cadence, watcher),
             {"configuration": config_hash(config), **made_with},
         )
     if not folder.team.leads:

@@ -62,7 +62,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 lift.train_twice()
             jax.distributed.shutdown()
             if folder.team.leads:
-                checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
+                checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()
     return 0
@@ -143,8 +143,7 @@ class _Lift(Work):
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-        noted = joint_record(self.folder.root).get(_RETURNS)
-        return noted if isinstance(noted, int) else 0
+        return int(joint_record(self.folder.root).get(_RETURNS, 0))
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""

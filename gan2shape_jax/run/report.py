@@ -48,13 +48,9 @@ class Monitor(contextlib.ExitStack):
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Watches images that all go through `schedule`.
+        """Watches images that all go through `schedule`, with curves in the folder `tensorboard`, None for none.
 
-        Args:
-          schedule: the phases.
-          tensorboard: the folder for the images' curves, or None for no curves.
-          console: where to write; standard error by default.
-          clock: gives seconds.
+        The console is standard error by default; `clock` gives seconds.
         """
         super().__init__()
         self.check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt if Ctrl-C has been pressed

@@ -186,7 +186,7 @@ def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
     folder.describe(config)
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or config.mode == "instance")
-    with Monitor(schedule_of(config), folder.tensorboard if curves else None) as monitor:
+    with Monitor(schedule_of(config), folder.root / "tensorboard" if curves else None) as monitor:
         yield Work(config, folder, architecture, frozen, monitor)
 
 

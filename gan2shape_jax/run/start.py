@@ -95,7 +95,7 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
                     "folder that all hosts share (NFS, Lustre, Filestore, ...)"
                 )
             requires = _lock(stack, config, team)
-        folder = RunFolder.at(config, team, requires)
+        folder = dataclasses.replace(RunFolder.at(config), team=team, requires=requires)
         if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
             raise UserError(
                 "config.schedule.reset_weight is False: each image starts from the networks of the one before "

@@ -221,13 +221,13 @@ def _accepted(names: list[str]) -> list[str]:
 def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
     """Everything that a run writes for its images and for itself, with the names of parts being written."""
     folder = RunFolder(root)
-    whole: list[pathlib.PurePath] = [folder.networks, folder.shared_checkpoints]
+    whole: list[pathlib.PurePath] = [folder.networks, folder.group_checkpoints("all")]
     whole += [folder.group_checkpoints(groups.key_of(names))]
     own = ("config.json", "versions.json", "failures.json", "results.csv", "results.md", "index.html", "images.txt")
     whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".groups", ".hosts")]
     for stem in map(stem_of, names):
         whole += [folder.result(stem), folder.checkpoints(stem), folder.latents / f"{stem}.npy"]
-        whole += [folder.tensorboard / stem]
+        whole += [folder.root / "tensorboard" / stem]
     parts = [path.with_name(f".{path.name}.abcdefgh.{kind}") for path in whole for kind in ("part", "former")]
     return whole + parts + [path.with_name(f".{path.stem}.abcdefgh.part{path.suffix}") for path in whole if path.suffix]
 

@@ -8,7 +8,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import start
-from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config, write_config
+from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config
 from gan2shape_jax.training import groups
 
 NAMES = ("a.png", "b.png", "c.png")
@@ -20,7 +20,7 @@ def folder(tmp_path):
     config = tiny_config(tmp_path, names=NAMES)
     folder = RunFolder.at(config)
     folder.root.mkdir()
-    write_config(config, folder.root)
+    folder.describe(config)
     for stem in ("a", "b"):
         save_result(bump.result(), folder.result(stem), made_with={"configuration": config_hash(config)})
     return folder
