@@ -105,14 +105,14 @@ def run(config: ConfigDict, names: list[str]) -> int:
     require_enough(len(names), config.sampling.collect_iters)
     with start.begin(config, names, stay=True) as started:
         _require_same_images(config, names)
+        replicas = batches_per_iteration(config, len(names))
         with at_work(config, started.folder) as work:
-            return _run(work, names, started)
+            return _run(work, names, started, replicas)
 
 
-def _run(work: Work, names: list[str], started: start.Start) -> int:
+def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> int:
     """Does the work of `run`, in a folder that has been tidied."""
     config, folder, frozen = work.config, work.folder, work.frozen
-    replicas = batches_per_iteration(config, len(names))
     if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
         note_joint(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
