@@ -63,8 +63,8 @@ def keep_programs(setting: str) -> pathlib.Path | None:
     folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else default
     if fault := folder_fault(folder):
         warnings.warn(
-            f"compiled programs are not kept, the next start compiles again: {folder} {fault}; "
-            "name another folder with config.runtime.compilation_cache, or 'off'",
+            f"compiled programs are not kept, the next start compiles again: {folder} {fault} "
+            "(config.runtime.compilation_cache, or 'off')",
             stacklevel=2,
         )
         return None
