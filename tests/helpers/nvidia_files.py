@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import torch
 
-from helpers import nvidia_records as records
+from helpers import nvidia_networks
 from helpers.nvidia_networks import Discriminator, Generator
 
 WIDTH = 12
@@ -31,7 +31,7 @@ def networks(generator=None, discriminator=None, *, channels=SMALL, seed=0):
 
 def save(path, g, d, **options):
     """Saves a generator and a discriminator as NVIDIA does; returns the path."""
-    records.save(path, G=g, D=d, G_ema=g, augment_pipe=None, **options)
+    nvidia_networks.save(path, G=g, D=d, G_ema=g, augment_pipe=None, **options)
     return path
 
 

@@ -1,18 +1,77 @@
 """NVIDIA's StyleGAN2 in PyTorch by its definition, with the real names, settings and file layout.
 
 Written from reading stylegan2-ada-pytorch (training/networks.py) and stylegan3 (networks_stylegan2.py): filters are
-convolutions, kernels are modulated for each image, everything is float32. Import only where torch is there.
+convolutions, kernels are modulated for each image, everything is float32; modules pickle as records of NVIDIA's
+persistent classes. Import only where torch is there.
 """
 
 import math
+import pickle
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from helpers.nvidia_records import Module
+from helpers.pickles import modules_named
 
 BINOMIAL = (1, 3, 3, 1)
+SOURCE = "raise RuntimeError('the source code of a record has run')\n"
+
+
+def _reconstruct_persistent_obj(meta):
+    raise AssertionError("only written")
+
+
+class EasyDict(dict):
+    pass
+
+
+_reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+EasyDict.__module__ = "dnnlib.util"
+
+
+_MODULES = {
+    "torch_utils": {},
+    "dnnlib": {},
+    "dnnlib.util": {"EasyDict": EasyDict},
+    "torch_utils.persistence": {"_reconstruct_persistent_obj": _reconstruct_persistent_obj},
+}
+
+
+def save(path, protocol=None, **networks):
+    """Writes a network pickle as NVIDIA's training does."""
+    content = {"training_set_kwargs": {"class_name": "training.dataset.ImageFolderDataset"}, **networks}
+    with modules_named(_MODULES), open(path, "wb") as file:
+        pickle.dump(content, file, protocol)
+
+
+class Module(torch.nn.Module):
+    """Pickles as a record; constructor's arguments are kept, as the real ones are."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self._init_args, self._init_kwargs = (), EasyDict(settings)
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def __reduce__(self):
+        return _reconstruct_persistent_obj, (
+            {
+                "type": "class",
+                "version": 6,
+                "module_src": SOURCE,
+                "class_name": type(self).__name__,
+                "state": self.__dict__,
+            },
+        )
+
+    def draw(self, name, *shape, mean=0.0, scale=1.0):
+        value = mean + scale * torch.randn(shape)
+        self.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
+
+    def filtered(self, taps):
+        taps = torch.tensor(taps, dtype=torch.float32)
+        self.register_buffer("resample_filter", torch.outer(taps, taps) / taps.sum() ** 2)
 
 
 def resample(x, kernel, *, up=1, down=1, pads=(0, 0)):

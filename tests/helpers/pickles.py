@@ -1,8 +1,11 @@
 """Writes pickles by hand: any call of any function, and the layout of NVIDIA's, without those modules."""
 
+import contextlib
 import io
 import pickle
 import struct
+import sys
+import types
 
 import numpy as np
 
@@ -125,3 +128,17 @@ def network_record(class_name: str, *, source: str = "", parameters=None, module
         "torch_utils.persistence._reconstruct_persistent_obj",
         {"type": "class", "version": 6, "module_src": source, "class_name": class_name, "state": state},
     )
+
+
+@contextlib.contextmanager
+def modules_named(names):
+    """Modules with this content under the names that a pickle shall hold, which its writer wants to find."""
+    before = {name: sys.modules.get(name) for name in names}
+    for name, content in names.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(content)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(name) if module is None else sys.modules.update({name: module})

@@ -4,13 +4,12 @@ Written from reading stylegan2 (dnnlib/tflib/network.py, training/networks_style
 (training/networks.py): classes of the names that the pickle shall hold, whose state is laid out as theirs.
 """
 
-import contextlib
 import dataclasses
 import pickle
-import sys
-import types
 
 import numpy as np
+
+from helpers.pickles import modules_named
 
 SOURCE = "raise RuntimeError('the source code of a network has run')\n"
 
@@ -195,28 +194,16 @@ def inputs(case, seed=0):
     return z.astype(np.float32), pictures.astype(np.float32)
 
 
-@contextlib.contextmanager
-def _modules_to_name():
-    """Modules under the names that the pickle shall hold; pickle wants to find them."""
-    names = {
-        "dnnlib": {},
-        "dnnlib.tflib": {},
-        "dnnlib.tflib.network": {"Network": Network},
-        "dnnlib.util": {"EasyDict": EasyDict},
-    }
-    before = {name: sys.modules.get(name) for name in names}
-    for name, content in names.items():
-        sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules[name]).update(content)
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            sys.modules.pop(name) if module is None else sys.modules.update({name: module})
+_MODULES = {
+    "dnnlib": {},
+    "dnnlib.tflib": {},
+    "dnnlib.tflib.network": {"Network": Network},
+    "dnnlib.util": {"EasyDict": EasyDict},
+}
 
 
 def save(path, content, protocol=4):
     """Writes a pickle of such networks, by default as Python 3.6 did; returns the path."""
-    with _modules_to_name():
+    with modules_named(_MODULES):
         path.write_bytes(pickle.dumps(content, protocol))
     return path

@@ -15,7 +15,7 @@ from PIL import Image
 import gan2shape_jax
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask
-from gan2shape_jax.io.image_files import has_alpha, open_gray, open_rgb, open_upright, picture_size
+from gan2shape_jax.io.image_files import open_gray, open_rgb, open_upright, picture_size
 
 _READERS = (
     open_rgb,
@@ -126,21 +126,6 @@ def test_heic_is_read_or_what_reads_it_is_named(tmp_path):
     picture = _rough(tmp_path / "a.heic", (128, 96), quality=90)
     found, *_ = open_upright(tmp_path / "a.heic", least=20)
     assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 5
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-@pytest.mark.parametrize("kind", ["a named pipe", "a device", "a folder"])
-def test_special_files_are_not_opened(kind, tmp_path):
-    path = tmp_path / "001.png"
-    if kind == "a named pipe":
-        os.mkfifo(path)
-    elif kind == "a device":
-        path.symlink_to("/dev/zero")
-    else:
-        path.mkdir()
-    assert not has_alpha(path)
-    for read in _READERS:
-        assert f"001.png is {kind}, not a file" in _refusal(read, path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the other program is a shell script")

@@ -106,6 +106,8 @@ def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns,
     photo, alpha, reduction, _ = open_upright(tmp_path / "x.png", least=20)
     np.testing.assert_array_equal(photo, expected)
     assert alpha is None and reduction == 1
+    with pytest.raises(UserError, match=r"only \d+ x \d+ pixels"):
+        open_upright(tmp_path / "x.png", least=32)
 
 
 def test_small_picture_is_enlarged_with_a_warning(tmp_path):
@@ -190,14 +192,3 @@ def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
     assert np.abs(small[0] - small[1]).mean() < 1
     with pytest.raises(UserError, match="at most 8192"):
         open_rgb(tmp_path / "a.jpg", cut=True)
-
-
-def test_upright_pictures_keep_their_shape_and_alpha(tmp_path):
-    picture = Image.new("RGBA", (40, 24), (200, 10, 10, 255))
-    picture.paste((0, 0, 0, 0), (0, 0, 10, 24))
-    picture.save(tmp_path / "a.png")
-    upright, alpha, reduction, _ = open_upright(tmp_path / "a.png", least=16)
-    assert upright.size == alpha.size == (40, 24) and reduction == 1
-    assert upright.getpixel((0, 0)) == (255, 255, 255) and alpha.getpixel((39, 0)) == 255
-    with pytest.raises(UserError, match="only 40 x 24 pixels"):
-        open_upright(tmp_path / "a.png", least=32)

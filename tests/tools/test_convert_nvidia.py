@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from helpers import nvidia_files  # noqa: E402
-from helpers import nvidia_records as records  # noqa: E402
+from helpers import nvidia_files, nvidia_networks  # noqa: E402
 from helpers.nvidia_files import WIDTH, networks, one_hot, relative  # noqa: E402
 from helpers.parity_record import LARGEST, largest  # noqa: E402
 
@@ -84,10 +83,12 @@ def test_the_usual_network_of_32_pixels(saved, compare):
     assert "float16" in notes and "float32" in notes and "generator at 16, 32 pixels" in notes
 
 
-def test_64_pixels_and_other_deviations(saved, compare):
+def test_64_pixels_and_other_deviations_or_none(saved, compare):
     g, d = networks({"layers": 3}, {"group": 2, "extra": 2}, channels=_SIDE64)
     arch = compare(saved(g, d, protocol=2), g, d)[0]
     assert (arch.size, arch.mapping_layers, arch.stddev_group, arch.stddev_channels) == (64, 3, 2, 2)
+    g, d = networks({}, {"extra": 0})
+    assert compare(saved(g, d), g, d)[0].stddev_channels == 0
 
 
 def test_conditional_networks_with_a_class_chosen(saved, compare):
@@ -120,11 +121,6 @@ def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
     assert arch.stddev_group == 0
 
 
-def test_a_discriminator_without_deviations(saved, compare):
-    g, d = networks({}, {"extra": 0})
-    assert compare(saved(g, d), g, d)[0].stddev_channels == 0
-
-
 def test_a_class_has_to_be_chosen_where_there_are_classes_and_only_there(saved):
     path = saved(*networks({"c_dim": 4}, {"c_dim": 4}))
     for index in (None, 4, -1):
@@ -136,14 +132,14 @@ def test_a_class_has_to_be_chosen_where_there_are_classes_and_only_there(saved):
 
 def test_a_generator_alone_is_refused_with_what_to_do(tmp_path, saved):
     g, d = networks()
-    records.save(tmp_path / "g.pkl", G_ema=g)
+    nvidia_networks.save(tmp_path / "g.pkl", G_ema=g)
     with pytest.raises(UserError, match="(?s)g.pkl: no 'D'.*Step 2.*--discriminator"):
         read_checkpoint(tmp_path / "g.pkl")
     whole = saved(g, d)
     mended = read_checkpoint(tmp_path / "g.pkl", discriminator=whole)
     jax.tree.map(np.testing.assert_array_equal, mended.params, read_checkpoint(whole).params)
     assert hashlib.sha256(whole.read_bytes()).hexdigest() in mended.notes
-    records.save(tmp_path / "d.pkl", D=d)
+    nvidia_networks.save(tmp_path / "d.pkl", D=d)
     with pytest.raises(UserError, match="no 'G_ema'"):
         read_checkpoint(tmp_path / "d.pkl")
 

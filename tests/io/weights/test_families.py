@@ -89,21 +89,16 @@ def _states(*names):
 
 
 def test_the_converter_names_the_tool_for_other_families(tmp_path):
-    for names, title in (
-        (["lin0.model.1.weight"], "LPIPS"),
-        (["cp.resnet.conv1.weight"], "BiSeNet"),
-        (["mean", "cov"], "mean and covariance"),
-    ):
-        message = _refusal(tmp_path / "other.pth", _states(*names))
-        assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
-
-
-def test_the_converter_names_the_tool_for_the_methods_own_networks(tmp_path):
     nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
-    message = _refusal(tmp_path / "pre.pth", nets | {"iteration": 3})
-    assert "Unsup3d" in message and "gan2shape-jax convert" in message
-    message = _refusal(tmp_path / "pre.pth", nets | {"netEnc": _states("network.0.weight")})
-    assert "netEnc" in message and "gan2shape-jax convert" in message
+    for content, title in (
+        (_states("lin0.model.1.weight"), "LPIPS"),
+        (_states("cp.resnet.conv1.weight"), "BiSeNet"),
+        (_states("mean", "cov"), "mean and covariance"),
+        (nets | {"iteration": 3}, "Unsup3d"),
+        (nets | {"netEnc": _states("network.0.weight")}, "netEnc"),
+    ):
+        message = _refusal(tmp_path / "other.pth", content)
+        assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
 
 
 def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
