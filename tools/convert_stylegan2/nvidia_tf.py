@@ -148,8 +148,8 @@ class Settings:
         """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
         version = self.network.fields.get("version")
         if version not in _VERSIONS or type(version) is not int:
-            known = "StyleGAN2's are of version 4 or 5"
-            raise UserError(f"{self.source}: the {self.what} is of version {short(version)}; {known}")
+            fault = f"is of version {short(version)}; StyleGAN2's are of version 4 or 5"
+            raise UserError(f"{self.source}: the {self.what} {fault}")
         if self.get("label_size", 0) != 0:
             how = "take the PyTorch pickle of the same network, and choose a class of it with --class"
             raise UserError(f"{self.source}: the {self.what} is conditional; {how}")
