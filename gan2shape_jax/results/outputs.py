@@ -173,8 +173,9 @@ def _film(
 
     def write(drawing: Drawing) -> dict[str, Any] | None:
         drawn = frames(drawing) if drawing.options.animation else None
-        film = functools.partial(pictures.write_animation, frames=drawn, fps=fps, swing=swing)
-        return None if drawn is None else {stem: film}
+        if drawn is None:
+            return None
+        return {stem: functools.partial(pictures.write_animation, frames=drawn, fps=fps, swing=swing)}
 
     return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
 
