@@ -31,9 +31,9 @@ def test_samples_depend_on_key_and_number_alone_and_latents_give_their_images_ag
     many, _ = gan.sample(jax.random.key(0), 9)
     np.testing.assert_array_equal(many[:3], images)
     assert (images[0] != images[1]).any()
-    np.testing.assert_array_equal(gan.synthesize(latents), images)
     every_layer = np.repeat(latents[:, None], gan.architecture.latents, axis=1)
-    assert np.abs(gan.synthesize(every_layer).astype(int) - images).max() <= 1
+    for same in (latents, every_layer):  # each by a program of its own: a value may be rounded otherwise
+        assert np.abs(gan.synthesize(same).astype(int) - images).max() <= 1
 
 
 def test_what_cannot_be_drawn_is_refused(gan):
