@@ -29,6 +29,7 @@ def test_the_mean_change_is_that_of_the_depths_and_symmetric_where_asked_for(cas
     np.testing.assert_allclose(mirrored, (change + change[:, ::-1]) / 2, atol=1e-7)
 
 
+@pytest.mark.heavy  # 200 iterations
 def test_depth_learns_to_be_a_change_further_and_nothing_else_does(case):
     _, params, images, settings = case
     across = np.linspace(-1, 1, settings.image_size, dtype=np.float32)
