@@ -210,7 +210,8 @@ class _Page:
             "status": status,
             "done": status.split(",")[0] == _DONE,
             "remarks": "" if status == _DONE else status.removeprefix(f"{_DONE}, "),
-            "place": urllib.parse.quote(os.fsencode(entry.place)),
+            # Names in a list need not be names of files; those of folders are bytes, UTF-8 or not.
+            "place": urllib.parse.quote(os.fsencode(entry.place)) if self.offers[k] else "",
             "figures": [None if value is None else round(value, column.digits + 2) for column, value in figures],
             "files": [
                 [number, self.inside.get((k, number), size), (k, number) in self.inside]
