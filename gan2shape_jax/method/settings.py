@@ -78,8 +78,6 @@ class Settings:
     precision: Precision = _shaping("float32")
     # The terms of step 3 and of the anchored step that are computed: names of those below whose weights are positive.
     optional_terms: tuple[str, ...] = _shaping(())
-    # Weights of all further terms in `config.loss`, those that no other field is named after.
-    further_weights: dict[str, Any] = flax.struct.field(default_factory=dict)  # type: ignore[no-untyped-call]
     # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
     hold_shape: Any = 0.0
     # For the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
@@ -109,16 +107,15 @@ class Settings:
         return self.collect_iters * self.batch_size
 
 
-# Terms of the loss that are computed only where their weight is positive, as `further_weights` are.
+# Terms of the loss that are computed only where their weight is positive.
 _OPTIONAL = ("hold_shape", "anchor_view", "anchor_light")
 
 
 def changed(settings: Settings, **fields: Any) -> Settings:
     """Returns the settings with other values of these fields; numbers of leaves become float32 arrays."""
     given = dataclasses.replace(settings, **fields)
-    names = (*_OPTIONAL, *given.further_weights)
     terms = tuple(
-        name for name in names if fields.get(name, 0) or (name in given.optional_terms and name not in fields)
+        name for name in _OPTIONAL if fields.get(name, 0) or (name in given.optional_terms and name not in fields)
     )
     leaves, structure = jax.tree.flatten(
         dataclasses.replace(given, optional_terms=terms), is_leaf=lambda leaf: isinstance(leaf, (tuple, list))
@@ -148,10 +145,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
     def named(section: ConfigDict) -> dict[str, Any]:
         return {name: section[name] for name in section if name in Settings.__dataclass_fields__}
 
-    further = {n: w for n, w in config.loss.items() if n.startswith("lam_") and n not in Settings.__dataclass_fields__}
     settings = Settings(
-        optional_terms=tuple(name for name, weight in further.items() if weight > 0),
-        further_weights=further,
         camera=Camera(
             image_size=size,
             fov_deg=camera.fov_deg,
