@@ -101,6 +101,6 @@ def test_samples_on_an_edge_have_the_gradient_of_either_side():
     def depth(vertices):
         return compiled.rasterize(vertices, camera, faces=faces).depth
 
-    assert (depth(vertices) == 1).all()
+    np.testing.assert_allclose(depth(vertices), 1, rtol=1e-6)  # the last bit is the processor's
     _, change = jax.jvp(depth, (vertices,), (jnp.zeros_like(vertices).at[:, 2].set(1),))
     np.testing.assert_allclose(change, 1, rtol=1e-6)
