@@ -141,13 +141,6 @@ def _explained(
 _code = jax.jit(reference_code)
 
 
-class Refined(NamedTuple):
-    """The networks that a run keeps from an image's training, and what it reports about that in `metrics`."""
-
-    params: models.Params
-    metrics: dict[str, Any]
-
-
 def refines(config: ConfigDict) -> bool:
     """Whether a run refines the model of a lifted GAN on each image.
 
@@ -195,8 +188,10 @@ _depth = jax.jit(models.depth)
 
 def finished(
     config: ConfigDict, start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels
-) -> Refined:
-    """Returns the networks that a refinement keeps; if nothing is refined, those that training ended with.
+) -> tuple[models.Params, dict[str, Any]]:
+    """Returns the networks that a refinement keeps, and what `metrics` report of that.
+
+    If nothing is refined, these are the networks that training ended with.
 
     Args:
       config: the run's configuration.
@@ -206,11 +201,11 @@ def finished(
       frozen: the frozen networks.
     """
     if not config.refinement.kept_out or not refines(config):
-        return Refined(state.params, {})
-    batches, gain = config.refinement.kept_out, config.refinement.gain
-    kept = keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
+        return state.params, {}
+    chosen = config.refinement
+    kept = keep_best(start, state, prepared, frozen, batches=chosen.kept_out, gain=chosen.gain)
     errors = dict(zip(map(str, SHARES), kept.l1, strict=True))
-    return Refined(kept.state.params, {"refinement_share": kept.share, "kept_out_l1": errors})
+    return kept.state.params, {"refinement_share": kept.share, "kept_out_l1": errors}
 
 
 # --- carrying a change of shape on ----------------------------------------------------------------------

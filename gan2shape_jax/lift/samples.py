@@ -45,11 +45,6 @@ _USUAL_FROM = 96  # number of samples that the usual mask is found from
 _ENDING = ".samples"
 
 
-def name_of(number: int) -> str:
-    """Returns a sample's name in histories and pictures."""
-    return f"sample-{number:06d}"
-
-
 @dataclasses.dataclass(frozen=True)
 class SampleMaker:
     """Draws samples of a GAN.
@@ -82,9 +77,7 @@ class SampleMaker:
     def problems(self, numbers: Sequence[int]) -> list[PreparedImage]:
         """Returns samples ready to be trained on."""
         images, latents = self.images(numbers)
-        return [
-            self._problem(number, image, latent) for number, image, latent in zip(numbers, images, latents, strict=True)
-        ]
+        return list(map(self._problem, numbers, images, latents))
 
     def _problem(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
         mask = self.mask_of(image)
@@ -98,7 +91,7 @@ class SampleMaker:
             true_depth=None,
             key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
         )
-        return PreparedImage(name=name_of(number), problem=problem, settings=self.settings, inversion_l1=0.0)
+        return PreparedImage(name=f"sample-{number:06d}", problem=problem, settings=self.settings, inversion_l1=0.0)
 
 
 @jax.jit

@@ -57,20 +57,6 @@ _PHASES = 1 << 18
 # --- inversion ------------------------------------------------------------------------------------------
 
 
-def fresh_samples(
-    key: PRNGKeyArray, count: int, frozen: FrozenModels, settings: Settings
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
-    """Draws samples from the GAN, truncated as the settings say; returns their images and their latents in W.
-
-    Args:
-      key: determines the draws.
-      count: number of samples n.
-      frozen: holds the generator and the mean of W.
-      settings: of the method.
-    """
-    return projection.sample(jax.random.normal(key, (count, settings.architecture.style_dim)), frozen, settings)
-
-
 def inversion_loss(
     params: models.Params,
     images: Float[Array, "n s s 3"],
@@ -99,9 +85,10 @@ def _draw_samples(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Seen:
-    """Draws fresh samples."""
+    """Draws fresh samples from the GAN, truncated as the settings say: their images and their latents in W."""
     del factors, constants
-    return fresh_samples(jax.random.fold_in(key, iteration), settings.fresh_samples, frozen, settings)
+    shape = (settings.fresh_samples, settings.architecture.style_dim)
+    return projection.sample(jax.random.normal(jax.random.fold_in(key, iteration), shape), frozen, settings)
 
 
 INVERSION_STEP = Step("inversion", networks=("encoder",), loss=inversion_loss, draw=_draw_samples, cost=4.0)
@@ -237,12 +224,13 @@ def improved(
     """
     if not settings.latent_iterations or samples.pseudo is None:
         return samples
-    images = []
+    images, count = [], settings.latent_iterations
+    settings = dataclasses.replace(settings, latent_iterations=0)  # the same programs for any number
     for first in range(0, len(samples.pseudo), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
         pseudo, masks = samples.pseudo[part], samples.masks[part]
         offset, moments = _begin_search(params, pseudo, problem, frozen, settings)
-        for _ in range(settings.latent_iterations):
+        for _ in range(count):
             offset, moments = _search(offset, moments, pseudo, masks, problem, frozen, settings)
         images.append(_version(offset, problem, frozen, settings))
     return dataclasses.replace(samples, images=jnp.concatenate(images))
@@ -299,8 +287,10 @@ def projected_by_own_encoder(
       frozen: the frozen networks.
       settings: of the method; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
     """
-    own = changed(settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate)
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
+    own = changed(
+        settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate, own_encoder_iterations=0
+    )  # the same programs for any number of iterations
     fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
     task = one_image(problem, frozen, own)

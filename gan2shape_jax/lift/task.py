@@ -215,14 +215,11 @@ class Lift:
         rows = jax.device_get([_signs(view, one.problem, settings=self.settings) for view, one in pairs])
         signs_mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
-            self._require_whole(signs_mean, phase, done)
+            if faults := collapse(signs_mean, self._flat_l1):
+                raise DivergedError(
+                    f"the networks have collapsed in {phase.label}, iteration {done}: {'; '.join(faults)}"
+                )
         return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), signs_mean
-
-    def _require_whole(self, means: dict[str, float], phase: Phase, done: int) -> None:
-        """Raises `DivergedError` if the results on the held-out samples show a collapse."""
-        faults = collapse(means, self._flat_l1)
-        if faults:
-            raise DivergedError(f"the networks have collapsed in {phase.label}, iteration {done}: {'; '.join(faults)}")
 
     @functools.cached_property
     def _flat_l1(self) -> float:

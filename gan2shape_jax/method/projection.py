@@ -92,21 +92,6 @@ def latent_offset(
     return styles - frozen.center_w
 
 
-def projected_latents(
-    params: models.Params,
-    images: Float[Array, "n s s 3"],
-    latent: Float[Array, "1 *layers w"],
-    reference: Float[Array, "1 s s 3"],
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    code: Float[Array, "1 w"] | None = None,
-) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
-    """Returns the latents of the GAN's versions of images, and their offsets; arguments as of `project`."""
-    offset = latent_offset(params, images, reference, frozen, settings, code=code)
-    return moved(latent, offset), offset
-
-
 def moved(latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"]) -> Float[Array, "n *layers w"]:
     """Returns the input's latent moved by each offset; in W+, all layers move alike."""
     return latent + (offset[:, None] if latent.ndim == 3 else offset)
@@ -126,5 +111,5 @@ def project(
 
     `latent` is the input's and `reference` the GAN's image of it; `code` is the reference's, see `latent_offset`.
     """
-    latents, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
-    return synthesize(latents, frozen, settings), offset
+    offset = latent_offset(params, images, reference, frozen, settings, code=code)
+    return synthesize(moved(latent, offset), frozen, settings), offset

@@ -32,6 +32,7 @@ Template = Callable[[dict[str, Any]], PyTree]
 # Bytes allowed for metadata and the record.
 _LITTLE_FILES = 1 << 20
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
+_MAKE_ROOM = "the disk is full; make room and run the same command again"
 
 
 class Checkpoints:
@@ -95,10 +96,7 @@ class Checkpoints:
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
-                raise DiskFullError(
-                    f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
-                    "make room and run the same command again"
-                )
+                raise DiskFullError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
             whole = {"made_with": self._made_with, "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
@@ -163,21 +161,15 @@ class Checkpoints:
         except (UserError, MemoryError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: Exception) -> UserError:
-        no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if no_room or any(words in str(error) for words in _NO_ROOM):
-            return DiskFullError(
-                f"cannot write a checkpoint to {self._folder}: the disk is full; make room and run the same command "
-                "again"
-            )
-        if self._local and not self._local.is_dir():
-            return FolderGoneError(
-                f"{self._folder} was removed while the run was going on: its checkpoints cannot be written; start the "
-                "same command again"
-            )
-        return UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}")
+            no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            if no_room or any(words in str(error) for words in _NO_ROOM):
+                raise DiskFullError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
+            if self._local and not self._local.is_dir():
+                raise FolderGoneError(
+                    f"{self._folder} was removed while the run was going on: its checkpoints cannot be written; start "
+                    "the same command again"
+                ) from error
+            raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
 
 
 def discard(folder: pathlib.PurePath) -> None:

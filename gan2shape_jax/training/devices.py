@@ -81,11 +81,6 @@ def local_replicas(replicas: int, mesh: Mesh) -> range:
     return range(mine[0] * each, (mine[-1] + 1) * each)
 
 
-def padded(images: int, devices: int) -> int:
-    """Returns `images` rounded up to a multiple of `devices`."""
-    return -(-images // devices) * devices
-
-
 def for_each(function: Callable[..., Any], layout: Layout | None, *, shared: int) -> Callable[..., Any]:
     """Turns a function of one image into a function of many, to be called inside `jax.jit`.
 

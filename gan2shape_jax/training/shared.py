@@ -33,7 +33,7 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
-from gan2shape_jax.training.task import compiled_with, mean_of_rows, means, one_image, phase_keys, scores
+from gan2shape_jax.training.task import compiled_with, means, one_image, phase_keys, scores
 
 _STATIC = ("step", "flip", "mesh")
 
@@ -350,7 +350,7 @@ class Shared:
             name: scores(reconstruction.see(params, problem, self.frozen, self.settings), problem, self.settings)
             for name, problem in zip(self.names, self.problems, strict=True)
         }
-        return first, mean_of_rows(list(each.values())) | {"images": each}
+        return first, means(list(each.values())) | {"images": each}
 
 
 @jax.jit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -40,7 +40,7 @@ def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[s
 
 
 def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Returns the mean of each scalar over iterations."""
+    """Returns the mean of each scalar over iterations, or over images; the rows may be on a device."""
     rows = jax.device_get(list(scalars))
     return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
 
@@ -147,7 +147,7 @@ class Independent:
 
     Attributes:
       names: the images' names, without those that only pad the axis.
-      problem: the problems of all images, along a first axis of size `devices.padded(...)`.
+      problem: the problems of all images, along a first axis whose length is a multiple of the devices' number.
       frozen: the frozen networks, on every device.
       settings: the settings, shared by all images.
       layout: how the images are laid out on devices; None for one image without an axis of images (`one_image`).
@@ -166,7 +166,7 @@ class Independent:
         one = state_lib.initial_state(params, self.settings)
         if self.layout is None:
             return jax.tree.map(jnp.array, one)
-        count = devices.padded(len(self.names), self.layout.devices)
+        count = len(self.problem.key)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
         return devices.place(every, self.layout.mesh)
 
@@ -234,17 +234,12 @@ class Independent:
         """Means of scalars of shape `(images,)`, with each image's own under `images`."""
         own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
         whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())]
-        return mean_of_rows(whole or list(own.values())) | {"images": own}
+        return means(whole or list(own.values())) | {"images": own}
 
 
 def one_image(problem: Problem, frozen: FrozenModels, settings: Settings) -> Independent:
     """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
     return Independent((), problem, frozen, settings, None)
-
-
-def mean_of_rows(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Returns the mean of each scalar over images."""
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def one_of(state: TrainState, index: int) -> TrainState:
@@ -268,7 +263,7 @@ def independent(images: Sequence[PreparedImage], frozen: FrozenModels, layout: L
     """
     layout = layout or devices.layout_of(len(images))
     problems = [one.problem for one in images]
-    problems += problems[-1:] * (devices.padded(len(images), layout.devices) - len(images))
+    problems += problems[-1:] * (-len(images) % layout.devices)
     return Independent(
         names=tuple(one.name for one in images),
         problem=devices.place(devices.stack(problems), layout.mesh),

@@ -19,14 +19,11 @@ from gan2shape_jax.run.runner import Trainer
 from gan2shape_jax.training import devices, groups, loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
+from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
 
 NAMES = ("001.png", "006.png")
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +118,7 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
         ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan)
     )
     task, state, history = _train(run, tmp_path, images=[ready[0], broken])
-    beside_broken, beside_whole = (jax.tree.leaves(task_lib.one_of(whole, 0)) for whole in (state, together[1]))
-    for a, b in zip(beside_broken, beside_whole, strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    jax.tree.map(np.testing.assert_array_equal, task_lib.one_of(state, 0), task_lib.one_of(together[1], 0))
     labels = {phase.number: phase.label for phase in run[2]}
     failures = loop.failures_of(history, task.names, labels)
     assert list(failures) == ["006"]
@@ -133,15 +128,10 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
 
 @pytest.mark.parametrize("stop", [(1, 1), (3, 1)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop):
-    def die(phase, done, loss):
-        if (phase.number, done) == stop:
-            raise Killed
-
     with pytest.raises(Killed):
-        _train(run, tmp_path, watcher=Watcher(on_progress=die))
+        _train(run, tmp_path, watcher=die_at(*stop))
     _, state, history = _train(run, tmp_path)
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(together[1]), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    jax.tree.map(np.testing.assert_array_equal, state, together[1])
     assert history == together[2]
 
 

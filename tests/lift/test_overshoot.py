@@ -42,6 +42,7 @@ def test_depth_learns_to_be_a_change_further_and_nothing_else_does(case):
     assert np.square(after - wanted).mean() < 0.25 * np.square(wanted - before).mean()
 
 
+@pytest.mark.heavy
 def test_the_same_images_give_the_same_bits(case):
     _, params, images, settings = case
     change = np.full((settings.image_size,) * 2, 0.01, np.float32)

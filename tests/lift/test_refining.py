@@ -24,7 +24,7 @@ _SHORT = {
     "refinement__lengths": ((3, 2, 4),),
     "refinement__learning_rate": 5e-4,
     "refinement__collect_iters": 2,
-    "refinement__batch_size": 3,
+    "refinement__batch_size": 2,
     "refinement__kept_out": 1,
 }
 
@@ -61,7 +61,7 @@ def _config(folder, pretrained, **fields):
 
 
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
-    config = _config(tmp_path, made["model"], schedule__flip3=(True,))
+    config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
     chosen = refinement.as_refinement(config)
     assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
         ("step1", 3, True),
@@ -85,27 +85,34 @@ def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     assert any("begins without a model" in problem for problem in check.examine(config))
 
 
-@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.heavy)])
-def test_every_image_is_refined_and_says_what_was_kept(made, tmp_path, at_once, capsys):
-    names = ("001.png", "002.png")[:at_once]
-    config = _config(tmp_path, made["model"], names=names, runtime__images_at_once=at_once)
-    assert check.examine(config) == []
-    assert experiment.run(config) == 0
-    assert "by config.refinement in place of config.schedule" in capsys.readouterr().err
+def _metrics(folder):
+    return json.loads((folder / "result.json").read_text())["metrics"]
+
+
+def _assert_refined(folder):
+    """Whether an image's results say what was kept."""
+    metrics = _metrics(folder)
+    l1 = metrics["kept_out_l1"]
+    assert list(map(float, l1)) == list(refinement.SHARES)
+    assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()), gain=0.8)
+    assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
+    steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
+    assert steps == {"start", "step1", "step2", "step3"}
+
+
+@pytest.mark.heavy
+def test_images_that_are_refined_together_say_what_was_kept(made, tmp_path):
+    names = ("001.png", "002.png")
+    assert experiment.run(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
     for name in names:
-        folder = tmp_path / "run" / "results" / name.removesuffix(".png")
-        metrics = json.loads((folder / "result.json").read_text())["metrics"]
-        l1 = metrics["kept_out_l1"]
-        assert list(map(float, l1)) == list(refinement.SHARES)
-        assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()), gain=0.8)
-        assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
-        steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
-        assert steps == {"start", "step1", "step2", "step3"}
+        _assert_refined(tmp_path / "run/results" / name.removesuffix(".png"))
 
 
-def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch):
+def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
     whole = _config(tmp_path / "whole", made["model"])
-    assert experiment.run(whole) == 0
+    assert check.examine(whole) == [] and experiment.run(whole) == 0
+    assert "by config.refinement in place of config.schedule" in capsys.readouterr().err
+    _assert_refined(tmp_path / "whole/run/results/001")
     cut = _config(tmp_path / "cut", made["model"])
     advance, calls = Independent.advance, []
 
@@ -122,8 +129,7 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     assert experiment.run(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
-    kept = [json.loads((folder / "result.json").read_text())["metrics"]["kept_out_l1"] for folder in results]
-    assert kept[0] == kept[1]
+    assert _metrics(results[0])["kept_out_l1"] == _metrics(results[1])["kept_out_l1"]
 
 
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
@@ -149,18 +155,12 @@ def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
 
 
-def test_without_samples_kept_out_the_last_networks_stay(made, tmp_path):
-    config = _config(tmp_path, made["model"], refinement__kept_out=0)
-    assert experiment.run(config) == 0
-    metrics = json.loads((tmp_path / "run/results/001/result.json").read_text())["metrics"]
-    assert "refinement_share" not in metrics and "model_l1" in metrics
-
-
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
-    config = _config(tmp_path, made["narrow"])
-    assert experiment.run(config) == 0
+    """Without samples kept out, the last networks stay."""
+    assert experiment.run(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
     assert "warning: 001: looks like what this GAN draws, but its model cannot explain" in capsys.readouterr().err
-    assert json.loads((tmp_path / "run/results/001/result.json").read_text())["metrics"]["far_from_category"] is True
+    metrics = _metrics(tmp_path / "run/results/001")
+    assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
     assert "far from what the GAN draws" in (tmp_path / "run/results.md").read_text()
 
 

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.lift import samples as samples_lib
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare, runtime
@@ -20,10 +22,6 @@ from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +70,6 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
     kept = {one.name for one in task.kept_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
-
-
-def test_steps_of_the_encoder_alone_have_a_learning_rate_of_their_own(config, task):
-    kinds = (steps.INVERSION_STEP, *(STEPS[name] for name in ("step1", "step2", "step3")))
-    rates = {kind.name: task.stage(1, Phase(0, 1, kind, 1, False)).settings.learning_rate for kind in kinds}
-    quick, usual = config.lift.encoder_learning_rate, config.lift.first_learning_rate
-    assert rates == {"inversion": quick, "step1": usual, "step2": quick, "step3": usual} and quick != usual
-
-
-def test_a_samples_image_is_the_gans_of_its_latent(task):
     problem = task.stage(1).problems[0]
     np.testing.assert_array_equal(problem.image, problem.gan_image)
 
@@ -95,17 +83,13 @@ def whole(config, task, initial, tmp_path_factory):
 
 @pytest.mark.heavy  # trains two stages to their ends
 def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config, task, initial, whole, tmp_path):
-    def die(phase, done, loss):
-        if (phase.stage, phase.step, done) == (2, "step3", 2):
-            raise Killed
-
     schedule = runtime.schedule_of(config)
+    assert (schedule[-1].stage, schedule[-1].step) == (2, "step3")
     with pytest.raises(Killed):
-        loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, Watcher(on_progress=die))
+        loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, die_at(schedule[-1].number, 2))
     again = dataclasses.replace(task)  # as a new process: nothing is kept from before
     state, history = loop.run_schedule(again, schedule, initial, tmp_path, CADENCE, Watcher())
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole.state), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    jax.tree.map(np.testing.assert_array_equal, state, whole.state)
     assert history == whole.history
 
 
@@ -120,57 +104,36 @@ def test_the_history_tells_of_the_samples_kept_out(whole):
 def test_signs_of_a_flat_sheet_and_of_stripes(task):
     side = task.settings.image_size
     problem = task.kept_out[0].problem
-    flat = _view(task, jnp.full((side, side), 1.0))
-    stripes = _view(task, jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * jnp.ones((side, 1)))
-    signs = [signs_of(view, problem, settings=task.settings) for view in (flat, stripes)]
+    picture, valid = problem.image[0], jnp.ones((side, side))
+    stripes = jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * valid
+    views = [Reconstruction(d, picture, jnp.zeros(6), jnp.zeros(4), d, valid, picture) for d in (valid, stripes)]
+    signs = [signs_of(view, problem, settings=task.settings) for view in views]
     assert float(signs[0]["roughness"]) == 0 and float(signs[0]["relief"]) == 0
     assert float(signs[1]["roughness"]) > 0.5 and float(signs[1]["relief"]) == pytest.approx(0.25, rel=1e-3)
     assert float(signs[0]["kept_out_l1"]) == 0  # it shows the image itself
 
 
-def _view(task, depth):
-    from gan2shape_jax.method.reconstruction import Reconstruction
-
-    problem = task.kept_out[0].problem
-    side = task.settings.image_size
-    return Reconstruction(
-        depth=depth,
-        albedo=problem.image[0],
-        view=jnp.zeros(6),
-        light=jnp.zeros(4),
-        warped_depth=depth,
-        valid=jnp.ones((side, side)),
-        reconstruction=problem.image[0],
-    )
-
-
 GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
 
 
-def test_good_signs_are_no_collapse():
-    assert collapse(GOOD, 0.4) == []
-
-
 @pytest.mark.parametrize(
-    ("sign", "value", "told"),
+    ("signs", "told"),
     [
-        ("roughness", 0.3, "stripes"),
-        ("saturation", 0.95, "turned as far as they can be"),
-        ("kept_out_l1", 0.5, "worse"),
-        ("relief", float("nan"), "not finite"),
+        ({}, []),
+        ({"roughness": 0.3}, ["stripes"]),
+        ({"saturation": 0.95}, ["turned as far as they can be"]),
+        ({"kept_out_l1": 0.5}, ["worse"]),
+        ({"relief": float("nan")}, ["not finite"]),
     ],
 )
-def test_each_sign_of_a_collapse_is_told(sign, value, told):
-    (fault,) = collapse(GOOD | {sign: value}, 0.4)
-    assert told in fault
+def test_each_sign_of_a_collapse_is_told(signs, told):
+    assert all(word in fault for word, fault in zip(told, collapse(GOOD | signs, 0.4), strict=True))
 
 
 @pytest.mark.heavy  # trains two stages to their ends
 def test_a_stage_ends_with_the_average_of_its_networks(task, initial, whole):
     state = whole.state
-    assert jax.tree.structure(state.average) == jax.tree.structure(state.params)
-    for mean, end in zip(jax.tree.leaves(state.average), jax.tree.leaves(state.params), strict=True):
-        np.testing.assert_array_equal(np.asarray(mean), np.asarray(end))
+    jax.tree.map(np.testing.assert_array_equal, state.average, state.params)
 
 
 def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config):
@@ -181,6 +144,8 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
     for returns, factor in ((0, 1.0), (1, 0.5)):
         stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
         first, second = (Phase(0, 1, STEPS[name], 1, False) for name in ("step1", "step2"))
+        before = Phase(0, 0, steps.INVERSION_STEP, 1, False)
+        assert stage(1, before).settings.learning_rate == stage(1, second).settings.learning_rate
         rates = [float(stage(n, phase).settings.learning_rate) for n in (1, 2) for phase in (first, second)]
         np.testing.assert_allclose(rates, factor * np.array([3e-4, 7e-4, 5e-4, 7e-4]), rtol=1e-6)
         assert stage(2, first).settings.warmup_iterations == chosen.lift.warmup_iterations
@@ -204,17 +169,13 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
         task = lift_run.task_of(changed, architecture, frozen, kept_samples=kept)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
-    def die(phase, done, loss):
-        if (phase.step, done) == ("step3", 2):
-            raise Killed
-
     whole = run("whole")
     for name, leaf in whole.state.params.items():  # averages of what stays the same are rounded
         pairs = zip(jax.tree.leaves(leaf), jax.tree.leaves(initial[name]), strict=True)
         same = all(np.allclose(one, two, rtol=1e-5, atol=1e-8) for one, two in pairs)
         assert same == (name == "view"), name
     with pytest.raises(Killed):
-        run("cut", Watcher(on_progress=die))
+        run("cut", die_at(schedule[-1].number, 2))  # in step 3
     assert len(list((tmp_path / "kept of cut").iterdir())) == config.lift.samples
     with mock.patch.object(steps, "projected_by_own_encoder", side_effect=AssertionError("made again")):
         again = run("cut")

@@ -2,18 +2,17 @@
 
 import dataclasses
 import itertools
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
+from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
-from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
-from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import loop
@@ -22,10 +21,6 @@ from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 UNWATCHED = Watcher()
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +38,10 @@ def _train(run, folder, watcher=UNWATCHED, cadence=CADENCE, phases=None):
     return loop.train(prepared, frozen, schedule[:phases], initial, folder, cadence, watcher)
 
 
-def _die_at(phase_number, iteration):
-    """A watcher that ends the run there."""
-
-    def die(phase, done, loss):
-        if (phase.number, done) == (phase_number, iteration):
-            raise Killed
-
-    return Watcher(on_progress=die)
-
-
 @pytest.fixture(scope="module")
 def whole(run, tmp_path_factory):
     """An uninterrupted run."""
     return _train(run, tmp_path_factory.mktemp("whole"))
-
-
-def _assert_same(first, second):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +49,9 @@ def _assert_same(first, second):
 )
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_path, stop):
     with pytest.raises(Killed):
-        _train(run, tmp_path, _die_at(*stop))
+        _train(run, tmp_path, die_at(*stop))
     state, history = _train(run, tmp_path)
-    _assert_same(state, whole[0])
+    jax.tree.map(np.testing.assert_array_equal, state, whole[0])
     assert history == whole[1]
 
 
@@ -113,13 +93,6 @@ def test_each_phase_moves_its_own_networks_only(run):
             assert moved == (name in phase.kind.networks), (phase.label, name)
 
 
-def test_optimiser_state_starts_afresh(run):
-    prepared, _, _, initial = run
-    state = fresh_optimizer(initial_state(initial, prepared.settings), STEPS["step3"].networks, prepared.settings)
-    numbers = jax.tree.leaves(state.opt_state)
-    assert numbers and all(not np.any(np.asarray(n)) for n in numbers)
-
-
 def test_losses_fall(run, tmp_path):
     prepared, frozen, _, initial = run
     schedule = make_schedule(((40, 0, 0),), flip1=(False,), flip3=(False,), prior_iterations=60)
@@ -137,70 +110,15 @@ def test_a_loss_that_is_not_finite_is_reported(run, tmp_path):
         loop.train(prepared, frozen, schedule, broken, tmp_path, CADENCE, Watcher())
 
 
-def test_a_checkpoint_of_other_networks_is_refused(run, tmp_path):
-    with pytest.raises(Killed):
-        _train(run, tmp_path, _die_at(0, 3))
-    prepared, frozen, schedule, _ = run
-    wider = changed(prepared.settings, networks=dataclasses.replace(prepared.settings.networks, zdim=24))
-    other = dataclasses.replace(prepared, settings=wider)
-    with pytest.raises(UserError, match="cannot be used"):
-        loop.train(other, frozen, schedule, models.init_params(jax.random.key(0), wider), tmp_path, CADENCE, Watcher())
-
-
-class _Late:
-    """A scalar that is not there before somebody waits for it."""
-
-    def __init__(self, waiting):
-        self._waiting = waiting
-        waiting.append(self)
-
-    def block_until_ready(self):
-        if self in self._waiting:
-            self._waiting.remove(self)
-        return self
-
-
-class _Dispatching:
-    """Stands for a task whose calls return before anything is computed."""
-
-    settings, window = None, 1
-
-    def __init__(self):
-        self.waiting, self.most = [], 0
-
-    def initial(self, params):
-        return params
-
-    def restored(self, state):
-        return state
-
-    def begin(self, state, phase):
-        return state
-
-    def fresh_optimizer(self, state, phase):
-        return state
-
-    def phase_constants(self, state, phase):
-        return None
-
-    def advance(self, state, phase, iteration, constants, count):
-        scalars = {"loss": _Late(self.waiting)}
-        self.most = max(self.most, len(self.waiting))
-        return state, scalars
-
-    def averages(self, scalars):
-        return {"loss": 0.0}
-
-    def examine(self, state, phase, done):
-        return None, {}
-
-
-@pytest.mark.parametrize(("platform", "most"), [("cpu", 1), ("gpu", 20)])
-def test_calls_wait_for_one_another_on_devices_only(monkeypatch, platform, most):
+@pytest.mark.parametrize(("platform", "waits"), [("cpu", 20), ("gpu", 0)])
+def test_calls_wait_for_one_another_on_cpu_only(monkeypatch, platform, waits):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    task, cadence = _Dispatching(), dataclasses.replace(CADENCE, log=100, checkpoint=100)
+    scalar, task = mock.Mock(spec=["block_until_ready"]), mock.Mock(window=1)
+    task.advance = lambda state, *_: (state, {"loss": scalar})
+    task.averages.return_value, task.examine.return_value = {"loss": 0.0}, (None, {})
+    cadence = dataclasses.replace(CADENCE, log=100, checkpoint=100)
     loop.run_schedule(task, (Phase(0, 1, STEPS["step3"], 20, False),), {}, None, cadence, UNWATCHED)
-    assert task.most == most
+    assert scalar.block_until_ready.call_count == waits
 
 
 @pytest.mark.parametrize(("iterations", "per_call", "start"), [(10, 1, 0), (11, 3, 0), (7, 10, 2), (4, 2, 3)])

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.killed import Killed, die_at
 from helpers.simulated import records_of
 from helpers.tiny import asset, tiny_config
 
@@ -66,11 +67,6 @@ def task(parts):
 @pytest.fixture(scope="module")
 def initial(task):
     return models.init_params(jax.random.key(0), task.settings)
-
-
-def _assert_same(first, second):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 # --- order ---------------------------------------------------------------------------------------------
@@ -159,18 +155,6 @@ def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
 # --- training -------------------------------------------------------------------------------------------
 
 
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def _die_at(phase_number, iteration):
-    def die(phase, done, loss):
-        if (phase.number, done) == (phase_number, iteration):
-            raise Killed
-
-    return Watcher(on_progress=die)
-
-
 @pytest.fixture(scope="module")
 def whole(parts, task, initial, tmp_path_factory):
     """An uninterrupted run."""
@@ -181,9 +165,9 @@ def whole(parts, task, initial, tmp_path_factory):
 @pytest.mark.parametrize("stop", [(3, 3), (1, 2), (5, 1)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initial, whole, tmp_path, stop):
     with pytest.raises(Killed):
-        loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, _die_at(*stop))
+        loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, die_at(*stop))
     state, history = loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, Watcher())
-    _assert_same(state, whole[0])
+    jax.tree.map(np.testing.assert_array_equal, state, whole[0])
     assert history == whole[1]
 
 
@@ -259,24 +243,20 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
 # --- replicas and devices -------------------------------------------------------------------------------
 
 
-def _assert_alike(record):
-    assert record["devices"] == 8 and record["all_reduce"] > 0 and record["moved"] > 1e-6
-    for key in set(record) & {"params", "moments", "one_program", "one_program_moments"}:
-        assert record[key] < 2e-4, (record["step"], key)
-
-
-@pytest.mark.heavy
-def test_eight_devices_train_as_one_device_does(tmp_path):
-    (record,) = records_of("replicas_program.py", tmp_path, "prior")
-    _assert_alike(record)
-
-
-@pytest.mark.slow
-def test_eight_devices_train_as_one_device_does_in_every_step(tmp_path):
-    records = records_of("replicas_program.py", tmp_path, "prior", "step1", "step2", "step3")
-    assert [record["step"] for record in records] == ["prior", "step1", "step2", "step3"]
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(["prior"], marks=pytest.mark.heavy),
+        pytest.param(["prior", "step1", "step2", "step3"], marks=pytest.mark.slow),
+    ],
+)
+def test_eight_devices_train_as_one_device_does(tmp_path, steps):
+    records = records_of("replicas_program.py", tmp_path, *steps)
+    assert [record["step"] for record in records] == steps
     for record in records:
-        _assert_alike(record)
+        assert record["devices"] == 8 and record["all_reduce"] > 0 and record["moved"] > 1e-6
+        for key in set(record) & {"params", "moments", "one_program", "one_program_moments"}:
+            assert record[key] < 2e-4, (record["step"], key)
 
 
 def _devices(*hosts):

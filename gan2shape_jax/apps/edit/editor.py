@@ -210,8 +210,8 @@ def _edit(
     normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
-    latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
-    pictures = projection.synthesize_large(latents, frozen, settings)
+    offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
+    pictures = projection.synthesize_large(projection.moved(latent, offset), frozen, settings)
     l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
     return pseudo, masks, pictures, l1
 
