@@ -10,7 +10,6 @@ import importlib
 import io
 import os
 import sys
-import types
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +77,10 @@ def console() -> None:
 def _action(argv: list[str]) -> Callable[[], int | None]:
     """Returns the call that the arguments request; it takes no arguments and returns the exit code."""
     if argv and argv[0] in _COMMANDS:
-        return functools.partial(_command(argv[0]).main, argv[1:])
+        module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
+        if module.startswith("tools."):
+            return functools.partial(bundled.import_tool(module.removeprefix("tools.")).main, argv[1:])
+        return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:])
     arguments = command_line.parse(argv)
     if arguments.version:
         return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}")
@@ -95,14 +97,6 @@ def _action(argv: list[str]) -> Callable[[], int | None]:
     from gan2shape_jax.run import experiment
 
     return experiment.prepared(config)
-
-
-def _command(name: str) -> types.ModuleType:
-    """Imports a command's module, and with it jax, which --help should not wait for."""
-    module, _ = _COMMANDS[name]
-    if module.startswith("tools."):
-        return bundled.import_tool(module.removeprefix("tools."))
-    return importlib.import_module(f"gan2shape_jax.{module}")
 
 
 def _warning_printer() -> Callable[..., None]:

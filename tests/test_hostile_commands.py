@@ -1,15 +1,14 @@
 """`sample`, `evaluate` and `convert` refuse numbers and places in a line, before they read or draw anything."""
 
-import collections
 import os
 import shutil
+import types
 
 import pytest
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.main import main
 
-_Usage = collections.namedtuple("_Usage", "total used free")
 _SAMPLE = "sample --config=ictface --out new"
 _IDENTITY = "evaluate identity RUN --stand-in"
 
@@ -30,14 +29,12 @@ def place(tmp_path, monkeypatch):
 
 _CASES = (
     (f"{_SAMPLE} --count 1000000000", "--count 1000000000: must be between 1 and 1000000"),
-    (f"{_SAMPLE} --count -1", "--count -1: must be"),
     (f"{_SAMPLE} --truncation nan", "--truncation nan: must be a finite number"),
     (f"{_SAMPLE} --seed -1", "--seed -1: must be between 0 and 4294967295"),
     (f"{_SAMPLE} --ellipse 0.5 nan 1 1", "--ellipse nan: must be a finite number"),
     ("sample --config=ictface --out file/below", "--out file/below lies below"),
     ("sample --config=ictface --out dangling", "--out dangling is a file"),
     ("sample --config=ictface --out full", "holds other files"),
-    ("sample --config=ictface --out /dev/null", "--out /dev/null is a file"),
     ("evaluate RUN --out file", "--out file is a file: name a folder"),
     ("evaluate RUN --out file/below", "--out file/below lies below"),
     (f"{_IDENTITY} --views 1000000000", "--views 1000000000: must be between 2 and 1000"),
@@ -47,7 +44,6 @@ _CASES = (
     (f"{_IDENTITY} --crop 1e-300", "--crop 1e-300: must be"),
     (f"{_IDENTITY} --out file/below", "--out file/below lies below"),
     ("convert networks weights.pt gone/out.safetensors", "there is no folder gone"),
-    ("convert networks weights.pt file/out.safetensors", "there is no folder file"),
     ("convert networks weights.pt out.safetensors --sheet weights.pt", "would overwrite a file that is read"),
     ("convert networks weights.pt out.safetensors --sheet out.safetensors", "is the same file as OUT"),
     ("convert networks weights.pt out.safetensors --group-base 1000000000", "--group-base 1000000000: must be"),
@@ -70,6 +66,6 @@ def test_more_samples_than_the_disk_holds_are_refused_before_the_first(place, mo
         raise AssertionError("drawn before the refusal")
 
     monkeypatch.setattr(stylegan2.latents, "_draw", draws)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(2**40, 2**40, 2**30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
     assert main([*_SAMPLE.split(), "--count", "1000000"]) == 1
     assert "so many pictures of 64 pixels take 4 GiB and more, new has 1 free" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is()
     assert config.to_dict() == before and config.is_locked
 
 
-def test_other_configurations_are_refused():
+def test_other_configurations_and_seeds_are_refused():
     for config, message in (
         ("ictfaec", "did you mean ictface"),
         ("ictface:joint", "config.mode is 'joint': an image is reconstructed by itself in mode 'instance'"),
@@ -48,12 +48,8 @@ def test_other_configurations_are_refused():
             _complete(config)
     with pytest.raises(g2s.UserError, match="config.gan.F1_d is 8, but the mapping network of this GAN has only 4"):
         _complete("ictface", mapping_layers=4)
-
-
-def test_what_is_no_seed_or_configuration_is_refused():
-    for seed in ("1", 1.5, [1], {}, np.zeros(2), b"1"):
+    for seed in ("1", 1.5, np.zeros(2)):
         with pytest.raises(ArgumentError, match="^seed"):
             _complete("ictface", seed=seed)
-    for config in (3, ["ictface"], {"seed": 1}):
-        with pytest.raises(ArgumentError, match="^config"):
-            _complete(config)
+    with pytest.raises(ArgumentError, match="^config"):
+        _complete({"seed": 1})

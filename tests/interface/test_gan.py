@@ -16,9 +16,8 @@ def gan():
 
 def test_samples_are_those_of_the_command(gan):
     images, latents = gan.sample(jax.random.key(3), 3, truncation=0.7)
-    samples = drawn(
-        gan.weights["generator"], gan.architecture, count=3, seed=3, truncation=0.7, mean_w=gan.mean_latent[None]
-    )
+    options = {"count": 3, "seed": 3, "truncation": 0.7, "mean_w": gan.mean_latent[None]}
+    samples = drawn(gan.weights["generator"], gan.architecture, **options)
     pictures, theirs = (np.stack(each) for each in zip(*samples, strict=True))
     np.testing.assert_array_equal(images, pictures)
     np.testing.assert_allclose(latents, theirs, atol=1e-6)  # those went through the run's truncation

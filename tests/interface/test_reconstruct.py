@@ -1,5 +1,6 @@
 """Reconstruction through the public interface: the command line's bits, nothing on disk, resuming, refusals."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -18,11 +19,14 @@ from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment
 
 _FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")
+_DEPTH = np.load(asset("ictface/depth/001.npy"))[::2, ::2]
+_GIVEN = {"true_depth": np.where(_DEPTH > 0, _DEPTH, 1.1)}
+_GIVEN["latent"] = load_latent(pathlib.Path(asset("ictface/latents/001.pt")), 128)
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
 
 
 def _config(folder, **fields):
-    np.save(folder / "001.npy", _depth())
+    np.save(folder / "001.npy", _DEPTH)
     fields |= {"image_size": 32, "schedule__stages": ((3, 3, 4),), "outputs__preset": "mesh"}
     return tiny_config(folder, data__depth_root=str(folder), **fields)
 
@@ -46,33 +50,10 @@ def gan():
 def face(config, gan, tmp_path_factory):
     """Face 001 by the public interface, and what it wrote into the folder that it was called in."""
     folder = tmp_path_factory.mktemp("caller")
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        result = g2s.reconstruct(
-            np.asarray(Image.open(_FACE).convert("RGB")),
-            gan,
-            mask=np.asarray(Image.open(_MASK).convert("L")),
-            latent=_latent(),
-            true_depth=_true_depth(),
-            config=config,
-            name="001",
-        )
-    finally:
-        os.chdir(before)
+    image, mask = np.asarray(Image.open(_FACE).convert("RGB")), np.asarray(Image.open(_MASK).convert("L"))
+    with contextlib.chdir(folder):
+        result = g2s.reconstruct(image, gan, mask=mask, config=config, name="001", **_GIVEN)
     return result, list(folder.rglob("*"))
-
-
-def _depth():
-    return np.load(asset("ictface/depth/001.npy"))[::2, ::2]
-
-
-def _latent():
-    return load_latent(pathlib.Path(asset("ictface/latents/001.pt")), 128)
-
-
-def _true_depth():
-    return np.where(_depth() > 0, _depth(), 1.1)
 
 
 def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, config):
@@ -102,10 +83,8 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
             raise KeyboardInterrupt
 
     def again(**changes):
-        arguments = {"mask": Image.open(_MASK), "latent": _latent(), "true_depth": _true_depth(), "config": config}
-        return g2s.reconstruct(
-            Image.open(_FACE), gan, name="001", checkpoint_folder=tmp_path / "kept", **(arguments | changes)
-        )
+        arguments = {"mask": Image.open(_MASK), "config": config, "checkpoint_folder": tmp_path / "kept"} | _GIVEN
+        return g2s.reconstruct(Image.open(_FACE), gan, name="001", **(arguments | changes))
 
     with pytest.raises(KeyboardInterrupt):
         again(callback=break_off)
@@ -168,13 +147,8 @@ assert errors["mae"] < 1e-5, errors
 @pytest.mark.heavy
 def test_a_script_in_another_folder(config, tmp_path):
     fields = {path: value for path, value in flatten(config).items() if not path.startswith(("data.", "workdir"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", _SCRIPT, asset("ictface"), repr(fields)],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        timeout=600,
-    )
+    command = [sys.executable, "-W", "error::UserWarning", "-c", _SCRIPT, asset("ictface"), repr(fields)]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"turned.png", "relit.png", "face.glb", "face"}
     view = tmp_path / "view.png"
