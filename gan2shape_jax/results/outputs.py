@@ -128,37 +128,30 @@ class Output:
         return self.files if self.archive else self.files[:1]
 
 
-def _inputs(drawing: Drawing) -> dict[str, Any]:
+def _stills(drawing: Drawing) -> dict[str, Any]:
     result = drawing.result
     shown = {"input": result.image, "reconstruction": result.reconstruction, "gan_image": result.gan_image}
+    shown |= {"normals": normals(result.depth, result.camera), "albedo": result.albedo, "canonical": result.canonical}
     files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items() if value is not None}
-    return files | {"input_mask.png": pictures.colour_mask(result.input_mask)}
+    masks = {"mask.png": result.mask, "input_mask.png": result.input_mask}
+    return files | {name: pictures.colour_mask(mask) for name, mask in masks.items()}
 
 
-def _factors(drawing: Drawing) -> dict[str, Any]:
+def _maps(drawing: Drawing) -> dict[str, Any]:
     result = drawing.result
-    shown = {"normals": normals(result.depth, result.camera), "albedo": result.albedo, "canonical": result.canonical}
-    files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items()}
-    return files | {"mask.png": pictures.colour_mask(result.mask)}
-
-
-def _depth(drawing: Drawing) -> dict[str, Any]:
-    depth, mask = drawing.result.depth, drawing.result.mask
-    near, far = pictures.depth_range(depth, mask)
-    picture = pictures.colour_depth(depth, near, far, mask=mask)
+    near, far = pictures.depth_range(result.depth, result.mask)
     legend = f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther"
-    legend += "; pale outside the object mask"
-    return {"depth.png": functools.partial(pictures.write_png, picture=picture, description=legend)}
-
-
-def _spread(drawing: Drawing) -> dict[str, Any] | None:
-    spread = drawing.result.depth_spread
-    if spread is None:
-        return None
-    greatest = max(float(spread.max()), 1e-9)
-    picture = pictures.colour_depth(-spread, -greatest, 0.0, mask=drawing.result.mask)
-    legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
-    return {"spread.png": functools.partial(pictures.write_png, picture=picture, description=legend)}
+    shown = {"depth.png": (result.depth, near, far, f"{legend}; pale outside the object mask")}
+    if (spread := result.depth_spread) is not None:
+        greatest = max(float(spread.max()), 1e-9)
+        legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
+        shown["spread.png"] = (-spread, -greatest, 0.0, legend)
+    return {
+        name: functools.partial(
+            pictures.write_png, picture=pictures.colour_depth(values, *ends, mask=result.mask), description=legend
+        )
+        for name, (values, *ends, legend) in shown.items()
+    }
 
 
 def _overview(drawing: Drawing) -> dict[str, Any]:
@@ -295,17 +288,17 @@ OUTPUTS = (
     ),
     Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
     Output(("print.stl",), "the same as STL", offer="To print in 3D (STL)"),
-    Output(("depth.png",), "canonical depth, bright is near", _depth),
-    Output(("spread.png",), "how far depth may be off, where the model's errors have been measured", _spread),
     Output(
-        ("normals.png", "albedo.png", "canonical.png", "mask.png"),
-        "the factors in the canonical (frontal) frame",
-        _factors,
+        ("depth.png", "spread.png"),
+        "canonical depth, bright is near; how far it may be off, where the model's errors have been measured",
+        _maps,
     ),
     Output(
-        ("reconstruction.png", "gan_image.png", "input.png", "input_mask.png"),
-        "the input as reconstructed, the GAN's version of it, the input, its mask",
-        _inputs,
+        ("normals.png", "albedo.png", "canonical.png", "mask.png")
+        + ("reconstruction.png", "gan_image.png", "input.png", "input_mask.png"),
+        "the factors in the canonical (frontal) frame; the input as reconstructed, the GAN's version of it, the input, "
+        "its mask",
+        _stills,
     ),
     Output(
         (FRAGMENT,),

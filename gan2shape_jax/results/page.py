@@ -95,14 +95,10 @@ def _sizes(folder: pathlib.Path) -> dict[str, int]:
 def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
     """Returns card, model and extras of a result, made from its arrays if they are not ready; None if unreadable."""
     try:
-        parts = [json.loads(line) for line in (folder / FRAGMENT).read_bytes().splitlines()]
-        if [type(part) for part in parts] == [dict] * 3:
-            return parts
-    except (OSError, ValueError, RecursionError):
-        pass
-    try:
+        if (ready := folder / FRAGMENT).exists():
+            return [json.loads(line) for line in ready.read_bytes().splitlines()]
         return fragment_of(load_result(folder))
-    except UserError:
+    except (OSError, ValueError, UserError):
         return None
 
 
@@ -218,7 +214,7 @@ class _Page:
                 for number, size in self.offers[k].items()
             ],
         }
-        if isinstance(said := row.metrics.get("trust"), Mapping):
+        if said := row.metrics.get("trust"):
             image["trust"] = {key: one for key in _TRUST if (one := said.get(key)) is not None}
             image["trust"]["verdict"] = message_line(str(said.get("verdict", "")))
         return image
@@ -238,10 +234,9 @@ class _Page:
                 if parts is None:
                     unreadable.add(k)
                 elif kind == "thumb":
-                    thumb = str(parts[0].get(kind, ""))
-                    if thumb and self._takes(kind, len(thumb) + _AROUND, (1 - _FOR_THUMBS) * room):
+                    if self._takes(kind, len(thumb := parts[0][kind]) + _AROUND, (1 - _FOR_THUMBS) * room):
                         self.thumbs[k] = thumb
-                elif parts[number] and self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
+                elif self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
                     self.blocks[f"{kind}-{k}"] = text
         if unreadable:
             self.notes.append(

@@ -178,9 +178,8 @@ def complete_metrics(result: Result) -> dict[str, Any]:
 def figure(metrics: Any, path: Sequence[str]) -> float | None:
     """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
     for key in path:
-        metrics = metrics.get(key) if isinstance(metrics, dict) else None
-    known = isinstance(metrics, (int, float)) and not isinstance(metrics, bool) and math.isfinite(metrics)
-    return float(metrics) if known else None
+        metrics = None if metrics is None else metrics.get(key)
+    return None if metrics is None or not math.isfinite(metrics) else float(metrics)
 
 
 class Examined(NamedTuple):
@@ -250,21 +249,19 @@ def finite(value: Any) -> Any:
 
 def examine(folder: pathlib.Path) -> Examined:
     """Checks whether every file of a results folder is there with the size that `files.json` records."""
-    made_with: Mapping[str, Any] = {}
     try:
         record = read_object(folder / FILES, "the record of a results folder")
-        made_with = dict(record["made_with"])
-        for name, size in record["files"].items():
-            path = folder / name
-            if not path.exists():
-                return Examined(f"{name} is missing", made_with)
-            if (found := path.stat().st_size) != size:
-                return Examined(f"{name} has {found} bytes instead of {size}", made_with)
     except FileNotFoundError:
         return Examined(f"{FILES} is missing")
-    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except UserError as error:
         return Examined(f"{FILES} cannot be used: {error}")
-    return Examined("", made_with)
+    for name, size in record["files"].items():
+        path = folder / name
+        if not path.exists():
+            return Examined(f"{name} is missing", record["made_with"])
+        if (found := path.stat().st_size) != size:
+            return Examined(f"{name} has {found} bytes instead of {size}", record["made_with"])
+    return Examined("", record["made_with"])
 
 
 def load_result(folder: str | os.PathLike) -> Result:
@@ -297,7 +294,7 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
     except UserError as error:
         raise UserError(f"{error}: reconstruct again") from error
-    if record.get("format") != _FORMAT or not isinstance(record.get("metrics"), dict):
+    if record.get("format") != _FORMAT:
         raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
     return record
 

@@ -180,11 +180,9 @@ def picture(
         colours = surfaces.albedo * 2 - 1
     elif show == "normals":
         colours = surfaces.normal
-    elif show == "shape":
+    else:
         towards = np.einsum("nij,nhwj->nhwi", rotations(surfaces.views[:, :3]), surfaces.normal)
         colours = np.repeat(_SHAPE_GREY * _shading(towards, _HEADLIGHT), 3, axis=-1) * 2 - 1
-    else:
-        raise ValueError(f"{show!r} is none of {', '.join(SHOWS)}")
     coverage = np.broadcast_to(surfaces.coverage, colours.shape[:-1])
     return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), coverage))
 
@@ -433,8 +431,7 @@ def _footer(result: Result) -> list[str]:
         if value is not None:
             lines[column.title.endswith("_l1")].append(f"{column.title} {column.text(value)}{column.unit}")
     shown = ["     ".join(entries) for entries in lines.values() if entries]
-    trust = result.metrics.get("trust")
-    if isinstance(trust, dict) and isinstance(trust.get("verdict"), str):
+    if trust := result.metrics.get("trust"):
         shown.append(message_line(trust["verdict"])[:_LONGEST])
     elif result.metrics.get("far_from_category"):
         shown.append("far from what the GAN draws: not to be trusted")

@@ -3,11 +3,9 @@
 The browser is Chromium (`apt-get install chromium`, or set CHROMIUM); without it these tests skip.
 """
 
-import base64
-import json
+import dataclasses
 import shutil
 import time
-import zlib
 
 import numpy as np
 import pytest
@@ -45,13 +43,6 @@ def middle(page, selector: str = "#canvas") -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def run_of(root, source, names) -> list[Row]:
-    """Makes a run of copies of one result."""
-    for name in names:
-        shutil.copytree(source, root / "results" / name)
-    return [Row(name, "done", {"side": 0.01 + 0.0001 * k}) for k, name in enumerate(names)]
-
-
 def open_page(browser, path, *, width: int = 1300, height: int = 1000, **screen) -> None:
     browser.screen(width, height, still=True, **screen)
     browser.open(path)
@@ -84,23 +75,23 @@ def result():
 
 @pytest.fixture(scope="module")
 def folder(result, tmp_path_factory):
-    """A run of three images: two with results, one that failed."""
+    """A run of four images, the last with a spread of depth, the third without a result."""
     root = tmp_path_factory.mktemp("run")
-    for name in ("bump", "other"):
-        write_outputs(result, root / "results" / name, options=_PLAIN)
+    spread = np.tile(np.linspace(0, 0.02, 48), (48, 1))
+    for name, known in (
+        ("bump", result),
+        ("a: <b>", result),
+        ("sure", dataclasses.replace(result, depth_spread=spread)),
+    ):
+        write_outputs(known, root / "results" / name, options=_PLAIN)
     rows = [
         Row("bump", "done", dict(result.metrics) | {"trust": _TRUST}),
-        Row("other", "done, worse than its prior", {"side": 0.05}),
+        Row("a: <b>", "done, worse than its prior", {"side": 0.05}),
         Row("third", "failed: no mask"),
+        Row("sure", "done", {"side": 0.02, "trust": {"grade": "doubt", "verdict": "v", "category": 0.3}}),
     ]
     write_page(root, rows)
     return root
-
-
-@pytest.fixture(scope="module")
-def source(folder):
-    """The folder of one result."""
-    return folder / "results" / "bump"
 
 
 @pytest.fixture
@@ -244,96 +235,65 @@ def test_the_verdict_is_said_in_words_and_by_a_sign(page):
     assert page.evaluate("document.getElementById('work').hidden")
 
 
-def test_images_can_be_sorted_and_searched(browser, source, tmp_path):
-    names = [f"image {k:02}" for k in range(12)]
-    rows = [
-        Row(row.name, "done", row.metrics | {"trust": {"grade": grade, "verdict": "v", "category": k / 12}})
-        for k, (row, grade) in enumerate(
-            zip(run_of(tmp_path, source, names), ("trust", "doubt", "no") * 4, strict=True)
-        )
-    ]
-    write_page(tmp_path, rows)
-    open_page(browser, tmp_path / "index.html")
+def test_images_can_be_sorted_and_searched(page):
     shown = "Array.from(document.querySelectorAll('#cards li:not([hidden])'), e => Number(e.dataset.index))"
-    assert browser.evaluate(shown) == list(range(12))
     choose = (
         "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('{}')); }})()"
     )
-    for order, first in (("most", [9, 6, 3]), ("least", [2, 5, 8]), ("worst-side", [11, 10, 9])):
-        browser.evaluate(choose.format("sort", order, "change"))
-        assert browser.evaluate(shown)[:3] == first
-        assert browser.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == first[0]
-    browser.evaluate(choose.format("filter", "e 1", "input"))
-    assert browser.evaluate(shown) == [11, 10]
-    assert text_of(browser, "count") == "2 of 12 images"
-    browser.evaluate("document.querySelector('#cards li:not([hidden]) a').click()")
-    browser.wait(IS_SHOWN.format(11))
-    browser.click("#after")
-    browser.wait(IS_SHOWN.format(10))
-    assert browser.complaints() == []
+    # What is not known comes last either way.
+    for order, expected in (("listed", [0, 1, 2, 3]), ("most", [0, 3, 1, 2]), ("least", [3, 0, 1, 2])):
+        page.evaluate(choose.format("sort", order, "change"))
+        assert page.evaluate(shown) == expected
+    page.evaluate(choose.format("sort", "worst-side", "change"))
+    assert page.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 1
+    page.evaluate(choose.format("filter", "UR", "input"))
+    assert page.evaluate(shown) == [3]
+    assert text_of(page, "count") == "1 of 4 images"
+    page.evaluate(choose.format("filter", "done", "input"))
+    assert page.evaluate(shown) == [1, 3, 0]
+    show(page, 1)
+    page.click("#after")
+    page.wait(IS_SHOWN.format(3))
+    assert page.complaints() == []
 
 
-def test_downloads_are_the_files_themselves(browser, source, tmp_path):
-    write_page(tmp_path, run_of(tmp_path, source, ["a: <b>"]))
-    open_page(browser, tmp_path / "index.html")
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(saved), eventsEnabled=True)
-    count = browser.evaluate("document.querySelectorAll('.downloads button').length")
-    assert count == 5 and browser.evaluate("document.querySelectorAll('.downloads a').length") == 0
+def test_downloads_are_the_files_themselves(page, folder, tmp_path):
+    show(page, 1)
+    page.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
+    count = page.evaluate("document.querySelectorAll('.downloads button').length")
+    assert count == 5 and page.evaluate("document.querySelectorAll('.downloads a').length") == 0
     for k in range(count):
-        browser.evaluate(f"document.querySelectorAll('.downloads button')[{k}].click()")
-        browser.wait("true")
+        page.evaluate(f"document.querySelectorAll('.downloads button')[{k}].click()")
+        page.wait("true")
     as_is = ("mesh.glb", "depth.npy", "camera.json", "metrics.json")
     wanted = {f"a_b_{name}" for name in (*as_is, "mesh_obj.zip")}
     until = time.monotonic() + 60  # a file has its own name only once all of it is there
-    while {path.name for path in saved.iterdir()} != wanted and time.monotonic() < until:
+    while {path.name for path in tmp_path.iterdir()} != wanted and time.monotonic() < until:
         time.sleep(0.1)
-    assert {path.name for path in saved.iterdir()} == wanted
+    assert {path.name for path in tmp_path.iterdir()} == wanted
+    source = folder / "results" / "a: <b>"
     for name in as_is:
-        assert (saved / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
-    shutil.unpack_archive(saved / "a_b_mesh_obj.zip", tmp_path / "unpacked")
+        assert (tmp_path / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
+    shutil.unpack_archive(tmp_path / "a_b_mesh_obj.zip", tmp_path / "unpacked")
     for name in ("mesh.obj", "mesh.mtl", "mesh_albedo.png"):
         assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
 
 
-@pytest.mark.parametrize(("width", "touch"), [(320, True), (1000, False)])
-def test_no_window_is_too_narrow(browser, source, tmp_path, width, touch):
-    write_page(tmp_path, run_of(tmp_path, source, ["a" * 120, "b"]) + [Row("c " * 60, "failed: " + "x" * 300)])
-    open_page(browser, tmp_path / "index.html", width=width, height=800, touch=touch)
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    assert browser.evaluate("document.getElementById('canvas').clientWidth") > min(width, 500) * 0.8
-    if touch:  # fingers need room
-        chosen = "document.querySelectorAll('button, .segments span, select')"
-        small = f"Array.from({chosen}, e => e.getBoundingClientRect().height)"
-        assert min(height for height in browser.evaluate(small) if height) >= 39
-
-
-def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(browser, source, tmp_path):
-    shutil.copytree(source, tmp_path / "results" / "sure")
-    path = tmp_path / "results" / "sure" / "page.jsonl"
-    spread = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (48, 1))
-    card, model, extras = path.read_text().splitlines()
-    more = {"spread": base64.b64encode(zlib.compress(spread.tobytes())).decode(), "spread_high": 0.02}
-    path.write_text("\n".join([card, model, json.dumps(json.loads(extras) | more)]) + "\n")
-    write_page(tmp_path, [Row("sure", "done", {})])
-    open_page(browser, tmp_path / "index.html")
-    browser.evaluate("document.getElementById('mode-spread').click()")
-    shot = np.array(browser.evaluate("Array.from(gan2shape.viewer().snapshot(48))")).reshape(48, 48, 4)
+def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
+    show(page, 3)
+    page.evaluate("document.getElementById('mode-spread').click()")
+    shot = snapshot(page, 48)
     columns = np.flatnonzero((shot[..., 3] > 254.5).sum(axis=0) > 12)
     warm = [(shot[:, c, 0] - shot[:, c, 2])[shot[:, c, 3] > 254.5].mean() for c in (columns[2], columns[-3])]
     assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
-    assert "unsure 0.020" in text_of(browser, "legend")
-    titles = browser.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
-    assert "How sure" in titles
+    assert "unsure 0.020" in text_of(page, "legend")
+    assert "How sure" in page.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
 
 
-def test_without_webgl_the_page_says_so_and_shows_the_still_pictures(source, tmp_path):
-    if chromium.find() is None:
-        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
-    write_page(tmp_path, run_of(tmp_path, source, ["a"]))
+@pytest.mark.skipif(chromium.find() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM")
+def test_without_webgl_the_page_says_so_and_shows_the_still_pictures(folder):
     with chromium.opened("--disable-3d-apis") as browser:
-        open_page(browser, tmp_path / "index.html")
+        open_page(browser, folder / "index.html")
         assert "WebGL" in text_of(browser, "without")
         assert browser.evaluate("document.getElementById('work').hidden")
         assert browser.evaluate("document.querySelectorAll('#factors figure').length") == 9
@@ -354,60 +314,44 @@ _NASTY = (
 )
 
 
-def test_hostile_names_and_messages_are_nothing_but_text(browser, source, tmp_path):
-    rows = run_of(tmp_path, source, ["<script>window.harm=0<", "x y'\"&"])
+@pytest.fixture(scope="module")
+def hostile(folder, tmp_path_factory):
+    """The page of a run whose names and messages are made to do harm, or too long for a narrow window."""
+    root = tmp_path_factory.mktemp("hostile")
+    names = ("<script>window.harm=0<", "x y'\"&" + "a" * 120)
+    for name in names:
+        shutil.copytree(folder / "results" / "bump", root / "results" / name)
     trust = {"category": 0.5, "verdict": _NASTY[0] + _NASTY[1] + _NASTY[2], "grade": "doubt"}
+    rows = [Row(name, "done", {"side": 0.01}) for name in names]
     rows += [Row(name, f"failed: {name}", {"trust": trust}) for name in _NASTY]
-    write_page(tmp_path, rows, title=_NASTY[1])
-    open_page(browser, tmp_path / "index.html")
-    for k in range(len(rows)):
+    write_page(root, [*rows, Row("c " * 60, "failed: " + "x" * 300)], title=_NASTY[1])
+    return root / "index.html"
+
+
+def test_hostile_names_and_messages_are_nothing_but_text_and_nothing_leaves_the_page(browser, hostile):
+    open_page(browser, hostile)
+    count = len(_NASTY) + 2
+    for k in range(count):
         show(browser, k)
     names = browser.evaluate("Array.from(document.querySelectorAll('#cards .name'), e => e.textContent)")
-    assert len(names) == len(rows) and names[2:8] == list(_NASTY[:6])
+    assert len(names) == count + 1 and names[2:8] == list(_NASTY[:6])
     assert names[8] == "two\\nlines\\u2028and\\u2029more \\u202egnp"
-    assert browser.evaluate("document.querySelectorAll('#rows tr').length") == len(rows)
-    assert browser.evaluate("document.scripts.length") == 2 + _data_blocks(browser)
+    assert browser.evaluate("document.querySelectorAll('#rows tr').length") == count + 1
+    blocks = 'script[type="application/json"], script[type="text/plain"]'
+    assert browser.evaluate(f"document.scripts.length - document.querySelectorAll('{blocks}').length") == 2
     assert browser.evaluate("typeof window.harm") == "undefined"
     assert browser.evaluate("document.title").endswith(_NASTY[1])
-    assert trust["verdict"] in text_of(browser, "verdict")
+    assert _NASTY[0] + _NASTY[1] + _NASTY[2] in text_of(browser, "verdict")
     assert browser.complaints() == []
+    assert [asked for asked in browser.requests() if not asked.startswith("data:")] == [hostile.as_uri()]
 
 
-def _data_blocks(browser) -> int:
-    return browser.evaluate(
-        'document.querySelectorAll(\'script[type="application/json"], script[type="text/plain"]\').length'
-    )
-
-
-def test_nothing_leaves_the_page(browser, source, tmp_path):
-    write_page(tmp_path, run_of(tmp_path, source, ["a", "b"]))
-    open_page(browser, tmp_path / "index.html")
-    show(browser, 1)
-    asked = [address for address in browser.requests() if not address.startswith("data:")]
-    assert asked == [(tmp_path / "index.html").as_uri()]
-    assert browser.complaints() == []
-
-
-def test_a_fragment_made_to_do_harm_spoils_only_its_own_image(browser, source, tmp_path):
-    harms = (
-        {"size": 10**6},
-        {"depth": base64.b64encode(b"no stream").decode()},
-        {"albedo": {"kind": "svg+xml", "data": base64.b64encode(b"<svg onload='window.harm=1'/>").decode()}},
-        {"albedo": {"kind": "png", "data": "http://localhost:9/x.png"}},
-        {"view": "text", "light": []},
-    )
-    rows = run_of(tmp_path, source, [*map(str, range(len(harms))), "good"])
-    for k, harm in enumerate(harms):
-        path = tmp_path / "results" / str(k) / "page.jsonl"
-        card, model, *_ = path.read_text().splitlines()
-        path.write_text("\n".join([card, json.dumps(json.loads(model) | harm), "{}"]) + "\n")
-    write_page(tmp_path, rows)
-    open_page(browser, tmp_path / "index.html")
-    for k in range(len(harms)):
-        show(browser, k)
-        browser.wait("document.getElementById('without').textContent.includes('cannot be read')")
-    show(browser, len(harms))
-    assert not browser.evaluate("document.getElementById('work').hidden")
-    assert browser.evaluate("typeof window.harm") == "undefined"
-    asked = [address for address in browser.requests() if not address.startswith(("data:", "file:"))]
-    assert asked == []
+@pytest.mark.parametrize(("width", "touch"), [(320, True), (1000, False)])
+def test_no_window_is_too_narrow(browser, hostile, width, touch):
+    open_page(browser, hostile, width=width, height=800, touch=touch)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.getElementById('canvas').clientWidth") > min(width, 500) * 0.8
+    if touch:  # fingers need room
+        chosen = "document.querySelectorAll('button, .segments span, select')"
+        small = f"Array.from({chosen}, e => e.getBoundingClientRect().height)"
+        assert min(height for height in browser.evaluate(small) if height) >= 39

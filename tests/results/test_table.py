@@ -12,7 +12,6 @@ from rich.console import Console
 
 from gan2shape_jax.results import Row, print_table, write_table
 from gan2shape_jax.results.page import csv_cell, csv_value, markdown_cell
-from gan2shape_jax.results.result import figure
 
 _NASTY = (
     "x[/red]",
@@ -137,8 +136,3 @@ def test_the_printed_table_cuts_no_number_off(width):
     for number in ("0.0290", "38.7", "0.0230", "37.2", "0.070", "0.044"):
         assert number in text
     assert ("0.000896" in text) == (width == 160)
-
-
-def test_what_is_no_number_is_unknown():
-    for value in (None, True, "0.5", float("nan"), float("inf"), [0.5], {}):
-        assert figure({"side": value}, ("side",)) is None and figure({"prior": value}, ("prior", "side")) is None
