@@ -14,14 +14,11 @@ visibility, so none moves a silhouette. GAN2Shape, section 3.1, takes this deriv
 
 import dataclasses
 import functools
-import inspect
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
@@ -30,38 +27,19 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+def _require(name: str, value: Any, kind: Any, axes: str) -> None:
+    """Raises a `ValueError` unless a value is an array of such numbers, with axes "*shape 3", "*shape c" or "f 3"."""
+    if not isinstance(value, jax.Array | np.ndarray):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
+    if not jnp.issubdtype(value.dtype, kind):
+        types = "floating point" if kind is jnp.floating else "integers"
+        raise ValueError(f"{name} is of {value.dtype.name}; it must be {types}")
+    leading, last = axes.split()
+    if value.ndim < 1 or (leading == "f" and value.ndim != 2) or (last == "3" and value.shape[-1] != 3):
+        raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({axes})")
 
 
-def _checked(function: _Function) -> _Function:
-    """Wraps a function to check its array arguments against the shapes and types in its signature.
-
-    Axes with the same name must have the same length. A `ValueError` names the argument and what it must be.
-    """
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with jaxtyping.jaxtyped("context"):
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
-                annotation = signature.parameters[name].annotation
-                kinds = [kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "dim_str")]
-                if not kinds or value is None:
-                    continue
-                kind = kinds[0]
-                if not isinstance(value, jax.Array | np.ndarray):
-                    raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
-                if value.dtype.name not in kind.dtypes:
-                    types = "floating point" if "float32" in kind.dtypes else " or ".join(kind.dtypes)
-                    raise ValueError(f"{name} is of {value.dtype.name}; it must be {types}")
-                if not isinstance(value, cast(type, jaxtyping.Shaped[Any, kind.dim_str])):
-                    raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({kind.dim_str.strip()})")
-        return function(*args, **kwargs)
-
-    return cast(_Function, call)
-
-
-@_checked
 def rasterize(
     vertices: Float[Array, "*shape 3"],
     camera: Camera,
@@ -97,6 +75,7 @@ def rasterize(
     Raises:
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
+    _require("vertices", vertices, jnp.floating, "*shape 3")
     samples = samples or SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
     if faces is None:
         if vertices.ndim < 3:
@@ -122,7 +101,6 @@ def rasterize(
     return Fragments(triangle, barycentric, depth)
 
 
-@_checked
 def interpolate(
     fragments: Fragments,
     attributes: Float[Array, "*shape c"],
@@ -140,6 +118,7 @@ def interpolate(
       pixel's value is the mean over all its samples, including those that see nothing, so it is multiplied by the
       pixel's coverage: attributes of 1 give that coverage.
     """
+    _require("attributes", attributes, jnp.floating, "*shape c")
     if faces is None:
         if attributes.ndim < 3:
             raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
@@ -182,6 +161,7 @@ def _checked_faces(
 
     Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`.
     """
+    _require("faces", faces, jnp.integer, "f 3")
     if vertices > np.iinfo(np.int32).max:
         raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")
     if not isinstance(faces, jax.core.Tracer):

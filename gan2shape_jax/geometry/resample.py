@@ -27,8 +27,6 @@ def grid_sample(
 
     `mode` is "bilinear", differentiable in image and grid, or "nearest" (halves round to even), in the image only.
     """
-    if mode not in ("bilinear", "nearest"):
-        raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
     chex.assert_shape(grid, (*image.shape[:-3], None, None, 2))
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
@@ -66,8 +64,6 @@ def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Crops a centred square of side `size`; an odd remainder leaves the extra pixel at the end."""
     height, width = image.shape[-3:-1]
-    if size > min(height, width):
-        raise ValueError(f"cannot crop {size} pixels from an image of {height} x {width}")
     top, left = (height - size) // 2, (width - size) // 2
     return image[..., top : top + size, left : left + size, :]
 

@@ -16,7 +16,6 @@ chunks, with triangles that reach nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -79,47 +78,22 @@ for _forth, _back in ((values_at_samples, _sums_over_samples), (_sums_over_sampl
     )
 
 
-@dataclasses.dataclass(frozen=True)
 class _Blocks:
     """The layout of a mesh of side x side vertices and of count x count samples."""
 
-    side: int
-    count: int
-    cells: int  # along a side of the mesh
-    columns: int  # cells per row, padded to whole registers of 128 triangles
-    row_blocks: int  # blocks per row of cells
-    chunk_rows: int  # rows of cells per chunk
-    across: int  # tiles across, with room for those processed unconditionally
-    down: int  # tiles down, likewise
-
-    @classmethod
-    def of(cls, side: int, count: int) -> _Blocks:
-        cells = side - 1
-        columns = -(-cells // (_LANES // 2)) * (_LANES // 2)
-        row_blocks = columns * 2 // _BLOCK
-        rows = min(cells, max(1, _CHUNK_BLOCKS // row_blocks))
-        across, down = (-(-count // size) + _NEAR - 1 for size in _TILE)
-        return cls(side, count, cells, columns, row_blocks, rows, across, down)
-
-    @property
-    def chunks(self) -> int:
-        """Chunks per image."""
-        return -(-self.cells // self.chunk_rows)
-
-    @property
-    def chunk_blocks(self) -> int:
-        """Blocks per chunk."""
-        return self.chunk_rows * self.row_blocks
-
-    @property
-    def tiles(self) -> int:
-        """Tiles per image."""
-        return self.across * self.down
-
-    @property
-    def _room(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Padding of rows and columns of cells."""
-        return (0, self.chunks * self.chunk_rows - self.cells), (0, self.columns - self.cells)
+    def __init__(self, side: int, count: int):
+        self.count = count
+        self.cells = side - 1  # along a side of the mesh
+        self.columns = -(-self.cells // (_LANES // 2)) * (_LANES // 2)  # cells per row, padded to whole registers
+        self.row_blocks = self.columns * 2 // _BLOCK  # blocks per row of cells
+        self.chunk_rows = min(self.cells, max(1, _CHUNK_BLOCKS // self.row_blocks))  # rows of cells per chunk
+        self.chunks = -(-self.cells // self.chunk_rows)
+        self.chunk_blocks = self.chunk_rows * self.row_blocks
+        # Tiles across and down, with room for those processed unconditionally.
+        self.across, self.down = (-(-count // size) + _NEAR - 1 for size in _TILE)
+        self.tiles = self.across * self.down
+        # Padding of rows and columns of cells.
+        self._room = (0, self.chunks * self.chunk_rows - self.cells), (0, self.columns - self.cells)
 
     def place(self, block: Array, chunk: Array) -> tuple[Array, Array]:
         """Returns the row and column of the first cell of a chunk's block; for use in kernels."""
@@ -216,7 +190,7 @@ class _Blocks:
 
 
 def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
-    blocks = _Blocks.of(screen[0].shape[-1], count)
+    blocks = _Blocks(screen[0].shape[-1], count)
     ends, tiles = blocks.reach(screen)
     corners = visibility.cell_triangles(screen, jnp.arange(2)[:, None])
     values = jnp.stack([*(jnp.moveaxis(plane, 2, 1) for corner in corners for plane in corner), *ends], 1)
@@ -237,7 +211,7 @@ def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b
 
 def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k n n"]:
     batch, quantities, *_ = values.shape
-    blocks = _Blocks.of(screen[0].shape[-1], triangle.shape[-1])
+    blocks = _Blocks(screen[0].shape[-1], triangle.shape[-1])
     laid = blocks.laid_out(_filled(values, _SUBLANES)).reshape(batch, _SUBLANES, -1, _LANES)
     seen = blocks.tiled(triangle, fill=-1)
     inputs = [(seen, blocks.of_image(_LANES)), (jnp.swapaxes(laid, 1, 2), blocks.of_chunk(_LANES // _BLOCK))]
@@ -249,7 +223,7 @@ def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k
 
 def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2 r c"]:
     batch, quantities, *_ = values.shape
-    blocks = _Blocks.of(screen[0].shape[-1], triangle.shape[-1])
+    blocks = _Blocks(screen[0].shape[-1], triangle.shape[-1])
     tiles = blocks.tiled(_filled(values, _SUBLANES).reshape(-1, *triangle.shape[1:]), fill=0)
     tiles = jnp.swapaxes(tiles.reshape(batch, _SUBLANES, blocks.tiles, _LANES), 1, 2)
     inputs = [(blocks.tiled(triangle, fill=-1), blocks.of_image(_LANES)), (tiles, blocks.of_image())]

@@ -33,7 +33,7 @@ def _screen(side, count, *, roughness, batch=2):
 )
 def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughness, most, chunks):
     monkeypatch.setattr(tpu, "_CHUNK_BLOCKS", most)
-    blocks = tpu._Blocks.of(side, count)
+    blocks = tpu._Blocks(side, count)
     assert blocks.chunks == chunks
     screen = _screen(side, count, roughness=roughness)
     assert (np.asarray(blocks.reach(screen)[1][:, :, 4]).mean() > 0.1) == (roughness > 1)
