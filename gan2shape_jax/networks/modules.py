@@ -182,8 +182,6 @@ class EncoderDecoder(nn.Module):
         width, groups = self.width, self.group_base or default_group_base(self.size)
         if width % groups:
             raise UserError(f"network width {width} is not a multiple of its {groups} groups")
-        if self.final not in ("tanh", None):
-            raise UserError(f"unknown final activation {self.final!r}: give 'tanh' or None")
         deepest = _levels(self.size, x) - 1
         for level in range(deepest):
             x = Conv(width << level, 4, "half", name=f"down_{level}")(x)

@@ -94,11 +94,6 @@ class Architecture:
         """Whether the generator produces colours at level 0, 1, ... (4, 8, ... pixels)."""
         return self.generator_kind == "skip" or level == len(self.channels) - 1
 
-    @property
-    def mapping_modules(self) -> int:
-        """Number of modules of the mapping network: the pixel norm and the linear layers."""
-        return self.mapping_layers + 1
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as a JSON-serialisable dictionary."""
         return dataclasses.asdict(self)

@@ -28,9 +28,10 @@ def map_styles(
     Module 0 normalises each vector to mean square one; modules 1 to n are linear layers with leaky ReLU. The whole
     network, the default, maps z to w; running up to module m and then from m on gives the same result.
     """
-    last = arch.mapping_modules if last is None else last
-    if not 0 <= first <= last <= arch.mapping_modules:
-        raise ValueError(f"modules {first} to {last} of a mapping network of {arch.mapping_modules}")
+    modules = arch.mapping_layers + 1
+    last = modules if last is None else last
+    if not 0 <= first <= last <= modules:
+        raise ValueError(f"modules {first} to {last} of a mapping network of {modules}")
     for i in range(first, last):
         if i == 0:
             x = x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)

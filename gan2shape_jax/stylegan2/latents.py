@@ -108,11 +108,10 @@ def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarr
     return _leading(np.cov(np.asarray(latents, np.float64), rowvar=False), count)
 
 
-def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True) -> Float[np.ndarray, "k w"]:
+def sefa(gen_params: Params, *, layers: Sequence[int], count: int) -> Float[np.ndarray, "k w"]:
     """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some 3x3 convolutions.
 
-    `normalized` scales each row of A (a channel's weights) to length one, as the published code does; the paper uses
-    the weights as they are.
+    Each row of A (a channel's weights) is scaled to length one, as in the published code.
 
     Raises:
       ValueError: there are no layers, or the count is not in the range 1 to W.
@@ -121,8 +120,7 @@ def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: b
     if not weights:
         raise ValueError("no layers to factorise")
     columns = np.concatenate(weights, axis=1)  # (W, channels), the transpose of A
-    if normalized:
-        columns = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
+    columns = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
     return _leading(columns @ columns.T, count)
 
 

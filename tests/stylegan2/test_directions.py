@@ -16,26 +16,17 @@ def generator():
     return stylegan2.init_params(jax.random.key(0), ARCH)["generator"]
 
 
-def _style_weights(generator, layers):
-    return np.concatenate([np.asarray(generator["layers"][str(i)]["style_weight"]).T for i in layers])
-
-
-def test_sefa_gives_eigenvectors_of_the_style_weights(generator):
-    matrix = _style_weights(generator, (0, 1, 2))  # A, (channels, W)
-    components = directions.sefa(generator, layers=(0, 1, 2), count=12, normalized=False)
+def test_sefa_gives_eigenvectors_of_the_normalised_style_weights(generator):
+    weights = [np.asarray(generator["layers"][str(i)]["style_weight"], np.float64).T for i in (0, 1, 2)]
+    matrix = np.concatenate(weights)  # A, (channels, W)
+    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    components = directions.sefa(generator, layers=(0, 1, 2), count=12)
     product = matrix.T @ matrix
     values = [v @ product @ v for v in components]
     for vector, value in zip(components, values, strict=True):
         np.testing.assert_allclose(product @ vector, value * vector, atol=1e-4 * values[0])
     np.testing.assert_allclose(values, np.sort(np.linalg.eigvalsh(product))[::-1], atol=1e-4 * values[0])
     np.testing.assert_allclose(components @ components.T, np.eye(12), atol=1e-5)
-
-
-def test_sefa_normalizes_channels_as_the_published_code(generator):
-    matrix = _style_weights(generator, (1, 3)).astype(np.float64)
-    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    (first,) = directions.sefa(generator, layers=(1, 3), count=1)
-    assert abs(first @ np.linalg.svd(matrix)[2][0]) == pytest.approx(1, abs=1e-5)
 
 
 def test_ganspace_gives_numpys_principal_components():
@@ -61,15 +52,11 @@ def test_shift_moves_the_named_styles_only(shape):
     np.testing.assert_allclose(moved[1] - start, moved_by_hand, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda g: directions.sefa(g, layers=(), count=1),
-        lambda g: directions.sefa(g, layers=(0,), count=13),
-        lambda g: directions.ganspace(np.eye(12), count=0),
-        lambda g: directions.shift(np.zeros((1, 12)), np.zeros(12), np.zeros(1), first=2, last=2, arch=ARCH),
-    ],
-)
-def test_empty_requests_are_refused(generator, call):
-    with pytest.raises(ValueError):
-        call(generator)
+def test_empty_requests_are_refused(generator):
+    for call in (
+        lambda: directions.sefa(generator, layers=(), count=1),
+        lambda: directions.sefa(generator, layers=(0,), count=13),
+        lambda: directions.shift(np.zeros((1, 12)), np.zeros(12), np.zeros(1), first=2, last=2, arch=ARCH),
+    ):
+        with pytest.raises(ValueError):
+            call()
