@@ -92,8 +92,12 @@ def _run(args: argparse.Namespace) -> None:
     files = found(entry, folder)
     if files is None:
         _show_plan(entry)
-        if not args.given:
-            require_fetchable(entry.sources)
+        for source in () if args.given else entry.sources:
+            if source.by_hand:
+                raise UserError(
+                    f"{source.file} has to be downloaded by hand ({source.by_hand}): open {source.url} in a browser, "
+                    "and give the file with --from"
+                )
         if not args.agree:
             _ask(entry)
         files = obtain(entry, folder, given=args.given, keep=args.keep)
@@ -239,28 +243,13 @@ def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Pat
     if len(paths) != len(names):
         raise UserError(f"--from takes the {len(names)} files of {entry.name} in this order: {', '.join(names)}")
     for source, path in zip(entry.sources, paths):
-        check_file(source, path)
+        try:
+            open_regular(path, limit=MOST).close()
+            if source.sha256 and sha256(path) != source.sha256:
+                raise UserError(_another(source, str(path), "it is not used"))
+        except OSError as error:
+            raise refused(error, f"cannot read {path}") from error
     return dict(zip(names, paths))
-
-
-def check_file(source: Source, path: pathlib.Path) -> None:
-    """Raises `UserError` if a file downloaded by hand is not the one published; the file is left as it is."""
-    try:
-        open_regular(path, limit=MOST).close()
-        if source.sha256 and sha256(path) != source.sha256:
-            raise UserError(_another(source, str(path), "it is not used"))
-    except OSError as error:
-        raise refused(error, f"cannot read {path}") from error
-
-
-def require_fetchable(sources: Sequence[Source]) -> None:
-    """Raises `UserError` if a file has to be downloaded by hand."""
-    for source in sources:
-        if source.by_hand:
-            raise UserError(
-                f"{source.file} has to be downloaded by hand ({source.by_hand}): open {source.url} in a browser, and "
-                "give the file with --from"
-            )
 
 
 def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
@@ -60,11 +60,10 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command until it is stopped; returns the exit status."""
-    return exit_code(lambda: _run(parser().parse_args(argv)), interrupted="ended")
+    return exit_code(lambda: _run(_parser().parse_args(argv)), interrupted="ended")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
+def _parser() -> argparse.ArgumentParser:
     about = (
         "Serves a page that takes photos and gives their shapes: `gan2shape-jax photo` in a browser. One photo is "
         "computed at a time, others wait. Ctrl-C ends it and removes all that was sent."
@@ -84,25 +83,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def limits_of(options: argparse.Namespace) -> Limits:
-    """Returns the limits set by the options."""
-    return Limits(**{field: getattr(options, field) * unit for _, _, _, field, unit, _ in _LIMITS})
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise UserError(_INSTALL)
     kind = str(category_of(load_kind(options.model).category))
     door = listening(options.host, options.port)
+    limits = Limits(**{field: getattr(options, field) * unit for _, _, _, field, unit, _ in _LIMITS})
     print("loading the model ...", file=sys.stderr)
-
-    def ready(address: str) -> None:
-        print(f"{address}  (Ctrl-C ends it)", flush=True)
-        if options.open:
-            webbrowser.open(address)
-
-    serve(options.model, cache("serving"), door, limits_of(options), kind=kind, ready=ready)
-    return 0
+    serve(options.model, door, limits, kind=kind, browser=options.open)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -175,33 +163,36 @@ def application(
     return TrustedHostMiddleware(guarded, allowed_hosts=["localhost", "127.0.0.1", "[::1]"]) if local else guarded
 
 
-def serve(
-    model: str, root: pathlib.Path, door: socket.socket, limits: Limits, *, kind: str, ready: Callable[[str], None]
-) -> None:
-    """Serves on a listening socket until the process ends; leaves nothing behind. Calls `ready` with the address."""
+def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser: bool) -> None:
+    """Serves on a listening socket until the process ends; leaves nothing behind. `browser`: whether to open the page.
+
+    Prints the address when the model is loaded.
+    """
     import uvicorn
 
     host, port = door.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run() -> None:
         worker = Worker(performer, model, seconds=limits.job_s)
         visits = Visits(folder / "visits", keep_s=limits.keep_s)
-        local = ipaddress.ip_address(host).is_loopback
-        app = application(folder, visits, worker, limits, kind=kind, local=local)
+        app = application(folder, visits, worker, limits, kind=kind, local=ipaddress.ip_address(host).is_loopback)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False
         )
         tidying = asyncio.create_task(_tidy(visits))
         try:
             await worker.start()
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            print(f"{address}  (Ctrl-C ends it)", flush=True)
+            if browser:
+                webbrowser.open(address)
             await uvicorn.Server(config).serve(sockets=[door])
         finally:
             tidying.cancel()
             await worker.close()
 
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))  # an exception, which lets go of all of these
-    with door, server_folder(root) as folder, contextlib.suppress(KeyboardInterrupt):
+    with door, server_folder(cache("serving")) as folder, contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())
 
 

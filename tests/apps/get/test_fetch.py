@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from gan2shape_jax.apps.get import command
-from gan2shape_jax.apps.get.command import check_file, fetch, require_fetchable, unpack
+from gan2shape_jax.apps.get.command import fetch, unpack
 from gan2shape_jax.apps.get.table import Source
 from gan2shape_jax.errors import UserError
 
@@ -65,21 +65,6 @@ def test_what_servers_must_not_do_is_refused_in_words(servers, tmp_path, monkeyp
         with pytest.raises(UserError, match="more than"):
             fetch(Source(servers.add(_URL, bytes(2 * 2**20), **headers), "a.pkl", "A"), tmp_path)
     assert _names(tmp_path) == []
-
-
-def test_what_a_person_has_to_download_is_said_with_the_address_and_compared(tmp_path):
-    with pytest.raises(UserError, match="a.pt has to be downloaded by hand .it asks first.*example.org.*--from"):
-        require_fetchable([Source(_URL, "a.pt", "A", by_hand="it asks first")])
-    path = tmp_path / "my file.pkl"
-    path.write_bytes(_CONTENT)
-    check_file(Source(_URL, "a.pkl", "A", _HASH), path)
-    check_file(Source(_URL, "a.pkl", "A"), path)
-    with pytest.raises(UserError, match="my file.pkl is another file than the one published.*it is not used"):
-        check_file(Source(_URL, "a.pkl", "A", "0" * 64), path)
-    assert path.read_bytes() == _CONTENT
-    for wrong, words in ((tmp_path / "absent", "No such file"), (tmp_path, "a folder, not a file")):
-        with pytest.raises(UserError, match=words):
-            check_file(Source(_URL, "a.pkl", "A"), wrong)
 
 
 _A, _B = os.urandom(200_000), b"b" * 5000

@@ -1,109 +1,76 @@
 """What comes in is refused before it does harm: by the length announced or sent, what lies there, what it names."""
 
-import asyncio
-import json
-
 import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
 
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.testclient import TestClient
+
 from gan2shape_jax.apps.serve.visits import Guard, Limits
 
-_LIMITS = Limits(file_bytes=200_000, uploads=1)
+_UPLOAD, _JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
 
 
-async def _eager(scope, receive, send):
-    """Reads all there is, as an upload does."""
-    while (await receive()).get("more_body"):
-        await asyncio.sleep(0)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+async def _echo(scope, receive, send):
+    """Reads all there is, as an upload does, and sends it back."""
+    await Response(await Request(scope, receive).body())(scope, receive, send)
 
 
-def _status(folder, path, parts, length=None, app=_eager, method="POST"):
-    """Returns the answer's status, its headers, and how many parts of the request were taken."""
-    sent, taken, waiting = [], [], list(parts)
-
-    async def receive():
-        taken.append(waiting.pop(0))
-        return {"type": "http.request", "body": taken[-1], "more_body": bool(waiting)}
-
-    async def send(message):
-        sent.append(message)
-
-    headers = [] if length is None else [(b"content-length", str(length).encode())]
-    scope = {"type": "http", "path": path, "headers": headers, "method": method}
-    asyncio.run(Guard(app, folder, _LIMITS)(scope, receive, send))
-    return sent[0]["status"], dict(sent[0]["headers"]), len(taken)
-
-
-def test_what_is_too_large_is_refused_unread_or_broken_off(tmp_path):
-    assert _status(tmp_path, "/gradio_api/upload", [b"x"], length=10**9)[::2] == (413, 0)
-    status, _, taken = _status(tmp_path, "/gradio_api/upload", 1000 * [b"x" * 100_000])
-    assert status == 413 and taken < 15
-    assert _status(tmp_path, "/gradio_api/queue/join", 30 * [b"x" * 100_000])[0] == 413
-
-
-def test_a_full_disk_takes_no_more(tmp_path):
-    assert _status(tmp_path, "/gradio_api/upload", [b"x"])[0] == 200
-    (tmp_path / "large").write_bytes(bytes(8_000_001))
-    assert _status(tmp_path, "/gradio_api/upload", [b"x"])[0] == 507
-    assert _status(tmp_path, "/", [b""], method="GET")[0] == 200
-
-
-def _joined(folder, path, where="/gradio_api/queue/join"):
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-    return _status(folder, where, [json.dumps({"fn_index": 0, "data": data}).encode()])[0]
-
-
-def test_no_file_is_named_that_nobody_has_sent(tmp_path):
-    sent = tmp_path / "uploads" / "0a" / "me.jpg"
-    sent.parent.mkdir(parents=True)
-    sent.write_bytes(b"photo")
+@pytest.fixture
+def client(tmp_path):
+    """What is behind the guard, whose folder is `tmp_path`, with an upload, a link out of the uploads, and a secret."""
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "me.jpg").write_bytes(b"photo")
     (tmp_path / "secret.jpg").write_bytes(b"not sent")
     (tmp_path / "uploads" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    assert _joined(tmp_path, str(sent)) == 200
-    for path in (
-        str(tmp_path / "secret.jpg"),
-        str(tmp_path / "uploads" / ".." / "secret.jpg"),
-        str(tmp_path / "uploads" / "link.jpg"),
-        str(tmp_path / "uploads"),
-        "https://example.com/a.jpg",
-        "secret.jpg",
-        "\0",
-        None,
-        [str(sent)],
-    ):
-        assert _joined(tmp_path, path) == 403, path
-    assert _joined(tmp_path, str(tmp_path / "secret.jpg"), "/gradio_api/run/photo_sent") == 403
-    assert _joined(tmp_path, str(sent), "/gradio_api/call/photo_sent") == 403
+    return TestClient(Guard(_echo, tmp_path, Limits(file_bytes=200_000, uploads=1)))
 
 
-def test_no_file_is_given_out_but_pictures_of_the_page_and_nothing_of_other_servers(tmp_path):
-    picture = tmp_path / "uploads" / "0a" / "crop.webp"
-    picture.parent.mkdir(parents=True)
-    picture.write_bytes(b"picture")
-    (tmp_path / "secret.jpg").write_bytes(b"not sent")
-    assert _status(tmp_path, f"/gradio_api/file={picture}", [b""], method="GET")[0] == 200
+def test_what_is_too_large_is_refused_unread_or_broken_off_and_a_full_disk_takes_no_more(client, tmp_path):
+    read = []
+
+    def endless():
+        for _ in range(1000):
+            read.append(b"x" * 100_000)
+            yield read[-1]
+
+    assert client.post(_UPLOAD, content=endless(), headers={"Content-Length": str(10**9)}).status_code == 413
+    assert read == []
+    assert client.post(_UPLOAD, content=endless()).status_code == 413 and len(read) < 15
+    assert client.post(_JOIN, content=endless()).status_code == 413
+    assert client.post(_UPLOAD, content=b"x").status_code == 200
+    (tmp_path / "large").write_bytes(bytes(8_000_001))
+    assert client.post(_UPLOAD, content=b"x").status_code == 507
+    assert client.get("/").status_code == 200
+
+
+def test_no_file_is_named_that_nobody_has_sent(client, tmp_path):
+    uploads = tmp_path / "uploads"
+
+    def joined(path, where=_JOIN):
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+        return client.post(where, json={"fn_index": 0, "data": data}).status_code
+
+    sent, secret = str(uploads / "me.jpg"), str(tmp_path / "secret.jpg")
+    assert joined(sent) == 200
+    out = [secret, str(uploads / ".." / "secret.jpg"), str(uploads / "link.jpg"), str(uploads), "secret.jpg"]
+    for path in (*out, "https://example.com/a.jpg", "\0", None, [sent]):
+        assert joined(path) == 403, path
+    assert joined(secret, "/gradio_api/run/photo_sent") == joined(sent, "/gradio_api/call/photo_sent") == 403
+
+
+def test_no_file_is_given_out_but_pictures_of_the_page_and_nothing_of_other_servers(client, tmp_path):
+    assert client.get(f"/gradio_api/file={tmp_path / 'uploads' / 'me.jpg'}").status_code == 200
     for place in ("https://example.com/a", "http:/example.com/a", tmp_path / "secret.jpg", tmp_path / "uploads"):
         for door in ("file=", "file/", "proxy="):
-            assert _status(tmp_path, f"/gradio_api/{door}{place}", [b""], method="GET")[0] == 404, (door, place)
-
-
-def test_what_a_request_was_looked_at_for_still_reaches_the_application(tmp_path):
-    seen = []
-
-    async def reading(scope, receive, send):
-        seen.append((await receive())["body"])
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-
-    parts = [b'{"data": ', b"[1, 2]}", b""]
-    assert _status(tmp_path, "/gradio_api/queue/join", parts, app=reading)[0] == 200
-    assert seen == [b'{"data": [1, 2]}']
-    for no_json in (b"{", b"[" * 100_000, b"\xff"):
-        assert _status(tmp_path, "/gradio_api/queue/join", [no_json])[0] == 403
-
-
-def test_pages_may_ask_nothing_of_other_servers(tmp_path):
-    policy = _status(tmp_path, "/", [b""], method="GET")[1][b"content-security-policy"].decode()
+            assert client.get(f"/gradio_api/{door}{place}").status_code == 404, (door, place)
+    policy = client.get("/").headers["content-security-policy"]
     assert "http" not in policy and "*" not in policy and "default-src 'self'" in policy
+
+
+def test_what_a_request_was_looked_at_for_still_reaches_the_application(client):
+    assert client.post(_JOIN, content=iter([b'{"data": ', b"[1, 2]}", b""])).json() == {"data": [1, 2]}
+    for no_json in (b"{", b"[" * 100_000, b"\xff"):
+        assert client.post(_JOIN, content=no_json).status_code == 403

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from gan2shape_jax import __version__
 from gan2shape_jax.apps.serve import command
+from gan2shape_jax.apps.serve.visits import Limits
 
 _ROOT = pathlib.Path(__file__).parents[3]
 _SPACE = _ROOT / "deploy"
@@ -68,10 +69,11 @@ def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch, port, va
     spec.loader.exec_module(app)
     served = []
     monkeypatch.setattr(command, "listening", lambda host, port: served.append((host, port)))
-    monkeypatch.setattr(command, "serve", lambda model, root, door, limits, **others: served.append(limits))
+    monkeypatch.setattr(command, "serve", lambda model, door, limits, **others: served.append(limits))
     assert app.command is command and app.command.main(app.OPTIONS) == 0
     address, limits = served
-    assert address == ("0.0.0.0", port) and (limits.file_bytes, limits.keep_s) == (20_000_000, 600.0)
+    assert address == ("0.0.0.0", port)
+    assert limits == Limits(file_bytes=20_000_000, waiting=5, keep_s=600.0)  # the others are the defaults
 
 
 @pytest.mark.heavy
