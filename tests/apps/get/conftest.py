@@ -19,7 +19,7 @@ class Servers:
         self.files[url] = (content, status, {"Content-Length": str(len(content))} | headers)
         return url
 
-    def send(self, _, request, **options):
+    def send(self, request, **options):
         self.asked.append(request.url)
         content, status, headers = self.files.get(request.url, (b"", 404, {}))
         answer = requests.Response()
@@ -31,7 +31,5 @@ class Servers:
 @pytest.fixture
 def servers(monkeypatch):
     fake = Servers()
-    monkeypatch.setattr(
-        requests.adapters.HTTPAdapter, "send", lambda adapter, *args, **kw: fake.send(adapter, *args, **kw)
-    )
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fake.send)
     return fake

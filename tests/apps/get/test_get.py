@@ -29,17 +29,14 @@ _URL = "https://example.org/gan.pkl"
 @pytest.fixture(scope="module")
 def pickled(tmp_path_factory):
     """A StyleGAN2 as NVIDIA publishes it."""
-    return save(
-        tmp_path_factory.mktemp("published") / "a.pkl", networks(Case(64, 64, 8, style=8, layers=1))
-    ).read_bytes()
+    path = tmp_path_factory.mktemp("published") / "a.pkl"
+    return save(path, networks(Case(64, 64, 8, style=8, layers=1))).read_bytes()
 
 
 def _entry(content, *, known=True):
     source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if known else "", len(content))
     given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
-    return Entry(
-        "horse", "a horse", ENTRIES["nvidia-cat"].licence, (given,), (source,), config="horse", also=("lpips",)
-    )
+    return Entry("horse", "a horse", ENTRIES["nvidia-cat"].licence, (given,), (source,), "horse", ("lpips",))
 
 
 @pytest.fixture
@@ -172,10 +169,9 @@ def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_
 
 
 def test_two_at_once_do_not_meet(horse, tmp_path, pickled):
-    with locked(tmp_path):
-        with pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
-            obtain(_entry(pickled), tmp_path)
-    assert horse.asked == [] and obtain(_entry(pickled), tmp_path)
+    with locked(tmp_path), pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
+        obtain(_entry(pickled), tmp_path)
+    assert horse.asked == []
 
 
 def _release(leave_out=""):
