@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import trimesh
 from helpers import bump
 
 import gan2shape_jax as g2s
@@ -37,20 +38,23 @@ def test_pictures_are_those_of_the_command(result):
     np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=24, show="shape", from_input=True), expected)
 
 
-def test_lists_give_many_pictures_and_relighting_by_its_own_light_changes_nothing(result):
+def test_lists_of_angles_and_lights_give_many_pictures(result):
     pictures = result.render(yaw=[-20, 0], size=24)
     assert pictures.shape == (2, 24, 24, 3)
     np.testing.assert_array_equal(pictures[1], result.render(size=24))
-    lit = result.relight([(0.5, 0.2), result.light[2:]], size=24)
+    lit = result.relight([(0.5, 0.2), (-0.5, 0.2)], size=24)
     assert lit.shape == (2, 24, 24, 3) and (lit[0] != lit[1]).any()
-    np.testing.assert_array_equal(lit[1], pictures[1])
+    np.testing.assert_array_equal(lit[1], result.relight((-0.5, 0.2), size=24))
+
+
+def test_relighting_by_its_own_light_changes_nothing(result):
+    np.testing.assert_array_equal(result.relight(result.light[2:], size=24), result.render(size=24))
     stronger = np.array([0.4 - 0.6 * 0.3, 0.6 + 0.3, 1.0, 0.5], np.float32)
     (expected,) = pictures_in_turn(result.record, views.sweep_views(), stronger[None], size=24)
     assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
 
 
 def test_a_solid_is_closed_and_what_was_changed_is_warned_of(result):
-    assert len(result.mesh(full=True).faces) == 2 * (bump.SIZE - 1) ** 2 > len(result.mesh().faces) > 0
     solid = result.solid(width_mm=20, thickness_mm=2)
     assert solid.is_volume and solid.extents[0] == pytest.approx(20)
     mask = result.mask.copy()
@@ -73,6 +77,13 @@ def test_what_cannot_be_drawn_is_refused(result):
     ):
         with pytest.raises(ValueError, match=message):
             call(result)
+
+
+def test_the_mesh_exports_to_a_file(result, tmp_path):
+    mesh = result.mesh()
+    assert len(result.mesh(full=True).faces) == 2 * (bump.SIZE - 1) ** 2 > len(mesh.faces)
+    mesh.export(tmp_path / "bump.glb")
+    assert len(trimesh.load(tmp_path / "bump.glb", force="mesh").faces) == len(mesh.faces)
 
 
 def test_a_saved_folder_is_read_again_and_rendered_and_another_is_refused(result, tmp_path):
