@@ -54,7 +54,7 @@ from gan2shape_jax.run import prepare as run_prepare
 
 DEFAULT = "ictface"  # the model
 FOLDER = "photos"
-MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
+_MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
@@ -289,7 +289,7 @@ def prepare(
     _write(out, name, files)
     taken = chosen.box
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
-    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {MASKS[source]}"]
+    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {_MASKS[source]}"]
     if len(frames) > 1:
         typical = " (the most typical)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")

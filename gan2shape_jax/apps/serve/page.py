@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.apps.photo.framing import framing_picture
-from gan2shape_jax.apps.photo.photo_run import MASKS
 from gan2shape_jax.apps.serve import jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
 from gan2shape_jax.apps.serve.worker import Worker
@@ -37,6 +36,7 @@ _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 _STAGES = {jobs.MASK: "Crop and mask", jobs.SHAPE: "Shape and page", jobs.TEXTURES: "Textures and files"}
+_MASKS = {"alpha": "mask: the photo's own alpha channel", "found": "mask: found", "usual": "mask: the usual one"}
 # Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
 _DOWNLOADS = {
@@ -344,10 +344,11 @@ def _stages(done: dict[str, Any], base: str, *, running: bool) -> str:
     for stage, title in _STAGES.items():
         state, mark = ("done", "✓") if stage in done else ("now", "…") if reached else ("later", "·")
         reached = reached and stage in done
-        about = f" <small>mask: {MASKS[done[stage]['mask']]}</small>" if "mask" in done.get(stage, {}) else ""
+        about = _MASKS.get(done.get(stage, {}).get("mask", ""), "")
+        about = f" <small>{about}</small>" if about else ""
         rows.append(f'<li class="g2s-{state}"><span>{mark}</span> {title}{about}</li>')
-    shown = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
-    picture = shown if jobs.MASK in done else ""
+    picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
+    picture = picture if jobs.MASK in done else ""
     return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
 
 
