@@ -145,7 +145,7 @@ def test_masks_of_things_are_averaged_over_areas(category, label):
 
 
 def test_categories_without_a_parser_say_so():
-    assert set(parsers()) == {"face", "celeba", "synface", "car", "cat", "horse", "church"}
+    assert {"face", "celeba", "synface", "car", "cat", "horse", "church"} <= set(parsers())
     with pytest.raises(UserError, match="no parser .* 'ictface'.*mask_root"):
         parser_of("ictface")
 
