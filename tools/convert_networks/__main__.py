@@ -10,9 +10,8 @@ files), BiSeNet, PSPNet. Needs no PyTorch and runs no code from the files. In a 
 
 import argparse
 import importlib.util
-import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_rgb
 
 from . import convert
-from .record import Converted
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,14 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(converted: Converted, target: pathlib.Path, header: Mapping[str, str]) -> None:
-    if converted.suffix == ".npz":
-        arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
-        atomic_file(target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
-    else:
-        atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
-
-
 def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
     """Parses the arguments and converts; `content` is what the first source holds, if it has been read."""
     args = _parser().parse_args(argv)
@@ -91,7 +81,11 @@ def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
     known = f"of the published weights: {converted.header['license']}"
     header = converted.header | {"license": known if args.license_note is None else args.license_note}
-    _write(converted, args.target, header)
+    if converted.suffix == ".npz":
+        arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
+        atomic_file(args.target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
+    else:
+        atomic_bytes(args.target, safetensors.numpy.save(converted.tensors, header))
     count = sum(value.size for value in converted.tensors.values())
     print(f"{args.target}: {converted.summary}; {len(converted.tensors)} tensors, {count:,} numbers")
     if converted.ignored:

@@ -173,7 +173,8 @@ def _parsed(
     shown = np.asarray(crop_and_resize(picture, None, _SIZE), np.float32) / 127.5 - 1
     tiles = [pictures.Tile(pictures.enlarge(pictures.to_uint8(shown), _TILE), "the picture")]
     weights = jax.tree.map(jax.numpy.asarray, params)
-    for side, normalize in _ways(arch, fitting):
+    ways = {(parser.side, parser.normalize) for parser in fitting.values()}
+    for side, normalize in sorted(ways) or [(512 if arch.family == "bisenet" else 473, True)]:
         labels = parsing.find_labels(weights, shown, arch, side=side, normalize=normalize)
         present = ", ".join(map(str, np.unique(labels)[:8]))
         tiles.append(pictures.Tile(_coloured(labels), f"labels {present}{' (normalised)' if normalize else ''}"))
@@ -183,11 +184,6 @@ def _parsed(
                 text = f"{category}: {100 * mask.mean():.0f}% of the picture"
                 tiles.append(pictures.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
     return pictures.sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))
-
-
-def _ways(arch: parsing.Architecture, fitting: dict[str, Parser]) -> list[tuple[int, bool]]:
-    ways = {(parser.side, parser.normalize) for parser in fitting.values()}
-    return sorted(ways) or [(512 if arch.family == "bisenet" else 473, True)]
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:

@@ -76,15 +76,7 @@ def read_source(path: str | os.PathLike, content: Any = None) -> Source:
         UserError: it is missing, damaged, or holds something other than tensors; the message names what it asked for.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".safetensors":
-        raise UserError(f"{path}: is a safetensors file already; checkpoints of PyTorch are converted here")
-    try:
-        content = read_checkpoint(path) if content is None else content
-    except UserError as error:
-        if path.suffix == ".pkl" or "torch_utils.persistence" in str(error) or "dnnlib" in str(error):
-            nvidia = families.family("stylegan2-nvidia")
-            raise UserError(families.explain(nvidia, path)) from error
-        raise
+    content = read_checkpoint(path) if content is None else content
     family = families.recognise(families.names_of(content))
     if family is not None and family.tool == "networks" and not isinstance(content, Mapping):
         raise UserError(f"{path}: {family.title} in a {type(content).__name__}, where a dictionary of them is wanted")

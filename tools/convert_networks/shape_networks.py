@@ -89,28 +89,33 @@ def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
     sizes = _infer(states, source, group_base)
     modules = sizes.modules()
     params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
+    family = source.family.name if source.family else ""
     header = {
         "format": network_files.FORMAT,
-        "family": source.family.name if source.family else "",
+        "family": family,
         "networks": " ".join(params),
         "architecture": json.dumps(dataclasses.asdict(sizes)),
         "fits": sizes.fields(),
-        "license": _LICENCE["unsup3d" if _is_unsup3d(states, source) else "gan2shape"],
+        "license": _LICENCE[family],
         "source_sha256": source.sha256,
     }
     names = {theirs for ours, theirs in network_files.TORCH_NAMES.items() if ours in params}
+    notes = [f"A configuration that takes them: --config.networks.pretrained=OUT {sizes.fields()}"]
+    if "encoder" not in states:
+        notes.append("There is no encoder in it: that network starts as the seed says.")
+    if family == "unsup3d":
+        notes.append(
+            "Its view and light networks give the whole view and light, not what is added to a mean: "
+            "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
+        )
     return Converted(
         summary=f"{', '.join(params)} networks of {sizes.image_size} pixels, width {sizes.width}",
         tensors={name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
         header=header,
         draw=lambda picture: _sheet(picture, params, modules, sizes),
         ignored=tuple(str(name) for name in source.content if name not in names),
-        notes=_notes(states, sizes, source),
+        notes=tuple(notes),
     )
-
-
-def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
-    return source.family is not None and source.family.name == "unsup3d"
 
 
 def _states(source: Source) -> dict[str, State]:
@@ -168,18 +173,6 @@ def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, A
             advice = "; name the groups of its first normalisation with --group-base"
         raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
     return jax.tree.map(np.asarray, params)
-
-
-def _notes(states: Mapping[str, State], sizes: _Sizes, source: Source) -> tuple[str, ...]:
-    notes = [f"A configuration that takes them: --config.networks.pretrained=OUT {sizes.fields()}"]
-    if "encoder" not in states:
-        notes.append("There is no encoder in it: that network starts as the seed says.")
-    if _is_unsup3d(states, source):
-        notes.append(
-            "Its view and light networks give the whole view and light, not what is added to a mean: "
-            "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
-        )
-    return tuple(notes)
 
 
 def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:

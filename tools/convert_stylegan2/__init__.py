@@ -113,8 +113,4 @@ def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike
 
 
 def _parts(content: Any, family: str) -> dict[str, Any]:
-    if family == "stylegan2-nvidia":
-        return dict(nvidia.networks_of(content))
-    if family == "stylegan2-tensorflow":
-        return nvidia_tf.networks_of(content)
-    return dict(content) if isinstance(content, dict) else {}
+    return dict((nvidia_tf if family == "stylegan2-tensorflow" else nvidia).networks_of(content))

@@ -49,9 +49,6 @@ def require_one_width(widths: Sequence[int], style: int, source: str | os.PathLi
         )
 
 
-_COUNT = 1000  # most modules; NVIDIA's have about a hundred
-
-
 @dataclasses.dataclass
 class Network:
     """Tensors by name (`synthesis.b4.const`), modules by name (`synthesis.b4`, '' is the whole network).
@@ -89,14 +86,11 @@ class Network:
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
-    """Returns a network from its record; raises `UserError` if it is not one, or has too many modules."""
+    """Returns a network from its record; raises `UserError` if it is not one."""
     if not isinstance(record, Record):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
-    for name, module in _modules(record, "", network):
-        if len(network.modules) >= _COUNT:
-            raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
-        network.modules[name] = module
+    network.modules.update(_modules(record, "", network))
     for name, module in network.modules.items():
         for leaf, value in (_entries(module, "_parameters") | _entries(module, "_buffers")).items():
             full = f"{name}.{leaf}" if name else leaf
@@ -256,7 +250,11 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
     channels = [generator.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides]
     widths = [discriminator.shape("b4.conv.weight", 4)[0]]
     widths += [discriminator.shape(f"b{s}.conv0.weight", 4)[0] for s in judged[1:]]
-    group, extra = _deviation(discriminator)
+    group = extra = 0  # of the minibatch's deviation: all images as one group, and no channel of it
+    if "b4.mbstd" in discriminator.modules:
+        extra = discriminator.count("b4.mbstd", "num_channels")
+        if discriminator.setting("b4.mbstd", "group_size") is not None:
+            group = discriminator.count("b4.mbstd", "group_size")
     mapped = range(min(generator.count("mapping", "num_layers"), 100))
     latents = [generator.count("", "z_dim"), *(generator.shape(f"mapping.fc{i}.weight", 2)[0] for i in mapped)]
     require_one_width(latents, generator.count("", "w_dim"), source)
@@ -280,17 +278,6 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
-
-
-def _deviation(discriminator: Network) -> tuple[int, int]:
-    """Returns the group size (0: all images) and channels (0: none) of the minibatch standard deviation."""
-    if "b4.mbstd" not in discriminator.modules:
-        return 0, 0
-    whole = discriminator.setting("b4.mbstd", "group_size") is None
-    return (
-        0 if whole else discriminator.count("b4.mbstd", "group_size"),
-        discriminator.count("b4.mbstd", "num_channels"),
-    )
 
 
 def _clamp(value: Any) -> float | None:
@@ -512,9 +499,7 @@ def _silence(generator: Network, arch: Architecture) -> None:
 
 
 def convert(
-    content: Any,
-    source: str | os.PathLike,
-    class_index: int | None = None,
+    content: Any, source: str | os.PathLike, class_index: int | None = None
 ) -> tuple[Architecture, Params, list[str]]:
     """Returns architecture, parameters and notes for what the reader returned.
 

@@ -14,7 +14,6 @@ both, so that its discriminator of a stylegan2 pickle differs from TensorFlow's 
 what it was trained as.
 """
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -181,29 +180,14 @@ _ADA = "D_main"
 _BIAS = "synthesis/{0}x{0}/Conv{1}/bias"
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What two networks are.
-
-    Attributes:
-      arch: the architecture of both.
-      grown_generator, grown_discriminator: whether they were grown progressively, and have layers for each side.
-      silent: whether the generator was trained without noise.
-      notes: what is computed differently from training.
-    """
-
-    arch: Architecture
-    grown_generator: bool
-    grown_discriminator: bool
-    silent: bool
-    notes: list[str]
-
-
-def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+def infer(
+    generator: Settings, discriminator: Settings, arrays: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[Architecture, list[str], bool, list[str]]:
     """Returns what two networks are, after checking their settings; widths come from `arrays`, by network.
 
-    Raises:
-      UserError: they are not StyleGAN2 networks, or have unsupported settings.
+    That is their architecture; which of them were grown progressively, and have layers for each side; whether the
+    generator was trained without noise; and notes on what is computed differently from training. Raises `UserError` if
+    they are not StyleGAN2 networks, or have unsupported settings.
     """
     _grown(generator, {"G_main": False})
     _grown(generator.component("mapping"), {"G_mapping": False})
@@ -226,10 +210,11 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
     group = discriminator.count("mbstd_group_size", None if ada else 4, none=0 if ada else None)
     measured = ada or group > 1
     kind = "orig" if grown_discriminator else discriminator.get("architecture", "resnet")
-    clamp = discriminator.get("conv_clamp", None)
-    if kind == "skip" and clamp is not None:
+    clamps = [net.get("conv_clamp", None) for net in (generator, discriminator)]
+    if kind == "skip" and clamps[1] is not None:
         raise UserError(f"{source}: a discriminator of kind 'skip' with conv_clamp is not supported")
     try:
+        conv_clamp, discriminator_clamp = (None if clamp is None else _number(clamp) for clamp in clamps)
         arch = Architecture(
             size=sides["generator"][-1],
             style_dim=style,
@@ -241,8 +226,8 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
             stddev_channels=discriminator.count("mbstd_num_features", 1) if measured else 0,
             generator_kind="orig" if grown_generator else generator.get("architecture", "skip"),
             discriminator_kind=kind,
-            conv_clamp=_clamp(generator.get("conv_clamp", None)),
-            discriminator_clamp=_clamp(clamp),
+            conv_clamp=conv_clamp,
+            discriminator_clamp=discriminator_clamp,
             taps=_taps(generator),
             discriminator_taps=_taps(discriminator),
             stored_mean=True,
@@ -257,7 +242,7 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
     notes = [f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."] * bool(grown)
     computed = "computed in float32 here, clamped as trained"
     notes += [f"Trained with float16 layers ({' and '.join(half)}): {computed}."] * bool(half)
-    return Found(arch, grown_generator, grown_discriminator, not noisy, notes)
+    return arch, grown, not noisy, notes
 
 
 def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
@@ -284,17 +269,10 @@ def _taps(network: Settings) -> tuple[float, ...]:
     return known_taps([number / sum(numbers) for number in numbers])
 
 
-def _clamp(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{short(value)} in place of a number")
     return float(value)
-
-
-_COMPONENTS = ("synthesis", "mapping")
 
 
 def networks_of(content: Any) -> dict[str, Any]:
@@ -318,7 +296,10 @@ def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.
 
 
 def _arrays(network: Settings) -> dict[str, np.ndarray]:
-    parts = {"": network, **{f"{name}/": network.component(name) for name in _COMPONENTS if network.has(name)}}
+    parts = {
+        "": network,
+        **{f"{name}/": network.component(name) for name in ("synthesis", "mapping") if network.has(name)},
+    }
     arrays: dict[str, np.ndarray] = {}
     odd = []
     for prefix, part in parts.items():
@@ -417,23 +398,17 @@ def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Arc
     generator = _network(networks, "G_ema", "generator", source)
     discriminator = _network(networks, "D", "discriminator", source)
     theirs = {"generator": _arrays(generator), "discriminator": _arrays(discriminator)}
-    found = infer(generator, discriminator, theirs)
-    arch = found.arch
-    _drop_growth(generator, theirs["generator"], ["synthesis/ToRGB_lod"] if found.grown_generator else [])
-    _drop_growth(discriminator, theirs["discriminator"], ["FromRGB_lod"] if found.grown_discriminator else [])
-    if found.silent:
-        _silence(theirs["generator"], arch)
+    arch, grown, silent, notes = infer(generator, discriminator, theirs)
+    for network, scope in ((generator, "synthesis/ToRGB_lod"), (discriminator, "FromRGB_lod")):
+        _drop_growth(network, theirs[network.what], [scope] if network.what in grown else [])
+    if silent:  # layers that were trained without noise get a zero strength and a zero map
+        for i in range(arch.layers):
+            side = 4 * 2 ** ((i + 1) // 2)
+            theirs["generator"][f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)
+            theirs["generator"][f"{_layer(i)}/noise_strength"] = np.zeros((), np.float32)
     tables = {
-        "generator": _generator_table(arch, found.grown_generator),
-        "discriminator": _discriminator_table(arch, found.grown_discriminator),
+        "generator": _generator_table(arch, "generator" in grown),
+        "discriminator": _discriminator_table(arch, "discriminator" in grown),
     }
     parts = {what: (f"{what}: ", table, theirs[what]) for what, table in tables.items()}
-    return arch, tensors.params_of(parts, source), found.notes
-
-
-def _silence(arrays: dict[str, np.ndarray], arch: Architecture) -> None:
-    """Gives layers that were trained without noise a zero noise strength and a zero noise map."""
-    for i in range(arch.layers):
-        side = 4 * 2 ** ((i + 1) // 2)
-        arrays[f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)
-        arrays[f"{_layer(i)}/noise_strength"] = np.zeros((), np.float32)
+    return arch, tensors.params_of(parts, source), notes

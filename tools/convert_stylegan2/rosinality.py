@@ -8,7 +8,6 @@ the sizes imply, and there must be no others.
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -136,13 +135,6 @@ def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray], source: str | os.PathLike) -> None:
-    for name, expected in filters.items():
-        value = state.pop(name, expected)
-        if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
-            raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported")
-
-
 def _add_noise(state: dict[str, np.ndarray], table: Table) -> str:
     """Draws the noise maps if the file has none at all (early checkpoints), and says so."""
     noise = [tensor for path, tensor in table.items() if path[0] == "noise"]
@@ -166,7 +158,11 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
         "d": tensors.table(discriminator_shapes(arch), _discriminator_tensor),
     }
     for key, filters in _filters(arch).items():
-        _drop_filters(states[key], filters, source)
+        for name, expected in filters.items():
+            value = states[key].pop(name, expected)
+            if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
+                what = f"the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported"
+                raise UserError(f"{source}: {what}")
     notes = _add_noise(states["g_ema"], sources["g_ema"])
     parts = {
         what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))

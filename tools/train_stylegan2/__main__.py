@@ -22,7 +22,7 @@ from gan2shape_jax.io.files import require_folder_place, sha256
 from gan2shape_jax.run.start import hold
 
 from . import loop, photos
-from .measure import Features, load_features
+from .measure import load_features
 from .photos import Selection
 from .training import AUGMENTATIONS, TrainingSettings, architecture_for
 
@@ -59,13 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="look at the photos, measure memory and time on this machine, and stop"
     )
-    _add_photos(parser)
-    _add_network(parser)
-    _add_training(parser)
-    return parser
-
-
-def _add_photos(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the photos")
     told = "train on this share of them, those most like the others (default: 1, all)"
     _add(group, option_types.number, "--typical", 0.01, 1, 1.0, "SHARE", told)
@@ -76,9 +69,6 @@ def _add_photos(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.mirror,
         help="mirror every other photo at random (default: yes); not where left and right matter, as in writing",
     )
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
     group, whole = parser.add_argument_group("the networks"), option_types.whole
     group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
     option_types.add_path(group, "--start", "FILE", "go on from this GAN (.safetensors)")
@@ -86,10 +76,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     base = "channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)"
     _add(group, whole, "--base", 8, 2**20, 4096, "N", base)
     _add(group, whole, "--style-width", 1, 4096, 256, "N", "numbers of a latent (default: 256)")
-
-
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    group, whole, number = parser.add_argument_group("the training"), option_types.whole, option_types.number
+    group, number = parser.add_argument_group("the training"), option_types.number
     images = "photos to be shown (default: 2000000); more may be asked for later"
     _add(group, whole, "--images", 1, _MOST_PHOTOS, 2_000_000, "N", images)
     _add(group, whole, "--batch", 1, 65536, _DEFAULTS.batch, "N", "(default: %(default)s)")
@@ -112,6 +99,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     side = "of the pictures that the network takes, where its file does not say"
     _add(group, whole, "--features-side", 8, 1024, 0, "PIXELS", side)
     group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
+    return parser
 
 
 def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any, metavar: str, meaning: str) -> None:
@@ -157,6 +145,10 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
     group = min(arch.stddev_group or options.batch, options.batch)
     if options.batch % group:
         raise UserError(f"--batch {options.batch} is no multiple of {group}, the discriminator's groups of images")
+    features = None
+    if str(options.features) != "none":
+        path = options.features or pathlib.Path(asset("ictface/gan.safetensors"))
+        features = load_features(path, side=options.features_side)
     return loop.Plan(
         out=options.out,
         arch=arch,
@@ -165,16 +157,9 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
         every=max(options.every, options.batch),
         start=start,
         started_from=started_from,
-        features=_features(options),
+        features=features,
         license_note=options.license,
     )
-
-
-def _features(options: argparse.Namespace) -> Features | None:
-    if options.features is not None and str(options.features) == "none":
-        return None
-    path = options.features or pathlib.Path(asset("ictface/gan.safetensors"))
-    return load_features(path, side=options.features_side)
 
 
 def _say(line: str) -> None:

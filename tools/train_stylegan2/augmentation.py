@@ -22,16 +22,9 @@ _SCALE = 0.2  # standard deviation of log2 of scale and of aspect
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.5, 1.0
 _MARGIN = 3  # pixels around an image that filters may reach into
 _TAPS = 12
-
-
-def _low_pass() -> tuple[float, ...]:
-    """Returns a filter that halves the bandwidth: a sinc with a Kaiser window, symmetric."""
-    at = np.arange(_TAPS) - (_TAPS - 1) / 2
-    taps = np.sinc(at / 2) * np.kaiser(_TAPS, 4.0)
-    return tuple(float(tap) for tap in taps / taps.sum())
-
-
-_FILTER = _low_pass()
+# A filter that halves the bandwidth: a sinc with a Kaiser window, symmetric.
+_WINDOWED = np.sinc((np.arange(_TAPS) - (_TAPS - 1) / 2) / 2) * np.kaiser(_TAPS, 4.0)
+_FILTER = tuple(float(tap) for tap in _WINDOWED / _WINDOWED.sum())
 
 
 def augment(
@@ -44,17 +37,6 @@ def augment(
     where, what = jax.random.split(key)
     images = _geometry(where, images, probability)
     return _colours(what, images, probability)
-
-
-def moved_probability(
-    probability: Float[Array, ""], taken_for_real: Float[Array, ""], photos: int, *, target: float, images: float
-) -> Float[Array, ""]:
-    """Returns the augmentation probability for the next iterations: higher if the discriminator overfits.
-
-    `taken_for_real` is the mean sign of the logits of so many photos, near 1 when the discriminator has memorised them,
-    and `target` what it shall be; `images` are the photos over which the probability may go from 0 to 1.
-    """
-    return jnp.clip(probability + jnp.sign(taken_for_real - target) * (photos / images), 0.0, 1.0)
 
 
 def _chosen(key: PRNGKeyArray, count: int, probability: Array) -> Float[Array, " b"]:

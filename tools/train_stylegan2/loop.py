@@ -24,7 +24,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
@@ -130,58 +129,39 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
         if found is not None:
             state, course = found[0], _Course(**found[1])
             say(f"going on after {course.done * plan.settings.batch} photos")
-        _run(plan, photos, mesh, state, course, checkpoints, say, warn)
-
-
-def _run(
-    plan: Plan,
-    photos: Photos,
-    mesh: Mesh,
-    state: TrainingState,
-    course: _Course,
-    checkpoints: Checkpoints,
-    say: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> None:
-    updates, clock = make_updates(plan.arch, plan.settings, mesh), _Clock(plan, say)
-    snapshots = _Snapshots(plan, photos)
-    warned = False
-    with interrupt.noted() as check:
-        while course.done < plan.iterations:
-            rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
-            batch = on_devices(photos.pixels, rows, mesh)
-            state, told = iterate(updates, plan.settings, state, batch, course.done)
-            course.pending.append(told)
-            course.done += 1
-            if course.done % record.WINDOW == 0 or course.done == plan.iterations:
-                course.settle()
-                course.rows.append(record.mean_row(course.done * plan.settings.batch, course.pending))
-                course.pending = []
-                record.require_sound(course.rows[-1], kept=_kept(plan))
-                said = "" if warned else record.warning_of(course.rows, plan.settings)
-                if said:
-                    warn(said)
-                    warned = True
-                clock.report(course.done, course.rows[-1])
-            due = plan.is_due(course.done)
-            if due:
-                course.settle()
-                if course.pending:
-                    shown = course.done * plan.settings.batch
-                    record.require_sound(record.mean_row(shown, course.pending), kept=_kept(plan))
-                snapshots.take(state, course, say)
-            try:
-                check()
-            except KeyboardInterrupt:
-                _save(checkpoints, state, course)
-                raise
-            if due:
-                _save(checkpoints, state, course)
-
-
-def _save(checkpoints: Checkpoints, state: TrainingState, course: _Course) -> None:
-    course.settle()
-    checkpoints.save(course.done, state, dataclasses.asdict(course))
+        updates, clock = make_updates(plan.arch, plan.settings, mesh), _Clock(plan, say)
+        snapshots, warned = _Snapshots(plan, photos), False
+        with interrupt.noted() as check:
+            while course.done < plan.iterations:
+                rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
+                batch = on_devices(photos.pixels, rows, mesh)
+                state, told = iterate(updates, plan.settings, state, batch, course.done)
+                course.pending.append(told)
+                course.done += 1
+                shown, due = course.done * plan.settings.batch, plan.is_due(course.done)
+                if course.done % record.WINDOW == 0 or course.done == plan.iterations:
+                    course.settle()
+                    course.rows.append(record.mean_row(shown, course.pending))
+                    course.pending = []
+                    record.require_sound(course.rows[-1], kept=_kept(plan))
+                    if not warned and (said := record.warning_of(course.rows, plan.settings)):
+                        warn(said)
+                        warned = True
+                    clock.report(course.done, course.rows[-1])
+                if due:
+                    course.settle()
+                    if course.pending:
+                        record.require_sound(record.mean_row(shown, course.pending), kept=_kept(plan))
+                    snapshots.take(state, course, say)
+                try:
+                    check()
+                except KeyboardInterrupt:
+                    due = True
+                    raise
+                finally:
+                    if due:
+                        course.settle()
+                        checkpoints.save(course.done, state, dataclasses.asdict(course))
 
 
 def _kept(plan: Plan) -> str:
@@ -291,7 +271,14 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
         facts = compiled.memory_analysis()
         needed = facts.argument_size_in_bytes + facts.temp_size_in_bytes if facts else 0
         most = max(most, needed)
-        _require_memory(needed, plan)
+        facts_of_device = jax.devices()[0].memory_stats() or {}
+        limit = facts_of_device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > limit:
+            fits = max(1, int(settings.batch * limit / needed))
+            raise UserError(
+                f"--batch {settings.batch} takes {needed / 2**30:.1f} GiB a device, which has {limit / 2**30:.1f}: "
+                f"try --batch {fits}, or a smaller --channels"
+            )
         seconds = np.inf
         for _ in range(_REPEATS):
             begun = time.perf_counter()
@@ -318,14 +305,3 @@ def _shares(plan: Plan) -> dict[str, float]:
 
 def _millions(params: object) -> str:
     return f"{sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f}"
-
-
-def _require_memory(needed: int, plan: Plan) -> None:
-    facts = jax.devices()[0].memory_stats() or {}
-    limit = facts.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > limit:
-        fits = max(1, int(plan.settings.batch * limit / needed))
-        raise UserError(
-            f"--batch {plan.settings.batch} takes {needed / 2**30:.1f} GiB a device, which has {limit / 2**30:.1f}: "
-            f"try --batch {fits}, or a smaller --channels"
-        )

@@ -72,7 +72,11 @@ def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
     for each. Raises `UserError` for other files.
     """
     if path.suffix.lower() == ".onnx":
-        return Features("KID", _of_onnx(path, side))
+        try:
+            embed = load_embedding(path, Preparation(size=side))
+        except UserError as error:
+            raise UserError(str(error).replace("--size", "--features-side")) from error
+        return Features("KID", lambda pictures: embed(pictures / np.float32(127.5) - 1))
     arch, params = stylegan2.load(path)
 
     def features(pictures: np.ndarray) -> np.ndarray:
@@ -95,11 +99,3 @@ def _averaged(params: Params, pictures: jax.Array, *, arch: Architecture) -> jax
         images = jax.image.resize(images, (len(images), side, side, 3), "linear")
     maps = stylegan2.discriminator_features(params, images, arch=arch)
     return jnp.concatenate([jnp.mean(x, axis=(1, 2)) for x in maps], axis=1)
-
-
-def _of_onnx(path: pathlib.Path, side: int) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        embed = load_embedding(path, Preparation(size=side))
-    except UserError as error:
-        raise UserError(str(error).replace("--size", "--features-side")) from error
-    return lambda pictures: embed(pictures / np.float32(127.5) - 1)

@@ -26,7 +26,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture, Params
 
-from .augmentation import augment, moved_probability
+from .augmentation import augment
 
 AUGMENTATIONS = ("ada", "none")
 AXIS = "images"
@@ -391,11 +391,12 @@ class _Model(NamedTuple):
         return jax.lax.with_sharding_constraint(images, self.parts)
 
     def _moved_probability(self, state: TrainingState, number: Array) -> TrainingState:
+        """Raises the probability of augmentation where the discriminator has memorised photos, lowers it elsewhere."""
         if self.settings.augment != "ada":
             return state._replace(signs=jnp.zeros_like(state.signs))
         photos = _SIGNS_EVERY * self.settings.batch
-        target, images = self.settings.augment_target, self.settings.augment_images
-        moved = moved_probability(state.probability, state.signs / photos, photos, target=target, images=images)
+        step = jnp.sign(state.signs / photos - self.settings.augment_target) * (photos / self.settings.augment_images)
+        moved = jnp.clip(state.probability + step, 0.0, 1.0)
         due = (number + 1) % _SIGNS_EVERY == 0
         probability, signs = jnp.where(due, moved, state.probability), jnp.where(due, 0.0, state.signs)
         return state._replace(probability=probability, signs=signs)
