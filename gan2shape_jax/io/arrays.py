@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from PIL import Image, ImageOps
 
-from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.errors import ArgumentError, UserError, refused
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import LARGEST, READ, alpha_channel, crop_and_resize, on_white, open_gray, shrunk_mask
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
@@ -234,10 +234,8 @@ def _content(path: pathlib.Path) -> Any:
             if not isinstance(array, np.ndarray):
                 raise ValueError("it is an archive (.npz) under another name")
             return array
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise refused(error, f"{path} cannot be read") from error
     # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
     except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no usable {path.suffix} file: {error}"[:500]) from error

@@ -84,7 +84,10 @@ def main(name: str, memory: str, seconds: str) -> None:
     os.dup2(2, 1)  # what libraries print goes nowhere
     _limit(int(memory), int(seconds))
     try:
-        answer = ("value", _function(name)(*_read(sys.stdin.buffer)))
+        module, _, function = name.partition(":")
+        tool = module.removeprefix("gan2shape_jax.tools.")
+        found = bundled.import_tool(tool) if tool != module else importlib.import_module(module)
+        answer = ("value", getattr(found, function)(*_read(sys.stdin.buffer)))
         _write(out, answer)
     except UserError as error:
         answer = ("fault", str(error))
@@ -107,13 +110,6 @@ def _limit(memory: int, seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
         resource.setrlimit(resource.RLIMIT_AS, (memory + _INTERPRETER, memory + _INTERPRETER))
-
-
-def _function(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    tool = module.removeprefix("gan2shape_jax.tools.")
-    found = bundled.import_tool(tool) if tool != module else importlib.import_module(module)
-    return getattr(found, function)
 
 
 def _write(file: BinaryIO, value: Any) -> None:

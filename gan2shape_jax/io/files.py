@@ -24,7 +24,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from gan2shape_jax.errors import UserError, refused
@@ -175,30 +175,26 @@ def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list[pathlib.Path]:
+def clear_leftovers(folder: pathlib.Path) -> None:
     """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
     Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
-    missing, and removed otherwise. With `names`, only of files (without their last extension) and folders of these.
-    Returns the folders that were put back; raises `UserError` if something cannot be removed or put back.
+    missing, and removed otherwise. Raises `UserError` if something cannot be removed or put back.
     """
-    back = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         hidden = _HIDDEN.fullmatch(path.name)
-        if hidden is None or (names is not None and hidden["name"] not in names):
+        if hidden is None:
             continue
         real = folder / hidden["name"]
         try:
             if hidden["kind"] == "former" and not os.path.lexists(real):
                 path.rename(real)
-                back.append(real)
             elif path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise refused(error, f"cannot clear {path}, which an earlier start has left") from error
-    return back
 
 
 def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:

@@ -160,22 +160,19 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
         return (height, width) if _turned(picture) else (width, height)
 
 
-def crop_and_resize(
-    picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False, mode: str = ""
-) -> Image.Image:
-    """Returns the centred square of side `crop` of a square, as (size, size), with antialiasing or averaged by area.
+def crop_and_resize(picture: Image.Image, crop: int | None, size: int) -> Image.Image:
+    """Returns the centred square of side `crop` of a square, as (size, size), with antialiasing.
 
-    Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture, or None, takes all of it. Before
-    it is resized, the square is converted to `mode`, '' for its own.
+    Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture, or None, takes all of it.
     """
-    side = picture.size[0] if crop is None else min(crop, picture.size[0])
-    left = round((picture.size[0] - side) / 2)
-    if side < picture.size[0]:
-        picture = picture.crop((left, left, left + side, left + side))
-    picture = picture.convert(mode or picture.mode)
-    if side == size:
-        return picture
-    return picture.resize((size, size), Image.Resampling.BOX if by_area else Image.Resampling.BILINEAR)
+    return _centre(picture, crop).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _centre(picture: Image.Image, side: int | None = None) -> Image.Image:
+    """Returns the centred square of a picture, of its shorter side or, if it is given and smaller, of this one."""
+    side = min(*picture.size, side or LARGEST)
+    left, top = (round((length - side) / 2) for length in picture.size)
+    return picture.crop((left, top, left + side, top + side))
 
 
 def on_white(picture: Image.Image) -> Image.Image:
@@ -189,7 +186,8 @@ def on_white(picture: Image.Image) -> Image.Image:
 def shrunk_mask(picture: Image.Image, crop: int | None, size: int) -> Float[np.ndarray, "s s"]:
     """Returns a grey square, cropped and resized by area averaging, as (size, size) in [0, 1]."""
     # In floats: averages of 8-bit values would be rounded.
-    mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
+    square = _centre(picture, crop).convert("F").resize((size, size), Image.Resampling.BOX)
+    mask = np.asarray(square, np.float32) / 255
     return np.clip(mask, 0, 1)
 
 
@@ -216,7 +214,17 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
             if alone and picture.format in ("JPEG", "MPO") and max(picture.size) > _REDUCED:
                 least = [max(1, side * _REDUCED // max(picture.size)) for side in picture.size]
                 picture.draft(None, (least[0], least[1]))
-            _check_header(picture, path)
+            width, height = picture.size
+            if max(width, height) > LARGEST:
+                most = f"at most {LARGEST} a side, make it smaller first"
+                raise UserError(f"image {path} is {width} x {height} pixels: {most}")
+            if min(width, height) < 1:
+                raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
+            # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
+            if picture.format not in ("MPO", "HEIF"):
+                with contextlib.suppress(EOFError):
+                    picture.seek(1)
+                    raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
             yield picture
     except UserError:
         raise
@@ -277,19 +285,6 @@ def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
     raise UserError(f"{what}; {_READ_ALONE if alone else READ} are read")
 
 
-def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path) -> None:
-    width, height = picture.size
-    if max(width, height) > LARGEST:
-        raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side, make it smaller first")
-    if min(width, height) < 1:
-        raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
-    # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
-    if picture.format not in ("MPO", "HEIF"):
-        with contextlib.suppress(EOFError):
-            picture.seek(1)
-            raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
-
-
 def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
     """Returns the largest centred square of a decoded picture; raises if it is not square and must not be cut."""
     picture, _ = _decoded(pathlib.Path(path))
@@ -301,9 +296,7 @@ def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
             f"{path} is {width} x {height} pixels and has to be square: cut it to a square around the object first, or "
             "set config.data.crop to the side of the centred square that shall be cut out"
         )
-    side = min(width, height)
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return picture.crop((left, top, left + side, top + side))
+    return _centre(picture)
 
 
 def _deep(picture: Image.Image) -> bool:
@@ -313,8 +306,7 @@ def _deep(picture: Image.Image) -> bool:
 def _from_deep(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:
     """Scales a 16-bit picture to 8 bits; Pillow's own conversion would clip it to white."""
     values = np.asarray(picture)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
-        raise UserError(f"{path} has {picture.mode} pixels outside 0 to 65535: save it with 8 or 16 bits")
-    if values.dtype.kind == "f":
-        raise UserError(f"{path} holds floating-point pixels: save it with 8 or 16 bits")
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        fault = f"{picture.mode} pixels, floating-point numbers or outside 0 to 65535"
+        raise UserError(f"{path} has {fault}: save it with 8 or 16 bits")
     return Image.fromarray(np.round(values / 257).astype(np.uint8))

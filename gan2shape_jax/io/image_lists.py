@@ -145,7 +145,11 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
     for index, key in enumerate(keys):
         before = first.setdefault(key, index)
         if before != index:
-            return index, before, _same(names[index], names[before])
+            later, earlier = names[index], names[before]
+            why = "they differ only by case or by how accents are written, and many systems take them for one"
+            if stem_of(later) == stem_of(earlier):
+                why = f"both would have the results folder {_shown(stem_of(later))}"
+            return index, before, "it is the same image" if later == earlier else why
     for index, key in enumerate(keys):
         for folder in (key[: slash.start()] for slash in re.finditer("/", key)):
             here = _shown(names[index])
@@ -156,14 +160,6 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
                 why = f"the latent of {_shown(names[other])} would lie where that of {here} needs a folder"
                 return max(index, other), min(index, other), why
     return None
-
-
-def _same(one: str, other: str) -> str:
-    if one == other:
-        return "it is the same image"
-    if stem_of(one) == stem_of(other):
-        return f"both would have the results folder {_shown(stem_of(one))}"
-    return "they differ only by case or by how accents are written, and many systems take them for one"
 
 
 def filing_key(stem: str) -> str:

@@ -19,7 +19,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,15 +76,6 @@ class Architecture:
                 raise ValueError(f"{what} {listed(map(short, numbers))}")
         if len(self.blocks) != 4:
             raise ValueError(f"blocks {listed(map(short, self.blocks))}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """Inverts `to_dict`, also after JSON; raises KeyError, TypeError or ValueError."""
-        return cls(**{**fields, "blocks": tuple(fields["blocks"])})
 
 
 class _Convolution(NamedTuple):
@@ -219,7 +210,7 @@ def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]
 
 def header_of(arch: Architecture) -> dict[str, str]:
     """Returns the header of a weight file."""
-    return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
+    return {"format": FORMAT, "architecture": json.dumps(dataclasses.asdict(arch))}
 
 
 def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
@@ -245,7 +236,8 @@ def _described(path: str | os.PathLike, header: Mapping[str, str]) -> Architectu
         stated = short(header.get("format", "not stated"))
         raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
     try:
-        return Architecture.from_dict(json.loads(header["architecture"]))
+        fields = json.loads(header["architecture"])
+        return Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
         raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error

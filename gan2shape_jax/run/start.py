@@ -124,7 +124,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     stems = [stem_of(name) for name in names]
     inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
     for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
-        clear_leftovers(place, None)
+        clear_leftovers(place)
     finished = {name for name, stem in zip(names, stems) if _is_finished(config, folder, stem)}
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
     grouped = {name for group in together for name in group}

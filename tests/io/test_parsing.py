@@ -191,7 +191,7 @@ def test_weight_files_are_read_back_and_others_refused(tmp_path):
         ({"format": "other"}, "holds no parser"),
         ({"architecture": "{}"}, "describes no parser"),
         ({"architecture": "3"}, "describes no parser"),
-        ({"architecture": json.dumps(arch.to_dict() | {"classes": 6})}, "misshapen: .*output/bias"),
+        ({"architecture": json.dumps(dataclasses.asdict(arch) | {"classes": 6})}, "misshapen: .*output/bias"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             parsing.load_parser(_saved(path, arch, params, **changes))

@@ -42,13 +42,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     something outside the closed list, which the message names, or that takes more memory or time than such a file
     needs.
     """
-    try:
-        with open_regular(path, limit=LIMIT) as file:
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
     return run_limited(
         parse_checkpoint,
         os.fspath(path),
@@ -61,7 +55,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
 def parse_checkpoint(path: str) -> Any:
     """Does what `read_checkpoint` does in this process, without limits: only for files of one's own."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, limit=LIMIT) as file:
             _check_start(path, file)
             if zipfile.is_zipfile(file):
                 return as_data(_read_zip(file))
@@ -71,6 +65,10 @@ def parse_checkpoint(path: str) -> Any:
             return as_data(_read_legacy(file) if legacy else Unpickler(file).load())
     except (UserError, MemoryError):
         raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Refused as error:
         raise UserError(_refusal(path, error)) from error
     except Exception as error:  # a damaged pickle can raise anything
@@ -231,10 +229,7 @@ def _persistent(meta: Any) -> Record:
 
 def _nested_storage(data: Any) -> _Storage:
     """Returns the storage in bytes of PyTorch's older format."""
-    try:
-        storage = _read_legacy(io.BytesIO(data))
-    except Refused as error:
-        raise Refused(f"{error} (inside torch.storage._load_from_bytes)", error.name) from error
+    storage = _read_legacy(io.BytesIO(data))
     if not isinstance(storage, _Storage):
         raise Refused("torch.storage._load_from_bytes of what is no storage")
     return storage

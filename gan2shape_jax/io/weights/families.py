@@ -109,11 +109,6 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def family(name: str) -> Family:
-    """Returns the family with a given name; raises `KeyError` if there is none."""
-    return {known.name: known for known in FAMILIES}[name]
-
-
 def recognise(names: Iterable[str]) -> Family | None:
     """Returns the family that a checkpoint's names reveal, or None.
 
@@ -129,9 +124,8 @@ def recognise(names: Iterable[str]) -> Family | None:
 
 def recognise_global(name: str) -> Family | None:
     """Returns the family whose files name this function or class (`module.name`), or None."""
-    if name == "torch_utils.persistence._reconstruct_persistent_obj":
-        return family("stylegan2-nvidia")
-    return family("stylegan2-tensorflow") if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name) else None
+    known = "stylegan2-tensorflow" if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name) else None
+    return next((family for family in FAMILIES if family.name == known), None)
 
 
 def names_of(content: Any) -> set[str]:

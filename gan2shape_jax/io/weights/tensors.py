@@ -4,7 +4,6 @@ What messages quote from a file is truncated and never expanded.
 """
 
 import contextlib
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, open_regular
 
 LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
-_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_TYPES = ("F16", "F32", "F64")
 _LENGTH = 80  # characters of a name or value in a message
 
 
@@ -95,8 +94,6 @@ class TensorFile:
 
     def read(self, name: str) -> np.ndarray:
         """Returns a tensor."""
-        if not math.prod(self.shapes[name]):
-            return np.zeros(self.shapes[name], _TYPES[self._file.get_slice(name).get_dtype()])
         tensor: np.ndarray = self._file.get_tensor(name)
         return tensor
 
