@@ -1,7 +1,5 @@
 """Checkpoints of the other networks for the tests of conversion, and what is read from the results."""
 
-import hashlib
-
 import numpy as np
 import safetensors
 import torch
@@ -23,10 +21,6 @@ def relative(ours, theirs):
 def header(path):
     with safetensors.safe_open(str(path), "np") as file:
         return file.metadata()
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def shape_networks():

@@ -58,12 +58,6 @@ def dumps(value, protocol: int = 4) -> bytes:
     return buffer.getvalue()
 
 
-def write(path, value, protocol=4):
-    """Writes a value as a file; returns the path."""
-    path.write_bytes(dumps(value, protocol))
-    return path
-
-
 def legacy_storage(values: np.ndarray) -> bytes:
     """What torch.save of a storage gives in the older format, which lies inside NVIDIA's pickles."""
     values = np.asarray(values, "<f4")

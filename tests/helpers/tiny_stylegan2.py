@@ -14,8 +14,8 @@ def nhwc(x):
 
 
 def relative(ours, golden):
-    """The greatest relative L2 error of an item; `golden` is NCHW or (B, W)."""
-    ours = np.asarray(ours)
+    """The greatest relative L2 error of an item; `golden`, an array or a torch tensor, is NCHW or (B, W)."""
+    ours, golden = np.asarray(ours), np.asarray(golden)
     golden = np.moveaxis(golden, 1, -1) if golden.ndim == 4 else golden
     assert ours.shape == golden.shape
     flat = [x.reshape(len(x), -1) for x in (ours - golden, golden)]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder
 
-__all__ = ["BiSeNet", "ConfNet", "Lpips", "PSPNet", "decoder", "encoder", "randomise", "residual_encoder"]
+__all__ = ["BiSeNet", "Lpips", "PSPNet", "decoder", "encoder", "randomise", "residual_encoder"]
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -172,17 +172,6 @@ class PSPNet(nn.Module):
         return functional.interpolate(self.cls(torch.cat([x, *grids], 1)), size, mode="bilinear", align_corners=True)
 
 
-class ConfNet(nn.Module):
-    """A stand-in for Unsup3d's confidence network: tensors by its names, of no use here."""
-
-    def __init__(self):
-        super().__init__()
-        self.network = nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1, bias=False), nn.GroupNorm(2, 4))
-        self.out_net1, self.out_net2 = (
-            nn.Sequential(nn.Conv2d(4, 2, size, padding=size // 2, bias=False)) for size in (5, 3)
-        )
-
-
 class Lpips(nn.Module):
     """VGG16 by torchvision's names, and LPIPS' linear layers by its own: two state dictionaries."""
 
@@ -204,16 +193,3 @@ class Lpips(nn.Module):
             lin = nn.Module()
             lin.model = nn.Sequential(nn.Dropout(), nn.Conv2d(channels, 1, 1, bias=False))
             setattr(self.linear, f"lin{i}", lin)
-
-    def forward(self, a, b):
-        shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
-        scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
-        pair, total, block = [(image - shift) / scale for image in (a, b)], 0, 0
-        for layer in self.vgg.features:
-            if isinstance(layer, nn.MaxPool2d):
-                units = [x / (x.norm(dim=1, keepdim=True) + 1e-10) for x in pair]
-                lin = getattr(self.linear, f"lin{block}").model
-                total = total + lin((units[0] - units[1]) ** 2).mean((1, 2, 3))
-                block += 1
-            pair = [layer(x) for x in pair]
-        return total

@@ -187,17 +187,9 @@ def test_latents_in_files(shape, tmp_path):
     [
         (_saved_depth, np.ones((32, 32), np.float32), r"shape \(32, 32\): \(64, 64\)"),
         (_saved_depth, np.full((64, 64), np.nan, np.float32), "not finite"),
-        (_saved_depth, np.full((64, 64), "a"), "an array of numbers is needed"),
         (_saved_depth, np.zeros((64, 64), np.float32), "shows no object: none of it is nearer than 1.1"),
-        (_saved_depth, np.full((64, 64), 3.0, np.float32), "shows no object"),
         (_saved_depth, np.full((64, 64), None), "no usable .npy"),
         (_saved_latent, np.zeros((1, 64)), r"takes \(128,\)"),
-        (_saved_latent, np.zeros((2, 128)), r"takes \(128,\)"),
-        (_saved_latent, np.zeros(()), r"takes \(128,\)"),
-        (_saved_latent, np.full(128, np.inf), "not finite"),
-        (_saved_latent, np.zeros(128, complex), "an array of numbers is needed"),
-        (_saved_latent, np.full(128, 1e300), "too large for 32 bits"),
-        (_saved_latent, np.full(128, 1e30), "sensible"),
         (_saved_mvn, {"mean": np.zeros(5), "cov": np.eye(5)}, "mean of length 6"),
         (_saved_mvn, {"mean": np.zeros(6), "cov": np.eye(5)}, "covariance of"),
         (_saved_mvn, {"mean": np.zeros(6), "cov": -np.eye(6)}, "positive semi-definite"),
@@ -251,11 +243,3 @@ def test_files_made_to_do_harm_are_refused_by_name(tmp_path, monkeypatch):
                 read(tmp_path / name)
             assert len(str(caught.value)) < 700, what
     assert not (tmp_path / "RAN").exists()
-
-
-def test_every_order_of_bytes_and_axes_is_read_as_numpy_reads_it(tmp_path):
-    for dtype in ("<f4", ">f8", "<f2", ">i8", "|u1"):
-        for order in ("C", "F"):
-            array = np.asarray(np.arange(64).reshape(8, 8) + 1, dtype, order=order)
-            np.save(tmp_path / "d.npy", array)
-            np.testing.assert_array_equal(arrays.load_depth(tmp_path / "d.npy", 8, None, 0.9, 100), array)

@@ -68,13 +68,6 @@ def test_masks_are_needed_only_where_the_method_uses_them(bundled):
     assert (item.mask == 1).all()
 
 
-@pytest.mark.parametrize("root", ["mask_root", "depth_root"])
-def test_missing_companion_file_is_named(root, bundled, tmp_path):
-    config = apply_overrides(bundled, {f"data.{root}": str(tmp_path), "data.latent_root": ""})
-    with pytest.raises(UserError, match=f"{tmp_path}/001"):
-        data.load_item(config, "001.png")
-
-
 # Masks
 
 

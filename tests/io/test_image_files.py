@@ -116,36 +116,19 @@ def test_small_picture_is_enlarged_with_a_warning(tmp_path):
         open_square(path, expected=64)
 
 
-def _truncated(path):
-    whole = _save(path).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-
-
-def _animated(path):
-    frames = [Image.fromarray(np.roll(_PIXELS, i, 0)) for i in range(3)]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
-
-
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "a folder, not a file"),
-        (lambda path: path.write_bytes(b""), "empty"),
-        (lambda path: path.write_text("no picture"), "not an image"),
-        (_truncated, "damaged or truncated"),
-        (_animated, "is animated or has several pages"),
         (lambda path: _save(path, _PIXELS[:40]), "64 x 40 pixels.*square"),
         (lambda path: _save(path, _PIXELS[:8, :8]), "only 8 pixels wide"),
-        (
-            lambda path: _save(path, np.zeros((1, 9000), np.uint8), "L"),
-            "9000 x 1 pixels: at most 8192",
-        ),
+        (lambda path: _save(path, np.zeros((1, 9000), np.uint8), "L"), "9000 x 1 pixels: at most 8192"),
         (lambda path: _save(path, _PIXELS[..., 0].astype(np.int32) - 100, "I"), "8 or 16 bits"),
     ],
 )
 def test_unusable_picture_is_refused_by_name(make, message, tmp_path):
-    path = tmp_path / ("a.gif" if make is _animated else "a.tif" if "bits" in message else "a.png")
+    path = tmp_path / ("a.tif" if "bits" in message else "a.png")
     make(path)
     with pytest.raises(UserError, match=message) as caught:
         open_rgb(path)

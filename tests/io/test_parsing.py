@@ -88,42 +88,6 @@ def test_golden_parser(golden, parity, prefix, category, step):
             parity(f"mask of a {kind} from {name}'s labels", off, 2e-3, file, LARGEST)
 
 
-@pytest.mark.parametrize("family, side", [("bisenet", 64), ("pspnet", 65)])
-def test_logits_and_input_gradients_are_those_of_pytorch(family, side, parity):
-    torch = pytest.importorskip("torch")
-    from helpers import torch_networks
-
-    arch = dataclasses.replace(_TINY[family], width=4)
-    theirs = (
-        torch_networks.BiSeNet(arch.classes, arch.width)
-        if family == "bisenet"
-        else torch_networks.PSPNet(arch.classes, arch.width, arch.blocks)
-    )
-    torch_networks.randomise(theirs)
-    state = {name: value.numpy() for name, value in theirs.state_dict().items()}
-    params = jax.tree.map(jnp.asarray, parsing.params_from_torch(arch, state))
-    assert parsing.infer_architecture(state) == arch
-    rng = np.random.default_rng(0)
-    image = rng.uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
-    cotangent = rng.standard_normal((2, side, side, arch.classes)).astype(np.float32)
-    x = torch.tensor(image.transpose(0, 3, 1, 2), requires_grad=True)
-    wanted = theirs(x)
-    wanted.backward(torch.tensor(cotangent.transpose(0, 3, 1, 2)))
-
-    @jax.jit
-    def run(params, image):
-        found, pull = jax.vjp(lambda image: parsing.logits(params, image, arch), image)
-        return found, pull(cotangent)[0]
-
-    name = type(theirs).__name__
-    for what, ours, other in zip(
-        ("logits", "input gradient"), run(params, image), (wanted.detach(), x.grad), strict=True
-    ):
-        other = other.numpy().transpose(0, 2, 3, 1)
-        off = np.linalg.norm(np.asarray(ours) - other) / np.linalg.norm(other)
-        parity(f"{name}, {what}, narrow", off, 1e-3)
-
-
 def test_face_masks_count_the_head_half_and_cloth_not_at_all():
     labels = np.arange(19, dtype=np.uint8).repeat(19).reshape(19, 19)
     mask = parsing.mask_of_labels(labels, parser_of("face"), 19)[:, 0]

@@ -12,14 +12,15 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_mvn
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.method import models
 from gan2shape_jax.training import network_files
 from tools.convert_networks import convert
 from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
-from helpers import foreign_files, torch_networks  # noqa: E402
-from helpers.foreign_files import GROUPS, SIZE, optimizer_state, relative, sha256  # noqa: E402
+from helpers import foreign_files  # noqa: E402
+from helpers.foreign_files import GROUPS, SIZE, optimizer_state, relative  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     four = [name for name in shape_networks if name != "netEnc"]
     content = {name: shape_networks[name].state_dict() for name in four}
     extras = {
-        "netC": torch_networks.ConfNet().state_dict(),
+        "netC": torch.nn.Conv2d(3, 4, 4).state_dict(),
         "optimizerD": optimizer_state(torch.nn.Linear(2, 2)),
         "metrics_trace": trace,
         "epoch": 30,

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from helpers import nvidia_files, nvidia_networks  # noqa: E402
-from helpers.nvidia_files import WIDTH, networks, one_hot, relative  # noqa: E402
+from helpers import nvidia_networks  # noqa: E402
 from helpers.parity_record import LARGEST, largest  # noqa: E402
+from helpers.tiny_stylegan2 import relative  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
 from gan2shape_jax.errors import UserError  # noqa: E402
 from tools.convert_stylegan2 import convert, read_checkpoint  # noqa: E402
 from tools.convert_stylegan2.__main__ import main  # noqa: E402
 
+WIDTH, SMALL = 12, (6, 5, 4)
 _SIDE32, _SIDE64 = (8, 6, 5, 4), (8, 7, 6, 5, 4)
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
@@ -26,13 +27,36 @@ _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    with nvidia_files.one_thread():
-        yield
+    """PyTorch on one thread, so that it leaves the others to JAX."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def networks(generator=None, discriminator=None, *, channels=SMALL, seed=0):
+    torch.manual_seed(seed)
+    return (
+        nvidia_networks.Generator(WIDTH, channels, **(generator or {})).eval(),
+        nvidia_networks.Discriminator(channels, **(discriminator or {})).eval(),
+    )
+
+
+def _save(path, g, d, **options):
+    """Saves a generator and a discriminator as NVIDIA does; returns the path."""
+    nvidia_networks.save(path, G=g, D=d, G_ema=g, augment_pipe=None, **options)
+    return path
+
+
+def one_hot(index, count, classes):
+    found = torch.zeros(count, classes)
+    found[:, index if classes else 0 :][:, :1] = 1
+    return found
 
 
 @pytest.fixture
 def saved(tmp_path):
-    return functools.partial(nvidia_files.save, tmp_path / "network-snapshot-000001.pkl")
+    return functools.partial(_save, tmp_path / "network-snapshot-000001.pkl")
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.method import perceptual
 from tools.convert_networks import convert
 from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
 from helpers import torch_networks  # noqa: E402
-from helpers.foreign_files import header, optimizer_state, relative, sha256  # noqa: E402
+from helpers.foreign_files import header, optimizer_state, relative  # noqa: E402
 
 _PARSERS = {
     "bisenet": (lambda: torch_networks.BiSeNet(19, 4), 64),
