@@ -40,7 +40,8 @@ def camera_matrix(description: dict[str, Any]) -> np.ndarray:
     shift = center + [view["tx"], view["ty"], view["tz"]]
     back = _rotation(view["rx"], view["ry"], view["rz"]).T
     # The input's frame is p' = R (p - c) + c + t; its camera is at 0 there. Meshes are drawn about c.
-    position = _TO_BLENDER @ _FLIP @ (-back @ shift) * _mesh_scale(description)
+    scale = description["intrinsics"][0][0] / (description["rot_center_depth"] * description["image_size"])
+    position = _TO_BLENDER @ _FLIP @ (-back @ shift) * scale
     matrix = np.eye(4)
     matrix[:3, :3] = _TO_BLENDER @ _FLIP @ back @ _FLIP
     matrix[:3, 3] = position
@@ -130,11 +131,6 @@ def _first(folder: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folder} has neither {' nor '.join(names)}: is it the folder of one image's results?")
-
-
-def _mesh_scale(description: dict[str, Any]) -> float:
-    focal = float(description["intrinsics"][0][0])
-    return focal / (description["rot_center_depth"] * description["image_size"])
 
 
 def _rotation(x: float, y: float, z: float) -> np.ndarray:

@@ -45,11 +45,9 @@ def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0, content:
     if sources.keys() in ({"lpips"}, _HALVES.keys()):
         return convert_lpips(sources)
     if len(sources) > 1:
-        alone = (
-            f"{sources['lpips'].path} is LPIPS as a whole, give it alone"
-            if "lpips" in sources
-            else "only LPIPS is two files"
-        )
+        alone = "only LPIPS is two files"
+        if "lpips" in sources:
+            alone = f"{sources['lpips'].path} is LPIPS as a whole, give it alone"
         raise UserError(f"{' and '.join(map(str, paths))} do not belong together: {alone}")
     ((family, source),) = sources.items()
     if family in _HALVES:

@@ -146,11 +146,9 @@ def convert_parser(source: Source) -> Converted:
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     fitting = {category: parser for category, parser in parsers().items() if parser.fits(arch)}
-    notes = (
-        [f"For the categories {', '.join(fitting)}: --config.parsing.weights=OUT"]
-        if fitting
-        else [f"No category has a parser of {arch.classes} labels: it can be converted, and is of no use here."]
-    )
+    note = f"No category has a parser of {arch.classes} labels: it can be converted, and is of no use here."
+    if fitting:
+        note = f"For the categories {', '.join(fitting)}: --config.parsing.weights=OUT"
     header = {**parsing.header_of(arch), "license": _LICENCES[arch.family], "source_sha256": source.sha256}
     return Converted(
         summary=f"{_title(arch, fitting)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
@@ -158,7 +156,7 @@ def convert_parser(source: Source) -> Converted:
         header=header,
         draw=lambda picture: _parsed(picture, arch, params, fitting),
         ignored=(*parsing.ignored_names(state), *beside),
-        notes=tuple(notes),
+        notes=(note,),
     )
 
 

@@ -286,37 +286,18 @@ def _clamp(value: Any) -> float | None:
 
 def check_settings(generator: Network, discriminator: Network, arch: Architecture) -> None:
     """Raises a UserError listing every setting that differs from what the package computes."""
-    for network, expected, taps, filtered in (
-        (
-            generator,
-            _generator(generator, arch),
-            arch.taps,
-            [f"synthesis.b{s}{part}" for s in _sides(arch.size) for part in ("", ".conv0", ".skip")],
-        ),
-        (
-            discriminator,
-            _discriminator(discriminator, arch),
-            arch.discriminator_taps,
-            [f"b{s}{part}" for s in _sides(arch.discriminator_size) for part in ("", ".conv1", ".skip")],
-        ),
-    ):
-        faults = _faults(network, expected)
-        faults += [
-            f"{network.full(module)} has another low-pass filter than the first"
-            for module in filtered
-            if module in network.modules and filter_taps(network, module) != taps
-        ]
-        if faults:
-            more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-            raise UserError(
-                f"{network.source}: settings of a StyleGAN2 that is not supported:\n  "
-                + "\n  ".join(faults[:10])
-                + more
-            )
+    filtered = [f"synthesis.b{s}{part}" for s in _sides(arch.size) for part in ("", ".conv0", ".skip")]
+    _check(generator, _generator(generator, arch), arch.taps, filtered)
+    filtered = [f"b{s}{part}" for s in _sides(arch.discriminator_size) for part in ("", ".conv1", ".skip")]
+    _check(discriminator, _discriminator(arch), arch.discriminator_taps, filtered)
 
 
-def _faults(network: Network, expected: Expected) -> list[str]:
-    faults = []
+def _check(network: Network, expected: Expected, taps: tuple[float, ...], filtered: list[str]) -> None:
+    faults = [
+        f"{network.full(module)} has another low-pass filter than the first"
+        for module in filtered
+        if module in network.modules and filter_taps(network, module) != taps
+    ]
     for module, settings in expected.items():
         fields = network.modules[module].fields if module in network.modules else {}
         for name, supported in settings.items():
@@ -324,7 +305,10 @@ def _faults(network: Network, expected: Expected) -> list[str]:
                 faults.append(f"{network.full(module)} has no {name!r}")
             elif not _same(fields[name], supported):
                 faults.append(f"{network.full(module)}: {name} is {short(fields[name])}, supported is {supported!r}")
-    return faults
+    if faults:
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        told = "\n  ".join(faults[:10]) + more
+        raise UserError(f"{network.source}: settings of a StyleGAN2 that is not supported:\n  {told}")
 
 
 def _sides(size: int) -> list[int]:
@@ -376,7 +360,7 @@ def _generator(network: Network, arch: Architecture) -> Expected:
     return expected
 
 
-def _discriminator(network: Network, arch: Architecture) -> Expected:
+def _discriminator(arch: Architecture) -> Expected:
     kind, clamp = arch.discriminator_kind, arch.discriminator_clamp
     expected: Expected = {"": {"img_channels": 3}}
     for side, width in zip(_sides(arch.discriminator_size), arch.discriminator_channels[1:]):

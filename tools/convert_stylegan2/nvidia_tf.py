@@ -106,16 +106,13 @@ class Settings:
         """The name of the function that builds the network."""
         return str(self.network.fields.get("build_func_name"))
 
-    def has(self, component: str) -> bool:
-        """Whether there is such a component."""
-        components = self.network.fields.get("components")
-        return isinstance(components, dict) and is_network(components.get(component))
-
     def component(self, name: str) -> "Settings":
         """Returns a component; raises `UserError` if there is none."""
-        if not self.has(name):
+        components = self.network.fields.get("components")
+        part: Any = components.get(name) if isinstance(components, dict) else None
+        if not is_network(part):
             raise UserError(f"{self.source}: the {self.what} has no component {name!r}")
-        return Settings(self.network.fields["components"][name], f"{self.what}'s {name}", self.source)
+        return Settings(part, f"{self.what}'s {name}", self.source)
 
     @property
     def variables(self) -> dict[str, np.ndarray | None]:
@@ -296,21 +293,13 @@ def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.
 
 
 def _arrays(network: Settings) -> dict[str, np.ndarray]:
-    parts = {
-        "": network,
-        **{f"{name}/": network.component(name) for name in ("synthesis", "mapping") if network.has(name)},
-    }
-    arrays: dict[str, np.ndarray] = {}
-    odd = []
-    for prefix, part in parts.items():
-        for name, value in part.variables.items():
-            if value is None:
-                odd.append(prefix + name)
-            else:
-                arrays[prefix + name] = value
-    if odd:
+    arrays = network.variables
+    for component in ("mapping", "synthesis") if network.what == "generator" else ():
+        variables = network.component(component).variables
+        arrays |= {f"{component}/{name}": value for name, value in variables.items()}
+    if odd := [name for name, value in arrays.items() if value is None]:
         raise UserError(f"{network.source}: the {network.what} has variables that are no numbers: {listed(odd)}")
-    return arrays
+    return {name: value for name, value in arrays.items() if value is not None}
 
 
 def _turned(name: str, shape: Shape) -> Tensor:

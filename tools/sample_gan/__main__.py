@@ -43,7 +43,6 @@ _COLUMNS = 8
 _TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
 _MOST_TILES = 64
 Sample = tuple[UInt8[np.ndarray, "g g 3"], Float[np.ndarray, " w"]]
-_MOST = 10**6
 _FAR = 1000.0  # image sides from its corner; anything farther away is not an ellipse but a straight edge
 _EPILOG = """\
 examples:
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
     )
     source.add_argument("--gan", type=option_types.path("--gan"), metavar="FILE", help="a GAN (.safetensors)")
-    count, number, path = option_types.whole("--count", 1, _MOST), option_types.number, option_types.path
+    count, number, path = option_types.whole("--count", 1, 10**6), option_types.number, option_types.path
     parser.add_argument("--count", type=count, default=8, metavar="N", help="how many (default: 8)")
     seed = "of the random numbers; more samples of a seed start with the same ones (default: 0)"
     parser.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help=seed)

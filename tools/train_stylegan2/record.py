@@ -94,8 +94,11 @@ def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> Row:
 def write_table(path: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes rows as CSV, finite numbers with six digits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([_shown(row.get(name, "")) for name in names] for row in rows)]
-    atomic_text(path, "".join(",".join(map(str, line)) + "\n" for line in lines))
+    shown = [
+        {k: f"{v:.6g}" if isinstance(v, float) and math.isfinite(v) else str(v) for k, v in r.items()} for r in rows
+    ]
+    lines = [names, *([row.get(name, "") for name in names] for row in shown)]
+    atomic_text(path, "".join(",".join(line) + "\n" for line in lines))
 
 
 def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Row], name: str) -> None:
@@ -118,10 +121,6 @@ def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Ro
             axes.legend(fontsize=8)
     axes.set_xlabel("photos shown, in thousands")
     atomic_file(path, lambda part: figure.savefig(part, dpi=90))
-
-
-def _shown(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else value
 
 
 def require_sound(row: Row, *, kept: str) -> None:

@@ -30,6 +30,7 @@ from .augmentation import augment
 
 AUGMENTATIONS = ("ada", "none")
 AXIS = "images"
+_MAPPING_LAYERS = 8
 _SIGNS_EVERY = 4  # iterations between changes of the augmentation probability
 
 Metrics = dict[str, Array]
@@ -79,25 +80,19 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.augment not in AUGMENTATIONS:
-            raise UserError(f"an augmentation {self.augment!r}: one of {', '.join(AUGMENTATIONS)} is possible")
         if self.path_weight and self.batch % self.path_shrink:
             raise UserError(
                 f"a batch of {self.batch} does not divide by {self.path_shrink} for path lengths: make it even"
             )
 
 
-def architecture_for(size: int, *, most: int, base: int, style_dim: int, mapping_layers: int = 8) -> Architecture:
+def architecture_for(size: int, *, most: int, base: int, style_dim: int) -> Architecture:
     """Returns a StyleGAN2 whose layers at s pixels have `base / s` channels, but at most `most`.
 
-    NVIDIA's configurations are `most` 512 with `base` 16,384 (up to 256 pixels) or 32,768. Raises `UserError` for a
-    `size` that is no power of two from 8 to 1024.
+    NVIDIA's configurations are `most` 512 with `base` 16,384 (up to 256 pixels) or 32,768.
     """
     channels = tuple(max(1, min(most, base // 2**level)) for level in range(2, size.bit_length()))
-    try:
-        return Architecture(size, style_dim, mapping_layers, channels, channels)
-    except ValueError as error:
-        raise UserError(f"no StyleGAN2 can be made so: {error}") from error
+    return Architecture(size, style_dim, _MAPPING_LAYERS, channels, channels)
 
 
 class TrainingState(NamedTuple):
