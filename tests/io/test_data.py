@@ -46,14 +46,6 @@ def test_background_and_what_lies_beyond_becomes_the_greatest_depth(tmp_path):
     np.testing.assert_array_equal(loaded[2:], 1)
 
 
-def test_png_depth_is_nearness(tmp_path):
-    levels = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (8, 1))
-    _save(tmp_path / "d.png", levels, "L")
-    loaded = data.load_depth(tmp_path / "d.png", 8, None, 0.9, 1.1)
-    np.testing.assert_allclose(loaded[0, [0, -1]], [1.1, 0.9], atol=1e-6)
-    assert (np.diff(loaded[0]) < 0).all()
-
-
 def test_images_without_a_latent_are_left_to_the_inversion(bundled, tmp_path):
     config = apply_overrides(bundled, {"data.latent_root": str(tmp_path)})
     assert data.load_item(config, "001.png").latent is None

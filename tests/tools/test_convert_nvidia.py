@@ -191,13 +191,6 @@ def test_variants_that_would_be_computed_otherwise_are_refused(saved):
         assert message in str(error.value)
 
 
-def test_modules_without_end_are_refused(saved):
-    g, d = networks()
-    g.mapping.register_module("itself", g.mapping)
-    with pytest.raises(UserError, match="nested in more than 60 levels"):
-        convert(saved(g, d))
-
-
 def test_other_networks_and_state_dictionaries_are_named(tmp_path, saved):
     g, d = networks()
     type_before = type(g).__name__

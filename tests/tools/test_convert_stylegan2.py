@@ -1,12 +1,10 @@
 """The conversion of checkpoints: sizes from shapes, strictness, output, and the command."""
 
 import hashlib
-import zipfile
 
 import jax
 import numpy as np
 import pytest
-from helpers.pickles import Call, Storage, dumps
 from PIL import Image
 
 from gan2shape_jax import stylegan2
@@ -15,22 +13,14 @@ from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
 from tools.convert_stylegan2 import convert, read_checkpoint
 from tools.convert_stylegan2.__main__ import main
 
+torch = pytest.importorskip("torch")
+
 
 def _write(path, states) -> None:
-    """Writes dictionaries of float32 arrays as torch.save does, by hand: torch is not needed."""
-    storages = []
-
-    def tensor(value):
-        value = np.ascontiguousarray(value, "<f4")
-        storages.append(value.tobytes())
-        place, strides = Storage(str(len(storages) - 1), value.size), tuple(step // 4 for step in value.strides)
-        return Call("torch._utils._rebuild_tensor_v2", place, 0, value.shape, strides, False, None)
-
-    content = {key: {name: tensor(value) for name, value in state.items()} for key, state in states.items()}
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", dumps(content, 2))
-        for number, data in enumerate(storages):
-            archive.writestr(f"archive/data/{number}", data)
+    torch.save(
+        {key: {name: torch.tensor(np.array(value)) for name, value in state.items()} for key, state in states.items()},
+        path,
+    )
 
 
 @pytest.fixture

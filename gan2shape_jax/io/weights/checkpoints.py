@@ -73,20 +73,16 @@ def parse_checkpoint(path: str) -> Any:
         raise UserError(_refusal(path, error)) from error
     except Exception as error:  # a damaged pickle can raise anything
         what = f"{type(error).__name__}: {one_line(str(error)[:100])}"
-        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what})") from error
+        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what}); fetch it again") from error
 
 
 def _check_start(path: str, file: BinaryIO) -> None:
-    """Raises `UserError` if the first bytes show that this is not a checkpoint, or only part of one."""
+    """Raises `UserError` if the first bytes show that this is not a checkpoint."""
     head = file.read(16)
-    if not head:
-        raise UserError(f"{path}: the file is empty")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * MIB:  # a length, then JSON
         raise UserError(_safetensors(path))
     if head.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
-    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
-        raise UserError(f"{path}: a truncated archive (its directory is missing); fetch it again")
     file.seek(0)
 
 
