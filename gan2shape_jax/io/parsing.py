@@ -221,7 +221,15 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     """
     try:
         with open_safetensors(path) as file:
-            arch = _described(path, file.metadata)
+            if file.metadata.get("format") != FORMAT:
+                stated = short(file.metadata.get("format", "not stated"))
+                raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
+            try:
+                fields = json.loads(file.metadata["architecture"])
+                arch = Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+                why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+                raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
             fault = f"parser weights {path} are not what their header says ({_ADVICE})"
             tensors = file.read_all(parameter_shapes(arch), fault)
     except FileNotFoundError as error:
@@ -229,18 +237,6 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     except (OSError, Refused) as error:
         raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
-
-
-def _described(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
-    if header.get("format") != FORMAT:
-        stated = short(header.get("format", "not stated"))
-        raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
-    try:
-        fields = json.loads(header["architecture"])
-        return Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-        raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
 
 
 def _convolve(params: Params, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.families import explain, names_of
 
-from .perception import convert_lpips, convert_parser, is_whole_lpips
+from .perception import convert_lpips, convert_parser
 from .record import Converted, Source, read_source
 from .shape_networks import convert_shape_networks, convert_statistics
 
@@ -66,4 +66,5 @@ def _family_name(source: Source) -> str:
         raise UserError(f"{source.path}: an unknown kind of checkpoint ({found}); known are {_KNOWN}")
     if family.tool != "networks":
         raise UserError(explain(family, source.path))
-    return "lpips_linear" if family.name == "lpips" and not is_whole_lpips(source) else family.name
+    whole = any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)  # with its VGG16
+    return "lpips_linear" if family.name == "lpips" and not whole else family.name

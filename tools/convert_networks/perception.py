@@ -57,11 +57,6 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
     )
 
 
-def is_whole_lpips(source: Source) -> bool:
-    """Whether a file with LPIPS' linear weights also holds its VGG16."""
-    return any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)
-
-
 def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the tensors of all files by the LPIPS module's names, and the names of those it does not need."""
     state: dict[str, np.ndarray] = {}

@@ -93,15 +93,15 @@ def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str
     if isinstance(content.get("state_dict"), Mapping):
         state = content["state_dict"]
         beside = [str(name) for name in content if name != "state_dict"]
-    strange = [short(name) for name, value in state.items() if not _is_tensor(name, value)]
+    strange = [
+        short(name)
+        for name, value in state.items()
+        if not (isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
+    ]
     if strange:
         raise UserError(f"{path}: holds what is no tensor: {listed(strange, 8)}")
     wrapped = all(name.startswith(_WRAPPER) for name in state)
     return {name.removeprefix(_WRAPPER) if wrapped else name: value for name, value in state.items()}, beside
-
-
-def _is_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
 def plotted(panels: Sequence[Callable[[Any], object]], width: float) -> Image.Image:

@@ -473,15 +473,6 @@ def _discriminator_table(arch: Architecture) -> Table:
     return tensors.table(discriminator_shapes(arch), tensor)
 
 
-def _silence(generator: Network, arch: Architecture) -> None:
-    """Gives layers that were trained without noise a zero noise strength and a zero noise map."""
-    for i in range(arch.layers):
-        if generator.setting(_layer(i), "use_noise") is False:
-            side = 4 * 2 ** ((i + 1) // 2)
-            generator.tensors[f"{_layer(i)}.noise_const"] = np.zeros((side, side), np.float32)
-            generator.tensors[f"{_layer(i)}.noise_strength"] = np.zeros((), np.float32)
-
-
 def convert(
     content: Any, source: str | os.PathLike, class_index: int | None = None
 ) -> tuple[Architecture, Params, list[str]]:
@@ -498,7 +489,11 @@ def convert(
         choose_class(generator, discriminator, class_index),
         float16_note({"generator": generator, "discriminator": discriminator}),
     ]
-    _silence(generator, arch)
+    for i in range(arch.layers):
+        if generator.setting(_layer(i), "use_noise") is False:  # trained without: a zero strength and a zero map
+            side = 4 * 2 ** ((i + 1) // 2)
+            generator.tensors[f"{_layer(i)}.noise_const"] = np.zeros((side, side), np.float32)
+            generator.tensors[f"{_layer(i)}.noise_strength"] = np.zeros((), np.float32)
     parts = {
         what: (f"{net.key}.", table, {n: v for n, v in net.tensors.items() if not n.endswith("resample_filter")})
         for what, net, table in (

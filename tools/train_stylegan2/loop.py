@@ -264,7 +264,11 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
         f"{_millions(state.generator)}, discriminator {_millions(state.discriminator)} million weights"
     )
     whole, most = 0.0, 0
-    for name, each in _shares(plan).items():
+    shares = dict.fromkeys(Updates._fields, 1.0) | {"gradient_penalty": 1 / settings.r1_every}
+    shares["path_lengths"] = 1 / settings.path_every
+    if not settings.path_weight:
+        del shares["path_lengths"]
+    for name, each in shares.items():
         begun = time.perf_counter()
         compiled = getattr(updates, name).lower(state, batch, key, number).compile()
         compiling = time.perf_counter() - begun
@@ -294,13 +298,6 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
         f"an iteration: {whole:.3f} s, {settings.batch / whole:.1f} photos a second; {plan.images} photos: {total}, "
         f"snapshots not counted; {most / 2**20:.0f} MiB a device at most"
     )
-
-
-def _shares(plan: Plan) -> dict[str, float]:
-    shares = dict.fromkeys(Updates._fields, 1.0)
-    shares["gradient_penalty"] = 1 / plan.settings.r1_every
-    shares["path_lengths"] = 1 / plan.settings.path_every if plan.settings.path_weight else 0.0
-    return {name: share for name, share in shares.items() if share}
 
 
 def _millions(params: object) -> str:

@@ -191,23 +191,6 @@ def path_length_penalty(
     return jnp.mean((lengths - mean) ** 2), mean
 
 
-def mixed_styles(
-    key: PRNGKeyArray, generator: Params, *, arch: Architecture, count: int, mixing: float
-) -> Float[Array, "b l w"]:
-    """Returns the styles of all layers for new samples, mixed from two latents with probability `mixing`.
-
-    Mixing keeps neighbouring layers from relying on each other (Karras et al., 2019, section 3.1).
-    """
-    latents, whether, where = jax.random.split(key, 3)
-    z = jax.random.normal(latents, (2, count, arch.style_dim))
-    first, second = stylegan2.map_styles(generator, z, arch=arch)
-    # The second latent takes over at layer 1 at the earliest; beyond the last layer means never.
-    crossing = jax.random.randint(where, (count,), 1, arch.latents)
-    crossing = jnp.where(jax.random.uniform(whether, (count,)) < mixing, crossing, arch.latents)
-    late = jnp.arange(arch.latents) >= crossing[:, None]
-    return jnp.where(late[..., None], second[:, None], first[:, None])
-
-
 _Update = Callable[[TrainingState, Array, PRNGKeyArray, Array], tuple[TrainingState, Metrics]]
 
 
@@ -319,7 +302,11 @@ class _Model(NamedTuple):
 
         value, gradient = jax.value_and_grad(loss)(state.generator)
         state = self._moved(state, "generator", gradient)
-        decay = 0.5 ** (self.settings.batch / self._half_life(number))
+        half_life: Array | float = self.settings.average_images
+        if self.settings.average_ramp:
+            shown = (number + 1).astype(jnp.float32) * self.settings.batch
+            half_life = jnp.maximum(jnp.minimum(half_life, shown * self.settings.average_ramp), 1e-8)
+        decay = 0.5 ** (self.settings.batch / half_life)
         average = jax.tree.map(lambda old, new: new + decay * (old - new), state.average, state.generator)
         return state._replace(average=average), {"generator_loss": value}
 
@@ -341,12 +328,6 @@ class _Model(NamedTuple):
         state = self._moved(state, "generator", gradient)
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
-    def _half_life(self, number: Array) -> Array | float:
-        if not self.settings.average_ramp:
-            return self.settings.average_images
-        shown = (number + 1).astype(jnp.float32) * self.settings.batch
-        return jnp.maximum(jnp.minimum(self.settings.average_images, shown * self.settings.average_ramp), 1e-8)
-
     def _photos(self, photos: Array, key: PRNGKeyArray) -> Array:
         images = to_pixels(photos)
         if not self.settings.mirror:
@@ -355,8 +336,18 @@ class _Model(NamedTuple):
         return jnp.where(mirrored, images[:, :, ::-1], images)
 
     def _styles(self, generator: Params, key: PRNGKeyArray, count: int) -> Array:
-        styles = mixed_styles(key, generator, arch=self.arch, count=count, mixing=self.settings.mixing)
-        return self._spread(styles)
+        """Returns the styles of all layers for new samples, mixed from two latents with the settings' probability.
+
+        Mixing keeps neighbouring layers from relying on each other (Karras et al., 2019, section 3.1).
+        """
+        latents, whether, where = jax.random.split(key, 3)
+        z = jax.random.normal(latents, (2, count, self.arch.style_dim))
+        first, second = stylegan2.map_styles(generator, z, arch=self.arch)
+        # The second latent takes over at layer 1 at the earliest; beyond the last layer means never.
+        crossing = jax.random.randint(where, (count,), 1, self.arch.latents)
+        mixed = jax.random.uniform(whether, (count,)) < self.settings.mixing
+        late = jnp.arange(self.arch.latents) >= jnp.where(mixed, crossing, self.arch.latents)[:, None]
+        return self._spread(jnp.where(late[..., None], second[:, None], first[:, None]))
 
     def _draw(self, generator: Params, styles: Array, key: PRNGKeyArray) -> Array:
         dtype = self._dtype()
