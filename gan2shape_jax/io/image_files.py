@@ -157,7 +157,12 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
     """
     with _opened(pathlib.Path(path)) as picture:
         width, height = picture.size
-        return (height, width) if _turned(picture) else (width, height)
+        turned = False
+        if picture.format != "TIFF":  # rotated on decoding, its size as soon as it is opened
+            with contextlib.suppress(Exception):  # damaged metadata raise anything
+                # The class's own method: that of PNG decodes the picture first.
+                turned = Image.Image.getexif(picture).get(0x0112) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
 
 
 def crop_and_resize(picture: Image.Image, crop: int | None, size: int) -> Image.Image:
@@ -250,16 +255,6 @@ def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, i
             return decoded, int(drafted[0]) if drafted else 1
         reduction = -(-max(decoded.size) // _REDUCED)
         return decoded.convert("RGBA" if decoded.has_transparency_data else "RGB").reduce(reduction), reduction
-
-
-def _turned(picture: ImageFile.ImageFile) -> bool:
-    if picture.format == "TIFF":  # rotated on decoding, its size as soon as it is opened
-        return False
-    try:
-        # The class's own method: that of PNG decodes the picture first.
-        return Image.Image.getexif(picture).get(0x0112) in (5, 6, 7, 8)
-    except Exception:  # damaged metadata raise anything
-        return False
 
 
 def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:

@@ -131,10 +131,6 @@ def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):
     with pytest.raises(UserError, match="x.pth: netA: .*missing: network.6.weight; unknown: network.2.weight"):
         convert([path], group_base=GROUPS)
     content["netA"] = shape_networks["netA"].state_dict()
-    content["netL"] = {k: v * float("nan") for k, v in content["netL"].items()}
-    torch.save(content, path)
-    with pytest.raises(UserError, match="x.pth: netL: .*with NaN or infinity"):
-        convert([path], group_base=GROUPS)
     torch.save({k: v for k, v in content.items() if k != "netL"}, path)
     with pytest.raises(UserError, match="x.pth: netL missing"):
         convert([path], group_base=GROUPS)

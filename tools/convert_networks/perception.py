@@ -64,27 +64,18 @@ def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[
     for family, source in sources.items():
         layers, beside = tensors_of(source.content, source.path)
         for name, value in layers.items():
-            ours = _module_name(name, family)
-            if ours is None:
-                beside.append(name)
+            if family == "vgg16" and (match := re.fullmatch(r"features\.(\d{1,9})\.(weight|bias)", name)):
+                block = sum(int(match[1]) >= end for end in _SLICE_ENDS) + 1
+                state[f"net.slice{block}.{match[1]}.{match[2]}"] = value
+            elif family == "vgg16" or name.startswith("lins."):
+                beside.append(name)  # the classifier; newer modules list the linear layers twice
             else:
-                state[ours] = value
+                state[name] = value
         ignored += beside
     if "lpips" not in sources:
         for name, values in _SCALING.items():
             state[f"scaling_layer.{name}"] = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
     return state, ignored
-
-
-def _module_name(name: str, family: str) -> str | None:
-    if family == "vgg16":
-        match = re.fullmatch(r"features\.(\d{1,9})\.(weight|bias)", name)
-        if not match:
-            return None  # the classifier
-        place = int(match.group(1))
-        block = sum(place >= end for end in _SLICE_ENDS) + 1
-        return f"net.slice{block}.{place}.{match.group(2)}"
-    return None if name.startswith("lins.") else name  # newer modules list the linear layers twice
 
 
 def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
