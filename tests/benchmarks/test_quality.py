@@ -95,12 +95,6 @@ def test_the_report_counts_what_refinement_did(capsys):
     assert "seconds a face: 30" in printed
 
 
-def test_a_refinement_is_described_by_what_was_kept():
-    side, mad, l1 = [0.02, 0.01, 0.03, 0.04, 0.05], [20, 10, 30, 40, 50], [0.2, 0.1, 0.2, 0.2, 0.2]
-    row = {"side": side, "mad": mad, "l1": l1, "share": 0.25, "seconds": 9.0}
-    assert _script("refinement").in_words(row) == "0.0200 / 20.0 to 0.0100 / 10.0 at 0.25, 9.0 s"
-
-
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)

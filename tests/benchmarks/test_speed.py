@@ -1,7 +1,6 @@
 """The arithmetic of the speed benchmark, and what it refuses."""
 
 import pathlib
-import time
 
 import pytest
 
@@ -26,13 +25,6 @@ def test_calls_take_turns_and_the_first_is_not_counted(timing):
     timings = timing.clock.side_by_side(calls, 5)
     assert "".join(order) == "ab" + "aaabbb" + "aabb"
     assert len(timings) == 2 and all(0 <= timing.least_s <= timing.median_s for timing in timings)
-
-
-def test_compilation_is_the_first_call_less_a_later_one(timing):
-    call = timing.clock.Call(lambda: time.sleep(0.02), iterations=4, first_s=1.0)
-    (measured,) = timing.clock.side_by_side([call], 1)
-    assert measured.median_s == pytest.approx(0.005, rel=0.5)
-    assert measured.compile_s == pytest.approx(1 - 4 * measured.median_s)
 
 
 def test_the_whole_schedule_weighs_steps_by_their_iterations(timing):
@@ -80,13 +72,3 @@ def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
         "step3": 1800,
         timing.subjects.COLLECT: 400,
     }
-
-
-def test_ways_are_read_by_name(timing):
-    pytest.importorskip("torch")
-    from timing import theirs
-
-    assert theirs.ways("plain") == theirs.Ways()
-    assert theirs.ways("published+grouped") == theirs.Ways.as_published()
-    with pytest.raises(ValueError, match="quick"):
-        theirs.ways("quick")

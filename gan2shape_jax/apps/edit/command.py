@@ -6,7 +6,6 @@ row, the GAN's own image of it, from which that row starts); in an animation the
 """
 
 import argparse
-import csv
 import io
 import itertools
 import sys
@@ -153,10 +152,10 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _gan_frames(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], size: int) -> Iterator[np.ndarray]:
-    """Yields the GAN's version; each view's `Edits.l1` is appended to `l1` when its frame is drawn."""
-    for some in edit_in_parts(editor, views, shots.lights):
-        l1.extend(some.l1.tolist())
-        yield from _tiles(some.pictures, size)
+    """Yields the GAN's version; each view's difference to its rendering is appended to `l1` when its frame is drawn."""
+    for drawn, differences in edit_in_parts(editor, views, shots.lights):
+        l1.extend(differences.tolist())
+        yield from _tiles(drawn, size)
 
 
 def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
@@ -210,14 +209,12 @@ def _single(versions: Sequence[_Version]) -> Iterator[tuple[str, UInt8[np.ndarra
 
 
 def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
-    """Returns what each numbered picture shows, as CSV; angles are from the canonical view, `gan_l1` is `Edits.l1`."""
+    """Returns what each numbered picture shows, as CSV; angles are from the canonical view, `gan_l1` is `l1`."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy"]
-    writer.writerow([*header, *(["gan_l1"] if l1 else [])])
-    for i, values in enumerate(np.concatenate([np.rad2deg(views[:, :3]), shots.lights], axis=-1)):
-        difference = [f"{l1[i]:.4f}"] if l1 else []
-        writer.writerow([f"{i:03}", *(f"{value:.6g}" for value in values), *difference])
+    columns = [np.arange(len(views)), np.rad2deg(views[:, :3]), shots.lights, *([np.array(l1)] if l1 else [])]
+    header = "frame,pitch_deg,yaw_deg,roll_deg,ambient,diffuse,dx,dy" + (",gan_l1" if l1 else "")
+    kinds = ["%03d", *["%.6g"] * 7, *(["%.4f"] if l1 else [])]
+    np.savetxt(text, np.column_stack(columns), kinds, ",", header=header, comments="")
     return text.getvalue()
 
 

@@ -173,26 +173,22 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Edits:
-    """The GAN's version of n views."""
+def edit_in_parts(
+    editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]
+) -> Iterator[tuple[Float[np.ndarray, "k c c 3"], Float[np.ndarray, " k"]]]:
+    """Yields the views, each under its light, rendered and projected some at a time: one program serves any number.
 
-    pseudo: Float[np.ndarray, "n s s 3"]  # the rough renderings that the encoder was given
-    masks: Float[np.ndarray, "n s s"]  # the canonical mask seen from each view, which weights the losses of step 2
-    pictures: Float[np.ndarray, "n c c 3"]  # by the GAN, c = `Editor.size`
-    l1: Float[np.ndarray, " n"]  # mean absolute difference between picture and rendering over the mask, at side S
-
-
-def edit_in_parts(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> Iterator[Edits]:
-    """Yields the views, each under its light, rendered and projected some at a time: one program serves any number."""
+    They are the GAN's pictures, c = `Editor.size`, and their mean absolute differences, at side S, to the renderings
+    that the encoder was given, over the object's mask.
+    """
     result = editor.result
     factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
     known = editor.latent, editor.reference, editor.frozen
     for start in range(0, len(views), _BATCH):
         rows = np.minimum(np.arange(start, start + _BATCH), len(views) - 1)
         turned, lit = (jnp.asarray(values[rows], jnp.float32) for values in (views, lights))
-        some = _edit(editor.params, factors, turned, lit, *known, settings=editor.settings)
-        yield Edits(*(np.asarray(value)[: len(views) - start] for value in some))
+        pictures, l1 = _edit(editor.params, factors, turned, lit, *known, settings=editor.settings)
+        yield np.asarray(pictures)[: len(views) - start], np.asarray(l1)[: len(views) - start]
 
 
 @jax.jit
@@ -206,14 +202,13 @@ def _edit(
     frozen: FrozenModels,
     *,
     settings: Settings,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array]:
     normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
     offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
     pictures = projection.synthesize_large(projection.moved(latent, offset), frozen, settings)
-    l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
-    return pseudo, masks, pictures, l1
+    return pictures, jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
 
 
 def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:

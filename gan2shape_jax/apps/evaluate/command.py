@@ -184,25 +184,25 @@ def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
     Images that only one of them has scored, or whose size differs, are left out; where the true depth differs, depth
     errors are left out. The notes say which.
     """
-    first, second = ({score.name: score for score in run.scores if score.figures} for run in (base, other))
+    ours, theirs = ({score.name: score for score in run.scores if score.figures} for run in (base, other))
     notes = []
-    for run, names in ((base, first.keys() - second.keys()), (other, second.keys() - first.keys())):
+    for run, names in ((base, ours.keys() - theirs.keys()), (other, theirs.keys() - ours.keys())):
         notes += [f"only in {run.label}: {_listed(names)}"] if names else []
-    common = sorted(first.keys() & second.keys())
-    misfits = [name for name in common if first[name].size != second[name].size]
+    common = sorted(ours.keys() & theirs.keys())
+    misfits = [name for name in common if ours[name].size != theirs[name].size]
     if misfits:
-        sizes = f"{first[misfits[0]].size} and {second[misfits[0]].size} pixels for {misfits[0]}"
+        sizes = f"{ours[misfits[0]].size} and {theirs[misfits[0]].size} pixels for {misfits[0]}"
         notes.append(f"{_listed(misfits)}: of different sizes ({sizes}), not compared")
     paired = [name for name in common if name not in misfits]
-    other_truth = [name for name in paired if first[name].truth != second[name].truth]
+    other_truth = [name for name in paired if ours[name].truth != theirs[name].truth]
     if other_truth:
         notes.append(f"{_listed(other_truth)}: the runs' true depths differ, depth errors not compared")
     differences = {}
     for metric in METRICS:
         comparable = [name for name in paired if name not in other_truth or metric.endswith("_l1")]
-        both = [(first[name].figures, second[name].figures) for name in comparable]
+        both = [(ours[name].figures, theirs[name].figures) for name in comparable]
         if pairs := [(one[metric], two[metric]) for one, two in both if metric in one and metric in two]:
-            differences[metric] = reports.paired_interval(*np.array(pairs).T)
+            differences[metric] = reports.mean_interval([second - first for first, second in pairs])
     return Comparison(base.label, other.label, differences, len(paired), notes)
 
 

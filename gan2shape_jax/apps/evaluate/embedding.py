@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB
 from gan2shape_jax.io.weights.tensors import listed, short
@@ -113,17 +113,13 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
                 f"{takes}, which does not tell where the colours are: say so with --layout nchw or --layout nhwc"
             )
         layout = fits[0]
-    if colours[layout] not in (0, 3):
-        raise UserError(f"--layout {layout} does not fit {path}: {takes.removeprefix(f'{path} ')}")
-    height, width = known[2:] if layout == "nchw" else known[1:3]
-    if height and width and height != width:
-        raise UserError(f"{path} takes pictures of {width} x {height} pixels: square ones are needed")
-    side = height or width
-    if side and preparation.size not in (0, side):
-        raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {side} pixels")
-    if not side and not preparation.size:
+    sides = known[2:] if layout == "nchw" else known[1:3]
+    side = preparation.size or max(sides)
+    if not side:
         raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
-    return known[0], layout, side or preparation.size
+    if any(axis not in (0, due) for axis, due in zip((colours[layout], *sides), (3, side, side))):
+        raise UserError(f"{takes}: square pictures of {side} pixels in --layout {layout} do not fit it")
+    return known[0], layout, side
 
 
 def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
@@ -158,10 +154,7 @@ def _outputs(path: str, name: str, batches: list[np.ndarray]) -> list[np.ndarray
     """Returns the first output for each batch of pictures; runs in the child process."""
     session, outputs = _session(path), []
     for batch in batches:
-        try:
-            outputs.append(np.asarray(session.run([session.get_outputs()[0].name], {name: batch})[0]))
-        except Exception as error:  # onnxruntime's errors have no common class
-            raise UserError(f"{path} does not run on pictures of shape {batch.shape}: {_first_line(error)}") from error
+        outputs.append(np.asarray(session.run([session.get_outputs()[0].name], {name: batch})[0]))
         if outputs[-1].dtype.kind not in "fiu":
             raise UserError(f"{path} gives {outputs[-1].dtype} for pictures: a vector each is needed")
     return outputs
@@ -170,15 +163,8 @@ def _outputs(path: str, name: str, batches: list[np.ndarray]) -> list[np.ndarray
 def _session(path: str) -> Any:
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(_FATAL)  # errors are reported below
+    onnxruntime.set_default_logger_severity(_FATAL)  # errors reach the parent
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as error:
-        raise UserError(f"{path} is no usable ONNX network: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return one_line((str(error).splitlines() or [type(error).__name__])[0][:300])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)

@@ -329,25 +329,16 @@ def calibrate(
     """
     steps, yaws = np.asarray(steps, np.float64), np.asarray(yaws_deg, np.float64)
     start = int(np.abs(steps).argmin())
-    first, last = max(
-        (_stretch(sign * yaws, start) for sign in (1, -1)), key=lambda ends: abs(yaws[ends[1]] - yaws[ends[0]])
-    )
-    part = slice(first, last + 1)
-    order = slice(None) if yaws[last] >= yaws[first] else slice(None, None, -1)
-    steps_at_targets = np.interp(targets_deg, yaws[part][order], steps[part][order])
-    low, high = sorted((yaws[first], yaws[last]))
-    targets = np.asarray(targets_deg)
-    return steps_at_targets, (targets >= low) & (targets <= high)
+    signs = {sign: _rising(sign * yaws, start) for sign in (1, -1)}
+    sign, part = max(signs.items(), key=lambda each: np.ptp(yaws[each[1]]))
+    targets, rising = sign * np.asarray(targets_deg), sign * yaws[part]
+    return np.interp(targets, rising, steps[part]), (targets >= rising[0]) & (targets <= rising[-1])
 
 
-def _stretch(values: np.ndarray, start: int) -> tuple[int, int]:
-    """Returns the first and the last index of the rising stretch around `start`."""
-    first = last = start
-    while first > 0 and values[first - 1] < values[first]:
-        first -= 1
-    while last < len(values) - 1 and values[last + 1] > values[last]:
-        last += 1
-    return first, last
+def _rising(values: np.ndarray, start: int) -> slice:
+    """Returns the rising stretch around `start`."""
+    starts = np.flatnonzero(np.diff(values, prepend=np.inf, append=-np.inf) <= 0)  # of all stretches, and the end
+    return slice(starts[starts <= start][-1], starts[starts > start][0])
 
 
 _MEANING = """\

@@ -42,8 +42,8 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
-    """Returns the mean with Student's t interval; `ValueError` without values."""
-    sample = _sample(values)
+    """Returns the mean, of at least one value, with Student's t interval."""
+    sample = np.asarray(values, np.float64)
     mean, count = float(sample.mean()), len(sample)
     if count < 2:
         return Interval(mean, np.nan, np.nan, count)
@@ -52,28 +52,14 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval
 
 
 def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
-    """Returns the median with the interval of medians of 10,000 samples drawn anew; `ValueError` without values."""
-    sample = _sample(values)
+    """Returns the median, of at least one value, with the interval of medians of 10,000 samples drawn anew."""
+    sample = np.asarray(values, np.float64)
     median, count = float(np.median(sample)), len(sample)
     if count < 2:
         return Interval(median, np.nan, np.nan, count)
     drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
     low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(median, float(low), float(high), count)
-
-
-def paired_interval(
-    first: Sequence[float] | Float[np.ndarray, " n"], second: Sequence[float] | Float[np.ndarray, " n"]
-) -> Interval:
-    """Returns the mean of `second - first`, item by item, with Student's t interval; `ValueError` as NumPy's."""
-    return mean_interval(_sample(second) - _sample(first))
-
-
-def _sample(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    sample = np.asarray(values, np.float64)
-    if sample.ndim != 1 or not sample.size:
-        raise ValueError(f"intervals are of a list of values, not of an array of shape {sample.shape}")
-    return sample
 
 
 def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:

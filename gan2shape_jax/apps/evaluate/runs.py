@@ -53,12 +53,9 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     for path in resolved:
         if resolved.count(path) > 1:
             raise UserError(f"{path} is named twice: name each result folder once")
-    labels = [str(path) for path in resolved]
-    for count in range(1, max(len(path.parts) for path in resolved)):  # as many of the last parts as tell them apart
-        ends = ["/".join(path.parts[-count:]) for path in resolved]
-        if len(set(ends)) == len(ends):
-            labels = ends
-            break
+    counts = range(1, max(len(path.parts) for path in resolved))  # as many of the last parts as tell them apart
+    ends = (["/".join(path.parts[-count:]) for path in resolved] for count in counts)
+    labels = next((each for each in ends if len(set(each)) == len(each)), list(map(str, resolved)))
     return [_find(path, root, label) for path, root, label in zip(paths, resolved, labels, strict=True)]
 
 

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from jaxtyping import Float
 
 from gan2shape_jax.apps.export import texture
-from gan2shape_jax.errors import ConfigError, UserError, exit_code, one_line
+from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
@@ -89,7 +90,7 @@ def _print(words: Sequence[str]) -> None:
     option_types.add_path(parser, "--out", "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
     options = parser.parse_args(words)
     out = options.out or options.result / "print.3mf"
-    _require_format(out)
+    _require_ending(out, FORMATS)
     require_file_place(out)
     result = load_result(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
@@ -107,21 +108,16 @@ def _print(words: Sequence[str]) -> None:
 
 
 def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
-    """Writes a mesh in millimetres in the format of the path's extension; the folder must exist.
-
-    Raises:
-      UserError: the extension is not one of `FORMATS`, or the file system refuses.
-    """
-    _require_format(path)
+    """Writes a mesh in millimetres in the format of the path's extension; `UserError` if the file system refuses."""
     if path.suffix.lower() == ".stl":
         atomic_bytes(path, cast(bytes, mesh.export(file_type="stl")))
     else:
         atomic_file(path, lambda part: _write_3mf(mesh, part))
 
 
-def _require_format(path: pathlib.Path) -> None:
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: its ending has to be one of {', '.join(FORMATS)}")
+def _require_ending(path: pathlib.Path, endings: Sequence[str]) -> None:
+    if path.suffix.lower() not in endings:
+        raise UserError(f"--out {path}: a name that ends with {' or '.join(endings)} is needed")
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -203,39 +199,30 @@ def _spread(words: Sequence[str]) -> None:
     option_types.add_path(parser, "--out", "FILE", "GLB or PLY (default: RESULT/spread.glb)")
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / "spread.glb"
-    kind = path.suffix.lower()
-    if kind not in _ENDINGS:
-        raise ConfigError(f"--out {path}: a name that ends with {' or '.join(_ENDINGS)} is needed")
+    _require_ending(path, _ENDINGS)
     result = load_result(options.result)
-    atomic_bytes(path, cast(bytes, build_spread_mesh(result).export(file_type=kind[1:])))
-    assert result.depth_spread is not None
-    inside = result.depth_spread[result.mask > 0.5]
-    greatest = float((inside if inside.size else result.depth_spread).max())
-    print(one_line(f"wrote {path}: depth is off by up to about {greatest:.3f} scene units where it is brightest"))
-
-
-def build_spread_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """Returns the mesh of `build_mesh` with the spread of depth as colours; brightest is the greatest on the mesh.
-
-    Args:
-      result: with a spread.
-      full: whether to keep the whole sheet, see `build_mesh`.
-
-    Raises:
-      UserError: the result has no spread.
-    """
-    if result.depth_spread is None:
+    spread = result.depth_spread
+    if spread is None:
         raise UserError(
             f"{result.name} has no spread of depth: that is known where a model whose errors have been measured, as "
             "the bundled one's, explains an image that looks like what its GAN draws"
         )
+    mesh = build_spread_mesh(result, spread)
+    atomic_bytes(path, cast(bytes, mesh.export(file_type=path.suffix.lower()[1:])))
+    inside = spread[result.mask > 0.5]
+    greatest = float((inside if inside.size else spread).max())
+    print(one_line(f"wrote {path}: depth is off by up to about {greatest:.3f} scene units where it is brightest"))
+
+
+def build_spread_mesh(result: Result, spread: Float[np.ndarray, "s s"]) -> trimesh.Trimesh:
+    """Returns the mesh of `build_mesh` with the spread of depth as colours; brightest is the greatest on the mesh."""
     from trimesh.visual import ColorVisuals  # here, because its import is slow
 
-    mesh = build_mesh(result, full=full)
+    mesh = build_mesh(result)
     size = result.camera.image_size
     uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
     columns, rows = np.rint(uv[:, 0] * size - 0.5).astype(int), np.rint((1 - uv[:, 1]) * size - 0.5).astype(int)
-    values = result.depth_spread[rows, columns]
+    values = spread[rows, columns]
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     return mesh

@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, require_crop, sample_crop
@@ -75,15 +74,8 @@ def photo_texture(
     """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
 
     They have `largest` texels per side at most, fewer if the photo's own resolution is lower. `mirror` says whether
-    the object is symmetric enough to take hidden parts from its other half.
-
-    Raises:
-      ArgumentError: the photo is of another kind, the box lies outside it, or `largest` is out of range.
+    the object is symmetric enough to take hidden parts from its other half. `ArgumentError` as of `require_crop`.
     """
-    if not result.camera.image_size <= largest <= LARGEST_TEXTURE:
-        raise ArgumentError(f"largest is {largest}: from {result.camera.image_size} to {LARGEST_TEXTURE} are possible")
-    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
-        raise ArgumentError(f"photo has the shape {photo.shape} and type {photo.dtype}: (height, width, 3) of uint8")
     require_crop(photo, box, largest)
     size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
     part = surface(result)

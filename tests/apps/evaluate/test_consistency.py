@@ -186,18 +186,6 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     assert kept.read_bytes() == before and list(tmp_path.iterdir()) == [kept]
 
 
-def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
-    asked = []
-
-    def measure(name, *given, **named):
-        asked.append(name)
-        return _measured(name, {"a": 0.05})
-
-    monkeypatch.setattr(consistency, "measure", measure)
-    assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
-    assert asked == ["001"] and "| 001 |" in capsys.readouterr().out
-
-
 class _Relief(Predictor):
     """Stands for networks: depth follows the picture, and a part of it the place in the picture."""
 

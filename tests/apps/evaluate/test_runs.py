@@ -47,21 +47,12 @@ def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
     assert _images(tmp_path / "all") == [["first/a", "first/people/b", "second/a", "second/people/b"]]
 
 
-def test_one_image_knows_its_run(tmp_path):
+def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
     run = _run(tmp_path / "run", "a")
     (found,) = find_runs([run / "results/a"])
     assert found.home == run and found.config.seed == 3 and list(found.images) == ["a"]
-
-
-def test_a_run_and_its_folder_of_results_are_one(tmp_path):
-    run = _run(tmp_path / "run", "a")
     with pytest.raises(UserError, match="is named twice"):
         find_runs([run, run / "results"])
-
-
-def test_a_folder_called_result_json_is_no_result(tmp_path):
-    run = _run(tmp_path / "run", "result.json", "a")
-    assert _images(run) == [["a", "result.json"]]
 
 
 def test_labels_are_as_long_as_it_takes_to_differ(tmp_path):
