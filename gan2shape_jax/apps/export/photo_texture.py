@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, require_crop, sample_crop
@@ -74,8 +75,11 @@ def photo_texture(
     """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
 
     They have `largest` texels per side at most, fewer if the photo's own resolution is lower. `mirror` says whether
-    the object is symmetric enough to take hidden parts from its other half. `ArgumentError` as of `require_crop`.
+    the object is symmetric enough to take hidden parts from its other half. `ArgumentError` as of `require_crop`, or if
+    `largest` is less than the result's own side.
     """
+    if largest < result.camera.image_size:
+        raise ArgumentError(f"largest is {largest}: at least {result.camera.image_size}, the result's side, are needed")
     require_crop(photo, box, largest)
     size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
     part = surface(result)

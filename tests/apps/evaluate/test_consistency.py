@@ -186,6 +186,13 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     assert kept.read_bytes() == before and list(tmp_path.iterdir()) == [kept]
 
 
+def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
+    monkeypatch.setattr(consistency, "measure", lambda name, *given, **named: _measured(name, {"a": 0.05}))
+    assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "| 001 |" in shown and "| 005 |" not in shown
+
+
 class _Relief(Predictor):
     """Stands for networks: depth follows the picture, and a part of it the place in the picture."""
 

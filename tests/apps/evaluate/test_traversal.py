@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gan2shape_jax.apps.evaluate.identity import Candidate, calibrate, find_yaw_direction
+from gan2shape_jax.apps.evaluate.identity import Candidate, calibrate, find_yaw_direction, style_ranges
 
 TARGETS = np.linspace(-20, 20, 20)
 
@@ -48,3 +48,10 @@ def test_the_candidate_that_turns_most_is_found_and_its_yaw_is_monotone():
     seen = yaw_of([best], steps)[0]
     assert (np.diff(seen) > 0).all()
     np.testing.assert_allclose(seen, TARGETS, atol=0.1)
+
+
+def test_style_ranges_lie_within_the_generator_and_hold_all_of_it():
+    for count in (4, 10, 18):
+        ranges = style_ranges(count)
+        assert (0, count) in ranges and len(set(ranges)) == len(ranges)
+        assert all(0 <= first < last <= count for first, last in ranges)

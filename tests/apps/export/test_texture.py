@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.photo_texture import filled, photo_texture, project_texels
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
@@ -166,6 +167,11 @@ def test_colours_beside_the_object_do_not_get_onto_it(known):
     assert ((bluer[:, 2] - bluer[:, 0]) > (true[:, 2] - true[:, 0]).max() + 25).mean() < 0.002
 
 
+def test_a_texture_coarser_than_the_result_is_refused(known):
+    with pytest.raises(ArgumentError, match="largest is 31: at least 32"):
+        photo_texture(known.result, known.photo, known.box, largest=31)
+
+
 def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(37, 50, 3)).astype(np.float32)
@@ -222,6 +228,13 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
         assert stored.size == (512, 512) and np.abs(np.asarray(stored.convert("RGB"), int) - made).mean() < 2.5
         png = np.asarray(Image.open(folder / f"{name.replace('textured', 'texture')}.png"))
         np.testing.assert_array_equal(png, made)
+
+
+def test_the_mesh_faces_the_viewer_and_ends_at_the_object(written):
+    mesh = trimesh.load(written[0] / "textured.glb", force="mesh", process=False)
+    assert mesh.face_normals[:, 2].min() > 0 and mesh.vertex_normals[:, 2].min() > 0
+    x, y = (mesh.visual.uv.T * 32 - 0.5) / 31 * 2 - 1
+    assert 0.9 < np.hypot(x / 0.75, y / 0.85).max() < 1.05
 
 
 def test_texture_coordinates_lead_to_the_colours_of_the_photo(written):
