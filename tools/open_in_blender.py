@@ -60,9 +60,9 @@ def light_matrix(description: dict[str, Any]) -> np.ndarray:
     return matrix
 
 
-def focal_length_mm(description: dict[str, Any], sensor_mm: float = SENSOR_MM) -> float:
-    """Returns the focal length in millimetres for a square sensor of `sensor_mm`, centred on the optical axis."""
-    return float(description["intrinsics"][0][0]) / description["image_size"] * sensor_mm
+def focal_length_mm(description: dict[str, Any]) -> float:
+    """Returns the focal length in millimetres for a square sensor of `SENSOR_MM`, centred on the optical axis."""
+    return float(description["intrinsics"][0][0]) / description["image_size"] * SENSOR_MM
 
 
 def build(folder: str | pathlib.Path) -> Any:

@@ -33,17 +33,13 @@ def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
         files.open_regular(tmp_path / "absent")
 
 
-def test_json_is_read_as_the_standard_library_reads_it(tmp_path):
+def test_json_is_read_as_the_standard_library_reads_it_or_refused_by_name(tmp_path):
     content = {"a": [1, -2.5e-3, True, None, {"é": "ü\ud800"}], "crc": 2**32 - 1, "seed": -(2**63), "b": {}, "c": []}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_object(path, "a note") == read_json(path, "a note") == content
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "absent", "a note")
-
-
-def test_json_that_nothing_could_use_is_refused_by_name(tmp_path):
-    path = tmp_path / "a.json"
     for text, why in (
         (b"{", "Expecting property name"),
         (b"\xff{}", "can't decode byte"),

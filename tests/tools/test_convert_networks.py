@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.pickles import modules_named
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
@@ -79,13 +80,8 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     jax.tree.map(np.testing.assert_array_equal, params, direct)
 
 
-def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh, monkeypatch, capsys, parity):
-    parent, module = type(sys)("unsup3d"), type(sys)("unsup3d.meters")
-    parent.meters = module
-    module.MetricsTrace = type("MetricsTrace", (), {"__module__": "unsup3d.meters"})
-    monkeypatch.setitem(sys.modules, "unsup3d", parent)
-    monkeypatch.setitem(sys.modules, "unsup3d.meters", module)
-    trace = module.MetricsTrace()
+def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh, capsys, parity):
+    trace = type("MetricsTrace", (), {"__module__": "unsup3d.meters"})()
     trace.data = {"train": [{"loss": 0.5}]}
     four = [name for name in shape_networks if name != "netEnc"]
     content = {name: shape_networks[name].state_dict() for name in four}
@@ -96,9 +92,8 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
         "epoch": 30,
     }
     source, target = tmp_path / "checkpoint030.pth", tmp_path / "celeba.safetensors"
-    torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
-    monkeypatch.delitem(sys.modules, "unsup3d.meters")
-    monkeypatch.delitem(sys.modules, "unsup3d")
+    with modules_named({"unsup3d": {}, "unsup3d.meters": {"MetricsTrace": type(trace)}}):
+        torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
     assert main([str(source), str(target), "--group-base", str(GROUPS), "--no-sheet"]) == 0
     printed = capsys.readouterr().out
     for part in (
