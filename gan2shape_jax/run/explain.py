@@ -39,6 +39,7 @@ def explain(
     frozen: FrozenModels,
     judge: trust.Judge,
     *,
+    view: Reconstruction | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
@@ -50,6 +51,7 @@ def explain(
       prepared: the image.
       frozen: the frozen networks.
       judge: the judge of the results, see `trust.load`.
+      view: what the networks make of the image, if that is known already.
       history: the image's training history; [] if nothing was trained.
       start: the networks that training began with; None if nothing was trained.
       measured: further metrics.
@@ -59,7 +61,7 @@ def explain(
     def see(networks: models.Params) -> Reconstruction:
         return reconstruction.see(networks, problem, frozen, settings)
 
-    view = see(params)
+    view = view or see(params)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
     l1 = _l1(view, problem)
     metrics = {

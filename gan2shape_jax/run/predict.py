@@ -16,17 +16,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan2shape_jax.io import arrays, data
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction, see, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import FAILURES, Units, failure_of
+from gan2shape_jax.run.runner import FAILURES, Units, failures_of
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import network_files
+from gan2shape_jax.training import groups, network_files
+
+_AT_ONCE = 8  # images that go through the networks together
+_MANY = 32  # number of images from which a separate program for that pays off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +65,9 @@ class Predictor:
         )
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def explain(self, prepared: PreparedImage) -> Result:
-        """Returns the networks' result for an image."""
-        return explain.explain(self.params, prepared, self.frozen, self.judge)
+    def explain(self, prepared: PreparedImage, view: Reconstruction | None = None) -> Result:
+        """Returns the networks' result for an image; `view` is what they make of it, if that is known already."""
+        return explain.explain(self.params, prepared, self.frozen, self.judge, view=view)
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
@@ -144,24 +149,40 @@ def run(config: ConfigDict, names: list[str]) -> int:
         reason, folder = no_gan_because(config), started.folder
         networks = load(config, None if reason else prepare.load_frozen(config, perceptual_weights=False))
         folder.describe(config)
+        frozen = networks.frozen
+        at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
         with Monitor((), None) as monitor, Units(folder, names, monitor.say) as units:
             if reason and _asks_for_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
-            for (name,) in units.unfinished(started.units):
-                try:
-                    monitor.check()
-                    prepared = _prepared(config, networks, name)
-                    result = networks.explain(prepared)
-                except FAILURES as error:
-                    units.fail(failure_of(name, error))
-                    continue
+
+            def write(prepared: PreparedImage, view: Reconstruction) -> None:
+                result = networks.explain(prepared, view)
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
-                project = explain.projector(networks.params, prepared, networks.frozen) if has_latent else None
-                place = folder.result(result.name)
-                units.write({name: functools.partial(explain.write, result, place, config, project=project)})
+                project = explain.projector(networks.params, prepared, frozen) if has_latent else None
+                explain.write(result, folder.result(result.name), config, project=project)
+
+            for group in units.unfinished(groups.plan(started.units, at_once)):
+                monitor.check()
+                unfinished = [name for name in group if not folder.is_finished(stem_of(name))]
+                images = units.usable(unfinished, functools.partial(_prepared, config, networks))
+                try:
+                    views = _see(networks, list(images.values()), at_once)
+                except FAILURES as error:
+                    units.fail(failures_of(list(images), error))
+                    continue
+                seen = zip(images.items(), views)
+                units.write({name: functools.partial(write, prepared, view) for (name, prepared), view in seen})
             return units.status
+
+
+def _see(networks: Predictor, images: list[PreparedImage], at_once: int) -> list[Reconstruction]:
+    """Returns what the networks make of images; those that go through them together have the same settings."""
+    problems = [one.problem for one in images]
+    if problems and at_once > 1:
+        return see_together(networks.params, problems, networks.frozen, networks.settings, size=at_once)
+    return [see(networks.params, one.problem, networks.frozen, one.settings) for one in images]
 
 
 def _prepared(config: ConfigDict, networks: Predictor, name: str) -> PreparedImage:

@@ -14,7 +14,7 @@ import errno
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -50,8 +50,8 @@ def in_words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def failure_of(name: str, error: Exception) -> dict[str, str]:
-    """Returns what went wrong with an image, by its stem; to be called where one of `FAILURES` was caught.
+def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
+    """Returns what went wrong with images, by their stems; to be called where one of `FAILURES` was caught.
 
     Raises:
       RunEndingError: the error would affect every other image too.
@@ -59,8 +59,8 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
     if isinstance(error, RunEndingError):
         raise error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise refused(error, f"{stem_of(name)}: {error.filename or 'its files'} cannot be written") from error
-    return {stem_of(name): in_words(error)}
+        raise refused(error, f"{stem_of(names[0])}: {error.filename or 'its files'} cannot be written") from error
+    return dict.fromkeys(map(stem_of, names), in_words(error))
 
 
 class Units:
@@ -107,6 +107,16 @@ class Units:
         self._note_written(0)
         print_table(self._summarize())
 
+    def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
+        """Returns those images, by name, that can be prepared, and reports the others."""
+        images: dict[str, PreparedImage] = {}
+        for name in names:
+            try:
+                images[name] = prepare(name)
+            except FAILURES as error:
+                self.fail(failures_of([name], error))
+        return images
+
     def fail(self, failures: Mapping[str, str]) -> None:
         """Reports failures, by the images' stems, and updates the summaries unless they were updated recently."""
         for stem, message in failures.items():
@@ -124,7 +134,7 @@ class Units:
                 try:
                     job()
                 except FAILURES as error:
-                    failures |= failure_of(name, error)
+                    failures |= failures_of([name], error)
             if not failures:
                 after()
             return failures
@@ -244,7 +254,7 @@ class Trainer(Work):
             try:
                 return groups.bytes_of_one(self.prepare(name), self.frozen)
             except FAILURES as error:
-                failure_of(name, error)  # raises where the disk is full
+                failures_of([name], error)  # raises where the disk is full
         return 0
 
     def prepare(self, name: str) -> PreparedImage:
@@ -256,12 +266,7 @@ class Trainer(Work):
 
     def alike(self, names: list[str], units: Units) -> Iterator[dict[str, PreparedImage]]:
         """Yields the usable images of a unit, by name, in groups that can be trained at once."""
-        images: dict[str, PreparedImage] = {}
-        for name in names:
-            try:
-                images[name] = self.prepare(name)
-            except FAILURES as error:
-                units.fail(failure_of(name, error))
+        images = units.usable(names, self.prepare)
         while images:
             first = next(iter(images.values()))
             alike = {name: prepared for name, prepared in images.items() if task.alike(first, prepared)}
@@ -319,9 +324,7 @@ class Trainer(Work):
 
     def _give_up(self, names: list[str], error: Exception) -> dict[str, str]:
         """Returns the error message for every image that could not be trained, by stem."""
-        failures: dict[str, str] = {}
-        for name in names:
-            failures |= failure_of(name, error)
+        failures = failures_of(names, error)
         if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
             return failures
         self._forget(names)  # so that the next start may form other groups
