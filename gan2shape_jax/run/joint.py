@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_text
-from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
@@ -178,12 +177,7 @@ def train(
         unchanged.
     """
     config, folder = work.config, work.folder
-    initial = models.init_params(jax.random.key(config.seed), task.settings)
-    if config.networks.pretrained:
-        model_file.require_fits(config, task.settings, gan=True)
-        initial = network_files.load_networks(
-            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
-        )
+    initial = prepare.initial_params(config, task.settings)
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
     if config.mode == "lift":  # only where the history has a row: each checkpoint has passed the task's checks
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
