@@ -37,15 +37,15 @@ from gan2shape_jax.training.task import Task
 _LARGEST_HISTORY = 1 << 30  # bytes
 
 
-def require_startable(config: ConfigDict, names: list[str]) -> None:
-    """Raises `UserError` if there are too few images, or not the same ones as in the folder's run; writes nothing."""
+def require_startable(config: ConfigDict, names: list[str]) -> int:
+    """Returns how many batches share an iteration: the number that the run in the folder started with, if there is one.
+
+    A run that is resumed on a different number of devices continues as it began. Nothing is written.
+
+    Raises:
+      UserError: there are too few images, or the folder's run has others or another configuration.
+    """
     require_enough(len(names), config.sampling.collect_iters)
-    _require_same_images(config, names)
-    batches_per_iteration(config, len(names))
-
-
-def _require_same_images(config: ConfigDict, names: list[str]) -> None:
-    """Refuses a list or configuration that differs from that of the run in the folder."""
     root = pathlib.Path(config.workdir)
     record = joint_record(root)
     if record.get("images", names) != names:
@@ -56,14 +56,7 @@ def _require_same_images(config: ConfigDict, names: list[str]) -> None:
         )
     if record.get("configuration") not in (None, config_hash(config)):
         raise UserError(f"{root} holds a joint run of another configuration: choose another --config.workdir")
-
-
-def batches_per_iteration(config: ConfigDict, images: int) -> int:
-    """Returns how many batches share an iteration: the number that the run started with, stored in `joint.json`.
-
-    A run that is resumed on a different number of devices continues as it began.
-    """
-    count = joint_record(pathlib.Path(config.workdir)).get("batches_per_iteration") or replicas_of(config)
+    count, images = record.get("batches_per_iteration") or replicas_of(config), len(names)
     if config.schedule.independent and count > images:
         raise UserError(
             f"{count} batches an iteration need as many images, the list has {images}: give more images, "
@@ -101,10 +94,8 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: a file of the run or of any image is unusable.
     """
-    require_enough(len(names), config.sampling.collect_iters)
     with start.begin(config, names, stay=True) as started:
-        _require_same_images(config, names)
-        replicas = batches_per_iteration(config, len(names))
+        replicas = require_startable(config, names)
         with at_work(config, started.folder) as work:
             return _run(work, names, started, replicas)
 

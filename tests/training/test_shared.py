@@ -277,16 +277,17 @@ def test_every_device_of_several_hosts_has_to_have_replicas():
 
 
 def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, mode="joint", schedule__joint=True)
+    config = tiny_config(tmp_path, mode="joint", schedule__joint=True, sampling__collect_iters=6)
+    names = [f"{number}.png" for number in range(6)]
     monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
     with pytest.raises(UserError, match="4 batches an iteration need as many images, the list has 3"):
-        joint_run.batches_per_iteration(config, 3)
-    assert joint_run.batches_per_iteration(config, 6) == 4
+        joint_run.require_startable(config, names[:3])
+    assert joint_run.require_startable(config, names) == 4
     monkeypatch.setattr(jax, "devices", lambda: [None])
     root = pathlib.Path(config.workdir)
     root.mkdir()
     run_folder.note_joint(root, batches_per_iteration=4)
-    assert joint_run.batches_per_iteration(config, 6) == 4
+    assert joint_run.require_startable(config, names) == 4
 
 
 def test_several_batches_need_shared_weights(tmp_path):
