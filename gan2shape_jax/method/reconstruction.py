@@ -154,7 +154,7 @@ def see_together(
 ) -> list[Reconstruction]:
     """Does what `see` does for up to `size` images at once, which takes half the time on a CPU.
 
-    An image's result depends neither on its place nor on the other images; it is that of `see` up to rounding errors.
+    An image's result is that of `see` up to rounding errors, which may depend on its place among the others.
     """
     fields = [drop_training_fields(one) for one in problems]
     fields += fields[:1] * (size - len(fields))  # one program for any number of images

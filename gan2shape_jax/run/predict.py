@@ -165,15 +165,16 @@ def run(config: ConfigDict, names: list[str]) -> int:
 
             for group in units.unfinished(groups.plan(started.units, at_once)):
                 monitor.check()
-                unfinished = [name for name in group if not folder.is_finished(stem_of(name))]
-                images = units.usable(unfinished, functools.partial(_prepared, config, networks))
+                # Finished ones too: where an image stands among the others decides its last bits.
+                images = units.usable(group, functools.partial(_prepared, config, networks))
                 try:
                     views = _see(networks, list(images.values()), at_once)
                 except FAILURES as error:
                     units.fail(failures_of(list(images), error))
                     continue
                 seen = zip(images.items(), views)
-                units.write({name: functools.partial(write, prepared, view) for (name, prepared), view in seen})
+                jobs = {name: functools.partial(write, one, view) for (name, one), view in seen}
+                units.write({name: job for name, job in jobs.items() if not folder.is_finished(stem_of(name))})
             return units.status
 
 
