@@ -17,15 +17,21 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
-from gan2shape_jax.training.task import compiled_with, one_image
+from gan2shape_jax.training import task as task_lib
+from gan2shape_jax.training.task import one_image
 
 _STATIC = ("step", "flip")
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory):
+def image(tmp_path_factory):
+    return tiny_image(tmp_path_factory.mktemp("iteration"))
+
+
+@pytest.fixture(scope="module")
+def case(image):
     """Problem, frozen networks, parameters and settings."""
-    prepared, frozen = tiny_image(tmp_path_factory.mktemp("iteration"))
+    prepared, frozen = image
     return prepared.problem, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
 
 
@@ -48,9 +54,6 @@ def _arguments(case, phase):
     """What an iteration takes after the state."""
     problem, frozen, params, settings = case
     constants = None
-    if phase.step == "step1":
-        constants = one_image(problem, frozen, settings).phase_constants(initial_state(params, settings), phase)
-        assert constants.features  # those of the input, which every iteration needs
     if phase.step == "step3":
         count = settings.sample_count
         masks = jnp.ones((count, *problem.mask.shape))
@@ -59,25 +62,28 @@ def _arguments(case, phase):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_compiles_once_and_transfers_nothing(case, step, compiled):
+def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled):
     """Another weight, rate or range is traced; nothing goes to the host and back inside an iteration."""
-    problem, frozen, params, settings = case
-    phase = _phase(step)
-    state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
-    given = _arguments(case, phase)
-    run = compiled_with(iteration_lib.iterate, _STATIC, jax.default_backend())
+    task = task_lib.independent(image[:1], image[1])
+    phase = _phase(step, flip=step == "step3")  # the programs that the tests of the loop compile
+    state = task.begin(task.initial(case[2]), phase)
+    constants = task.phase_constants(state, phase)
+    if step == "step1":
+        assert constants.features is not None  # those of the input, which every iteration needs
+    given = constants, task.problem, task_lib.phase_keys(task.problem.key, phase.number, use=TRAIN)
+    run = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
-    every = jax.tree.map(lambda leaf: leaf * 1.01, settings)
+    every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)
     number = jnp.int32(0)
     # Compiling puts constants on the device; later iterations must not.
-    _, first = run(states[0], *given, number, frozen, settings, step=phase.kind, flip=False)
+    _, first = run(states[0], *given, number, task.frozen, task.settings)
     with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     compiled.clear()
     with jax.transfer_guard("disallow_explicit"):
-        after, other = run(states[1], *given, number, frozen, every, step=phase.kind, flip=False)
+        after, other = run(states[1], *given, number, task.frozen, every)
         jax.block_until_ready(after)
-    assert not compiled and (float(other["loss"]) != float(first["loss"]) or step == "prior")
+    assert not compiled and (other["loss"][0] != first["loss"][0] or step == "prior")
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(other))
 
 
