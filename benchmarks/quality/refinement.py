@@ -83,7 +83,7 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     begin = time.perf_counter()
     state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
     wanted = config.refinement
-    kept = refinement.keep_best(start, state, one, frozen, batches=wanted.kept_out, gain=wanted.gain)
+    _, share, l1 = refinement.keep_best(start, state, one, frozen, batches=wanted.kept_out, gain=wanted.gain)
     seconds = time.perf_counter() - begin
     errors = [_errors(refinement.mixed(start, state.params, share), one, frozen) for share in refinement.SHARES]
     return {
@@ -91,8 +91,8 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
         "seed": config.seed,
         "side": [row["side"] for row in errors],
         "mad": [row["mad"] for row in errors],
-        "l1": list(kept.l1),
-        "share": kept.share,
+        "l1": l1,
+        "share": share,
         "seconds": round(seconds, 1),
     }
 

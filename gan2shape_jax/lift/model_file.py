@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -118,17 +119,13 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
 
 def _same(theirs: Any, ours: Any) -> bool:
     """Returns whether two JSON values are equal, up to rounding of numbers."""
-    if isinstance(ours, Mapping):
-        return (
-            isinstance(theirs, Mapping)
-            and theirs.keys() == ours.keys()
-            and all(_same(theirs[k], ours[k]) for k in ours)
-        )
-    if isinstance(ours, list):
-        return isinstance(theirs, list) and len(theirs) == len(ours) and all(map(_same, theirs, ours))
-    if isinstance(ours, int | float) and isinstance(theirs, int | float):
-        return abs(theirs - ours) <= 1e-5 * max(1.0, abs(ours))
-    return bool(theirs == ours)
+
+    def alike(one: Any, other: Any) -> bool:
+        numbers = isinstance(one, int | float) and isinstance(other, int | float)
+        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-5) if numbers else bool(one == other)
+
+    both = jax.tree.leaves(theirs), jax.tree.leaves(ours)
+    return bool(jax.tree.structure(theirs) == jax.tree.structure(ours)) and all(map(alike, *both))
 
 
 # --- making and using a model ---------------------------------------------------------------------------
@@ -144,7 +141,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     views, lights, errors = [], [], []
     for problem in maker.problems(range(_FIRST, _FIRST + count)):
         seen = reconstruction.see(params, problem.problem, maker.frozen, settings)
-        signs = jax.device_get(_signs(seen, problem.problem, settings=settings))
+        signs = jax.device_get(signs_of(seen, problem.problem, settings=settings))
         views.append(np.asarray(seen.view))
         lights.append(np.asarray(seen.light))
         errors.append(float(signs["kept_out_l1"]))
@@ -157,9 +154,6 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
         statistics |= {f"{name}_mean": rows.mean(0), f"{name}_cov": np.cov(rows, rowvar=False)}
     summary = {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
     return statistics, summary
-
-
-_signs = jax.jit(signs_of)
 
 
 def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> set[str]:

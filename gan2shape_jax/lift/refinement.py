@@ -15,10 +15,9 @@ network is trained to give the new depth, much as over-relaxation speeds up a sl
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,20 +39,6 @@ from gan2shape_jax.training.task import collected
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Phase number for drawing held-out samples, beyond the numbers of all training phases.
 _PHASE = 1 << 19
-
-
-class Kept(NamedTuple):
-    """What is kept of a refinement.
-
-    Attributes:
-      state: the state with the networks that are kept.
-      share: their position on the line from the model's networks (0) to the refined ones (1).
-      l1: the L1 error on held-out samples, for each of `SHARES`.
-    """
-
-    state: TrainState
-    share: float
-    l1: tuple[float, ...]
 
 
 def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | float) -> models.Params:
@@ -80,45 +65,27 @@ def keep_best(
     *,
     batches: int,
     gain: float,
-) -> Kept:
+) -> tuple[models.Params, float, list[float]]:
     """Returns the first networks, going from a model's to the refined ones, that explain held-out samples well enough.
 
-    Args:
-      start: the model's networks.
-      state: the state at the end of the refinement; the samples are drawn from its factors.
-      prepared: the image.
-      frozen: the frozen networks.
-      batches: the number of batches of held-out samples, at least one.
-      gain: see `chosen`.
+    Also returns their share of the way, and the L1 error on held-out samples for each of `SHARES`. The samples, in
+    `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
     """
+    problem, settings = prepared.problem, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
-    samples = _kept_out(start, state, prepared.problem, frozen, prepared.settings, batches)
-    score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
-    l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
-    share = SHARES[chosen(l1, gain=gain)]
-    if share == 1:
-        return Kept(state, share, tuple(l1))
-    first, last = jax.device_get((start, state.params))
-    params = mixed(first, last, share)  # in NumPy: JAX would compile a program for every shape
-    return Kept(dataclasses.replace(state, params=params), share, tuple(l1))
-
-
-def _kept_out(
-    params: models.Params,
-    state: TrainState,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-    batches: int,
-) -> ProjectedSamples:
-    """Returns held-out samples, projected by these networks' encoder, of the image as step 1 left it."""
-    code = _code(params, problem, frozen, settings=settings)
-    key = phase_key(problem.key, _PHASE, COLLECT)
+    code, key = _code(start, problem, frozen, settings), phase_key(problem.key, _PHASE, COLLECT)
     drawn = [
-        collected(params, state.factors, code, problem, key, number, frozen, settings, step=STEP3, layout=None)
+        collected(start, state.factors, code, problem, key, number, frozen, settings, step=STEP3, layout=None)
         for number in range(batches)
     ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
+    samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
+    rest = samples, problem, frozen, settings
+    l1 = [float(_explained(start, state.params, jnp.float32(share), *rest)) for share in SHARES]
+    share = SHARES[chosen(l1, gain=gain)]
+    if share == 1:
+        return state.params, share, l1
+    first, last = jax.device_get((start, state.params))
+    return mixed(first, last, share), share, l1  # in NumPy: JAX would compile a program for every shape
 
 
 @jax.jit
@@ -126,7 +93,6 @@ def _explained(
     start: models.Params,
     end: models.Params,
     share: Float[Scalar, ""],
-    *,
     samples: ProjectedSamples,
     problem: Problem,
     frozen: FrozenModels,
@@ -191,21 +157,13 @@ def finished(
 ) -> tuple[models.Params, dict[str, Any]]:
     """Returns the networks that a refinement keeps, and what `metrics` report of that.
 
-    If nothing is refined, these are the networks that training ended with.
-
-    Args:
-      config: the run's configuration.
-      start: the networks that training began with.
-      state: the networks that it ended with.
-      prepared: the image.
-      frozen: the frozen networks.
+    If nothing is refined, these are the networks that training ended with; `start` are those that it began with.
     """
     if not config.refinement.kept_out or not refines(config):
         return state.params, {}
-    chosen = config.refinement
-    kept = keep_best(start, state, prepared, frozen, batches=chosen.kept_out, gain=chosen.gain)
-    errors = dict(zip(map(str, SHARES), kept.l1, strict=True))
-    return kept.state.params, {"refinement_share": kept.share, "kept_out_l1": errors}
+    batches, gain = config.refinement.kept_out, config.refinement.gain
+    params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
+    return params, {"refinement_share": share, "kept_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}
 
 
 # --- carrying a change of shape on ----------------------------------------------------------------------
@@ -223,14 +181,9 @@ def mean_change(
     *,
     mirrored: bool,
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the average difference in the depth of images between two sets of networks, scene units.
+    """Returns the average difference in the depth of images between the networks before and after a stage, scene units.
 
-    Args:
-      start: the networks before a stage.
-      end: the networks after it.
-      images: the images, in [-1, 1].
-      settings: of the method.
-      mirrored: whether to symmetrise the change, as for objects that are assumed to be symmetric.
+    `mirrored` symmetrises the change, as for objects that are assumed to be symmetric.
     """
     change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
     both: np.ndarray = (change + change[:, ::-1]) / 2 if mirrored else change
@@ -245,14 +198,10 @@ def carried_on(
     *,
     iterations: int,
 ) -> models.Params:
-    """Returns networks whose depth is shifted by a change; only the depth network differs.
+    """Returns networks whose depth is shifted by a change, scene units, within the camera's range.
 
-    Args:
-      params: the parameters of all networks.
-      change: the change of the canonical depth, scene units; depth is kept within the camera's range.
-      images: the images to train the depth network on, in [-1, 1]; the result is deterministic.
-      settings: of the method.
-      iterations: the number of Adam iterations, on eight images each.
+    Only the depth network differs: it is trained on the images, in [-1, 1], eight in each iteration of Adam. The result
+    is deterministic.
     """
     least, most = settings.camera.min_depth, settings.camera.max_depth
     target = np.clip(depths(params, images, settings) + change, least, most)
@@ -269,17 +218,12 @@ def carried_on(
 
 def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings: Settings) -> np.ndarray:
     """Returns the canonical depth (n, S, S) of images, scene units."""
-    parts = []
+    parts, alone = [], {"depth": params["depth"]}
     for first in range(0, len(images), _BATCH):
         some = images[first : first + _BATCH]
         whole = np.pad(some, ((0, _BATCH - len(some)), (0, 0), (0, 0), (0, 0)))  # compiles one program only
-        parts.append(np.asarray(_depths(params["depth"], jnp.asarray(whole), settings=settings))[: len(some)])
+        parts.append(np.asarray(_depth(alone, jnp.asarray(whole), settings=settings))[: len(some)])
     return np.concatenate(parts)
-
-
-@jax.jit
-def _depths(depth: models.Params, images: Array, *, settings: Settings) -> Array:
-    return models.depth({"depth": depth}, images, settings)
 
 
 @jax.jit

@@ -109,11 +109,7 @@ def maker_of(
 ) -> SampleMaker:
     """Returns the maker that draws a configuration's samples, with their object masks and priors.
 
-    Args:
-      config: the run's configuration.
-      architecture: the GAN's architecture.
-      frozen: the run's frozen networks, with the mean latent.
-      prior_of: see `SampleMaker`.
+    `frozen` holds the mean latent; for `prior_of`, see `SampleMaker`.
     """
     settings = settings_lib.changed(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),

@@ -43,7 +43,7 @@ from gan2shape_jax.method.state import (
     TrainState,
 )
 from gan2shape_jax.method.step2 import STEP2, version_loss
-from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
+from gan2shape_jax.method.step3 import STEP3, collect_batch, step3_loss
 from gan2shape_jax.training.task import one_image
 
 # Standard deviations, in network units, below which a quantity counts as constant.
@@ -104,12 +104,6 @@ def view_distance(
 
     In network units, a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20.
     Components that are not drawn at random are left out.
-
-    Args:
-      views: in radians and scene units.
-      known: known views and lights of the same samples.
-      frozen: holds the statistics of views.
-      settings: of the method.
     """
     units = settings.view_range.units(views.dtype)
     off = views / jnp.where(units > 0, units, 1.0) - known.views
@@ -143,18 +137,8 @@ def anchored_loss(
 ) -> LossAndMetrics:
     """Returns step 3's loss plus the weighted distances of views and lights from the known ones.
 
-    Distances are taken both on the pseudo-images and on the GAN's versions of them; the metrics report both.
-
-    Args:
-      params: the networks' parameters.
-      images: projected samples, the GAN's versions of `pseudo`.
-      masks: masks of the samples.
-      pseudo: pseudo-images.
-      known: views and lights that `pseudo` was drawn with.
-      problem: what is given about the input.
-      frozen: the frozen networks.
-      settings: of the method.
-      flip: whether the mirrored sheet has to explain the images too.
+    Distances are taken both on the pseudo-images, which were drawn with the known ones, and on `images`, the GAN's
+    versions of them; the metrics report both.
     """
     loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
     if "anchor_view" in settings.optional_terms:
@@ -186,23 +170,7 @@ def _collect_anchored(
     return dataclasses.replace(batch, pseudo=pseudo, known=known_conditions(key, iteration, factors, frozen, settings))
 
 
-def _next_anchored(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    factors: Factors,
-    samples: ProjectedSamples,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> Seen:
-    """Returns the next batch of kept samples, in the form that the loss takes."""
-    del factors, frozen
-    batch = next_samples(key, iteration, samples, settings)
-    return batch.images, batch.masks, batch.pseudo, batch.known
-
-
-ANCHORED_STEP = dataclasses.replace(
-    STEP3, name="anchored", loss=anchored_loss, draw=_next_anchored, collect=_collect_anchored
-)
+ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
 
 
 # --- better projected samples ---------------------------------------------------------------------------
@@ -213,14 +181,8 @@ def improved(
 ) -> ProjectedSamples:
     """Returns samples that are closer to their pseudo-images; not to be called inside `jax.jit`.
 
+    The encoder provides the starting point; without `latent_iterations` in the settings, the samples are unchanged.
     The steps are separate calls: in a loop inside a program, convolutions fall off XLA's fast path on CPU.
-
-    Args:
-      params: the networks' parameters; the encoder provides the starting point.
-      samples: projected samples with their pseudo-images.
-      problem: what is given about the input.
-      frozen: the frozen networks.
-      settings: of the method; without `latent_iterations` the samples are returned unchanged.
     """
     if not settings.latent_iterations or samples.pseudo is None:
         return samples
@@ -280,12 +242,8 @@ def projected_by_own_encoder(
 ) -> ProjectedSamples:
     """Returns projected samples of an image from an encoder of its own; not to be called inside `jax.jit`.
 
-    Args:
-      state: networks, and the image's factors.
-      phase: the phase that the samples are for.
-      problem: the image; its key determines the encoder's initial weights.
-      frozen: the frozen networks.
-      settings: of the method; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
+    The encoder's initial weights follow from the image's key; it is trained by step 2, for `own_encoder_iterations` at
+    `encoder_learning_rate`.
     """
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
     own = changed(

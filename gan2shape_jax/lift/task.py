@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError
+from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import NOWHERE, KeptSamples, SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
@@ -46,55 +47,68 @@ _MOST_TURNED = 0.9
 _SETTLED = 100
 
 
-def stages_of(
+def lift_of(
+    config: ConfigDict,
     maker: SampleMaker,
-    *,
-    images: int,
-    batches: int,
     replicas: int,
-    seed: int,
-    first_learning_rate: float,
-    encoder_learning_rate: float,
+    *,
+    returns: int = 0,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
     kept_samples: KeptSamples = NOWHERE,
-) -> Callable[..., Shared]:
-    """Returns a function that maps a stage's number, from 1, and a phase to a task; caches the latest stage's.
+) -> Lift:
+    """Returns the task of lifting a GAN.
 
     Args:
+      config: the run's configuration.
       maker: draws the samples.
-      images: the number of samples per stage.
-      batches: the number of batches of projected samples for each image.
       replicas: the number of images that share an iteration.
-      seed: the seed for the order of images.
-      first_learning_rate: the learning rate of the first stage and whatever precedes it; later stages use that of the
-        settings.
-      encoder_learning_rate: the learning rate of steps that train only the encoder.
-      on_collected: see `Shared`.
+      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
+        changes the order of the samples.
+      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
       kept_samples: where samples projected by per-image encoders are kept until their phase is over.
+
+    Raises:
+      UserError: a stage has fewer samples than images that share an iteration.
     """
+    chosen, slower = config.lift, 0.5**returns
+    if replicas > chosen.samples:
+        raise UserError(
+            f"{replicas} images share an iteration, but a stage has {chosen.samples} samples "
+            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
+        )
+    settings = changed(maker.settings, learning_rate=maker.settings.learning_rate * slower)
+    maker = dataclasses.replace(maker, settings=settings)
 
     @functools.lru_cache(maxsize=1)
     def trained(number: int) -> Shared:
-        begin = FIRST + (number - 1) * images
+        begin = FIRST + (number - 1) * chosen.samples
         task = shared(
-            maker.problems(range(begin, begin + images)),
+            maker.problems(range(begin, begin + chosen.samples)),
             maker.frozen,
-            seed=seed,
-            collect_iters=batches * images,
+            seed=config.seed + returns,
+            collect_iters=chosen.batches * chosen.samples,
             replicas=replicas,
             on_collected=on_collected,
             project=functools.partial(_project, kept_samples),
         )
-        return _at_rate(task, first_learning_rate) if number == 1 else task
+        return _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
 
     @functools.lru_cache(maxsize=1)
     def encoded(number: int) -> Shared:
-        return _at_rate(trained(number), encoder_learning_rate)
+        return _at_rate(trained(number), chosen.encoder_learning_rate * slower)
 
     def stage(number: int, phase: Phase | None = None) -> Shared:
         return encoded(number) if phase and phase.kind.networks == ("encoder",) else trained(number)
 
-    return stage
+    return Lift(
+        stage,
+        tuple(maker.problems(range(chosen.kept_out))),
+        maker.frozen,
+        settings,
+        window=-(-chosen.samples // replicas),
+        mesh=devices.mesh_of(replicas, jax.devices()),
+        decay=chosen.average,
+    )
 
 
 def _at_rate(task: Shared, learning_rate: float) -> Shared:
@@ -126,7 +140,7 @@ class Lift:
     """The task of lifting; see `training.task.Task`.
 
     Attributes:
-      stage: maps a stage's number and a phase to its task.
+      stage: maps a stage's number, from 1, and a phase to its task; keeps the latest stage's.
       kept_out: held-out samples, never trained on, which are examined during training.
       frozen: the frozen networks.
       settings: the settings, shared by all samples.
@@ -151,10 +165,6 @@ class Lift:
     def initial(self, params: models.Params) -> TrainState:
         """See `task.Task`."""
         return self.stage(1).initial(params)
-
-    def restored(self, state: TrainState) -> TrainState:
-        """See `task.Task`."""
-        return self.stage(1).restored(state)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
@@ -212,7 +222,7 @@ class Lift:
         params = devices.on_host(state.params if state.average == () else state.average, self.mesh)
         seen = [reconstruction.see(params, one.problem, self.frozen, self.settings) for one in self.kept_out]
         pairs = zip(seen, self.kept_out, strict=True)
-        rows = jax.device_get([_signs(view, one.problem, settings=self.settings) for view, one in pairs])
+        rows = jax.device_get([signs_of(view, one.problem, settings=self.settings) for view, one in pairs])
         signs_mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
             if faults := collapse(signs_mean, self._flat_l1):
@@ -231,9 +241,7 @@ class Lift:
 def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
     """Returns descriptions of what is wrong with networks, judging by the means of `signs_of`; [] if nothing is.
 
-    Args:
-      means: the mean of each sign over samples.
-      flat_l1: mean absolute distance of the samples from their mean image.
+    `flat_l1` is the mean absolute distance of the samples from their mean image.
     """
     faults = []
     if not all(np.isfinite(value) for value in means.values()):
@@ -250,18 +258,13 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
     return faults
 
 
+@jax.jit
 def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
-    Args:
-      view: the networks' reconstruction of the image.
-      problem: the image.
-      settings: of the method.
-
-    Returns:
-      `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;
-      `roughness`, the mean absolute second difference of depth, divided by the depth range; `saturation`, the largest
-      rotation as a fraction of the maximum; `relief`, the standard deviation of depth, divided by the depth range.
+    They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;
+    `roughness`, the mean absolute second difference of depth, divided by the depth range; `saturation`, the largest
+    rotation as a fraction of the maximum; `relief`, the standard deviation of depth, divided by the depth range.
     """
     span = settings.camera.max_depth - settings.camera.min_depth
     turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
@@ -279,6 +282,3 @@ def _moved(average: models.Params, params: models.Params, iteration: jax.Array, 
     """Returns the average updated with one iteration's networks; early iterations weigh more, for a quick warm-up."""
     kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
-
-
-_signs = jax.jit(signs_of)

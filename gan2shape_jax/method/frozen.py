@@ -42,16 +42,11 @@ def build(
     lpips: Any = None,
     mean_w: jax.Array | None = None,
 ) -> FrozenModels:
-    """Collects the frozen arrays.
+    """Collects the frozen arrays; `weights` are those of `generator` and `discriminator`, the GAN's.
 
-    Args:
-      weights: `generator` and `discriminator` parameters.
-      architecture: the GAN's architecture.
-      view_mvn: mean (6,) and covariance (6, 6) of views.
-      light_mvn: mean (4,) and covariance (4, 4) of lights.
-      F1_d: number of the mapping network's last modules that regularise an offset, minus one.
-      lpips: parameters of LPIPS, if that is the perceptual distance.
-      mean_w: (1, W) mean latent, if truncation is used.
+    `view_mvn` and `light_mvn` are means and covariances. `F1_d` is the number of the mapping network's last modules
+    that regularise an offset, minus one. LPIPS is given if it is the perceptual distance, `mean_w` if latents are
+    truncated.
     """
     origin = jnp.zeros((1, architecture.style_dim))
     entry = architecture.mapping_layers - F1_d

@@ -67,30 +67,6 @@ def iterate_many(
     return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
 
 
-def cached(
-    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, step: Step, flip: bool
-) -> Any:
-    """Returns what `Step.cache` computes; to be called inside `jax.jit`."""
-    return step.cache(params, problem, frozen, settings, flip=flip) if step.cache else None
-
-
-def collected(
-    params: models.Params,
-    factors: Any,
-    cache: Any,
-    problem: Problem,
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""] | int,
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    step: Step,
-) -> Any:
-    """Returns one batch of what `Step.collect` collects; to be called inside `jax.jit`."""
-    assert step.collect is not None
-    return step.collect(params, factors, cache, problem, key, iteration, frozen, settings)
-
-
 def optimizer(settings: Settings) -> optax.GradientTransformation:
     """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as in the published code.
 

@@ -5,6 +5,8 @@ Depths are `(..., H, W)` in scene units, in the input view; normals `(..., H, W,
 empty mask gives NaN: there is nothing to measure.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,7 @@ def evaluation_mask(
     return erode((true_depth < background).astype(true_depth.dtype)) * erode(valid)
 
 
+@functools.partial(jax.jit, static_argnames="camera")
 def depth_metrics(
     warped_depth: Float[Array, "*batch h w"],
     true_depth: Float[Array, "*batch h w"],
@@ -104,7 +107,7 @@ def depth_errors(
     *,
     valid: ArrayLike | None = None,
 ) -> dict[str, np.ndarray]:
-    """Validates depth maps and measures their errors against the ground truth; for `jax.jit`, see `depth_metrics`.
+    """Validates depth maps and measures their errors against the ground truth; inside `jax.jit`, use `depth_metrics`.
 
     Args:
       depth: `(..., S, S)` seen from the ground truth's view, scene units.
@@ -139,11 +142,8 @@ def depth_errors(
             "there is nothing to compare: where true_depth is below its maximum, and valid, no pixel has all of its "
             "eight neighbours"
         )
-    errors = _compiled_metrics(maps["depth"], maps["true_depth"], shown, camera=camera)
+    errors = depth_metrics(maps["depth"], maps["true_depth"], shown, camera=camera)
     return {name: np.asarray(value) for name, value in errors.items()}
-
-
-_compiled_metrics = jax.jit(depth_metrics, static_argnames="camera")
 
 
 def _masked_mean(values: Float[Array, "*batch h w"], mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch"]:

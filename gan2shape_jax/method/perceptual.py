@@ -32,11 +32,6 @@ _EPSILON = 1e-10
 Params = Mapping[str, Array]
 
 
-def lpips(params: Params, a: Float[Array, "n h w 3"], b: Float[Array, "n h w 3"]) -> Float[Array, " n"]:
-    """LPIPS v0.1 distance of each pair of images in [-1, 1], at least 16 pixels wide; `params` from `load_lpips`."""
-    return lpips_distance(params, lpips_features(params, a), lpips_features(params, b))
-
-
 def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
     """Unit feature vectors of every pixel after each of VGG16's five blocks.
 

@@ -13,9 +13,12 @@ wrongly at brow and chin; and the published cap is equally deep whatever its wid
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 from scipy import ndimage
 
 from gan2shape_jax.errors import UserError
@@ -38,46 +41,26 @@ _BEYOND = 1 / 3
 _WINDOW, _PASSES = 11 / 128, 3
 
 
-def prior_depth(
-    mask: Float[np.ndarray, "s s"],
-    *,
-    shape: str,
-    category: str,
-    near: float,
-    far: float,
-    shift: float,
-    middle: float,
-    least: float,
-    pixel: float,
-) -> Float[np.ndarray, "s s"]:
-    """Returns the configured prior, the depth that the depth network starts from, in the mask's floating type.
+def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns the depth that a configuration's prior assigns to an object mask in [0, 1], in the mask's floating type.
 
-    Args:
-      mask: object mask in [0, 1].
-      shape: one of `SHAPES`; "flat" is a plane at `middle`, the only one that a network with a centred output can show.
-      category: see `ellipsoid`.
-      near: depth of the object's nearest point, scene units.
-      far: depth of everything outside it, scene units.
-      shift: shift of the shifted ellipsoid, see `ellipsoid`.
-      middle: middle of the depth range, scene units.
-      least: least depth of the range, scene units.
-      pixel: width of a pixel at depth 1, scene units.
+    "flat" is a plane in the middle of the range, the only prior that a network with a centred output can show.
 
     Raises:
-      UserError: as for the functions of the shapes, or the shape is unknown.
+      UserError: as for the functions of the shapes.
     """
+    shape, near, far, camera = config.prior.shape, config.prior.near, config.prior.far, config.camera
     if shape == "flat":
-        return np.full(np.shape(mask), middle, _floating(np.asarray(mask)))
+        return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, _floating(np.asarray(mask)))
     if shape == "smoothed_box":
         return smoothed_box(mask, near=near, far=far)
     if shape == "confidence":
         return confidence(mask, near=near, far=far)
     if shape == "whole_ellipsoid":
-        return whole_ellipsoid(mask, far=far, least=least, pixel=pixel)
-    if shape not in SHAPES:
-        raise UserError(f"unknown shape of the prior {shape!r}: choose one of {', '.join(SHAPES)}")
-    moved = shift if shape == "shifted_ellipsoid" else 0.0
-    return ellipsoid(mask, category=category, near=near, far=far, shift=moved)
+        pixel = 2 * math.tan(math.radians(camera.fov_deg) / 2) / (config.image_size - 1)  # its width at depth 1
+        return whole_ellipsoid(mask, far=far, least=camera.min_depth, pixel=pixel)
+    moved = config.prior.shift if shape == "shifted_ellipsoid" else 0.0
+    return ellipsoid(mask, category=config.category, near=near, far=far, shift=moved)
 
 
 def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:

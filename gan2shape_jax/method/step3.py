@@ -123,10 +123,11 @@ def _next_batch(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Seen:
-    """Returns the images and masks of the next batch of kept samples."""
+    """Returns the images and masks of the next batch of kept samples, and what else the anchored step keeps of them."""
     del factors, frozen
     batch = next_samples(key, iteration, samples, settings)
-    return batch.images, batch.masks
+    seen = batch.images, batch.masks
+    return seen if batch.known is None else (*seen, batch.pseudo, batch.known)
 
 
 def _keep_mask(

@@ -21,22 +21,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError, UserError, refused
+from gan2shape_jax.errors import DivergedError, refused
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.lift.samples import NOWHERE, PROJECTED, KeptSamples, SampleMaker
-from gan2shape_jax.method import models
+from gan2shape_jax.lift.samples import PROJECTED, KeptSamples, SampleMaker
+from gan2shape_jax.method import models, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
 from gan2shape_jax.run.folder import RunFolder, config_hash, joint_record, note_joint
 from gan2shape_jax.run.runner import Work, at_work
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, devices, network_files
+from gan2shape_jax.training import checkpoint, network_files
 
 _RETURNS = "returns_to_a_checkpoint"
 _REPORT_S = 30.0  # between two progress messages of an operation that takes minutes
@@ -78,63 +77,14 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     mean = prepare.mean_latent({"generator": frozen.generator}, architecture)
 
     def prior_of(mask: np.ndarray) -> np.ndarray:
-        return np.ones_like(mask) if config.networks.pretrained else prepare.prior_of_mask(config, mask)
+        return np.ones_like(mask) if config.networks.pretrained else prior.prior_depth(config, mask)
 
     return samples.maker_of(config, architecture, dataclasses.replace(frozen, mean_w=mean), prior_of)
 
 
-def task_of(
-    config: ConfigDict,
-    architecture: Architecture,
-    frozen: FrozenModels,
-    *,
-    returns: int = 0,
-    on_collected: Callable[[int, int], None] = lambda done, count: None,
-    kept_samples: KeptSamples = NOWHERE,
-) -> task_lib.Lift:
-    """Returns the task of lifting a GAN.
-
-    Args:
-      config: the run's configuration.
-      architecture: the GAN's architecture.
-      frozen: the run's frozen networks.
-      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
-        changes the order of the samples.
-      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
-      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
-
-    Raises:
-      UserError: a stage has fewer samples than images that share an iteration.
-    """
-    replicas = joint.replicas_of(config)
-    if replicas > config.lift.samples:
-        raise UserError(
-            f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
-            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
-        )
-    maker, slower = maker_of(config, architecture, frozen), 0.5**returns
-    settings = changed(maker.settings, learning_rate=maker.settings.learning_rate * slower)
-    maker = dataclasses.replace(maker, settings=settings)
-    stage = task_lib.stages_of(
-        maker,
-        images=config.lift.samples,
-        batches=config.lift.batches,
-        replicas=replicas,
-        seed=config.seed + returns,
-        first_learning_rate=config.lift.first_learning_rate * slower,
-        encoder_learning_rate=config.lift.encoder_learning_rate * slower,
-        on_collected=on_collected,
-        kept_samples=kept_samples,
-    )
-    return task_lib.Lift(
-        stage,
-        tuple(maker.problems(range(config.lift.kept_out))),
-        maker.frozen,
-        maker.settings,
-        window=-(-config.lift.samples // replicas),
-        mesh=devices.mesh_of(replicas, jax.devices()),
-        decay=config.lift.average,
-    )
+def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **given: Any) -> task_lib.Lift:
+    """Returns the task of lifting a GAN; `given` as for `lift.task.lift_of`."""
+    return task_lib.lift_of(config, maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import pathlib
 import zlib
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -202,25 +200,6 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
     try:
-        return jnp.asarray(prior_of_mask(config, item.mask), jnp.float32)
+        return jnp.asarray(prior.prior_depth(config, item.mask), jnp.float32)
     except UserError as error:
         raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error
-
-
-def prior_of_mask(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the depth that the configuration's prior assigns to an object mask in [0, 1], in scene units.
-
-    Raises:
-      UserError: the mask shows no object that a prior could be fitted to.
-    """
-    return prior.prior_depth(
-        mask,
-        shape=config.prior.shape,
-        category=config.category,
-        near=config.prior.near,
-        far=config.prior.far,
-        shift=config.prior.shift,
-        middle=(config.camera.min_depth + config.camera.max_depth) / 2,
-        least=config.camera.min_depth,
-        pixel=2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1),  # its width at depth 1
-    )

@@ -72,12 +72,9 @@ class Checkpoints:
         if self._manager is None:
             return
         try:
-            with self._in_words():
+            with contextlib.suppress(UserError) if error else contextlib.nullcontext(), self._in_words():
                 self._manager.wait_until_finished()
                 self._manager.close()
-        except UserError:
-            if error is None:  # otherwise the error that ended the block is the one that matters
-                raise
         finally:
             logging.getLogger("absl").removeFilter(_no_tracebacks)
 
@@ -137,7 +134,13 @@ class Checkpoints:
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
         except Exception as error:  # Orbax and TensorStore raise all kinds on bytes that are not a checkpoint
             return _reason(error)
-        _require_made_with(made_with, self._made_with, source)
+        if other := [
+            key for key in sorted(self._made_with.keys() & made_with) if made_with[key] != self._made_with[key]
+        ]:
+            raise UserError(
+                f"checkpoint {source} cannot be used: it was made with another {', '.join(other)}; name another folder "
+                "(config.workdir, config.checkpoint.folder), or remove it to start afresh"
+            )
         try:
             like = template(record)
         except (KeyError, TypeError, ValueError) as error:
@@ -186,24 +189,14 @@ def _no_tracebacks(record: logging.LogRecord) -> bool:
 
 
 def _placed(array: np.ndarray, like: Any) -> jax.Array:
-    """Returns an array, read by all hosts, on the same devices as `like`."""
-    if not isinstance(like, jax.Array):
-        return jnp.asarray(array)
+    """Returns an array, read by all hosts, on the same devices as `like`, if that is bound to any."""
+    if not (isinstance(like, jax.Array) and like.committed):  # bound to a device, it would compile programs again
+        return jnp.array(array)
     return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
 
 
 def _kinds(state: PyTree) -> list[list[Any]]:
     return [[list(leaf.shape), str(np.dtype(leaf.dtype))] for leaf in jax.tree.leaves(state)]
-
-
-def _require_made_with(found: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
-    """Raises `UserError` if the two disagree on any key they share."""
-    other = [key for key in sorted(found.keys() & expected.keys()) if found[key] != expected[key]]
-    if other:
-        raise UserError(
-            f"checkpoint {source} cannot be used: it was made with another {', '.join(other)}; name another folder "
-            "(config.workdir, config.checkpoint.folder), or remove it to start afresh"
-        )
 
 
 def _misfit(source: str, why: str) -> UserError:

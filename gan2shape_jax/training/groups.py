@@ -88,20 +88,12 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
         return max(1, min(asked, images, len(devices) if on_cpu else asked))
     if images <= 1 or on_cpu:
         return 1
-    free = [_free_bytes(device) for device in devices]
-    known = [free_bytes for free_bytes in free if free_bytes is not None]
-    if len(known) < len(free):
+    stats = [device.memory_stats() or {} for device in devices]
+    if not all("bytes_limit" in one for one in stats):
         return min(images, len(devices))
-    each = int(_SHARE * min(known) / max(bytes_of_one(), 1))
+    free = min(one["bytes_limit"] - one.get("bytes_in_use", 0) for one in stats)
+    each = int(_SHARE * free / max(bytes_of_one(), 1))
     return min(images, len(devices) * max(1, min(each, _MOST_A_DEVICE)))
-
-
-def _free_bytes(device: Any) -> int | None:
-    """Returns the bytes that can still be allocated; None if the device does not report them."""
-    stats = device.memory_stats()
-    if not stats or "bytes_limit" not in stats:
-        return None
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
 def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:

@@ -124,9 +124,7 @@ def _resumed(
     if restored is None:
         return None
     state, record = restored
-    return _Progress(
-        task.restored(state), record["phase"], record["iteration"], record["history"], record.get("recent", [])
-    )
+    return _Progress(state, record["phase"], record["iteration"], record["history"], record.get("recent", []))
 
 
 def run_schedule(

@@ -54,13 +54,9 @@ def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, 
 def sample_choices(
     keys: jax.Array, iterations: jax.Array, *, count: int, batch_size: int
 ) -> Int[jax.Array, "iterations batch"]:
-    """Returns which of an image's kept samples each iteration sees: distinct ones, redrawn every iteration.
+    """Returns which of an image's `count` kept samples each iteration sees: distinct ones, redrawn every iteration.
 
-    Args:
-      keys: (iterations,), the key of the image that each iteration sees.
-      iterations: (iterations,), the iterations' numbers.
-      count: the number of the image's samples.
-      batch_size: the number of samples per iteration.
+    `keys` are those of the images that the iterations, given by their numbers, see.
     """
 
     def choose(key, iteration):
@@ -78,23 +74,19 @@ class Plan:
     Attributes:
       order: (entries,), image indices.
       keys: (images,), for random draws in training; replicated.
-      caches: for step 1, by image index (only the albedo changes, so one per image is enough); on the host.
-      samples: for step 3, one entry per image; on the host.
+      kept: on the host by image index, for step 1 what stays constant, for step 3 all samples.
       choices: (entries, batch), which of the image's samples step 3 sees.
     """
 
     order: np.ndarray
     keys: jax.Array
-    caches: Mapping[int, Step1Cache] = dataclasses.field(default_factory=dict)
-    samples: tuple[ProjectedSamples, ...] = ()
+    kept: Mapping[int, Any] = dataclasses.field(default_factory=dict)
     choices: np.ndarray | None = None
 
     def constants(self, entry: int) -> Step1Cache | ProjectedSamples | None:
         """Returns what an entry sees besides its image's problem and factors."""
-        index = int(self.order[entry])
-        return (
-            self.caches.get(index) if self.choices is None else devices.pick(self.samples[index], self.choices[entry])
-        )
+        kept: Step1Cache | ProjectedSamples | None = self.kept.get(int(self.order[entry]))
+        return kept if self.choices is None else devices.pick(kept, self.choices[entry])
 
 
 def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
@@ -124,22 +116,10 @@ def update(state, kept, numbers, chosen, constants, problems, keys, frozen, sett
     all-reduce), and every device takes the same step of Adam. Results do not depend on the number of devices, apart
     from the order of summation.
 
-    Args:
-      state: parameters and optimiser state; like all that follows, replicated unless said otherwise.
-      kept: factors, with a leading axis of images, and mask.
-      numbers: (replicas,), the numbers that determine the replicas' random draws; sharded.
-      chosen: (replicas,), the image indices; sharded.
-      constants: what each replica sees besides, with a leading axis of replicas; sharded.
-      problems: the problems of all images, with a leading axis.
-      keys: the phase's keys for all images.
-      frozen: the frozen networks.
-      settings: of the method.
-      step: the step to run.
-      flip: whether the mirrored sheet must explain the images too.
-      mesh: the devices.
-
-    Returns:
-      The updated `state`, and the scalars averaged over the replicas.
+    Args and results are replicated, except those that have a leading axis of replicas, which is sharded: `numbers`,
+    which determine the replicas' random draws, `chosen`, the indices of their images, and `constants`, what else they
+    see. `kept` holds the factors of all images and the mask. Returns the updated `state`, which holds parameters and
+    optimiser state, and the scalars averaged over the replicas.
     """
 
     def on_device(state, kept, numbers, chosen, constants, problems, keys, frozen, settings):
@@ -181,14 +161,6 @@ def _input_factors(params: models.Params, problem: Problem, frozen: FrozenModels
     return Factors(depth=depth, albedo=albedo, view=view, light=geometry.light[0], mask=mask)
 
 
-def _project(name: str, *given: Any) -> ProjectedSamples:
-    """Returns an image's projected samples, by the encoder that all images share; see `Shared.project`."""
-    del name
-    state, phase, *image = given
-    samples: ProjectedSamples = one_image(*image).phase_constants(state, phase)
-    return samples
-
-
 @dataclasses.dataclass(frozen=True)
 class Shared:
     """The task of joint training, one set of networks for all images; see `task.Task`.
@@ -211,7 +183,8 @@ class Shared:
       different: True if each replica sees the next image, False if all replicas see the same one.
       mesh: the devices.
       on_collected: called as samples are projected, with the number of images done and the total number of images.
-      project: returns an image's projected samples, given its name, a state, a phase and the arguments of `one_image`.
+      project: returns an image's projected samples, given its name, a state, a phase and the arguments of `one_image`;
+        by default by the encoder that all images share.
     """
 
     names: tuple[str, ...]
@@ -225,7 +198,7 @@ class Shared:
     different: bool
     mesh: Mesh
     on_collected: Callable[[int, int], None] = lambda done, count: None
-    project: Callable[..., ProjectedSamples] = _project
+    project: Callable[..., ProjectedSamples] = lambda _, state, phase, *of: one_image(*of).phase_constants(state, phase)
 
     @functools.cached_property
     def _given(self) -> tuple[Problem, FrozenModels, Settings]:
@@ -242,10 +215,6 @@ class Shared:
         state = state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
         every = devices.stack([state.factors] * len(self.problems))
         return devices.replicate(dataclasses.replace(state, factors=every), self.mesh)
-
-    def restored(self, state: TrainState) -> TrainState:
-        """See `task.Task`; goes through the host, because Orbax binds arrays to their device."""
-        return devices.replicate(jax.device_put(jax.tree.map(np.asarray, state), may_alias=False), self.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
@@ -285,28 +254,28 @@ class Shared:
         if step.cache is None:
             return plan
         if step.collect is None:
-            return dataclasses.replace(plan, caches={i: self._cache(alone, phase, i) for i in set(plan.order.tolist())})
+            return dataclasses.replace(plan, kept={i: self._cache(alone, phase, i) for i in set(plan.order.tolist())})
         choices = sample_choices(
             phase_keys(own, phase.number, use=sampling.CHOOSE)[plan.order],
             jnp.arange(len(plan.order)),
             count=self.batches * self.settings.batch_size,
             batch_size=self.settings.batch_size,
         )
-        return dataclasses.replace(plan, samples=self._samples(alone, phase), choices=np.asarray(choices))
+        return dataclasses.replace(plan, kept=self._samples(alone, phase), choices=np.asarray(choices))
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
         cache = one_image(self.problems[index], self.frozen, self.settings).phase_constants(state, phase)
         # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
 
-    def _samples(self, state: TrainState, phase: Phase) -> tuple[ProjectedSamples, ...]:
+    def _samples(self, state: TrainState, phase: Phase) -> dict[int, ProjectedSamples]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
-        samples = []
+        samples = {}
         for index, (name, problem) in enumerate(zip(self.names, self.problems, strict=True)):
-            single = dataclasses.replace(state, factors=_item(state.factors, index))
-            samples.append(jax.device_get(self.project(name, single, phase, problem, self.frozen, collecting)))
+            single = dataclasses.replace(state, factors=devices.pick(state.factors, index))
+            samples[index] = jax.device_get(self.project(name, single, phase, problem, self.frozen, collecting))
             self.on_collected(len(samples), len(self.problems))
-        return tuple(samples)
+        return samples
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
@@ -351,11 +320,6 @@ class Shared:
             for name, problem in zip(self.names, self.problems, strict=True)
         }
         return first, means(list(each.values())) | {"images": each}
-
-
-@jax.jit
-def _item(factors: Factors, index: jax.Array | int) -> Factors:
-    return jax.tree.map(lambda leaf: leaf[index], factors)
 
 
 def stacked(problems: Sequence[Problem]) -> Problem:
@@ -412,21 +376,12 @@ def shared(
     reference: bool = False,
     replicas: int = 1,
     different: bool = True,
-    on: Sequence[jax.Device] | None = None,
     **hooks: Any,
 ) -> Shared:
-    """Returns the task of training on these images together.
+    """Returns the task of training on these images together; see `Shared` for what is not told here.
 
-    Args:
-      images: the images, in the list's order.
-      frozen: the frozen networks.
-      seed: the run's seed.
-      collect_iters: total batches of samples for all images; each image gets the same whole number of them.
-      reference: whether to reproduce the published code's faults.
-      replicas: see `Shared`.
-      different: see `Shared`.
-      on: the devices to spread the replicas over; None means all.
-      **hooks: `on_collected` and `project` of `Shared`.
+    `collect_iters` counts the batches of samples of all images; each image gets the same whole number of them. `hooks`
+    are `on_collected` and `project`.
 
     Raises:
       UserError: fewer than two images, fewer batches than images, images that cannot share a program, or hosts whose
@@ -444,6 +399,6 @@ def shared(
         reference=reference,
         replicas=replicas,
         different=different,
-        mesh=devices.mesh_of(replicas, on or jax.devices()),
+        mesh=devices.mesh_of(replicas, jax.devices()),
         **hooks,
     )

@@ -28,14 +28,12 @@ from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import Layout, for_each
 
-_depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
-
 
 def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
     """Returns depth and normal errors in the input view; {} if true depth is unknown."""
     if problem.true_depth is None:
         return {}
-    errors = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    errors = metrics.depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
     return {name: float(value) for name, value in jax.device_get(errors).items()}
 
 
@@ -59,9 +57,6 @@ class Task(Protocol):
 
     def initial(self, params: models.Params) -> TrainState:
         """Returns the state before the first phase; copies the parameters because the state is donated."""
-
-    def restored(self, state: TrainState) -> TrainState:
-        """Returns a checkpoint's state on the devices where the task's programs run."""
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """Returns the state at the phase's first iteration."""
@@ -106,15 +101,14 @@ def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platfor
 
 
 @functools.partial(jax.jit, static_argnames=("step", "flip", "layout"))
-def _cached(params, problem, frozen, settings, *, layout, **static):
-    one = functools.partial(iteration_lib.cached, **static)
-    return for_each(one, layout, shared=2)(params, problem, frozen, settings)
+def _cached(params, problem, frozen, settings, *, step, flip, layout):
+    return for_each(functools.partial(step.cache, flip=flip), layout, shared=2)(params, problem, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "layout"))
 def collected(*given, step, layout):
-    """Returns one batch of what a step collects, of all images; see `iteration.collected`."""
-    return for_each(functools.partial(iteration_lib.collected, step=step), layout, shared=3)(*given)
+    """Returns one batch of what a step collects, of all images; see `Step.collect`."""
+    return for_each(step.collect, layout, shared=3)(*given)
 
 
 @functools.partial(jax.jit, static_argnames="layout")
@@ -170,10 +164,6 @@ class Independent:
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
         return devices.place(every, self.layout.mesh)
 
-    def restored(self, state: TrainState) -> TrainState:
-        """See `Task`."""
-        return state if self.layout is None else devices.place(jax.tree.map(np.asarray, state), self.layout.mesh)
-
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
         if phase.kind is STEP1 and phase.stage == 1 and self.settings.use_mask:
@@ -227,8 +217,8 @@ class Independent:
         view = _reconstruct(state.params, problem, self.frozen, self.settings, layout=self.layout)
         if self.problem.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
-        errors = _depth_metrics(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
-        return view, self._rows(jax.device_get(errors))
+        given = view.warped_depth, self.problem.true_depth, view.valid
+        return view, self._rows(jax.device_get(metrics.depth_metrics(*given, camera=self.settings.camera)))
 
     def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
         """Means of scalars of shape `(images,)`, with each image's own under `images`."""

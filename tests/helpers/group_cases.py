@@ -6,12 +6,15 @@ Collected by test_group.py, in a process of two simulated devices: one image a d
 import dataclasses
 import json
 import pathlib
+import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
-from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
@@ -23,6 +26,7 @@ from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
 
 NAMES = ("001.png", "006.png")
+_COLLECTIVE = re.compile(r"all_reduce|all_gather|all_to_all|reduce_scatter|collective_permute")
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 
 
@@ -68,11 +72,11 @@ def together(run, tmp_path_factory):
 
 
 def _depth(run, state, index):
-    ready, frozen, _, _ = run
-    return np.asarray(reconstruction.see(state.params, ready[index].problem, frozen, ready[index].settings).depth)
+    one = run[0][index]
+    return np.asarray(reconstruction.see(state.params, one.problem, run[1], one.settings).depth)
 
 
-def _assert_like_alone(run, alone, together):
+def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _, state, history = together
     for index, one in enumerate(run[0]):
         depth = _depth(run, alone[index][0], index)
@@ -85,8 +89,28 @@ def _assert_like_alone(run, alone, together):
             assert row["side"] == pytest.approx(by_itself["side"], rel=1e-3)
 
 
-def test_each_image_gets_what_it_gets_alone(run, alone, together):
-    _assert_like_alone(run, alone, together)
+def test_devices_exchange_nothing_and_two_iterations_of_a_step_come_to_the_same_bits(run):
+    ready, frozen, schedule, initial = run
+    for phase in schedule:
+        outcomes = []
+        for images in (ready, ready[1:]):
+            task = task_lib.independent(images, frozen)
+            state = task.begin(task.initial(initial), phase)
+            constants = task.phase_constants(state, phase)
+            keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+            program = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
+            given = state, constants, task.problem, keys, jnp.int32(0), task.frozen, task.settings
+            assert not _COLLECTIVE.search(program.lower(*given).as_text())
+            for iteration in range(2):
+                state, _ = task.advance(state, phase, iteration, constants, 1)
+            outcomes.append(task_lib.one_of(state, -1).params)
+        jax.tree.map(np.testing.assert_array_equal, *outcomes)
+
+
+def test_a_collective_would_be_seen():
+    mesh, axis = devices.layout_of(2).mesh, PartitionSpec(devices.AXIS)
+    summed = jax.shard_map(lambda x: jax.lax.psum(x, devices.AXIS), mesh=mesh, in_specs=axis, out_specs=axis)
+    assert _COLLECTIVE.search(jax.jit(summed).lower(jnp.ones(2)).as_text())
 
 
 @pytest.mark.parametrize("unrolled", [True, False])
@@ -112,12 +136,17 @@ def test_means_are_over_the_images(run, together):
         assert row["side"] == pytest.approx(np.mean([row["images"][one.name]["side"] for one in run[0]]))
 
 
+def _broken(prepared):
+    return _with(prepared, image=prepared.problem.image * np.nan)
+
+
+def _with(prepared, **fields):
+    return dataclasses.replace(prepared, problem=dataclasses.replace(prepared.problem, **fields))
+
+
 def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp_path):
     ready = run[0]
-    broken = dataclasses.replace(
-        ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan)
-    )
-    task, state, history = _train(run, tmp_path, images=[ready[0], broken])
+    task, state, history = _train(run, tmp_path, images=[ready[0], _broken(ready[1])])
     jax.tree.map(np.testing.assert_array_equal, task_lib.one_of(state, 0), task_lib.one_of(together[1], 0))
     labels = {phase.number: phase.label for phase in run[2]}
     failures = loop.failures_of(history, task.names, labels)
@@ -154,17 +183,11 @@ def _config(tmp_path, **fields):
 
 
 def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, monkeypatch):
-    whole = prepare.load_image
+    load = prepare.load_image
 
     def breaking(config, name, *rest):
-        prepared = whole(config, name, *rest)
-        return (
-            prepared
-            if name != "006.png"
-            else dataclasses.replace(
-                prepared, problem=dataclasses.replace(prepared.problem, image=prepared.problem.image * np.nan)
-            )
-        )
+        prepared = load(config, name, *rest)
+        return _broken(prepared) if name == "006.png" else prepared
 
     monkeypatch.setattr(prepare, "load_image", breaking)
     config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
@@ -208,10 +231,6 @@ def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
     first, second = run[0]
     assert task_lib.alike(first, second)
     wide = jax.numpy.broadcast_to(second.problem.latent[:, None], (1, 10, second.problem.latent.shape[-1]))
-    assert not task_lib.alike(
-        first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, latent=wide))
-    )
-    assert not task_lib.alike(
-        first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, true_depth=None))
-    )
+    assert not task_lib.alike(first, _with(second, latent=wide))
+    assert not task_lib.alike(first, _with(second, true_depth=None))
     assert not task_lib.alike(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))

@@ -45,11 +45,9 @@ def _parts(folder: pathlib.Path):
     )  # with a small one Adam makes a whole step of the rounding of a gradient that is zero
     architecture, frozen = prepare.load_frozen(config)
     group = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
-    tasks = [
-        shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS, on=devices)
-        for devices in (jax.devices(), jax.devices()[:1])
-    ]
-    return *tasks, runtime.schedule_of(config)
+    eight = shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS)
+    alone = dataclasses.replace(eight, mesh=devices_lib.mesh_of(REPLICAS, jax.devices()[:1]))
+    return eight, alone, runtime.schedule_of(config)
 
 
 def _keys(plan) -> jax.Array:

@@ -70,13 +70,6 @@ def test_networks_history_and_pictures_are_there(finished):
     assert not (root / "checkpoints").exists() or not any((root / "checkpoints").rglob("*.json"))
 
 
-def test_a_second_start_has_nothing_to_do(finished):
-    config, root = finished
-    before = (root / "networks.safetensors").stat().st_mtime_ns
-    assert experiment.run(config) == 0
-    assert (root / "networks.safetensors").stat().st_mtime_ns == before
-
-
 @pytest.mark.slow
 def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp_path):
     config = _config(
@@ -130,7 +123,8 @@ def test_the_model_says_what_it_is_of(finished):
     statistics = {name: tensors[f"statistics/{name}"] for name in model_file.STATISTICS}
     assert facts.category == "ictface" and facts.gan_sha256 == sha256(config.gan.checkpoint)
     assert "ICT-FaceKit" in facts.gan_license
-    assert facts.errors["l1_mean"] <= facts.errors["l1_p95"]
+    predicting = _predicting(root, root / "model.safetensors")
+    assert facts.errors["l1_mean"] <= facts.errors["l1_p95"] == pytest.approx(model_file.typical_l1(predicting))
     assert {name: value.shape for name, value in statistics.items()} == model_file.STATISTICS
     for name in ("view", "light"):
         assert np.linalg.eigvalsh(statistics[f"{name}_cov"]).min() > -1e-6
@@ -149,19 +143,6 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
         assert experiment.run(config) == 0
         depths.append(np.load(pathlib.Path(config.workdir) / "results" / "001" / "depth.npy"))
     np.testing.assert_allclose(*depths, atol=2e-4)
-
-
-def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, monkeypatch, capsys):
-    config = _predicting(tmp_path, finished[1] / "model.safetensors")
-    typical = model_file.typical_l1(config)
-    assert typical == pytest.approx(model_file.read_facts(finished[1] / "model.safetensors").errors["l1_p95"])
-    monkeypatch.setattr(model_file, "typical_l1", lambda config: 0.001)
-    assert experiment.run(config) == 0
-    root = pathlib.Path(config.workdir)
-    assert "its model cannot explain this picture: the shape is a guess" in capsys.readouterr().err
-    assert json.loads((root / "results" / "001" / "metrics.json").read_text())["far_from_category"] is True
-    for name in ("results.md", "results.csv", "index.html"):
-        assert "far from what the GAN draws" in (root / name).read_text()
 
 
 @pytest.mark.parametrize(
@@ -205,13 +186,14 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 
-def test_a_damaged_model_is_made_again(finished):
+def test_a_second_start_has_nothing_to_do_but_to_make_a_damaged_model_again(finished):
     config, root = finished
     path = root / "model.safetensors"
-    content = path.read_bytes()
+    content, before = path.read_bytes(), (root / "networks.safetensors").stat().st_mtime_ns
+    assert experiment.run(config) == 0
     path.write_bytes(content[:-7])
     assert experiment.run(config) == 0
-    assert path.read_bytes() == content
+    assert path.read_bytes() == content and (root / "networks.safetensors").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -230,24 +212,10 @@ def test_models_of_another_version_or_damaged_are_refused(finished, tmp_path, ol
         model_file.read_facts(path)
 
 
-def _fails(monkeypatch, times):
-    """Lets the examination at the second iteration of step 3 find a collapse so many times."""
-    left = [times]
-    seen = []
-    monkeypatch.setattr(lift, "_SETTLED", 0)
-
-    def collapse(means, flat_l1):
-        seen.append(means)
-        if len(seen) > 1 and left[0]:
-            left[0] -= 1
-            return ["depth is in stripes"]
-        return []
-
-    monkeypatch.setattr(lift, "collapse", collapse)
-
-
 def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):
-    _fails(monkeypatch, 1)
+    found = iter(([], ["depth is in stripes"]))  # at the second iteration of step 3
+    monkeypatch.setattr(lift, "_SETTLED", 0)
+    monkeypatch.setattr(lift, "collapse", lambda means, flat_l1: next(found, []))
     config = _config(tmp_path)
     assert experiment.run(config) == 0
     told = capsys.readouterr().err
@@ -258,14 +226,6 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
     assert np.isfinite(json.loads((root / "history.json").read_text())[-1]["loss"])
     one, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
     assert one != other  # it went on more slowly
-
-
-def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
-    _fails(monkeypatch, 99)
-    config = _config(tmp_path)
-    with pytest.raises(DivergedError, match=r"iteration 4: depth is in stripes; the run has gone back"):
-        experiment.run(config)
-    assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
 
 
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):

@@ -13,26 +13,20 @@ from gan2shape_jax.method.state import ProjectedSamples
 _SIDE, _COUNT = 8, 3
 
 
-def _factors(value=0.0):
-    square = jnp.full((_SIDE, _SIDE), value)
-    return Factors(square, square, square, square, square)
-
-
-class Maker:
+class _Maker:
     """Counts how often samples are made."""
 
-    def __init__(self):
-        self.made = 0
+    made = 0
 
     def __call__(self):
         self.made += 1
         images = jax.random.normal(jax.random.key(self.made), (_COUNT, _SIDE, _SIDE, 3))
-        masks = jnp.float32(images[..., 0] > 0)
-        return ProjectedSamples(images=images, masks=masks)
+        return ProjectedSamples(images=images, masks=jnp.float32(images[..., 0] > 0))
 
 
-def _of(kept, make, *, name="a", phase=3, factors=None):
-    return kept.of(name, phase, _factors() if factors is None else factors, _COUNT, make)
+def _of(kept, make, *, name="a", phase=3, value=0.0, count=_COUNT):
+    square = jnp.full((_SIDE, _SIDE), value)
+    return kept.of(name, phase, Factors(*[square] * 5), count, make)
 
 
 def _same(first, second):
@@ -40,25 +34,25 @@ def _same(first, second):
 
 
 def test_samples_are_made_once_and_the_same_wherever_they_come_from(tmp_path):
-    make = Maker()
+    make = _Maker()
     first = _of(KeptSamples(tmp_path), make)
     again = _of(KeptSamples(tmp_path), make)
     assert make.made == 1 and _same(first, again)
-    assert _same(first, _of(NOWHERE, Maker()))  # nothing is kept, but they are as exact as if they were
-    assert first.images.dtype == np.float32 and np.abs(first.images - Maker()().images).max() < 1e-2
+    assert _same(first, _of(NOWHERE, _Maker()))  # nothing is kept, but they are as exact as if they were
+    assert first.images.dtype == np.float32 and np.abs(first.images - _Maker()().images).max() < 1e-2
 
 
 def test_another_image_phase_or_factors_have_samples_of_their_own(tmp_path):
-    make, kept = Maker(), KeptSamples(tmp_path)
+    make, kept = _Maker(), KeptSamples(tmp_path)
     first = _of(kept, make)
-    for other in ({"name": "b"}, {"phase": 4}, {"factors": _factors(1.0)}):
+    for other in ({"name": "b"}, {"phase": 4}, {"value": 1.0}):
         assert not _same(first, _of(kept, make, **other))
     assert _same(first, _of(kept, make)) and make.made == 4
 
 
 @pytest.mark.parametrize("harm", ["short", "empty", "longer", "a folder", "another size"])
 def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
-    make, kept = Maker(), KeptSamples(tmp_path)
+    make, kept = _Maker(), KeptSamples(tmp_path)
     _of(kept, make)
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
@@ -70,7 +64,7 @@ def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
             _of(kept, make)
         return
     if harm == "another size":
-        assert kept.of("a", 3, _factors(), _COUNT - 1, make).images.shape[0] == _COUNT and make.made == 2
+        assert _of(kept, make, count=_COUNT - 1).images.shape[0] == _COUNT and make.made == 2
         return
     path.write_bytes({"short": content[:middle], "empty": b"", "longer": bytes(1 << 20)}[harm])
     second = _of(kept, make)
@@ -80,7 +74,7 @@ def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
 def test_what_is_kept_for_other_phases_is_removed(tmp_path):
     kept = KeptSamples(tmp_path)
     for phase in (1, 11, 2):
-        _of(kept, Maker(), phase=phase)
+        _of(kept, _Maker(), phase=phase)
     (tmp_path / "notes.txt").write_text("stays")
     kept.forget_all_but(1)
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["1", "notes.txt"]

@@ -14,7 +14,7 @@ from gan2shape_jax.lift.samples import NOWHERE
 from gan2shape_jax.lift.task import _project
 from gan2shape_jax.method import losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
-from gan2shape_jax.method.iteration import fresh_optimizer, optimizer_step
+from gan2shape_jax.method.iteration import fresh_optimizer, iterate
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
@@ -92,18 +92,11 @@ def test_the_encoder_learns(inverting):
     state = initial_state(models.init_params(jax.random.key(0), settings), settings)
     state = fresh_optimizer(state, ("encoder",), settings)
 
-    @jax.jit
-    def iterate(state, number):
-        images, latents = steps.INVERSION_STEP.draw(jax.random.key(1), number, None, None, frozen, settings)
-        differentiated = jax.value_and_grad(steps.inversion_loss, has_aux=True)
-        encoder = {"encoder": state.params["encoder"]}
-        (loss, _), gradient = differentiated(encoder, images, latents, problem, frozen, settings)
-        return optimizer_step(state, gradient, settings), loss
-
+    run = jax.jit(functools.partial(iterate, step=steps.INVERSION_STEP, flip=False))
     found = []
     for number in range(30):
-        state, loss = iterate(state, jnp.int32(number))
-        found.append(float(loss))
+        state, scalars = run(state, None, problem, jax.random.key(1), jnp.int32(number), frozen, settings)
+        found.append(float(scalars["loss"]))
     assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
 
 

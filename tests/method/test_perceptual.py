@@ -59,6 +59,10 @@ def _narrow(params):
     return {name: thin(name, value) for name, value in params.items()}
 
 
+def _distance(a, b, params):
+    return perceptual.lpips_distance(params, *(perceptual.lpips_features(params, one) for one in (a, b))).sum()
+
+
 def test_golden_lpips(golden, parity):
     archive = golden("lpips.npz")
     state = _torch_state(archive["names"], int(archive["seed"]))
@@ -69,9 +73,8 @@ def test_golden_lpips(golden, parity):
     def run(params, a, b):
         def total(b):
             features = perceptual.lpips_features(params, a), perceptual.lpips_features(params, b)
-            layers = perceptual.lpips_per_layer(params, *features)
-            distance = perceptual.lpips(params, a, b)
-            return distance.sum(), (distance, layers)
+            distance = perceptual.lpips_distance(params, *features)
+            return distance.sum(), (distance, perceptual.lpips_per_layer(params, *features))
 
         return jax.grad(total, has_aux=True)(b)
 
@@ -95,7 +98,7 @@ def test_equal_and_featureless_images_are_at_distance_zero_with_finite_gradients
     # With negative biases only, every feature of a constant image at the shift is zero.
     dead = {k: -jnp.abs(v) - 0.1 if k.endswith("bias") else v for k, v in narrow.items()}
     image = jnp.broadcast_to(narrow["shift"], (1, 16, 16, 3))
-    run = jax.jit(jax.value_and_grad(lambda a, b, p: perceptual.lpips(p, a, b).sum()))
+    run = jax.jit(jax.value_and_grad(_distance))
     for weights in (narrow, dead):
         value, gradient = run(image, image, weights)
         assert float(value) == pytest.approx(0, abs=1e-9)
@@ -110,7 +113,7 @@ def test_lpips_gradient_matches_finite_differences(narrow):
         weights = {k: v.astype(jnp.float64) for k, v in narrow.items()}
         keys = jax.random.split(jax.random.key(0), 3)
         a, b, direction = (jax.random.uniform(k, (1, 16, 16, 3), jnp.float64, -1, 1) for k in keys)
-        run = jax.jit(jax.value_and_grad(lambda a, b, p: perceptual.lpips(p, a, b).sum()))
+        run = jax.jit(jax.value_and_grad(_distance))
         step = 1e-6
         ahead, behind = (run(a + s * direction, b, weights)[0] for s in (step, -step))
         slope = jnp.vdot(run(a, b, weights)[1], direction)

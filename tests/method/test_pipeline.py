@@ -4,22 +4,24 @@
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.parity_record import share_off
-from helpers.pipeline_case import TORCH_NAMES, Case
-from helpers.pipeline_case import nhwc as _nhwc
-from helpers.pipeline_case import settings_of as _settings
 
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import frozen as frozen_lib
 from gan2shape_jax.method import metrics, models, projection, sampling, step1, step2, step3
-from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.factors import Factors, ViewRange
+from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
+from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.networks.torch_weights import params_from_torch
+from gan2shape_jax.training.network_files import TORCH_NAMES
 from tools.convert_stylegan2 import convert
 
 SETTINGS = ("symmetric", "masked")
@@ -30,6 +32,72 @@ _LOSSES = {
     "features": "distance of features",
     "latent": "latents' norm",
 }
+
+
+class Case(NamedTuple):
+    """One setting of the golden file."""
+
+    gold: dict
+    settings: Settings
+    params: dict
+    frozen: FrozenModels
+    problem: Problem
+    flip1: bool
+    flip3: bool
+
+
+def _nhwc(array):
+    return jnp.asarray(np.moveaxis(array, 1, -1))
+
+
+def _settings(config, architecture):
+    camera = Camera(
+        image_size=int(config["image_size"]),
+        fov_deg=float(config["fov"]),
+        rot_center_depth=float(config["rot_center_depth"]),
+        min_depth=float(config["min_depth"]),
+        max_depth=float(config["max_depth"]),
+    )
+    scale = ViewRange(
+        rotation_deg=float(config["xyz_rotation_range"]),
+        xy=float(config["xy_translation_range"]),
+        z=float(config["z_translation_range"]),
+    )
+    sizes = NetworkSizes(
+        width=int(config["nf"]),
+        group_base=int(config["gn_base"]),
+        zdim=int(config["zdim"]),
+        encoder_width=int(config["enc_nf"]),
+    )
+    return Settings(
+        camera=camera,
+        view_range=scale,
+        networks=sizes,
+        architecture=architecture,
+        batch_size=int(config["batchsize"]),
+        F1_d=int(config["F1_d"]),
+        relative_enc=bool(config["relative_enc"]),
+        use_mask=bool(config["use_mask"]),
+        add_mean_V=bool(config["add_mean_V"]),
+        add_mean_L=bool(config["add_mean_L"]),
+        view_scale=float(config["view_scale"]),
+        rand_light=tuple(map(float, config["rand_light"])),
+        perceptual="discriminator",
+        lam_perc=0.0,  # the file was made with the perceptual term zero
+        lam_smooth=float(config["lam_smooth"]),
+        lam_regular=float(config["lam_regular"]),
+        learning_rate=1e-4,
+        weight_decay=5e-4,
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-8,
+        collect_iters=1,
+        crop=None,
+        original_size=int(config["image_size"]),
+        sampling="half",
+        unit_normals=False,
+        skip_first_batch=True,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,32 @@
-"""Parity and properties of the ellipsoid prior."""
+"""Parity of the ellipsoid prior, and properties of all priors."""
+
+import math
 
 import numpy as np
 import pytest
 from helpers.parity_record import LARGEST, largest
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.config import apply_overrides, load_config, schema
+from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io.categories import categories
-from gan2shape_jax.method.prior import ellipsoid
+from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, prior_depth, smoothed_box, whole_ellipsoid
 
 ALIASES = {"ictface": "synface", "celeba": "face", "horse": "car"}
+NEAR, FAR = 0.91, 1.02
 
 
-def _mask(size: int = 64, box: tuple[int, int, int, int] = (20, 44, 16, 52)) -> np.ndarray:
-    mask = np.zeros((size, size), np.float32)
-    left, right, top, bottom = box
-    mask[top : bottom + 1, left : right + 1] = 1
+def _mask(value: float = 1.0) -> np.ndarray:
+    mask = np.zeros((64, 64), np.float32)
+    mask[16:48, 16:48] = value
     return mask
+
+
+def _prior(mask, shape):
+    config = load_config("ictface:scratch").unlock()
+    config.category = "cat"
+    config.prior.update(shape=shape, near=NEAR, far=FAR, shift=0.25)
+    config.camera.fov_deg = math.degrees(2 * math.atan(63 / 2 * (FAR - NEAR) / 15.5))  # a width of 31 gives NEAR
+    return prior_depth(config, mask)
 
 
 def test_golden_ellipsoids(golden, parity):
@@ -29,42 +40,119 @@ def test_golden_ellipsoids(golden, parity):
         parity(f"ellipsoid of a {category}", largest(depth, expected), 1e-6, "prior.npz", LARGEST)
 
 
-def test_categories_of_one_kind_share_a_shape():
-    for one, other in ALIASES.items():
-        np.testing.assert_array_equal(ellipsoid(_mask(), category=one), ellipsoid(_mask(), category=other))
-
-
-def test_depth_spans_near_to_far_and_lies_on_the_object():
-    for category in categories():
-        depth = ellipsoid(_mask(), category=category, near=0.91, far=1.02)
-        assert depth.min() == pytest.approx(0.91, abs=1e-3)
-        assert depth.max() == pytest.approx(1.02, abs=1e-6)
-        covered = depth < depth.max()
-        assert not covered[:, [15, 49]].any()
-        assert covered[34, 32]  # the middle of the object
+@pytest.mark.parametrize("category", categories())
+def test_an_ellipsoid_lies_on_the_object_and_is_symmetric_as_that_is(category):
+    depth = ellipsoid(_mask(), category=category, near=NEAR, far=FAR)
+    assert depth.min() == pytest.approx(NEAR, abs=1e-3) and depth.max() == pytest.approx(FAR, abs=1e-6)
+    covered = depth < depth.max()
+    assert covered[31, 31] and not covered[:, [15, 48]].any()
+    np.testing.assert_allclose(depth, depth[:, ::-1], atol=1e-6)
+    if category in ALIASES:
+        np.testing.assert_array_equal(depth, ellipsoid(_mask(), category=ALIASES[category], near=NEAR, far=FAR))
 
 
 def test_half_marked_pixels_do_not_count():
+    expected = ellipsoid(_mask(), category="cat")
+    np.testing.assert_array_equal(ellipsoid(np.maximum(_mask(), 0.5), category="cat"), expected)
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s != "flat"])
+def test_shapes_reach_from_near_on_the_object_to_far_around_it(shape):
+    depth = _prior(_mask(), shape)
+    assert depth.dtype == np.float32 and depth.shape == (64, 64)
+    # The ellipsoid's tip lies between pixels; the others reach `near` at one.
+    assert depth.min() == pytest.approx(NEAR, abs=1e-3 if "ellipsoid" in shape else 1e-6)
+    assert depth.max() == pytest.approx(FAR, abs=1e-6)
+    assert _mask()[np.unravel_index(depth.argmin(), depth.shape)] == 1
+
+
+def test_the_whole_ellipsoid_is_as_deep_as_half_its_width_within_the_range():
+    def nearest(width, **given):
+        mask = np.zeros((64, 64), np.float32)
+        mask[20:40, 10 : 10 + width] = 1
+        return whole_ellipsoid(mask, **{"far": FAR, "least": 0.9, "pixel": 0.003} | given).min()
+
+    assert nearest(21) == pytest.approx(FAR - 10 * 0.003, abs=5e-4)
+    assert nearest(41) == pytest.approx(FAR - 20 * 0.003, abs=5e-4)
+    assert nearest(41, pixel=0.03) == pytest.approx(0.9, abs=1e-3)  # not nearer than depths can be
+    assert nearest(41, pixel=0.03, least=0.1) > FAR - 0.4
+    with pytest.raises(UserError, match="must lie behind the least depth"):
+        nearest(21, least=FAR)
+
+
+@pytest.mark.parametrize("above, below", [(False, False), (True, False), (False, True), (True, True)])
+def test_the_whole_ellipsoid_goes_on_beyond_the_edges_that_the_mask_touches(above, below):
+    mask = np.zeros((64, 64), np.float32)
+    mask[0 if above else 16 : 64 if below else 48, 16:48] = 1
+    depth = whole_ellipsoid(mask, far=FAR, least=0.9, pixel=0.003)
+    rise = FAR - depth[:, 32]
+    seen = np.nonzero(rise > 1e-6)[0]
+    assert seen.min() == 0 if above else seen.min() in (15, 16, 17)
+    assert seen.max() == 63 if below else seen.max() in (46, 47, 48)
+    # Cut off at two thirds of the way from the middle to the rim, it is still high there; a rim is flat.
+    assert (rise[0] > 0.2 * rise.max()) == above and (rise[63] > 0.2 * rise.max()) == below
+
+
+def test_the_flat_prior_is_a_plane_and_the_shifted_one_the_ellipsoid_moved():
+    np.testing.assert_array_equal(_prior(_mask(), "flat"), np.ones((64, 64), np.float32))  # the middle of [0.9, 1.1]
+    plain = _prior(_mask(), "ellipsoid")
+    np.testing.assert_array_equal(plain, ellipsoid(_mask(), category="cat", near=NEAR, far=FAR))
+    # The mask is 32 pixels wide: its box measures 31 from centre to centre.
+    moved = ellipsoid(_mask(), category="cat", near=NEAR, far=FAR, shift=8 / 31)
+    np.testing.assert_allclose(moved[:, 8:], plain[:, :-8], atol=1e-6)
+
+
+def test_smoothed_box_is_the_mask_under_three_mean_filters():
     mask = _mask()
-    expected = ellipsoid(mask, category="cat")
-    mask[mask == 0] = 0.5
-    np.testing.assert_array_equal(ellipsoid(mask, category="cat"), expected)
+    mask[20:30, 20:30] = 0.85  # half of what lies above the threshold of 0.7
+    height = np.clip((mask.astype(np.float64) - 0.7) / 0.3, 0, 1)
+    for _ in range(3):  # 11 of 128 pixels are 5 of 64
+        padded = np.pad(height, 2)
+        height = sum(padded[i : i + 64, j : j + 64] for i in range(5) for j in range(5)) / 25
+    expected = FAR - (FAR - NEAR) * height / height.max()
+    np.testing.assert_allclose(smoothed_box(mask, near=NEAR, far=FAR), expected, atol=1e-6)
 
 
-def test_a_symmetric_object_has_a_symmetric_prior():
-    depth = ellipsoid(_mask(box=(20, 43, 20, 43)), category="cat")
-    np.testing.assert_allclose(depth, depth[:, ::-1], atol=1e-6)
+def test_confidence_follows_probabilities_where_there_are_some():
+    rows, columns = np.mgrid[:64, :64]
+    sure = np.exp(-((rows - 30) ** 2 + (columns - 36) ** 2) / 200).astype(np.float32)
+    depth = confidence(sure, near=NEAR, far=FAR)
+    assert np.unravel_index(depth.argmin(), depth.shape) == (30, 36)
+    inner = (slice(10, 54), slice(16, 56))  # away from the zeros around the image
+    assert np.corrcoef(depth[inner].ravel(), -sure[inner].ravel())[0, 1] > 0.99
+
+
+def test_confidence_of_a_hard_mask_is_the_distance_from_its_outline_and_the_border():
+    mask = np.zeros((64, 64), np.float32)
+    mask[:, :33] = 1  # reaches three borders of the image
+    depth = confidence(mask, near=NEAR, far=FAR)
+    row, column = np.unravel_index(depth.argmin(), depth.shape)
+    assert column == 16 and 20 < row < 44
+    np.testing.assert_allclose(depth, depth[::-1], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("mask", "options", "message"),
     [
-        (np.zeros((8, 8), np.float32), {"category": "cat"}, "empty"),
-        (np.full((8, 8), 0.6, np.float32), {"category": "cat"}, "0.7"),
-        (_mask(box=(5, 5, 5, 9)), {"category": "cat"}, "1 pixels wide"),
-        (_mask(), {"category": "cat", "near": 1.0, "far": 1.0}, "far"),
+        (_mask(0.6), {}, "empty.*0.7"),
+        (np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7))), {}, "1 pixels wide"),
+        (_mask(), {"near": 1.0, "far": 1.0}, "far"),
     ],
 )
-def test_unusable_input_is_refused(mask, options, message):
+def test_what_no_ellipsoid_fits_is_refused(mask, options, message):
     with pytest.raises(UserError, match=message):
-        ellipsoid(mask, **options)
+        ellipsoid(mask, category="cat", **options)
+
+
+def test_masks_and_values_that_no_prior_has_are_refused():
+    for shape in set(SHAPES) - {"flat"}:
+        with pytest.raises(UserError, match="the object mask is empty"):
+            _prior(_mask(0.5), shape)
+    assert load_config("base").prior.shape == "ellipsoid"
+    for field, value, message in (
+        ("prior.shape", "cube", "prior.shape is 'cube': it has to be one of ellipsoid"),
+        ("prior.shift", "1.5", "prior.shift is 1.5"),
+        ("prior.shift", "nan", "prior.shift is nan"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            schema.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))

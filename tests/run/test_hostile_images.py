@@ -9,6 +9,7 @@ from helpers import hostile_arrays, hostile_pictures
 from helpers.tiny import asset, tiny_config
 from PIL import Image
 
+from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import prior
 from gan2shape_jax.run.check import examine
@@ -73,13 +74,14 @@ def test_any_mask_gives_a_finite_prior_or_an_error_in_words(shape):
                 mask[place : place + height, place : place + size] = 1
                 masks += [mask, mask.T * np.float32(0.7)]
     masks += [np.random.default_rng(0).random((_SIDE, _SIDE)).astype(np.float32)]
-    depths = {"near": 0.91, "far": 1.02, "middle": 1.0, "least": 0.9}
+    config = load_config("ictface:scratch").unlock()
+    config.prior.shape = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         for index, mask in enumerate(masks):
-            category = ("face", "car", "cat", "church")[index % 4]
+            config.category = ("face", "car", "cat", "church")[index % 4]
             try:
-                depth = prior.prior_depth(mask, shape=shape, category=category, shift=0.0, pixel=0.0028, **depths)
+                depth = prior.prior_depth(config, mask)
             except UserError as error:
                 assert "mask" in str(error)
             else:

@@ -6,6 +6,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import optax
 import pytest
 from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
@@ -56,12 +57,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_pa
 
 
 def _distance(first, second):
-    return np.sqrt(
-        sum(
-            np.sum(np.square(np.asarray(a) - np.asarray(b)))
-            for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-        )
-    )
+    return float(optax.global_norm(jax.tree.map(np.subtract, jax.device_get(first), jax.device_get(second))))
 
 
 @pytest.mark.heavy

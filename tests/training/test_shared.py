@@ -72,30 +72,21 @@ def initial(task):
 # --- order ---------------------------------------------------------------------------------------------
 
 
-def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
-    order = shared_lib.image_order(jax.random.key(0), 240, 24)
-    assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
-    longer = shared_lib.image_order(jax.random.key(0), 480, 24)
-    np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
-    first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
-    state = task.initial(initial)
-    assert not np.array_equal(task.phase_constants(state, first).order, task.phase_constants(state, second).order)
-
-
-@pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
-def test_every_epoch_shows_every_image_once(iterations, count):
+@pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (240, 24)])
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(iterations, count):
     order = shared_lib.image_order(jax.random.key(3), iterations, count)
     assert order.shape == (iterations,)
-    for start in range(0, iterations, count):
-        epoch = order[start : start + count]
-        assert len(set(epoch.tolist())) == len(epoch) and set(epoch.tolist()) <= set(range(count))
+    epochs = [tuple(order[start : start + count].tolist()) for start in range(0, iterations, count)]
+    assert all(len(set(epoch)) == len(epoch) and set(epoch) <= set(range(count)) for epoch in epochs)
+    assert count < 24 or len(set(epochs)) == len(epochs)
+    longer = shared_lib.image_order(jax.random.key(3), 2 * iterations, count)
+    np.testing.assert_array_equal(longer[:iterations], order)  # a function of key and iteration, not of the length
 
 
 def test_chosen_samples_are_distinct_and_all_come_up():
     keys = jnp.stack([jax.random.key(1)] * 60)
     chosen = np.asarray(shared_lib.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
-    assert chosen.shape == (60, 4)
-    assert all(len(set(row)) == 4 for row in chosen.tolist())
+    assert chosen.shape == (60, 4) and all(len(set(row)) == 4 for row in chosen.tolist())
     assert set(chosen.ravel().tolist()) == set(range(10))
     again = np.asarray(shared_lib.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
     np.testing.assert_array_equal(again, chosen[:5])
@@ -129,11 +120,11 @@ def test_reference_lights_every_image_with_the_last_ones_strengths(parts, task, 
     np.testing.assert_array_equal(fault.depth, mended.depth)
 
 
-def test_reference_fits_the_prior_to_the_first_image(parts, task, initial):
-    state = task.initial(initial)
-    phase = dataclasses.replace(_phase(parts, "prior"), iterations=6)
-    assert _gather(parts, reference=True).phase_constants(state, phase).order.tolist() == [0] * 6
-    assert sorted(task.phase_constants(state, phase).order.tolist()) == [0, 0, 1, 1, 2, 2]
+def test_the_prior_is_fitted_to_every_image_but_as_published_to_the_first_alone(parts, task):
+    first, second = (dataclasses.replace(_phase(parts, "prior"), number=number, iterations=60) for number in (0, 1))
+    assert _gather(parts, reference=True).order(first).tolist() == [0] * 60
+    assert np.bincount(task.order(first)).tolist() == [20] * 3
+    assert task.order(first).tolist() != task.order(second).tolist()
 
 
 def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
@@ -141,13 +132,13 @@ def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
     state = task.begin(task.begin(task.initial(initial), _phase(parts, "step2")), phase)
     plan = task.phase_constants(state, phase)
     size = task.settings.image_size
-    assert len(plan.samples) == 3
-    for samples in plan.samples:  # 7 batches for three images: two batches of two for each
+    assert len(plan.kept) == 3
+    for samples in plan.kept.values():  # 7 batches for three images: two batches of two for each
         assert isinstance(samples.images, np.ndarray) and samples.images.shape == (4, size, size, 3)
         assert samples.masks.shape == (4, size, size)
-    assert not np.allclose(plan.samples[0].images, plan.samples[1].images)
+    assert not np.allclose(plan.kept[0].images, plan.kept[1].images)
     batch = plan.constants(1)
-    own = plan.samples[plan.order[1]]
+    own = plan.kept[plan.order[1]]
     np.testing.assert_array_equal(batch.images, own.images[plan.choices[1]])
     np.testing.assert_array_equal(batch.masks, own.masks[plan.choices[1]])
 
@@ -259,21 +250,15 @@ def test_eight_devices_train_as_one_device_does(tmp_path, steps):
             assert record[key] < 2e-4, (record["step"], key)
 
 
-def _devices(*hosts):
-    return [types.SimpleNamespace(process_index=host) for host in hosts]
+def test_as_many_devices_as_can_share_replicas_evenly_and_all_of_several_hosts():
+    def used(replicas, *hosts):
+        return devices.devices_used(replicas, [types.SimpleNamespace(process_index=host) for host in hosts])
 
-
-@pytest.mark.parametrize(
-    ("replicas", "count", "used"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
-)
-def test_replicas_are_shared_evenly_by_as_many_devices_as_can(replicas, count, used):
-    assert devices.devices_used(replicas, _devices(*[0] * count)) == used
-
-
-def test_every_device_of_several_hosts_has_to_have_replicas():
-    assert devices.devices_used(4, _devices(0, 0, 1, 1)) == 4
+    for replicas, count, expected in ((8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)):
+        assert used(replicas, *[0] * count) == expected
+    assert used(4, 0, 0, 1, 1) == 4
     with pytest.raises(UserError, match=r"batches_per_iteration is 3, but the hosts have 4 devices .* multiple of 4"):
-        devices.devices_used(3, _devices(0, 0, 1, 1))
+        used(3, 0, 0, 1, 1)
 
 
 def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
@@ -300,13 +285,10 @@ def test_several_batches_need_shared_weights(tmp_path):
 
 @pytest.mark.parametrize("different", [True, False])
 def test_replicas_see_the_next_images_or_all_the_same(parts, different):
-    task = _gather(parts, replicas=2, different=different)
     phase = dataclasses.replace(_phase(parts, "prior"), iterations=3)
-    order = task.order(phase).reshape(3, 2)
-    if different:
-        assert sorted(order.ravel().tolist()) == [0, 0, 1, 1, 2, 2] and sorted(order.ravel()[:3].tolist()) == [0, 1, 2]
-    else:
-        assert (order[:, 0] == order[:, 1]).all() and sorted(order[:, 0].tolist()) == [0, 1, 2]
+    order = _gather(parts, replicas=2, different=different).order(phase)
+    assert sorted(order.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert sorted((order[:3] if different else order[::2]).tolist()) == [0, 1, 2]
 
 
 # --- whole runs -----------------------------------------------------------------------------------------
@@ -328,9 +310,8 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     for name in ("001", "005", "006"):
         result = load_result(root / "results" / name)
         assert result.metrics["side"] > 0 and set(result.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
-        assert (root / "results" / name / "mesh.glb").is_file() and not (
-            root / "results" / name / "networks.safetensors"
-        ).exists()
+        assert (root / "results" / name / "mesh.glb").is_file()
+        assert not (root / "results" / name / "networks.safetensors").exists()
     history = json.loads((root / "history.json").read_text())
     last = (root / "results" / "005" / "history.csv").read_text().splitlines()[-1].split(",")
     assert [float(x) for x in last[4:]] == list(history[-1]["images"]["005"].values())
@@ -339,13 +320,11 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
 @pytest.mark.heavy
 def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     _, root, config = finished
-    before = {
-        file: (root / "results" / "005" / file).read_bytes() for file in ("depth.npy", "albedo.npy", "metrics.json")
-    }
-    networks = (root / "networks.safetensors").stat().st_mtime_ns
+    files = [root / "results" / "005" / file for file in ("depth.npy", "albedo.npy", "metrics.json")]
+    before, networks = [file.read_bytes() for file in files], (root / "networks.safetensors").stat().st_mtime_ns
     shutil.rmtree(root / "results" / "005")
     assert experiment.run(config) == 0
-    assert {file: (root / "results" / "005" / file).read_bytes() for file in before} == before
+    assert [file.read_bytes() for file in files] == before
     assert (root / "networks.safetensors").stat().st_mtime_ns == networks
     assert "001: finished before, skipped" in capsys.readouterr().err
 

@@ -14,7 +14,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gan2shape_jax import platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
-from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
@@ -84,13 +83,13 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
     state = jax.eval_shape(begin, subject.params, *given)
     if step.cache is None:
         return state, None
-    cached = functools.partial(iteration_lib.cached, step=step, settings=settings, flip=phase.flip)
+    cached = functools.partial(step.cache, settings=settings, flip=phase.flip)
     cache = jax.eval_shape(cached, subject.params, *given)
     if step.collect is None:
         return state, cache
     batch = jax.eval_shape(
-        lambda cache, params, factors, problem, frozen: iteration_lib.collected(
-            params, factors, cache, problem, problem.key, 0, frozen, step=step, settings=settings
+        lambda cache, params, factors, problem, frozen: step.collect(
+            params, factors, cache, problem, problem.key, 0, frozen, settings=settings
         ),
         cache,
         subject.params,
@@ -139,14 +138,13 @@ def _collecting(subject: Subject, images: int, layout: devices.Layout) -> jax.st
     """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
     phase = next(phase for phase in subject.phases.values() if phase.kind.collect)
     step, settings = phase.kind, subject.settings
-    cached = functools.partial(iteration_lib.cached, step=step, flip=phase.flip)
+    cached = functools.partial(step.cache, flip=phase.flip)
     cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen, settings)
     state, _ = _begun(subject, phase)
     one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
     own = _of(one, layout.mesh, _EACH, images * layout.mesh.size)
     everywhere = _of((jnp.int32(0), subject.frozen, settings), layout.mesh, _EVERYWHERE)
-    collect = functools.partial(iteration_lib.collected, step=step)
-    return jax.jit(devices.for_each(collect, layout, shared=3)).lower(*own, *everywhere)
+    return jax.jit(devices.for_each(step.collect, layout, shared=3)).lower(*own, *everywhere)
 
 
 def _prediction(subject: Subject, images: int, layout: devices.Layout) -> jax.stages.Lowered:

@@ -16,7 +16,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, image_lists
-from gan2shape_jax.method import frozen, models, perceptual, projection
+from gan2shape_jax.method import frozen, models, perceptual, prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
@@ -182,7 +182,7 @@ def _random_problem(config: ConfigDict, architecture: Architecture, frozen: Froz
     image = jax.jit(projection.gan_image)(latent, frozen, settings=settings)
     rows, columns = np.mgrid[: config.image_size, : config.image_size] / (config.image_size - 1) * 2 - 1
     mask = (columns**2 / 0.4 + rows**2 / 0.6 < 1).astype(np.float32)
-    depth = prepare.prior_of_mask(config, mask)
+    depth = prior.prior_depth(config, mask)
     return settings, Problem(
         image=image,
         mask=jnp.asarray(mask),
