@@ -11,7 +11,7 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, step3
-from gan2shape_jax.method.sampling import TRAIN, phase_key
+from gan2shape_jax.method.sampling import TRAIN
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
@@ -19,8 +19,6 @@ from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.task import one_image
-
-_STATIC = ("step", "flip")
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +46,6 @@ def compiled():
 
 def _phase(step, *, flip=False):
     return Phase(number=1, stage=1, kind=STEPS[step], iterations=2, flip=flip)
-
-
-def _arguments(case, phase):
-    """What an iteration takes after the state."""
-    problem, frozen, params, settings = case
-    constants = None
-    if phase.step == "step3":
-        count = settings.sample_count
-        masks = jnp.ones((count, *problem.mask.shape))
-        constants = ProjectedSamples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=masks)
-    return constants, problem, phase_key(problem.key, phase.number, TRAIN)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -174,13 +161,12 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     problem, frozen, params, settings = case
     phase = _phase(step)
     state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
-    arguments = (state, *_arguments(case, phase), jnp.int32(0), frozen, settings)
-    count = {}
+    images = jnp.tile(problem.image, (settings.sample_count, 1, 1, 1))
+    samples = ProjectedSamples(images=images, masks=images[..., 0]) if step == "step3" else None
+    iterate, count = functools.partial(iteration_lib.iterate, step=phase.kind, flip=False), {}
     for platform in ("cpu", "gpu", "tpu"):
         with tracing_for(platform):
-            traced = jax.jit(iteration_lib.iterate, static_argnames=_STATIC).trace(
-                *arguments, step=phase.kind, flip=False
-            )
+            traced = jax.jit(iterate).trace(state, samples, problem, problem.key, jnp.int32(0), frozen, settings)
             text = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)).as_text()
         count[platform] = text.count("lhs_dilate = [2, 2]")
     # Transposed 3x3 convolutions, those of StyleGAN2, dilate on a CPU too.
