@@ -81,7 +81,7 @@ def test_metrics_of_the_truth_itself_are_zero_but_for_the_short_normals():
     for name in ("side", "mae", "mse"):
         assert float(errors[name]) == 0
     assert float(errors["mad_unit"]) < 0.05  # rounding: acos is steep at one
-    assert 2 < float(errors["mad"]) < 20
+    assert 1 < float(errors["mad"]) < 8
 
 
 def test_depth_errors_are_the_metrics_of_checked_arrays():
