@@ -89,22 +89,15 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
             assert row["side"] == pytest.approx(by_itself["side"], rel=1e-3)
 
 
-def test_devices_exchange_nothing_and_two_iterations_of_a_step_come_to_the_same_bits(run):
+def test_devices_exchange_nothing(run):
     ready, frozen, schedule, initial = run
+    task = task_lib.independent(ready, frozen)
     for phase in schedule:
-        outcomes = []
-        for images in (ready, ready[1:]):
-            task = task_lib.independent(images, frozen)
-            state = task.begin(task.initial(initial), phase)
-            constants = task.phase_constants(state, phase)
-            keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
-            program = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
-            given = state, constants, task.problem, keys, jnp.int32(0), task.frozen, task.settings
-            assert not _COLLECTIVE.search(program.lower(*given).as_text())
-            for iteration in range(2):
-                state, _ = task.advance(state, phase, iteration, constants, 1)
-            outcomes.append(task_lib.one_of(state, -1).params)
-        jax.tree.map(np.testing.assert_array_equal, *outcomes)
+        state = task.begin(task.initial(initial), phase)
+        keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+        program = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
+        given = state, task.phase_constants(state, phase), task.problem, keys, jnp.int32(0), task.frozen, task.settings
+        assert not _COLLECTIVE.search(program.lower(*given).as_text()), phase.label
 
 
 def test_a_collective_would_be_seen():
