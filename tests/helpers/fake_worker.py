@@ -1,7 +1,7 @@
 """A worker that computes nothing: what it does with a photo is what the photo's name says. For `serve.worker`."""
 
 import os
-import signal
+import sys
 import time
 
 from gan2shape_jax.errors import UserError
@@ -27,11 +27,9 @@ def perform(task, report):
         raise ZeroDivisionError
     if name == "crash":
         os._exit(3)
-    if name == "print":
-        print("this must not be taken for a message")
-    if name == "stubborn":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if name in ("slow", "stubborn"):
+    if name == "say":
+        print("a line", file=sys.stderr)
+    if name == "slow":
         report("started", {})
         time.sleep(60)
     report("framing", {"process": os.getpid()})

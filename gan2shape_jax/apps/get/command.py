@@ -6,7 +6,7 @@ archives and converted.
 CACHE/gan2shape_jax/weights/
   NAME/               the files made from a checkpoint; record.json, which is written last, lists them
   downloads/          what is being downloaded, or is kept
-  unpacked/ARCHIVE/   files of an archive that serves several names; unpacked.json is written last
+  unpacked/ARCHIVE/   files of an archive that serves several names; `unpacked` is written last
   .lock               held by the process that modifies any of this
 """
 
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import functools
 import gzip
+import importlib.util
 import json
 import pathlib
 import shlex
@@ -22,11 +23,8 @@ import sys
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, cast
-from urllib.parse import urljoin
 
 import filelock
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from gan2shape_jax.apps.get.table import ARCHIVE, ENTRIES, MEMBERS, Entry, Source
 from gan2shape_jax.config import load_config
@@ -39,9 +37,7 @@ from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
 _UNPACKING = 1800  # seconds
-_CHUNK = MIB
-_SILENCE = (20, 60)  # seconds to wait for a connection, and for further bytes
-_RECORD, _UNPACKED = "record.json", "unpacked.json"
+_RECORD, _UNPACKED = "record.json", "unpacked"
 _INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
 _INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 _ABOUT = (
@@ -244,8 +240,7 @@ def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Pat
         raise UserError(f"--from takes the {len(names)} files of {entry.name} in this order: {', '.join(names)}")
     for source, path in zip(entry.sources, paths):
         try:
-            open_regular(path, limit=MOST).close()
-            if source.sha256 and sha256(path) != source.sha256:
+            if source.sha256 not in ("", sha256(path)):
                 raise UserError(_another(source, str(path), "it is not used"))
         except OSError as error:
             raise refused(error, f"cannot read {path}") from error
@@ -257,34 +252,22 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
 
     Raises `UserError` if it cannot be downloaded, or is not the one published: then nothing of it is kept.
     """
-    try:
-        import pooch
-        import requests
-    except ImportError as error:
-        raise UserError(_INSTALL) from error
-    pooch.get_logger().setLevel("WARNING")  # hashes and progress are reported here
+    if any(importlib.util.find_spec(name) is None for name in ("pooch", "tqdm")):
+        raise UserError(_INSTALL)
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # hashes are reported here
     known = f"sha256:{source.sha256}" if source.sha256 else None
-    bar = _Bar(source)
-    get = pooch.HTTPDownloader(
-        progressbar=bar,
-        chunk_size=_CHUNK,
-        timeout=_SILENCE,
-        headers={"Accept-Encoding": "identity", "User-Agent": "gan2shape-jax"},
-        hooks={"response": _check_response},
-    )
+    print(f"downloading {source.file}", file=sys.stderr)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob("tmp*"):  # pooch's, of a killed process
-            left.unlink()
-        return pathlib.Path(pooch.retrieve(source.url, known, fname=source.file, path=folder, downloader=get))
+        return pathlib.Path(pooch.retrieve(source.url, known, source.file, folder, progressbar=True))
     except requests.exceptions.RequestException as error:  # also an OSError
         raise UserError(f"{source.url}: {error}. Or download it elsewhere, and give it with --from") from error
     except OSError as error:
         raise refused(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs
         raise UserError(_another(source, source.url, "nothing of it is kept")) from error
-    finally:
-        bar.close()
 
 
 def _another(source: Source, where: str, then: str) -> str:
@@ -295,70 +278,28 @@ def _another(source: Source, where: str, then: str) -> str:
     )
 
 
-def _check_response(response: Any, **_: Any) -> None:
-    """Raises `UserError` for a response that is not https, or leads to what is not, or is a web page."""
-    url = urljoin(response.url, response.headers.get("Location", "") if response.is_redirect else "")
-    if not url.startswith("https://"):
-        raise UserError(f"{one_line(response.url[:200])} leads to {one_line(url[:200])}: only https is followed")
-    if response.ok and not response.is_redirect and "html" in response.headers.get("Content-Type", "").lower():
-        raise UserError(
-            f"{url}: the server sends a web page (HTML) in place of the file: it wants a person to confirm or to log "
-            "in, or the file has moved. Open the address in a browser, and give what you download with --from"
-        )
-
-
-class _Bar:
-    """A progress bar for pooch, on a terminal; ends a download that is too large."""
-
-    def __init__(self, source: Source):
-        self.total, self._url, self._done = source.size or 0, source.url, 0
-        console, columns = Console(stderr=True), (DownloadColumn(binary_units=True), TransferSpeedColumn())
-        shown = console.is_terminal
-        self._progress = Progress(*Progress.get_default_columns(), *columns, console=console, disable=not shown)
-        self._task = self._progress.add_task(source.file)
-        self._progress.start()
-        if not shown:
-            print(f"downloading {source.file}", file=sys.stderr)
-
-    def update(self, count: int) -> None:
-        """Takes the number of bytes received since the last call."""
-        self._done += count
-        if max(self._done - _CHUNK, self.total) > MOST:
-            raise UserError(f"{self._url}: the server sends more than {MOST / MIB:,.0f} MiB: nothing is used")
-        self._progress.update(self._task, completed=self._done, total=self.total or None)
-
-    def reset(self) -> None:
-        """Starts counting anew."""
-        self._done = 0
-
-    def close(self) -> None:
-        """Leaves the bar as it is."""
-        self._progress.stop()
-
-
 def _members(place: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
     """Returns the archive's files by their names in it; first unpacks `parts`, if any, for all entries."""
-    targets = {name: place / pathlib.PurePosixPath(name).name for name in MEMBERS}
     if parts:
         place.mkdir(parents=True, exist_ok=True)
         (place / _UNPACKED).unlink(missing_ok=True)
-        names, places = [str(path) for path in parts], {name: str(path) for name, path in targets.items()}
+        paths = [str(path) for path in parts]
         try:
-            lacks = run_limited(unpack, names, places, memory=MOST, seconds=_UNPACKING, source=parts[0])
+            run_limited(unpack, paths, MEMBERS, str(place), memory=MOST, seconds=_UNPACKING, source=parts[0])
         except UserError:
             shutil.rmtree(place)
             raise
-        atomic_text(place / _UNPACKED, json.dumps({"lacks": lacks}, indent=1) + "\n")
-    return targets
+        (place / _UNPACKED).touch()
+    return {name: place / pathlib.PurePosixPath(name).name for name in MEMBERS}
 
 
-def unpack(parts: Sequence[str], targets: Mapping[str, str]) -> list[str]:
-    """Writes files of a gzipped tar archive in parts to paths that we name; returns the names that are missing.
+def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:
+    """Writes those `members` that a gzipped tar archive in parts has into a folder, under the last part of their names.
 
     The archive is read to its end, where its checksum is. Called by `run_limited`, which limits what is written and
-    turns the errors of damaged archives into sentences. `targets` says where each file is written, by its name.
+    turns the errors of damaged archives into sentences.
     """
-    missing, names = dict(targets), list[str]()
+    missing, names = set(members), list[str]()
     with contextlib.ExitStack() as stack:
         joined = _Joined([stack.enter_context(open_regular(path)) for path in parts])
         plain = stack.enter_context(gzip.GzipFile(fileobj=cast(IO[bytes], joined), mode="rb"))
@@ -370,14 +311,14 @@ def unpack(parts: Sequence[str], targets: Mapping[str, str]) -> list[str]:
                     content = archive.extractfile(member) if member.isreg() else None
                     if content is None:
                         raise UserError(f"{one_line(name)}: in the archive it is no plain file")
-                    with content, open(missing.pop(name), "wb") as file:
-                        shutil.copyfileobj(content, file, _CHUNK)
-        while plain.read(_CHUNK):  # to the checksum
+                    missing.remove(name)
+                    with content, open(pathlib.Path(folder, pathlib.PurePosixPath(name).name), "wb") as file:
+                        shutil.copyfileobj(content, file)
+        while plain.read(MIB):  # to the checksum
             pass
-    if len(missing) == len(targets):
+    if len(missing) == len(members):
         about = ", ".join(pathlib.Path(path).name for path in parts)
-        raise UserError(f"{about}: the archive has none of {listed(list(missing))}; it has {listed(names, 20) or '-'}")
-    return list(missing)
+        raise UserError(f"{about}: the archive has none of {listed(members)}; it has {listed(names, 20) or '-'}")
 
 
 class _Joined:

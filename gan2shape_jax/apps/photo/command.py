@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     finished = [photo.name for photo in prepared if (out / "results" / photo.name / "result.json").is_file()]
     # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
-    code = photo_run.reconstruct(config, out)
+    code = photo_run.run_over(config, out)
     jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared, framer)

@@ -379,7 +379,7 @@ def records_in(out: pathlib.Path) -> dict[str, str]:
     return found
 
 
-def reconstruct(config: ConfigDict, out: pathlib.Path) -> int:
+def run_over(config: ConfigDict, out: pathlib.Path) -> int:
     """Runs over all photos of a folder that have no result yet, see `config_of`; returns the exit status."""
     quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in sorted(records_in(out)))
     atomic_text(pathlib.Path(config.data.image_list), "".join(f'"{name}"\n' for name in quoted))

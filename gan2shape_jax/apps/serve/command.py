@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
 from gan2shape_jax.apps.serve.jobs import ARCHIVE, performer, result_files
-from gan2shape_jax.apps.serve.visits import Guard, Limits, Visits, server_folder
+from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
@@ -138,6 +138,7 @@ def application(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from gan2shape_jax.apps.serve import page
+    from gan2shape_jax.apps.serve.guard import Guard
 
     app = fastapi.FastAPI(openapi_url=None)
 
@@ -145,7 +146,10 @@ def application(
     async def _result(token: str, folder: str, name: str, download: str | None = None) -> Response:
         return result_response(visits, token, folder, name, download=download is not None)
 
-    mounted = gr.mount_gradio_app(
+    app.add_middleware(Guard, folder=folder, limits=limits)
+    if local:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+    return gr.mount_gradio_app(
         app,
         page.Page(visits, worker, limits, kind=kind).blocks,
         path="/",
@@ -159,8 +163,6 @@ def application(
         theme=page.theme(),
         css=page.CSS,
     )
-    guarded: ASGIApp = Guard(mounted, folder, limits)
-    return TrustedHostMiddleware(guarded, allowed_hosts=["localhost", "127.0.0.1", "[::1]"]) if local else guarded
 
 
 def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser: bool) -> None:
@@ -189,7 +191,7 @@ def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser
             await uvicorn.Server(config).serve(sockets=[door])
         finally:
             tidying.cancel()
-            await worker.close()
+            worker.close()
 
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))  # an exception, which lets go of all of these
     with door, server_folder(cache("serving")) as folder, contextlib.suppress(KeyboardInterrupt):

@@ -65,7 +65,7 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     box = CropBox(*task["box"])
     photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], out, framer, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if photo_run.reconstruct(config, out):
+    if photo_run.run_over(config, out):
         failures = out / "failures.json"
         why = json.loads(failures.read_text()) if failures.is_file() else {}
         raise UserError(why.get(photo.name, "the reconstruction failed; the server's log says why"))
