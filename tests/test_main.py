@@ -19,6 +19,7 @@ from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.run import experiment as runner
+from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _BELOW = ("export print", "export texture", "export blender", "export spread", "evaluate identity")
@@ -154,6 +155,26 @@ def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot
         assert program.main(["convert", *kind, str(tmp_path / name), str(tmp_path / "out.safetensors")]) == 1
         assert name in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(latents, "_draw", lambda *arguments, **options: pytest.fail("drawn before the refusal"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
+    sample = "sample --config=ictface --out new --count"
+    for words, message in (
+        (f"{sample} 1000000000", "--count 1000000000: must be between 1 and 1000000"),
+        (f"{sample} 1000000", "so many pictures of 64 pixels take 4 GiB and more, new has 1 free"),
+        ("sample --config=ictface --out file/below", "--out file/below lies below"),
+        ("evaluate file --out file", "--out file is a file: name a folder"),
+        ("evaluate identity file --stand-in --max-yaw nan", "--max-yaw nan: must be a finite number"),
+        ("convert networks file out.safetensors --sheet out.safetensors", "is the same file as OUT"),
+        ("convert stylegan2 file out.safetensors --samples file", "would overwrite a file that is read"),
+    ):
+        assert program.main(words.split()) == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"] and (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.heavy

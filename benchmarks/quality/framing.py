@@ -65,8 +65,10 @@ def main() -> None:
             photo = framing.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
             wrong.append(framing.corrected(right, disturbance))
-            led.append(framing.refined(photo, wrong[-1], known.alignment, score).box)
-            home.append(framing.refined(photo, right, known.alignment, score).box)
+            for boxes, box in ((led, wrong[-1]), (home, right)):
+                begin = [framing.Frame(box, 0)]
+                (end,) = framing.moved(photo, begin, known.alignment, score, 7, upright=box.roll_deg)
+                boxes.append(end.box)
             if number < options.searched:
                 start = time.monotonic()
                 searched.append(framing.find_frames(photo, known.alignment, score)[0].box)

@@ -25,11 +25,8 @@ def test_samples_are_those_of_the_command(gan):
     assert latents.dtype == np.float32 and latents.shape == (3, gan.style_dim)
 
 
-def test_samples_depend_on_key_and_number_alone_and_latents_give_their_images_again(gan):
-    images, latents = gan.sample(0, 3)
-    many, _ = gan.sample(jax.random.key(0), 9)
-    np.testing.assert_array_equal(many[:3], images)
-    assert (images[0] != images[1]).any()
+def test_latents_give_their_images_again(gan):
+    images, latents = gan.sample(3, 3)
     every_layer = np.repeat(latents[:, None], gan.architecture.latents, axis=1)
     for same in (latents, every_layer):  # each by a program of its own: a value may be rounded otherwise
         assert np.abs(gan.synthesize(same).astype(int) - images).max() <= 1

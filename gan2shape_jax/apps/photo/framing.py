@@ -230,18 +230,25 @@ def find_frames(photo: UInt8[np.ndarray, "height width 3"], params: Params, scor
     return [Frame(scaled_box(frame.box, factor), frame.atypicality) for frame in good]
 
 
-def refined(photo: UInt8[np.ndarray, "height width 3"], box: CropBox, params: Params, score: Score) -> Frame:
-    """Returns a box moved onto the object near it, without a search."""
-    work, factor = _reduced(photo)
-    start = [Frame(scaled_box(box, 1 / factor), 0)]
-    (frame,) = _moved(work, start, params, score, sum(_MOVES), upright=box.roll_deg)
-    return Frame(scaled_box(frame.box, factor), frame.atypicality)
+def moved(
+    work: np.ndarray, frames: Sequence[Frame], params: Params, score: Score, moves: int, *, upright: float
+) -> list[Frame]:
+    """Returns the boxes moved onto the objects near them, the best first."""
+    boxes, (height, width) = [frame.box for frame in frames], work.shape[:2]
+    least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
+    for _ in range(moves):
+        for i, step in enumerate(corrections(params, _crops(work, boxes))):
+            box = corrected(boxes[i], step)
+            inside = 0 <= box.x <= width and 0 <= box.y <= height and least <= box.side <= most
+            if inside and abs(box.roll_deg - upright) <= _GREATEST_TURN:
+                boxes[i] = box
+    return _scored(work, boxes, score)
 
 
 def _search(work: np.ndarray, params: Params, score: Score, *, turned: float) -> list[Frame]:
     frames = _without(_scored(work, list(_grid(work, turned)), score), _alike)[:_FIRST]
     for keep, moves in zip((_SECOND, None), _MOVES, strict=True):
-        frames = _without(_moved(work, frames, params, score, moves, upright=turned), _overlap)[:keep]
+        frames = _without(moved(work, frames, params, score, moves, upright=turned), _overlap)[:keep]
     return frames
 
 
@@ -280,21 +287,6 @@ def _scored(work: np.ndarray, boxes: Sequence[CropBox], score: Score) -> list[Fr
     """Returns the boxes with their scores, the best first."""
     scores = score(_crops(work, boxes))
     return sorted(map(Frame, boxes, map(float, scores)), key=lambda frame: frame.atypicality)
-
-
-def _moved(
-    work: np.ndarray, frames: Sequence[Frame], params: Params, score: Score, moves: int, *, upright: float
-) -> list[Frame]:
-    """Returns the boxes moved onto the objects near them, the best first."""
-    boxes, (height, width) = [frame.box for frame in frames], work.shape[:2]
-    least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
-    for _ in range(moves):
-        for i, step in enumerate(corrections(params, _crops(work, boxes))):
-            box = corrected(boxes[i], step)
-            inside = 0 <= box.x <= width and 0 <= box.y <= height and least <= box.side <= most
-            if inside and abs(box.roll_deg - upright) <= _GREATEST_TURN:
-                boxes[i] = box
-    return _scored(work, boxes, score)
 
 
 def _without(frames: Sequence[Frame], same: Callable[[CropBox, CropBox], bool]) -> list[Frame]:

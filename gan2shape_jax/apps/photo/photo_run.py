@@ -61,7 +61,6 @@ _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warne
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
 # What folders and patterns are searched for; a file given by name is tried whatever its ending.
 _ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
-_MOST = 10_000  # photos per command: more must be an unintended folder
 _LONGEST = 60  # characters of a made-up name
 
 
@@ -72,7 +71,7 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
     there is a file of exactly that name.
 
     Raises:
-      UserError: there is no such file, a folder or pattern holds no picture, or there are far too many.
+      UserError: there is no such file, or a folder or pattern holds no picture.
     """
     files: dict[str, pathlib.Path] = {}
     for argument in arguments:
@@ -90,8 +89,6 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
                 files.setdefault(os.path.realpath(one), one)
         except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
             raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
-    if len(files) > _MOST:
-        raise UserError(f"{len(files)} photos are named: at most {_MOST} are taken by one command, name fewer")
     return list(files.values())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import errno
 import importlib.util
 import ipaddress
 import os
@@ -99,13 +98,10 @@ def listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        faults = {
-            errno.EADDRINUSE: f"port {port} is taken by another program, perhaps by a server that still runs: end it, "
-            f"or name another port, such as --port {port + 1 if port < 65535 else port - 1}",
-            errno.EACCES: f"port {port} may not be used by this user: name one above 1023, such as 7860",
-        }
-        other = f"--host {host} cannot be listened at: {error.strerror or error}"
-        raise UserError(faults.get(error.errno or 0, other)) from error
+        raise UserError(
+            f"cannot listen at --host {host} --port {port}: {error.strerror or error}; if another program has the "
+            "port, perhaps a server that still runs, end it or name another --port"
+        ) from error
 
 
 def result_response(visits: Visits, token: str, folder: str, name: str, *, download: bool) -> Response:

@@ -86,10 +86,7 @@ class Visits:
 
     def by_token(self, token: str) -> Visit | None:
         """Returns the visit with a token, which counts as used, or None."""
-        for session, visit in self._visits.items():
-            if secrets.compare_digest(visit.folder.name.encode(), token.encode()):
-                return self.find(session)
-        return None
+        return next((self.find(session) for session, one in self._visits.items() if one.folder.name == token), None)
 
     def new(self, session: str, upload: pathlib.Path) -> Visit:
         """Begins a page's visit with a copy of a photo that it has sent; the previous one is forgotten."""

@@ -139,9 +139,12 @@ def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatc
     assert "files that were downloaded whole are kept" in capsys.readouterr().err
 
 
-def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled):
+def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled):
     entry = _entry(pickled, known=False)
     assert found(entry, tmp_path) is None
+    with locked(tmp_path), pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
+        obtain(entry, tmp_path)
+    assert horse.asked == []
     files = obtain(entry, tmp_path)
     assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == found(entry, tmp_path)
     arch, header = stylegan2.read_header(files["gan.checkpoint"])
@@ -166,12 +169,6 @@ def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_
         with pytest.raises(UserError, match="os.system"):
             obtain(_entry(content), tmp_path)
     assert len(servers.asked) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
-
-
-def test_two_at_once_do_not_meet(horse, tmp_path, pickled):
-    with locked(tmp_path), pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
-        obtain(_entry(pickled), tmp_path)
-    assert horse.asked == []
 
 
 def _release(leave_out=""):

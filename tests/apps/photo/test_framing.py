@@ -99,12 +99,12 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, face_photo):
     """Shifts up to 25%, scales up to 30%, turns up to 20 degrees end where the right crop ends."""
     known, score = bundled
     photo, right = face_photo(), CropBox(x=190, y=100, side=96)
-    home = framing.refined(photo, right, known.alignment, score).box
-    rng = np.random.default_rng(1)
-    for _ in range(4):
-        disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
-        box = framing.refined(photo, framing.corrected(right, disturbance), known.alignment, score).box
-        assert _near(box, home, shift=0.05, scale=0.07, turn=4)
+    disturbances = np.random.default_rng(1).uniform(-1, 1, (4, 4)) * (0.25, 0.25, np.log(1.3), np.radians(20))
+    boxes = [right, *(framing.corrected(right, disturbance) for disturbance in disturbances)]
+    begin = [framing.Frame(box, 0) for box in boxes]
+    home, *others = framing.moved(photo, begin, known.alignment, score, 7, upright=0)
+    for frame in others:
+        assert _near(frame.box, home.box, shift=0.05, scale=0.07, turn=4)
 
 
 @pytest.mark.heavy

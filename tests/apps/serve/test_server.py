@@ -29,7 +29,7 @@ _ROOT = pathlib.Path(__file__).parents[3]
 def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for options, words in (
-            (["--port", str(taken.getsockname()[1])], "is taken by another program"),
+            (["--port", str(taken.getsockname()[1])], ": Address already in use; if another program has the port"),
             (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
             (["--model", "nothing.safetensors"], "--model: nothing.safetensors does not exist"),
         ):
@@ -48,22 +48,14 @@ def visits(tmp_path):
     return Visits(tmp_path / "visits", keep_s=60)
 
 
-def _new(visits, tmp_path, session="s"):
-    (tmp_path / "me.jpg").write_bytes(b"photo")
-    return visits.new(session, tmp_path / "me.jpg")
-
-
-def test_names_of_uploads_never_name_a_file(visits, tmp_path):
-    for name in ("<script>alert(1)<b>.jpg", "a\nb.png", "...", "-rf.jpg", "CON.jpg", "ü" * 90 + ".jpg", ".hidden"):
-        (tmp_path / name).write_bytes(b"photo")
-        visit = visits.new("s", tmp_path / name)
-        assert visit.photo == visit.folder / "photo" and visit.photo.read_bytes() == b"photo"
-        assert visit.name == pathlib.PurePath(visit.name).name not in ("", "..") and visit.name.isprintable()
-        assert "\n" not in visit.shown
+def _new(visits, tmp_path, session="s", name="me.jpg"):
+    (tmp_path / name).write_bytes(b"photo")
+    return visits.new(session, tmp_path / name)
 
 
 def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_left_them(visits, tmp_path):
-    first, second = _new(visits, tmp_path), _new(visits, tmp_path)
+    first, second = _new(visits, tmp_path), _new(visits, tmp_path, name="<b>\n.jpg")
+    assert second.photo == second.folder / "photo" and second.shown == r"<b>\n.jpg" and "<" not in second.name
     visits.tidy()
     assert not first.folder.exists() and second.photo.is_file() and visits.find("s") is second
     frame, result = second.new_folder("frame"), second.new_folder("result")
