@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -121,6 +122,7 @@ class Worker:
 def _work(pipe: Connection, load: Callable[..., Perform], *args: str) -> None:
     """Runs in the worker: loads what jobs need, and performs tasks until the server ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
+    os.dup2(2, 1)  # what is printed goes to the log
 
     def send(**message: Any) -> None:
         pipe.send_bytes(json.dumps(message).encode())
