@@ -23,7 +23,7 @@ from gan2shape_jax.errors import UserError
 def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for options, words in (
-            (["--port", str(taken.getsockname()[1])], ": Address already in use; if another program has the port"),
+            (["--port", str(taken.getsockname()[1])], "if another program has the port"),
             (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
             (["--model", "nothing.safetensors"], "--model: nothing.safetensors does not exist"),
         ):
