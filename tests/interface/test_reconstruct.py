@@ -1,6 +1,7 @@
 """Reconstruction through the public interface: the command line's bits, nothing on disk, resuming, refusals."""
 
 import contextlib
+import inspect
 import os
 import pathlib
 
@@ -113,4 +114,4 @@ def test_what_cannot_be_reconstructed_is_refused_at_once(gan):
         with pytest.raises(g2s.UserError, match=message):
             g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
     with pytest.raises(ValueError, match="^gan is a str: load_gan gives what is needed"):
-        g2s.reconstruct(image, "gan.safetensors")
+        inspect.unwrap(g2s.reconstruct)(image, "gan.safetensors")  # without this suite's check of types

@@ -294,7 +294,7 @@ def _members(place: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pa
 
 
 def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:
-    """Writes those `members` that a gzipped tar archive in parts has into a folder, under the last part of their names.
+    """Writes the `members` of a gzipped tar archive in parts into a folder, under the last part of their names.
 
     The archive is read to its end, where its checksum is. Called by `run_limited`, which limits what is written and
     turns the errors of damaged archives into sentences.
@@ -316,9 +316,9 @@ def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:
                         shutil.copyfileobj(content, file)
         while plain.read(MIB):  # to the checksum
             pass
-    if len(missing) == len(members):
+    if missing:
         about = ", ".join(pathlib.Path(path).name for path in parts)
-        raise UserError(f"{about}: the archive has none of {listed(members)}; it has {listed(names, 20) or '-'}")
+        raise UserError(f"{about}: the archive lacks {listed(sorted(missing))}; it has {listed(names, 20) or '-'}")
 
 
 class _Joined:
@@ -339,11 +339,7 @@ class _Joined:
 def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
     """Writes the files of an entry in the form that the program reads, and its record."""
     place.mkdir(parents=True, exist_ok=True)
-    parts = {name: files[name] for given in entry.gives for name in given.made_of}
-    if absent := [name for name, path in parts.items() if not path.exists()]:
-        where = parts[absent[0]].parent
-        raise UserError(f"{entry.name}: the archive, as it was unpacked to {where}, lacks {listed(absent)}")
-    hashes = {name: sha256(path) for name, path in parts.items()}
+    hashes = {name: sha256(files[name]) for given in entry.gives for name in given.made_of}
     targets = {given.field: place / given.file for given in entry.gives}
     for given, target in zip(entry.gives, targets.values(), strict=True):
         sources = [files[name] for name in given.made_of]
