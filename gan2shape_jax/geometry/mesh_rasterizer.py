@@ -155,7 +155,7 @@ def grid_faces(height: int, width: int) -> np.ndarray:
 
 
 def _checked_faces(
-    faces: Integer[Array, "f 3"], vertices: int, argument: str = "vertices"
+    faces: Any, vertices: int, argument: str = "vertices"
 ) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
     """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
 

@@ -27,6 +27,8 @@ def grid_sample(
 
     `mode` is "bilinear", differentiable in image and grid, or "nearest" (halves round to even), in the image only.
     """
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
     chex.assert_shape(grid, (*image.shape[:-3], None, None, 2))
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2

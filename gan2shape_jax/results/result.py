@@ -182,13 +182,6 @@ def figure(metrics: Any, path: Sequence[str]) -> float | None:
     return None if metrics is None or not math.isfinite(metrics) else float(metrics)
 
 
-class Examined(NamedTuple):
-    """What is wrong with a results folder, in words ("" if nothing), and what it was made with: `configuration`, ..."""
-
-    harm: str
-    made_with: Mapping[str, Any] = {}
-
-
 def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
     """Writes the arrays and descriptions of `result` as a new `folder`; arguments as for `write_folder`."""
     write_folder(folder, [array_files(result)], made_with)
@@ -247,21 +240,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def examine(folder: pathlib.Path) -> Examined:
-    """Checks whether every file of a results folder is there with the size that `files.json` records."""
+def examine(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what a results folder was made with: `configuration`, ...
+
+    Raises:
+      UserError: a file is missing or has another size than `files.json` records, or that record cannot be used.
+    """
     try:
         record = read_object(folder / FILES, "the record of a results folder")
+        sizes, made_with = dict(record["files"]), dict(record["made_with"])
     except FileNotFoundError:
-        return Examined(f"{FILES} is missing")
-    except UserError as error:
-        return Examined(f"{FILES} cannot be used: {error}")
-    for name, size in record["files"].items():
+        raise UserError(f"{FILES} is missing") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{FILES} is no record of a results folder ({error!r})") from error
+    for name, size in sizes.items():
         path = folder / name
         if not path.exists():
-            return Examined(f"{name} is missing", record["made_with"])
+            raise UserError(f"{name} is missing")
         if (found := path.stat().st_size) != size:
-            return Examined(f"{name} has {found} bytes instead of {size}", record["made_with"])
-    return Examined("", record["made_with"])
+            raise UserError(f"{name} has {found} bytes instead of {size}")
+    return made_with
 
 
 def load_result(folder: str | os.PathLike) -> Result:

@@ -104,7 +104,7 @@ def find_latent(
     `picture` is the whole image, RGB and square, before it is cropped; random numbers are a function of seed and name.
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
-    inverted = inversion.invert(
+    latent = inversion.invert(
         jax.random.fold_in(image_key(config.seed, name), 1),
         frozen.generator,
         jnp.asarray(target)[None],
@@ -113,7 +113,7 @@ def find_latent(
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    return np.asarray(inverted.w)
+    return np.asarray(latent)
 
 
 def load_image(

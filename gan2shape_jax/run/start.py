@@ -145,12 +145,13 @@ def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
     if not folder.is_finished(stem):
         return False
     result = folder.result(stem)
-    examined = examine(result)
-    if examined.harm:
-        print(f"warning: {result} is incomplete ({examined.harm}): the image is made again", file=sys.stderr)
+    try:
+        made_with = examine(result)
+    except UserError as error:
+        print(f"warning: {result} is incomplete ({error}): the image is made again", file=sys.stderr)
         (result / "result.json").unlink()
         return False
-    if examined.made_with.get("configuration") not in (None, config_hash(config)):
+    if made_with.get("configuration") not in (None, config_hash(config)):
         raise UserError(
             f"{result} was made with another configuration than this one; choose another --config.workdir or move that "
             "folder away"
