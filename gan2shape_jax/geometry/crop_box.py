@@ -16,7 +16,6 @@ from gan2shape_jax.errors import ArgumentError
 _BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
 _MOST_SIDE = 16  # largest side of a crop, in multiples of the photo's longer side
 _LARGEST = 32766  # pixels per side: OpenCV's own limit
-_CHANNELS = 4  # channels of a photo, likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ def sample_crop(
     """
     import cv2  # imported here, because importing it changes the environment
 
-    require_crop(photo, box, size)
+    require_crop(photo, box)
     picture = photo if photo.dtype == np.uint8 else photo.astype(np.float32)
     samples = max(1, math.ceil(box.side / size - 1e-9))
     width = size * samples
@@ -92,21 +91,11 @@ def sample_crop(
     return np.concatenate(bands).reshape(size, size, *photo.shape[2:]).astype(photo.dtype)
 
 
-def require_crop(photo: Shaped[np.ndarray, "..."], box: CropBox, size: int) -> None:
-    """Checks that a crop of `size` pixels a side can be sampled.
-
-    Raises:
-      ArgumentError: the photo is not an image, `size` is below 1, or the crop is far too large or outside the photo.
-    """
-    if photo.ndim not in (2, 3) or 0 in photo.shape or (photo.ndim == 3 and photo.shape[2] > _CHANNELS):
-        raise ArgumentError(f"photo has the shape {photo.shape}: (height, width) or (height, width, channels)")
-    if photo.dtype != np.uint8 and photo.dtype.kind != "f":
-        raise ArgumentError(f"photo is of {photo.dtype}: it must be uint8 or floating point")
+def require_crop(photo: Shaped[np.ndarray, "height width *channels"], box: CropBox) -> None:
+    """Raises an `ArgumentError` if a crop cannot be sampled: it is far too large or beside the photo, or that is."""
     height, width = photo.shape[:2]
     if max(height, width) > _LARGEST:
         raise ArgumentError(f"photo has {width} x {height} pixels: at most {_LARGEST} a side are possible")
-    if size < 1:
-        raise ArgumentError(f"size is {size}: a crop has at least one pixel")
     if box.side > _MOST_SIDE * max(height, width):
         raise ArgumentError(f"the crop's side is {box.side:g} pixels; the photo has {width} x {height}")
     corners = crop_to_photo(np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]), box, 1)

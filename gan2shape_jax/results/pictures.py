@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from gan2shape_jax.errors import UserError, one_line
 
@@ -106,11 +106,6 @@ class Tile(NamedTuple):
     caption: str = ""
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Returns Pillow's own scalable typeface, which is the same on every machine."""
-    return ImageFont.load_default(size=size)
-
-
 def strip(
     rows: Sequence[Iterable[np.ndarray]], *, columns: int | None = None, side: int | None = None, gap: int = 2
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -140,19 +135,19 @@ def sheet(
     size = sheet_size(side, columns, captioned, subtitle=bool(subtitle), footer=len(footer))
     canvas = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(canvas)
-    pen.text((_MARGIN, _MARGIN), one_line(title)[:80], fill=_INK, font=font(28))
-    pen.text((_MARGIN, _MARGIN + 38), subtitle, fill=_QUIET, font=font(16))
+    pen.text((_MARGIN, _MARGIN), one_line(title)[:80], fill=_INK, font_size=28)
+    pen.text((_MARGIN, _MARGIN + 38), subtitle, fill=_QUIET, font_size=16)
     y = _MARGIN + 40 + 26 * bool(subtitle)
     for (name, tiles), has in zip(rows, captioned, strict=True):
-        pen.text((_MARGIN, y + 6), name, fill=_INK, font=font(17))
+        pen.text((_MARGIN, y + 6), name, fill=_INK, font_size=17)
         y += _HEADING
         for j, tile in enumerate(tiles):
             x = _MARGIN + j * (side + _GAP)
             canvas.paste(Image.fromarray(tile.picture), (x, y))
-            pen.text((x + side / 2, y + side + 3), tile.caption, fill=_QUIET, font=font(14), anchor="ma")
+            pen.text((x + side / 2, y + side + 3), tile.caption, fill=_QUIET, font_size=14, anchor="ma")
         y += side + _CAPTION * has + _BELOW
     for number, text in enumerate(footer):
-        pen.text((_MARGIN, y + number * _LINE), text, fill=_INK, font=font(16))
+        pen.text((_MARGIN, y + number * _LINE), text, fill=_INK, font_size=16)
     return canvas
 
 

@@ -24,7 +24,7 @@ from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, points, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, one_piece, points, surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -196,7 +196,9 @@ def cut_sheet(
     placed = points(depth, dataclasses.replace(camera, image_size=side)).astype(np.float64)
     rows, columns = np.mgrid[:side, :side] / parts
     whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
-    value = _one_disc(share.astype(np.float64) - OUTLINE).reshape(-1)
+    value = share.astype(np.float64) - OUTLINE
+    inside = one_piece(value > 0, _JOINED)
+    value = np.where(inside, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
     faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
     first, second = whole[ends[:, 0]], whole[ends[:, 1]]
     share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
@@ -216,15 +218,6 @@ def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n
     """Returns a map with (s - 1) parts + 1 values per side: cubic splines, clipped to the range of the given values."""
     smooth = ndimage.zoom(values.astype(np.float64), ((len(values) - 1) * parts + 1) / len(values), mode="nearest")
     return np.clip(smooth, values.min(), values.max()).astype(values.dtype)
-
-
-def _one_disc(value: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Returns the values, positive on the object, with its smaller pieces removed, holes filled, and none near 0."""
-    pieces, count = ndimage.label(value > 0, _JOINED)
-    largest = pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1 if count else value > 0
-    filled = ndimage.binary_fill_holes(largest, _JOINED)
-    near = np.where(largest, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR))
-    return np.where(filled & ~largest, _CLEAR, near)
 
 
 def _cut(

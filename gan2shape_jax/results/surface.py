@@ -88,11 +88,14 @@ def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     Where the sheet folds, the input's mask lands on parts that the input does not show, which leaves holes and specks.
     """
     inside = result.mask >= MASK_THRESHOLD
-    if not inside.any():
-        return np.ones_like(inside)
-    pieces, _ = ndimage.label(inside)
-    largest = np.argmax(np.bincount(pieces.ravel())[1:]) + 1
-    return np.asarray(ndimage.binary_fill_holes(pieces == largest), bool)
+    return one_piece(inside) if inside.any() else np.ones_like(inside)
+
+
+def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None) -> Bool[np.ndarray, "n n"]:
+    """Returns the largest piece with its holes filled; `joined` says which neighbours are, as `ndimage.label` does."""
+    pieces, _ = ndimage.label(inside, joined)
+    largest = np.argmax(np.bincount(pieces.ravel(), minlength=2)[1:]) + 1
+    return np.asarray(ndimage.binary_fill_holes(pieces == largest, joined), bool)
 
 
 def surface(result: Result, *, cut: bool = True) -> Surface:

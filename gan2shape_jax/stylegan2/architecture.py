@@ -94,13 +94,9 @@ class Architecture:
         """Whether the generator produces colours at level 0, 1, ... (4, 8, ... pixels)."""
         return self.generator_kind == "skip" or level == len(self.channels) - 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as a JSON-serialisable dictionary."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """Returns the architecture whose `to_dict` gave these fields.
+        """Returns the architecture with these fields, whose tuples may be lists, as in JSON.
 
         Raises:
           TypeError: a field is unknown or missing.

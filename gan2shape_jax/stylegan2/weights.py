@@ -5,6 +5,7 @@ JSON, the licence note of the source and its SHA-256, so that a run can record w
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -68,7 +69,7 @@ def save(
     check_params(flat, parameter_shapes(arch), source=path)
     header = {
         "format": _FORMAT,
-        "architecture": json.dumps(arch.to_dict()),
+        "architecture": json.dumps(dataclasses.asdict(arch)),
         "license": license_note,
         "source_sha256": source_sha256,
         "notes": notes,

@@ -96,13 +96,6 @@ def test_impossible_boxes_and_crops_are_refused():
         with pytest.raises(ArgumentError, match=message):
             CropBox(*arguments)
     photo = np.zeros((9, 9, 3), np.uint8)
-    for picture, box, size in (
-        (photo, CropBox(-50, 4, 8), 8),
-        (photo, CropBox(4, 4, 1e9), 8),
-        (photo, CropBox(4, 4, 8), 0),
-        (photo.astype(np.int32), CropBox(4, 4, 8), 8),
-        (np.zeros((9, 9, 7), np.uint8), CropBox(4, 4, 8), 8),
-        (np.zeros((0, 9), np.uint8), CropBox(4, 4, 8), 8),
-    ):
-        with pytest.raises(ArgumentError):
-            sample_crop(picture, box, size)
+    for box, message in ((CropBox(-50, 4, 8), "lies beside the photo"), (CropBox(4, 4, 1e9), "side is 1e[+]09 pixels")):
+        with pytest.raises(ArgumentError, match=message):
+            sample_crop(photo, box, 8)

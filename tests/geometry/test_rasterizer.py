@@ -5,48 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import compiled
+from helpers.meshes import brute_force
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, visibility
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import tracing_for
 
 _SIDE = 7
 _CAMERA = camera_lib.Camera(_SIDE)
 
 
-def _triangles(side):
-    """Vertex numbers of the triangles, from the definition of their order."""
-    first, second = [], []
-    for i in range(side - 1):
-        for j in range(side - 1):
-            first.append((i * side + j, (i + 1) * side + j, i * side + j + 1))
-            second.append((i * side + j + 1, (i + 1) * side + j, (i + 1) * side + j + 1))
-    return first + second
-
-
-def _oracle(vertices, camera, samples):
-    """Returns triangle, barycentrics and depth of one mesh, one triangle after another, in float64."""
-    points = np.asarray(vertices, np.float64).reshape(-1, 3)
-    lattice = samples.first + samples.spacing * np.arange(samples.count)
-    x, y = np.meshgrid(lattice, lattice)
-    triangle = np.full(x.shape, -1)
-    barycentric = np.zeros((*x.shape, 3))
-    depth = np.full(x.shape, camera.far)
-    for number, corners in enumerate(_triangles(vertices.shape[0])):
-        p = points[list(corners)]
-        if p[:, 2].min() <= camera.near:
-            continue
-        screen = p[:, :2] / p[:, 2:] * camera.focal_length + camera.center
-        system = np.vstack([screen.T, np.ones(3)])
-        if abs(np.linalg.det(system)) < 1e-12:
-            continue
-        linear = np.linalg.solve(system, np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).T
-        linear = linear.reshape(*x.shape, 3)
-        z = 1 / np.where((linear >= 0).all(-1), linear @ (1 / p[:, 2]), 1)
-        won = (linear >= 0).all(-1) & (z < depth)
-        triangle[won], depth[won] = number, z[won]
-        barycentric[won] = (linear / p[:, 2] * z[..., None])[won]
-    return triangle, barycentric, depth
+def _brute_force(mesh, samples):
+    """What rays see of a grid, of which triangles with a vertex at or before `near` are not drawn."""
+    points, faces = mesh.reshape(-1, 3).astype(np.float64), grid_faces(_SIDE, _SIDE).copy()
+    faces[points[faces, 2].min(1) <= _CAMERA.near] = 0
+    return brute_force(points, faces, _CAMERA, samples)
 
 
 def _grid(side=_SIDE, depth=1.0):
@@ -93,7 +67,7 @@ def test_equals_brute_force_in_double_precision(supersample):
     with jax.enable_x64(True):
         found = _rasterize(meshes, samples)
     for item, mesh in enumerate(meshes):
-        triangle, barycentric, depth = _oracle(mesh, _CAMERA, samples)
+        triangle, barycentric, depth = _brute_force(mesh, samples)
         assert (triangle >= 0).any()
         np.testing.assert_array_equal(found.triangle[item], triangle)
         np.testing.assert_allclose(found.depth[item], depth, rtol=1e-9)
@@ -105,7 +79,7 @@ def test_is_close_to_brute_force_in_single_precision():
     meshes = np.stack([_mesh(kind) for kind in _KINDS]).astype(np.float32)
     found = _rasterize(meshes, samples)
     for item, mesh in enumerate(meshes):
-        triangle, _, depth = _oracle(mesh, _CAMERA, samples)
+        triangle, _, depth = _brute_force(mesh, samples)
         assert np.mean(found.triangle[item] == triangle) > 0.995
         assert np.mean(np.abs(found.depth[item] - depth) < 1e-5 * depth) > 0.995
 
@@ -230,6 +204,6 @@ def test_masked_vertices_take_their_triangles_with_them():
         mask=jnp.asarray(mask),
         samples=rasterizer.SampleGrid.over(_CAMERA, supersample=4),
     )
-    lost = {n for n, corners in enumerate(_triangles(_SIDE)) if 3 * _SIDE + 3 in corners}
+    lost = {n for n, corners in enumerate(grid_faces(_SIDE, _SIDE)) if 3 * _SIDE + 3 in corners}
     seen = set(np.unique(found.triangle)) - {-1}
     assert len(lost) == 6 and not lost & seen and len(seen) > 50

@@ -1,4 +1,4 @@
-"""Random meshes of named difficulties, and the camera and samples that tests look at them with."""
+"""Random meshes of named difficulties, the camera and samples that tests look at them with, and what these see."""
 
 import numpy as np
 
@@ -40,3 +40,23 @@ def random_mesh(kind, seed):
 
 def rasterize(vertices, faces):
     return compiled.rasterize(vertices, CAMERA, faces=faces, samples=SAMPLES)
+
+
+def brute_force(vertices, faces, camera, samples):
+    """Returns triangle, barycentrics and depth: the ray of every sample through every triangle, in float64."""
+    lattice = samples.first + samples.spacing * np.arange(samples.count)
+    x, y = np.meshgrid(lattice, lattice)
+    rays = np.stack([(x - camera.center) / camera.focal_length, (y - camera.center) / camera.focal_length, x * 0 + 1])
+    triangle = np.full(x.shape, -1)
+    barycentric = np.zeros((*x.shape, 3))
+    depth = np.full(x.shape, camera.far)
+    for number, corners in enumerate(np.asarray(vertices, np.float64)[faces]):
+        if np.linalg.matrix_rank(corners) < 3 or len(set(faces[number])) < 3:
+            continue
+        # The point of depth z on a ray is z times it, and the sum of weight times corner.
+        shares = np.linalg.solve(corners.T, rays.reshape(3, -1)).T.reshape(*x.shape, 3)
+        z = 1 / np.where((shares >= 0).all(-1), shares.sum(-1), np.inf)
+        won = (z > camera.near) & (z < depth)
+        triangle[won], depth[won] = number, z[won]
+        barycentric[won] = (shares * z[..., None])[won]
+    return triangle, barycentric, depth

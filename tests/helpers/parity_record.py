@@ -15,6 +15,12 @@ PER_VALUE = "relative, per value"
 LARGEST = "largest absolute"
 
 
+def relative(found, wanted) -> float:
+    """The largest relative L2 of an item."""
+    found, wanted = (array.reshape(len(array), -1) for array in _pair(found, wanted))
+    return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
+
+
 def largest(found, wanted) -> float:
     """The largest absolute difference of two arrays of one shape."""
     found, wanted = _pair(found, wanted)

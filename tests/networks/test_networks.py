@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from helpers.parity_record import relative
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.networks.modules import (
-    Conv,
     Encoder,
     EncoderDecoder,
-    Pointwise,
     ResidualEncoder,
     default_group_base,
     default_width,
@@ -23,11 +22,6 @@ from gan2shape_jax.networks.modules import (
 from gan2shape_jax.networks.torch_weights import params_from_torch, params_to_torch
 
 NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
-
-
-def _relative(values, reference) -> float:
-    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
-    return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
 
 
 def _state(archive, net):
@@ -77,16 +71,9 @@ def test_golden_outputs_and_input_gradients_and_weights_there_and_back(golden, p
 
     out, gradient = run(images, _nhwc(archive[f"{net}/cot"]))
     expected, expected_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
-    chex.assert_equal_shape([out, expected])
     kind, side = net.rstrip("0123456789"), images.shape[1]
-    for item in range(len(images)):
-        parity(f"{kind} network, output, S={side}", _relative(out[item], expected[item]), 1e-4, "nets.npz")
-        parity(
-            f"{kind} network, input gradient, S={side}",
-            _relative(gradient[item], expected_gradient[item]),
-            1e-3,
-            "nets.npz",
-        )
+    parity(f"{kind} network, output, S={side}", relative(out, expected), 1e-4, "nets.npz")
+    parity(f"{kind} network, input gradient, S={side}", relative(gradient, expected_gradient), 1e-3, "nets.npz")
 
 
 def test_from_torch_lists_every_tensor_that_does_not_fit():
@@ -111,20 +98,21 @@ def test_default_sizes_are_the_originals():
 
 
 def test_unusable_sizes_are_refused():
-    with pytest.raises(UserError, match="48"):
-        Encoder(48, 6, 4).init(jax.random.key(0), jnp.zeros((1, 48, 48, 3)))
-    with pytest.raises(UserError, match="32"):
-        Encoder(64, 6, 4).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(UserError, match="multiple"):
-        EncoderDecoder(16, 1, 12, group_base=8).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    for module, side, message in (
+        (Encoder(48, 6, 4), 48, "48"),
+        (Encoder(64, 6, 4), 32, "32"),
+        (EncoderDecoder(16, 1, 12, group_base=8), 16, "multiple"),
+    ):
+        with pytest.raises(UserError, match=message):
+            module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))
 
 
 # --- initialisation -------------------------------------------------------------------------------
 
-_BUILD = {
-    "albedo": lambda: EncoderDecoder(64, 3, 32, zdim=256, group_base=8),
-    "view": lambda: Encoder(64, 6, 32),
-    "latent": lambda: ResidualEncoder(64, 128, 32),
+_MODULES = {
+    "albedo": EncoderDecoder(64, 3, 32, zdim=256, group_base=8),
+    "view": Encoder(64, 6, 32),
+    "latent": ResidualEncoder(64, 128, 32),
 }
 
 
@@ -132,22 +120,14 @@ def _bound(path: tuple[str, ...], shape: tuple[int, ...], shapes) -> float:
     """1 / sqrt(fan in); torch's fan-in of a transposed convolution counts its outputs."""
     if path[-1] == "bias":
         return 1 / math.sqrt(shapes[(*path[:-1], "kernel")].shape[-2])
-    if path[0] == "expand":
-        return 1 / math.sqrt(16 * shape[-1])
-    if path[0].startswith("up_"):
+    if path[0] == "expand" or path[0].startswith("up_"):
         return 1 / math.sqrt(16 * shape[-1])
     return 1 / math.sqrt(math.prod(shape[:-1]))
 
 
-@pytest.fixture(name="initial", scope="module")
-def _initial():
-    """All networks' parameters, by the single draw."""
-    modules = {name: build() for name, build in _BUILD.items()}
-    return jax.jit(lambda key: initial_params(key, modules))(jax.random.key(3))
-
-
-def test_initial_weights_are_uniform_within_torchs_bounds(initial):
-    for params in map(flatten_dict, initial.values()):
+def test_initial_weights_are_uniform_within_torchs_bounds():
+    drawn = jax.jit(lambda key: initial_params(key, _MODULES))(jax.random.key(3))  # all networks' by a single draw
+    for params in map(flatten_dict, drawn.values()):
         for path, value in params.items():
             _assert_initial(path, np.asarray(value), params)
 
@@ -173,36 +153,13 @@ def _assert_initial(path, value: np.ndarray, params) -> None:
     assert abs(value.mean()) < 4 * bound / math.sqrt(3 * value.size), path
 
 
-def test_initial_spread_is_torchs():
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    nn = torch.nn
-    for layer, theirs in (
-        (Conv(24, size=5), nn.Conv2d(16, 24, 5, bias=False)),
-        (Conv(24, 4, "twice"), nn.ConvTranspose2d(16, 24, 4, bias=False)),
-        (Pointwise(2048, use_bias=True), nn.Conv2d(16, 2048, 1)),
-    ):
-        params = jax.jit(layer.init)(jax.random.key(1), jnp.zeros((1, 4, 4, 16)))["params"]
-        parameters = {"kernel": theirs.weight, "bias": theirs.bias}
-        for name in params:
-            drawn, value = np.asarray(params[name]), parameters[name].detach().numpy()
-            assert drawn.size == value.size
-            assert drawn.std() == pytest.approx(value.std(), rel=8 * math.sqrt(0.2 / value.size))
-            assert np.abs(drawn).max() == pytest.approx(np.abs(value).max(), rel=0.02)
-
-
 @pytest.mark.parametrize(
-    "build",
-    [
-        lambda: EncoderDecoder(16, 1, 4, zdim=8, group_base=2, final=None),
-        lambda: Encoder(16, 4, 4),
-        lambda: ResidualEncoder(16, 8, 4),
-    ],
+    "module",
+    [EncoderDecoder(16, 1, 4, zdim=8, group_base=2, final=None), Encoder(16, 4, 4), ResidualEncoder(16, 8, 4)],
     ids=["sheet", "vector", "latent"],
 )
-def test_network_gradients_match_finite_differences(build):
+def test_network_gradients_match_finite_differences(module):
     """Along one random direction of parameters and image, in float64."""
-    module = build()
     with jax.enable_x64():
         x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3), jnp.float64)
         nets = initial_params(jax.random.key(1), {"net": module}, dtype=jnp.float64)

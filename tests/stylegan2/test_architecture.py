@@ -1,5 +1,7 @@
 """Sizes are what a StyleGAN2 can have: tables of shapes and features are as large as they say, before any tensor."""
 
+import dataclasses
+
 import pytest
 from helpers.tiny_stylegan2 import TINY
 
@@ -19,6 +21,7 @@ def test_published_sizes_are_possible():
 
 def test_other_sizes_are_refused_in_few_words():
     for field, value, words in (
+        ("size", 48, "a StyleGAN2 of 48 pixels"),
         ("size", 2**30, "a StyleGAN2 of 1073741824 pixels"),
         ("style_dim", 10**9, "at most 16384 channels"),
         ("mapping_layers", 10**9, "32 mapping layers"),
@@ -43,5 +46,5 @@ def test_other_sizes_are_refused_in_few_words():
         ("stddev_group", -1, "whole numbers"),
     ):
         with pytest.raises(ValueError, match=words) as error:
-            Architecture.from_dict(TINY.to_dict() | {field: value})
+            Architecture.from_dict(dataclasses.asdict(TINY) | {field: value})
         assert len(str(error.value)) < 5000

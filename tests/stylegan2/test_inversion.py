@@ -1,4 +1,4 @@
-"""Inverting the GAN: what it drew is found again, and what cannot be inverted is refused."""
+"""Inverting the GAN: what it drew is found again."""
 
 import jax
 import jax.numpy as jnp
@@ -32,35 +32,23 @@ def _invert(params, image, key=2, **kwargs):
 
 def test_what_the_gan_drew_is_found_again(drawn):
     params, _, image = drawn
-    inverted = _invert(params, image, steps=300, mean_weight=0.0)
-    start = stylegan2.synthesize(
-        params["generator"], stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH), arch=_ARCH
+    mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH)
+    start, found = (
+        jnp.abs(stylegan2.synthesize(params["generator"], w, arch=_ARCH) - image).mean(axis=(1, 2, 3))
+        for w in (jnp.tile(mean, (2, 1)), _invert(params, image, steps=300))
     )
-    before = jnp.abs(start - image).mean(axis=(1, 2, 3))
-    assert inverted.w.shape == (2, _ARCH.style_dim)
-    assert (inverted.error < 0.15 * before).all()
-    redrawn = stylegan2.synthesize(params["generator"], inverted.w, arch=_ARCH)
-    np.testing.assert_allclose(np.abs(redrawn - image).mean(axis=(1, 2, 3)), inverted.error, atol=1e-5)
+    assert (found < 0.15 * start).all()
 
 
 def test_the_result_is_a_function_of_the_key(drawn):
     params, _, image = drawn
-    first, again, other = (_invert(params, image, steps=5, key=k).w for k in (2, 2, 3))
+    first, again, other = (_invert(params, image, steps=5, key=k) for k in (2, 2, 3))
     np.testing.assert_array_equal(first, again)
     assert jnp.abs(first - other).max() > 1e-4
 
 
-def test_the_weight_of_the_mean_keeps_latents_near_it(drawn):
+def test_an_inversion_that_diverges_is_an_error(drawn):
     params, _, image = drawn
-    mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH)
-    free, held = (jnp.linalg.norm(_invert(params, image, steps=60, mean_weight=x).w - mean) for x in (0.0, 1.0))
-    assert held < 0.5 * free
-
-
-def test_what_cannot_be_inverted_is_refused(drawn):
-    params, _, image = drawn
-    with pytest.raises(UserError, match="8 pixels"):
-        _invert(params, jnp.zeros((1, 16, 16, 3)), steps=1)
     with pytest.raises(UserError, match="diverged"):
         _invert(params, image.at[0, 0, 0, 0].set(jnp.nan), steps=2)
 

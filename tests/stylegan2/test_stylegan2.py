@@ -14,7 +14,7 @@ from helpers.tiny_stylegan2 import relative as _relative
 from jax import lax
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, layers
+from gan2shape_jax.stylegan2 import layers
 from tools.convert_stylegan2 import convert
 
 
@@ -79,63 +79,18 @@ def test_golden_discriminator(case, parity):
         parity("StyleGAN2 discriminator, features", off, 1e-3, "stylegan2.npz")
 
 
-# --- Parts against plain definitions -----------------------------------------------------------
-
-
-def _filter_reference(x, *, up=1, down=1, pad=(0, 0), gain=1.0):
-    """Zero-insertion, padding, 4x4 depthwise filter, subsampling: by the definition, in NumPy."""
-    x = np.asarray(x, np.float64)
-    b, h, w, c = x.shape
-    grown = np.zeros((b, h * up, w * up, c))
-    grown[:, ::up, ::up] = x
-    grown = np.pad(grown, ((0, 0), pad, pad, (0, 0)))
-    taps = np.array([1, 3, 3, 1]) / 8
-    out = sum(
-        taps[i] * taps[j] * grown[:, i : grown.shape[1] - 3 + i, j : grown.shape[2] - 3 + j]
-        for i in range(4)
-        for j in range(4)
-    )
-    return gain * out[:, ::down, ::down]
-
-
-def _operations():
-    return {
-        "upsample": (layers.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
-        "blur_half": (layers.blur_half, {"down": 2, "pad": (1, 1)}),
-        "blur_1": (lambda x: layers.blur(x, 1), {"pad": (1, 1)}),
-        "blur_2": (lambda x: layers.blur(x, 2), {"pad": (2, 2)}),
-    }
-
-
-@pytest.mark.parametrize("name", _operations())
-def test_filters_match_their_definition_and_gradient(name):
-    shape = (2, 8, 16, 2)
-    filtered, settings = _operations()[name]
-    operation = jax.jit(filtered)
-    with jax.enable_x64():
-        x = jax.random.normal(jax.random.key(3), shape, jnp.float64)
-        out = operation(x)
-        np.testing.assert_allclose(out, _filter_reference(x, **settings), atol=1e-12)
-        # The derivatives are given by hand; a linear map's adjoint shows by inner products.
-        other = jax.random.normal(jax.random.key(4), out.shape, jnp.float64)
-        (back,) = jax.vjp(operation, x)[1](other)
-        probe = jax.random.normal(jax.random.key(5), shape, jnp.float64)
-        np.testing.assert_allclose(jnp.vdot(back, probe), jnp.vdot(other, operation(probe)), rtol=1e-10)
+# --- Parts against plain definitions; filters: `test_stylegan2_kinds` ---------------------------
 
 
 def test_upsampling_and_downsampling_convolutions_match_their_definition():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
-    transposed = lax.conv_transpose(x, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    layout = ("NHWC", "HWIO", "NHWC")
+    transposed = lax.conv_transpose(x, kernel, (2, 2), "VALID", dimension_numbers=layout)
     ours = layers.upsample_convolve(x, kernel[::-1, ::-1])  # lax correlates, PyTorch scatters
-    np.testing.assert_allclose(ours, _filter_reference(transposed, pad=(1, 1), gain=4), atol=1e-4)
-    blurred = jnp.asarray(_filter_reference(x, pad=(2, 2)), x.dtype)
-    by_hand = sum(
-        jnp.einsum("bhwi,io->bhwo", blurred[:, i : i + 5 : 2, j : j + 5 : 2], kernel[i, j])
-        for i in range(3)
-        for j in range(3)
-    )
-    np.testing.assert_allclose(layers.convolve_half(x, kernel), by_hand, atol=1e-4)
+    np.testing.assert_allclose(ours, 4 * layers.blur(transposed, 1), atol=1e-4)
+    strided = lax.conv_general_dilated(layers.blur(x, 2), kernel, (2, 2), "VALID", dimension_numbers=layout)
+    np.testing.assert_allclose(layers.convolve_half(x, kernel), strided, atol=1e-4)
 
 
 def test_gradients_are_those_of_finite_differences(tiny):
@@ -212,13 +167,12 @@ def test_discriminator_features_of_any_side(tiny, side, count):
 
 
 def test_wrong_shapes_are_refused(tiny):
-    with pytest.raises(ValueError, match="latents"):
-        stylegan2.synthesize(tiny["generator"], jnp.zeros((1, 7)), arch=_TINY)
-    with pytest.raises(ValueError, match="power of two"):
-        stylegan2.discriminator_features(tiny["discriminator"], jnp.zeros((1, 12, 12, 3)), arch=_TINY)
-    with pytest.raises(ValueError, match="modules"):
-        stylegan2.map_styles(tiny["generator"], jnp.zeros((1, 6)), arch=_TINY, first=2, last=1)
-    with pytest.raises(ValueError, match="groups"):
-        _discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=_TINY)
-    with pytest.raises(ValueError):
-        Architecture(size=48, style_dim=8, mapping_layers=2, channels=(4, 4, 4), discriminator_channels=(4, 4))
+    generator, discriminator = tiny["generator"], tiny["discriminator"]
+    for message, function, params, array, options in (
+        ("latents", stylegan2.synthesize, generator, jnp.zeros((1, 7)), {}),
+        ("power of two", stylegan2.discriminator_features, discriminator, jnp.zeros((1, 12, 12, 3)), {}),
+        ("modules", stylegan2.map_styles, generator, jnp.zeros((1, 6)), {"first": 2, "last": 1}),
+        ("groups", _discriminate, discriminator, jnp.zeros((6, 16, 16, 3)), {}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function(params, array, arch=_TINY, **options)

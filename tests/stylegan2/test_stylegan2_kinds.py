@@ -41,13 +41,14 @@ def _by_definition(x, taps, *, up=1, down=1, pads=(0, 0)):
 
 
 @pytest.mark.parametrize("taps", [(1,), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5)])
-def test_any_filter_matches_its_definition(taps):
-    """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, but for the type."""
+def test_any_filter_matches_its_definition_and_gradient(taps):
+    """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, whose derivatives are by hand."""
     n = len(taps)
     cases = {
         "up": (lambda x: layers.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
         "down": (lambda x: layers.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
         "smooth": (lambda x: layers.smooth(x, taps, (2, 1)), {"pads": (2, 1)}),
+        "smooth evenly": (lambda x: layers.smooth(x, taps, (2, 2)), {"pads": (2, 2)}),
     }
     generator = np.random.default_rng(0)
     with jax.enable_x64():
@@ -56,6 +57,11 @@ def test_any_filter_matches_its_definition(taps):
             filtered = operation(jnp.asarray(np.outer(rows, columns))[None, :, :, None])[0, :, :, 0]
             by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
             np.testing.assert_allclose(filtered, by_definition, atol=1e-12)
+            x, probe = generator.standard_normal((2, 2, 8, 16, 2))
+            out, pull = jax.vjp(operation, jnp.asarray(x))
+            other = generator.standard_normal(out.shape)  # a linear map's adjoint shows by inner products
+            along = jnp.vdot(other, operation(jnp.asarray(probe)))
+            np.testing.assert_allclose(jnp.vdot(pull(jnp.asarray(other))[0], probe), along, rtol=1e-10)
 
 
 def test_files_of_every_kind_are_written_and_read(tmp_path):

@@ -118,7 +118,7 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
     state: TrainingState = everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
     made_with = {
         "settings": dataclasses.asdict(plan.settings),
-        "architecture": plan.arch.to_dict(),
+        "architecture": dataclasses.asdict(plan.arch),
         "photos": photos.facts["fingerprint"],
         "start": plan.started_from,
     }

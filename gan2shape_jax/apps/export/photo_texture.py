@@ -80,7 +80,7 @@ def photo_texture(
     """
     if largest < result.camera.image_size:
         raise ArgumentError(f"largest is {largest}: at least {result.camera.image_size}, the result's side, are needed")
-    require_crop(photo, box, largest)
+    require_crop(photo, box)
     size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
     part = surface(result)
     projection = project_texels(result, part, size)

@@ -26,7 +26,6 @@ from PIL import Image, ImageDraw
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
-from gan2shape_jax.results.pictures import font
 from gan2shape_jax.stylegan2.typicality import LIMIT
 
 # Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
@@ -328,7 +327,7 @@ def framing_picture(
         colour = _CHOSEN if number == chosen else _OTHER
         x, y = draw(_CORNERS, box, 1, fill=colour, width=line, joint="curve")
         if len(boxes) > 1:
-            pen.text((x + 2 * line, y + line), str(number + 1), fill=colour, font=font(8 * line))
+            pen.text((x + 2 * line, y + line), str(number + 1), fill=colour, font_size=8 * line)
     outlines, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for outline in outlines:
         if len(outline) > 2:
