@@ -35,6 +35,7 @@ def learning_rate_at(step: int, steps: int, *, peak: float) -> float:
 
 # Compiled once per architecture, however many images follow.
 _features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
+_draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
 @functools.partial(jax.jit, static_argnames="arch")
@@ -114,6 +115,6 @@ def invert(
         noise_key = jax.random.fold_in(jitter_key, step)
         known = image, target, (mean, spread), gan_params, disc_params
         w, state = _step(w, state, rate, strength, noise_key, *known, arch=arch)
-    if not np.isfinite(w).all():
+    if not np.isfinite(_draw(gan_params, w, arch=arch)).all():
         raise UserError(f"the inversion of the GAN has diverged: lower its learning rate ({learning_rate})")
     return w
