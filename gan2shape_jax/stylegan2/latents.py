@@ -6,7 +6,8 @@ direction is a unit vector (W,); its sign is arbitrary.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,13 @@ def batch_size(arch: Architecture) -> int:
     return max(1, min(8, _PIXELS // arch.size))
 
 
-def random_images(
+def random_images(*arguments: Any, **options: Any) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+    """Returns all that `random_images_in_parts` yields for the same arguments at once."""
+    images, latents = zip(*random_images_in_parts(*arguments, **options))
+    return np.concatenate(images), np.concatenate(latents)
+
+
+def random_images_in_parts(
     key: PRNGKeyArray,
     gen_params: Params,
     *,
@@ -56,18 +63,16 @@ def random_images(
     count: int,
     truncation: float,
     mean: Float[Array, "1 w"],
-) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-    """Returns random images and their latents, drawn a few at a time.
+) -> Iterator[tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]]:
+    """Yields random images and their latents, in order and a few at a time, so memory does not grow with the count.
 
     Image i depends only on the key and i. `truncation` is psi in (0, 1]: lower is more typical, nearer to `mean`, and
     less varied.
     """
-    batch, parts = batch_size(arch), []
+    batch = batch_size(arch)
     for start in range(0, count, batch):
-        drawn = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
-        parts.append([np.asarray(array)[: count - start] for array in drawn])
-    images, latents = map(np.concatenate, zip(*parts))
-    return images, latents
+        drawn, w = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
+        yield np.asarray(drawn)[: count - start], np.asarray(w)[: count - start]
 
 
 @functools.partial(jax.jit, static_argnames="arch")
