@@ -129,12 +129,8 @@ class Output:
 
 
 def _stills(drawing: Drawing) -> dict[str, Any]:
-    result = drawing.result
-    shown = {"input": result.image, "reconstruction": result.reconstruction, "gan_image": result.gan_image}
-    shown |= {"normals": normals(result.depth, result.camera), "albedo": result.albedo, "canonical": result.canonical}
-    files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items() if value is not None}
-    masks = {"mask.png": result.mask, "input_mask.png": result.input_mask}
-    return files | {name: pictures.colour_mask(mask) for name, mask in masks.items()}
+    shown = [*views.input_stills(drawing.result), *views.factor_stills(drawing.result)]
+    return {f"{name}.png": picture for name, picture, _ in shown if name}
 
 
 def _maps(drawing: Drawing) -> dict[str, Any]:

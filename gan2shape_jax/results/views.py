@@ -41,6 +41,9 @@ Degrees = float | np.number | Sequence[Any] | np.ndarray
 # Pictures (n, S, S, 3) in [-1, 1] to the GAN's pictures of the same objects (n, s, s, 3).
 Projection = Callable[[np.ndarray], np.ndarray]
 
+# The name of a picture's file without ".png", or "" if it has none; the picture; its caption.
+_Still = tuple[str, UInt8[np.ndarray, "s s 3"], str]
+
 _MARGIN = 0.04  # share of the picture's side that stays free at each border
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
 _SAMPLES = 2  # per pixel along each side
@@ -361,10 +364,10 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     turns = sweep_views(yaw_deg=yaws)
     turned = draw(result, turns, size=size, window=fitting_window(result, turns))
     rows = [
-        (heading, [Tile(pictures.enlarge(shown, size), caption) for shown, caption in tiles])
+        (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
         for heading, tiles in (
-            ("The input and its explanation", _inputs(result)),
-            ("The factors, seen from the front", _factors(result)),
+            ("The input and its explanation", input_stills(result)),
+            ("The factors, seen from the front", factor_stills(result)),
         )
     ]
     for heading, show in (("Shape without colour", "shape"), ("Turned mesh", "image")):
@@ -391,36 +394,38 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     return pictures.sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
 
 
-def _inputs(result: Result) -> list[tuple[np.ndarray, str]]:
+def input_stills(result: Result) -> list[_Still]:
+    """Returns pictures of the input and its explanation."""
     near, far = pictures.depth_range(result.warped_depth, result.input_mask)
     coloured = functools.partial(pictures.colour_depth, near=near, far=far, mask=result.input_mask)
     off = np.abs(result.image - result.reconstruction).mean(axis=-1)  # shown dark where it is half the range or more
-    shown: list[tuple[Callable[[np.ndarray], np.ndarray], np.ndarray | None, str]] = [
-        (pictures.to_uint8, result.image, "input"),
-        (pictures.to_uint8, result.gan_image, "the GAN's image of it"),
-        (pictures.to_uint8, result.reconstruction, "reconstruction"),
-        (pictures.colour_mask, result.input_mask, "object mask"),
-        (pictures.colour_mask, 1 - np.clip(off, 0, 1), "|input - reconstruction|"),
-        (coloured, result.warped_depth, "depth in this view"),
-        (coloured, result.true_depth, "true depth"),
+    shown: list[tuple[str, Callable[[np.ndarray], np.ndarray], np.ndarray | None, str]] = [
+        ("input", pictures.to_uint8, result.image, "input"),
+        ("gan_image", pictures.to_uint8, result.gan_image, "the GAN's image of it"),
+        ("reconstruction", pictures.to_uint8, result.reconstruction, "reconstruction"),
+        ("input_mask", pictures.colour_mask, result.input_mask, "object mask"),
+        ("", pictures.colour_mask, 1 - np.clip(off, 0, 1), "|input - reconstruction|"),
+        ("", coloured, result.warped_depth, "depth in this view"),
+        ("", coloured, result.true_depth, "true depth"),
     ]
-    return [(show(values), caption) for show, values, caption in shown if values is not None]
+    return [(name, show(values), caption) for name, show, values, caption in shown if values is not None]
 
 
-def _factors(result: Result) -> list[tuple[np.ndarray, str]]:
+def factor_stills(result: Result) -> list[_Still]:
+    """Returns pictures of the factors, seen from the front."""
     near, far = pictures.depth_range(result.depth, result.mask)
     normal = normals(result.depth, result.camera)
     shown = [
-        (pictures.to_uint8(result.canonical), "lit texture"),
-        (pictures.to_uint8(result.albedo), "albedo"),
-        (pictures.colour_mask(np.clip(shading(normal, result.light), 0, 1)), "shading"),
-        (pictures.colour_depth(result.depth, near, far, mask=result.mask), f"depth, {near:.3f} to {far:.3f}"),
-        (pictures.to_uint8(normal), "normals"),
-        (pictures.colour_mask(result.mask), "canonical mask"),
+        ("canonical", pictures.to_uint8(result.canonical), "lit texture"),
+        ("albedo", pictures.to_uint8(result.albedo), "albedo"),
+        ("", pictures.colour_mask(np.clip(shading(normal, result.light), 0, 1)), "shading"),
+        ("", pictures.colour_depth(result.depth, near, far, mask=result.mask), f"depth, {near:.3f} to {far:.3f}"),
+        ("normals", pictures.to_uint8(normal), "normals"),
+        ("mask", pictures.colour_mask(result.mask), "canonical mask"),
     ]
     if result.true_depth is not None:
         true_normal = normals(result.true_depth, result.camera)
-        shown.append((pictures.to_uint8(true_normal), "true normals, input view"))
+        shown.append(("", pictures.to_uint8(true_normal), "true normals, input view"))
     return shown
 
 

@@ -48,13 +48,12 @@ class Architecture:
     def __post_init__(self) -> None:
         counts = [self.size, self.style_dim, self.mapping_layers, self.stddev_group, self.stddev_channels]
         counts += [*self.channels, *self.discriminator_channels]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
-            raise ValueError(f"sizes that are not whole numbers: {listed(map(short, counts))}")
+        whole = all(type(n) is int and 0 <= n <= _WIDEST for n in counts)
+        if not whole or self.mapping_layers > _MOST_LAYERS:
+            limits = f"at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers"
+            raise ValueError(f"sizes of {listed(map(short, counts))}: whole numbers, {limits}, are possible")
         if self.size not in _SIZES:
             raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; possible are {_SIZES}")
-        if max(counts) > _WIDEST or self.mapping_layers > _MOST_LAYERS:
-            sizes = listed(map(short, counts))
-            raise ValueError(f"sizes of {sizes}: at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers")
         if len(self.channels) != _levels(self.size):
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):

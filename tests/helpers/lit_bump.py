@@ -6,10 +6,12 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.surface import lit, normals, shading
+from helpers.plain_result import plain_result
 
 
-def lit_bump(size: int = 48, **fields) -> Result:
+def lit_bump() -> Result:
     """A smooth bump with colours that change slowly, so that pixels of different grids can be compared."""
+    size = 48
     camera = Camera(size)
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     height = np.clip(1 - ((x - 0.08) / 0.8) ** 2 - (y / 0.9) ** 2, 0, None) ** 0.8
@@ -22,20 +24,19 @@ def lit_bump(size: int = 48, **fields) -> Result:
     canonical = lit(albedo, shading(normals(depth, camera), light))
     warped = np.asarray(render.warp_depth(depth, view, camera))
     reconstruction = np.asarray(render.draw_texture(canonical, warped, view, camera))
-    known = {
-        "name": "bump",
-        "camera": camera,
-        "depth": depth,
-        "albedo": albedo,
-        "view": view,
-        "light": light,
-        "mask": mask,
-        "image": reconstruction,
-        "input_mask": (warped < 1.035).astype(np.float32),
-        "canonical": np.clip(canonical, -1, 1),
-        "reconstruction": reconstruction,
-        "warped_depth": warped,
-        "metrics": {"side": 0.0123},
-        "category": "bump",
-    }
-    return Result(**(known | fields))
+    return plain_result(
+        "bump",
+        size,
+        depth=depth,
+        albedo=albedo,
+        view=view,
+        light=light,
+        mask=mask,
+        image=reconstruction,
+        input_mask=(warped < 1.035).astype(np.float32),
+        canonical=np.clip(canonical, -1, 1),
+        reconstruction=reconstruction,
+        warped_depth=warped,
+        metrics={"side": 0.0123},
+        category="bump",
+    )

@@ -32,7 +32,6 @@ def tiny():
 # Compiled once for each architecture and use: running the operations one by one is slower.
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
-_features = jax.jit(stylegan2.discriminator_features, static_argnames=("arch", "count"))
 
 
 def _indices(gold, prefix):
@@ -154,16 +153,6 @@ def test_truncation_leads_to_the_mean(tiny):
     w = jax.random.normal(jax.random.key(1), (4, _TINY.style_dim))
     np.testing.assert_allclose(stylegan2.truncate(w, mean, 1.0), w, atol=1e-6)
     np.testing.assert_allclose(stylegan2.truncate(w, mean, 0.0), jnp.tile(mean, (4, 1)), atol=1e-6)
-
-
-@pytest.mark.parametrize("side, count", [(8, (4, 2)), (64, (32, 16))])
-def test_discriminator_features_of_any_side(tiny, side, count):
-    """A discriminator of two blocks gives two, whatever side it sees."""
-    images = jax.random.normal(jax.random.key(0), (2, side, side, 3))
-    features = _features(tiny["discriminator"], images, arch=_TINY)
-    assert [f.shape for f in features] == [(2, s, s, c) for s, c in zip(count, (5, 4))]
-    one = _features(tiny["discriminator"], images, arch=_TINY, count=1)
-    np.testing.assert_allclose(one[0], features[0], atol=1e-5)
 
 
 def test_wrong_shapes_are_refused(tiny):

@@ -66,9 +66,11 @@ def test_any_filter_matches_its_definition_and_gradient(taps):
 
 def test_files_of_every_kind_are_written_and_read(tmp_path):
     params = stylegan2.init_params(jax.random.key(0), _KINDS)
-    stylegan2.save(tmp_path / "gan.safetensors", _KINDS, params)
-    arch, loaded = stylegan2.load(tmp_path / "gan.safetensors")
-    assert arch == _KINDS and hash(arch) == hash(_KINDS)
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _KINDS, params, license_note="ours", source_sha256="ab", notes="none")
+    arch, loaded = stylegan2.load(path)
+    assert arch == _KINDS and hash(arch) == hash(_KINDS) and list(tmp_path.iterdir()) == [path]
+    assert stylegan2.read_header(path)[1]["license"] == "ours"
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
     assert set(loaded["generator"]["to_rgb"]) == {"2"} and set(loaded["generator"]["skips"]) == {"1", "2"}
     assert "final_rgb" in loaded["discriminator"]
