@@ -162,8 +162,6 @@ def _checked_faces(
     Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`.
     """
     _require("faces", faces, jnp.integer, "f 3")
-    if vertices > np.iinfo(np.int32).max:
-        raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")
     if not isinstance(faces, jax.core.Tracer):
         known = np.asarray(faces)
         outside = np.flatnonzero(((known < 0) | (known >= vertices)).any(-1))

@@ -106,10 +106,6 @@ class _Blocks:
         filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), *self._room))
         return jnp.moveaxis(filled, 2, -1)
 
-    def taken_back(self, laid: Float[Array, "b k rows columns 2"]) -> Float[Array, "b k 2 r c"]:
-        """Returns the values without the padding; undoes `laid_out`."""
-        return jnp.moveaxis(laid, -1, 2)[..., : self.cells, : self.cells]
-
     def tiled(self, samples: Shaped[Array, "b n n"], *, fill: float) -> Shaped[Array, "b tiles 128"]:
         """Returns samples as tiles."""
         room = self.down * _TILE[1] - self.count, self.across * _TILE[0] - self.count
@@ -230,8 +226,8 @@ def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2
     registers = blocks.chunks * blocks.chunk_blocks * _BLOCK // _LANES
     output = blocks.of_chunk(_LANES // _BLOCK), (registers, *_REGISTER), values.dtype
     (out,) = blocks.call(_sum, blocks.reach(screen)[1], inputs, [output], name="sums_over_samples")
-    laid = jnp.swapaxes(out, 1, 2)[:, :quantities]
-    return blocks.taken_back(laid.reshape(batch, quantities, -1, blocks.columns, 2))
+    laid = jnp.swapaxes(out, 1, 2)[:, :quantities].reshape(batch, quantities, -1, blocks.columns, 2)
+    return jnp.moveaxis(laid, -1, 2)[..., : blocks.cells, : blocks.cells]
 
 
 def _filled(values: Array, count: int) -> Array:

@@ -56,13 +56,10 @@ def discriminator_features(
     """Returns the outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
     There are fewer if the discriminator has fewer blocks, or if the images are too small for more. Images are in
-    [-1, 1] and of any size: their sides are powers of two, at least 8, or a `ValueError` is raised.
+    [-1, 1] and of any size: their sides are powers of two, at least 8.
     """
-    side = min(images.shape[1:3])
-    if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
-        raise ValueError(f"images of {images.shape[1:3]} pixels; sides must be a power of two, 8 at least")
     deepest = len(arch.discriminator_channels) - 1
-    features, _ = _blocks(disc_params, images, arch, min(count, deepest, int(math.log2(side))))
+    features, _ = _blocks(disc_params, images, arch, min(count, deepest, int(math.log2(min(images.shape[1:3])))))
     return features
 
 
@@ -90,11 +87,8 @@ def discriminate(
     """Returns logits (B, 1), higher for what looks real, and the features of every block.
 
     Images are in [-1, 1] and of the trained side `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
-    multiple of it. A `ValueError` otherwise.
+    multiple of it, or a `ValueError` is raised.
     """
-    side = arch.discriminator_size
-    if images.shape[1:] != (side, side, 3):
-        raise ValueError(f"images of shape {images.shape[1:]} for a discriminator of {side} pixels")
     deepest = len(arch.discriminator_channels) - 1
     features, halved = _blocks(disc_params, images, arch, deepest)
     x = features[-1]

@@ -28,11 +28,7 @@ def map_styles(
     Module 0 normalises each vector to mean square one; modules 1 to n are linear layers with leaky ReLU. The whole
     network, the default, maps z to w; running up to module m and then from m on gives the same result.
     """
-    modules = arch.mapping_layers + 1
-    last = modules if last is None else last
-    if not 0 <= first <= last <= modules:
-        raise ValueError(f"modules {first} to {last} of a mapping network of {modules}")
-    for i in range(first, last):
+    for i in range(first, arch.mapping_layers + 1 if last is None else last):
         if i == 0:
             x = x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
         else:
@@ -77,19 +73,11 @@ def synthesize(
       w: latents in W (B, W), or in W+ (B, L, W) with L = arch.latents.
       arch: the sizes.
       noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a function of w.
-
-    Raises:
-      ValueError: latents or noise do not fit the architecture.
     """
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
-    if w.ndim != 3 or w.shape[1:] != (arch.latents, arch.style_dim):
-        fitting = f"(B, {arch.style_dim}) or (B, {arch.latents}, {arch.style_dim})"
-        raise ValueError(f"latents of shape {w.shape}; this generator takes {fitting}")
     if noise is None:
         noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
-    if len(noise) != arch.layers:
-        raise ValueError(f"{len(noise)} noise maps for {arch.layers} layers")
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
     for i in range(arch.layers):

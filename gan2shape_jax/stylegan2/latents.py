@@ -100,11 +100,7 @@ def sample_w(
 
 
 def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarray, "k w"]:
-    """Returns the first `count` principal directions of many latents in W, in order of decreasing variance.
-
-    Raises:
-      ValueError: the count is not in the range 1 to W.
-    """
+    """Returns the first `count` principal directions of many latents in W, in order of decreasing variance."""
     return _leading(np.cov(np.asarray(latents, np.float64), rowvar=False), count)
 
 
@@ -112,13 +108,8 @@ def sefa(gen_params: Params, *, layers: Sequence[int], count: int) -> Float[np.n
     """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some 3x3 convolutions.
 
     Each row of A (a channel's weights) is scaled to length one, as in the published code.
-
-    Raises:
-      ValueError: there are no layers, or the count is not in the range 1 to W.
     """
     weights = [np.asarray(gen_params["layers"][str(i)]["style_weight"], np.float64) for i in layers]
-    if not weights:
-        raise ValueError("no layers to factorise")
     columns = np.concatenate(weights, axis=1)  # (W, channels), the transpose of A
     columns = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
     return _leading(columns @ columns.T, count)
@@ -139,9 +130,7 @@ def shift(
     last: int,
     arch: Architecture,
 ) -> Float[Array, "n l w"]:
-    """Returns W+ latents, one per step, moved along a direction in styles `first` to `last - 1`, if there are such."""
-    if not 0 <= first < last <= arch.latents:
-        raise ValueError(f"styles {first} to {last} of {arch.latents}")
+    """Returns W+ latents, one per step, moved along a direction in styles `first` to `last - 1`."""
     start = latent if latent.ndim == 3 else latent[:, None]
     start = jnp.broadcast_to(start, (1, arch.latents, latent.shape[-1]))
     index = jnp.arange(arch.latents)
@@ -151,8 +140,6 @@ def shift(
 
 def _leading(symmetric: np.ndarray, count: int) -> Float[np.ndarray, "k w"]:
     """Returns eigenvectors as rows, largest eigenvalue first; the largest entry of each is positive."""
-    if not 1 <= count <= len(symmetric):
-        raise ValueError(f"{count} directions of a space of {len(symmetric)} dimensions")
     _, vectors = np.linalg.eigh(symmetric)
     rows = vectors[:, ::-1].T[:count]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)

@@ -50,13 +50,3 @@ def test_shift_moves_the_named_styles_only(shape):
     moved_by_hand = np.zeros((ARCH.latents, 12))
     moved_by_hand[1:3] = 2 * direction
     np.testing.assert_allclose(moved[1] - start, moved_by_hand, atol=1e-6)
-
-
-def test_empty_requests_are_refused(generator):
-    for call in (
-        lambda: directions.sefa(generator, layers=(), count=1),
-        lambda: directions.sefa(generator, layers=(0,), count=13),
-        lambda: directions.shift(np.zeros((1, 12)), np.zeros(12), np.zeros(1), first=2, last=2, arch=ARCH),
-    ):
-        with pytest.raises(ValueError):
-            call()

@@ -155,13 +155,6 @@ def test_truncation_leads_to_the_mean(tiny):
     np.testing.assert_allclose(stylegan2.truncate(w, mean, 0.0), jnp.tile(mean, (4, 1)), atol=1e-6)
 
 
-def test_wrong_shapes_are_refused(tiny):
-    generator, discriminator = tiny["generator"], tiny["discriminator"]
-    for message, function, params, array, options in (
-        ("latents", stylegan2.synthesize, generator, jnp.zeros((1, 7)), {}),
-        ("power of two", stylegan2.discriminator_features, discriminator, jnp.zeros((1, 12, 12, 3)), {}),
-        ("modules", stylegan2.map_styles, generator, jnp.zeros((1, 6)), {"first": 2, "last": 1}),
-        ("groups", _discriminate, discriminator, jnp.zeros((6, 16, 16, 3)), {}),
-    ):
-        with pytest.raises(ValueError, match=message):
-            function(params, array, arch=_TINY, **options)
+def test_a_batch_that_does_not_divide_into_groups_is_refused(tiny):
+    with pytest.raises(ValueError, match="groups"):
+        _discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=_TINY)
