@@ -21,7 +21,6 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.networks import convolution
 
-_SMALLEST = 16
 _LEAK = 0.2
 _EPSILON = 1e-5  # added to the variance
 _CONVOLUTIONS = {
@@ -157,12 +156,8 @@ def default_group_base(size: int) -> int:
     return 8 if size >= 128 else 16
 
 
-def _levels(size: int, images: Float[Array, "n h w c"]) -> int:
-    """Returns how many times images of side `size` are halved until they are 4 pixels wide, or raises a `UserError`."""
-    if size < _SMALLEST or size & (size - 1):
-        raise UserError(f"image side {size}: the networks take powers of two from {_SMALLEST} on")
-    if images.shape[-3:-1] != (size, size):
-        raise UserError(f"images of {images.shape[-3:-1]} pixels for networks of side {size}")
+def _halvings(size: int) -> int:
+    """Returns how many times images of side `size` are halved until they are 4 pixels wide."""
     return size.bit_length() - 3
 
 
@@ -182,7 +177,7 @@ class EncoderDecoder(nn.Module):
         width, groups = self.width, self.group_base or default_group_base(self.size)
         if width % groups:
             raise UserError(f"network width {width} is not a multiple of its {groups} groups")
-        deepest = _levels(self.size, x) - 1
+        deepest = _halvings(self.size) - 1
         for level in range(deepest):
             x = Conv(width << level, 4, "half", name=f"down_{level}")(x)
             x = nn.leaky_relu(GroupNorm(groups << level, name=f"down_norm_{level}")(x), _LEAK)
@@ -213,7 +208,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
         """Returns one vector for each image of a batch."""
-        count = _levels(self.size, x)
+        count = _halvings(self.size)
         for level in range(count):
             x = nn.relu(Conv(self.width << level, 4, "half", name=f"down_{level}")(x))
         x = nn.relu(Collapse(self.width << (count - 1), name="collapse")(x))
@@ -251,7 +246,7 @@ class ResidualEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
         """Returns one vector for each image of a batch."""
-        count = _levels(self.size, x)
+        count = _halvings(self.size)
         x = Conv(self.width, 4, "half", name="stem")(x)
         for level in range(1, count):
             x = ResidualBlock(self.width << level, name=f"block_{level}")(x)
