@@ -167,17 +167,11 @@ def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CutSheet:
-    """The object's part of a sheet.
+    """The object's part of a sheet."""
 
-    Attributes:
-      points: (V, 3) float64, camera frame, scene units.
-      pixels: (V, 2) float64 column and row in the canonical picture; pixel centres are integers.
-      faces: (F, 3) counterclockwise as seen from the front; none is empty.
-    """
-
-    points: np.ndarray
-    pixels: np.ndarray
-    faces: np.ndarray
+    points: np.ndarray  # (V, 3) float64, camera frame, scene units
+    pixels: np.ndarray  # (V, 2) float64 column and row in the canonical picture; pixel centres are integers
+    faces: np.ndarray  # (F, 3) counterclockwise as seen from the front; none is empty
 
 
 def cut_sheet(

@@ -67,19 +67,12 @@ def shading(normal: Float[np.ndarray, "h w 3"], light: Float[np.ndarray, "4"]) -
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
-    """Depth, normals, and where the object is.
+    """Depth, normals, and where the object is."""
 
-    Attributes:
-      depth: (S, S) the object's own, extended a little past its border.
-      normal: (S, S, 3) unit, into the surface, of this depth.
-      field: (S, S) at least 1/2 on the object, below outside; its 1/2 contour is the outline.
-      mask: (S, S) 1 on the object and just across its outline, where `depth` may be drawn.
-    """
-
-    depth: np.ndarray
-    normal: np.ndarray
-    field: np.ndarray
-    mask: np.ndarray
+    depth: np.ndarray  # (S, S) the object's own, extended a little past its border
+    normal: np.ndarray  # (S, S, 3) unit, into the surface, of this depth
+    field: np.ndarray  # (S, S) at least 1/2 on the object, below outside; its 1/2 contour is the outline
+    mask: np.ndarray  # (S, S) 1 on the object and just across its outline, where `depth` may be drawn
 
 
 def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:

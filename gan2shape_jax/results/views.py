@@ -59,21 +59,13 @@ _LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surfaces:
-    """What `n` views show at `s` x `s` pixels.
+    """What `n` views show at `s` x `s` pixels."""
 
-    Attributes:
-      albedo: (n, s, s, 3) in [0, 1].
-      normal: (n, s, s, 3) unit, canonical frame, into the surface; 0 where there is nothing.
-      depth: (n, s, s) along the view's own z, scene units.
-      coverage: (n, s, s) in [0, 1], the share of the pixel that the object covers.
-      views: (n, 6).
-    """
-
-    albedo: np.ndarray
-    normal: np.ndarray
-    depth: np.ndarray
-    coverage: np.ndarray
-    views: np.ndarray
+    albedo: np.ndarray  # (n, s, s, 3) in [0, 1]
+    normal: np.ndarray  # (n, s, s, 3) unit, canonical frame, into the surface; 0 where there is nothing
+    depth: np.ndarray  # (n, s, s) along the view's own z, scene units
+    coverage: np.ndarray  # (n, s, s) in [0, 1], the share of the pixel that the object covers
+    views: np.ndarray  # (n, 6)
 
 
 def sweep_views(
