@@ -167,14 +167,14 @@ class EncoderDecoder(nn.Module):
     size: int  # side S of the images, a power of two
     channels_out: int
     width: int  # channels at S/2, doubling at every level
+    group_base: int  # groups of the normalisation at S/2, doubling likewise
     zdim: int = 256  # length of the bottleneck vector
-    group_base: int | None = None  # groups of the normalisation at S/2, doubling likewise; None: `default_group_base`
     final: str | None = "tanh"  # for values in (-1, 1), None for no activation
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n s s o"]:
         """Returns the output images for a batch of images."""
-        width, groups = self.width, self.group_base or default_group_base(self.size)
+        width, groups = self.width, self.group_base
         if width % groups:
             raise UserError(f"network width {width} is not a multiple of its {groups} groups")
         deepest = _halvings(self.size) - 1
@@ -216,10 +216,7 @@ class Encoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Halves the side; the shortcut sees the rectified input, since the original's ReLU works in place.
-
-    Where the output's channels differ from the input's, the shortcut has a 1x1 convolution with a bias.
-    """
+    """Halves the side; the shortcut sees the rectified input, since the original's ReLU works in place."""
 
     channels: int
 
@@ -231,9 +228,7 @@ class ResidualBlock(nn.Module):
         main = Conv(self.channels, name="conv2")(main)
         n, h, w, channels = x.shape
         shortcut = x.reshape(n, h // 2, 2, w // 2, 2, channels).mean(axis=(2, 4))
-        if channels != self.channels:
-            shortcut = Pointwise(self.channels, use_bias=True, name="shortcut")(shortcut)
-        return shortcut + main
+        return Pointwise(self.channels, use_bias=True, name="shortcut")(shortcut) + main
 
 
 class ResidualEncoder(nn.Module):
