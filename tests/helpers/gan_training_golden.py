@@ -1,71 +1,67 @@
 """Makes tests/golden/gan_training.npz: losses, penalties and updates of a tiny StyleGAN2 in PyTorch.
 
-    python -m tests.helpers.gan_training_golden
+    PYTHONPATH=tests python -m helpers.gan_training_golden
 
-Needs PyTorch. Networks are `TorchForm`'s, gradients and Adam PyTorch's own; parameters have our names and layouts.
+Networks are those of `nvidia_networks`, gradients and Adam PyTorch's; parameters have our names and layouts.
 """
 
 import pathlib
 
 import numpy as np
+import torch
 from flax.traverse_util import flatten_dict
+from torch.func import functional_call
+from torch.nn.functional import softplus
 
-from tests.helpers.stylegan2_form import TorchForm
-from tests.helpers.tiny_stylegan2 import TINY, random_parameters
+from helpers.nvidia_networks import Discriminator, Generator
+from helpers.tiny_stylegan2 import TINY, random_parameters
 
 RATE, R1_EVERY, PATH_EVERY, BATCH, DECAY, PATH_MEAN = 0.01, 16, 4, 4, 0.01, 0.3
 _OUT = pathlib.Path(__file__).parents[1] / "golden" / "gan_training.npz"
 
 
 def _named(leaves):
-    """Parameters under the names of rosinality's code, as functions of those under ours."""
+    """Parameters under the names of NVIDIA's code, as functions of those under ours."""
     g, d = {}, {}
-    for i in range(TINY.mapping_layers):
-        at = f"generator/mapping/{i + 1}"
-        g[f"style.{i + 1}.weight"], g[f"style.{i + 1}.bias"] = leaves[f"{at}/weight"].T, leaves[f"{at}/bias"]
-    g["input.input"] = leaves["generator/input"].permute(2, 0, 1)[None]
 
     def styled(at, name):
-        g[f"{name}.conv.weight"] = leaves[f"{at}/weight"].permute(3, 2, 0, 1)[None]
-        g[f"{name}.conv.modulation.weight"] = leaves[f"{at}/style_weight"].T
-        g[f"{name}.conv.modulation.bias"] = leaves[f"{at}/style_bias"]
+        g[f"{name}.weight"] = leaves[f"{at}/weight"].permute(3, 2, 0, 1)
+        g[f"{name}.bias"] = leaves[f"{at}/bias"]
+        g[f"{name}.affine.weight"] = leaves[f"{at}/style_weight"].T
+        g[f"{name}.affine.bias"] = leaves[f"{at}/style_bias"]
 
+    g["b4.const"] = leaves["generator/input"].permute(2, 0, 1)
     for i in range(TINY.layers):
-        at, name = f"generator/layers/{i}", f"convs.{i - 1}" if i else "conv1"
+        at, name = f"generator/layers/{i}", f"b{4 << (i + 1) // 2}.conv{1 - i % 2}"
         styled(at, name)
-        g[f"{name}.noise.weight"] = leaves[f"{at}/noise_strength"].reshape(1)
-        g[f"{name}.activate.bias"] = leaves[f"{at}/bias"]
-        g[f"noises.noise_{i}"] = leaves[f"generator/noise/{i}"][None, None].detach()
+        g[f"{name}.noise_strength"] = leaves[f"{at}/noise_strength"]
+        g[f"{name}.noise_const"] = leaves[f"generator/noise/{i}"].detach()
     for level in range(len(TINY.channels)):
-        at, name = f"generator/to_rgb/{level}", f"to_rgbs.{level - 1}" if level else "to_rgb1"
-        styled(at, name)
-        g[f"{name}.bias"] = leaves[f"{at}/bias"].reshape(1, 3, 1, 1)
+        styled(f"generator/to_rgb/{level}", f"b{4 << level}.torgb")
 
-    def conv(at, weight, bias=None):
-        d[weight] = leaves[f"discriminator/{at}/weight"].permute(3, 2, 0, 1)
-        if bias:
-            d[bias] = leaves[f"discriminator/{at}/bias"]
+    def conv(at, name):
+        d[f"{name}.weight"] = leaves[f"discriminator/{at}/weight"].permute(3, 2, 0, 1)
+        if f"discriminator/{at}/bias" in leaves:
+            d[f"{name}.bias"] = leaves[f"discriminator/{at}/bias"]
 
-    conv("from_rgb", "convs.0.0.weight", "convs.0.1.bias")
+    conv("from_rgb", f"b{TINY.size}.fromrgb")
     for i in range(len(TINY.discriminator_channels) - 1):
-        conv(f"blocks/{i}/conv1", f"convs.{i + 1}.conv1.0.weight", f"convs.{i + 1}.conv1.1.bias")
-        conv(f"blocks/{i}/conv2", f"convs.{i + 1}.conv2.1.weight", f"convs.{i + 1}.conv2.2.bias")
-        conv(f"blocks/{i}/skip", f"convs.{i + 1}.skip.1.weight")
-    conv("final_conv", "final_conv.0.weight", "final_conv.1.bias")
+        for ours, name in (("conv1", "conv0"), ("conv2", "conv1"), ("skip", "skip")):
+            conv(f"blocks/{i}/{ours}", f"b{TINY.size >> i}.{name}")
+    conv("final_conv", "b4.conv")
     last = TINY.discriminator_channels[0]
     hidden = leaves["discriminator/final_linear/weight"].reshape(4, 4, last, last)
-    d["final_linear.0.weight"] = hidden.permute(3, 2, 0, 1).reshape(last, 16 * last)
-    d["final_linear.0.bias"] = leaves["discriminator/final_linear/bias"]
-    d["final_linear.1.weight"] = leaves["discriminator/output/weight"].T
-    d["final_linear.1.bias"] = leaves["discriminator/output/bias"]
+    d["b4.fc.weight"] = hidden.permute(3, 2, 0, 1).reshape(last, 16 * last)
+    d["b4.fc.bias"] = leaves["discriminator/final_linear/bias"]
+    d["b4.out.weight"] = leaves["discriminator/output/weight"].T
+    d["b4.out.bias"] = leaves["discriminator/output/bias"]
     return g, d
 
 
 def main():
     """Writes the file."""
-    import torch
-
-    form, softplus = TorchForm(torch), torch.nn.functional.softplus
+    generator_of = Generator(TINY.style_dim, TINY.channels).synthesis.double()
+    discriminator_of = Discriminator(TINY.discriminator_channels).double()
     draw = np.random.default_rng(1).standard_normal
     given = {
         "photos": np.clip(draw((BATCH, TINY.size, TINY.size, 3)) * 0.4, -1, 1),
@@ -83,7 +79,12 @@ def main():
 
     tensors = {name: torch.from_numpy(value).double() for name, value in given.items()}
     photos, directions = (tensors[name].permute(0, 3, 1, 2) for name in ("photos", "directions"))
-    blocks, levels = len(TINY.discriminator_channels) - 1, len(TINY.channels)
+
+    def generate(g, styles):
+        return functional_call(generator_of, g, (styles,))
+
+    def judge(d, images):
+        return functional_call(discriminator_of, d, (images,))[0]
 
     def update(name, part, every, loss_of):
         leaves, g, d = fresh()
@@ -98,20 +99,20 @@ def main():
         kept.update({f"{name}/updated/{k}": v.detach().numpy() for k, v in mine.items()})
 
     def discriminator(g, d):
-        fakes = form.generate(g, tensors["styles"], levels).detach()
-        return softplus(-form.judge(d, photos, blocks)).mean() + softplus(form.judge(d, fakes, blocks)).mean()
+        fakes = generate(g, tensors["styles"]).detach()
+        return softplus(-judge(d, photos)).mean() + softplus(judge(d, fakes)).mean()
 
     def generator(g, d):
-        return softplus(-form.judge(d, form.generate(g, tensors["styles"], levels), blocks)).mean()
+        return softplus(-judge(d, generate(g, tensors["styles"]))).mean()
 
     def penalty(g, d):
         seen = photos.clone().requires_grad_(True)
-        (slope,) = torch.autograd.grad(form.judge(d, seen, blocks).sum(), seen, create_graph=True)
+        (slope,) = torch.autograd.grad(judge(d, seen).sum(), seen, create_graph=True)
         return slope.square().sum((1, 2, 3)).mean()
 
     def paths(g, d):
         styles = tensors["styles"].clone().requires_grad_(True)
-        images = form.generate(g, styles, levels)
+        images = generate(g, styles)
         (slope,) = torch.autograd.grad((images * directions).sum() / TINY.size, styles, create_graph=True)
         lengths = slope.square().sum(2).mean(1).sqrt()
         mean = PATH_MEAN + DECAY * (lengths.mean() - PATH_MEAN)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from helpers import reference_weights
 from helpers.parity_record import LARGEST, largest, share_off
 
 from gan2shape_jax.errors import UserError
@@ -21,20 +21,8 @@ _TINY = {
 }
 
 
-def _recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The weights that the reference ran with, drawn by the tensor's name."""
-    noise = np.random.default_rng(zlib.crc32(name.encode()) + seed).standard_normal(shape).astype(np.float32)
-    if name.endswith("running_var"):
-        return 1 + 0.1 * np.abs(noise)
-    if name.endswith(("running_mean", "bias")):
-        return 0.1 * noise
-    if len(shape) == 1:
-        return 1 + 0.1 * noise
-    return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
-
-
 def _state(arch, seed=0):
-    return {name: _recipe(name, shape, seed) for name, shape in parsing.torch_shapes(arch).items()}
+    return {name: reference_weights.drawn(name, shape, seed) for name, shape in parsing.torch_shapes(arch).items()}
 
 
 def _params(arch, seed=0):

@@ -1,13 +1,12 @@
 """Parity, gradients and weight reading of the perceptual distances."""
 
-import zlib
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from helpers import reference_weights
 from helpers.parity_record import PER_VALUE, per_value
 
 from gan2shape_jax.errors import UserError
@@ -24,13 +23,7 @@ def _recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """The weights that the reference ran with, drawn by the tensor's name."""
     if name in _PUBLISHED:
         return _PUBLISHED[name].reshape(shape)
-    noise = np.random.default_rng(zlib.crc32(name.encode()) + seed).standard_normal(shape)
-    noise = noise.astype(np.float32)
-    if name.endswith("bias"):
-        return 0.1 * noise
-    if name.startswith("lin"):
-        return 0.1 * np.abs(noise)
-    return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
+    return reference_weights.drawn(name, shape, seed)
 
 
 def _torch_state(names, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,12 +1,12 @@
 """The conversion of scene parsers and LPIPS: outputs as PyTorch's, refusals with lists."""
 
 import collections
-import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import reference_weights
 from helpers.parity_record import PER_VALUE, per_value, share_off
 from PIL import Image
 
@@ -82,15 +82,6 @@ def _lpips_files(folder, net):
     return vgg, linear
 
 
-def _recipe(name, shape, seed):
-    noise = np.random.default_rng(zlib.crc32(name.encode()) + seed).standard_normal(shape).astype(np.float32)
-    if name.endswith("bias"):
-        return 0.1 * noise
-    if name.startswith("lin"):
-        return 0.1 * np.abs(noise)
-    return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
-
-
 @pytest.mark.heavy  # LPIPS at its real size, drawn and converted
 def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     """The original's distances and gradients, with weights that went through two torch files and this tool."""
@@ -104,7 +95,7 @@ def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
             place = name.split(".", 2)[2] if name.startswith("net.") else name
             owner, path = (net.vgg, f"features.{place}") if name.startswith("net.") else (net.linear, name)
             value = owner.state_dict()[path]
-            value.copy_(torch.tensor(_recipe(name, tuple(value.shape), seed)))
+            value.copy_(torch.tensor(reference_weights.drawn(name, tuple(value.shape), seed)))
     vgg, linear = _lpips_files(tmp_path, net)
     target = tmp_path / "lpips.safetensors"
     assert main([str(linear), str(vgg), str(target)]) == 0  # in any order

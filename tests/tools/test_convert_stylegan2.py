@@ -1,6 +1,7 @@
 """The conversion of checkpoints: sizes from shapes, strictness, output, and the command."""
 
 import hashlib
+import re
 
 import jax
 import numpy as np
@@ -42,6 +43,12 @@ def test_sizes_come_from_the_shapes(golden_path, tmp_path, states):
     assert f"style.{arch.mapping_layers + 1}.weight" not in g
     assert arch.channels[0] == g["input.input"].shape[1]
     assert arch.discriminator_channels[-1] == states["d"]["convs.0.0.weight"].shape[0]
+    coarser = {"convs.0.0.weight": np.ones((48, 3, 1, 1)), "convs.0.1.bias": np.zeros(48)}
+    for name, value in states["d"].items():
+        if not name.startswith(("convs.0.", "convs.1.")):
+            coarser[re.sub(r"(?<=^convs\.)\d", lambda found: str(int(found[0]) - 1), name)] = value
+    other, _ = _convert(tmp_path / "x.pt", states | {"d": coarser})
+    assert other.discriminator_channels == arch.discriminator_channels[:-1] and other.channels == arch.channels
     again, same = _convert(tmp_path / "x.pt", states)
     assert again == arch
     jax.tree.map(np.testing.assert_array_equal, params, same)

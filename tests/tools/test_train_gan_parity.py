@@ -1,6 +1,6 @@
 """Losses, penalties, their gradients and one update of training, against PyTorch's on the same numbers.
 
-The numbers are made by `python -m tests.helpers.gan_training_golden`.
+The numbers are made by `PYTHONPATH=tests python -m helpers.gan_training_golden`.
 """
 
 import pathlib
