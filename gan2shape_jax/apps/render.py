@@ -27,6 +27,7 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import AMBIENT_SHARE
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
+_MOST_DEG = 36000  # a hundred turns: float32 still resolves hundredths of a degree
 
 _EPILOG = """\
 examples:
@@ -106,7 +107,7 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
         ("pitch", "nod, degrees; positive lowers the front"),
         ("roll", "turn in the picture's plane, degrees, positive clockwise"),
     ):
-        kind = option_types.angle(f"--{name}")
+        kind = option_types.number(f"--{name}", -_MOST_DEG, _MOST_DEG, "degrees")
         group.add_argument(f"--{name}", type=kind, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
     group = parser.add_argument_group("light")
     light = option_types.light
@@ -125,10 +126,12 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", type=light(f"--{name}"), help=about)
     group = parser.add_argument_group("frames")
     about = "frames, spread evenly from the first angle or light given to the last (default: one for each)"
-    group.add_argument("--frames", type=option_types.frames(), metavar="N", help=about)
+    group.add_argument(
+        "--frames", type=option_types.whole("--frames", 1, option_types.MOST_FRAMES), metavar="N", help=about
+    )
     group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
     about = "frames a second of animations (default: 16)"
-    group.add_argument("--fps", type=option_types.fps(), default=16.0, help=about)
+    group.add_argument("--fps", type=option_types.number("--fps", 0.1, 100), default=16.0, help=about)
 
 
 def shots(options: argparse.Namespace, result: Result) -> Shots:

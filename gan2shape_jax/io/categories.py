@@ -15,9 +15,6 @@ import runpy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from jaxtyping import Float
-
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import folder
 
@@ -56,12 +53,6 @@ class Parser:
     def __str__(self) -> str:
         name = "BiSeNet" if self.family == "bisenet" else "PSPNet"
         return f"{name} of {self.data} ({self.classes} labels)"
-
-    def table(self) -> Float[np.ndarray, " classes"]:
-        """Returns the mask's value for every label."""
-        table = np.zeros(self.classes, np.float32)
-        table[list(self.values)] = list(self.values.values())
-        return table
 
     def fits(self, arch: Architecture) -> bool:
         """Whether a network of this architecture has these labels."""

@@ -129,7 +129,7 @@ def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents
         write(part)
         _write_through(part)
         part.replace(path)
-        _write_entries_through(path.parent)
+        _write_through(path.parent)
     except OSError as error:
         raise refused(error, f"cannot write {path}") from error
     finally:
@@ -166,9 +166,9 @@ def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
         for parent, _, files in os.walk(fresh, topdown=False):
             for name in files:
                 _write_through(pathlib.Path(parent, name))
-            _write_entries_through(pathlib.Path(parent))
+            _write_through(pathlib.Path(parent))
         _swap(fresh, folder)
-        _write_entries_through(folder.parent)
+        _write_through(folder.parent)
     except OSError as error:
         raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
     finally:
@@ -212,26 +212,17 @@ def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _write_through(path: pathlib.Path) -> None:
-    """Returns once a file's content is on disk; lack of disk space may be reported only here."""
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))  # Windows cannot sync a file opened for reading
+    """Returns once a file's content or a folder's entries are on disk; lack of space may be reported only here."""
+    folder = path.is_dir()
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_entries_through(folder: pathlib.Path) -> None:
-    """Returns once a folder's entries are on disk, where the system supports it."""
-    descriptor = None
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:  # as on Windows
-            raise
-    finally:
-        if descriptor is not None:
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows syncs no file opened for reading
+        try:
+            os.fsync(descriptor)
+        finally:
             os.close(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in _NO_SYNC:  # as on Windows
+            raise
 
 
 def nearest_folder(path: _Path) -> pathlib.Path:

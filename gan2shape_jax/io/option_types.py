@@ -33,21 +33,6 @@ def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
     return whole(option, least, MOST_PIXELS, "pixels")
 
 
-def frames(option: str = "--frames") -> Callable[[str], int]:
-    """Returns the type of the number of frames or views."""
-    return whole(option, 1, MOST_FRAMES)
-
-
-def fps(option: str = "--fps") -> Callable[[str], float]:
-    """Returns the type of frames per second."""
-    return number(option, 0.1, 100)
-
-
-def angle(option: str) -> Callable[[str], float]:
-    """Returns the type of angles, degrees: up to a hundred turns, where float32 still resolves hundredths of one."""
-    return number(option, -36000, 36000, "degrees")
-
-
 def light(option: str) -> Callable[[str], float]:
     """Returns the type of light strengths, and of dx and dy in a light's direction (dx, dy, 1)."""
     return number(option, -1000, 1000)

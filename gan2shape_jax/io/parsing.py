@@ -337,14 +337,10 @@ def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
 def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
     """Returns the score of each label at each pixel of images from `prepare`.
 
-    Their side is a multiple of 32 pixels for BiSeNet, one more than a multiple of 8 for PSPNet; else a `ValueError`.
+    Their side is a multiple of 32 pixels for BiSeNet, one more than a multiple of 8 for PSPNet.
     """
-    side = images.shape[1]
-    fits = side % 32 == 0 if arch.family == "bisenet" else side % 8 == 1
-    if not fits or images.shape[2] != side:
-        raise ValueError(f"pictures of {images.shape[1:3]} pixels: {arch.family} takes squares of other sides")
     features = (_bisenet if arch.family == "bisenet" else _pspnet)(params, images, arch)
-    return _enlarge(_convolve(params, "output", features), side)
+    return _enlarge(_convolve(params, "output", features), images.shape[1])
 
 
 def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> Float[Array, "n side side 3"]:
@@ -371,6 +367,7 @@ def find_labels(
 
 def mask_of_labels(labels: UInt8[np.ndarray, "h h"], parser: Parser, size: int) -> Float[np.ndarray, "size size"]:
     """Returns the object mask from labels: each label's value, averaged over areas if the mask is smaller."""
-    values = parser.table()[labels]
-    mask = resample.resize(jnp.asarray(values)[..., None], size)[..., 0]
+    table = np.zeros(parser.classes, np.float32)
+    table[list(parser.values)] = list(parser.values.values())
+    mask = resample.resize(jnp.asarray(table[labels])[..., None], size)[..., 0]
     return np.clip(np.asarray(mask), 0, 1)

@@ -55,15 +55,8 @@ class Module(torch.nn.Module):
             setattr(self, name, value)
 
     def __reduce__(self):
-        return _reconstruct_persistent_obj, (
-            {
-                "type": "class",
-                "version": 6,
-                "module_src": SOURCE,
-                "class_name": type(self).__name__,
-                "state": self.__dict__,
-            },
-        )
+        meta = {"type": "class", "version": 6, "module_src": SOURCE}
+        return _reconstruct_persistent_obj, (meta | {"class_name": type(self).__name__, "state": self.__dict__},)
 
     def draw(self, name, *shape, mean=0.0, scale=1.0):
         value = mean + scale * torch.randn(shape)
@@ -117,9 +110,8 @@ class FullyConnectedLayer(Module):
 
 class Conv2dLayer(Module):
     def __init__(self, inputs, outputs, side, *, up=1, down=1, clamp=None, taps=BINOMIAL, linear=False):
-        super().__init__(
-            activation="linear" if linear else "lrelu", up=up, down=down, conv_clamp=clamp, padding=side // 2
-        )
+        activation = "linear" if linear else "lrelu"
+        super().__init__(activation=activation, up=up, down=down, conv_clamp=clamp, padding=side // 2)
         self.draw("weight", outputs, inputs, side, side)
         self.bias = None
         if not linear:
@@ -174,15 +166,8 @@ class _Styled(Module):
 
 class SynthesisLayer(_Styled):
     def __init__(self, inputs, outputs, w_dim, resolution, *, up=1, clamp=None, taps=BINOMIAL, use_noise=True):
-        super().__init__(
-            resolution=resolution,
-            up=up,
-            use_noise=use_noise,
-            activation="lrelu",
-            conv_clamp=clamp,
-            padding=1,
-            act_gain=np.sqrt(2),
-        )
+        fixed = {"activation": "lrelu", "padding": 1, "act_gain": np.sqrt(2)}
+        super().__init__(resolution=resolution, up=up, use_noise=use_noise, conv_clamp=clamp, **fixed)
         self.start(inputs, outputs, w_dim, 3)
         self.filtered(taps)
         if use_noise:
@@ -250,7 +235,7 @@ class SynthesisBlock(Module):
 
 
 class SynthesisNetwork(Module):
-    def __init__(self, w_dim, channels, *, kind, clamp, taps, half, use_noise):
+    def __init__(self, w_dim, channels, *, kind="skip", clamp=None, taps=BINOMIAL, half=0, use_noise=True):
         super().__init__(w_dim=w_dim, num_ws=2 * len(channels))
         for i, width in enumerate(channels):
             last = i == len(channels) - 1
@@ -266,31 +251,10 @@ class SynthesisNetwork(Module):
 
 
 class Generator(Module):
-    def __init__(
-        self,
-        w_dim,
-        channels,
-        *,
-        c_dim=0,
-        layers=2,
-        embed=None,
-        kind="skip",
-        clamp=None,
-        taps=BINOMIAL,
-        half=0,
-        use_noise=True,
-    ):
-        super().__init__(
-            z_dim=w_dim,
-            c_dim=c_dim,
-            w_dim=w_dim,
-            img_resolution=2 ** (len(channels) + 1),
-            img_channels=3,
-            num_ws=2 * len(channels),
-        )
-        self.synthesis = SynthesisNetwork(
-            w_dim, channels, kind=kind, clamp=clamp, taps=taps, half=half, use_noise=use_noise
-        )
+    def __init__(self, w_dim, channels, *, c_dim=0, layers=2, embed=None, **options):
+        sizes = {"img_resolution": 2 ** (len(channels) + 1), "img_channels": 3, "num_ws": 2 * len(channels)}
+        super().__init__(z_dim=w_dim, c_dim=c_dim, w_dim=w_dim, **sizes)
+        self.synthesis = SynthesisNetwork(w_dim, channels, **options)
         self.mapping = MappingNetwork(w_dim, c_dim, w_dim, layers, embed=embed)
 
 
@@ -348,31 +312,18 @@ class DiscriminatorEpilogue(Module):
 
 class Discriminator(Module):
     def __init__(
-        self,
-        channels,
-        *,
-        c_dim=0,
-        cmap_dim=None,
-        layers=2,
-        kind="resnet",
-        clamp=None,
-        taps=BINOMIAL,
-        half=0,
-        group=4,
-        extra=1,
+        self, channels, *, c_dim=0, cmap_dim=None, layers=2, taps=BINOMIAL, half=0, group=4, extra=1, **common
     ):
         """Channels from 4 pixels on, as for the generator."""
+        common = {"kind": "resnet", "clamp": None} | common
         count, cmap_dim = len(channels), (cmap_dim or channels[0]) if c_dim else 0
         super().__init__(c_dim=c_dim, img_resolution=2 ** (count + 1), img_channels=3)
         for i in range(count - 1, 0, -1):
-            inputs, common = 0 if i == count - 1 else channels[i], {"kind": kind, "clamp": clamp, "taps": taps}
-            block = DiscriminatorBlock(
-                inputs, channels[i], channels[i - 1], 4 * 2**i, half=i >= max(count - half, 1), **common
-            )
-            setattr(self, f"b{4 * 2**i}", block)
+            widths, of_half = (channels[i] * (i < count - 1), channels[i], channels[i - 1]), i >= max(count - half, 1)
+            setattr(self, f"b{4 * 2**i}", DiscriminatorBlock(*widths, 4 * 2**i, half=of_half, taps=taps, **common))
         if c_dim:
             self.mapping = MappingNetwork(0, c_dim, cmap_dim, layers, mean=False)
-        self.b4 = DiscriminatorEpilogue(channels[0], cmap_dim, kind=kind, clamp=clamp, group=group, extra=extra)
+        self.b4 = DiscriminatorEpilogue(channels[0], cmap_dim, group=group, extra=extra, **common)
 
     def forward(self, image, c=None):
         """Logits, and the outputs of every block."""

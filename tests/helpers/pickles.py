@@ -1,15 +1,10 @@
-"""Writes pickles by hand: any call of any function, and the layout of NVIDIA's, without those modules."""
+"""Writes pickles by hand: any call of any function, without the modules that they name."""
 
 import contextlib
 import io
 import pickle
-import struct
 import sys
 import types
-
-import numpy as np
-
-_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class Global:
@@ -58,70 +53,10 @@ def dumps(value, protocol: int = 4) -> bytes:
     return buffer.getvalue()
 
 
-def legacy_storage(values: np.ndarray) -> bytes:
-    """What torch.save of a storage gives in the older format, which lies inside NVIDIA's pickles."""
-    values = np.asarray(values, "<f4")
-    return (
-        b"".join(
-            dumps(x, 2)
-            for x in (
-                _MAGIC,
-                1001,
-                {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}},
-                Storage("7", values.size),
-                ["7"],
-            )
-        )
-        + struct.pack("<q", values.size)
-        + values.tobytes()
-    )
-
-
-def double(value: float) -> Call:
-    """A number of NumPy's as it lies in NVIDIA's pickles."""
-    return Call(
-        "numpy.core.multiarray.scalar",
-        Call("numpy.dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 0)),
-        struct.pack("<d", value),
-    )
-
-
-def tensor(values: np.ndarray) -> Call:
-    """A parameter as it lies in NVIDIA's pickles."""
-    values = np.asarray(values, "<f4")
-    strides = tuple(s // 4 for s in np.zeros(values.shape, "<f4").strides)
-    empty = Call("collections.OrderedDict")
-    return Call(
-        "torch._utils._rebuild_parameter",
-        Call(
-            "torch._utils._rebuild_tensor_v2",
-            Call("torch.storage._load_from_bytes", legacy_storage(values)),
-            0,
-            values.shape,
-            strides,
-            False,
-            empty,
-        ),
-        False,
-        empty,
-    )
-
-
-def network_record(class_name: str, *, source: str = "", parameters=None, modules=None, **settings) -> Call:
-    """A module as `torch_utils.persistence` pickles it."""
-    state = {
-        "training": False,
-        "_parameters": parameters or {},
-        "_buffers": {},
-        "_modules": modules or {},
-        "_non_persistent_buffers_set": set(),
-        "_backward_hooks": Call("collections.OrderedDict"),
-        **settings,
-    }
-    return Call(
-        "torch_utils.persistence._reconstruct_persistent_obj",
-        {"type": "class", "version": 6, "module_src": source, "class_name": class_name, "state": state},
-    )
+def network_record(class_name: str, **state) -> Call:
+    """A module as NVIDIA's `torch_utils.persistence` pickles it."""
+    meta = {"type": "class", "version": 6, "module_src": "", "class_name": class_name, "state": state}
+    return Call("torch_utils.persistence._reconstruct_persistent_obj", meta)
 
 
 @contextlib.contextmanager

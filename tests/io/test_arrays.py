@@ -176,12 +176,6 @@ def _saved_mvn(path, statistics):
     return arrays.load_mvn(path / "a.npz", 6)
 
 
-@pytest.mark.parametrize("shape", [(128,), (1, 128), (1, 10, 128)])
-def test_latents_in_files(shape, tmp_path):
-    latent = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    np.testing.assert_array_equal(_saved_latent(tmp_path, latent), latent if len(shape) > 1 else latent[None])
-
-
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
@@ -212,8 +206,8 @@ def test_torch_latents_and_statistics(tmp_path, monkeypatch):
     for content in (w, w[0], torch.nn.Parameter(w), {"img": torch.zeros(3, 8, 8), "latent": w}):
         torch.save(content, tmp_path / "w.pt")
         np.testing.assert_array_equal(arrays.load_latent(tmp_path / "w.pt", 16), w.numpy())
-    torch.save(w[0].expand(1, 14, 16), tmp_path / "w.pt")
-    assert arrays.load_latent(tmp_path / "w.pt", 16).shape == (1, 14, 16)
+    np.save(tmp_path / "w.npy", w.expand(1, 14, 16).numpy())
+    np.testing.assert_array_equal(arrays.load_latent(tmp_path / "w.npy", 16), w.expand(1, 14, 16).numpy())
     mean, cov = torch.zeros(6), torch.eye(6)
     torch.save({"mean": mean, "cov": cov}, tmp_path / "v.pth")
     for found, saved in zip(arrays.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):

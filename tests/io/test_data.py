@@ -46,10 +46,11 @@ def test_background_and_what_lies_beyond_becomes_the_greatest_depth(tmp_path):
     np.testing.assert_array_equal(loaded[2:], 1)
 
 
-def test_images_without_a_latent_are_left_to_the_inversion(bundled, tmp_path):
-    config = apply_overrides(bundled, {"data.latent_root": str(tmp_path)})
-    assert data.load_item(config, "001.png").latent is None
-    assert data.load_item(apply_overrides(bundled, {"data.latent_root": ""}), "001.png").latent is None
+def test_images_without_a_latent_are_left_to_the_inversion_and_those_without_a_true_depth_refused(bundled, tmp_path):
+    for root in ("", str(tmp_path)):
+        assert data.load_item(apply_overrides(bundled, {"data.latent_root": root}), "001.png").latent is None
+    with pytest.raises(UserError, match=r"the true depth of 001.png is missing: .*001.npy or .png"):
+        data.load_item(apply_overrides(bundled, {"data.depth_root": str(tmp_path)}), "001.png")
 
 
 def test_masks_are_needed_only_where_the_method_uses_them(bundled):
@@ -76,12 +77,6 @@ def test_mask_is_cropped_only_where_it_shows_the_whole_image(tmp_path):
     path = _save(tmp_path / "m.png", mask, "L")
     assert data.load_mask(path, 50, crop=50, image_size=100).min() == 1
     np.testing.assert_allclose(data.load_mask(path, 50, crop=60, image_size=120).mean(), 0.25, atol=0.02)
-
-
-def test_empty_mask_is_refused(tmp_path):
-    path = _save(tmp_path / "m.png", np.zeros((64, 64), np.uint8), "L")
-    with pytest.raises(UserError, match=r"m.png is empty"):
-        data.load_mask(path, 64)
 
 
 # Cropping

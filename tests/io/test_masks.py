@@ -1,7 +1,6 @@
 """Where object masks come from: files, alpha channels, parsers, and their order."""
 
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -144,19 +143,6 @@ def test_parser_that_finds_no_object_names_the_image(folder):
         assert (data.load_item(free, "plain.png").mask == 1).all()
 
 
-def test_looking_at_the_files_does_not_run_the_parser(folder, monkeypatch):
-    weights = _weights(folder / "car.safetensors", "car", 7)
-    config = _config(folder, category="car", parsing__weights=weights)
-
-    def fail(*args, **kwargs):
-        raise AssertionError("the parser ran")
-
-    monkeypatch.setattr(parsing, "find_labels", fail)
-    assert (data.load_item(config, "plain.png", run_parser=False).mask == 1).all()
-    with pytest.raises(AssertionError, match="ran"):
-        data.load_item(config, "plain.png")
-
-
 def test_the_usual_mask_is_the_last_that_auto_takes(folder):
     Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8)).save(folder / "usual.png")
     config = _config(folder, lift__masks="usual", lift__usual_mask=folder / "usual.png")
@@ -223,7 +209,8 @@ def test_values_no_run_can_use(fields, message):
 
 
 @pytest.mark.filterwarnings("ignore:.*partly transparent")
-def test_check_looks_at_the_parsers_weights(folder):
+def test_check_looks_at_the_parsers_weights_and_does_not_run_it(folder, monkeypatch):
+    monkeypatch.setattr(parsing, "find_labels", None)
     weights = folder / "car.safetensors"
     weights.write_bytes(b"no weights")
     config = _config(folder, category="car", parsing__weights=weights, workdir=folder / "run")
@@ -235,26 +222,3 @@ def test_check_looks_at_the_parsers_weights(folder):
     assert check.examine(config) == []
     weights.unlink()
     assert ["gan2shape-jax convert" in problem for problem in check.examine(config)] == [True]
-
-
-def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):
-    """The whole set-up of an image: the prior's box follows the parsed mask."""
-    from gan2shape_jax.method import prior
-    from gan2shape_jax.run import prepare
-
-    bundled = load_config("ictface:scratch")
-    shutil.copy(folder / "bright.png", folder / "001.png")
-    weights = _weights(folder / "car.safetensors", "car", 7, brightness=True)
-    config = _config(
-        folder,
-        category="car",
-        data__mask_source="parser",
-        parsing__weights=weights,
-        data__latent_root=bundled.data.latent_root,
-    )
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, tmp_path)
-    mask = np.asarray(prepared.problem.mask)
-    assert 0.4 < mask.mean() < 0.6
-    wanted = prior.ellipsoid(mask, category="car", near=config.prior.near, far=config.prior.far)
-    np.testing.assert_allclose(prepared.problem.prior, wanted, atol=1e-6)

@@ -86,16 +86,6 @@ def test_face_masks_count_the_head_half_and_cloth_not_at_all():
     np.testing.assert_array_equal(plain, (np.arange(19) >= 1) & (np.arange(19) <= 14))
 
 
-@pytest.mark.parametrize("category, label", [("car", 7), ("cat", 8), ("horse", 13), ("church", 1)])
-def test_masks_of_things_are_averaged_over_areas(category, label):
-    labels = np.zeros((473, 473), np.uint8)
-    labels[:, 237:] = label
-    labels[:100] = label - 1 or label + 1
-    mask = parsing.mask_of_labels(labels, parser_of(category), 43)
-    assert (mask[10:, 22:] == 1).all() and (mask[:, :21] == 0).all() and (mask[:9] == 0).all()
-    assert mask.mean() == pytest.approx((labels == label).mean(), abs=0.01)
-
-
 def test_categories_without_a_parser_say_so():
     assert {"face", "celeba", "synface", "car", "cat", "horse", "church"} <= set(parsers())
     with pytest.raises(UserError, match="no parser .* 'ictface'.*mask_root"):

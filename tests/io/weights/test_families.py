@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers.pickles import Call, dumps, network_record, tensor
+from helpers.pickles import Call, dumps, network_record
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
@@ -73,15 +73,15 @@ def test_names_are_found_inside_of_whatever_holds_them():
     assert families.names_of(content) == {"a.b", "G_ema.synthesis.b4.const", "SynthesisBlock", "5"}
 
 
-def _refusal(path, content, protocol=4):
-    path.write_bytes(dumps(content, protocol) if not isinstance(content, bytes) else content)
+def _refusal(path, content):
+    path.write_bytes(dumps(content))
     with pytest.raises(UserError, match=path.name) as error:
         convert(path)
     return str(error.value)
 
 
 def _states(*names):
-    return {name: tensor(_X) for name in names}
+    return dict.fromkeys(names, _X)
 
 
 def test_the_converter_names_the_tool_for_other_families(tmp_path):
@@ -114,8 +114,8 @@ def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(
 
 
 def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_path):
-    inner = network_record("SynthesisNetwork", modules={"input": network_record("SynthesisInput")})
-    message = _refusal(tmp_path / "t.pkl", {"G_ema": network_record("Generator", modules={"synthesis": inner})})
+    inner = network_record("SynthesisNetwork", _modules={"input": network_record("SynthesisInput")})
+    message = _refusal(tmp_path / "t.pkl", {"G_ema": network_record("Generator", _modules={"synthesis": inner})})
     assert "alias-free" in message and "not supported" in message
     message = _refusal(tmp_path / "fast.pkl", {"G_ema": network_record("FastganSynthesis"), "D": 1})
     assert "no StyleGAN2 that is known here" in message and "G_ema, D" in message
