@@ -1,7 +1,7 @@
 """A photo whose mesh, texture, light and camera are known: a bump, drawn pixel by pixel with a texture of its own."""
 
-import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,46 +14,32 @@ from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.results import Result
 from helpers.plain_result import plain_result
 
+_SIZE, _PIXELS = 32, 512  # of the result, of its crop as it is drawn; a side
 
-@dataclasses.dataclass(frozen=True)
-class Photographed:
-    """What is known.
 
-    Attributes:
-      result: with the true factors, but a plain grey albedo.
-      photo: (h, w, 3) uint8.
-      box: where the result's input lies in it.
-      texture: (T, T, 3) in [0, 1], the true albedo over the canonical picture.
-      shading: (T, T).
-    """
+class Photographed(NamedTuple):
+    """What is known; the result has the true factors, but a plain grey albedo."""
 
     result: Result
-    photo: np.ndarray
-    box: CropBox
-    texture: np.ndarray
-    shading: np.ndarray
+    photo: np.ndarray  # (h, w, 3) uint8
+    box: CropBox  # where the result's input lies in it
+    texture: np.ndarray  # (T, T, 3) in [0, 1], the true albedo over the canonical picture
+    shading: np.ndarray  # (T, T)
 
 
 @functools.cache
 def photographed(
     *,
-    size: int = 32,
-    pixels: int = 512,
     yaw_deg: float = -18.0,
     box: CropBox | None = None,
     light: tuple[float, float, float, float] = (0.5, 0.45, 0.4, -0.2),
     symmetric: bool = False,
 ) -> Photographed:
-    """Draws the photo.
+    """Draws the photo: the crop itself, or one of 700 x 800 pixels in which the crop is where `box` says.
 
-    Args:
-      size: of the result.
-      pixels: side of the crop as it is drawn.
-      yaw_deg: of the view.
-      box: the crop's place in a photo of 700 x 800 pixels; the photo is the crop itself if not given.
-      light: of the result.
-      symmetric: whether the texture is its own mirror image.
+    A `symmetric` texture is its own mirror image.
     """
+    size, pixels = _SIZE, _PIXELS
     camera = Camera(size)
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     height = np.clip(1 - (x / 0.75) ** 2 - (y / 0.85) ** 2, 0, None)
@@ -74,8 +60,8 @@ def photographed(
     drawn = np.asarray(seen.triangle)[..., None] >= 0
     crop = np.where(drawn, colours, (0.2, 0.5, 0.9))
     crop = crop.reshape(pixels, supersample, pixels, supersample, 3).mean((1, 3))
-    covered = drawn.reshape(pixels, supersample, pixels, supersample).mean((1, 3))
-    fine = _resized(covered, size)
+    cell = pixels * supersample // size
+    fine = drawn.reshape(size, cell, size, cell).mean((1, 3))
     result = plain_result(
         "known", size, depth=depth, mask=mask, view=view, light=np.array(light), input_mask=(fine > 0.5) * 1.0
     )
@@ -108,8 +94,3 @@ def _placed(crop: np.ndarray, box: CropBox) -> np.ndarray:
 
 def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(values, place, order=1, mode="nearest")
-
-
-def _resized(values: np.ndarray, size: int) -> np.ndarray:
-    cell = len(values) // size
-    return values.reshape(size, cell, size, cell).mean((1, 3))

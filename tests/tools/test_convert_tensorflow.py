@@ -115,17 +115,11 @@ def test_noise_that_was_never_there_is_silent(tmp_path):
 
 
 def _kwargs(which, **settings):
-    def change(networks_):
-        networks_[which].state["static_kwargs"].update(settings)
-
-    return change
+    return lambda content: content[which].state["static_kwargs"].update(settings)
 
 
 def _state(which, **values):
-    def change(networks_):
-        networks_[which].state.update(values)
-
-    return change
+    return lambda content: content[which].state.update(values)
 
 
 def _variable(which, name, value):
