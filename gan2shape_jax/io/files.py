@@ -259,8 +259,7 @@ def folder_fault(path: _Path) -> str:
 
 def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
     """Raises `UserError` if a folder, with its parents, cannot be created or written."""
-    fault = folder_fault(path) or _name_fault(path)
-    if fault:
+    if fault := folder_fault(path) or _name_fault(path):
         raise UserError(f"{option} {path} {fault}")
 
 
@@ -270,8 +269,7 @@ def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
         raise UserError(f"{option} {path} is a folder: name a file")
     if not os.path.isdir(path.parent):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
-    fault = folder_fault(path.parent) or _name_fault(path)
-    if fault:
+    if fault := folder_fault(path.parent) or _name_fault(path):
         raise UserError(f"{option} {path} {fault}")
 
 

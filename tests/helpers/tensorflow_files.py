@@ -35,12 +35,8 @@ class Network:
     def __getstate__(self):
         return self.state
 
-    def __setstate__(self, state):
-        self.state = state
-
 
 Network.__module__ = "dnnlib.tflib.network"
-Network.__qualname__ = "Network"
 EasyDict.__module__ = "dnnlib.util"
 
 

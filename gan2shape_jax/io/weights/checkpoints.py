@@ -277,10 +277,6 @@ ALLOWED: dict[str, Any] = {
 }
 
 
-def _no_storage(kind: _StorageType, key: str, count: int) -> _Storage:
-    raise Refused("a storage outside of PyTorch's files")
-
-
 class Unpickler(pickle.Unpickler):
     """Reads one pickle from a file, which is left after it; `load` returns what `as_data` takes.
 
@@ -288,7 +284,7 @@ class Unpickler(pickle.Unpickler):
     """
 
     def __init__(
-        self, file: BinaryIO | io.BytesIO, storage: Callable[[_StorageType, str, int], _Storage] = _no_storage
+        self, file: BinaryIO | io.BytesIO, storage: Callable[[_StorageType, str, int], _Storage] | None = None
     ) -> None:
         super().__init__(file, encoding="latin1")
         self._storage = storage
@@ -304,6 +300,8 @@ class Unpickler(pickle.Unpickler):
         """Returns the storage that a tensor refers to."""
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             raise Refused(f"an unknown persistent object of type {type(pid).__name__}")
+        if self._storage is None:
+            raise Refused("a storage outside of PyTorch's files")
         kind, key, (count,) = pid[1], pid[2], _whole(pid[4:5])
         if not isinstance(kind, _StorageType) or not isinstance(key, str):
             raise Refused("a storage without a type or a name")
