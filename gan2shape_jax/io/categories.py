@@ -1,6 +1,6 @@
 """Kinds of objects: what of the method depends on them, as the record `CATEGORY` of a configuration file.
 
-    CATEGORY = Category("car", box="ground", parser=scene_parser("VOC", 21, 7), max_yaw_deg=45)
+    CATEGORY = Category("car", box="ground", parser=scene_parser("VOC", 21, 7, normalize=True), max_yaw_deg=45)
 
 A kind without a record has the values that `Category` starts from. Labels of the face parser (CelebAMask-HQ): 0
 background, 1 skin, 2-3 brows, 4-5 eyes, 6 glasses, 7-8 ears, 9 earring, 10 nose, 11 mouth, 12-13 lips, 14

@@ -20,7 +20,7 @@ from tools.convert_stylegan2 import convert, read_checkpoint  # noqa: E402
 from tools.convert_stylegan2.__main__ import main  # noqa: E402
 
 WIDTH, SMALL = 12, (6, 5, 4)
-_SIDE32, _SIDE64 = (8, 6, 5, 4), (8, 7, 6, 5, 4)
+_SIDE32 = (8, 6, 5, 4)
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
@@ -95,22 +95,18 @@ def _compare(parity, path, g, d, index=None):
     return arch, params, (plus, image), (x, logits)
 
 
-def test_the_usual_network_of_32_pixels(saved, compare):
+def test_half_precision_and_other_deviations_or_none(saved, compare):
     """Skip generator, residual discriminator, half precision at two sides with its clamp."""
-    g, d = networks({"half": 2, "clamp": 256}, {"half": 2, "clamp": 256}, channels=_SIDE32)
-    path = saved(g, d)
+    half = {"half": 2, "clamp": 256}
+    g, d = networks(half | {"layers": 3}, half | {"group": 2, "extra": 2}, channels=_SIDE32)
+    path = saved(g, d, protocol=2)
     arch = compare(path, g, d)[0]
     assert (arch.size, arch.channels, arch.discriminator_channels) == (32, _SIDE32, _SIDE32)
-    assert (arch.generator_kind, arch.discriminator_kind, arch.mapping_layers) == ("skip", "resnet", 2)
+    assert (arch.generator_kind, arch.discriminator_kind, arch.mapping_layers) == ("skip", "resnet", 3)
     assert arch.conv_clamp == arch.discriminator_clamp == 256 and arch.stored_mean
+    assert (arch.stddev_group, arch.stddev_channels) == (2, 2)
     notes = read_checkpoint(path).notes
     assert "float16" in notes and "float32" in notes and "generator at 16, 32 pixels" in notes
-
-
-def test_64_pixels_and_other_deviations_or_none(saved, compare):
-    g, d = networks({"layers": 3}, {"group": 2, "extra": 2}, channels=_SIDE64)
-    arch = compare(saved(g, d, protocol=2), g, d)[0]
-    assert (arch.size, arch.mapping_layers, arch.stddev_group, arch.stddev_channels) == (64, 3, 2, 2)
     g, d = networks({}, {"extra": 0})
     assert compare(saved(g, d), g, d)[0].stddev_channels == 0
 
