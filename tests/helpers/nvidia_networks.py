@@ -319,7 +319,8 @@ class Discriminator(Module):
         count, cmap_dim = len(channels), (cmap_dim or channels[0]) if c_dim else 0
         super().__init__(c_dim=c_dim, img_resolution=2 ** (count + 1), img_channels=3)
         for i in range(count - 1, 0, -1):
-            widths, of_half = (channels[i] * (i < count - 1), channels[i], channels[i - 1]), i >= max(count - half, 1)
+            widths = channels[i] if i < count - 1 else 0, channels[i], channels[i - 1]
+            of_half = i >= max(count - half, 1)
             setattr(self, f"b{4 * 2**i}", DiscriminatorBlock(*widths, 4 * 2**i, half=of_half, taps=taps, **common))
         if c_dim:
             self.mapping = MappingNetwork(0, c_dim, cmap_dim, layers, mean=False)
