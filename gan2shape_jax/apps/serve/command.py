@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-_NEEDED = ("gradio", "fastapi", "uvicorn")
 _INSTALL = "the page is drawn by Gradio, which is not installed: pip install 'gan2shape-jax[web]'"
 _HOST, _PORT = "127.0.0.1", 7860
 _FAREWELL_S = 2  # for connections still open at shutdown
@@ -83,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+    if importlib.util.find_spec("gradio") is None:  # which brings FastAPI and uvicorn
         raise UserError(_INSTALL)
     kind = str(category_of(load_kind(options.model).category))
     door = listening(options.host, options.port)
