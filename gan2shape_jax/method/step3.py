@@ -90,10 +90,16 @@ def step3_loss(
     return loss, (metrics, (geometry, recon))
 
 
-def next_samples(
-    key: PRNGKeyArray, iteration: Int[Scalar, ""], samples: ProjectedSamples, settings: Settings
-) -> ProjectedSamples:
-    """Returns the next batch of kept samples."""
+def _next_batch(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Factors,
+    samples: ProjectedSamples,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Returns the images and masks of the next batch of kept samples, and what else the anchored step keeps of them."""
+    del factors, frozen
     index = sampling.batch_indices(
         key,
         iteration,
@@ -105,29 +111,15 @@ def next_samples(
     def at(kept: jax.Array) -> jax.Array:
         return _multiplied(kept, index) if platforms.current() == "tpu" else kept[index]
 
-    chosen: ProjectedSamples = jax.tree.map(at, samples)
-    return chosen
+    batch: ProjectedSamples = jax.tree.map(at, samples)
+    seen = batch.images, batch.masks
+    return seen if batch.known is None else (*seen, batch.pseudo, batch.known)
 
 
 def _multiplied(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
     """Returns `kept[index]`, by a matrix product: a TPU keeps the samples' axis last, and would turn all of them."""
     ones = jax.nn.one_hot(index, kept.shape[0], dtype=kept.dtype)
     return jnp.tensordot(ones, kept, 1, precision=jax.lax.Precision.HIGHEST)
-
-
-def _next_batch(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    factors: Factors,
-    samples: ProjectedSamples,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> Seen:
-    """Returns the images and masks of the next batch of kept samples, and what else the anchored step keeps of them."""
-    del factors, frozen
-    batch = next_samples(key, iteration, samples, settings)
-    seen = batch.images, batch.masks
-    return seen if batch.known is None else (*seen, batch.pseudo, batch.known)
 
 
 def _keep_mask(

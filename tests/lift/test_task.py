@@ -94,7 +94,8 @@ def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config,
 
 
 @pytest.mark.heavy  # trains two stages to their ends
-def test_the_history_tells_of_the_samples_kept_out(whole):
+def test_the_history_tells_of_the_samples_kept_out_and_a_stage_ends_with_the_average_of_its_networks(whole):
+    jax.tree.map(np.testing.assert_array_equal, whole.state.average, whole.state.params)
     assert [row["step"] for row in whole.history if row["stage"] == 1][-1] == "anchored"
     ends = [row for row in whole.history if row["step"] in ("anchored", "step3")]
     assert all({"kept_out_l1", "roughness", "saturation", "relief"} <= set(row) for row in ends)
@@ -128,12 +129,6 @@ GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
 )
 def test_each_sign_of_a_collapse_is_told(signs, told):
     assert all(word in fault for word, fault in zip(told, collapse(GOOD | signs, 0.4), strict=True))
-
-
-@pytest.mark.heavy  # trains two stages to their ends
-def test_a_stage_ends_with_the_average_of_its_networks(task, initial, whole):
-    state = whole.state
-    jax.tree.map(np.testing.assert_array_equal, state.average, state.params)
 
 
 def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config):

@@ -245,7 +245,7 @@ def test_eight_devices_train_as_one_device_does(tmp_path, steps):
     records = records_of("replicas_program.py", tmp_path, *steps)
     assert [record["step"] for record in records] == steps
     for record in records:
-        assert record["devices"] == 8 and record["all_reduce"] > 0 and record["moved"] > 1e-6
+        assert record["devices"] == 8 and record["moved"] > 1e-6
         for key in set(record) & {"params", "moments", "one_program", "one_program_moments"}:
             assert record[key] < 2e-4, (record["step"], key)
 
