@@ -33,16 +33,7 @@ def test_the_schedule_is_data():
     assert [p.number for p in planned] == list(range(7))
     without = make_schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=0)
     assert [p.step for p in without] == ["step1", "step2", "step3"]
-
-
-def test_a_lifts_schedule_begins_with_the_encoder_and_is_anchored():
-    phases = make_schedule(
-        ((1, 1, 1), (1, 1, 1)),
-        flip1=(False, False),
-        flip3=(False, False),
-        prior_iterations=1,
-        first=((steps.INVERSION_STEP, 5),),
-        thirds=(steps.ANCHORED_STEP,),
-    )
+    twice = {"stages": ((1, 1, 1),) * 2, "flip1": (False,) * 2, "flip3": (False,) * 2, "prior_iterations": 1}
+    lift = make_schedule(**twice, first=((steps.INVERSION_STEP, 5),), thirds=(steps.ANCHORED_STEP,))
     labels = ["prior", "inversion", *(f"stage 1 {name}" for name in ("step1", "step2", "anchored"))]
-    assert [phase.label for phase in phases[:5]] == labels and phases[-1].label == "stage 2 step3"
+    assert [phase.label for phase in lift[:5]] == labels and lift[-1].label == "stage 2 step3"

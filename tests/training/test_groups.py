@@ -1,29 +1,19 @@
 """Which images go together, and how many at once."""
 
-import dataclasses
+import types
 
 import pytest
 
 from gan2shape_jax.training import groups
 
 
-@dataclasses.dataclass
-class Device:
+def _device(stats=None, platform="gpu"):
     """What `choose_size` asks of a device."""
-
-    platform: str = "gpu"
-    stats: dict | None = None
-
-    def memory_stats(self):
-        return self.stats
-
-
-def _never():
-    raise AssertionError("not to be asked")
+    return types.SimpleNamespace(platform=platform, memory_stats=lambda: stats)
 
 
 def _gpu(limit, used=0):
-    return Device(stats={"bytes_limit": limit, "bytes_in_use": used})
+    return _device({"bytes_limit": limit, "bytes_in_use": used})
 
 
 @pytest.mark.parametrize(
@@ -35,7 +25,7 @@ def _gpu(limit, used=0):
         ([_gpu(1000, 200)], 3, 3),
         ([_gpu(10)], 100, 1),
         ([_gpu(10**6)], 1000, 64),
-        ([Device(stats=None)] * 3, 100, 3),
+        ([_device()] * 3, 100, 3),
     ],
 )
 def test_free_memory_decides(devices, images, size):
@@ -43,12 +33,12 @@ def test_free_memory_decides(devices, images, size):
 
 
 def test_a_wanted_size_or_a_cpu_need_no_memory():
-    assert groups.choose_size(5, 100, [_gpu(1000)], _never) == 5
-    assert groups.choose_size(5, 3, [_gpu(1000)], _never) == 3
-    assert groups.choose_size(0, 100, [Device("cpu")] * 2, _never) == 1
-    assert groups.choose_size(2, 100, [Device("cpu")] * 2, _never) == 2
-    assert groups.choose_size(4, 100, [Device("cpu")] * 2, _never) == 2
-    assert groups.choose_size(0, 1, [_gpu(1000)], _never) == 1
+    assert groups.choose_size(5, 100, [_gpu(1000)], pytest.fail) == 5
+    assert groups.choose_size(5, 3, [_gpu(1000)], pytest.fail) == 3
+    assert groups.choose_size(0, 100, [_device(platform="cpu")] * 2, pytest.fail) == 1
+    assert groups.choose_size(2, 100, [_device(platform="cpu")] * 2, pytest.fail) == 2
+    assert groups.choose_size(4, 100, [_device(platform="cpu")] * 2, pytest.fail) == 2
+    assert groups.choose_size(0, 1, [_gpu(1000)], pytest.fail) == 1
 
 
 def test_groups_under_way_stay_as_they_are():
