@@ -238,7 +238,7 @@ def reconstruct(
     watcher = _watcher(callback, schedule)
     state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
     params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
-    judge = trust.load(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
+    judge = trust.load_judge(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
     record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
 
     def write(folder: str | os.PathLike[str]) -> None:
@@ -282,7 +282,7 @@ def load_model(path: str | os.PathLike[str] | None = None, *, config: str | Conf
         chosen.networks.pretrained = os.fspath(path)
     validate(chosen)
     _require_files(chosen)
-    networks = predict.load(chosen.lock(), None)
+    networks = predict.load_predictor(chosen.lock(), None)
     return Model(chosen, dataclasses.replace(networks, judge=networks.judge.without_files()))
 
 

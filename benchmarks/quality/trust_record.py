@@ -58,7 +58,7 @@ def networks_of(folder: pathlib.Path, model: str) -> Predictor:
     config = known_faces.config_of(folder, "ictface:predict")
     config.data.latent_root = ""
     config.networks.pretrained = model or config.networks.pretrained
-    return predict.load(config.lock(), None)
+    return predict.load_predictor(config.lock(), None)
 
 
 def faces_of(networks: Predictor, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:

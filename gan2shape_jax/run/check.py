@@ -106,14 +106,14 @@ def examine(config: ConfigDict) -> list[str]:
 
 def _architecture(config: ConfigDict) -> Architecture | None:
     """Returns the architecture of the run's GAN; None if its file is missing."""
-    if config.mode == "predict" and predict.no_gan_because(config):
+    if config.mode == "predict" and predict.no_gan_because(config) is not None:
         return predict.stand_in_sizes(config)
     return prepare.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
 
 
 def _load_networks(config: ConfigDict, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
-    gan = config.mode != "predict" or not predict.no_gan_because(config)
+    gan = config.mode != "predict" or predict.no_gan_because(config) is None
     needed = predict.needed_networks(gan=gan) if config.mode == "predict" else ("depth",)
     sizes = model_file.settings_of(config, architecture, original_size=config.image_size)
     like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
@@ -135,7 +135,10 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     if config.mode != "predict":
         if item.latent is not None and architecture is not None:
             prepare.require_layers(item.latent, name, architecture)
-        prepare.prior_of(config, item)
+        try:
+            prepare.prior_of(config, item.mask)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
     return {item.name: item.original_size}
 
 

@@ -50,7 +50,7 @@ def explain(
       params: the trained networks.
       prepared: the image.
       frozen: the frozen networks.
-      judge: the judge of the results, see `trust.load`.
+      judge: the judge of the results, see `trust.load_judge`.
       view: what the networks make of the image, if that is known already.
       history: the image's training history; [] if nothing was trained.
       start: the networks that training began with; None if nothing was trained.

@@ -265,18 +265,13 @@ class SavedRun:
         return next((place for place in places if path and place.exists()), given)
 
 
-def find_run(result: pathlib.Path, name: str) -> SavedRun:
-    """Returns the run that a results folder belongs to; `name` is the image's, and may contain subfolders.
+def find_run(result: pathlib.Path, run: str | pathlib.Path | None = None) -> SavedRun:
+    """Returns the run that a results folder belongs to: `run`, or where none is named the one that contains it.
 
     Raises:
-      UserError: the folder is not inside a run, or the run's configuration cannot be read.
+      UserError: there is no run, or its configuration cannot be read.
     """
-    above = result.resolve().parents[len(pathlib.PurePath(name).parts) - 1]
-    return open_run(above.parent if above.name == "results" and not (above / "config.json").is_file() else above)
-
-
-def open_run(root: pathlib.Path) -> SavedRun:
-    """Returns the run in a folder; raises `UserError` if it holds no readable configuration."""
+    root = pathlib.Path(run) if run is not None else run_above(result.resolve()) or result.resolve().parents[1]
     if not (root / "config.json").is_file():
         raise UserError(
             f"{root} is not the folder of a run: {root / 'config.json'} is missing. The GAN's pictures need the "

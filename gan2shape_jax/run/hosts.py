@@ -19,23 +19,20 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from jax._src import clusters  # who the others are, without connecting to them: JAX offers no other way
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 
-T = TypeVar("T")
 # Sends a message to all hosts and returns those of all, by index; to be called once, and by every host.
 Ask = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # Variables that `srun` sets for the processes of a step and that JAX reads.
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
-_OWN = ("workdir", "runtime.compilation_cache")  # fields that may differ between hosts: paths on the machine itself
 _PATIENCE_S = 30.0  # network file systems show other hosts' new files only after a while
 
 
@@ -51,10 +48,6 @@ class Team:
     def leads(self) -> bool:
         """Whether this host writes the files that only one host must write."""
         return self.index == 0
-
-    def share(self, items: Sequence[T]) -> list[T]:
-        """Returns every `count`-th item of a list that is the same on all hosts: shares differ by at most one item."""
-        return list(items[self.index :: self.count])
 
 
 def several(environ: Mapping[str, str]) -> bool:
@@ -173,11 +166,6 @@ def require_alike(messages: Sequence[Mapping[str, Any]]) -> None:
                 f"the image lists of host 0 ({len(first['names'])} names) and host {index} "
                 f"({len(other['names'])} names) differ: give all hosts the same config.data.image_list"
             )
-
-
-def comparable(config: ConfigDict) -> dict[str, Any]:
-    """Returns the fields, by path, that must be the same on all hosts."""
-    return {path: value for path, value in flatten(json.loads(to_json(config))).items() if path not in _OWN}
 
 
 def wait_for(is_there: Callable[[], bool]) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -28,7 +28,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
-from gan2shape_jax.run.runner import FAILURES, Units, Work, at_work, in_words
+from gan2shape_jax.run.runner import FAILURES, Units, Work, at_work, failures_of
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
@@ -73,17 +73,16 @@ def replicas_of(config: ConfigDict) -> int:
 
 def _prepare(work: Work, names: list[str]) -> list[PreparedImage]:
     """Returns all images; raises `UserError` listing the problems of all, since they are trained together."""
-    images, failures = [], []
+    images, failures = [], dict[str, str]()
     for name in names:
         try:
             images.append(prepare.load_image(work.config, name, work.architecture, work.frozen, work.folder.latents))
-        except RunEndingError:
-            raise
         except FAILURES as error:
-            failures.append(f"{name}: {in_words(error)}")
+            failures |= failures_of([name], error)
     if failures:
+        lines = [f"{stem}: {message}" for stem, message in failures.items()]
         raise UserError(
-            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *failures])
+            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *lines])
         )
     return images
 
@@ -127,7 +126,7 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     like = models.init_params(jax.random.key(config.seed), task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     by_name = dict(zip(names, images, strict=True))
-    judge = trust.load(config, (work.architecture, frozen.discriminator))
+    judge = trust.load_judge(config, (work.architecture, frozen.discriminator))
     history = json.loads(read_text(folder.root / "history.json", limit=_LARGEST_HISTORY))
 
     def write(name: str) -> None:

@@ -12,6 +12,7 @@ WORKDIR/.projected/            projected samples that are slow to make, kept whi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from gan2shape_jax.errors import DivergedError, refused
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.samples import PROJECTED, KeptSamples, SampleMaker
-from gan2shape_jax.method import models, prior
+from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
@@ -74,12 +75,8 @@ def _model_size(folder: RunFolder) -> int | None:
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
     """Returns the maker that draws a lift's samples, with their object masks and priors."""
-    mean = prepare.mean_latent({"generator": frozen.generator}, architecture)
-
-    def prior_of(mask: np.ndarray) -> np.ndarray:
-        return np.ones_like(mask) if config.networks.pretrained else prior.prior_depth(config, mask)
-
-    return samples.maker_of(config, architecture, dataclasses.replace(frozen, mean_w=mean), prior_of)
+    frozen = dataclasses.replace(frozen, mean_w=prepare.mean_latent({"generator": frozen.generator}, architecture))
+    return samples.maker_of(config, architecture, frozen, functools.partial(prepare.prior_of, config))
 
 
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **given: Any) -> task_lib.Lift:

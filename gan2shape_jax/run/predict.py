@@ -36,7 +36,7 @@ _MANY = 32  # number of images from which a separate program for that pays off
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Networks that explain images, and what they were trained with; created by `load`.
+    """Networks that explain images, and what they were trained with; created by `load_predictor`.
 
     Attributes:
       architecture: the GAN's architecture, or its stand-in.
@@ -70,7 +70,7 @@ class Predictor:
         return explain.explain(self.params, prepared, self.frozen, self.judge, view=view)
 
 
-def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
+def load_predictor(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
     """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
     Raises:
@@ -82,7 +82,7 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> P
     like = models.init_params(jax.random.key(config.seed), settings)
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    judge = trust.load(config, None if gan is None else (architecture, frozen.discriminator))
+    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator))
     return Predictor(architecture, frozen, settings, params, judge)
 
 
@@ -124,19 +124,15 @@ def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
     )
 
 
-def no_gan_because(config: ConfigDict) -> str:
-    """Returns why there are no pictures through the GAN, so that it is not loaded; '' if there can be."""
-    if not _asks_for_gan(config):
-        return f"config.outputs.gan_images is {config.outputs.gan_images}, its preset {config.outputs.preset!r}"
+def no_gan_because(config: ConfigDict) -> str | None:
+    """Returns why the GAN is not loaded, '' if no pictures through it are asked for; None if there can be some."""
+    if not (config.outputs.gan_images and config.outputs.preset == "all"):
+        return ""
     if not pathlib.Path(config.gan.checkpoint).is_file():
         return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
     if not config.data.latent_root:
         return "config.data.latent_root is empty, and predicting does not invert the GAN"
-    return ""
-
-
-def _asks_for_gan(config: ConfigDict) -> bool:
-    return config.outputs.gan_images and config.outputs.preset == "all"
+    return None
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -147,12 +143,13 @@ def run(config: ConfigDict, names: list[str]) -> int:
     """
     with start.begin(config, names) as started:
         reason, folder = no_gan_because(config), started.folder
-        networks = load(config, None if reason else prepare.load_frozen(config, perceptual_weights=False))
+        gan = prepare.load_frozen(config, perceptual_weights=False) if reason is None else None
+        networks = load_predictor(config, gan)
         folder.describe(config)
         frozen = networks.frozen
         at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
         with Monitor((), None) as monitor, Units(folder, names, monitor.say) as units:
-            if reason and _asks_for_gan(config):
+            if reason:
                 monitor.say(f"no pictures through the GAN: {reason}")
 
             def write(prepared: PreparedImage, view: Reconstruction) -> None:

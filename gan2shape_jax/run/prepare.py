@@ -162,7 +162,7 @@ def prepare_image(
         mask=jnp.asarray(item.mask),
         latent=w,
         gan_image=gan_image,
-        prior=prior_of(config, item),
+        prior=jnp.asarray(prior_of(config, item.mask), jnp.float32),
         true_depth=None if item.depth is None else jnp.asarray(item.depth),
         key=jax.random.fold_in(image_key(config.seed, item.name), 0),
     )
@@ -191,15 +191,14 @@ def require_layers(latent: np.ndarray, name: str, architecture: Architecture) ->
         )
 
 
-def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
-    """Returns the depth (S, S) that training starts from, in scene units; all ones if networks are pretrained.
+def prior_of(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns the depth that training starts from, in scene units, for an object mask in [0, 1].
+
+    It is the configuration's prior, or all ones if networks are pretrained.
 
     Raises:
-      UserError: the object mask shows no object that a prior could be fitted to.
+      UserError: the mask shows no object that a prior could be fitted to.
     """
     if config.networks.pretrained:
-        return jnp.ones(item.mask.shape)
-    try:
-        return jnp.asarray(prior.prior_depth(config, item.mask), jnp.float32)
-    except UserError as error:
-        raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error
+        return np.ones_like(mask)
+    return prior.prior_depth(config, mask)

@@ -30,8 +30,6 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.training.loop import Watcher
 
-# Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
-_OnProgress = Callable[[Phase, int, float | None], None]
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
@@ -41,25 +39,17 @@ class Monitor(contextlib.ExitStack):
     On a terminal, a bar shows the images under way; elsewhere each logged loss is a line, written immediately.
     """
 
-    def __init__(
-        self,
-        schedule: tuple[Phase, ...],
-        tensorboard: pathlib.Path | None,
-        console: Console | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, schedule: tuple[Phase, ...], tensorboard: pathlib.Path | None, console: Console | None = None):
         """Watches images that all go through `schedule`, with curves in the folder `tensorboard`, None for none.
 
-        The console is standard error by default; `clock` gives seconds.
+        The console is standard error by default.
         """
         super().__init__()
         self.check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt if Ctrl-C has been pressed
         self.console = console or Console(stderr=True)
         self._schedule = schedule
         self._tensorboard = tensorboard
-        self._clock = clock
-        self._bars = _bars(self.console) if self.console.is_terminal else None
-        self._cost = sum(phase.cost for phase in schedule)
+        self._bars = _bars(self.console)
 
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
@@ -69,7 +59,7 @@ class Monitor(contextlib.ExitStack):
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
         self.check = self.enter_context(interrupt.noted())
-        if self._bars:
+        if self.console.is_terminal:
             self.enter_context(self._bars)
         return self
 
@@ -86,18 +76,28 @@ class Monitor(contextlib.ExitStack):
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
-            show = stack.enter_context(self._bar(self._bars, title)) if self._bars else self._lines(title)
+            row = self._bars.add_task(one_line(title), total=self._cost(len(self._schedule)), phase="", loss="-")
+            stack.callback(self._bars.remove_task, row)
             folders = [self._tensorboard / name for name in names] if self._tensorboard else []
             curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
 
             def progress(phase: Phase, done: int, loss: float | None) -> None:
-                show(phase, done, loss)
+                self._bars.update(row, completed=self._cost(phase.number) + phase.kind.cost * done, phase=phase.label)
+                if loss is not None:
+                    self._bars.update(row, loss=f"{loss:.4f}")
+                    if not self.console.is_terminal:
+                        (task,) = self._bars.tasks
+                        left = task.time_remaining
+                        rest = "unknown time" if left is None else datetime.timedelta(seconds=left)
+                        clock = datetime.datetime.now().strftime("%H:%M:%S")
+                        state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {rest} left"
+                        self.say(f"{clock} {one_line(title)}: {state}")
                 self.check()
 
-            def record(row: dict[str, Any]) -> None:
+            def record(line: dict[str, Any]) -> None:
                 for name, own in zip(names, curves):
-                    image = row.get("images", {}).get(name)
-                    own.record(row if image is None else {key: row[key] for key in _PLACE} | image)
+                    image = line.get("images", {}).get(name)
+                    own.record(line if image is None else {key: line[key] for key in _PLACE} | image)
 
             def phase_end(phase: Phase, view: Reconstruction) -> None:
                 for index, own in enumerate(curves):
@@ -108,43 +108,9 @@ class Monitor(contextlib.ExitStack):
 
             yield Watcher(on_resume=resume, on_progress=progress, on_record=record, on_phase_end=phase_end)
 
-    def _done(self, phase: Phase, done: int) -> float:
-        """Returns how much of the schedule has been done, in iterations of the cheapest step."""
-        return sum(one.cost for one in self._schedule[: phase.number]) + phase.kind.cost * done
-
-    @contextlib.contextmanager
-    def _bar(self, bars: Progress, title: str) -> Iterator[_OnProgress]:
-        """Shows a row until the context is left."""
-        row = bars.add_task(one_line(title), total=self._cost, phase="", loss="-")
-
-        def progress(phase: Phase, done: int, loss: float | None) -> None:
-            fields: dict[str, Any] = {"phase": phase.label} | ({} if loss is None else {"loss": f"{loss:.4f}"})
-            bars.update(row, completed=self._done(phase, done), **fields)
-
-        try:
-            yield progress
-        finally:
-            bars.remove_task(row)
-
-    def _lines(self, title: str) -> _OnProgress:
-        """Returns a function that prints a line whenever a loss is logged.
-
-        The time left is estimated from the first report on: the time before it was spent compiling.
-        """
-        first: list[tuple[float, float]] = []  # cost and time of the first report
-
-        def progress(phase: Phase, done: int, loss: float | None) -> None:
-            cost, now = self._done(phase, done), self._clock()
-            first.append((cost, now))
-            if loss is None:
-                return
-            spent, seconds = cost - first[0][0], now - first[0][1]
-            rest = datetime.timedelta(seconds=round(seconds * (self._cost - cost) / spent)) if spent else "unknown time"
-            clock = datetime.datetime.now().strftime("%H:%M:%S")
-            state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {rest} left"
-            self.console.print(Text(f"{clock} {one_line(title)}: {state}"), soft_wrap=True)
-
-        return progress
+    def _cost(self, count: int) -> float:
+        """Returns how much work the first phases are, in iterations of the cheapest step."""
+        return sum(phase.cost for phase in self._schedule[:count])
 
 
 def _bars(console: Console) -> Progress:
@@ -160,6 +126,7 @@ def _bars(console: Console) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=3600,  # seconds: an iteration may take minutes
     )
 
 

@@ -43,13 +43,6 @@ _SPACING = 20
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 
 
-def in_words(error: Exception) -> str:
-    """Returns a one-line, human-readable description of an error."""
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        return f"the device gave up: {str(error).splitlines()[0]}"
-    return str(error) or type(error).__name__
-
-
 def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
     """Returns what went wrong with images, by their stems; to be called where one of `FAILURES` was caught.
 
@@ -60,7 +53,10 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
         raise error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise refused(error, f"{stem_of(names[0])}: {error.filename or 'its files'} cannot be written") from error
-    return dict.fromkeys(map(stem_of, names), in_words(error))
+    message = str(error) or type(error).__name__
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        message = f"the device gave up: {message.splitlines()[0]}"
+    return dict.fromkeys(map(stem_of, names), message)
 
 
 class Units:
@@ -214,7 +210,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
                     f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
                     "config.schedule"
                 )
-            judge = trust.load(config, (work.architecture, work.frozen.discriminator))
+            judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
             trainer = Trainer(**vars(work), names=names, judge=judge)
             # Without `reset_weight`, an image starts from the results of the one before it.
             with Units(work.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
@@ -328,11 +324,8 @@ class Trainer(Work):
         if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
             return failures
         self._forget(names)  # so that the next start may form other groups
-        message = (
-            f"{in_words(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
-            "config.runtime.images_at_once"
-        )
-        return dict.fromkeys(failures, message)
+        advice = f"{len(names)} images at once are too many for this device's memory: give a smaller"
+        return {stem: f"{failure}; {advice} config.runtime.images_at_once" for stem, failure in failures.items()}
 
     def write(
         self,

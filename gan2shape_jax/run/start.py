@@ -31,6 +31,7 @@ import filelock
 from etils import epath
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
 from gan2shape_jax.io.files import clear_leftovers, read_object
 from gan2shape_jax.io.image_lists import stem_of
@@ -40,6 +41,8 @@ from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained, require_same_config
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.training import groups
+
+_OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ between hosts: paths on the machine itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,8 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
     """
     with contextlib.ExitStack() as stack:
         with hosts.connected(config, stay=stay) as (team, ask):
-            message: dict[str, Any] = {"config": hosts.comparable(config), "names": list(names)}
+            fields = flatten(json.loads(to_json(config)))
+            message: dict[str, Any] = {"config": {path: fields[path] for path in fields.keys() - _OWN}, "names": names}
             if team.leads:
                 try:
                     requires = _lock(stack, config, team)
@@ -101,7 +105,8 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
                 "config.schedule.reset_weight is False: each image starts from the networks of the one before "
                 "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
             )
-        units = found["units"] if team.count == 1 else team.share(found["unfinished"])
+        # Shares are disjoint and differ by at most one unit.
+        units = found["units"] if team.count == 1 else found["unfinished"][team.index :: team.count]
         try:
             yield Start(folder, units, found["trained"])
         except Exception:

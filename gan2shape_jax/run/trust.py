@@ -91,7 +91,7 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """Judges a run's results; created by `load`.
+    """Judges a run's results; created by `load_judge`.
 
     Attributes:
       config: the run's configuration.
@@ -111,7 +111,7 @@ class Judge:
         return dataclasses.replace(self, scorer=None) if self.config.data.crop else self
 
 
-def load(
+def load_judge(
     config: ConfigDict, gan: tuple[Architecture, dict[str, Any]] | None = None, *, checkpoint: str | None = None
 ) -> Judge:
     """Returns the judge of a run's results, as far as the files for it exist.

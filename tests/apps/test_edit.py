@@ -323,7 +323,7 @@ def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
     _change_config(copy, lambda config: config["data"].update(given))
     result = dataclasses.replace(load_result(copy), name=name)
     save_result(result, run / "results" / name)
-    run_again = find_run(run / "results" / name, name)
+    run_again = find_run(run / "results" / name)
     assert run_again.root == run
     np.testing.assert_array_equal(editing._latent(run_again, name, None, 128), latent)
     assert editing._original_size(run_again, result, None) == 64

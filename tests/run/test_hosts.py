@@ -59,13 +59,6 @@ def test_the_environment_says_whether_there_are_several():
             hosts.several(environ)
 
 
-def test_shares_are_disjoint_complete_and_even():
-    for items, count in ((10, 3), (2, 4), (0, 2), (8, 8)):
-        shares = [Team(index, count).share(list(range(items))) for index in range(count)]
-        assert sorted(sum(shares, [])) == list(range(items))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
 def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
     first, second = (RunFolder(tmp_path, None, Team(i, 2, "now")) for i in range(2))
     RunFolder(tmp_path, None, Team(2, 3, "before")).write_failures({"009": "long ago"})

@@ -32,8 +32,8 @@ class Stream(io.StringIO):
         self.flushed = len(self.getvalue())
 
 
-def _console(stream, *, terminal, width=100):
-    return Console(file=stream, force_terminal=terminal, width=width, color_system=None)
+def _console(stream, *, terminal, width=100, **more):
+    return Console(file=stream, force_terminal=terminal, width=width, color_system=None, **more)
 
 
 def _in_use() -> tuple[int, int]:
@@ -78,18 +78,22 @@ def test_a_terminal_shows_the_image_under_way_alone():
 
 
 def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_time_left():
-    stream, now = Stream(), iter([0.0, 100.0, 110.0, 150.0])
-    monitor = Monitor(SCHEDULE, None, _console(stream, terminal=False), clock=lambda: next(now))
-    with monitor, monitor.watch(["001"]) as watcher:
+    stream, now = Stream(), 0.0
+    with (
+        Monitor(SCHEDULE, None, _console(stream, terminal=False, get_time=lambda: now)) as monitor,
+        monitor.watch(["001"]) as watcher,
+    ):
         watcher.on_progress(SCHEDULE[0], 1, None)
         assert stream.getvalue() == ""
+        now = 100.0
         watcher.on_progress(SCHEDULE[0], 10, 0.25)  # 10 of 150 are done: prior and step 1 cost 1, step 2 4, step 3 9
         assert stream.flushed == len(stream.getvalue()) > 0
+        now = 110.0
         watcher.on_progress(SCHEDULE[2], 5, 0.5)
         watcher.on_progress(SCHEDULE[3], 10, 0.125)
     first, second, third = stream.getvalue().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d 001: prior, 10 of 10, loss 0\.2500, 0:25:56 left", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000, 0:05:10 left", second)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000, 0:05:11 left", second)
     assert third.endswith("loss 0.1250, 0:00:00 left")
 
 

@@ -110,7 +110,7 @@ def test_no_shape_is_promised_for_another_category():
 def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
-    judge = trust.load(config.lock())
+    judge = trust.load_judge(config.lock())
     assert judge.scorer is not None and judge.record is not None and judge.typical_l1 > 0
     assert trust.atypicality_of(judge, plain_result("a")) is None
     assert judge.without_files().scorer is None

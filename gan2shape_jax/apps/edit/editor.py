@@ -39,7 +39,7 @@ from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.folder import SavedRun, find_run, open_run
+from gan2shape_jax.run.folder import SavedRun, find_run
 from gan2shape_jax.training import network_files
 
 _LATENT_KINDS = (".pt", ".pth", ".npy")
@@ -84,7 +84,7 @@ def load_editor(
     """
     folder = pathlib.Path(folder)
     result = load_result(folder)
-    saved = find_run(folder, result.name) if run is None else open_run(pathlib.Path(run))
+    saved = find_run(folder, run)
     config = saved.config.copy_and_resolve_references().unlock()
     checkpoint = pathlib.Path(gan) if gan else saved.locate(config.gan.checkpoint)
     if not checkpoint.is_file():

@@ -109,7 +109,7 @@ def _networks(run: FoundRun) -> predict.Predictor | None:
     config = read_config(run)
     if config.mode != "predict" or not pathlib.Path(config.networks.pretrained).is_file():
         return None
-    return predict.load(config, None)
+    return predict.load_predictor(config, None)
 
 
 @dataclasses.dataclass(frozen=True)
