@@ -206,9 +206,6 @@ def _impossible(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "num_stage",
             f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is not given",
         )
-    for name in ("flip1_cfg", "flip3_cfg"):
-        if 0 < len(values[name]) < stages:
-            yield name, f"{name} has {len(values[name])} entries for {stages} stages"
     given, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
     if given and not math.isclose(given, border, rel_tol=1e-6):
         rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"

@@ -212,34 +212,21 @@ def require_same_config(config: ConfigDict) -> None:
 
 
 def joint_record(root: pathlib.Path) -> dict[str, Any]:
-    """Returns what is known of a run that trains one set of networks: `joint.json`; {} if none can be read.
-
-    It lists the images, how many batches share an iteration and, once the training is done, its files with their sizes
-    in bytes; they are written before it.
-    """
+    """Returns what a run that trains one set of networks has noted in `joint.json`; {} if none can be read."""
     try:
         return read_object(root / "joint.json", "the record of a joint run")
     except (OSError, UserError):
         return {}
 
 
-def note_joint(root: pathlib.Path, *, done: bool = False, **facts: Any) -> None:
-    """Adds facts such as `images` to the record, and with `done` the sizes of the trained files.
-
-    Raises:
-      UserError: the file system refuses.
-    """
-    record = joint_record(root) | facts
-    if done:
-        record["files"] = {name: (root / name).stat().st_size for name in TRAINED}
-    atomic_text(root / "joint.json", json.dumps(record, indent=2) + "\n")
+def note_joint(root: pathlib.Path, **facts: Any) -> None:
+    """Adds facts, such as the images and how many batches share an iteration, to the record."""
+    atomic_text(root / "joint.json", json.dumps(joint_record(root) | facts, indent=2) + "\n")
 
 
 def is_trained(root: pathlib.Path) -> bool:
-    """Returns whether the training is done and none of its files has gone or changed its size."""
-    files = joint_record(root).get("files")
-    found = {name: (root / name).stat().st_size for name in TRAINED if (root / name).is_file()}
-    return files is not None and found == files
+    """Returns whether the training is done: all of its files, each of which appears whole, are there."""
+    return all((root / name).is_file() for name in TRAINED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
 WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
 WORKDIR/history.json           the same, with every image's errors
 WORKDIR/images.txt             the names of the images trained on
-WORKDIR/joint.json             the same names, and the sizes of these files
+WORKDIR/joint.json             the same names, and how many images share an iteration
 WORKDIR/results/NAME/          an image's results, with its own errors over iterations in `history.csv`
 """
 
@@ -159,7 +159,7 @@ def train(
     """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
 
     Args:
-      work: the run; `joint.json` in its folder marks the training as done.
+      work: the run.
       task: what is trained.
       title: the training's title, on the console and for the curves.
       made_with: what checkpoints must match besides the configuration.
@@ -185,4 +185,3 @@ def train(
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", explain.history_csv(history))
     atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
-    note_joint(folder.root, done=True)

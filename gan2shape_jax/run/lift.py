@@ -5,7 +5,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and metrics on held-out samples (`lift.task.signs_of`)
 WORKDIR/history.json           the same
 WORKDIR/samples/               the networks' output for held-out samples, at the end of every step
-WORKDIR/joint.json             the sizes of these files
+WORKDIR/joint.json             whether training has gone back to an earlier checkpoint
 WORKDIR/.projected/            projected samples that are slow to make, kept while they are being trained on
 """
 
@@ -16,7 +16,6 @@ import functools
 import shutil
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -33,12 +32,11 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
-from gan2shape_jax.run.folder import RunFolder, config_hash, joint_record, note_joint
+from gan2shape_jax.run.folder import config_hash, joint_record, note_joint
 from gan2shape_jax.run.runner import Work, at_work
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, network_files
 
-_RETURNS = "returns_to_a_checkpoint"
 _REPORT_S = 30.0  # between two progress messages of an operation that takes minutes
 # The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.
 _OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
@@ -54,7 +52,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
-        if started.trained and _model_size(folder) == joint_record(folder.root).get("model", -1):
+        if started.trained and (folder.root / model_file.NAME).is_file():
             return 0
         with at_work(config, folder) as work:
             lift = _Lift(**vars(work))
@@ -66,11 +64,6 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()
     return 0
-
-
-def _model_size(folder: RunFolder) -> int | None:
-    path = folder.root / model_file.NAME
-    return path.stat().st_size if path.is_file() else None
 
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
@@ -90,13 +83,13 @@ class _Lift(Work):
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-        return int(joint_record(self.folder.root).get(_RETURNS, 0))
+        return int(joint_record(self.folder.root).get("returns_to_a_checkpoint", 0))
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
         while True:
             try:
-                self._train()
+                return self._train()
             except DivergedError as error:
                 if self._returns():
                     raise DivergedError(
@@ -109,10 +102,8 @@ class _Lift(Work):
                     "of the samples"
                 )
                 if self.folder.team.leads:
-                    note_joint(self.folder.root, **dict[str, Any]({_RETURNS: 1}))
+                    note_joint(self.folder.root, returns_to_a_checkpoint=1)
                 hosts.wait_for(lambda: bool(self._returns()))
-            else:
-                return
 
     def _train(self) -> None:
         """Trains to the end, from the newest checkpoint or from scratch."""
@@ -166,7 +157,6 @@ class _Lift(Work):
             params = _overshot(config, params, maker)
         kept_out = maker.problems(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
-        note_joint(self.folder.root, model=_model_size(self.folder))
         self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
 
 

@@ -38,7 +38,7 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts
-from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained, require_same_config
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.training import groups
 
@@ -124,7 +124,6 @@ def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: Team) -> tuple[
 
 def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     """Returns what earlier starts have left to do, as JSON data; removes what they have left behind."""
-    require_same_config(config)
     folder = RunFolder.at(config)
     stems = [stem_of(name) for name in names]
     inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]

@@ -22,7 +22,7 @@ from gan2shape_jax.results import save_result
 from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.training import network_files
-from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.checkpoint import Checkpoints, discard
 
 
 def _named(name: str):
@@ -112,9 +112,13 @@ def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
 # --- checkpoints under names that are patterns -----------------------------------------------------------
 
 
-def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
-    """The library that writes them looks for its files with a glob, which would take `*` for every image."""
-    folder, stems = RunFolder(tmp_path), ("ab", "*", "a?", "[a]b", "x[1]/y", "50%", "a b")
+@pytest.mark.parametrize("place", [pathlib.Path, epath.Path])
+def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, place):
+    """The library that writes them looks for its files with a glob, which would take `*` for every image.
+
+    An `epath.Path` takes the way of object storage, here with a local folder behind it.
+    """
+    folder, stems = RunFolder(tmp_path, place(tmp_path)), ("ab", "*", "a?", "[a]b", "x[1]/y", "50%", "a b")
     kept = {
         stem: TrainState({"x": jnp.full(3, float(i))}, (), jnp.ones(2), jnp.zeros(3)) for i, stem in enumerate(stems)
     }
@@ -126,12 +130,17 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
         with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:
             again, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept["ab"]))
         assert record == {"name": stem} and again.params["x"].tolist() == state.params["x"].tolist()
+        discard(folder.checkpoints(stem))
+        assert not folder.checkpoints(stem).exists()
 
 
 def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
     config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
     with pytest.raises(UserError, match=r"checkpoints cannot be kept in .*run \[1\]/checkpoints") as refusal:
         experiment.run(config)
+    assert str(RunFolder.at(apply_overrides(config, {"checkpoint.folder": "gs://b/faces"})).checkpoints("001")) == (
+        "gs://b/faces/001"
+    )
     assert check.examine(config) == [str(refusal.value)] and not os.path.exists(config.workdir)
     elsewhere = apply_overrides(config, {"checkpoint.folder": str(tmp_path / "elsewhere")})
     assert check.examine(elsewhere) == []

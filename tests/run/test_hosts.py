@@ -15,18 +15,13 @@ import subprocess
 import sys
 import time
 
-import jax
-import jax.numpy as jnp
 import pytest
-from etils import epath
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.run import hosts, start
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.training.checkpoint import Checkpoints, discard
 
 NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__picture_size": 64, "outputs__turntable_frames": 2}
@@ -111,22 +106,6 @@ def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
         start.begin(tiny_config(tmp_path), []),
     ):
         raise AssertionError("started")
-
-
-def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
-    """An `epath.Path` takes the way of object storage, here with a local folder behind it."""
-    config = tiny_config(tmp_path, checkpoint__folder="gs://bucket/faces")
-    assert str(RunFolder.at(config).checkpoints("001")) == "gs://bucket/faces/001"
-    folder = epath.Path(tmp_path / "stored")
-    assert not isinstance(folder, pathlib.Path)
-    kept = TrainState(params={"x": jnp.arange(4.0)}, opt_state=(), factors=jnp.ones(2), mask=jnp.zeros(3))
-    with Checkpoints(folder, keep=1) as checkpoints:
-        checkpoints.save(3, kept, {"iteration": 3})
-    with Checkpoints(folder, keep=1) as checkpoints:
-        state, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept))
-    assert record == {"iteration": 3} and state.params["x"].tolist() == [0, 1, 2, 3]
-    discard(folder)
-    assert not (tmp_path / "stored").exists()
 
 
 # --- two processes ----------------------------------------------------------------------------------------

@@ -77,19 +77,13 @@ def test_the_hash_tells_apart_what_changes_results_and_nothing_else(folder, tmp_
         require_same_config(tiny_config(tmp_path, seed=7))
 
 
-def test_a_training_is_done_while_its_files_have_their_sizes(tmp_path):
-    run_folder.note_joint(tmp_path, images=["a.png"])
+def test_a_training_is_done_while_its_files_are_there(tmp_path):
     for name in run_folder.TRAINED:
-        (tmp_path / name).write_text("[]")
-    assert not run_folder.is_trained(tmp_path)
-    run_folder.note_joint(tmp_path, done=True)
-    run_folder.note_joint(tmp_path, model={})
-    assert run_folder.is_trained(tmp_path) and run_folder.joint_record(tmp_path)["images"] == ["a.png"]
-    for name in run_folder.TRAINED:
-        (tmp_path / name).write_text("[{}]")
         assert not run_folder.is_trained(tmp_path)
         (tmp_path / name).write_text("[]")
-    (tmp_path / "history.csv").unlink()
-    assert not run_folder.is_trained(tmp_path)
+    run_folder.note_joint(tmp_path, images=["a.png"])
+    run_folder.note_joint(tmp_path, returns=1)
+    assert run_folder.is_trained(tmp_path)
+    assert run_folder.joint_record(tmp_path) == {"images": ["a.png"], "returns": 1}
     (tmp_path / "joint.json").write_text("{")
-    assert run_folder.joint_record(tmp_path) == {} and not run_folder.is_trained(tmp_path)
+    assert run_folder.joint_record(tmp_path) == {}
