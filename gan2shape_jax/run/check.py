@@ -10,7 +10,6 @@ import os
 import pathlib
 import shutil
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,13 +43,9 @@ _DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", 
 
 def run_check(config: ConfigDict) -> int:
     """Prints problems and what the run would work on; returns the exit code: 0 if a run can start, else 1."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        problems = examine(config)
-    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    for kind, lines in (("warning", dict.fromkeys(messages)), ("error", problems)):
-        for line in lines:
-            print(f"{kind}: {printable(line)}", file=sys.stderr)
+    problems = examine(config)
+    for line in problems:
+        print(f"error: {printable(line)}", file=sys.stderr)
     if not value_problems(config):
         print(_report(config), end="")
     print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found" if problems else "everything is in place")

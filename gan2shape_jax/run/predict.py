@@ -22,7 +22,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction, see, see_together
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.report import Monitor
@@ -53,17 +53,9 @@ class Predictor:
     judge: trust.Judge
 
     def prepared(self, item: data.Item) -> PreparedImage:
-        """Returns an image, prepared without a latent, ready to be explained."""
-        problem = Problem(
-            image=jnp.asarray(item.image)[None],
-            mask=jnp.asarray(item.mask),
-            latent=None,
-            gan_image=None,
-            prior=None,
-            true_depth=None if item.depth is None else jnp.asarray(item.depth),
-            key=jax.random.key(0),
-        )
-        return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
+        """Returns an image ready to be explained, with its latent if there is one and the GAN is loaded."""
+        latent = None if self.frozen.generator is None else item.latent
+        return prepare.prepare_image(self.judge.config, item, latent, self.architecture, self.frozen)
 
     def explain(self, prepared: PreparedImage, view: Reconstruction | None = None) -> Result:
         """Returns the networks' result for an image; `view` is what they make of it, if that is known already."""
@@ -163,7 +155,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
             for group in units.unfinished(groups.plan(started.units, at_once)):
                 monitor.check()
                 # Finished ones too: where an image stands among the others decides its last bits.
-                images = units.usable(group, functools.partial(_prepared, config, networks))
+                images = units.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
                     views = _see(networks, list(images.values()), at_once)
                 except FAILURES as error:
@@ -181,11 +173,3 @@ def _see(networks: Predictor, images: list[PreparedImage], at_once: int) -> list
     if problems and at_once > 1:
         return see_together(networks.params, problems, networks.frozen, networks.settings, size=at_once)
     return [see(networks.params, one.problem, networks.frozen, one.settings) for one in images]
-
-
-def _prepared(config: ConfigDict, networks: Predictor, name: str) -> PreparedImage:
-    """Reads an image and its files; with its latent if there is one and the GAN is loaded."""
-    item, frozen = data.load_item(config, name), networks.frozen
-    if frozen.generator is not None and item.latent is not None:
-        return prepare.prepare_image(config, item, item.latent, networks.architecture, frozen)
-    return networks.prepared(item)

@@ -147,18 +147,25 @@ def load_image(
 
 
 def prepare_image(
-    config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
+    config: ConfigDict, item: data.Item, latent: np.ndarray | None, architecture: Architecture, frozen: FrozenModels
 ) -> PreparedImage:
-    """Returns an image and everything known about it, as arrays ready for training; `latent` is (1, W) or (1, L, W).
+    """Returns an image and everything known about it, as arrays ready for training.
+
+    `latent` is (1, W) or (1, L, W), or None where trained networks are to explain the image without the GAN.
 
     Raises:
       UserError: the latent does not fit the generator, or the mask shows no object.
     """
-    w = usable_latent(latent, item.name, config, architecture, frozen)
-    settings = model_file.settings_of(config, architecture, original_size=item.original_size)
-    gan_image = jax.jit(projection.gan_image)(w, frozen, settings=settings)
+    # The file's size matters to the GAN's picture only; without one, images of all sizes share a program.
+    size = config.image_size if latent is None else item.original_size
+    settings = model_file.settings_of(config, architecture, original_size=size)
+    image, w, gan_image, error = jnp.asarray(item.image)[None], None, None, None
+    if latent is not None:
+        w = usable_latent(latent, item.name, config, architecture, frozen)
+        gan_image = jax.jit(projection.gan_image)(w, frozen, settings=settings)
+        error = float(jnp.mean(jnp.abs(gan_image - image)))
     problem = Problem(
-        image=jnp.asarray(item.image)[None],
+        image=image,
         mask=jnp.asarray(item.mask),
         latent=w,
         gan_image=gan_image,
@@ -166,7 +173,6 @@ def prepare_image(
         true_depth=None if item.depth is None else jnp.asarray(item.depth),
         key=jax.random.fold_in(image_key(config.seed, item.name), 0),
     )
-    error = float(jnp.mean(jnp.abs(gan_image - problem.image)))
     return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 

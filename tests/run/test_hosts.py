@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+from helpers.command_line import overrides
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
@@ -110,18 +111,6 @@ def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
 
 # --- two processes ----------------------------------------------------------------------------------------
 
-_RUN = """
-import json, pathlib, sys
-from helpers.tiny import tiny_config
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.run import experiment
-config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),), **json.loads(sys.argv[2]))
-try:
-    sys.exit(experiment.run(config))
-except UserError as error:
-    sys.exit(f"error: {error}")
-"""
-
 
 def _port() -> int:
     with socket.socket() as port:
@@ -129,23 +118,18 @@ def _port() -> int:
         return port.getsockname()[1]
 
 
-def _start(folder, count=1, *, fields=None):
-    """That many processes in a folder; `fields` are each process's own settings."""
+def _start(folder, count=1, **fields):
+    """That many processes of one run in a folder."""
     root, port = pathlib.Path(__file__).resolve().parents[2], _port()
-    paths = os.pathsep.join((str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")))
+    config = tiny_config(folder, schedule__stages=((3, 3, 4),), **LITTLE, **fields)
+    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
     processes = []
     for index in range(count):
         of_all = (f"localhost:{port}", str(count), str(index))
         several = dict(zip(EXPLICIT, of_all, strict=True)) if count > 1 else {}
-        own = json.dumps(LITTLE | (fields[index] if fields else {}))
+        environment = os.environ | several | {"PYTHONPATH": str(root)}
         processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", _RUN, str(folder), own],
-                env=os.environ | several | {"PYTHONPATH": paths},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
     return processes
 
@@ -212,7 +196,7 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
     for name, count in (("two", 2), ("one", 1)):
         folder = tmp_path / name
         folder.mkdir()
-        codes, told = _ends(_start(folder, count, fields=[fields] * count))
+        codes, told = _ends(_start(folder, count, **fields))
         assert codes == [0] * count, told
         assert all(RunFolder(folder / "run").is_finished(name[:3]) for name in NAMES)
         with (folder / "run" / "history.csv").open(newline="") as lines:
