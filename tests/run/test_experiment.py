@@ -103,10 +103,6 @@ def _meanwhile(monkeypatch, number, action):
         yield
 
 
-def _interrupt():
-    raise KeyboardInterrupt
-
-
 def test_every_output_is_there_and_a_failing_image_is_reported_and_stops_nothing(finished):
     code, root, config = finished
     assert code == 1
@@ -160,18 +156,6 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, fini
     assert _bits(run) == _bits(finished[1])
     assert (run / "latents" / "001.npy").read_bytes() == (finished[1] / "latents" / "001.npy").read_bytes()
     assert "overview.png has 0 bytes instead of" in said
-
-
-def test_a_checkpoint_that_cannot_be_read_costs_the_iterations_since_the_last(finished, tmp_path, monkeypatch, capfd):
-    config = _config(tmp_path / "broken")
-    run = pathlib.Path(config.workdir)
-    with _meanwhile(monkeypatch, 9, _interrupt):
-        assert main(_command(config)) == 130
-    newest = max((run / "checkpoints" / "001").glob("[0-9]*"), key=lambda path: int(path.name))
-    largest = max(filter(pathlib.Path.is_file, newest.rglob("*")), key=lambda path: path.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    assert "001: goes on from" in _again(_command(config), capfd)
-    assert _bits(run) == _bits(finished[1])
 
 
 def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tmp_path, monkeypatch, capfd):
