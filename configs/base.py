@@ -58,7 +58,7 @@ def _data(config: ConfigDict) -> None:
     # The images, with their latents, masks and ground-truth depths.
     config.data = ConfigDict()
     # Text file with one image name per line; further columns are ignored, and names with spaces must be quoted.
-    config.data.image_list = Field("")
+    config.data.image_list = Field("", affects_results=False)
     # Folder of the images named in the list.
     config.data.image_root = Field("")
     # Folder of W latents, NAME.pt or NAME.npy; where there is none, the GAN is inverted.

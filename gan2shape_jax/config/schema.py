@@ -43,7 +43,7 @@ class Field:
     high: float | None = None
     power_of_two: bool = False  # whether it has to be one
     choices: tuple[str, ...] = ()  # the values that a text may have, if not any
-    affects_results: bool = True  # whether two runs that differ in it alone may give different results
+    affects_results: bool = True  # whether two runs that differ in it alone may give an image different results
     meaning: str = ""  # what it is for and its unit: the comment above it in `configs/base.py`
 
     @property
@@ -126,10 +126,10 @@ def group_of(path: str) -> str:
     return path.partition(".")[0] if "." in path else GENERAL
 
 
-def result_fields(config: ConfigDict | Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
-    """Returns the values of the fields that can change a result, by path; `but` names fields to leave out."""
+def result_fields(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of the fields that can change an image's result, by path."""
     free = {path for path, field in fields().items() if not field.affects_results}
-    return {path: value for path, value in flatten(config).items() if path not in free.union(but)}
+    return {path: value for path, value in flatten(config).items() if path not in free}
 
 
 def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -178,15 +178,11 @@ def run_above(folder: pathlib.Path) -> pathlib.Path | None:
 
 def config_hash(config: ConfigDict) -> str:
     """Returns 16 hex digits that differ between configurations whose results may differ."""
-    return _digest(json.dumps(_fields(json.loads(to_json(config))), sort_keys=True))
+    return _digest(json.dumps(result_fields(json.loads(to_json(config))), sort_keys=True))
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _fields(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return result_fields(tree, but=("data.image_list",))  # which may grow between two starts of one run
 
 
 def require_same_config(config: ConfigDict) -> None:
@@ -195,10 +191,10 @@ def require_same_config(config: ConfigDict) -> None:
     A `config.json` that cannot be read is ignored: it is written again, and results carry the hash of theirs.
     """
     try:
-        before = _fields(read_object(pathlib.Path(config.workdir) / "config.json", "a run's configuration"))
+        before = result_fields(read_object(pathlib.Path(config.workdir) / "config.json", "a run's configuration"))
     except (OSError, UserError):
         return
-    now = _fields(json.loads(to_json(config)))
+    now = result_fields(json.loads(to_json(config)))
     changed = [
         f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
         for key in sorted(before.keys() | now.keys())
