@@ -77,12 +77,11 @@ def keep_programs(setting: str) -> pathlib.Path | None:
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """Returns the configuration's schedule as a tuple of phases."""
-    stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
-    count, lifts = len(stage_lengths), config.mode == "lift"
+    count, lifts = len(config.schedule.stages), config.mode == "lift"
     return make_schedule(
-        stage_lengths,
-        flip1=tuple(config.schedule.flip1)[:count],
-        flip3=tuple(config.schedule.flip3)[:count],
+        config.schedule.stages,
+        flip1=config.schedule.flip1[:count],
+        flip3=config.schedule.flip3[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
         first=((steps.INVERSION_STEP, config.lift.inversion_iterations),) if lifts else (),
         thirds=(steps.ANCHORED_STEP,) * min(config.lift.anchored_stages, count) if lifts else (),

@@ -249,7 +249,7 @@ def test_what_is_wrong_with_the_options_is_one_line(saved, capsys):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda copy: (copy / "networks.safetensors").unlink(), "trained encoder"),
+        (lambda copy: (copy / "networks.safetensors").unlink(), "unless config.outputs.networks is 'none'"),
         (lambda copy: (copy / "networks.safetensors").write_bytes(b"x" * 99), "networks.safetensors"),
         (lambda copy: (copy.parents[1] / "config.json").unlink(), "--run FOLDER"),
         (lambda copy: (copy.parents[1] / "config.json").write_text("{"), "config.json"),
