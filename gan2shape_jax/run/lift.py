@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 import shutil
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
-        if started.trained and (folder.root / model_file.NAME).is_file():
+        if started.trained and _is_readable(folder.root / model_file.NAME):
             return 0
         with at_work(config, folder) as work:
             lift = _Lift(**vars(work))
@@ -64,6 +65,13 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()
     return 0
+
+
+def _is_readable(model: pathlib.Path) -> bool:
+    try:
+        return model_file.read_facts(model) is not None
+    except UserError:
+        return False
 
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
