@@ -9,27 +9,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 from etils import epath
-from helpers import bump
 from helpers.command_line import overrides
+from helpers.plain_result import plain_result
 from helpers.tiny import asset, tiny_config
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.run import check, experiment, predict
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
-
-
-def _named(name: str):
-    result = bump.result()
-    object.__setattr__(result, "name", name)
-    return result
-
 
 # --- a run over images with the names of its own files -----------------------------------------------------
 
@@ -42,10 +36,9 @@ def hostile(tmp_path_factory):
     """Networks used feed-forward on images with such names, by the command; its exit code, folder and what it told."""
     folder = tmp_path_factory.mktemp("hostile")
     start = tiny_config(folder)
-    architecture, frozen = prepare.load_frozen(start)
-    prepared = prepare.load_image(start, "001.png", architecture, frozen, RunFolder(folder).latents)
+    settings = model_file.settings_of(start, predict.stand_in_sizes(start), original_size=start.image_size)
     networks = folder / "networks.safetensors"
-    networks.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(5), prepared.settings)))
+    networks.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(5), settings)))
     for stem in (*_OWN, _BROKEN):
         image = folder / "images" / f"{stem}.png"
         image.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +95,7 @@ def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
     """As when a list is replaced by another between two starts, each of which is fine by itself."""
     for number, (before, now) in enumerate((("001/b", "001"), ("001/b/c", "001"), ("images", "images/001"))):
         root = tmp_path / str(number)
-        save_result(_named(before), root / "results" / before)
+        save_result(plain_result(before), root / "results" / before)
         refusal = f"an earlier list has its results in {root}/results/{before}: rename"
         with pytest.raises(UserError, match=refusal):
             require_apart(root, [now])
