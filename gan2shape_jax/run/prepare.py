@@ -159,11 +159,10 @@ def prepare_image(
     # The file's size matters to the GAN's picture only; without one, images of all sizes share a program.
     size = config.image_size if latent is None else item.original_size
     settings = model_file.settings_of(config, architecture, original_size=size)
-    image, w, gan_image, error = jnp.asarray(item.image)[None], None, None, None
-    if latent is not None:
-        w = usable_latent(latent, item.name, config, architecture, frozen)
-        gan_image = jax.jit(projection.gan_image)(w, frozen, settings=settings)
-        error = float(jnp.mean(jnp.abs(gan_image - image)))
+    image = jnp.asarray(item.image)[None]
+    w = None if latent is None else usable_latent(latent, item.name, config, architecture, frozen)
+    gan_image = None if w is None else jax.jit(projection.gan_image)(w, frozen, settings=settings)
+    error = None if gan_image is None else float(jnp.mean(jnp.abs(gan_image - image)))
     problem = Problem(
         image=image,
         mask=jnp.asarray(item.mask),
