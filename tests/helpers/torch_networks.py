@@ -1,15 +1,14 @@
 """PyTorch counterparts of the converted networks, with the published names of their tensors.
 
-Written after the published descriptions, to compare with: any width, random weights of all kinds.
+Written after the published descriptions, to compare with: any width, random weights of all kinds. Below them is what
+tests of conversion put beside the networks in a file, and read from the results.
 """
 
+import numpy as np
+import safetensors
 import torch
 from torch import nn
 from torch.nn import functional
-
-from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder
-
-__all__ = ["BiSeNet", "Lpips", "PSPNet", "decoder", "encoder", "randomise", "residual_encoder"]
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -193,3 +192,25 @@ class Lpips(nn.Module):
             lin = nn.Module()
             lin.model = nn.Sequential(nn.Dropout(), nn.Conv2d(channels, 1, 1, bias=False))
             setattr(self.linear, f"lin{i}", lin)
+
+
+def optimizer_state(net):
+    """Adam's state after a step."""
+    optimizer = torch.optim.Adam(net.parameters())
+    for value in net.parameters():
+        value.grad = torch.ones_like(value)
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def relative(ours, theirs):
+    """The relative L2 error."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+def header(path):
+    """What a converted file says of itself."""
+    with safetensors.safe_open(str(path), "np") as file:
+        return file.metadata()

@@ -11,22 +11,47 @@ import pytest
 from helpers.pickles import modules_named
 from PIL import Image
 
+from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.method import models
+from gan2shape_jax.method.settings import from_config
+from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 from tools.convert_networks import convert
 from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
-from helpers import foreign_files  # noqa: E402
-from helpers.foreign_files import GROUPS, SIZE, optimizer_state, relative  # noqa: E402
+from helpers.torch_networks import header, optimizer_state, randomise, relative  # noqa: E402
+
+from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder  # noqa: E402
+
+SIZE, WIDTH, ZDIM, STYLE, GROUPS = 32, 8, 16, 16, 4
 
 
 @pytest.fixture(scope="module")
 def shape_networks():
-    return foreign_files.shape_networks()
+    """netD, netA, netV, netL, netEnc; view and light of another width, as Unsup3d has them."""
+    nets = {
+        "netD": decoder(SIZE, WIDTH, ZDIM, 1, GROUPS),
+        "netA": decoder(SIZE, WIDTH, ZDIM, 3, GROUPS, final="tanh"),
+        "netV": encoder(SIZE, WIDTH // 2, 6),
+        "netL": encoder(SIZE, WIDTH // 2, 4),
+        "netEnc": residual_encoder(SIZE, 4, STYLE),
+    }
+    return {name: randomise(net, seed) for seed, (name, net) in enumerate(nets.items())}
+
+
+def _settings(**fields):
+    config = load_config("ictface:scratch").unlock()
+    config.image_size = SIZE
+    config.networks.width, config.networks.view_light_width = WIDTH, WIDTH // 2
+    config.networks.group_base, config.networks.zdim, config.networks.encoder_width = GROUPS, ZDIM, 4
+    config.update(fields)
+    channels = (16,) * 5
+    architecture = Architecture(64, STYLE, 8, channels, channels)
+    return from_config(config, architecture, original_size=SIZE)
 
 
 _ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
@@ -47,7 +72,7 @@ def _compare(parity, params, settings, nets, names):
 
 @pytest.fixture(scope="module")
 def fresh():
-    settings = foreign_files.settings()
+    settings = _settings()
     return settings, jax.jit(lambda key: models.init_params(key, settings))(jax.random.key(3))
 
 
@@ -61,10 +86,10 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
     _compare(parity, params, settings, shape_networks, _ORDER)
-    header = foreign_files.header(target)
-    assert header["source_sha256"] == sha256(source) and "Xingang Pan" in header["license"]
-    assert header["networks"].split() == list(_ORDER)
-    assert json.loads(header["architecture"])["image_size"] == SIZE
+    written = header(target)
+    assert written["source_sha256"] == sha256(source) and "Xingang Pan" in written["license"]
+    assert written["networks"].split() == list(_ORDER)
+    assert json.loads(written["architecture"])["image_size"] == SIZE
     printed = capsys.readouterr().out
     for part in (
         "ignored: optimizerA, iteration",
@@ -109,7 +134,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], like["encoder"])
     assert not [name for name in sys.modules if name.startswith("unsup3d")]
     # A configuration of another width is told what these networks fit.
-    other = foreign_files.settings(networks={"view_light_width": 0})
+    other = _settings(networks={"view_light_width": 0})
     with pytest.raises(UserError, match="fit .*--config.networks.view_light_width=4"):
         network_files.load_networks(target, models.init_params(jax.random.key(0), other), other)
 
@@ -166,7 +191,7 @@ def test_other_files_are_refused_and_the_tool_for_them_named(golden_path, tmp_pa
         assert re.search(message, capsys.readouterr().err)
     assert sorted(place.name for place in tmp_path.iterdir()) == ["x.pth"]
     # And where networks are wanted, another family's checkpoint is told apart too.
-    settings = foreign_files.settings()
+    settings = _settings()
     like = jax.eval_shape(lambda key: models.init_params(key, settings), jax.random.key(0))
     with pytest.raises(UserError, match="netEnc.*rosinality.*gan2shape-jax convert"):
         network_files.load_networks(golden_path("stylegan2.pt"), like, settings)

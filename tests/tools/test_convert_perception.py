@@ -19,7 +19,7 @@ from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
 from helpers import torch_networks  # noqa: E402
-from helpers.foreign_files import header, optimizer_state, relative  # noqa: E402
+from helpers.torch_networks import header, optimizer_state, relative  # noqa: E402
 
 _PARSERS = {
     "bisenet": (lambda: torch_networks.BiSeNet(19, 4), 64),
