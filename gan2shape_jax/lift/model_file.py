@@ -124,8 +124,8 @@ def _same(theirs: Any, ours: Any) -> bool:
         numbers = isinstance(one, int | float) and isinstance(other, int | float)
         return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-5) if numbers else bool(one == other)
 
-    both = jax.tree.leaves(theirs), jax.tree.leaves(ours)
-    return bool(jax.tree.structure(theirs) == jax.tree.structure(ours)) and all(map(alike, *both))
+    (theirs, form), (ours, expected) = jax.tree.flatten(theirs), jax.tree.flatten(ours)
+    return form == expected and all(map(alike, theirs, ours))  # type: ignore[operator,no-any-return]
 
 
 # --- making and using a model ---------------------------------------------------------------------------

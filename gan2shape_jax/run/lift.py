@@ -17,12 +17,13 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError, refused
+from gan2shape_jax.errors import DivergedError, UserError, refused
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.samples import PROJECTED, KeptSamples, SampleMaker
