@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
+from gan2shape_jax.io.files import atomic_file, atomic_folder, require_folder_place, require_targets
 from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.pictures import MOVING
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         out,
         still=lambda: pictures.strip([frames], columns=count, side=size, gap=0),
         moving=lambda: frames,
-        single=lambda: ((f"{i:03}", frame) for i, frame in enumerate(frames)),
+        single=lambda: ((f"{i:03}.png", frame) for i, frame in enumerate(frames)),
         fps=options.fps,
         swing=options.swing,
     )
@@ -214,12 +214,10 @@ def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) 
             raise UserError(f"--out {out}: there is no folder {out.parent}")
         require_new_folder(out)
         return
-    require_file_place(out)
+    require_targets({"--out": out}, inputs)
     own = {pathlib.PurePath(name).stem for output in OUTPUTS for name in output.files}
     if (out.parent / "result.json").is_file() and out.stem in own:
         raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
-    if out.exists() and any(given is not None and given.exists() and out.samefile(given) for given in inputs):
-        raise UserError(f"--out {out} would overwrite a file that is read: choose another name")
 
 
 def require_new_folder(out: pathlib.Path) -> None:
@@ -260,23 +258,23 @@ def write(
     *,
     still: Callable[[], np.ndarray],
     moving: Callable[[], Iterable[np.ndarray]],
-    single: Callable[[], Iterable[tuple[str, np.ndarray]]],
-    texts: Callable[[], Mapping[str, str]] = dict,
+    single: Callable[[], Iterable[tuple[str, np.ndarray | str]]],
     fps: float = 16.0,
     swing: bool = False,
 ) -> None:
     """Writes a picture, an animation or a new folder, as the extension says; `UserError` if that is impossible.
 
-    `still` draws the picture, `moving` the frames of the animation, which swings back or starts over; `single` draws
-    a folder's pictures by name, without `.png`, and then `texts` returns its text files by name.
+    `still` draws the picture, `moving` the frames of the animation, which swings back or starts over; `single` yields
+    a folder's files, pictures or text, each after its name.
     """
     if not out.suffix:
         require_new_folder(out)
         with atomic_folder(out) as fresh:
-            for name, frame in single():
-                pictures.write_png(fresh / f"{name}.png", frame)
-            for name, text in texts().items():
-                (fresh / name).write_text(text, encoding="utf-8")
+            for name, content in single():
+                if isinstance(content, str):
+                    (fresh / name).write_text(content, encoding="utf-8")
+                else:
+                    pictures.write_png(fresh / name, content)
     elif out.suffix.lower() in MOVING:
         atomic_file(out, functools.partial(pictures.write_animation, frames=moving(), fps=fps, swing=swing))
     elif out.suffix.lower() == ".png":

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.numpy
 from helpers.tiny import asset, tiny_image
 
 from gan2shape_jax.lift import refinement as refinement_lib
@@ -47,6 +46,7 @@ def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
     assert np.abs(many.view[:3] - view.view[:3]).max() > 0.01
 
 
+@pytest.mark.heavy
 def test_bounds_come_nearer_to_the_truth_by_what_they_may_change_alone(tmp_path):
     script, settings = _script("attainable"), tiny_image(tmp_path)[0].settings
     side = settings.camera.image_size
@@ -102,11 +102,3 @@ def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     config = script.config_of(*given)
     roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
     assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}
-
-
-def test_networks_that_are_no_model_are_not_refined_by_another_schedule(tmp_path, capsys):
-    networks = tmp_path / "networks.safetensors"
-    networks.write_bytes(safetensors.numpy.save({"depth/kernel": np.zeros(1, np.float32)}))
-    with pytest.raises(SystemExit):
-        _script("refinement").main(["--data", "faces", "--out", str(tmp_path / "out.json"), str(networks)])
-    assert "is no model of a lifted GAN" in capsys.readouterr().err

@@ -85,8 +85,7 @@ class _Version(NamedTuple):
 
     name: str
     heading: str
-    start: np.ndarray
-    caption: str
+    start: Tile
     frames: Iterable[np.ndarray]
 
 
@@ -104,45 +103,37 @@ def _run(options: argparse.Namespace) -> None:
     count, versions = len(views), 2 if options.version == "both" else 1
     note = render.signs(options) + ("; angles from the input's view" if from_input and turned else "")
 
-    def labels_at(size: int) -> bool:
-        """Checks that the format of `out` can hold pictures of this side; returns whether they have labels."""
-        labels = options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
-        alone = versions == 1 and not labels  # without the input, and without gaps
-
-        def sheet_size(rows: int, columns: int, *, subtitle: bool) -> tuple[int, int]:
-            if labels:
-                return pictures.sheet_size(size, columns, [True] * rows, subtitle=subtitle)
-            gap = 0 if alone else _GAP
-            return columns * (size + gap) - gap, rows * (size + gap) - gap
-
-        still = sheet_size(versions, count if alone else count + 1, subtitle=bool(note))
-        render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
-        return labels
-
-    labels_at(options.size or _SMALLEST)  # before anything is loaded
     editor, shown, l1 = None, list[_Version](), list[float]()
     if options.version != "3d":
         files = {name: getattr(options, name) for name in ("run", "gan", "latent", "image")}
         editor = load_editor(options.result, **files)
         require_range(editor, views)
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
-    labels = labels_at(size)
+    labels = options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
+    alone = versions == 1 and not labels  # without the input, and without gaps
+
+    def sheet_size(rows: int, columns: int, *, subtitle: bool) -> tuple[int, int]:
+        if labels:
+            return pictures.sheet_size(size, columns, [True] * rows, subtitle=subtitle)
+        gap = 0 if alone else _GAP
+        return columns * (size + gap) - gap, rows * (size + gap) - gap
+
+    still = sheet_size(versions, count if alone else count + 1, subtitle=bool(note))
+    render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
     if options.version != "gan":
         frames = pictures_in_turn(result, views, shots.lights, size=size, cut=options.mask)
-        start = pictures.enlarge(pictures.to_uint8(result.image), size)
-        shown.append(_Version("3d", "3D: the mesh", start, "input", frames))
+        start = Tile(pictures.enlarge(pictures.to_uint8(result.image), size), "input")
+        shown.append(_Version("3d", "3D: the mesh", start, frames))
     if editor is not None:
         heading = "GAN: the generator's picture of the same view"
-        start = _tiles(editor.picture[None], size)[0]
-        frames = _gan_frames(editor, views, shots, l1, size)
-        shown.append(_Version("gan", heading, start, "the GAN's image of it", frames))
+        start = Tile(_tiles(editor.picture[None], size)[0], "the GAN's image of it")
+        shown.append(_Version("gan", heading, start, _gan_frames(editor, views, shots, l1, size)))
     captions = render.captions(shots, options)
     render.write(
         out,
         still=lambda: _still(shown, captions, labels=labels, title=result.name, note=note),
         moving=lambda: _moving(shown, captions, labels=labels, title=result.name),
-        single=lambda: _single(shown),
-        texts=lambda: {"frames.csv": _csv(views, shots, l1)},
+        single=lambda: _single(shown, views, shots, l1),
         fps=options.fps,
         swing=options.swing,
     )
@@ -173,12 +164,12 @@ def _still(
         rows = []
         for version in versions:
             tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, captions))
-            rows.append((version.heading, [Tile(version.start, version.caption), *tiles]))
+            rows.append((version.heading, [version.start, *tiles]))
         return np.asarray(pictures.sheet(rows, title=title, subtitle=note))
-    side = len(versions[0].start)
+    side = len(versions[0].start.picture)
     if len(versions) == 1:
         return pictures.strip([versions[0].frames], columns=len(captions), side=side, gap=0)
-    each = [itertools.chain([version.start], version.frames) for version in versions]
+    each = [itertools.chain([version.start.picture], version.frames) for version in versions]
     return pictures.strip(each, columns=len(captions) + 1, side=side, gap=_GAP)
 
 
@@ -189,33 +180,33 @@ def _moving(
     if not labels and len(versions) == 1:
         yield from versions[0].frames
         return
-    start = Tile(versions[0].start, versions[0].caption)
     headings = [version.heading.partition(":")[0] for version in versions]
     for caption, *drawn in zip(captions, *(version.frames for version in versions)):
-        tiles = [start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
+        tiles = [versions[0].start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
         if labels:
             yield np.asarray(pictures.sheet([(caption, tiles)], title=title))
         else:
             yield pictures.strip([[tile.picture for tile in tiles]], gap=_GAP)
 
 
-def _single(versions: Sequence[_Version]) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"]]]:
-    """Yields every picture, preceded by its file name: `input`, and NUMBER_VERSION for each view."""
+def _single(
+    versions: Sequence[_Version], views: np.ndarray, shots: Shots, l1: list[float]
+) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"] | str]]:
+    """Yields every picture after its name, then what each numbered one shows, angles from the canonical view, as CSV.
+
+    Once the pictures are drawn, `l1` holds the differences to the renderings, if the GAN's version is among them.
+    """
     for version in versions:
-        yield "input" if version.name == "3d" else f"input_{version.name}", version.start
+        yield "input.png" if version.name == "3d" else f"input_{version.name}.png", version.start.picture
     for version in versions:
         for i, frame in enumerate(version.frames):
-            yield f"{i:03}_{version.name}", frame
-
-
-def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
-    """Returns what each numbered picture shows, as CSV; angles are from the canonical view, `gan_l1` is `l1`."""
-    text = io.StringIO()
+            yield f"{i:03}_{version.name}.png", frame
     columns = [np.arange(len(views)), np.rad2deg(views[:, :3]), shots.lights, *([np.array(l1)] if l1 else [])]
     header = "frame,pitch_deg,yaw_deg,roll_deg,ambient,diffuse,dx,dy" + (",gan_l1" if l1 else "")
     kinds = ["%03d", *["%.6g"] * 7, *(["%.4f"] if l1 else [])]
+    text = io.StringIO()
     np.savetxt(text, np.column_stack(columns), kinds, ",", header=header, comments="")
-    return text.getvalue()
+    yield "frames.csv", text.getvalue()
 
 
 def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, *, size: int) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import pathlib
 from collections.abc import Iterator
 
@@ -30,7 +29,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.io import arrays, data, image_files
-from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
@@ -162,15 +160,15 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
-    kinds = ("", *Image.registered_extensions())
-    there = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
-    for path in there:
-        if path.is_file() and (given or (stem_of(path.name) == base.name and path.suffix.lower() in kinds)):
-            return min(image_files.picture_size(path))
-    raise UserError(
-        f"the image file of {result.name} is not there any more ({given or base}); its size decides "
-        f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
-    )
+    kinds = Image.registered_extensions()
+    endings = ("", *kinds, *map(str.upper, kinds))
+    path = pathlib.Path(given) if given else data.find_by_stem(str(base.parent), base.name, endings)
+    if path is None or not path.is_file():
+        raise UserError(
+            f"the image file of {result.name} is not there any more ({given or base}); its size decides "
+            f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
+        )
+    return min(image_files.picture_size(path))
 
 
 def edit_in_parts(

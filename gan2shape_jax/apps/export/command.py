@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from jaxtyping import Float
 
 from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
 from gan2shape_jax.results.surface import build_mesh
 
@@ -207,22 +206,15 @@ def _spread(words: Sequence[str]) -> None:
             f"{result.name} has no spread of depth: that is known where a model whose errors have been measured, as "
             "the bundled one's, explains an image that looks like what its GAN draws"
         )
-    mesh = build_spread_mesh(result, spread)
+    from trimesh.visual import ColorVisuals  # here, because its import is slow
+
+    mesh, size = build_mesh(result), result.camera.image_size
+    uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
+    columns, rows = np.rint(uv[:, 0] * size - 0.5).astype(int), np.rint((1 - uv[:, 1]) * size - 0.5).astype(int)
+    values = spread[rows, columns]
+    colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
+    mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     atomic_bytes(path, cast(bytes, mesh.export(file_type=path.suffix.lower()[1:])))
     inside = spread[result.mask > 0.5]
     greatest = float((inside if inside.size else spread).max())
     print(one_line(f"wrote {path}: depth is off by up to about {greatest:.3f} scene units where it is brightest"))
-
-
-def build_spread_mesh(result: Result, spread: Float[np.ndarray, "s s"]) -> trimesh.Trimesh:
-    """Returns the mesh of `build_mesh` with the spread of depth as colours; brightest is the greatest on the mesh."""
-    from trimesh.visual import ColorVisuals  # here, because its import is slow
-
-    mesh = build_mesh(result)
-    size = result.camera.image_size
-    uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
-    columns, rows = np.rint(uv[:, 0] * size - 0.5).astype(int), np.rint((1 - uv[:, 1]) * size - 0.5).astype(int)
-    values = spread[rows, columns]
-    colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]
-    mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
-    return mesh

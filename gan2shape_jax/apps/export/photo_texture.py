@@ -145,7 +145,7 @@ def _without_light(
     largest = functools.reduce(np.maximum, cv2.split(shown))
     lit_well = ramp(shading / brightest, *_DARK) * (1 - ramp(largest, *_BRIGHT))
     bounded = np.maximum(shading, _BLACK[1] * brightest)
-    mean = _mean_over_cells(largest, cells)
+    mean = on_texels(cv2.resize(largest, (cells, cells), interpolation=cv2.INTER_AREA), len(largest))
     sample = (mean / bounded)[where & (lit_well > 0.9)]
     lightest = min(float(np.percentile(sample, 98)), 1.0) if sample.size else _LIGHTEST
     bounded = np.maximum(bounded, mean / max(lightest, 1e-3))
@@ -182,10 +182,6 @@ def _joined(
     return albedo, np.stack([shown, other, 1 - known], axis=-1)
 
 
-def _mean_over_cells(values: Float[np.ndarray, "t t"], cells: int) -> Float[np.ndarray, "t t"]:
-    return on_texels(cv2.resize(values, (cells, cells), interpolation=cv2.INTER_AREA), len(values))
-
-
 def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3"]:
     return cv2.convertScaleAbs(np.maximum(colours, 0), alpha=255)  # rounded, 255 at most
 
@@ -193,9 +189,7 @@ def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3
 class Projection(NamedTuple):
     """How a texture maps to the photo."""
 
-    place: (
-        np.ndarray
-    )  # (T, T, 2) column and row in the S x S input at which texels are seen; pixel centres are integers
+    place: np.ndarray  # (T, T, 2) column and row in the S x S input where texels are seen; pixel centres are integers
     faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
     seen: np.ndarray  # (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else
 

@@ -32,7 +32,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, require_folder_place
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.solid import CutSheet, cut_sheet
+from gan2shape_jax.results.solid import cut_sheet
 from gan2shape_jax.results.surface import glb_bytes, mesh_scale, surface, textured_mesh
 
 _JPEG = {"quality": 92, "subsampling": 0}
@@ -133,11 +133,13 @@ def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name:
     sheet = cut_sheet(part.depth, part.field, result.camera)
     side = result.camera.image_size
     columns, rows = sheet.pixels.T
+    inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
+    outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)  # in the mesh frame
     placed = sheet.points - (0, 0, result.camera.rot_center_depth)
     mesh = textured_mesh(
         vertices=placed * (1.0, -1.0, -1.0) * mesh_scale(result.camera),
         faces=sheet.faces,
-        normals=_normals(part.normal, sheet),
+        normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
         uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
         texture=_Kept(_encoded(texture, "JPEG", **_JPEG)),
         name="photo",
@@ -162,13 +164,6 @@ def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box
     apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
     weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
     return float((apart * weight).sum() / weight.sum())
-
-
-def _normals(inward: Float[np.ndarray, "s s 3"], sheet: CutSheet) -> Float[np.ndarray, "v 3"]:
-    """Returns outward unit normals at the sheet's vertices, in the mesh frame."""
-    at = sheet.pixels[:, ::-1].T
-    normal = np.stack([ndimage.map_coordinates(inward[..., i], at, order=1, mode="nearest") for i in range(3)], axis=-1)
-    return normal / np.linalg.norm(normal, axis=-1, keepdims=True) * (-1.0, 1.0, 1.0)
 
 
 def source_colours(sources: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "k k 3"]:

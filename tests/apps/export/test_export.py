@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import trimesh
 from helpers import bump
-from helpers.lit_bump import lit_bump
 
 from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.command import write_solid
@@ -84,7 +83,7 @@ def test_what_is_wrong_is_said(saved_results, capsys):
 
 @pytest.fixture
 def unsure(tmp_path):
-    result = lit_bump()
+    result = bump.result()
     size = result.camera.image_size
     spread = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
     save_result(dataclasses.replace(result, depth_spread=spread), tmp_path / "result")
@@ -103,7 +102,7 @@ def test_the_mesh_is_brighter_where_depth_may_be_off(unsure, tmp_path, capsys, e
 
 
 def test_what_has_no_spread_is_told(tmp_path, capsys):
-    save_result(lit_bump(), tmp_path / "result")
+    save_result(bump.result(), tmp_path / "result")
     assert main(["export", "spread", str(tmp_path / "result")]) == 1
     assert "has no spread of depth" in capsys.readouterr().err
     assert main(["export", "spread", str(tmp_path / "result"), "--out", "x.obj"]) in (1, 2)

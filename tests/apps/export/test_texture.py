@@ -34,6 +34,10 @@ def texture(known):
     return photo_texture(known.result, known.photo, known.box)
 
 
+def _on_the_object(result) -> np.ndarray:
+    return np.kron(surface(result).field > 0.5, np.ones((16, 16), bool))
+
+
 def _errors(made: np.ndarray, true: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.abs(made / 255 - true)[where].max(-1)
 
@@ -51,22 +55,11 @@ def test_the_photo_is_taken_back_onto_the_surface(known, texture):
     assert _errors(texture.lit, off, seen).mean() > 3 * lit.mean()  # a texel beside would be noticed
 
 
-def test_it_is_found_wherever_it_lies_in_the_photo():
-    box = CropBox(395.5, 342.25, 431, -23)
-    known = photographed(box=box)
-    made = photo_texture(known.result, known.photo, box, largest=512)
-    true = known.texture * known.shading[..., None]
-    rows = ((np.arange(len(made.lit)) + 0.5) * len(true) / len(made.lit)).astype(int)
-    true = true[rows][:, rows]
-    errors = _errors(made.lit, true, made.sources[..., 0] > 0.99)
-    assert errors.mean() < 0.025 and np.percentile(errors, 95) < 0.07
-
-
 def test_hidden_parts_come_from_the_other_half():
     known = photographed(yaw_deg=-38, symmetric=True)
     texture = photo_texture(known.result, known.photo, known.box)
     mirrored = texture.sources[..., 1] > 0.99
-    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    inside = _on_the_object(known.result)
     assert (mirrored & inside).mean() > 0.03
     errors = _errors(texture.albedo, known.texture, mirrored & inside)
     assert np.median(errors) < 0.05
@@ -78,7 +71,7 @@ def test_hidden_parts_come_from_the_other_half():
 def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(known):
     result = dataclasses.replace(known.result, albedo=np.full_like(known.result.albedo, -0.6))  # a dark model
     texture = photo_texture(result, known.photo, known.box)
-    inside = np.kron(surface(result).field > 0.5, np.ones((16, 16), bool))
+    inside = _on_the_object(result)
     made_up = (texture.sources[..., 2] > 0.9) & inside
     assert made_up.any()
     np.testing.assert_allclose(texture.sources.sum(-1), 1, atol=1e-5)
@@ -88,7 +81,7 @@ def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(kn
 def test_dark_sides_do_not_explode():
     known = photographed(light=(0.02, 0.9, 2.0, 0.0))
     texture = photo_texture(known.result, known.photo, known.box)
-    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    inside = _on_the_object(known.result)
     dark = inside & (known.shading < 0.15)
     assert dark.sum() > 10_000
     assert (texture.albedo[dark] > 250).mean() < 0.01
@@ -158,10 +151,9 @@ def _own_depth(points: np.ndarray, side: int, size: int) -> np.ndarray:
     return out
 
 
-def test_colours_beside_the_object_do_not_get_onto_it(known):
+def test_colours_beside_the_object_do_not_get_onto_it(known, texture):
     """The background is blue; nothing on the mesh is."""
-    texture = photo_texture(known.result, known.photo, known.box)
-    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    inside = _on_the_object(known.result)
     bluer = texture.lit[inside].astype(int)
     true = (known.texture * known.shading[..., None])[inside] * 255
     assert ((bluer[:, 2] - bluer[:, 0]) > (true[:, 2] - true[:, 0]).max() + 25).mean() < 0.002
@@ -213,10 +205,8 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
     folder, texture = written
     names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb", "textured_unlit.glb"}
     assert {path.name for path in folder.iterdir()} == names | {"photo_crop.jpg", "photo.json"}
-    for name, made, extensions in (
-        ("textured", texture.albedo, None),
-        ("textured_unlit", texture.lit, {"KHR_materials_unlit": {}}),
-    ):
+    unlit = {"KHR_materials_unlit": {}}
+    for name, made, extensions in (("textured", texture.albedo, None), ("textured_unlit", texture.lit, unlit)):
         content = (folder / f"{name}.glb").read_bytes()
         tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
         (material,) = tree["materials"]
