@@ -6,13 +6,12 @@ The other runs are compared with the first.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +24,7 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
+from gan2shape_jax.io.data import find_by_stem
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import Result, complete_metrics, load_result
@@ -71,12 +71,17 @@ def _run(words: list[str]) -> int:
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
     found = find_runs(arguments.results)
-    runs = [ScoredRun(run.label, score_run(run, truth)) for run in found]
-    comparisons = [compare(runs[0], other) for other in runs[1:]]
-    tables = {"images.csv": _images_csv(runs), "summary.csv": _summary_csv(runs, comparisons)}
+    runs = {run.label: score_run(run, truth) for run in found}
+    base, *others = runs
+    comparisons = {f"{other} - {base}": compare(runs, base, other) for other in others}
+    summaries = {label: _summary(scores) for label, scores in runs.items()}
+    tables = {"images.csv": _images_csv(runs), "summary.csv": _summary_csv(summaries, comparisons)}
     record = manifest(found, truth=None if truth is None else str(truth))
-    reports.publish(arguments, "evaluation.md", _markdown(runs, comparisons), tables, record)
-    return 1 if any(score.broken for run in runs for score in run.scores) else 0
+    parts = [_PREFACE, _summaries(summaries)]
+    parts += [_comparison(base, other, each) for other, each in zip(others, comparisons.values(), strict=True)]
+    text = "\n".join(part for part in (*parts, _images(runs), _problems(runs)) if part)
+    reports.publish(arguments, "evaluation.md", text, tables, record)
+    return 1 if any(score.broken for scores in runs.values() for score in scores) else 0
 
 
 # Title and digits after the point, by name; the last two need no true depth.
@@ -103,12 +108,7 @@ class Score:
     truth: int | None = None  # checksum of the true depth that was used
 
 
-@dataclasses.dataclass(frozen=True)
-class ScoredRun:
-    """The scores of a run's images, and its label."""
-
-    label: str
-    scores: list[Score]
+Runs = Mapping[str, Sequence[Score]]  # the scores of each run's images, by the run's label
 
 
 def score_run(run: FoundRun, truth: pathlib.Path | None = None) -> list[Score]:
@@ -146,48 +146,41 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
     return Score(name, errors | figures, size=size, truth=checksum)
 
 
+_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
+
+
 def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
     """Returns the depth metrics of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
-    return {key: float(value) for key, value in _errors(warped, truth, camera=camera).items()}
-
-
-@functools.partial(jax.jit, static_argnames="camera")
-def _errors(warped: jax.Array, truth: jax.Array, *, camera: Camera) -> dict[str, jax.Array]:
-    return metrics.depth_metrics(warped, truth, render.valid_pixels(warped, camera), camera)
+    errors = _metrics(warped, truth, render.valid_pixels(warped, camera), camera=camera)
+    return {key: float(value) for key, value in errors.items()}
 
 
 def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
     """Reads the true depth of an image, by its folder's name or its own; None if `folder` has neither."""
     camera = result.camera
-    for stem in (name, result.name):
-        for kind in (".npy", ".png"):
-            path = folder / f"{stem}{kind}"
-            if os.path.isfile(path):
-                return load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
-    return None
+    found = (find_by_stem(str(folder), stem, (".npy", ".png")) for stem in (name, result.name))
+    path = next((path for path in found if path is not None), None)
+    return None if path is None else load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A run against the one that it is compared with, both by their labels."""
+class Comparison(NamedTuple):
+    """A run against the one that it is compared with."""
 
-    base: str
-    other: str
     differences: dict[str, Interval]  # mean of `other - base` over the images for which both have the metric
     images: int  # that both have scored
     notes: list[str]  # sentences on what cannot be paired
 
 
-def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
-    """Returns the paired differences of two runs.
+def compare(runs: Runs, base: str, other: str) -> Comparison:
+    """Returns the paired differences of two runs, given by their labels.
 
     Images that only one of them has scored, or whose size differs, are left out; where the true depth differs, depth
     errors are left out. The notes say which.
     """
-    ours, theirs = ({score.name: score for score in run.scores if score.figures} for run in (base, other))
+    ours, theirs = ({score.name: score for score in runs[label] if score.figures} for label in (base, other))
     notes = []
-    for run, names in ((base, ours.keys() - theirs.keys()), (other, theirs.keys() - ours.keys())):
-        notes += [f"only in {run.label}: {_listed(names)}"] if names else []
+    for label, names in ((base, ours.keys() - theirs.keys()), (other, theirs.keys() - ours.keys())):
+        notes += [f"only in {label}: {_listed(names)}"] if names else []
     common = sorted(ours.keys() & theirs.keys())
     misfits = [name for name in common if ours[name].size != theirs[name].size]
     if misfits:
@@ -203,7 +196,7 @@ def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
         both = [(ours[name].figures, theirs[name].figures) for name in comparable]
         if pairs := [(one[metric], two[metric]) for one, two in both if metric in one and metric in two]:
             differences[metric] = reports.mean_interval([second - first for first, second in pairs])
-    return Comparison(base.label, other.label, differences, len(paired), notes)
+    return Comparison(differences, len(paired), notes)
 
 
 def _listed(names: Sequence[str] | set[str]) -> str:
@@ -217,7 +210,10 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 """
 
 
-def _summary(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
+Summary = Mapping[str, Mapping[str, Interval]]  # by metric, then by statistic
+
+
+def _summary(scores: Sequence[Score]) -> Summary:
     """Returns mean and median with their intervals, by metric; metrics that no image has are omitted."""
     columns = {metric: [s.figures[metric] for s in scores if metric in s.figures] for metric in METRICS}
     return {
@@ -227,42 +223,33 @@ def _summary(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
     }
 
 
-def _images_csv(runs: Sequence[ScoredRun]) -> str:
+def _images_csv(runs: Runs) -> str:
     rows = [
-        [run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
-        for run in runs
-        for score in run.scores
+        [label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
+        for label, scores in runs.items()
+        for score in scores
     ]
     return reports.csv_text(["run", "name", "size", "problem", *METRICS], rows)
 
 
-def _summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    lines = [
-        (run.label, metric, name, interval)
-        for run in runs
-        for metric, statistics in _summary(run.scores).items()
-        for name, interval in statistics.items()
+def _summary_csv(summaries: Mapping[str, Summary], comparisons: Mapping[str, Comparison]) -> str:
+    pairs = {
+        label: {metric: {"mean paired difference": interval} for metric, interval in each.differences.items()}
+        for label, each in comparisons.items()
+    }
+    rows = [
+        [label, metric, statistic, *dataclasses.astuple(interval)]
+        for label, summary in (*summaries.items(), *pairs.items())
+        for metric, statistics in summary.items()
+        for statistic, interval in statistics.items()
     ]
-    lines += [
-        (f"{each.other} - {each.base}", metric, "mean paired difference", interval)
-        for each in comparisons
-        for metric, interval in each.differences.items()
-    ]
-    rows = [[*names, i.estimate, i.low, i.high, i.count] for *names, i in lines]
     return reports.csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
 
 
-def _markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """Returns the whole report: summaries, comparisons, images side by side, and problems."""
-    parts = [_PREFACE, _summaries(runs), *map(_comparison, comparisons), _images(runs), _problems(runs)]
-    return "\n".join(part for part in parts if part)
-
-
-def _summaries(runs: Sequence[ScoredRun]) -> str:
-    by_label = {run.label: _summary(run.scores) for run in runs}
-    known = [metric for metric in METRICS if any(metric in summary for summary in by_label.values())]
+def _summaries(summaries: Mapping[str, Summary]) -> str:
+    known = [metric for metric in METRICS if any(metric in summary for summary in summaries.values())]
     rows = []
-    for label, summary in by_label.items():
+    for label, summary in summaries.items():
         count = max((statistics["mean"].count for statistics in summary.values()), default=0)
         for statistic in ("mean", "median"):
             cells = [interval_text(summary[m][statistic], METRICS[m][1]) if m in summary else "–" for m in known]
@@ -270,11 +257,10 @@ def _summaries(runs: Sequence[ScoredRun]) -> str:
     return markdown_table(["run", "", "images", *(METRICS[m][0] for m in known)], rows)
 
 
-def _comparison(comparison: Comparison) -> str:
-    other, base = markdown_cell(comparison.other), markdown_cell(comparison.base)
+def _comparison(base: str, other: str, comparison: Comparison) -> str:
     heading = (
-        f"{other} against {base}, paired by image ({comparison.images} in common); negative "
-        "is better; * where the interval excludes zero:\n"
+        f"{markdown_cell(other)} against {markdown_cell(base)}, paired by image ({comparison.images} in common); "
+        "negative is better; * where the interval excludes zero:\n"
     )
     rows = []
     for metric, interval in comparison.differences.items():
@@ -285,20 +271,18 @@ def _comparison(comparison: Comparison) -> str:
     return "\n".join(part for part in (heading, table, reports.bullets(comparison.notes)) if part)
 
 
-def _images(runs: Sequence[ScoredRun]) -> str:
-    names = sorted({score.name for run in runs for score in run.scores})
-    by_name = [{score.name: score.figures for score in run.scores} for run in runs]
+def _images(runs: Runs) -> str:
+    by_name = [{score.name: score.figures for score in scores} for scores in runs.values()]
     rows = []
-    for name in names:
+    for name in sorted(set().union(*by_name)):
         known = [figures.get(name, {}) for figures in by_name]
         cells = [f"{f['side']:.4f} / {f['mad']:.1f} / {f['mad_unit']:.1f}" if "side" in f else "–" for f in known]
         rows.append([name, *cells])
-    table = markdown_table(["image", *(run.label for run in runs)], rows)
-    return f"SIDE / MAD / MAD with unit normals, by image:\n\n{table}"
+    return f"SIDE / MAD / MAD with unit normals, by image:\n\n{markdown_table(['image', *runs], rows)}"
 
 
-def _problems(runs: Sequence[ScoredRun]) -> str:
-    every = [(run.label, score) for run in runs for score in run.scores]
+def _problems(runs: Runs) -> str:
+    every = [(label, score) for label, scores in runs.items() for score in scores]
     lines = [f"{label}: {score.name}: {score.problem}" for label, score in every if score.problem]
     sizes = sorted({score.size for _, score in every if score.size})
     if len(sizes) > 1:

@@ -17,10 +17,9 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -30,13 +29,7 @@ from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
 from gan2shape_jax.apps.evaluate.reports import markdown_table
 from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, read_config
-from gan2shape_jax.apps.evaluate.unseen import (
-    ENCODER_ITERATIONS,
-    ITERATIONS,
-    errors_by,
-    pictures_of,
-    seen_from_the_input,
-)
+from gan2shape_jax.apps.evaluate.unseen import errors_by, pictures_of
 from gan2shape_jax.config import flatten
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import render
@@ -50,6 +43,7 @@ from gan2shape_jax.stylegan2 import Architecture
 
 # In brackets, since runs are called by their folders, such as flat.
 FLAT, ELLIPSOID, ANOTHER = BASELINES = ("(flat)", "(ellipsoid)", "(another image's)")
+_MEASURES = ("unseen_error", "apart", "mirrored", "side")
 _MOST_ROUNDS = 64
 _EPILOG = """\
 examples:
@@ -78,7 +72,7 @@ def run(words: Sequence[str]) -> int:
         raise UserError("the runs have no image in common: shapes of the same images are compared")
     subject = subject_of(runs)
     networks = {each.label: _networks(each) for each in runs}
-    measured: list[Measured] = []
+    measured: dict[str, Measured] = {}
     problems: dict[str, str] = {}
     for number, name in enumerate(names[: arguments.images]):
         try:
@@ -87,12 +81,17 @@ def run(words: Sequence[str]) -> int:
             one = measure(name, results, another, subject, rounds=arguments.rounds)
             for label, predictor in networks.items():
                 if predictor is not None:
-                    one.mirrored[label] = mirrored_apart(predictor, subject, name, results[label])
-            measured.append(one)
+                    one[label]["mirrored"] = mirrored_apart(predictor, subject, name, results[label])
+            measured[name] = one
         except UserError as error:
             problems[name] = str(error)
         print(one_line(f"{name}: {number + 1} of {len(names[: arguments.images])}"), file=sys.stderr)
-    tables = {"consistency.csv": _shapes_csv(measured)}
+    rows = [
+        [name, shape, *(figures.get(key) for key in _MEASURES)]
+        for name, one in measured.items()
+        for shape, figures in one.items()
+    ]
+    tables = {"consistency.csv": reports.csv_text(["name", "shape", *_MEASURES], rows)}
     reports.publish(arguments, "consistency.md", report(measured, problems), tables, manifest(runs))
     return 1 if problems else 0
 
@@ -112,23 +111,17 @@ def _networks(run: FoundRun) -> predict.Predictor | None:
     return predict.load_predictor(config, None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured for one image, by run and, for errors and sides, by baseline; empty if not known."""
-
-    name: str
-    errors: dict[str, float]  # on unseen pictures, in units of pictures in [-1, 1]
-    apart: dict[str, float]  # mean SIDE between a run's shape and the other runs' shapes
-    mirrored: dict[str, float]  # SIDE between a run's shape and that of the mirrored image
-    sides: dict[str, float]  # SIDE against the true depth
+# What was measured for one image, by shape, which is a run's or a baseline, and then, where known, by measure:
+# "unseen_error" in units of pictures in [-1, 1]; "apart", mean SIDE between a run's shape and the other runs' shapes;
+# "mirrored", SIDE between a run's shape and that of the mirrored image; "side", SIDE against the true depth.
+Measured = dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """What runs on one list share: the first one's configuration, and the GAN."""
 
-    config: ConfigDict
-    plain: ConfigDict  # the same, but for the GAN alone, without trained networks
+    config: ConfigDict  # for the GAN alone, without trained networks
     architecture: Architecture
     frozen: FrozenModels
     latents: pathlib.Path  # folder of those that the first run found
@@ -148,26 +141,17 @@ def subject_of(runs: Sequence[FoundRun]) -> Subject:
                     f"{run.label} differs from {runs[0].label} in config.{group}: only runs of one GAN and one camera "
                     "can be measured together"
                 )
-    plain = configs[0].copy_and_resolve_references().unlock()
-    plain.mode, plain.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
-    architecture, frozen = prepare.load_frozen(plain)
-    return Subject(configs[0], plain.lock(), architecture, frozen, runs[0].home / "latents")
+    config = configs[0].copy_and_resolve_references().unlock()
+    config.mode, config.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
+    return Subject(config.lock(), *prepare.load_frozen(config), runs[0].home / "latents")
 
 
 def measure(
-    name: str,
-    results: Mapping[str, Result],
-    another: Result | None,
-    subject: Subject,
-    *,
-    rounds: int = 1,
-    iterations: int = ENCODER_ITERATIONS,
-    search_iterations: int = ITERATIONS,
+    name: str, results: Mapping[str, Result], another: Result | None, subject: Subject, *, rounds: int = 1
 ) -> Measured:
-    """Measures the shapes that runs gave one image, and another image's, if given; `mirrored` is left empty.
+    """Measures the shapes that runs gave one image, and another image's, if given, but not what is mirrored.
 
-    Each round takes 4 pictures of each shape; `iterations` train the encoder, `search_iterations` find the views and
-    lights of unseen pictures.
+    Each round takes 4 pictures of each shape.
 
     Raises:
       UserError: the image is no longer in the run's list, its mask shows no object, or no part of it is visible on all
@@ -175,30 +159,27 @@ def measure(
     """
     first, config = next(iter(results.values())), subject.config
     entry = listed_entry(config, name)
-    prepared = prepare.load_image(
-        subject.plain, entry, subject.architecture, subject.frozen, subject.latents, keep=False
-    )
+    prepared = prepare.load_image(config, entry, subject.architecture, subject.frozen, subject.latents, keep=False)
     shapes = {run: result.warped_depth for run, result in results.items()}
     near, far = config.prior.near, config.prior.far
     ellipsoid = prior.ellipsoid(first.input_mask, category=config.category, near=near, far=far)
     drawn = shapes | {ELLIPSOID: np.asarray(ellipsoid, np.float32)}
     if another is not None:
-        drawn[ANOTHER] = seen_from_the_input(another.depth, first.view, first.camera)
+        drawn[ANOTHER] = np.asarray(render.warp_depth(another.depth, first.view, first.camera))
     compared = drawn | {FLAT: np.full_like(first.depth, (first.camera.min_depth + first.camera.max_depth) / 2)}
-    pictures = pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds, iterations=iterations)
-    errors = errors_by(compared, pictures, first, iterations=search_iterations)
+    pictures = pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds)
+    errors = errors_by(compared, pictures, first)
     if not all(map(np.isfinite, errors.values())):
         raise UserError(f"{name}: no part of the object is seen on all shapes from the sides that were drawn")
-    between = {}
+    measured = {shape: {"unseen_error": errors[shape]} for shape in (*shapes, *BASELINES) if shape in errors}
     for run, depth in shapes.items():
-        others = [other for key, other in shapes.items() if key != run]
-        if others:
-            between[run] = float(np.mean([apart(depth, other, first.input_mask, first.camera) for other in others]))
-    sides = {}
+        if others := [other for key, other in shapes.items() if key != run]:
+            between = [float(apart(depth, other, first.input_mask, first.camera)) for other in others]
+            measured[run]["apart"] = float(np.mean(between))
     if first.true_depth is not None:
-        for key, depth in compared.items():
-            sides[key] = depth_errors(depth, first.true_depth, first.camera)["side"]
-    return Measured(name, errors, between, {}, sides)
+        for shape, figures in measured.items():
+            figures["side"] = depth_errors(compared[shape], first.true_depth, first.camera)["side"]
+    return measured
 
 
 def mirrored_apart(networks: predict.Predictor, subject: Subject, name: str, result: Result) -> float:
@@ -206,24 +187,15 @@ def mirrored_apart(networks: predict.Predictor, subject: Subject, name: str, res
 
     `UserError` if the image is no longer in the run's list.
     """
-    item = data.load_item(subject.plain, listed_entry(subject.config, name))
+    item = data.load_item(subject.config, listed_entry(subject.config, name))
     mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
     other = networks.explain(networks.prepared(mirror))
-    return apart(result.warped_depth, other.warped_depth[:, ::-1].copy(), result.input_mask, result.camera)
-
-
-def apart(
-    first: Float[np.ndarray, "s s"],
-    second: Float[np.ndarray, "s s"],
-    mask: Float[np.ndarray, "s s"],
-    camera: Camera,
-) -> float:
-    """Returns the SIDE between two depths over the object, where both show a surface; NaN if they share none."""
-    return float(_apart(*(jnp.asarray(each) for each in (first, second, mask)), camera=camera))
+    return float(apart(result.warped_depth, other.warped_depth[:, ::-1], result.input_mask, result.camera))
 
 
 @functools.partial(jax.jit, static_argnames="camera")
-def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Camera) -> jax.Array:
+def apart(first: jax.Array, second: jax.Array, mask: jax.Array, camera: Camera) -> Float[jax.Array, ""]:
+    """Returns the SIDE between two depths over the object, where both show a surface; NaN if they share none."""
     shown = render.valid_pixels(first, camera) * render.valid_pixels(second, camera) * (mask > 0.5)
     return metrics.side(first, second, metrics.erode(shown))
 
@@ -239,80 +211,60 @@ _FEWEST_RANKED = 3
 _NOTHING = "–"
 
 
-def report(measured: Sequence[Measured], problems: Mapping[str, str]) -> str:
-    """Returns tables of runs, baselines and images, of ranks if the truth is known, and what was left out."""
-    tables = [_runs(measured), _images(measured), _ranks(measured)] if measured else ["nothing was measured\n"]
+def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> str:
+    """Returns tables of shapes, images and, if the truth is known, ranks, and what was left out.
+
+    All images have the same shapes.
+    """
+    some = list(measured.values())
+    tables = [_shapes(some), _images(measured), _ranks(some)] if some else ["nothing was measured\n"]
     left_out = reports.bullets([f"{name}: {reason}" for name, reason in problems.items()], "Left out:")
     return "\n".join(part for part in (_PREAMBLE, *tables, left_out) if part)
 
 
-def _shapes_csv(measured: Sequence[Measured]) -> str:
-    """Returns a CSV with a row per image and shape: its errors, and SIDE if the truth is known."""
-    rows = [
-        [one.name, shape, error, one.apart.get(shape), one.mirrored.get(shape), one.sides.get(shape)]
-        for one in measured
-        for shape, error in one.errors.items()
-    ]
-    return reports.csv_text(["name", "shape", "unseen_error", "apart", "mirrored", "side"], rows)
-
-
-def _shapes(measured: Sequence[Measured]) -> list[str]:
-    """Returns the names of runs, then of baselines."""
-    names = dict.fromkeys(shape for one in measured for shape in one.errors)
-    return [name for name in names if name not in BASELINES] + [name for name in BASELINES if name in names]
-
-
-def _runs(measured: Sequence[Measured]) -> str:
+def _shapes(measured: Sequence[Measured]) -> str:
     titles = ["shape", "images", "unseen error", "below the ellipsoid's by", "below it on", "apart", "mirrored", "SIDE"]
     rows = []
-    for shape in _shapes(measured):
-        some = [one for one in measured if shape in one.errors]
-        gains = [1 - one.errors[shape] / one.errors[ELLIPSOID] for one in some]
+    for shape in measured[0]:
+        gains = [1 - one[shape]["unseen_error"] / one[ELLIPSOID]["unseen_error"] for one in measured]
         better = [f"{100 * np.mean(gains):.0f}%", f"{sum(gain > 0 for gain in gains)} of {len(gains)}"]
         means = []
-        for key in ("errors", "apart", "mirrored", "sides"):
-            values = [value for one in some if np.isfinite(value := getattr(one, key).get(shape, np.nan))]
+        for key in _MEASURES:
+            values = [value for one in measured if np.isfinite(value := one[shape].get(key, np.nan))]
             means.append(reports.interval_text(reports.mean_interval(values), 4) if values else _NOTHING)
-        rows.append([shape, str(len(some)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
+        rows.append([shape, str(len(measured)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
     return markdown_table(titles, rows)
 
 
-def _images(measured: Sequence[Measured]) -> str:
-    shapes = _shapes(measured)
-    rows = [
-        [one.name, *(f"{one.errors[shape]:.4f}" if shape in one.errors else _NOTHING for shape in shapes)]
-        for one in measured
-    ]
+def _images(measured: Mapping[str, Measured]) -> str:
+    shapes = next(iter(measured.values()))
+    rows = [[name, *(f"{one[shape]['unseen_error']:.4f}" for shape in shapes)] for name, one in measured.items()]
     return "Unseen error of each image:\n\n" + markdown_table(["image", *shapes], rows)
 
 
 def _ranks(measured: Sequence[Measured]) -> str:
     """Returns how the measures rank shapes compared with SIDE; '' if no true depth is known."""
-    known = [one for one in measured if one.sides]
+    known = [one for one in measured if any("side" in figures for figures in one.values())]
     if not known:
         return ""
-    within = [_spearman([(error, one.sides.get(key)) for key, error in one.errors.items()])[0] for one in known]
-    ranked = [value for value in within if np.isfinite(value)]
+    ranked = [rank for one in known if np.isfinite(rank := _spearman(one.values(), "unseen_error")[0])]
     mean = f"{np.mean(ranked):.2f}" if ranked else _NOTHING
     rows = [["unseen error", "the shapes of one image, mean over images", str(len(ranked)), mean]]
-    measures: dict[str, Callable[[Measured], dict[str, float]]] = {
-        "unseen error": lambda one: one.errors,
-        "unseen error by the ellipsoid's": lambda one: {k: e / one.errors[ELLIPSOID] for k, e in one.errors.items()},
-        "apart": lambda one: one.apart,
-        "mirrored": lambda one: one.mirrored,
-    }
-    for shape in _shapes(known):
-        for title, values in measures.items():
-            rank, count = _spearman((values(one).get(shape), one.sides.get(shape)) for one in known)
-            if shape not in BASELINES and count >= _FEWEST_RANKED:
-                rows.append([title, f"images, by {shape}", str(count), f"{rank:.2f}"])
+    titles = {"unseen_error": "unseen error", "relative": "unseen error by the ellipsoid's"}
+    for shape in (shape for shape in known[0] if shape not in BASELINES):
+        relative = [one[shape]["unseen_error"] / one[ELLIPSOID]["unseen_error"] for one in known]
+        some = [one[shape] | {"relative": each} for one, each in zip(known, relative, strict=True)]
+        for key in ("unseen_error", "relative", "apart", "mirrored"):
+            rank, count = _spearman(some, key)
+            if count >= _FEWEST_RANKED:
+                rows.append([titles.get(key, key), f"images, by {shape}", str(count), f"{rank:.2f}"])
     heading = "Where the true depth is known: Spearman's rank correlation with SIDE.\n\n"
     return heading + markdown_table(["measure", "ranks", "of", "correlation"], rows)
 
 
-def _spearman(pairs: Iterable[tuple[float | None, float | None]]) -> tuple[float, int]:
-    """Returns Spearman's correlation of the pairs that are known, NaN for fewer than three, and their number."""
-    values = np.array(list(pairs), np.float64).reshape(-1, 2)  # None becomes NaN
+def _spearman(some: Iterable[Mapping[str, float]], key: str) -> tuple[float, int]:
+    """Returns Spearman's correlation of a measure with SIDE, NaN for fewer than three pairs, and how many are known."""
+    values = np.array([(figures.get(key, np.nan), figures.get("side", np.nan)) for figures in some])
     known = values[np.isfinite(values).all(axis=-1)]
     if len(known) < _FEWEST_RANKED:
         return np.nan, len(known)

@@ -11,18 +11,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import itertools
 import pathlib
 import re
 import sys
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate import reports
@@ -45,6 +45,7 @@ from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa
 from gan2shape_jax.training import network_files
 
 METHODS = ("3D", "GAN", "GANSpace", "SeFa")
+_COLUMNS = ("run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity")
 
 _COMPONENTS = 10  # directions tried for each rival method
 _SAMPLES = 10_000  # latents from which GANSpace's directions and all deviations are computed
@@ -86,16 +87,11 @@ def run(words: Sequence[str]) -> int:
         embedding, network = load_embedding(arguments.embedding, preparation), arguments.embedding.name
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
     runs = find_runs(arguments.results)
-    turns: list[_Turn] = []
-    problems: list[str] = []
-    for each in runs:
-        some, failed = _turn_all(each, embedding, yaws, arguments.out)
-        turns += some
-        problems += failed
+    parts = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
+    rows, ways, problems = (list(itertools.chain(*part)) for part in parts)
     record = manifest(runs, embedding=str(arguments.embedding or "stand-in: GAN discriminator, not identity"))
-    reports.publish(
-        arguments, "identity.md", _report(turns, problems, network), {"identity.csv": _views_csv(turns)}, record
-    )
+    tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
+    reports.publish(arguments, "identity.md", _report(rows, ways, problems, network, len(yaws)), tables, record)
     return 1 if problems else 0
 
 
@@ -121,60 +117,60 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _turn_all(
     run: FoundRun, embedding: Embedding | None, yaws: np.ndarray, out: pathlib.Path | None
-) -> tuple[list[_Turn], list[str]]:
-    """Turns every image of a run by every method; also returns the reasons for those that failed."""
+) -> tuple[list[list[Any]], list[str], list[str]]:
+    """Turns every image of a run by every method.
+
+    Returns a row of `_COLUMNS` for each view, along which directions images were turned, and why some were left out.
+    """
     config = read_config(run)
-    gan = load_gan(config)
-    embed = embedding or _stand_in(gan)
-    turns: list[_Turn] = []
-    problems: list[str] = []
+    architecture, frozen = prepare.load_frozen(config)
+    samples = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
+    embed = embedding or _stand_in(frozen, architecture)
+    views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
             result = load_result(folder)
-            subject = load_subject(config, gan, result, folder, run.home / "latents")
+            entry = listed_entry(config, result.name)
+            prepared = prepare.load_image(config, entry, architecture, frozen, run.home / "latents", keep=False)
+            subject = Subject(result, prepared, _networks(folder, prepared), frozen, architecture, samples)
         except UserError as error:
             problems.append(f"{run.label}: {name}: {error}")
             continue
-        turned = turn(subject, gan, yaws)
+        turned = turn(subject, yaws)
         vectors = embed(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
         for each, found in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
-            seen, alike = (each.seen_deg, each.reached), cosine(found, vectors[:1])
-            turns.append(_Turn(run.label, name, each.method, each.how, yaws, *seen, alike))
+            columns = yaws, each.seen_deg, each.reached, cosine(found, vectors[:1])
+            for values in zip(*(column.tolist() for column in columns), strict=True):
+                views.append([run.label, name, each.method, *values])
+            ways += [f"{run.label}: {name}: {each.method} along {each.how}"] if each.how else []
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
             rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
             out.mkdir(parents=True, exist_ok=True)
             pictures.write_png(out / picture_name(run.label, name), pictures.strip([*map(pictures.to_uint8, rows)]))
         print(one_line(f"{run.label}: {name}"), file=sys.stderr)
-    return turns, problems
+    return views, ways, problems
 
 
-def _stand_in(gan: Gan) -> Embedding:
+def _stand_in(frozen: FrozenModels, architecture: Architecture) -> Embedding:
     """Returns means of the discriminator's last features: how alike pictures look, not whose face they show."""
 
     @functools.partial(jax.jit, static_argnames="arch")
     def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:
         return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
 
-    return lambda pictures: np.asarray(features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))
+    return lambda pictures: np.asarray(features(frozen.discriminator, jnp.asarray(pictures), arch=architecture))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Gan:
-    """What all images of a run share: the frozen networks and samples (n, W) of W."""
-
-    architecture: Architecture
-    frozen: FrozenModels
-    latents: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """One reconstructed image with its view network and encoder, and its latent."""
+class Subject(NamedTuple):
+    """One reconstructed image with its latent, its view network and encoder, and the GAN with samples (n, W) of W."""
 
     result: Result
     prepared: PreparedImage
     params: models.Params
+    frozen: FrozenModels
+    architecture: Architecture
+    samples: np.ndarray
 
 
 class Turned(NamedTuple):
@@ -187,21 +183,8 @@ class Turned(NamedTuple):
     reached: np.ndarray  # (n,) whether the calibration reached each yaw
 
 
-def load_gan(config: ConfigDict) -> Gan:
-    """Loads a run's frozen networks and samples its W; raises `UserError` if a file is missing."""
-    architecture, frozen = prepare.load_frozen(config)
-    latents = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
-    return Gan(architecture, frozen, latents)
-
-
-def load_subject(config: ConfigDict, gan: Gan, result: Result, folder: pathlib.Path, latents: pathlib.Path) -> Subject:
-    """Loads what belongs to one image of a run; `latents` is the folder of those that the run computed itself.
-
-    Raises:
-        UserError: the image is no longer in the run's list, or a file is missing or does not fit.
-    """
-    entry = listed_entry(config, result.name)
-    prepared = prepare.load_image(config, entry, gan.architecture, gan.frozen, latents, keep=False)
+def _networks(folder: pathlib.Path, prepared: PreparedImage) -> models.Params:
+    """Loads an image's view network and encoder; `UserError` if the file is missing or does not fit."""
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
     path = folder / "networks.safetensors"
     if not path.is_file():
@@ -210,10 +193,10 @@ def load_subject(config: ConfigDict, gan: Gan, result: Result, folder: pathlib.P
             "config.outputs.networks is 'small' or 'full'; reconstruct again"
         )
     networks = network_files.load_networks(path, like, prepared.settings, needed=network_files.SMALL)
-    return Subject(result, prepared, {name: networks[name] for name in network_files.SMALL})
+    return {name: networks[name] for name in network_files.SMALL}
 
 
-def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
+def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
     """Turns the object to each yaw by each of `METHODS`, in their order."""
     result, settings = subject.result, subject.prepared.settings
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
@@ -222,58 +205,56 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
     solid = _in_batches(
         lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling), views
     )
-    projected = _in_batches(projector(subject.params, subject.prepared, gan.frozen), solid)
-    everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(gan.latents, count=_COMPONENTS)
+    projected = _in_batches(projector(subject.params, subject.prepared, subject.frozen), solid)
+    everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(subject.samples, count=_COMPONENTS)
 
     def stretching(first: int, last: int) -> np.ndarray:
-        layers = range(first, min(last, gan.architecture.layers))
-        return sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+        layers = range(first, min(last, subject.architecture.layers))
+        return sefa(subject.frozen.generator, layers=layers, count=_COMPONENTS)
 
     return [
-        Turned("3D", solid, _seen_yaws(subject, gan, solid), "", everywhere),
-        Turned("GAN", projected, _seen_yaws(subject, gan, projected), "", everywhere),
-        _traversed("GANSpace", _candidates(gan, lambda first, last: principal), subject, gan, yaws_deg),
-        _traversed("SeFa", _candidates(gan, stretching), subject, gan, yaws_deg),
+        Turned("3D", solid, _seen_yaws(subject, solid), "", everywhere),
+        Turned("GAN", projected, _seen_yaws(subject, projected), "", everywhere),
+        _traversed("GANSpace", lambda first, last: principal, subject, yaws_deg),
+        _traversed("SeFa", stretching, subject, yaws_deg),
     ]
 
 
-def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray) -> Turned:
-    """Makes pictures along the candidate that turns the subject most."""
+def _traversed(
+    name: str, directions: Callable[[int, int], np.ndarray], subject: Subject, yaws_deg: np.ndarray
+) -> Turned:
+    """Makes pictures along the direction that turns the subject most between three deviations to either side.
 
-    def moved(candidate: Candidate, steps: np.ndarray) -> np.ndarray:
-        by = jnp.asarray(candidate.direction), jnp.asarray(steps * candidate.scale, jnp.float32)
-        first, last, latent = candidate.first, candidate.last, subject.prepared.problem.latent
-        return np.asarray(shift(latent, *by, first=first, last=last, arch=gan.architecture))
+    `directions` returns those (k, W) to try on the styles from `first` to before `last`.
+    """
+    candidates = []  # steps (W,) of one deviation, the styles they are applied to, and the direction's number
+    for first, last in style_ranges(subject.architecture.latents):
+        units = directions(first, last)
+        steps = units * deviations(subject.samples, units)[:, None]
+        candidates += [(step, first, last, number) for number, step in enumerate(steps, start=1)]
 
-    def drawn(latents: np.ndarray) -> np.ndarray:
+    def drawn(some: Sequence[tuple[np.ndarray, int, int, int]], steps: np.ndarray) -> np.ndarray:
+        latent, arch = subject.prepared.problem.latent, subject.architecture
+        latents = [
+            shift(latent, jnp.asarray(step), jnp.asarray(steps), first=first, last=last, arch=arch)
+            for step, first, last, _ in some
+        ]
         settings = subject.prepared.settings
-        return _in_batches(lambda part: _synthesized(part, gan.frozen, settings), latents)
+        return _in_batches(lambda part: _synthesized(part, subject.frozen, settings), np.concatenate(latents))
 
-    def yaw_of(some: Sequence[Candidate], steps: np.ndarray) -> np.ndarray:
-        latents = np.concatenate([moved(candidate, steps) for candidate in some])
-        return _seen_yaws(subject, gan, drawn(latents)).reshape(len(some), len(steps))
-
-    best, steps, reached = find_yaw_direction(candidates, yaw_of, yaws_deg)
-    shown = drawn(moved(best, steps))
-    how = f"direction {best.number + 1}, styles {best.first} to {best.last - 1}"
-    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, reached)
-
-
-def _candidates(gan: Gan, directions: Callable[[int, int], np.ndarray]) -> list[Candidate]:
-    """Returns candidates for every range of styles, given the directions of the range from `first` to before `last`."""
-    candidates = []
-    for first, last in style_ranges(gan.architecture.latents):
-        components = directions(first, last)
-        scales = map(float, deviations(gan.latents, components))
-        candidates += [Candidate(*each, first, last, i) for i, each in enumerate(zip(components, scales, strict=True))]
-    return candidates
+    ends = _seen_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)
+    best = candidates[int(np.argmax(np.ptp(ends, axis=1)))]
+    steps, reached = calibrate(_GRID, _seen_yaws(subject, drawn([best], _GRID)), yaws_deg)
+    shown = drawn([best], steps)
+    _, first, last, number = best
+    how = f"direction {number}, styles {first} to {last - 1}"
+    return Turned(name, shown, _seen_yaws(subject, shown), how, reached)
 
 
-def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
+def _seen_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
     """Returns the yaws in degrees that the subject's view network sees in pictures."""
-    settings = subject.prepared.settings
-    seen = _in_batches(lambda part: _views(subject.params, part, gan.frozen.view_mean, settings), pictures)
-    return np.rad2deg(seen[:, 1])
+    settings, mean = subject.prepared.settings, subject.frozen.view_mean
+    return np.rad2deg(_in_batches(lambda part: _views(subject.params, part, mean, settings), pictures)[:, 1])
 
 
 def _in_batches(function: Callable[[np.ndarray], jax.Array | np.ndarray], values: np.ndarray) -> np.ndarray:
@@ -287,36 +268,10 @@ _synthesized = jax.jit(projection.synthesize)
 _views = jax.jit(models.views)
 
 
-class Candidate(NamedTuple):
-    """A direction in W, applied to styles `first` to `last - 1`."""
-
-    direction: np.ndarray  # (W,) unit vector
-    scale: float  # length of a step of 1 along it, the standard deviation of latents in that direction
-    first: int
-    last: int
-    number: int  # of the direction among its method's, from 0
-
-
-# The predicted yaw in degrees (k, m) of k candidates at m steps, in deviations.
-YawOf = Callable[[Sequence[Candidate], np.ndarray], np.ndarray]
-
-
 def style_ranges(count: int) -> list[tuple[int, int]]:
     """Returns ranges of styles to try: all, and the coarse ones, which hold pose (Karras et al., 2019, section 3)."""
     ranges = {(0, min(2, count)), (0, min(4, count)), (2, min(6, count)), (0, count)}
     return sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends))
-
-
-def find_yaw_direction(
-    candidates: Sequence[Candidate], yaw_of: YawOf, targets_deg: Float[np.ndarray, "n"]
-) -> tuple[Candidate, Float[np.ndarray, "n"], np.ndarray]:
-    """Returns the candidate whose traversal changes the predicted yaw most, and what `calibrate` does for it.
-
-    Candidates are compared by the change in yaw between three deviations to one side and three to the other.
-    """
-    changes = np.ptp(yaw_of(candidates, np.array([-_PROBE, _PROBE])), axis=1)
-    best = candidates[int(np.argmax(changes))]
-    return best, *calibrate(_GRID, yaw_of([best], _GRID)[0], targets_deg)
 
 
 def calibrate(
@@ -350,52 +305,28 @@ Stand-in, NOT identity: cosine between mean features of the GAN's discriminator.
 pictures look to the GAN, not whose face they show."""
 
 
-class _Turn(NamedTuple):
-    """`Turned` without the pictures, of an image of a run: with requested yaws (n,), and cosines to the input (n,)."""
+def _report(
+    views: Sequence[list[Any]], ways: Sequence[str], problems: Sequence[str], network: str | None, count: int
+) -> str:
+    """Returns a table with a row per method: mean similarity over images with its interval, and the yaws seen.
 
-    run: str
-    name: str
-    method: str
-    how: str
-    yaws_deg: np.ndarray
-    seen_deg: np.ndarray
-    reached: np.ndarray
-    similarity: np.ndarray
-
-
-def _report(turns: Sequence[_Turn], problems: Sequence[str], network: str | None) -> str:
-    """Returns a table with a row per method: mean similarity over images with its interval, and the yaws seen."""
+    Rows `views` are those of `_COLUMNS`, `count` of them for each image and method.
+    """
     heading = _NO_IDENTITY
     if network is not None:
         heading = f"Cosine between the embeddings ({markdown_cell(network)}) of the input and of its turned views."
     rows = []
-    for method in METHODS:
-        some = [each for each in turns if each.method == method]
-        if not some:
-            continue
-        means, worst = (mean_interval([float(end(each.similarity)) for each in some]) for end in (np.mean, np.min))
-        low, high = (np.mean([end(each.seen_deg) for each in some]) for end in (np.min, np.max))
-        off = np.mean([np.abs(each.seen_deg - each.yaws_deg).mean() for each in some])
-        reached = np.mean([each.reached.mean() for each in some])
-        similar = [interval_text(means, 3), interval_text(worst, 3)]
-        rows.append(
-            [method, str(len(some)), *similar, f"{low:.1f} to {high:.1f}", f"{off:.1f}", f"{100 * reached:.0f}%"]
-        )
+    for method in dict.fromkeys(row[2] for row in views):
+        values = [row[3:] for row in views if row[2] == method]
+        yaw, seen, reached, alike = np.moveaxis(np.array(values, np.float64).reshape(-1, count, 4), -1, 0)
+        similar = [interval_text(mean_interval(each), 3) for each in (alike.mean(1), alike.min(1))]
+        range_seen = f"{seen.min(1).mean():.1f} to {seen.max(1).mean():.1f}"
+        off, share = f"{np.abs(seen - yaw).mean():.1f}", f"{100 * reached.mean():.0f}%"
+        rows.append([method, str(len(alike)), *similar, range_seen, off, share])
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
     table = reports.markdown_table(titles, rows) if rows else "nothing was turned\n"
-    ways = [f"{each.run}: {each.name}: {each.method} along {each.how}" for each in turns if each.how]
     parts = (heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:"))
     return "\n".join(part for part in parts if part)
-
-
-def _views_csv(turns: Sequence[_Turn]) -> str:
-    """Returns a CSV with a row per view."""
-    rows = [
-        [each.run, each.name, each.method, float(yaw), float(seen), bool(reached), float(alike)]
-        for each in turns
-        for yaw, seen, reached, alike in zip(*each[4:], strict=True)
-    ]
-    return reports.csv_text(["run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity"], rows)
 
 
 def picture_name(run: str, name: str) -> str:

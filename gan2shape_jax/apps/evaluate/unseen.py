@@ -55,14 +55,6 @@ class Pictures(NamedTuple):
     views: np.ndarray
 
 
-def seen_from_the_input(
-    depth: Float[np.ndarray, "s s"], view: Float[np.ndarray, "6"], camera: Camera
-) -> Float[np.ndarray, "s s"]:
-    """Returns a canonical depth as seen in the input's view."""
-    warp = jax.jit(render.warp_depth, static_argnames="camera")
-    return np.asarray(warp(jnp.asarray(depth)[None], jnp.asarray(view)[None], camera=camera))[0]
-
-
 def without_holes(
     depth: Float[np.ndarray, "s s"], camera: Camera
 ) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
@@ -166,7 +158,7 @@ def drape(
     `mask` says where the photo counts, in [0, 1]; the search, by Adam, starts from the views of the pictures.
     """
     given = depth, result.image, mask, result.light, pictures.views
-    scene = _Scene(*(jnp.asarray(each, jnp.float32) for each in given))
+    scene = tuple(jnp.asarray(each, jnp.float32) for each in given)
     targets, count = jnp.asarray(pictures.images, jnp.float32), len(pictures.images)
     moved = _Moved(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))
     state, rate = _ADAM.init(moved), optax.cosine_decay_schedule(_DRAPE_RATE, iterations)
@@ -183,14 +175,8 @@ def common_errors(draped: list[Draped], pictures: Float[np.ndarray, "n s s 3"]) 
     return np.where(total > 1, np.asarray(errors) / np.maximum(total, 1), np.nan)
 
 
-class _Scene(NamedTuple):
-    """Depth (s, s), photo (s, s, 3), mask (s, s) and light (4,), and the views (n, 6) that the search starts from."""
-
-    depth: jax.Array
-    photo: jax.Array
-    mask: jax.Array
-    light: jax.Array
-    views: jax.Array
+# Depth (s, s), photo (s, s, 3), mask (s, s) and light (4,), and the views (n, 6) that the search starts from.
+_Scene = tuple[jax.Array, ...]
 
 
 class _Moved(NamedTuple):

@@ -14,7 +14,6 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.apps.evaluate import consistency, unseen
 from gan2shape_jax.apps.evaluate.command import main
-from gan2shape_jax.apps.evaluate.consistency import Measured
 from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
@@ -81,17 +80,18 @@ def test_holes_take_the_depth_beside_them_and_are_told():
 
 
 @pytest.mark.heavy
-def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs):
+def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch):
+    monkeypatch.setattr(consistency, "pictures_of", functools.partial(unseen.pictures_of, iterations=2))
+    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=3))
     found = find_runs(runs)
     subject = consistency.subject_of(found)
     results = {run.label: load_result(run.images["001"]) for run in found}
     another = load_result(found[0].images["005"])
-    one = consistency.measure("001", results, another, subject, iterations=2, search_iterations=3)
-    assert set(one.errors) == {"a", "b", *consistency.BASELINES}
-    assert all(0 < error < 2 for error in one.errors.values())
-    assert one.apart["a"] == pytest.approx(one.apart["b"]) and one.apart["a"] > 0.005
-    assert one.sides["a"] < one.sides["b"]
-    again = consistency.measure("001", results, another, subject, iterations=2, search_iterations=3)
+    one, again = (consistency.measure("001", results, another, subject) for _ in range(2))
+    assert list(one) == ["a", "b", *consistency.BASELINES]
+    assert all(0 < figures["unseen_error"] < 2 for figures in one.values())
+    assert one["a"]["apart"] == pytest.approx(one["b"]["apart"]) and one["a"]["apart"] > 0.005
+    assert one["a"]["side"] < one["b"]["side"]
     assert again == one  # nothing is drawn twice
 
 
@@ -119,31 +119,26 @@ def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches, iterations=0):
     return unseen.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
 
 
-def _measured(name, errors, sides=None):
-    return Measured(name, errors | {"(ellipsoid)": 0.1, "(flat)": 0.12}, {}, {}, sides or {})
+def _measured(error, *sides, **more):
+    """Figures of a run called mine, of the ellipsoid and the plane, whose errors are 0.1 and 0.12."""
+    shapes = {"mine": {"unseen_error": error} | more, "(ellipsoid)": {"unseen_error": 0.1}}
+    shapes["(flat)"] = {"unseen_error": 0.12}
+    for figures, side in zip(shapes.values(), sides):
+        figures["side"] = side
+    return shapes
 
 
-def test_the_report_says_what_is_below_the_ellipsoid_and_how_errors_rank_where_truth_is_known():
-    sides = {"mine": 0.01, "(ellipsoid)": 0.02, "(flat)": 0.03}
-    some = [_measured("a", {"mine": 0.08}, sides), _measured("b", {"mine": 0.11})]
-    text = consistency.report(some, {"c": "gone | away"})
+def test_the_report_says_what_is_below_the_ellipsoid_and_how_measures_rank_where_truth_is_known():
+    without = {"b": _measured(0.11)}
+    text = consistency.report({"a": _measured(0.08, 0.01, 0.02, 0.03)} | without, {"c": "gone | away"})
     assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
     assert "the shapes of one image, mean over images | 1 | 1.00 |" in text
     assert "gone \\| away" in text
     assert sum(line.startswith("| --- |") for line in text.splitlines()) == 3  # else no table is one
-    reverse = [_measured("a", {"mine": 0.08}, {"mine": 0.03, "(ellipsoid)": 0.02, "(flat)": 0.01})]
-    assert "mean over images | 1 | -1.00 |" in consistency.report(reverse, {})
-    assert "Spearman" not in consistency.report([some[1]], {})
-    assert "nothing was measured" in consistency.report([], {"c": "gone"})
-
-
-def test_images_are_ranked_by_each_measure():
-    some = [
-        dataclasses.replace(
-            _measured(str(i), {"mine": 0.05 + i / 100}, {"mine": 0.01 * i}), apart={"mine": 0.1 - i / 100}
-        )
-        for i in range(1, 5)
-    ]
+    assert "mean over images | 1 | -1.00 |" in consistency.report({"a": _measured(0.08, 0.03, 0.02, 0.01)}, {})
+    assert "Spearman" not in consistency.report(without, {})
+    assert "nothing was measured" in consistency.report({}, {"c": "gone"})
+    some = {str(i): _measured(0.05 + i / 100, 0.01 * i, apart=0.1 - i / 100) for i in range(1, 5)}
     text = consistency.report(some, {})
     assert "| unseen error | images, by mine | 4 | 1.00 |" in text
     assert "| apart | images, by mine | 4 | -1.00 |" in text
@@ -174,11 +169,11 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=1))
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
-    plain = subject.plain.copy_and_resolve_references().unlock()
-    plain.data.latent_root = ""
+    config = subject.config.copy_and_resolve_references().unlock()
+    config.data.latent_root = ""
     kept = tmp_path / "001.npy"
     np.save(kept, np.zeros((1, subject.architecture.style_dim), np.float32))
-    subject = dataclasses.replace(subject, plain=plain.lock(), latents=tmp_path)
+    subject = dataclasses.replace(subject, config=config.lock(), latents=tmp_path)
     before, result = kept.read_bytes(), load_result(run.images["001"])
     hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
     with pytest.raises(UserError, match="001: no part of the object is seen on all shapes"):
@@ -187,7 +182,7 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
 
 
 def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
-    monkeypatch.setattr(consistency, "measure", lambda name, *given, **named: _measured(name, {"a": 0.05}))
+    monkeypatch.setattr(consistency, "measure", lambda *given, **named: _measured(0.05))
     assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
     shown = capsys.readouterr().out
     assert "| 001 |" in shown and "| 005 |" not in shown
@@ -210,7 +205,7 @@ class _Relief(Predictor):
 def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
-    item = data.load_item(subject.plain, "001.png")
+    item = data.load_item(subject.config, "001.png")
     apart = {}
     for lean in (0.0, 0.02):
         networks = _Relief(lean)

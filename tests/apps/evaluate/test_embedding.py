@@ -10,6 +10,7 @@ from helpers.onnx_network import write_network
 from gan2shape_jax.apps.evaluate import embedding
 from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding, prepare
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import MIB
 
 
 @pytest.fixture
@@ -18,13 +19,14 @@ def pictures():
 
 
 def test_pictures_are_given_as_the_network_takes_them(tmp_path, pictures):
-    for shape in ((2, 3, 8, 8), ("n", 8, 8, 3)):
-        embed = load_embedding(write_network(tmp_path / "f.onnx", shape))
-        # pictures pass through 8 bits
-        np.testing.assert_allclose(embed(pictures), pictures.mean(axis=(1, 2)), atol=0.005)
-    path = write_network(tmp_path / "f.onnx", ("n", 3, "h", "w"))
-    embed = load_embedding(path, Preparation(size=8, mean=0.0, std=255.0, bgr=True))
-    np.testing.assert_allclose(embed(pictures), pictures.mean(axis=(1, 2))[:, ::-1] / 2 + 0.5, atol=0.005)
+    mean = pictures.mean(axis=(1, 2))
+    other = Preparation(size=8, mean=0.0, std=255.0, bgr=True)
+    for shape, preparation, expected in (
+        ((2, 3, 8, 8), Preparation(), mean),
+        (("n", "h", "w", 3), other, mean[:, ::-1] / 2 + 0.5),
+    ):
+        embed = load_embedding(write_network(tmp_path / "f.onnx", shape), preparation)
+        np.testing.assert_allclose(embed(pictures), expected, atol=0.005)  # they pass through 8 bits
 
 
 def test_batch_layout_and_size_are_read_from_the_network_or_the_options():
@@ -85,39 +87,11 @@ def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
         load_embedding(tmp_path / "f.onnx")
 
 
-# --- within memory and time -------------------------------------------------------------------------------------------
+def test_a_network_is_opened_within_memory_and_time(tmp_path, monkeypatch):
+    def limited(*given, memory, seconds, source):
+        assert memory < 1100 * MIB and seconds == 300
+        raise UserError(f"{source} takes more")
 
-
-def _spreading(path, values: int, times: int):
-    """A network that spreads the mean of pictures to so many values, and takes their mean, so often; then adds it."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    make, array = onnx.helper.make_node, onnx.numpy_helper.from_array
-    nodes = [make("ReduceMean", ["x"], ["m0"], keepdims=0)]
-    for number in range(times):
-        nodes.append(make("Expand", [f"m{number}", "size"], [f"big{number}"]))
-        nodes.append(make("ReduceMean", [f"big{number}"], [f"m{number + 1}"], keepdims=0))
-    nodes.append(make("Add", ["x", f"m{times}"], ["y"]))
-    entry = onnx.helper.make_tensor_value_info("x", 1, ("n", 3, 8, 8))
-    end = onnx.helper.make_tensor_value_info("y", 1, None)
-    sizes = [array(np.array([values], np.int64), "size")]
-    graph = onnx.helper.make_graph(nodes, "network", [entry], [end], sizes)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, str(path))
-    return path
-
-
-def _run(path):
-    return embedding._limited(embedding._outputs, path, "x", [np.ones((1, 3, 8, 8), np.float32)])[0]
-
-
-def test_memory_beyond_the_bound_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"x.onnx"):
-        _run(_spreading(tmp_path / "x.onnx", 2**34, 1))
-
-
-def test_a_run_is_ended_after_a_while(tmp_path, monkeypatch):
-    path = _spreading(tmp_path / "x.onnx", 2**22, 5000)  # minutes
-    monkeypatch.setattr(embedding, "_SECONDS", 2)
-    with pytest.raises(UserError, match="cannot be read within|takes more than"):
-        _run(path)
+    monkeypatch.setattr(embedding, "run_limited", limited)
+    with pytest.raises(UserError, match="f.onnx takes more"):
+        load_embedding(write_network(tmp_path / "f.onnx", (2, 3, 8, 8)))

@@ -4,74 +4,66 @@ import csv
 import io
 import json
 
-import jax
 import numpy as np
 import pytest
+from helpers.edited_run import SIZE, write_run
 from helpers.onnx_network import write_network
-from helpers.plain_result import plain_result
-from helpers.tiny import tiny_config
 
 from gan2shape_jax.apps.evaluate import identity
 from gan2shape_jax.apps.evaluate.command import main
-from gan2shape_jax.apps.evaluate.runs import find_runs, read_config
-from gan2shape_jax.config import to_json
-from gan2shape_jax.method import models
+from gan2shape_jax.apps.evaluate.identity import calibrate, style_ranges
 from gan2shape_jax.results import load_result, save_result
-from gan2shape_jax.run import prepare
-from gan2shape_jax.training import network_files
 
 YAWS = np.linspace(-20, 20, 4)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder as one leaves it: random networks, a bump for a face, the bundled GAN and latent."""
-    folder = tmp_path_factory.mktemp("identity")
-    config = tiny_config(folder)
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, folder / "latents")
-    params = models.init_params(jax.random.key(1), prepared.settings)
-    y, x = np.mgrid[:64, :64] / 63 * 2 - 1
-    image = np.asarray(prepared.problem.image[0])
-    known = {"depth": 1.02 - 0.1 * np.clip(1 - x**2 - y**2, 0, None), "view": np.array([0.05, 0.2, 0.0, 0.0, 0.0, 0.0])}
-    known |= dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), image)
-    result = plain_result("001", 64, **known, light=np.array([0.5, 0.5, 0, 0]), category="ictface")
-    root = folder / "run"
-    save_result(result, root / "results" / "001")
-    (root / "results" / "001" / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
-    (root / "config.json").write_text(to_json(config))
-    return root
+    return write_run(tmp_path_factory.mktemp("identity")).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch):
-    monkeypatch.setattr(identity, "_BATCH", 4)
-    monkeypatch.setattr(identity, "_COMPONENTS", 2)
-    monkeypatch.setattr(identity, "_SAMPLES", 256)
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    """Few samples; pictures' brightness for their yaw: untrained networks see hardly any difference between them."""
+    seen_yaws = identity._seen_yaws
 
+    def brightness(subject, pictures):
+        assert np.isfinite(seen_yaws(subject, pictures)).all()
+        return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.problem.gan_image.mean()))
 
-def _brightness_as_yaw(subject, gan, pictures):
-    """Stands for a trained view network: a random one sees hardly any difference between pictures."""
-    return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.problem.gan_image.mean()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_seen_yaws", brightness)):
+            patch.setattr(identity, name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
-def turned(run):
+def reported(run, tmp_path_factory):
+    """The command's folder, and what each method gave."""
+    out = tmp_path_factory.mktemp("reported")
+    network = write_network(out / "face.onnx", ("n", 3, 16, 16))
+    turned, turn = [], identity.turn
+
+    def kept(*given):
+        turned.extend(turn(*given))
+        return turned
+
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_seen_yaws", _brightness_as_yaw)):
-            patch.setattr(identity, name, value)
-        (run_folder,) = find_runs([run])
-        config = read_config(run_folder)
-        gan = identity.load_gan(config)
-        result = load_result(run / "results" / "001")
-        subject = identity.load_subject(config, gan, result, run / "results" / "001", run / "latents")
-        return {each.method: each for each in identity.turn(subject, gan, YAWS)}
+        patch.setattr(identity, "turn", kept)
+        options = ["--embedding", str(network), "--views", "4", "--out", str(out)]
+        assert main(["identity", str(run), *options]) == 0
+    return out, {each.method: each for each in turned}
+
+
+@pytest.fixture
+def turned(reported):
+    return reported[1]
 
 
 def test_every_method_gives_a_picture_for_every_yaw(turned):
     assert tuple(turned) == identity.METHODS
     for each in turned.values():
-        assert each.pictures.shape == (4, 64, 64, 3) and np.abs(each.pictures).max() <= 1
+        assert each.pictures.shape == (4, SIZE, SIZE, 3) and np.abs(each.pictures).max() <= 1
         assert each.seen_deg.shape == (4,) and np.isfinite(each.seen_deg).all()
     sheet = turned["3D"].pictures
     assert (np.diff([np.abs(picture - sheet[0]).mean() for picture in sheet]) > 0).all()
@@ -88,26 +80,25 @@ def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reac
         np.testing.assert_array_less(np.abs(each.seen_deg[~each.reached]), 20)
 
 
-def test_command_reports_similarity_of_every_view(run, tmp_path, capsys):
-    network = write_network(tmp_path / "face.onnx", ("n", 3, 16, 16))
-    out = tmp_path / "out"
-    options = ["--embedding", str(network), "--views", "4", "--out", str(out)]
-    assert main(["identity", str(run), *options]) == 0
-    shown = capsys.readouterr().out
+def test_command_reports_similarity_of_every_view(run, reported, turned):
+    out, _ = reported
+    shown = (out / "identity.md").read_text()
     assert "embeddings (face.onnx)" in shown and "NOT identity" not in shown
     rows = list(csv.DictReader(io.StringIO((out / "identity.csv").read_text())))
     assert [row["method"] for row in rows] == [m for m in identity.METHODS for _ in range(4)]
+    for row, seen in zip(rows, np.concatenate([each.seen_deg for each in turned.values()]), strict=True):
+        assert float(row["seen_yaw_deg"]) == seen
     image = load_result(run / "results" / "001").image
-    turned = [float(row["similarity"]) for row in rows]
-    assert all(-1 <= value <= 1 + 1e-9 for value in turned)
+    similarity = [float(row["similarity"]) for row in rows]
+    assert all(-1 <= value <= 1 + 1e-9 for value in similarity)
     # The network's embedding is the mean colour: unlike pictures of one colour cast are alike to it.
-    assert turned[1] > 0.9 and image.mean() < 0
+    assert similarity[1] > 0.9 and image.mean() < 0
     assert (out / "run_001.png").is_file()
-    assert json.loads((out / "manifest.json").read_text())["embedding"] == str(network)
+    assert json.loads((out / "manifest.json").read_text())["embedding"] == str(out / "face.onnx")
 
 
 def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
-    def still(subject, gan, yaws_deg):
+    def still(subject, yaws_deg):
         pictures = np.repeat(subject.result.image[None], len(yaws_deg), axis=0)
         return [identity.Turned("3D", pictures, 0 * yaws_deg, "", np.ones(len(yaws_deg), bool))]
 
@@ -137,3 +128,44 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys):
     assert main(["identity", str(root), "--stand-in"]) == 1
     shown = capsys.readouterr().out
     assert "nothing was turned" in shown and "config.outputs.networks is 'small' or 'full'" in shown
+
+
+# --- calibration, on yaws known in closed form ------------------------------------------------------------------------
+
+_TARGETS = np.linspace(-20, 20, 20)
+
+
+def test_calibration_inverts_the_measured_yaw():
+    steps = np.linspace(-10, 10, 401)
+    calibrated, reached = calibrate(steps, 40 * np.tanh(0.2 * steps) + 3, _TARGETS)
+    assert reached.all()
+    np.testing.assert_allclose(40 * np.tanh(0.2 * calibrated) + 3, _TARGETS, atol=0.02)
+    assert (np.diff(calibrated) > 0).all()
+
+
+def test_a_falling_yaw_is_walked_the_other_way():
+    steps = np.linspace(-10, 10, 41)
+    rising, _ = calibrate(steps, 5 * steps, _TARGETS)
+    falling, reached = calibrate(steps, -5 * steps, _TARGETS)
+    np.testing.assert_allclose(falling, -rising, atol=1e-12)
+    assert reached.all()
+
+
+def test_only_the_stretch_around_the_start_is_used():
+    steps = np.linspace(-10, 10, 41)
+    yaws = 15 * np.sin(steps / 2)  # turns back at +-pi
+    calibrated, reached = calibrate(steps, yaws, _TARGETS)
+    assert np.abs(calibrated).max() <= 3.5 and (np.diff(calibrated) >= 0).all()
+    np.testing.assert_array_equal(reached, np.abs(_TARGETS) <= np.abs(yaws[np.abs(steps) <= 3]).max())
+
+
+def test_what_does_not_turn_stays_where_it_is():
+    calibrated, reached = calibrate(np.linspace(-1, 1, 5), np.full(5, 7.0), _TARGETS)
+    assert not calibrated.any() and not reached.any()
+
+
+def test_style_ranges_lie_within_the_generator_and_hold_all_of_it():
+    for count in (4, 10, 18):
+        ranges = style_ranges(count)
+        assert (0, count) in ranges and len(set(ranges)) == len(ranges)
+        assert all(0 <= first < last <= count for first, last in ranges)
