@@ -92,14 +92,6 @@ def _roots(config) -> dict[str, str]:
     return {root: config.data[root] for root in _ROOTS}
 
 
-def _config_file(folder, body: str) -> str:
-    (folder / "mine.py").write_text(
-        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
-        f"    config = load_config('ictface:scratch').unlock()\n    {body}\n    return config\n"
-    )
-    return str(folder / "mine.py")
-
-
 def test_own_images_get_nothing_of_the_bundled_faces(tmp_path):
     """However they are named: a photo saved as 001.png has neither the latent nor the mask of the face 001."""
     photos = {"data.image_root": str(tmp_path)}
@@ -118,9 +110,13 @@ def test_own_images_get_nothing_of_the_bundled_faces(tmp_path):
 
 
 def test_the_same_holds_for_config_files_that_start_from_ictface(tmp_path):
-    spec = _config_file(tmp_path, "config.data.image_root, config.data.mask_root = 'photos', 'masks'")
+    (tmp_path / "mine.py").write_text(
+        "from gan2shape_jax.config import load_config\ndef get_config():\n"
+        "    config = load_config('ictface:scratch').unlock()\n"
+        "    config.data.image_root, config.data.mask_root = 'photos', 'masks'\n    return config\n"
+    )
     with pytest.warns(UserWarning, match="dropped"):
-        config = load_config(spec)
+        config = load_config(str(tmp_path / "mine.py"))
     assert _roots(config) == {"latent_root": "", "mask_root": "masks", "depth_root": ""} and config.is_locked
     assert _roots(apply_overrides(config, {"data.image_root": "more"}))["mask_root"] == "masks"
 

@@ -40,6 +40,10 @@ from gan2shape_jax.errors import ConfigError
         ({"runtime.images_at_once": "-1"}, "from 0 to 65536"),
         ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the one before it"),
         ({"runtime.precision": "float16"}, "float32, bfloat16"),
+        ({"data.mask_source": "magic"}, "auto, file, alpha, parser"),
+        ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
+        ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
+        ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),
     ],
 )
 def test_values_no_run_can_use_are_refused(overrides, message):

@@ -1,6 +1,7 @@
 """Arrays from files and from callers of Python: what is taken, to which bits, and what is said of the rest."""
 
 import contextlib
+import functools
 import io
 import pathlib
 import warnings
@@ -17,7 +18,6 @@ from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.weights import checkpoints
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
-_DEPTH = np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3)
 
 
 def test_the_same_picture_in_any_form():
@@ -54,9 +54,8 @@ def test_a_mask_has_the_bits_of_its_file():
 def test_zeros_and_ones_are_a_mask_in_any_type():
     mask = np.zeros((24, 24), bool)
     mask[6:18, 6:18] = True
-    for kind in (bool, np.uint8, np.int64, np.float32):
-        np.testing.assert_array_equal(arrays.mask_of(mask.astype(kind), 24, 24, None), mask.astype(np.float32))
-    np.testing.assert_array_equal(arrays.mask_of(mask[..., None], 24, 24, None), mask.astype(np.float32))
+    for given in (mask, mask[..., None], *map(mask.astype, (np.uint8, np.int64, np.float32))):
+        np.testing.assert_array_equal(_mask(given), mask.astype(np.float32))
 
 
 def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
@@ -69,24 +68,15 @@ def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
 
 
 def test_latents_and_depths():
-    for shape in ((8,), (1, 8)):
-        assert arrays.latent_of(np.zeros(shape), 8, 6).shape == (1, 8)
-    for shape in ((6, 8), (1, 6, 8)):
-        assert arrays.latent_of(np.zeros(shape), 8, 6).shape == (1, 6, 8)
-    given = arrays.true_depth_of(_DEPTH, 4, 1.1)
+    for shape, full in (((8,), (1, 8)), ((6, 8), (1, 6, 8))):
+        assert _latent(np.zeros(shape)).shape == _latent(np.zeros(full)).shape == full
+    given = _depth(np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3))
     assert given.max() == np.float32(1.1) and given.min() == np.float32(0.95)
 
 
-def _mask(value):
-    return arrays.mask_of(value, 24, 24, None)
-
-
-def _latent(value):
-    return arrays.latent_of(value, 8, 6)
-
-
-def _depth(value):
-    return arrays.true_depth_of(value, 4, 1.1)
+_mask = functools.partial(arrays.mask_of, side=24, size=24, crop=None)
+_latent = functools.partial(arrays.latent_of, style_dim=8, layers=6)
+_depth = functools.partial(arrays.true_depth_of, size=4, max_depth=1.1)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +146,6 @@ def test_a_picture_that_was_opened_but_cannot_be_decoded():
             for take in (arrays.picture_of, lambda value: arrays.mask_of(value, 64, 16, None)):
                 with pytest.raises(ArgumentError, match="is damaged or truncated"):
                     take(opened)
-
-
-# --- files -------------------------------------------------------------------------------------------
 
 
 def _saved_depth(path, depth):

@@ -21,9 +21,6 @@ def bundled():
     return load_config("ictface:scratch")
 
 
-# The bundled faces
-
-
 def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
     for name in image_lists.read_names(bundled.data.image_list):
         item = data.load_item(bundled, name)
@@ -61,9 +58,6 @@ def test_masks_are_needed_only_where_the_method_uses_them(bundled):
     assert (item.mask == 1).all()
 
 
-# Masks
-
-
 def test_mask_of_any_side_is_averaged_over_cells(tmp_path):
     mask = _RNG.integers(0, 256, (128, 128), np.uint8)
     loaded = data.load_mask(_save(tmp_path / "m.png", mask, "L"), 32)
@@ -77,9 +71,6 @@ def test_mask_is_cropped_only_where_it_shows_the_whole_image(tmp_path):
     path = _save(tmp_path / "m.png", mask, "L")
     assert data.load_mask(path, 50, crop=50, image_size=100).min() == 1
     np.testing.assert_allclose(data.load_mask(path, 50, crop=60, image_size=120).mean(), 0.25, atol=0.02)
-
-
-# Cropping
 
 
 def _photo(folder, size=(300, 200)):
@@ -128,9 +119,6 @@ def test_mask_that_is_neither_square_nor_its_images_is_refused(bundled, tmp_path
     _save(tmp_path / "mask" / "a.png", np.full((90, 120), 255, np.uint8), "L")
     with pytest.raises(UserError, match="mask/a.png is neither square nor as large as its image: .* 90 pixels"):
         data.load_item(config, "a.png")
-
-
-# Transparency
 
 
 def _warnings_of(config, name) -> list[str]:

@@ -41,9 +41,6 @@ def images(tmp_path):
     return folder
 
 
-# --- what names a line gives ------------------------------------------------------------------------------
-
-
 def test_a_line_gives_one_name(write, images):
     for text, names in {
         "a.png\n001.png 0.5 left\nb.png\t7\n  c.png  \n": ["a.png", "001.png", "b.png", "c.png"],
@@ -79,8 +76,6 @@ def test_any_bytes_are_names_that_a_run_takes_or_are_refused_in_words(write, ima
     else:
         assert names and not any(map(fault_of, names)) and clash(names) is None
 
-
-# --- what is refused --------------------------------------------------------------------------------------
 
 _TAKEN = (
     *("001.png", "my photo.png", "Bildschirmfoto 2024-01-01 um 10.00.00.png", "people/anna/01.jpeg", "x[/red].png"),
@@ -193,8 +188,6 @@ def test_names_with_spaces_and_signs_are_read_with_all_that_belongs_to_them(tmp_
     config = apply_overrides(tiny_config(tmp_path, names=(name,)), roots)
     assert check.examine(config) == []
 
-
-# --- what a run makes of names ---------------------------------------------------------------------------
 
 _WORDS = ["a", "A", "b", "e\u0301", "\xe9", "ß", "ss", "a.npy", "results", "_all", ".all", "x.part", ".a.abcdefgh.part"]
 _WORDS += ["..", ".", "", "con", "a ", " a", "a.", "1", "group-00000000", ".group-00000000", "checkpoints", "latents"]

@@ -90,10 +90,8 @@ def test_original_layout_is_in_place_as_it_is(layout, capsys):
     assert program.main([*_command(layout), "--check"]) == 0
     printed = capsys.readouterr()
     assert "3 images of 64 pixels" in printed.out and "everything is in place" in printed.out
-    assert (
-        printed.err == f"warning: {layout}/mine.yml: ignored: tex_cube_size (without a meaning here, see "
-        "docs/how-to/migrating.md)\n"
-    )
+    ignored = f"warning: {layout}/mine.yml: ignored: tex_cube_size (without a meaning here, see "
+    assert printed.err == ignored + "docs/how-to/migrating.md)\n"
 
 
 def test_original_layout_gives_what_the_bundled_faces_give(layout):
@@ -134,9 +132,6 @@ def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
     assert data.find_depth(str(tmp_path), "7_image.jpg") == tmp_path / "7_depth.png"
     assert data.find_depth(str(tmp_path), "b_image.jpg") == tmp_path / "b_image.npy"
     assert data.find_depth(str(tmp_path), "9_image.jpg") is None
-
-
-# Lists that name more images than there are latents, depths or masks
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
 from gan2shape_jax.io.categories import parser_of, parsers
 
-_TINY = {
-    "bisenet": parsing.Architecture("bisenet", 5, 2),
-    "pspnet": parsing.Architecture("pspnet", 5, 2, (2, 1, 1, 1)),
-}
+_TINY = parsing.Architecture("pspnet", 5, 2, (2, 1, 1, 1))
 
 
 def _state(arch, seed=0):
@@ -93,12 +90,12 @@ def test_categories_without_a_parser_say_so():
 
 
 def test_tensors_that_differ_are_listed_with_variances_that_are_negative():
-    state = _state(_TINY["pspnet"])
+    state = _state(_TINY)
     variance = next(name for name in state if name.endswith("running_var"))
     state[variance] = -np.ones_like(state[variance])
     state["stranger"] = np.zeros(3)
     with pytest.raises(UserError, match=f"unknown: stranger; with a negative variance: {variance}"):
-        parsing.params_from_torch(_TINY["pspnet"], state)
+        parsing.params_from_torch(_TINY, state)
 
 
 def _saved(path, arch, params, **changes):
@@ -108,7 +105,7 @@ def _saved(path, arch, params, **changes):
 
 
 def test_weight_files_are_read_back_and_others_refused(tmp_path):
-    arch, path = _TINY["pspnet"], tmp_path / "parser.safetensors"
+    arch, path = _TINY, tmp_path / "parser.safetensors"
     params = _params(arch)
     found, read = parsing.load_parser(_saved(path, arch, params))
     assert found == arch

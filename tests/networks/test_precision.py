@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import losses, models, projection, reconstruction, step1, step2, step3
+from gan2shape_jax.method import models, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
@@ -80,24 +80,6 @@ def test_networks_compute_in_bfloat16_and_geometry_in_float32(case, step):
     assert jnp.dtype(jnp.float32) in geometry or step == 1
     assert jnp.dtype(jnp.bfloat16) not in geometry
     assert {value.dtype for value in jax.tree.leaves(program.out_avals)} == {jnp.dtype(jnp.float32)}
-
-
-def test_what_networks_gan_and_features_give_is_float32(case):
-    problem, frozen, params, settings = case
-    chosen = settings["bfloat16"]
-
-    def everything(p, image):
-        return (
-            models.depth(p, image, chosen),
-            models.albedo(p, image, chosen),
-            models.views(p, image, frozen.view_mean, chosen),
-            models.lights(p, image, frozen.light_mean, chosen),
-            projection.project(p, image, problem.latent, problem.gan_image, frozen, chosen),
-            losses.perceptual_features(image, frozen, chosen),
-        )
-
-    outputs = jax.eval_shape(everything, params, problem.image)
-    assert {value.dtype for value in jax.tree.leaves(outputs)} == {jnp.dtype(jnp.float32)}
 
 
 def test_state_of_a_bfloat16_run_is_float32(case):

@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, nam
 def test_a_folder_without_a_usable_record_is_not_finished(tmp_path):
     with pytest.raises(UserError, match="files.json is missing"):
         examine(tmp_path)
-    for content in ("", "[]", "{}", '{"files": {}}', '{"files": [1], "made_with": {}}'):
+    for content in ("", "[]", '{"files": {}}', '{"files": [1], "made_with": {}}'):
         (tmp_path / "files.json").write_text(content)
         with pytest.raises(UserError, match="files.json"):
             examine(tmp_path)

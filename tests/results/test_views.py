@@ -1,6 +1,7 @@
 """New views and lights of a result: true to the data, as the method sweeps them, a few at a time in memory."""
 
 import dataclasses
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -81,15 +82,10 @@ def test_turntable_and_lights_are_as_the_method_says(result):
 
 
 def test_gan_views_project_every_view_and_light_once_in_equal_batches(result):
-    sizes, seen = [], []
-
-    def project(pictures):
-        sizes.append(len(pictures))
-        seen.append(pictures)
-        return pictures
-
+    project = mock.Mock(side_effect=lambda pictures: pictures)
     drawn = draw_gan_views(result, project, batch=8)
-    assert sizes == [8] * 5
+    seen = [call.args[0] for call in project.call_args_list]
+    assert [len(pictures) for pictures in seen] == [8] * 5
     assert drawn.yaws.shape == (9, SIZE, SIZE, 3) and drawn.pitches.shape == (5, SIZE, SIZE, 3)
     np.testing.assert_array_equal(drawn.yaws, np.concatenate(seen)[:9])
     assert drawn.lights.shape == (4, 5, SIZE, SIZE, 3)
@@ -133,15 +129,9 @@ def test_every_bit_is_that_of_all_views_drawn_together(result, turned):
 
 
 def test_a_frame_is_made_when_it_is_asked_for(result, turned, monkeypatch):
-    drawn = []
-    original = views._draw_chunk
-
-    def counted(*arguments, **options):
-        drawn.append(1)
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(views, "_draw_chunk", counted)
+    draw = mock.Mock(wraps=views._draw_chunk)
+    monkeypatch.setattr(views, "_draw_chunk", draw)
     frames = pictures_in_turn(result, turned, np.broadcast_to(result.light, (_COUNT, 4)), size=24)
-    assert drawn == []
+    assert draw.call_count == 0
     for made, _ in enumerate(frames):
-        assert len(drawn) == made // views._CHUNK + 1
+        assert draw.call_count == made // views._CHUNK + 1

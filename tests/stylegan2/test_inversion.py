@@ -51,10 +51,3 @@ def test_an_inversion_that_diverges_is_an_error(drawn):
     params, _, image = drawn
     with pytest.raises(UserError, match="diverged"):
         _invert(params, image, steps=4, learning_rate=1e38)
-
-
-def test_the_learning_rate_rises_holds_and_falls():
-    rates = [inversion.learning_rate_at(step, 200, peak=0.1) for step in range(200)]
-    assert 0 < rates[0] < 0.02 and 0 < rates[-1] < 0.001
-    np.testing.assert_allclose(rates[10:150], 0.1)
-    assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[151:]) < 0).all()

@@ -78,9 +78,6 @@ def test_golden_discriminator(case, parity):
         parity("StyleGAN2 discriminator, features", off, 1e-3, "stylegan2.npz")
 
 
-# --- Parts against plain definitions; filters: `test_stylegan2_kinds` ---------------------------
-
-
 def test_upsampling_and_downsampling_convolutions_match_their_definition():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
@@ -120,9 +117,6 @@ def test_gradients_are_finite_at_zero(tiny):
     assert jnp.isfinite(grad(jnp.zeros((2, 16, 16, 3)))).all()  # equal images: no deviation
 
 
-# --- Latents, noise, features ------------------------------------------------------------------
-
-
 def test_w_plus_of_equal_styles_is_w(tiny):
     w = jax.random.normal(jax.random.key(0), (3, _TINY.style_dim))
     alike = stylegan2.mix_styles(-w, w, 0, arch=_TINY)
@@ -145,14 +139,6 @@ def test_noise_is_fixed_unless_it_is_given(tiny):
     random = draw(w, noise=noise)
     assert jnp.abs(random[0] - random[1]).max() > 1e-2  # every image has its own
     np.testing.assert_array_equal(random, draw(w, noise=stylegan2.random_noise(jax.random.key(7), 2, arch=_TINY)))
-
-
-def test_truncation_leads_to_the_mean(tiny):
-    mean = stylegan2.mean_w(jax.random.key(0), tiny["generator"], arch=_TINY, samples=500)
-    assert mean.shape == (1, _TINY.style_dim)
-    w = jax.random.normal(jax.random.key(1), (4, _TINY.style_dim))
-    np.testing.assert_allclose(stylegan2.truncate(w, mean, 1.0), w, atol=1e-6)
-    np.testing.assert_allclose(stylegan2.truncate(w, mean, 0.0), jnp.tile(mean, (4, 1)), atol=1e-6)
 
 
 def test_a_batch_that_does_not_divide_into_groups_is_refused(tiny):

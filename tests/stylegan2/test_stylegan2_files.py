@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from helpers.tiny_stylegan2 import TINY as _TINY
 from helpers.tiny_stylegan2 import random_parameters
 
@@ -29,8 +30,6 @@ def test_a_file_is_read_once_until_it_changes(tmp_path, tiny):
 
 
 def test_weight_files_that_do_not_fit_are_listed(tmp_path, tiny):
-    import safetensors.numpy
-
     path = tmp_path / "gan.safetensors"
     stylegan2.save(path, _TINY, tiny)
     header = stylegan2.read_header(path)[1]
@@ -52,8 +51,6 @@ def test_weight_files_that_do_not_fit_are_listed(tmp_path, tiny):
 
 
 def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
-    import safetensors.numpy
-
     (tmp_path / "gan.pt").write_bytes(b"PK garbage")
     (tmp_path / "empty.safetensors").write_bytes(b"")
     safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
@@ -68,8 +65,6 @@ def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
 
 
 def test_damaged_headers_are_refused(tmp_path):
-    import safetensors.numpy
-
     path = tmp_path / "gan.safetensors"
     for content in ("{", "[]", "{}", '{"size": 16}', "null"):
         header = {"format": weights._FORMAT, "architecture": content}

@@ -145,9 +145,6 @@ def test_foreign_truncated_and_damaged_files_are_named(tmp_path, golden_path):
     assert outcomes == {"read", "refused"}
 
 
-# --- what torch itself writes --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 def test_what_torch_writes_comes_back(tmp_path, legacy):
     torch = pytest.importorskip("torch")

@@ -33,17 +33,13 @@ _NAMES = {
 }
 
 
-def test_families_are_recognised_by_their_names():
+def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
+    assert {known.name for known in families.FAMILIES} == set(_NAMES)
+    assert all(bool(known.tool) != bool(known.advice) for known in families.FAMILIES)
     for name, names in _NAMES.items():
         for wrapper in ("", "module.", "state_dict.", "state_dict.module."):
             family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in names})
             assert family is not None and family.name == name
-
-
-def test_every_family_has_a_tool_or_advice_and_a_test():
-    assert {known.name for known in families.FAMILIES} == set(_NAMES)
-    for known in families.FAMILIES:
-        assert bool(known.tool) != bool(known.advice)
 
 
 def test_other_layouts_are_known_and_other_names_are_no_family():
@@ -59,18 +55,6 @@ def test_other_layouts_are_known_and_other_names_are_no_family():
         {"netD.x", "netG.x"},
     ):
         assert families.recognise(names) is None
-
-
-def test_names_are_found_inside_of_whatever_holds_them():
-    class Record:
-        class_name = "SynthesisBlock"
-
-        def __init__(self, **fields):
-            self.fields = fields
-
-    block = Record(_parameters={"const": _X}, _modules={}, up=2)
-    content = {"a": [{"b": _X}, 3], "G_ema": Record(_modules={"synthesis": Record(_modules={"b4": block})}), 5: _X}
-    assert families.names_of(content) == {"a.b", "G_ema.synthesis.b4.const", "SynthesisBlock", "5"}
 
 
 def _refusal(path, content):
