@@ -2,8 +2,8 @@
 
 import contextlib
 import errno
+import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -23,7 +23,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import outputs
-from gan2shape_jax.run import experiment, interrupt
+from gan2shape_jax.run import experiment, interrupt, prepare
 from gan2shape_jax.training import checkpoint
 
 # Files of a result that do not depend on when they were written, or on which pictures are.
@@ -83,26 +83,6 @@ def _again(command, capfd) -> str:
     return said
 
 
-@contextlib.contextmanager
-def _meanwhile(monkeypatch, number, action):
-    """Has something happen after so many iterations."""
-    count = 0
-
-    @contextlib.contextmanager
-    def noted():
-        def check():
-            nonlocal count
-            count += 1
-            if count == number:
-                action()
-
-        yield check
-
-    with monkeypatch.context() as patched:
-        patched.setattr(interrupt, "noted", noted)
-        yield
-
-
 def test_every_output_is_there_and_a_failing_image_is_reported_and_stops_nothing(finished):
     code, root, config = finished
     assert code == 1
@@ -132,7 +112,9 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(finished):
     _, root, config = finished
     other = config.copy_and_resolve_references()
     other.seed = 7
-    with pytest.raises(UserError, match=r"another configuration: seed \(was 0, is 7\)"):
+    with pytest.raises(
+        UserError, match=r"another configuration: seed \(was 0, is 7\); choose another --config"
+    ):
         experiment.run(other)
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 
@@ -151,7 +133,7 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, fini
     (run / "versions.json").write_text("null")
     (run / "results.csv").write_text("")
     (run / "results" / "001" / "overview.png").write_bytes(b"")
-    (run / "latents" / "001.npy").unlink()
+    (run / "latents" / "001.npy").write_bytes(b"cut")
     said = _again(command, capfd)
     assert _bits(run) == _bits(finished[1])
     assert (run / "latents" / "001.npy").read_bytes() == (finished[1] / "latents" / "001.npy").read_bytes()
@@ -160,16 +142,17 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, fini
 
 def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tmp_path, monkeypatch, capfd):
     config = _config(tmp_path / "gone", names=("001.png", "006.png"))
-    run = pathlib.Path(config.workdir)
+    run, iterations = pathlib.Path(config.workdir), itertools.count(1)
 
     def remove():
-        while run.exists():  # a checkpoint may be on its way
+        while next(iterations) >= 3 and run.exists():  # a checkpoint may be on its way
             shutil.rmtree(run, ignore_errors=True)
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with _meanwhile(monkeypatch, 3, remove):
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupt, "noted", lambda: contextlib.nullcontext(remove))
         assert main(_command(config)) == 1
     said = capfd.readouterr().err
     assert said.count("error:") == 1 and "while the run was going on" in said and "Traceback" not in said
@@ -184,13 +167,9 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
         said = capfd.readouterr().err
         assert "the disk is full; make room and run the same command again" in said and "Traceback" not in said
         assert "006" not in said and not (run / "results" / "001").exists() and not list(run.glob("*.part"))
+    monkeypatch.setattr(prepare, "find_latent", lambda *_: pytest.fail("an earlier start has found it"))
     _again(_command(config), capfd)
     assert _bits(run) == _bits(finished[1])
-
-
-def _environment() -> dict[str, str]:
-    root = pathlib.Path(__file__).resolve().parents[2]
-    return os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 
 
 @pytest.mark.heavy  # three starts, each of which traces what it trains
@@ -204,7 +183,7 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
         said = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
         assert not (root / "results" / "001").exists()
     assert "interrupted; run the same command again to go on" in said and "Traceback" not in said
-    again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert re.search(r"^001: goes on from stage 1 step(2|3), iteration \d of 2$", again.stderr, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 2 of 2, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
@@ -213,7 +192,7 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
 
 def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iterations: int, code: int) -> str:
     """Sends a start of the command a signal once it has a checkpoint of so many iterations; returns what it said."""
-    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not any(path.name.isdigit() and int(path.name) >= iterations for path in checkpoints.glob("*")):
         assert process.poll() is None, process.stderr.read()

@@ -44,18 +44,10 @@ def hostile(tmp_path_factory):
         image.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(asset("ictface/image/001.png"), image)
     image.write_bytes(b"no picture")
-    config = tiny_config(
-        folder,
-        names=[f"{stem}.png" for stem in (*_OWN, _BROKEN)],
-        mode="predict",
-        networks__pretrained=str(networks),
-        gan__checkpoint="nowhere.safetensors",
-        data__image_root=str(folder / "images"),
-        data__latent_root="",
-        data__mask_root="",
-        data__depth_root="",
-        outputs__picture_size=32,
-    )
+    fields = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
+    fields |= {"mode": "predict", "networks__pretrained": str(networks), "gan__checkpoint": "nowhere.safetensors"}
+    fields |= {"data__image_root": str(folder / "images"), "outputs__picture_size": 32}
+    config = tiny_config(folder, names=[f"{stem}.png" for stem in (*_OWN, _BROKEN)], **fields)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
         code = main(["--config=ictface", *overrides(config)])
@@ -65,9 +57,7 @@ def hostile(tmp_path_factory):
 def test_images_with_names_of_the_runs_own_files_have_results_and_the_run_keeps_its_files(hostile):
     code, root, _ = hostile
     assert code == 1  # one image is broken
-    assert {path for path in os.listdir(root / "results") if (root / "results" / path / "mesh.glb").is_file()} == {
-        *_OWN
-    }
+    assert {path.parent.name for path in (root / "results").glob("*/mesh.glb")} == {*_OWN}
     for file in ("config.json", "versions.json", "results.csv", "results.md", "index.html", "failures.json"):
         assert (root / file).is_file(), file
     failures = json.loads((root / "failures.json").read_text())
@@ -86,9 +76,8 @@ def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     assert all(f"{stem}:" in shown for stem in _OWN)
     assert main(["evaluate", str(root / "results")]) == 0
     assert capsys.readouterr().out == shown
-    assert (
-        main(["render", str(root / "results" / "result.json"), "--size", "16", "--out", str(tmp_path / "a.png")]) == 0
-    )
+    words = ["--size", "16", "--out", str(tmp_path / "a.png")]
+    assert main(["render", str(root / "results" / "result.json"), *words]) == 0
 
 
 def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
@@ -112,9 +101,8 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
     An `epath.Path` takes the way of object storage, here with a local folder behind it.
     """
     folder, stems = RunFolder(tmp_path, place(tmp_path)), ("ab", "*", "a?", "[a]b", "x[1]/y", "50%", "a b")
-    kept = {
-        stem: TrainState({"x": jnp.full(3, float(i))}, (), jnp.ones(2), jnp.zeros(3)) for i, stem in enumerate(stems)
-    }
+    values = enumerate(stems)
+    kept = {stem: TrainState({"x": jnp.full(3, float(i))}, (), jnp.ones(2), jnp.zeros(3)) for i, stem in values}
     for stem, state in kept.items():
         for done in (3, 7):
             with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:

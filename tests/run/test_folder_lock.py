@@ -17,8 +17,6 @@ from gan2shape_jax.errors import FolderGoneError, UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.run.start import hold
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 def _refused(folder, **more):
     with pytest.raises(UserError, match="another run is at work") as caught, hold(folder, **more):
@@ -61,10 +59,8 @@ with hold(pathlib.Path(sys.argv[1])):
 
 
 def test_a_killed_process_holds_nothing(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _HOLDING, str(tmp_path)], stdout=subprocess.PIPE, env=environment, start_new_session=True
-    )
+    command = [sys.executable, "-c", _HOLDING, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert process.stdout.readline() == b"held\n"
         assert f"process {process.pid} on" in _refused(tmp_path)

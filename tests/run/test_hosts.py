@@ -28,13 +28,8 @@ NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__picture_size": 64, "outputs__turntable_frames": 2}
 NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "history.csv", "networks.safetensors")
 EXPLICIT = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
-SLURM = {
-    "SLURM_JOB_ID": "7",
-    "SLURM_STEP_NODELIST": "n[1-2]",
-    "SLURM_NTASKS": "2",
-    "SLURM_PROCID": "0",
-    "SLURM_LOCALID": "0",
-}
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2"}
+SLURM |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
 def test_the_environment_says_whether_there_are_several():
@@ -120,17 +115,15 @@ def _port() -> int:
 
 def _start(folder, count=1, **fields):
     """That many processes of one run in a folder."""
-    root, port = pathlib.Path(__file__).resolve().parents[2], _port()
+    port = _port()
     config = tiny_config(folder, schedule__stages=((3, 3, 4),), **LITTLE, **fields)
     command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
     processes = []
     for index in range(count):
         of_all = (f"localhost:{port}", str(count), str(index))
-        several = dict(zip(EXPLICIT, of_all, strict=True)) if count > 1 else {}
-        environment = os.environ | several | {"PYTHONPATH": str(root)}
-        processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
+        environment = os.environ | (dict(zip(EXPLICIT, of_all, strict=True)) if count > 1 else {})
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, env=environment, text=True, **both))
     return processes
 
 
@@ -139,10 +132,8 @@ def _ends(processes):
     return [process.returncode for process in processes], [out + err for out, err in told]
 
 
-def _bits(root: pathlib.Path) -> dict[str, bytes]:
-    return {
-        f"{name[:3]}/{file}": (root / "results" / name[:3] / file).read_bytes() for name in NAMES for file in NUMBERS
-    }
+def _bits(root: pathlib.Path) -> list[bytes]:
+    return [(root / "results" / name[:3] / file).read_bytes() for name in NAMES for file in NUMBERS]
 
 
 @pytest.mark.heavy
@@ -184,14 +175,8 @@ _NEAR = {"prior": 1e-5, "step1": 1e-5, "step2": 1e-3, "step3": 1e-2}
 @pytest.mark.slow
 def test_two_hosts_train_one_set_of_networks(tmp_path):
     """Joint training over two processes, against one process with the same two images an iteration."""
-    fields = {
-        "mode": "joint",
-        "schedule__joint": True,
-        "schedule__flip3": (True, True),
-        "sampling__collect_iters": 3,
-        "schedule__batches_per_iteration": 2,
-        "optimizer__eps": 1e-3,
-    }
+    fields = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
+    fields |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
     logged = []
     for name, count in (("two", 2), ("one", 1)):
         folder = tmp_path / name

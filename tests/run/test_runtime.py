@@ -54,13 +54,8 @@ def _start(workdir: pathlib.Path, cache: pathlib.Path) -> dict[str, int]:
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
     own = {"PYTHONPATH": str(_ROOT), "XDG_CACHE_HOME": str(cache), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run(
-        [sys.executable, "-c", _COUNTED, "--config=ictface", *overrides(config)],
-        env=kept | own,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", _COUNTED, "--config=ictface", *overrides(config)]
+    done = subprocess.run(command, env=kept | own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("record"))
     return json.loads(line.removeprefix("record"))
@@ -93,9 +88,8 @@ def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_p
         assert runtime.keep_programs("elsewhere") == tmp_path / "mine"  # as JAX_COMPILATION_CACHE_DIR says, for one
         assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
         jax.config.update("jax_compilation_cache_dir", None)
-        with pytest.warns(
-            UserWarning, match=r"compiled programs are not kept.*file/inside lies below .* \(config\.runtime"
-        ):
+        warning = r"compiled programs are not kept.*file/inside lies below .* \(config\.runtime"
+        with pytest.warns(UserWarning, match=warning):
             assert runtime.keep_programs(str(tmp_path / "file" / "inside")) is None
     finally:
         for name, value in before.items():

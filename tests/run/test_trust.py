@@ -1,14 +1,12 @@
 """How far to trust a result: of the GAN's kind or not, how good its shape is, and the sentence that says so."""
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import pytest
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
@@ -94,11 +92,6 @@ def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
         assert "worse_than_prior" not in compare_with_prior({}, history)
 
 
-def test_no_verdict_without_evidence():
-    result = plain_result("a")
-    assert trust.judged(trust.Judge(load_config("ictface"), record=_RECORD), result) is result
-
-
 def test_no_shape_is_promised_for_another_category():
     judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
     near, far = (trust.judged(judge, plain_result("a", 8, metrics=_KNOWN | {"model_l1": l1})) for l1 in (0.1, 0.9))
@@ -143,9 +136,3 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
     for name, content in bad.items():
         beside(model).write_bytes(content)
         assert read_trust(model, 8) is None, name
-
-
-def test_the_bundled_model_has_its_record():
-    record = read_trust(pathlib.Path(asset("ictface/model.safetensors")), 64)
-    assert 0.5 < record.level < 2 and 0.001 < record.usual_error.mean() < 0.1
-    assert record.side_line[1] > 0 and 0.005 < record.side_range[0] < record.side_range[1] < 0.03
