@@ -100,6 +100,12 @@ def golden(golden_path):
 
 
 @pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A run that the checkout holds, as after the README's first command, is none of a test's business."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def saved_results(tmp_path):
     """A copy of `data/saved`, the finished results `001` and `005` of a tiny run at 32 pixels; returns its folder."""
     return pathlib.Path(shutil.copytree(pathlib.Path(__file__).parent / "data" / "saved", tmp_path / "results"))

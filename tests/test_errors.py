@@ -34,10 +34,8 @@ def test_escapes_are_those_of_python():
 
 
 def test_option_types_take_what_lies_between_their_bounds_and_name_them_otherwise():
-    angle, whole = (
-        option_types.number("--yaw", -36000, 36000, "degrees"),
-        option_types.whole("--size", 1, 4096, "pixels"),
-    )
+    angle = option_types.number("--yaw", -36000, 36000, "degrees")
+    whole = option_types.whole("--size", 1, 4096, "pixels")
     assert (angle("-30.5"), angle("36000"), whole("1"), whole("4096")) == (-30.5, 36000.0, 1, 4096)
     assert option_types.seed()("4294967295") == 2**32 - 1  # the largest that JAX does not cut off
     for parse, text, message in (

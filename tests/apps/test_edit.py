@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.edited_run import OVER_GAN, SIZE
-from helpers.edited_run import write_run as _write_run
+from helpers.edited_run import OVER_GAN, SIZE, write_run
 from PIL import Image
 
 from gan2shape_jax import stylegan2
@@ -40,7 +39,7 @@ _ROUNDING = 1e-3
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    return _write_run(tmp_path_factory.mktemp("whole"))
+    return write_run(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def _change_config(result, change) -> None:
 
 
 def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
-    folder = _write_run(tmp_path, data__crop=48)
+    folder = write_run(tmp_path, data__crop=48)
     cropped = load_editor(folder)
     np.testing.assert_allclose(cropped.picture, editor.picture[8:-8, 8:-8], atol=1e-5)
     made, l1 = _edits(cropped, *_shots(cropped))
@@ -126,9 +125,6 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
         load_editor(folder)
     given = load_editor(folder, image=asset("ictface/image/001.png"))
     assert given.settings.original_size == 64
-
-
-# --- options ----------------------------------------------------------------------------------------------------------
 
 
 def _options(*words):
@@ -160,9 +156,6 @@ def test_the_examples_of_the_help_work():
         assert len(examples) >= 4
         for line in examples:
             module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def _edit(result, *words) -> int:
@@ -253,10 +246,7 @@ def test_what_is_wrong_with_the_options_is_one_line(saved, capsys):
         (lambda copy: (copy / "networks.safetensors").write_bytes(b"x" * 99), "networks.safetensors"),
         (lambda copy: (copy.parents[1] / "config.json").unlink(), "--run FOLDER"),
         (lambda copy: (copy.parents[1] / "config.json").write_text("{"), "config.json"),
-        (
-            lambda copy: _change_config(copy, lambda c: c["gan"].update(checkpoint="/gone/gan")),
-            "--gan FILE",
-        ),
+        (lambda copy: _change_config(copy, lambda c: c["gan"].update(checkpoint="/gone/gan")), "--gan FILE"),
         (lambda copy: _change_config(copy, lambda c: c["data"].update(latent_root="/gone")), "--latent FILE"),
         (lambda copy: _change_config(copy, lambda c: c["camera"].update(fov_deg=20.0)), "its camera"),
         (lambda copy: _change_config(copy, lambda c: c["networks"].update(encoder_width=8)), "does not fit"),
@@ -290,9 +280,6 @@ def test_networks_that_many_images_share_are_found(copy, editor):
     for loaded in (joint, load_editor(copy)):
         for ours, theirs in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(editor.params), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-
-
-# --- files of the run -------------------------------------------------------------------------------------------------
 
 
 def test_files_are_found_where_the_run_was_started_and_in_this_installation(tmp_path, monkeypatch):

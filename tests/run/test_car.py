@@ -13,7 +13,7 @@ import safetensors.numpy
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config import load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.run import experiment
 from gan2shape_jax.stylegan2 import Architecture
@@ -52,23 +52,16 @@ def _write_data(folder: pathlib.Path) -> None:
 def test_car_runs_every_step_at_its_real_size(tmp_path):
     _write_weights(tmp_path)
     _write_data(tmp_path)
-    config = load_config("car").unlock()
-    config.workdir = str(tmp_path / "run")
-    config.data.image_list = str(tmp_path / "list.txt")
-    config.data.image_root = str(tmp_path)
-    config.data.mask_root = str(tmp_path / "masks")
-    config.data.latent_root = str(tmp_path / "latents")
-    config.gan.checkpoint = str(tmp_path / "gan.safetensors")
-    config.loss.lpips_weights = str(tmp_path / "lpips.safetensors")
-    config.sampling.view_mvn = str(tmp_path / "view.npz")
-    config.sampling.light_mvn = str(tmp_path / "light.npz")
-    config.prior.iterations = 2
-    config.schedule.stages = tuple((2, 2, 2) for _ in config.schedule.stages)
-    config.sampling.collect_iters = 2
-    config.logging.every_iterations = 1
-    config.outputs.turntable_frames = 4
+    given = {"workdir": "run", "data.image_list": "list.txt", "data.image_root": "", "data.mask_root": "masks"}
+    given |= {"data.latent_root": "latents", "gan.checkpoint": "gan.safetensors"}
+    given |= {"loss.lpips_weights": "lpips.safetensors"}
+    given |= {"sampling.view_mvn": "view.npz", "sampling.light_mvn": "light.npz"}
+    given = {field: str(tmp_path / path) for field, path in given.items()}
+    given |= {"prior.iterations": "2", "sampling.collect_iters": "2", "schedule.stages": str(4 * ((2, 2, 2),))}
+    given |= {"logging.every_iterations": "1", "outputs.turntable_frames": "4"}
+    config = apply_overrides(load_config("car"), given)
     assert (config.image_size, config.gan.size, config.gan.channel_multiplier) == (128, 512, 2)
-    assert experiment.run(config.lock()) == 0
+    assert experiment.run(config) == 0
     result = tmp_path / "run" / "results" / "a"
     assert np.load(result / "depth.npy").shape == (128, 128)
     assert np.isfinite(np.load(result / "depth.npy")).all()

@@ -15,24 +15,13 @@ from PIL import Image
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.required_files import require_files, required_files_of
+from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.run import check, experiment, joint, prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import shared
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """A run that the checkout holds, as after the README's first command, is none of these tests' business."""
-    monkeypatch.chdir(tmp_path)
-
-
-def test_bundled_config_is_in_place_and_check_writes_nothing(tmp_path, capsys):
-    assert check.run_check(load_config("ictface")) == 0
-    printed = capsys.readouterr().out
-    assert "6 images of 64 pixels, on cpu; " in printed and "everything is in place" in printed
-    assert list(tmp_path.iterdir()) == []
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
@@ -51,21 +40,24 @@ def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
     assert "Traceback" not in errors
 
 
-def test_absent_files_are_listed_at_once_with_source_and_conversion():
-    config = load_config("car")
-    with pytest.raises(UserError) as caught:
-        require_files(config)
-    message = str(caught.value)
-    for required in required_files_of(config):
+def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, capsys):
+    assert main(["--config=car"]) == 1 and not any(tmp_path.iterdir())
+    message = capsys.readouterr().err
+    for required in required_files_of(load_config("car")):
         assert required.path in message
     stem = "checkpoints/stylegan2/stylegan2-car-config-f"
     assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in message
     assert "github.com/XingangPan/GAN2Shape/releases" in message
 
 
-@pytest.mark.parametrize(
-    "field, path, message",
-    [
+def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "file").write_text("")
+    pathlib.Path("dangling").symlink_to("gone")
+    base = ["--config=ictface", *overrides(tiny_config(tmp_path))]
+    before = sorted(tmp_path.iterdir())
+    for field, path, message in (
         ("workdir", "file", "config.workdir file is a file: name a folder"),
         ("workdir", "/dev/null", "config.workdir /dev/null is a file"),
         ("workdir", "dangling", "a link that leads nowhere"),
@@ -74,24 +66,14 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion():
         ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below lies below"),
         ("checkpoint.folder", "foo://bar", "it is a folder of this machine, or one of object storage (gs://BUCKET/..."),
         ("checkpoint.folder", "s3://bucket/run", "needs the library s3fs: pip install s3fs"),
-    ],
-)
-def test_check_and_run_refuse_a_folder_in_the_same_words(field, path, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (tmp_path / "file").write_text("")
-    pathlib.Path("dangling").symlink_to("gone")
-    words = ["--config=ictface", *overrides(tiny_config(tmp_path)), f"--config.{field}={path}"]
-    before = sorted(tmp_path.iterdir())
-    told = []
-    for command in ([*words, "--check"], words):
-        assert main(command) in (1, 2)
-        told.append(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")))
-    assert told[0] == told[1] and message in told[0]
-    assert sorted(tmp_path.iterdir()) == before
+    ):
+        told = []
+        for more in (["--check"], []):
+            assert main([*base, f"--config.{field}={path}", *more]) in (1, 2)
+            told.append(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")))
+        assert told[0] == told[1] and message in told[0]
+        assert sorted(tmp_path.iterdir()) == before
 
-
-# --- what `--check` accepts a run accepts, and the other way round ----------------------------------------
 
 _CHANNELS = (96, 96, 64, 48, 24)
 _GAN = Architecture(size=64, style_dim=128, mapping_layers=8, channels=_CHANNELS, discriminator_channels=_CHANNELS)

@@ -11,21 +11,18 @@ import pytest
 from etils import epath
 from helpers.command_line import overrides
 from helpers.plain_result import plain_result
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.lift import model_file
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, predict
+from gan2shape_jax.run import check, experiment
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
-
-# --- a run over images with the names of its own files -----------------------------------------------------
 
 _OWN = ("config.json", "result.json")
 _BROKEN = "=x[/red] y"  # in a folder `=x[`
@@ -35,8 +32,7 @@ _BROKEN = "=x[/red] y"  # in a folder `=x[`
 def hostile(tmp_path_factory):
     """Networks used feed-forward on images with such names, by the command; its exit code, folder and what it told."""
     folder = tmp_path_factory.mktemp("hostile")
-    start = tiny_config(folder)
-    settings = model_file.settings_of(start, predict.stand_in_sizes(start), original_size=start.image_size)
+    settings = tiny_image(folder)[0].settings
     networks = folder / "networks.safetensors"
     networks.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(5), settings)))
     for stem in (*_OWN, _BROKEN):
@@ -89,9 +85,6 @@ def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
         with pytest.raises(UserError, match=refusal):
             require_apart(root, [now])
         require_apart(root, ["002", "001x", "images 2/001", before])
-
-
-# --- checkpoints under names that are patterns -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", [pathlib.Path, epath.Path])

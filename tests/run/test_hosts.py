@@ -104,9 +104,6 @@ def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
         raise AssertionError("started")
 
 
-# --- two processes ----------------------------------------------------------------------------------------
-
-
 def _port() -> int:
     with socket.socket() as port:
         port.bind(("localhost", 0))

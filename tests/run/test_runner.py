@@ -6,12 +6,10 @@ import jax
 import numpy as np
 import pytest
 from helpers.command_line import overrides
-from helpers.edited_run import write_run
 from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config, tiny_image
 
 from gan2shape_jax import main as program
-from gan2shape_jax.apps.edit.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
@@ -85,9 +83,6 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
     assert sorted(said) == ["b: b cannot be written", "c: c is unusable"]
 
 
-# --- networks that are kept --------------------------------------------------------------------------------
-
-
 def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatch):
     prepared, frozen = tiny_image(tmp_path)
     params, like = (models.init_params(jax.random.key(seed), prepared.settings) for seed in (3, 4))
@@ -115,13 +110,3 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
                 np.testing.assert_allclose(small, before, rtol=1e-3, atol=1e-6)
     # Where each image starts from the one before it, all networks are kept.
     assert kept(outputs__networks="none", schedule__reset_weight=False) == network_files.networks_bytes(params)
-
-
-def test_small_networks_are_enough_to_edit(tmp_path):
-    folder = write_run(tmp_path)
-    whole = load_editor(folder)
-    params = models.init_params(jax.random.key(3), whole.settings)
-    (folder / "networks.safetensors").write_bytes(network_files.small_networks_bytes(params))
-    small = load_editor(folder)
-    for a, b in zip(*map(jax.tree.leaves, (small.params, whole.params)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)

@@ -33,8 +33,6 @@ def test_sums_of_products_with_a_broadcast_operand_are_right():
             np.testing.assert_allclose(sums(normals, directions), exact, atol=1e-5)
 
 
-# --- compiled programs ------------------------------------------------------------------------------------
-
 _COUNTED = """
 import collections, json, sys
 import jax
@@ -95,8 +93,6 @@ def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_p
         for name, value in before.items():
             jax.config.update(name, value)
 
-
-# --- Ctrl-C -----------------------------------------------------------------------------------------------
 
 # Another process presses Ctrl-C every few milliseconds until this one has gone.
 _PRESSED = """

@@ -45,6 +45,9 @@ def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
     second = _run(tmp_path / "all" / "second", "a", "people/b")
     assert _images(first, second) == [["a", "people/b"]] * 2
     assert _images(tmp_path / "all") == [["first/a", "first/people/b", "second/a", "second/people/b"]]
+    paths = [_run(tmp_path / name / "run", "a") for name in ("one", "two")]
+    assert [run.label for run in find_runs(paths)] == ["one/run", "two/run"]  # as long as it takes to differ
+    assert [run.label for run in find_runs(paths[:1])] == ["run"]
 
 
 def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
@@ -53,12 +56,6 @@ def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
     assert found.home == run and found.config.seed == 3 and list(found.images) == ["a"]
     with pytest.raises(UserError, match="is named twice"):
         find_runs([run, run / "results"])
-
-
-def test_labels_are_as_long_as_it_takes_to_differ(tmp_path):
-    paths = [_run(tmp_path / name / "run", "a") for name in ("one", "two")]
-    assert [run.label for run in find_runs(paths)] == ["one/run", "two/run"]
-    assert [run.label for run in find_runs(paths[:1])] == ["run"]
 
 
 def test_names_in_reports_are_text(tmp_path, capsys):

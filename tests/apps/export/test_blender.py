@@ -25,7 +25,6 @@ from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.texture import write_photo_textured
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import bundled
 from gan2shape_jax.results import OutputOptions, save_result, write_outputs
 from gan2shape_jax.results.solid import cut_sheet
@@ -136,13 +135,10 @@ def test_blender_itself_sees_mesh_and_silhouette_there(tmp_path):
     across, up = np.array(told["seen"])[:, :2].T
     theirs = np.stack([across * side - 0.5, (1 - up) * side - 0.5], axis=-1)
     assert np.abs(theirs - pixels[which]).max() < 2e-3
-    ours = _coverage(jnp.asarray(seen_from, jnp.float32), sheet.faces, result.camera, size)
+    vertices, faces = jnp.asarray(seen_from, jnp.float32), sheet.faces.astype(np.int32)
+    covered = mesh_rasterizer.rasterize(vertices, result.camera, faces=faces, supersample=4, size=size)
+    ours = (np.asarray(covered.triangle) >= 0).reshape(size, 4, size, 4).mean((1, 3))
     drawn = np.asarray(Image.open(picture), float)[..., 3] / 255
     around = sum(np.abs(np.diff(ours > 0.5, axis=axis)).sum() for axis in (0, 1))
     assert np.abs(drawn - ours).sum() / around < 0.1
     assert np.abs(np.roll(drawn, 1, axis=1) - ours).sum() / around > 0.3  # a pixel beside would be noticed
-
-
-def _coverage(vertices, faces, camera: Camera, size: int) -> np.ndarray:
-    seen = mesh_rasterizer.rasterize(vertices, camera, faces=faces.astype(np.int32), supersample=4, size=size)
-    return (np.asarray(seen.triangle) >= 0).reshape(size, 4, size, 4).mean((1, 3))

@@ -68,12 +68,15 @@ def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsy
 
 def test_what_is_wrong_is_said(saved_results, capsys):
     for words, message in (
-        (["--out", "x.obj"], ".stl or .3mf"),
-        (["--out", "nowhere/x.stl"], "nowhere"),
-        (["--thickness", "0.1"], "--thickness 0.1: must be between 0.8"),
-        (["--width", "nan"], "finite"),
+        ("print --out x.obj", ".stl or .3mf"),
+        ("print --out nowhere/x.stl", "nowhere"),
+        ("print --thickness 0.1", "--thickness 0.1: must be between 0.8"),
+        ("print --width nan", "finite"),
+        ("spread", "has no spread of depth"),
+        ("spread --out x.obj", ".glb or .ply"),
     ):
-        assert command.main(["print", str(saved_results / "001"), *words]) == 1
+        name, *options = words.split()
+        assert command.main([name, str(saved_results / "001"), *options]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and "Traceback" not in error
     for words in ([], ["stone"]):
@@ -81,30 +84,15 @@ def test_what_is_wrong_is_said(saved_results, capsys):
         assert "print" in capsys.readouterr().err
 
 
-@pytest.fixture
-def unsure(tmp_path):
+def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):
     result = bump.result()
     size = result.camera.image_size
     spread = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
     save_result(dataclasses.replace(result, depth_spread=spread), tmp_path / "result")
-    return tmp_path / "result"
-
-
-@pytest.mark.parametrize("ending", ["glb", "ply"])
-def test_the_mesh_is_brighter_where_depth_may_be_off(unsure, tmp_path, capsys, ending):
-    path = tmp_path / f"of it.{ending}"
-    assert main(["export", "spread", str(unsure), "--out", str(path)]) == 0
-    told = capsys.readouterr().out
-    assert "of it" in told and "scene units" in told
-    mesh = trimesh.load(path, force="mesh")
-    brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
-    assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
-
-
-def test_what_has_no_spread_is_told(tmp_path, capsys):
-    save_result(bump.result(), tmp_path / "result")
-    assert main(["export", "spread", str(tmp_path / "result")]) == 1
-    assert "has no spread of depth" in capsys.readouterr().err
-    assert main(["export", "spread", str(tmp_path / "result"), "--out", "x.obj"]) in (1, 2)
-    assert ".glb or .ply" in capsys.readouterr().err
-    assert not (tmp_path / "result" / "spread.glb").exists()
+    for path in (tmp_path / "of it.glb", tmp_path / "of it.ply"):
+        assert main(["export", "spread", str(tmp_path / "result"), "--out", str(path)]) == 0
+        told = capsys.readouterr().out
+        assert "of it" in told and "scene units" in told
+        mesh = trimesh.load(path, force="mesh")
+        brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
+        assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9

@@ -51,6 +51,8 @@ def test_the_photo_is_taken_back_onto_the_surface(known, texture):
     albedo = _errors(texture.albedo, known.texture, seen)
     assert lit.mean() < 0.008 and np.percentile(lit, 99) < 0.04
     assert albedo.mean() < 0.015 and np.percentile(albedo, 99) < 0.06
+    with pytest.raises(ArgumentError, match="largest is 31: at least 32"):  # coarser than the result
+        photo_texture(known.result, known.photo, known.box, largest=31)
     off = np.roll(known.texture * known.shading[..., None], 1, axis=1)
     assert _errors(texture.lit, off, seen).mean() > 3 * lit.mean()  # a texel beside would be noticed
 
@@ -106,9 +108,8 @@ def test_texels_are_seen_where_no_triangle_is_in_front():
     view = np.array([0.2, 0.7, 0, 0, 0, 0])
     result = plain_result(side=side, depth=depth, view=view)
     projection = project_texels(result, surface(result, cut=False), size)
-    points = np.asarray(
-        cameras.transform(cameras.back_project(result.depth, result.camera), result.view, result.camera)
-    )
+    points = cameras.transform(cameras.back_project(result.depth, result.camera), result.view, result.camera)
+    points = np.asarray(points)
     corners = points.reshape(-1, 3)[grid_faces(side, side)].astype(float)
     slopes = (projection.place.reshape(-1, 2) - result.camera.center) / result.camera.focal_length
     rays = np.concatenate([slopes, np.ones((len(slopes), 1))], -1)
@@ -159,11 +160,6 @@ def test_colours_beside_the_object_do_not_get_onto_it(known, texture):
     assert ((bluer[:, 2] - bluer[:, 0]) > (true[:, 2] - true[:, 0]).max() + 25).mean() < 0.002
 
 
-def test_a_texture_coarser_than_the_result_is_refused(known):
-    with pytest.raises(ArgumentError, match="largest is 31: at least 32"):
-        photo_texture(known.result, known.photo, known.box, largest=31)
-
-
 def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(37, 50, 3)).astype(np.float32)
@@ -174,9 +170,6 @@ def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     flat = filled(np.full((40, 40, 3), 0.3, np.float32), np.eye(40, dtype=np.float32))
     np.testing.assert_allclose(flat, 0.3, atol=1e-5)
     assert not filled(values, np.zeros((37, 50), np.float32)).any()
-
-
-# --- the command and its files ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -220,17 +213,12 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
         np.testing.assert_array_equal(png, made)
 
 
-def test_the_mesh_faces_the_viewer_and_ends_at_the_object(written):
-    mesh = trimesh.load(written[0] / "textured.glb", force="mesh", process=False)
+def test_the_mesh_faces_the_viewer_ends_at_the_object_and_has_the_colours_of_the_photo(written):
+    folder, texture = written
+    mesh = trimesh.load(folder / "textured_unlit.glb", force="mesh", process=False)
     assert mesh.face_normals[:, 2].min() > 0 and mesh.vertex_normals[:, 2].min() > 0
     x, y = (mesh.visual.uv.T * 32 - 0.5) / 31 * 2 - 1
     assert 0.9 < np.hypot(x / 0.75, y / 0.85).max() < 1.05
-
-
-def test_texture_coordinates_lead_to_the_colours_of_the_photo(written):
-    """The colour at a vertex is that of the photo where the vertex is seen."""
-    folder, texture = written
-    mesh = trimesh.load(folder / "textured_unlit.glb", force="mesh", process=False)
     stored = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"), float) / 255
     at = np.clip(np.stack([(1 - mesh.visual.uv[:, 1]), mesh.visual.uv[:, 0]]) * 512, 0, 511).astype(int)
     known = photographed(box=BOX)

@@ -1,8 +1,6 @@
 """`gan2shape-jax photo` as a user runs it, with the bundled model."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -103,14 +101,3 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
         error = capsys.readouterr().err
         assert words in error and "Traceback" not in error, arguments
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.png"))
-
-
-def test_what_no_page_needs_is_not_imported_before_it():
-    """Each of these takes tenths of a second."""
-    code = (
-        "import sys, gan2shape_jax.apps.photo.command, gan2shape_jax.run.experiment, gan2shape_jax.run.predict\n"
-        "print([name for name in ('trimesh', 'orbax', 'scipy.optimize', 'matplotlib', 'tensorboardX') "
-        "if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300, check=True)
-    assert done.stdout.strip() == "[]"

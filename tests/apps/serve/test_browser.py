@@ -37,9 +37,8 @@ def address(cache):
     if chromium.find() is None:
         pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
     command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0", "--max-mb", "2"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"XDG_CACHE_HOME": str(cache)}
-    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     yield process.stdout.readline().split()[0]
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
@@ -71,11 +70,6 @@ def _send(page, path):
     page.choose("#photo input[type=file]", path)
 
 
-def _fetched(address):
-    with urllib.request.urlopen(address) as answer:
-        return answer.read()
-
-
 def test_a_photo_becomes_a_page_and_files(address, photo, cache):
     with _opened(address) as page:
         _send(page, photo)
@@ -98,7 +92,7 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         assert asked == []
         page.open(frame)
         page.wait("document.body.dataset.shown === '0'")
-    files = {link.split("?")[0].rsplit("/", 1)[1]: _fetched(link) for link in links}
+    files = {link.split("?")[0].rsplit("/", 1)[1]: urllib.request.urlopen(link).read() for link in links}
     assert files["mesh.glb"][:4] == b"glTF" and "metrics.json" in files
     assert np.load(io.BytesIO(files["depth.npy"])).shape == (64, 64)
     with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
