@@ -4,7 +4,6 @@ import importlib.util
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import asset, tiny_image
@@ -44,22 +43,6 @@ def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
     np.testing.assert_array_equal(many.albedo, view.albedo)
     np.testing.assert_array_equal(many.view[3:], view.view[3:])  # rotations alone
     assert np.abs(many.view[:3] - view.view[:3]).max() > 0.01
-
-
-@pytest.mark.heavy
-def test_bounds_come_nearer_to_the_truth_by_what_they_may_change_alone(tmp_path):
-    script, settings = _script("attainable"), tiny_image(tmp_path)[0].settings
-    side = settings.camera.image_size
-    y, x = np.mgrid[0:side, 0:side] / (side - 1) * 2 - 1
-    dome = np.float32(1.0 - 0.04 * np.clip(1 - x**2 - y**2, 0, None))
-    truth = np.where(x**2 + y**2 < 0.5, dome, settings.camera.max_depth).astype(np.float32)
-    flat = np.float32(1.0) + 0 * dome
-    faces = script.Faces(*(jnp.asarray(part) for part in (flat[None], np.zeros((1, 6), np.float32), truth[None])))
-    before = float(script.sides(script.nothing(faces), faces, settings)[0])
-    turned = script.best(faces, settings, components=(1,), shape=False, steps=3)
-    shaped = script.best(faces, settings, components=(), shape=True, steps=40)
-    assert not turned.shape.any() and not np.delete(turned.views, 1, axis=1).any()
-    assert not shaped.views.any() and float(script.sides(shaped, faces, settings)[0]) < 0.5 * before
 
 
 @pytest.mark.heavy

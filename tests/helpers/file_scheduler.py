@@ -7,7 +7,7 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 # theirs compiled.
 _LONGEST = (
     "tests/training/test_loop.py",
-    "tests/training/test_joint.py",
+    "tests/training/test_shared.py",
     "tests/method/test_pipeline.py",
     "tests/run/test_experiment.py",
     "tests/interface/test_reconstruct.py",
@@ -16,7 +16,6 @@ _LONGEST = (
     "tests/networks/test_networks.py",
     "tests/networks/test_layers.py",
     "tests/method/test_iteration.py",
-    "tests/run/test_cluster.py",
     "tests/apps/test_edit.py",
 )
 

@@ -87,6 +87,8 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
         for row, by_itself in zip(own, alone[index][1], strict=True):
             assert row.keys() == by_itself.keys()
             assert row["side"] == pytest.approx(by_itself["side"], rel=1e-3)
+    for row in history:
+        assert row["side"] == pytest.approx(np.mean([row["images"][one.name]["side"] for one in run[0]]))
 
 
 def test_devices_exchange_nothing(run):
@@ -123,18 +125,12 @@ def test_two_images_on_one_device_get_the_same(run, unrolled):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-4)
 
 
-def test_means_are_over_the_images(run, together):
-    _, _, history = together
-    for row in history:
-        assert row["side"] == pytest.approx(np.mean([row["images"][one.name]["side"] for one in run[0]]))
+def _with(prepared, **fields):
+    return dataclasses.replace(prepared, problem=dataclasses.replace(prepared.problem, **fields))
 
 
 def _broken(prepared):
     return _with(prepared, image=prepared.problem.image * np.nan)
-
-
-def _with(prepared, **fields):
-    return dataclasses.replace(prepared, problem=dataclasses.replace(prepared.problem, **fields))
 
 
 def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp_path):

@@ -28,9 +28,6 @@ def case(tmp_path_factory):
     return dataclasses.replace(prepared, settings=settings), frozen, start, end
 
 
-# --- in float16 -----------------------------------------------------------------------------------------
-
-
 def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandth(case):
     prepared, _, params, _ = case
     images, settings = prepared.problem.image, prepared.settings
@@ -40,9 +37,6 @@ def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandt
     assert max(map(float, model_file._changes(params, params | half, images, settings=settings).values())) <= 1e-3
     huge = params | {"depth": jax.tree.map(lambda leaf: leaf * 1e6, params["depth"])}  # more than float16 can hold
     assert "depth" not in model_file.shortened(huge, images, settings)
-
-
-# --- a change of shape that is carried on ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +69,6 @@ def test_depth_learns_to_be_a_change_further_and_nothing_else_does(case, picture
     assert np.square(after - wanted).mean() < 0.25 * np.square(wanted - before).mean()
     first, second = (refinement.carried_on(params, change, pictures, settings, iterations=3) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-# --- what is kept of a refinement -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

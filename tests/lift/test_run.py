@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -12,13 +11,10 @@ from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.lift import model_file, refinement
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
-from gan2shape_jax.method import models
 from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.training import network_files
 
 pytestmark = pytest.mark.heavy  # whole lifts
 
@@ -95,25 +91,6 @@ def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp
     assert moved == {"depth", "albedo", "light", "encoder"}  # the encoder in step 2, as of any stage
     assert model_file.read_facts(root / "model.safetensors") is not None
     assert not (root / ".projected").exists()
-
-
-def test_the_model_is_carried_on_from_the_networks_that_the_lift_began_with(tmp_path, monkeypatch):
-    config = _config(tmp_path, lift__overshoot=0.5, schedule__flip3=(True,))
-    architecture, frozen = prepare.load_frozen(config)
-    maker = lift_run.maker_of(config, architecture, frozen)
-    start, end = (models.init_params(jax.random.key(seed), maker.settings) for seed in (3, 4))
-    networks = tmp_path / "start.safetensors"
-    networks.write_bytes(network_files.networks_bytes(start))
-    config = _config(tmp_path, lift__overshoot=0.5, schedule__flip3=(True,), networks__pretrained=str(networks))
-    asked = []
-    monkeypatch.setattr(refinement, "carried_on", lambda *given, **named: asked.append(given) or given[0])
-    lift_run._overshot(config, end, maker)
-    ((params, change, images, _),) = asked
-    assert params is end and len(images) == 512
-    mean = refinement.mean_change(start, end, images, maker.settings, mirrored=True)
-    np.testing.assert_allclose(change, 0.5 * mean, atol=1e-7)
-    assert np.abs(change).max() > 1e-4
-    np.testing.assert_allclose(change, change[:, ::-1], atol=1e-7)
 
 
 def test_the_model_says_what_it_is_of(finished):

@@ -1,7 +1,6 @@
 """The steps that only a lift takes: inversion, the anchor, searched latents, an encoder for each image."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,6 @@ from gan2shape_jax.lift.samples import NOWHERE
 from gan2shape_jax.lift.task import _project
 from gan2shape_jax.method import losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
-from gan2shape_jax.method.iteration import fresh_optimizer, iterate
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
@@ -39,9 +37,6 @@ def _factors(problem):
         light=jnp.asarray([0.4, 0.5, 0.1, 0.2]),
         mask=jnp.ones(square),
     )
-
-
-# --- inversion ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -84,23 +79,6 @@ def test_the_inversions_loss_is_the_error_of_the_offset_in_w(inverting):
     np.testing.assert_allclose(loss, jnp.mean((found - (latents - problem.latent)) ** 2), rtol=1e-5)
     right, _ = loss_of(params, images, problem.latent + found, problem, frozen, settings)
     np.testing.assert_allclose(right, 0, atol=1e-9)
-
-
-def test_the_encoder_learns(inverting):
-    problem, frozen, settings = inverting
-    settings = changed(settings, learning_rate=1e-3, fresh_samples=8)
-    state = initial_state(models.init_params(jax.random.key(0), settings), settings)
-    state = fresh_optimizer(state, ("encoder",), settings)
-
-    run = jax.jit(functools.partial(iterate, step=steps.INVERSION_STEP, flip=False))
-    found = []
-    for number in range(30):
-        state, scalars = run(state, None, problem, jax.random.key(1), jnp.int32(number), frozen, settings)
-        found.append(float(scalars["loss"]))
-    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
-
-
-# --- step 3 with an anchor ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -177,24 +155,6 @@ def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
     np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("absent", ["view", "light"])
-def test_an_anchor_without_weight_is_not_computed(anchored, absent):
-    problem, frozen, settings, _ = anchored
-    blank = jnp.zeros((settings.batch_size, settings.image_size, settings.image_size, 3))
-    known = KnownConditions(views=blank[:, 0, :6, 0], lights=blank[:, 0, :4, 0])
-    params = models.init_params(jax.random.key(0), settings)
-
-    def metrics_of(chosen):
-        loss = functools.partial(steps.anchored_loss, settings=chosen, flip=False)
-        return set(jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, problem, frozen)[1][0])
-
-    without = changed(settings, **{f"anchor_{absent}": 0.0})
-    assert metrics_of(settings) - metrics_of(without) == {f"{absent}_distance", f"drawn_{absent}_distance"}
-
-
-# --- searched latents -----------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def searching(image):
     """Problem, frozen networks, settings, networks, and nine samples: more than are searched for at once."""
@@ -257,9 +217,6 @@ def test_the_anchored_step_searches_and_step_3_does_not(searching):
     assert np.abs(images["anchored", 4] - images["anchored", 0]).max() > 0.01
 
 
-# --- an encoder for each image --------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def own(image):
     problem, frozen, settings = image
@@ -290,10 +247,3 @@ def test_the_shared_encoder_has_no_part_in_them_and_the_same_phase_gives_the_sam
     images = _by_own_encoder(own)
     np.testing.assert_array_equal(images, _by_own_encoder(elsewhere))
     assert np.abs(images - _by_own_encoder(own, dataclasses.replace(_STEP3, number=5))).max() > 1e-4
-
-
-def test_only_step_3_without_an_anchor_has_own_encoders(own):
-    settings = own[-1]
-    assert steps.has_own_encoder(_STEP3, settings)
-    assert not steps.has_own_encoder(dataclasses.replace(_STEP3, kind=steps.ANCHORED_STEP), settings)
-    assert not steps.has_own_encoder(_STEP3, changed(settings, own_encoder_iterations=0))

@@ -107,9 +107,6 @@ def test_a_checkpoint_of_other_networks_is_refused_and_stays(copied):
     assert _restored(copied) == 4.0
 
 
-# --- where they cannot be written ----------------------------------------------------------------------------
-
-
 def test_a_removed_folder_is_told_in_words(tmp_path):
     folder = tmp_path / "checkpoints" / "001"
     with pytest.raises(FolderGoneError, match="was removed while the run was going on"):

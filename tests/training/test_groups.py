@@ -16,9 +16,8 @@ def _gpu(limit, used=0):
     return _device({"bytes_limit": limit, "bytes_in_use": used})
 
 
-@pytest.mark.parametrize(
-    ("devices", "images", "size"),
-    [
+def test_free_memory_decides_unless_a_size_is_wanted_or_there_are_cpus_alone():
+    for devices, images, size in (
         ([_gpu(1000, 200)], 100, 6),  # 0.8 of 800 bytes, 100 an image
         ([_gpu(1000, 200)] * 4, 100, 24),
         ([_gpu(1000, 200), _gpu(1000, 700)], 100, 4),  # the fuller device decides
@@ -26,19 +25,13 @@ def _gpu(limit, used=0):
         ([_gpu(10)], 100, 1),
         ([_gpu(10**6)], 1000, 64),
         ([_device()] * 3, 100, 3),
-    ],
-)
-def test_free_memory_decides(devices, images, size):
-    assert groups.choose_size(0, images, devices, lambda: 100) == size
-
-
-def test_a_wanted_size_or_a_cpu_need_no_memory():
-    assert groups.choose_size(5, 100, [_gpu(1000)], pytest.fail) == 5
-    assert groups.choose_size(5, 3, [_gpu(1000)], pytest.fail) == 3
-    assert groups.choose_size(0, 100, [_device(platform="cpu")] * 2, pytest.fail) == 1
-    assert groups.choose_size(2, 100, [_device(platform="cpu")] * 2, pytest.fail) == 2
-    assert groups.choose_size(4, 100, [_device(platform="cpu")] * 2, pytest.fail) == 2
-    assert groups.choose_size(0, 1, [_gpu(1000)], pytest.fail) == 1
+    ):
+        assert groups.choose_size(0, images, devices, lambda: 100) == size
+    gpu, cpus = [_gpu(1000)], [_device(platform="cpu")] * 2
+    for wanted, images, devices, size in (
+        (5, 100, gpu, 5), (5, 3, gpu, 3), (0, 1, gpu, 1), (0, 100, cpus, 1), (2, 100, cpus, 2), (4, 100, cpus, 2),
+    ):  # fmt: skip
+        assert groups.choose_size(wanted, images, devices, pytest.fail) == size
 
 
 def test_groups_under_way_stay_as_they_are():
@@ -56,9 +49,5 @@ def test_groups_are_found_again_until_they_are_finished(tmp_path):
     assert groups.unfinished(tmp_path, every[:3]) == [["a.png", "b.png"]]
     groups.finish(tmp_path, ["a.png", "b.png"])
     assert groups.unfinished(tmp_path, every) == [["c.png", "d.png"]]
-
-
-def test_a_damaged_note_counts_as_none(tmp_path):
-    groups.record(tmp_path, ["a.png"])
-    next((tmp_path / ".groups").iterdir()).write_text("[")
-    assert groups.unfinished(tmp_path, ["a.png"]) == []
+    next((tmp_path / ".groups").iterdir()).write_text("[")  # a damaged note counts as none
+    assert groups.unfinished(tmp_path, every) == []

@@ -1,7 +1,6 @@
 """The stage loop: what each phase changes, and that stopping anywhere changes nothing."""
 
 import dataclasses
-import itertools
 from unittest import mock
 
 import jax
@@ -115,14 +114,3 @@ def test_calls_wait_for_one_another_on_cpu_only(monkeypatch, platform, waits):
     cadence = dataclasses.replace(CADENCE, log=100, checkpoint=100)
     loop.run_schedule(task, (Phase(0, 1, STEPS["step3"], 20, False),), {}, None, cadence, UNWATCHED)
     assert scalar.block_until_ready.call_count == waits
-
-
-@pytest.mark.parametrize(("iterations", "per_call", "start"), [(10, 1, 0), (11, 3, 0), (7, 10, 2), (4, 2, 3)])
-def test_calls_cover_every_iteration_once_and_end_where_something_is_due(iterations, per_call, start):
-    phase = Phase(0, 0, STEPS["prior"], iterations, False)
-    cadence = Cadence(checkpoint=4, log=3, per_call=per_call, keep=1)
-    spans = list(loop._spans(start, phase, cadence))
-    covered = list(itertools.chain(*(range(a, a + n) for a, n in spans)))
-    assert covered == list(range(start, iterations))
-    for a, n in spans:
-        assert all(m % 3 and m % 4 for m in range(a + 1, a + n))

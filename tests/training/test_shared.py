@@ -69,9 +69,6 @@ def initial(task):
     return models.init_params(jax.random.key(0), task.settings)
 
 
-# --- order ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (240, 24)])
 def test_every_epoch_shows_every_image_once_in_an_order_of_its_own(iterations, count):
     order = shared_lib.image_order(jax.random.key(3), iterations, count)
@@ -90,9 +87,6 @@ def test_chosen_samples_are_distinct_and_all_come_up():
     assert set(chosen.ravel().tolist()) == set(range(10))
     again = np.asarray(shared_lib.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
     np.testing.assert_array_equal(again, chosen[:5])
-
-
-# --- what each image keeps ------------------------------------------------------------------------------
 
 
 def _phase(parts, step):
@@ -141,9 +135,6 @@ def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
     own = plan.kept[plan.order[1]]
     np.testing.assert_array_equal(batch.images, own.images[plan.choices[1]])
     np.testing.assert_array_equal(batch.masks, own.masks[plan.choices[1]])
-
-
-# --- training -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +222,6 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
         _gather(parts, [group[0], larger])
 
 
-# --- replicas and devices -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "steps",
     [
@@ -289,9 +277,6 @@ def test_replicas_see_the_next_images_or_all_the_same(parts, different):
     order = _gather(parts, replicas=2, different=different).order(phase)
     assert sorted(order.tolist()) == [0, 0, 1, 1, 2, 2]
     assert sorted((order[:3] if different else order[::2]).tolist()) == [0, 1, 2]
-
-
-# --- whole runs -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
