@@ -46,6 +46,14 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     return config.lock()
 
 
+def tiny_lift(tmp_path, **fields) -> ConfigDict:
+    """The configuration of a lift as small."""
+    lift = {"samples": 3, "batches": 2, "kept_out": 2, "measured": 3, "masks": "none"}
+    lift |= {"inversion_iterations": 2, "latent_iterations": 2, "inversion_samples": 2}
+    given = {"mode": "lift", "schedule__batches_per_iteration": 1} | {f"lift__{name}": lift[name] for name in lift}
+    return tiny_config(tmp_path, **given | fields)
+
+
 def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
     """The first image of `tiny_config` and the frozen networks."""
     config = tiny_config(tmp_path)
@@ -54,4 +62,4 @@ def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
     return prepare.load_image(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
 
 
-__all__ = ["asset", "tiny_config", "tiny_image"]
+__all__ = ["asset", "tiny_config", "tiny_image", "tiny_lift"]

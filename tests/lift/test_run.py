@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers.tiny import tiny_config
+from helpers.tiny import tiny_config, tiny_lift
 from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
@@ -20,24 +20,7 @@ pytestmark = pytest.mark.heavy  # whole lifts
 
 
 def _config(folder, **fields):
-    return tiny_config(
-        folder,
-        mode="lift",
-        data__image_list="no such list",
-        **{
-            "lift__samples": 3,
-            "lift__batches": 2,
-            "lift__kept_out": 2,
-            "lift__measured": 3,
-            "lift__inversion_iterations": 2,
-            "lift__latent_iterations": 2,
-            "lift__inversion_samples": 2,
-            "lift__masks": "none",
-            "schedule__stages": ((2, 2, 4),),
-            "schedule__batches_per_iteration": 1,
-        }
-        | fields,
-    )
+    return tiny_lift(folder, **{"data__image_list": "no such list", "schedule__stages": ((2, 2, 4),)} | fields)
 
 
 @pytest.fixture(scope="module")
@@ -214,14 +197,11 @@ def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path
     assert not (pathlib.Path(config.workdir) / "model.safetensors").exists()
 
 
-def test_an_empty_usual_mask_is_refused(tmp_path):
+def test_an_empty_usual_mask_and_too_few_samples_for_the_replicas_are_refused(tmp_path):
     Image.new("L", (64, 64)).save(tmp_path / "black.png")
-    config = _config(tmp_path, lift__masks="usual", lift__usual_mask=str(tmp_path / "black.png"))
-    with pytest.raises(UserError, match=r"black.png is empty"):
-        experiment.run(config)
-
-
-def test_too_few_samples_for_the_replicas_are_refused(tmp_path):
-    config = _config(tmp_path, schedule__batches_per_iteration=4)
-    with pytest.raises(UserError, match=r"4 images share an iteration, but a stage has 3 samples"):
-        experiment.run(config)
+    for fields, told in (
+        ({"lift__masks": "usual", "lift__usual_mask": str(tmp_path / "black.png")}, "black.png is empty"),
+        ({"schedule__batches_per_iteration": 4}, "4 images share an iteration, but a stage has 3 samples"),
+    ):
+        with pytest.raises(UserError, match=told):
+            experiment.run(_config(tmp_path, **fields))

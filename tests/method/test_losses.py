@@ -60,11 +60,6 @@ def test_feature_distance_stops_the_targets_gradient():
     np.testing.assert_array_equal(to_b, 0)
 
 
-def test_squares():
-    a = jnp.array([[1.0, -3.0]])
-    assert float(losses.latent_norm(a)) == 5
-
-
 def test_gradients_match_finite_differences():
     with jax.enable_x64():
         keys = jax.random.split(jax.random.key(0), 4)

@@ -3,7 +3,6 @@
 `pipeline.npz` holds two settings; every shape and option is read from it.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -24,7 +23,6 @@ from gan2shape_jax.networks.torch_weights import params_from_torch
 from gan2shape_jax.training.network_files import TORCH_NAMES
 from tools.convert_stylegan2 import convert
 
-SETTINGS = ("symmetric", "masked")
 _LOSSES = {
     "loss": "loss",
     "l1": "photometric loss",
@@ -100,49 +98,36 @@ def _settings(config, architecture):
     )
 
 
-@pytest.fixture(scope="module")
-def case_of(golden, golden_path):
-    archive = golden("pipeline.npz")
+@pytest.fixture(scope="module", params=["symmetric", pytest.param("masked", marks=pytest.mark.heavy)])
+def case(request, golden, golden_path):
+    archive, name = golden("pipeline.npz"), request.param
     architecture, weights, *_ = convert(golden_path("stylegan2.pt"))
-
-    @functools.cache
-    def case(name):
-        gold = {k.removeprefix(name + "/"): v for k, v in archive.items() if k.startswith(name + "/")}
-        config = {k.removeprefix("config/"): v for k, v in gold.items() if k.startswith("config/")}
-        settings = _settings(config, architecture)
-        params = {}
-        for ours, theirs in TORCH_NAMES.items():
-            prefix = f"params/{theirs}/"
-            state = {k.removeprefix(prefix): v.astype(np.float32) for k, v in gold.items() if k.startswith(prefix)}
-            params[ours] = params_from_torch(models.modules(settings)[ours], state)
-        frozen = frozen_lib.build(
-            weights,
-            architecture,
-            view_mvn=(gold["view_mean"], np.eye(6)),
-            light_mvn=(gold["light_mean"], np.eye(4)),
-            F1_d=settings.F1_d,
-        )
-        latent = jnp.asarray(gold["latent_w"])
-        problem = Problem(
-            image=_nhwc(gold["image"]),
-            mask=jnp.asarray(gold["mask"][0, 0]),
-            latent=latent,
-            gan_image=jax.jit(projection.gan_image)(latent, frozen, settings),
-            prior=jnp.asarray(gold["ellipsoid"][0]),
-            true_depth=jnp.asarray(gold["depth_gt"][0]),
-            key=jax.random.key(0),
-        )
-        return Case(gold, settings, params, frozen, problem, bool(config["flip1_cfg"][0]), bool(config["flip3_cfg"][0]))
-
-    return case
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(kind, marks=[pytest.mark.heavy] if kind == "masked" else []) for kind in SETTINGS],
-)
-def case(request, case_of):
-    return case_of(request.param)
+    gold = {k.removeprefix(name + "/"): v for k, v in archive.items() if k.startswith(name + "/")}
+    config = {k.removeprefix("config/"): v for k, v in gold.items() if k.startswith("config/")}
+    settings = _settings(config, architecture)
+    params = {}
+    for ours, theirs in TORCH_NAMES.items():
+        prefix = f"params/{theirs}/"
+        state = {k.removeprefix(prefix): v.astype(np.float32) for k, v in gold.items() if k.startswith(prefix)}
+        params[ours] = params_from_torch(models.modules(settings)[ours], state)
+    frozen = frozen_lib.build(
+        weights,
+        architecture,
+        view_mvn=(gold["view_mean"], np.eye(6)),
+        light_mvn=(gold["light_mean"], np.eye(4)),
+        F1_d=settings.F1_d,
+    )
+    latent = jnp.asarray(gold["latent_w"])
+    problem = Problem(
+        image=_nhwc(gold["image"]),
+        mask=jnp.asarray(gold["mask"][0, 0]),
+        latent=latent,
+        gan_image=jax.jit(projection.gan_image)(latent, frozen, settings),
+        prior=jnp.asarray(gold["ellipsoid"][0]),
+        true_depth=jnp.asarray(gold["depth_gt"][0]),
+        key=jax.random.key(0),
+    )
+    return Case(gold, settings, params, frozen, problem, bool(config["flip1_cfg"][0]), bool(config["flip3_cfg"][0]))
 
 
 @pytest.fixture(name="close")
