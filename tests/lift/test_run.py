@@ -204,4 +204,4 @@ def test_an_empty_usual_mask_and_too_few_samples_for_the_replicas_are_refused(tm
         ({"schedule__batches_per_iteration": 4}, "4 images share an iteration, but a stage has 3 samples"),
     ):
         with pytest.raises(UserError, match=told):
-            experiment.run(_config(tmp_path, **fields))
+            experiment.run(_config(tmp_path, workdir=str(tmp_path / told[:5]), **fields))
