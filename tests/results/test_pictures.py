@@ -38,7 +38,7 @@ def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path):
 @pytest.mark.parametrize("error, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (_NO_SPACE, DiskFullError)])
 def test_frames_that_end_early_leave_the_former_file(ending, error, raised, tmp_path):
     def frames():
-        yield "0", _FRAME
+        yield "0.png", _FRAME
         raise error
 
     out = tmp_path / f"turn{ending}"
