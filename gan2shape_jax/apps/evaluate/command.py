@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.apps.evaluate import reports
@@ -151,7 +152,7 @@ _metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
 def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
     """Returns the depth metrics of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
-    errors = _metrics(warped, truth, render.valid_pixels(warped, camera), camera=camera)
+    errors = _metrics(warped, truth, render.valid_pixels(jnp.asarray(warped), camera), camera=camera)
     return {key: float(value) for key, value in errors.items()}
 
 

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -165,7 +166,8 @@ def measure(
     ellipsoid = prior.ellipsoid(first.input_mask, category=config.category, near=near, far=far)
     drawn = shapes | {ELLIPSOID: np.asarray(ellipsoid, np.float32)}
     if another is not None:
-        drawn[ANOTHER] = np.asarray(render.warp_depth(another.depth, first.view, first.camera))
+        seen = render.warp_depth(jnp.asarray(another.depth), jnp.asarray(first.view), first.camera)
+        drawn[ANOTHER] = np.asarray(seen)
     compared = drawn | {FLAT: np.full_like(first.depth, (first.camera.min_depth + first.camera.max_depth) / 2)}
     pictures = pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds)
     errors = errors_by(compared, pictures, first)
