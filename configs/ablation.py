@@ -3,7 +3,7 @@
 python -m gan2shape_jax.main --config=configs/ablation.py                 the whole method
 python -m gan2shape_jax.main --config=configs/ablation.py:flat            with a flat prior
 
-`benchmarks/quality/ablations.py` runs them all and makes the table of docs/reports/ablations.md.
+docs/reports/ablations.md compares them, with the commands that do.
 """
 
 from typing import Any

@@ -123,8 +123,10 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
     _change_config(folder, lambda c: c["data"].update(image_root=str(tmp_path / "moved")))
     with pytest.raises(UserError, match="--image FILE"):
         load_editor(folder)
-    given = load_editor(folder, image=asset("ictface/image/001.png"))
-    assert given.settings.original_size == 64
+    assert load_editor(folder, image=asset("ictface/image/001.png")).settings.original_size == 64
+    (tmp_path / "moved").mkdir()
+    shutil.copy(asset("ictface/image/001.png"), tmp_path / "moved" / "001.Png")
+    assert load_editor(folder).settings.original_size == 64
 
 
 def _options(*words):

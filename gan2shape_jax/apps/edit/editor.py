@@ -161,7 +161,7 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
     kinds = Image.registered_extensions()
-    endings = ("", *kinds, *map(str.upper, kinds))
+    endings = ("", *(form(kind) for form in (str.lower, str.upper, str.title) for kind in kinds))
     path = pathlib.Path(given) if given else data.find_by_stem(str(base.parent), base.name, endings)
     if path is None or not path.is_file():
         raise UserError(
