@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_text, require_file_place
@@ -45,33 +46,21 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if options.out is None and len(options.results) > 1:
         raise UserError("name the page of several results: --out FILE.html")
-    folders = [folder for given in options.results for folder in _results_in(given)]
+    folders = [each for run in find_runs(options.results) for each in run.images.items()]
+    if not folders:
+        raise UserError("all images have failed: there is no result to show")
     out = options.out or options.results[0] / _NAME
     if out.suffix.lower() not in _ENDINGS:
         raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
     require_file_place(out)
-    entries = [Entry(_row(folder), folder, _place(folder, out)) for folder in folders]
+    entries = [Entry(_row(name, folder), folder, _place(folder, out)) for name, folder in folders]
     text = page_text(entries, title=options.title)
     atomic_text(out, text)
     count = f"{len(entries)} images" if len(entries) > 1 else entries[0].row.name
     print(one_line(f"wrote {out}: {count}, {len(text.encode()) / 1e6:.1f} MB"))
 
 
-def _results_in(given: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the results folders that a folder is or contains."""
-    if (given / "result.json").is_file():
-        return [given]
-    for root in (given / "results", given):
-        if found := sorted(path.parent for path in root.rglob("result.json")):
-            return found
-    raise UserError(f"{given} holds no results: there is no result.json in it or below it")
-
-
-def _row(folder: pathlib.Path) -> Row:
-    """Returns the row of an image, by its path below the run's results if it is there, else the folder's own name."""
-    parts = folder.absolute().parts
-    below = parts[len(parts) - parts[::-1].index("results") :] if "results" in parts else ()
-    name = "/".join(below) or parts[-1]
+def _row(name: str, folder: pathlib.Path) -> Row:
     try:
         metrics = load_metrics(folder)
     except UserError as error:
@@ -82,6 +71,6 @@ def _row(folder: pathlib.Path) -> Row:
 def _place(folder: pathlib.Path, out: pathlib.Path) -> str:
     """Returns a folder's path as the page links to it."""
     try:
-        return pathlib.Path(os.path.relpath(folder.absolute(), out.absolute().parent)).as_posix()
+        return pathlib.Path(os.path.relpath(folder, out.absolute().parent.resolve())).as_posix()
     except ValueError:  # another drive
-        return folder.absolute().as_posix()
+        return folder.as_posix()

@@ -197,7 +197,6 @@ def signs(options: argparse.Namespace) -> str:
 # Sides in pixels; libjpeg itself stops short of the 65535 of its format.
 _SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
 _MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
-_MOST_BLOCKS = 139264  # of 16 x 16 pixels: the highest level of H.264 that players know, 6.2
 _INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a new folder"
 
 
@@ -242,8 +241,6 @@ def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, i
     what = f"--out {out}: {width} x {height} pixels are more than"
     if max(width, height) > _SIDES[ending]:
         raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
-    if ending == ".mp4" and -(-width // 16) * -(-height // 16) > _MOST_BLOCKS:
-        raise UserError(f"{what} MP4 can hold, at most {_MOST_BLOCKS * 256} in all: {_INSTEAD}")
     if ending == ".gif" and frames * width * height > option_types.MOST_GIF_PIXELS:
         raise UserError(
             f"--out {out}: {frames} frames of {width} x {height} pixels are more than can be kept in memory for a GIF, "

@@ -19,6 +19,7 @@ def run(tmp_path, monkeypatch):
     save_result(plain_result("b c", metrics={"side": 0.1, "far_from_category": True}), tmp_path / "run/results/a/b c")
     save_result(plain_result(), tmp_path / "run" / "results" / "bad")
     (tmp_path / "run" / "results" / "bad" / "result.json").write_text("{")
+    (tmp_path / "run" / "config.json").write_text("{}")
     return tmp_path
 
 
@@ -50,7 +51,7 @@ def test_what_cannot_be_is_said_in_a_line(run, capsys):
     (run / "folder.html").mkdir()
     before = sorted(run.rglob("*"))
     for words, message in (
-        ("page nothing", "nothing holds no results: there is no result.json"),
+        ("page nothing", "nothing is not a results folder: there is no such folder"),
         ("page run run", "name the page of several results: --out FILE.html"),
         ("page run --out page.txt", "--out page.txt: the name must end in .html or .htm"),
         ("page run --out none/page.html", "--out none/page.html: there is no folder none"),

@@ -108,5 +108,3 @@ def test_the_largest_picture_of_each_format_is_accepted_and_one_more_pixel_is_no
         render.require_size(path, (2, side), (2, side), 1)
         with pytest.raises(UserError, match=f"at most {side} a side"):
             render.require_size(path, (2, side + 1), (2, side + 1), 1)
-    with pytest.raises(UserError, match="MP4 can hold, at most 35651584 in all"):
-        render.require_size(pathlib.Path("a.mp4"), (2, 2), (12292, 4096), 1)

@@ -166,11 +166,10 @@ def _still(
             tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, captions))
             rows.append((version.heading, [version.start, *tiles]))
         return np.asarray(pictures.sheet(rows, title=title, subtitle=note))
-    side = len(versions[0].start.picture)
-    if len(versions) == 1:
-        return pictures.strip([versions[0].frames], columns=len(captions), side=side, gap=0)
-    each = [itertools.chain([version.start.picture], version.frames) for version in versions]
-    return pictures.strip(each, columns=len(captions) + 1, side=side, gap=_GAP)
+    alone = len(versions) == 1
+    rows = [itertools.chain([] if alone else [version.start.picture], version.frames) for version in versions]
+    side, columns = len(versions[0].start.picture), len(captions) + (not alone)
+    return pictures.strip(rows, columns=columns, side=side, gap=0 if alone else _GAP)
 
 
 def _moving(

@@ -6,6 +6,7 @@ The other runs are compared with the first.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import pathlib
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.reports import Interval, interval_text, markdown_table
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, manifest
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
@@ -46,14 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["identity"]:
-        from gan2shape_jax.apps.evaluate import identity  # imports the networks, which the rest does not need
-
-        return identity.run(words[1:])
-    if words[:1] == ["consistency"]:
-        from gan2shape_jax.apps.evaluate import consistency
-
-        return consistency.run(words[1:])
+    if words[:1] in (["identity"], ["consistency"]):  # they import networks, which the rest does not need
+        module = importlib.import_module(f"gan2shape_jax.apps.evaluate.{words[0]}")
+        return int(module.run(words[1:]))
     return _run(words)
 
 
@@ -75,13 +71,14 @@ def _run(words: list[str]) -> int:
     runs = {run.label: score_run(run, truth) for run in found}
     base, *others = runs
     comparisons = {f"{other} - {base}": compare(runs, base, other) for other in others}
-    summaries = {label: _summary(scores) for label, scores in runs.items()}
-    tables = {"images.csv": _images_csv(runs), "summary.csv": _summary_csv(summaries, comparisons)}
-    record = manifest(found, truth=None if truth is None else str(truth))
-    parts = [_PREFACE, _summaries(summaries)]
+    estimates = _estimates(runs, comparisons)
+    rows = [[*key, *dataclasses.astuple(interval)] for key, interval in estimates.items()]
+    titles = ["run", "metric", "statistic", "estimate", "low", "high", "images"]
+    tables = {"images.csv": _images_csv(runs), "summary.csv": reports.csv_text(titles, rows)}
+    parts = [_PREFACE, _summaries(runs, estimates)]
     parts += [_comparison(base, other, each) for other, each in zip(others, comparisons.values(), strict=True)]
-    text = "\n".join(part for part in (*parts, _images(runs), _problems(runs)) if part)
-    reports.publish(arguments, "evaluation.md", text, tables, record)
+    parts += [_images(runs), _problems(runs)]
+    reports.publish(arguments, "evaluation.md", parts, tables, found, truth=None if truth is None else str(truth))
     return 1 if any(score.broken for scores in runs.values() for score in scores) else 0
 
 
@@ -193,10 +190,10 @@ def compare(runs: Runs, base: str, other: str) -> Comparison:
         notes.append(f"{_listed(other_truth)}: the runs' true depths differ, depth errors not compared")
     differences = {}
     for metric in METRICS:
-        comparable = [name for name in paired if name not in other_truth or metric.endswith("_l1")]
-        both = [(ours[name].figures, theirs[name].figures) for name in comparable]
-        if pairs := [(one[metric], two[metric]) for one, two in both if metric in one and metric in two]:
-            differences[metric] = reports.mean_interval([second - first for first, second in pairs])
+        some = (name for name in paired if name not in other_truth or metric.endswith("_l1"))
+        both = [(ours[name].figures, theirs[name].figures) for name in some]
+        if changes := [two[metric] - one[metric] for one, two in both if metric in one and metric in two]:
+            differences[metric] = reports.mean_interval(changes)
     return Comparison(differences, len(paired), notes)
 
 
@@ -211,17 +208,21 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 """
 
 
-Summary = Mapping[str, Mapping[str, Interval]]  # by metric, then by statistic
+Estimates = Mapping[tuple[str, str, str], Interval]  # by run or pair of runs, metric and statistic
 
 
-def _summary(scores: Sequence[Score]) -> Summary:
-    """Returns mean and median with their intervals, by metric; metrics that no image has are omitted."""
-    columns = {metric: [s.figures[metric] for s in scores if metric in s.figures] for metric in METRICS}
-    return {
-        metric: {"mean": reports.mean_interval(values), "median": reports.median_interval(values)}
-        for metric, values in columns.items()
-        if values
-    }
+def _estimates(runs: Runs, comparisons: Mapping[str, Comparison]) -> Estimates:
+    """Returns means, medians and paired differences; what no image has is omitted."""
+    estimates = {}
+    for label, scores in runs.items():
+        for metric in METRICS:
+            if values := [score.figures[metric] for score in scores if metric in score.figures]:
+                estimates[label, metric, "mean"] = reports.mean_interval(values)
+                estimates[label, metric, "median"] = reports.median_interval(values)
+    for pair, comparison in comparisons.items():
+        for metric, interval in comparison.differences.items():
+            estimates[pair, metric, "mean paired difference"] = interval
+    return estimates
 
 
 def _images_csv(runs: Runs) -> str:
@@ -233,27 +234,14 @@ def _images_csv(runs: Runs) -> str:
     return reports.csv_text(["run", "name", "size", "problem", *METRICS], rows)
 
 
-def _summary_csv(summaries: Mapping[str, Summary], comparisons: Mapping[str, Comparison]) -> str:
-    pairs = {
-        label: {metric: {"mean paired difference": interval} for metric, interval in each.differences.items()}
-        for label, each in comparisons.items()
-    }
-    rows = [
-        [label, metric, statistic, *dataclasses.astuple(interval)]
-        for label, summary in (*summaries.items(), *pairs.items())
-        for metric, statistics in summary.items()
-        for statistic, interval in statistics.items()
-    ]
-    return reports.csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
-
-
-def _summaries(summaries: Mapping[str, Summary]) -> str:
-    known = [metric for metric in METRICS if any(metric in summary for summary in summaries.values())]
+def _summaries(runs: Runs, estimates: Estimates) -> str:
+    known = [metric for metric in METRICS if any(metric == one for _, one, _ in estimates)]
     rows = []
-    for label, summary in summaries.items():
-        count = max((statistics["mean"].count for statistics in summary.values()), default=0)
+    for label in runs:
+        count = max((each.count for (run, *_), each in estimates.items() if run == label), default=0)
         for statistic in ("mean", "median"):
-            cells = [interval_text(summary[m][statistic], METRICS[m][1]) if m in summary else "–" for m in known]
+            found = [estimates.get((label, metric, statistic)) for metric in known]
+            cells = [interval_text(one, METRICS[m][1]) if one else "–" for m, one in zip(known, found)]
             rows.append([label, statistic, str(count), *cells])
     return markdown_table(["run", "", "images", *(METRICS[m][0] for m in known)], rows)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import operator
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +30,8 @@ from scipy import stats
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
 from gan2shape_jax.apps.evaluate.reports import markdown_table
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, read_config
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, read_config
 from gan2shape_jax.apps.evaluate.unseen import errors_by, pictures_of
-from gan2shape_jax.config import flatten
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
@@ -93,7 +93,7 @@ def run(words: Sequence[str]) -> int:
         for shape, figures in one.items()
     ]
     tables = {"consistency.csv": reports.csv_text(["name", "shape", *_MEASURES], rows)}
-    reports.publish(arguments, "consistency.md", report(measured, problems), tables, manifest(runs))
+    reports.publish(arguments, "consistency.md", report(measured, problems), tables, runs)
     return 1 if problems else 0
 
 
@@ -133,13 +133,11 @@ def subject_of(runs: Sequence[FoundRun]) -> Subject:
     if named_alike := [run.label for run in runs if run.label in BASELINES]:
         raise UserError(f"a run is called {named_alike[0]}, as what runs are compared with is: rename its folder")
     configs = [read_config(run) for run in runs]
-    first, *others = (flatten(config) for config in configs)
-    for run, fields in zip(runs[1:], others, strict=True):
-        for path, value in first.items():
-            group = "camera" if path.startswith("camera.") else path
-            if group in ("gan.checkpoint", "image_size", "camera", "data.crop") and fields[path] != value:
+    for run, config in zip(runs[1:], configs[1:], strict=True):
+        for path in ("gan.checkpoint", "image_size", "camera", "data.crop"):
+            if len({str(operator.attrgetter(path)(one)) for one in (configs[0], config)}) > 1:
                 raise UserError(
-                    f"{run.label} differs from {runs[0].label} in config.{group}: only runs of one GAN and one camera "
+                    f"{run.label} differs from {runs[0].label} in config.{path}: only runs of one GAN and one camera "
                     "can be measured together"
                 )
     config = configs[0].copy_and_resolve_references().unlock()
@@ -213,15 +211,15 @@ _FEWEST_RANKED = 3
 _NOTHING = "–"
 
 
-def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> str:
-    """Returns tables of shapes, images and, if the truth is known, ranks, and what was left out.
+def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> list[str]:
+    """Returns what the numbers mean, tables of shapes, images and, if the truth is known, ranks, and what was left out.
 
     All images have the same shapes.
     """
     some = list(measured.values())
     tables = [_shapes(some), _images(measured), _ranks(some)] if some else ["nothing was measured\n"]
     left_out = reports.bullets([f"{name}: {reason}" for name, reason in problems.items()], "Left out:")
-    return "\n".join(part for part in (_PREAMBLE, *tables, left_out) if part)
+    return [_PREAMBLE, *tables, left_out]
 
 
 def _shapes(measured: Sequence[Measured]) -> str:

@@ -28,7 +28,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.apps.evaluate.reports import interval_text, mean_interval
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, read_config
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.method import models, projection
@@ -89,9 +89,10 @@ def run(words: Sequence[str]) -> int:
     runs = find_runs(arguments.results)
     parts = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
     rows, ways, problems = (list(itertools.chain(*part)) for part in parts)
-    record = manifest(runs, embedding=str(arguments.embedding or "stand-in: GAN discriminator, not identity"))
+    judge = str(arguments.embedding or "stand-in: GAN discriminator, not identity")
     tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
-    reports.publish(arguments, "identity.md", _report(rows, ways, problems, network, len(yaws)), tables, record)
+    parts = _report(rows, ways, problems, network, len(yaws))
+    reports.publish(arguments, "identity.md", parts, tables, runs, embedding=judge)
     return 1 if problems else 0
 
 
@@ -307,8 +308,8 @@ pictures look to the GAN, not whose face they show."""
 
 def _report(
     views: Sequence[list[Any]], ways: Sequence[str], problems: Sequence[str], network: str | None, count: int
-) -> str:
-    """Returns a table with a row per method: mean similarity over images with its interval, and the yaws seen.
+) -> list[str]:
+    """Returns the parts of the report, with a table of the methods' similarity and the yaws seen.
 
     Rows `views` are those of `_COLUMNS`, `count` of them for each image and method.
     """
@@ -325,8 +326,7 @@ def _report(
         rows.append([method, str(len(alike)), *similar, range_seen, off, share])
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
     table = reports.markdown_table(titles, rows) if rows else "nothing was turned\n"
-    parts = (heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:"))
-    return "\n".join(part for part in parts if part)
+    return [heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:")]
 
 
 def picture_name(run: str, name: str) -> str:

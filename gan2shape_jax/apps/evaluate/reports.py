@@ -5,25 +5,34 @@ medians get a percentile bootstrap with a fixed seed, so that the same values gi
 """
 
 import argparse
+import contextlib
 import csv
 import dataclasses
+import hashlib
+import importlib.metadata
 import io
 import json
 import math
+import os
+import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+import gan2shape_jax
+from gan2shape_jax.apps.evaluate.runs import FoundRun
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import atomic_text, require_folder_place
+from gan2shape_jax.io.files import atomic_text, read_object, require_folder_place
 from gan2shape_jax.results.page import csv_cell, markdown_cell
+from gan2shape_jax.run.folder import config_hash
 
-LEVEL = 0.95
-DRAWS, SEED = 10_000, 0
+_LEVEL = 0.95
+_DRAWS, _SEED = 10_000, 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +56,7 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval
     mean, count = float(sample.mean()), len(sample)
     if count < 2:
         return Interval(mean, np.nan, np.nan, count)
-    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * sample.std(ddof=1) / np.sqrt(count)
+    half = stats.t.ppf((1 + _LEVEL) / 2, count - 1) * sample.std(ddof=1) / np.sqrt(count)
     return Interval(mean, float(mean - half), float(mean + half), count)
 
 
@@ -57,8 +66,8 @@ def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interv
     median, count = float(np.median(sample)), len(sample)
     if count < 2:
         return Interval(median, np.nan, np.nan, count)
-    drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
-    low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    drawn = np.random.default_rng(_SEED).integers(count, size=(_DRAWS, count))
+    low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(median, float(low), float(high), count)
 
 
@@ -120,12 +129,58 @@ def parse(
     return arguments
 
 
-def publish(arguments: argparse.Namespace, name: str, text: str, tables: Mapping[str, str], record: Any) -> None:
-    """Prints a report; writes it, its tables and the record of its runs into the folder --out, if that was given."""
+def publish(
+    arguments: argparse.Namespace,
+    name: str,
+    parts: Iterable[str],
+    tables: Mapping[str, str],
+    runs: Sequence[FoundRun],
+    **more: Any,
+) -> None:
+    """Prints a report, of the `parts` that are not empty.
+
+    If the folder --out was given, writes report, tables, and the record of the runs with `more` facts there.
+    """
+    text = "\n".join(part for part in parts if part)
     print(text)
     if arguments.out is None:
         return
-    manifest = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    for file, content in {name: text, **tables, "manifest.json": manifest}.items():
+    record = json.dumps(_manifest(runs, more), indent=2, allow_nan=False) + "\n"
+    for file, content in {name: text, **tables, "manifest.json": record}.items():
         atomic_text(arguments.out / file, content)
     print(f"written to {arguments.out}", file=sys.stderr)
+
+
+def _manifest(runs: Sequence[FoundRun], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are."""
+    return {
+        "gan2shape_jax": gan2shape_jax.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
+        "truth": None,
+        "intervals": {
+            "level": _LEVEL,
+            "mean": "Student's t over images",
+            "median": f"percentile bootstrap, {_DRAWS} draws, seed {_SEED}",
+        },
+        "runs": [_record(run) for run in runs],
+        **more,
+    }
+
+
+def _record(run: FoundRun) -> dict[str, Any]:
+    digest, made_with = hashlib.sha256(), None
+    for name, folder in run.images.items():
+        digest.update(os.fsencode(name) + b"\0" + (folder / "result.json").read_bytes() + b"\0")
+    with contextlib.suppress(OSError, UserError):
+        made_with = read_object(run.home / "versions.json", "a run's record of versions")
+    return {
+        "label": run.label,
+        "path": str(run.root),
+        "images": len(run.images),
+        "failed": len(run.failures),
+        "config_sha256": None if run.config is None else config_hash(run.config),
+        "results_sha256": digest.hexdigest()[:16],
+        "made_with": made_with,
+    }

@@ -7,28 +7,19 @@ the run's own path if a folder above the run was named.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
-import os
+import functools
 import pathlib
-import platform
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
-import gan2shape_jax
-from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.config import load
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists
-from gan2shape_jax.io.files import MIB, read_bytes, read_object
+from gan2shape_jax.io.files import MIB, read_object
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
-
-_MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
+from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +31,12 @@ class FoundRun:
     home: pathlib.Path
     images: dict[str, pathlib.Path]  # result folders by image name, sorted by name
     failures: dict[str, str]  # reasons by name, for the images that the run gave up on
-    config: ConfigDict | None  # None if it has no `config.json`
+
+    @functools.cached_property
+    def config(self) -> ConfigDict | None:
+        """Its configuration; None if it has no `config.json`. Raises `UserError` if that is damaged."""
+        path = self.home / "config.json"
+        return load.read_config(path) if path.exists() else None
 
 
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
@@ -74,39 +70,28 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     images = {root.name: root} if single else _below(root)
     failures: dict[str, str] = {}
     if not single and (path := root / "failures.json").exists():
-        failures = read_object(path, "a run's failures", limit=_MOST_FAILURES)
+        failures = read_object(path, "a run's failures", limit=16 * MIB)  # 100,000 lines
     if not images and not failures:
         raise UserError(
             f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
             "image's folder when the image is finished)"
         )
-    path = home / "config.json"
-    return FoundRun(label, root, home, images, failures, load.read_config(path) if path.exists() else None)
+    return FoundRun(label, root, home, images, failures)
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns result folders by name; hidden folders, and those in a run but not among its results, do not count."""
+    """Returns result folders by name; hidden folders do not count."""
     found: dict[str, pathlib.Path] = {}
     for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
-        name = _name_of(folder, root)
-        if name in found:
+        below, run = folder.relative_to(root), run_above(folder)
+        if any(part.startswith(".") for part in below.parts):
+            continue
+        if run is not None and run.is_relative_to(root) and folder.is_relative_to(results_root(run)):
+            below = run.relative_to(root) / folder.relative_to(results_root(run))
+        if (name := below.as_posix()) in found:
             raise UserError(f"{found[name]} and {folder} are both results of {name}: move one of them elsewhere")
-        if name is not None:
-            found[name] = folder
+        found[name] = folder
     return dict(sorted(found.items()))
-
-
-def _name_of(folder: pathlib.Path, root: pathlib.Path) -> str | None:
-    """Returns the name of a results folder below `root`; None if it does not count."""
-    parts = folder.relative_to(root).parts
-    if any(part.startswith(".") for part in parts):
-        return None
-    for depth in range(len(parts)):
-        run = root.joinpath(*parts[:depth])
-        if (run / "config.json").is_file():
-            inside = run / parts[depth] == results_root(run) and depth + 1 < len(parts)
-            return "/".join((*parts[:depth], *parts[depth + 1 :])) if inside else None
-    return "/".join(parts)
 
 
 def read_config(run: FoundRun) -> ConfigDict:
@@ -122,41 +107,3 @@ def listed_entry(config: ConfigDict, name: str) -> str:
     if name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     return listed[name]
-
-
-def manifest(runs: Sequence[FoundRun], **more: Any) -> dict[str, Any]:
-    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are."""
-    return {
-        "gan2shape_jax": gan2shape_jax.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
-        "truth": None,
-        "intervals": {
-            "level": reports.LEVEL,
-            "mean": "Student's t over images",
-            "median": f"percentile bootstrap, {reports.DRAWS} draws, seed {reports.SEED}",
-        },
-        "runs": [_record(run) for run in runs],
-        **more,
-    }
-
-
-def _record(run: FoundRun) -> dict[str, Any]:
-    digest, made_with = hashlib.sha256(), None
-    for name, folder in run.images.items():
-        content = b""  # of a record that cannot be read, as the image's score says
-        with contextlib.suppress(OSError, UserError):
-            content = read_bytes(folder / "result.json", limit=4 * MIB)
-        digest.update(os.fsencode(name) + b"\0" + content + b"\0")
-    with contextlib.suppress(OSError, UserError):
-        made_with = read_object(run.home / "versions.json", "a run's record of versions")
-    return {
-        "label": run.label,
-        "path": str(run.root),
-        "images": len(run.images),
-        "failed": len(run.failures),
-        "config_sha256": None if run.config is None else config_hash(run.config),
-        "results_sha256": digest.hexdigest()[:16],
-        "made_with": made_with,
-    }

@@ -118,11 +118,11 @@ def write_photo_textured(
     side = len(texture.albedo)
     sources = source_colours(texture.sources)
     for kind, picture in (("", texture.albedo), ("_unlit", texture.lit), ("_sources", sources)):
-        atomic_bytes(folder / f"texture{kind}.png", _encoded(picture, "PNG", compress_level=_PNG_LEVEL))
+        atomic_bytes(folder / f"texture{kind}.png", encoded(picture, "PNG", compress_level=_PNG_LEVEL))
         if kind != "_sources":
             mesh = _textured_mesh(result, picture, name=f"textured{kind}", lit=not kind)
             atomic_bytes(folder / f"textured{kind}.glb", mesh)
-    atomic_bytes(folder / "photo_crop.jpg", _encoded(sample_crop(photo, box, side), "JPEG", **_JPEG))
+    atomic_bytes(folder / "photo_crop.jpg", encoded(sample_crop(photo, box, side), "JPEG", **_JPEG))
     atomic_bytes(folder / "photo.json", _description(photo, box, side))
     return texture
 
@@ -141,7 +141,7 @@ def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name:
         faces=sheet.faces,
         normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
         uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
-        texture=_Kept(_encoded(texture, "JPEG", **_JPEG)),
+        texture=_Kept(encoded(texture, "JPEG", **_JPEG)),
         name="photo",
     )
     return glb_bytes(mesh, name=name, lit=lit)
@@ -189,7 +189,8 @@ def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> 
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def _encoded(picture: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> bytes:
+def encoded(picture: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> bytes:
+    """Returns a picture as the content of a file of this kind, with Pillow's options."""
     content = io.BytesIO()
     Image.fromarray(picture).save(content, kind, **options)
     return content.getvalue()

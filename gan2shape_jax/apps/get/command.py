@@ -190,8 +190,6 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     except filelock.Timeout:
         message = f"another process is getting a checkpoint in {folder}: wait for it, or name another --folder"
         raise UserError(message) from None
-    except OSError as error:
-        raise refused(error, f"cannot write below {folder} (--folder names another)") from error
 
 
 def obtain(

@@ -65,10 +65,7 @@ _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
-
-def module() -> Encoder:
-    """Returns the network's architecture."""
-    return Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)
+MODULE = Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)  # the network's architecture
 
 
 def in_batches(function: Callable[[np.ndarray], Any], crops: UInt8[np.ndarray, "n s s 3"]) -> np.ndarray:
@@ -85,7 +82,7 @@ def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np
 
 @jax.jit
 def _corrections(params: Params, crops: Array) -> Array:
-    outputs = jnp.asarray(module().apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
+    outputs = jnp.asarray(MODULE.apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
     return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(_RANGE)
 
 
@@ -172,7 +169,7 @@ def train(
     others = rng.integers(len(samples), size=len(samples))
     frame = frame_of(samples.shape[1])
     pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
-    params = module().init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
+    params = MODULE.init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
     optimizer = optax.adam(
         optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)
     )
@@ -218,7 +215,8 @@ def find_frames(photo: UInt8[np.ndarray, "height width 3"], params: Params, scor
     If no crop is typical of the GAN, the photo is also searched sideways and upside down, and if nothing is found
     there either, only the best crop is returned. `params` are the alignment network's.
     """
-    work, factor = _reduced(photo)
+    factor = max(1.0, max(photo.shape) / _WORK_SIDE)
+    work = _resized(photo, 1 / factor)
     found = _search(work, params, score, turned=0.0)
     if not found[0].known:
         for turned in (90.0, 270.0, 180.0):
@@ -249,12 +247,6 @@ def _search(work: np.ndarray, params: Params, score: Score, *, turned: float) ->
     for keep, moves in zip((_SECOND, None), _MOVES, strict=True):
         frames = _without(moved(work, frames, params, score, moves, upright=turned), _overlap)[:keep]
     return frames
-
-
-def _reduced(photo: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the photo reduced to at most `_WORK_SIDE` pixels per side, and the reduction factor."""
-    factor = max(1.0, max(photo.shape) / _WORK_SIDE)
-    return _resized(photo, 1 / factor), factor
 
 
 def _resized(photo: np.ndarray, factor: float) -> np.ndarray:

@@ -24,14 +24,13 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan2shape_jax.apps.export.texture import write_photo_textured
+from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture
 from gan2shape_jax.config import load_config
@@ -54,7 +53,7 @@ from gan2shape_jax.run import prepare as run_prepare
 
 DEFAULT = "ictface"  # the model
 FOLDER = "photos"
-_MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
+MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
@@ -76,19 +75,16 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
     files: dict[str, pathlib.Path] = {}
     for argument in arguments:
         path = pathlib.Path(argument)
-        try:
-            if path.is_dir():
-                named = _pictures(path.iterdir(), f"the folder {argument}")
-            elif path.exists():
-                named = [path]
-            elif glob.has_magic(argument):
-                named = _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
-            else:
-                raise UserError(f"there is no photo {argument}: check the path")
-            for one in named:
-                files.setdefault(os.path.realpath(one), one)
-        except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
-            raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
+        if os.path.isdir(path):
+            named = _pictures(path.iterdir(), f"the folder {argument}")
+        elif os.path.exists(path):
+            named = [path]
+        elif glob.has_magic(argument):
+            named = _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
+        else:
+            raise UserError(f"there is no photo {argument}: check the path")
+        for one in named:
+            files.setdefault(os.path.realpath(one), one)
     return list(files.values())
 
 
@@ -264,10 +260,11 @@ def prepare(
     boxes, chosen = [scaled_box(frame.box, small) for frame in frames], frames[which - 1]
     crop = sample_crop(photo, boxes[which - 1], framer.side)
     values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path, mask)
+    drawing = np.asarray(framing_picture(photo, boxes, which - 1, values))
     files = {
-        f"image/{name}.png": _encoded(Image.fromarray(crop), "PNG"),
-        f"mask/{name}.png": _encoded(Image.fromarray(np.round(values * 255).astype(np.uint8)), "PNG"),
-        f"framing/{name}.jpg": _encoded(framing_picture(photo, boxes, which - 1, values), "JPEG", quality=90),
+        f"image/{name}.png": encoded(crop, "PNG"),
+        f"mask/{name}.png": encoded(np.round(values * 255).astype(np.uint8), "PNG"),
+        f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90),
     }
     if latent is not None:
         content = io.BytesIO()
@@ -286,7 +283,7 @@ def prepare(
     _write(out, name, files)
     taken = chosen.box
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
-    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {_MASKS[source]}"]
+    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {MASKS[source]}"]
     if len(frames) > 1:
         typical = " (the most typical)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")
@@ -341,12 +338,6 @@ def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, si
             f"{photo_size[0]} x {photo_size[1]}, or be square and show the crop"
         )
     return sample_crop(np.asarray(picture.convert("L")), place, side).astype(np.float32) / 255
-
-
-def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, kind, **options)
-    return content.getvalue()
 
 
 def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:

@@ -18,6 +18,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.serve import jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
@@ -36,7 +37,6 @@ _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 _STAGES = {jobs.MASK: "Crop and mask", jobs.SHAPE: "Shape and page", jobs.TEXTURES: "Textures and files"}
-_MASKS = {"alpha": "mask: the photo's own alpha channel", "found": "mask: found", "usual": "mask: the usual one"}
 # Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
 _DOWNLOADS = {
@@ -292,11 +292,22 @@ class Page:
         return {self.drawing: framing_picture(preview, scaled, chosen, _NO_MASK), self.crop: crop}
 
     def _results(self, base: str, done: dict[str, Any]) -> Updates:
-        """The page and the links to files, as far as they are available."""
+        """The result's page in a frame, its verdict and links to the files at `base`, as far as they are there."""
         if jobs.SHAPE not in done:
             return {}
-        frame, files = result(base, str(done[jobs.SHAPE]["verdict"]), complete=jobs.TEXTURES in done)
-        return {self.files: files} if jobs.TEXTURES in done else {self.files: files, self.frame: frame}
+        verdict, complete = str(done[jobs.SHAPE]["verdict"]), jobs.TEXTURES in done
+        links = "".join(
+            f'<a href="{base}/{name}?download" download>{title}</a>'
+            for name, title in _DOWNLOADS.items()
+            if complete or name not in (jobs.ARCHIVE, "textured/textured.glb")
+        )
+        about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
+        files = f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'
+        frame = (
+            f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
+            'title="The shape, to turn and relight"></iframe>'
+        )
+        return {self.files: files} if complete else {self.files: files, self.frame: frame}
 
 
 def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
@@ -344,27 +355,9 @@ def _stages(done: dict[str, Any], base: str, *, running: bool) -> str:
     for stage, title in _STAGES.items():
         state, mark = ("done", "✓") if stage in done else ("now", "…") if reached else ("later", "·")
         reached = reached and stage in done
-        about = _MASKS.get(done.get(stage, {}).get("mask", ""), "")
-        about = f" <small>{about}</small>" if about else ""
+        mask = done.get(stage, {}).get("mask")
+        about = f" <small>mask: {photo_run.MASKS[mask]}</small>" if mask else ""
         rows.append(f'<li class="g2s-{state}"><span>{mark}</span> {title}{about}</li>')
     picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
     picture = picture if jobs.MASK in done else ""
     return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
-
-
-def result(base: str, verdict: str, *, complete: bool) -> tuple[str, str]:
-    """Returns a result's page in a frame, and its verdict with the links to its files at `base`, HTML.
-
-    With `complete`, textures and archive are available.
-    """
-    frame = (
-        f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
-        'title="The shape, to turn and relight"></iframe>'
-    )
-    links = "".join(
-        f'<a href="{base}/{name}?download" download>{title}</a>'
-        for name, title in _DOWNLOADS.items()
-        if complete or name not in (jobs.ARCHIVE, "textured/textured.glb")
-    )
-    about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
-    return frame, f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'

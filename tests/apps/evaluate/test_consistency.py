@@ -128,18 +128,22 @@ def _measured(error, *sides, **more):
     return shapes
 
 
+def _report(*arguments):
+    return "\n".join(consistency.report(*arguments))
+
+
 def test_the_report_says_what_is_below_the_ellipsoid_and_how_measures_rank_where_truth_is_known():
     without = {"b": _measured(0.11)}
-    text = consistency.report({"a": _measured(0.08, 0.01, 0.02, 0.03)} | without, {"c": "gone | away"})
+    text = _report({"a": _measured(0.08, 0.01, 0.02, 0.03)} | without, {"c": "gone | away"})
     assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
     assert "the shapes of one image, mean over images | 1 | 1.00 |" in text
     assert "gone \\| away" in text
     assert sum(line.startswith("| --- |") for line in text.splitlines()) == 3  # else no table is one
-    assert "mean over images | 1 | -1.00 |" in consistency.report({"a": _measured(0.08, 0.03, 0.02, 0.01)}, {})
-    assert "Spearman" not in consistency.report(without, {})
-    assert "nothing was measured" in consistency.report({}, {"c": "gone"})
+    assert "mean over images | 1 | -1.00 |" in _report({"a": _measured(0.08, 0.03, 0.02, 0.01)}, {})
+    assert "Spearman" not in _report(without, {})
+    assert "nothing was measured" in _report({}, {"c": "gone"})
     some = {str(i): _measured(0.05 + i / 100, 0.01 * i, apart=0.1 - i / 100) for i in range(1, 5)}
-    text = consistency.report(some, {})
+    text = _report(some, {})
     assert "| unseen error | images, by mine | 4 | 1.00 |" in text
     assert "| apart | images, by mine | 4 | -1.00 |" in text
 

@@ -56,7 +56,7 @@ def test_a_canvas_has_the_sample_in_its_middle_and_wrong_crops_are_not_far_off()
 
 
 def test_any_number_of_crops_is_corrected_as_one_by_one():
-    params = framing.module().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    params = framing.MODULE.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
     crops = np.random.default_rng(0).integers(0, 255, (33, 64, 64, 3), np.uint8)
     together = framing.corrections(params, crops)
     assert together.shape == (33, 4)

@@ -118,11 +118,11 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert after == before + 1
 
 
-def test_names_and_messages_are_only_text():
+def test_names_and_messages_are_only_text(page):
     for text in (
         module.failure(f"{_NAME} is damaged"),
         module.note(_NAME),
-        module.result("results/a/b", _NAME, complete=True)[1],
+        page._results("results/a/b", {jobs.SHAPE: {"verdict": _NAME}})[page.files],
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
     assert "give another --mask or --box" in open(photo_run.__file__).read()  # what is replaced is what is said
