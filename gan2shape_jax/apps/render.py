@@ -70,8 +70,7 @@ def _run(options: argparse.Namespace) -> None:
     chosen = shots(options, result)
     count, size = len(chosen.lights), options.size
     require_size(out, (count * size, size), (size, size), count)
-    turned = shot_views(chosen, result, from_input=options.base == "input")
-    frames = views.pictures_in_turn(result, turned, chosen.lights, show=options.what, size=size, cut=options.mask)
+    frames = views.pictures_in_turn(result, chosen.views, chosen.lights, show=options.what, size=size, cut=options.mask)
     write(
         out,
         still=lambda: pictures.strip([frames], columns=count, side=size, gap=0),
@@ -84,8 +83,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 _SIGNS = {
-    "yaw": "yaw turns the front to the picture's left",
     "pitch": "pitch lowers the front",
+    "yaw": "yaw turns the front to the picture's left",
     "roll": "roll turns clockwise",
     "light": "light comes from the picture's left, and from above",
 }
@@ -93,10 +92,12 @@ _SIGNS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shots:
-    """What each frame shows: `angles_deg` (n, 3) pitch, yaw, roll; `lights` (n, 4) ambient, diffuse, dx, dy."""
+    """What each frame shows: `views` (n, 6) in radians and scene units; `lights` (n, 4) ambient, diffuse, dx, dy."""
 
-    angles_deg: Float[np.ndarray, "n 3"]
+    views: Float[np.ndarray, "n 6"]
     lights: Float[np.ndarray, "n 4"]
+    captions: list[str]  # what sets each frame apart from the others: "yaw -40°", "light -1, +0.3"
+    note: str  # what angles and signs in the captions mean, for the reader of a picture
 
 
 def add_shots(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +136,10 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
 
 
 def shots(options: argparse.Namespace, result: Result) -> Shots:
-    """Returns the frames that the options ask for; `UserError` if too many, or the numbers of values disagree."""
+    """Returns the frames that the options ask for; `UserError` if too many, or the numbers of values disagree.
+
+    Angles start where --base says, else from the front, or from the input's view if only the light is given.
+    """
     own = result.light
     tracks = {name: np.array(getattr(options, name) or [0.0])[:, None] for name in ("pitch", "yaw", "roll")}
     tracks["light"] = np.array(options.light or [own[2:].tolist()])
@@ -149,15 +153,21 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
     count = options.frames or longest
     if count > option_types.MOST_FRAMES:
         raise UserError(f"{count} angles or lights are given: at most {option_types.MOST_FRAMES} views are drawn")
-    pitch, yaw, roll, direction = (_spread(track, count) for track in tracks.values())
+    spread = {name: _spread(track, count) for name, track in tracks.items()}
     extra = options.strength or 0.0
     ambient = (own[0] if options.ambient is None else options.ambient) - AMBIENT_SHARE * extra
     diffuse = (own[1] if options.diffuse is None else options.diffuse) + extra
     strengths = np.broadcast_to([ambient, diffuse], (count, 2))
-    return Shots(
-        angles_deg=np.concatenate([pitch, yaw, roll], axis=-1).astype(np.float32),
-        lights=np.concatenate([strengths, direction], axis=-1).astype(np.float32),
-    )
+    turned = views.sweep_views(**{f"{name}_deg": spread[name][:, 0] for name in ("pitch", "yaw", "roll")})
+    given = [name for name in spread if getattr(options, name)]
+    from_input = options.base == "input" if options.base else given in ([], ["light"])
+    note = "positive " + "; positive ".join(_SIGNS[name] for name in given) if given else ""
+    if from_input and given not in ([], ["light"]):
+        note += "; angles from the input's view"
+    varied = [name for name in given if np.ptp(spread[name], axis=0).any()] or given
+    captions = ["  ".join(_caption(name, spread[name][i]) for name in varied) for i in range(count)]
+    lights = np.concatenate([strengths, spread["light"]], axis=-1).astype(np.float32)
+    return Shots(turned + result.view if from_input else turned, lights, captions, note)
 
 
 def _spread(track: np.ndarray, count: int) -> np.ndarray:
@@ -166,32 +176,10 @@ def _spread(track: np.ndarray, count: int) -> np.ndarray:
     return np.stack([np.interp(where, np.arange(len(track)), column) for column in track.T], axis=-1)
 
 
-def shot_views(chosen: Shots, result: Result, *, from_input: bool) -> Float[np.ndarray, "n 6"]:
-    """Returns views in radians and scene units, from the canonical view or, with `from_input`, from the input's."""
-    pitch, yaw, roll = chosen.angles_deg.T
-    turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
-    return turned + result.view if from_input else turned
-
-
-def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
-    """Returns what sets each frame apart from the others, in words: "yaw -40°", "light -1, +0.3"."""
-    columns = {"pitch": chosen.angles_deg[:, :1], "yaw": chosen.angles_deg[:, 1:2], "roll": chosen.angles_deg[:, 2:]}
-    columns["light"] = chosen.lights[:, 2:]
-    given = {name: values for name, values in columns.items() if getattr(options, name)}
-    varied = {name: values for name, values in given.items() if np.ptp(values, axis=0).any()} or given
-    return ["  ".join(_caption(name, values[i]) for name, values in varied.items()) for i in range(len(chosen.lights))]
-
-
 def _caption(name: str, values: np.ndarray) -> str:
     digits, unit = (1, "") if name == "light" else (0, "°")
     numbers = (f"{value:+.{digits}f}{unit}" if round(float(value), digits) else f"0{unit}" for value in values)
     return f"{name} " + ", ".join(numbers)
-
-
-def signs(options: argparse.Namespace) -> str:
-    """Returns what the signs in the captions mean, as a line for the reader of a picture."""
-    meant = [meaning for name, meaning in _SIGNS.items() if getattr(options, name)]
-    return "positive " + "; positive ".join(meant) if meant else ""
 
 
 # Sides in pixels; libjpeg itself stops short of the 65535 of its format.
@@ -265,7 +253,6 @@ def write(
     a folder's files, pictures or text, each after its name.
     """
     if not out.suffix:
-        require_new_folder(out)
         with atomic_folder(out) as fresh:
             for name, content in single():
                 if isinstance(content, str):

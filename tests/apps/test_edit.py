@@ -144,12 +144,13 @@ def test_strength_is_that_of_the_methods_relighting(editor):
 def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
     options = _options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5")
     shots = render.shots(options, editor.result)
-    np.testing.assert_allclose(shots.angles_deg, [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)], atol=1e-5)
-    assert render.captions(shots, options) == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
+    np.testing.assert_allclose(
+        np.rad2deg(shots.views[:, :3]), [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)], atol=1e-5
+    )
+    assert shots.captions == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
     single = _options("--pitch", "5", "--light", "-0.5", "0")
-    assert render.captions(render.shots(single, editor.result), single) == ["pitch +5°  light -0.5, 0"]
-    same = render.Shots(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
-    assert render.captions(same, _options("--ambient", "0")) == ["", ""]
+    assert render.shots(single, editor.result).captions == ["pitch +5°  light -0.5, 0"]
+    assert render.shots(_options("--ambient", "0", "--frames", "2"), editor.result).captions == ["", ""]
 
 
 def test_the_examples_of_the_help_work():

@@ -97,11 +97,7 @@ def _run(options: argparse.Namespace) -> None:
     result = load_result(options.result)
     render.check_out(out, inputs=[options.image])
     shots = render.shots(options, result)
-    turned = any((options.yaw, options.pitch, options.roll))
-    from_input = options.base == "input" if options.base else not turned
-    views = render.shot_views(shots, result, from_input=from_input)
-    count, versions = len(views), 2 if options.version == "both" else 1
-    note = render.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+    views, count, versions = shots.views, len(shots.views), 2 if options.version == "both" else 1
 
     editor, shown, l1 = None, list[_Version](), list[float]()
     if options.version != "3d":
@@ -118,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
         gap = 0 if alone else _GAP
         return columns * (size + gap) - gap, rows * (size + gap) - gap
 
-    still = sheet_size(versions, count if alone else count + 1, subtitle=bool(note))
+    still = sheet_size(versions, count if alone else count + 1, subtitle=bool(shots.note))
     render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
     if options.version != "gan":
         frames = pictures_in_turn(result, views, shots.lights, size=size, cut=options.mask)
@@ -127,24 +123,23 @@ def _run(options: argparse.Namespace) -> None:
     if editor is not None:
         heading = "GAN: the generator's picture of the same view"
         start = Tile(_tiles(editor.picture[None], size)[0], "the GAN's image of it")
-        shown.append(_Version("gan", heading, start, _gan_frames(editor, views, shots, l1, size)))
-    captions = render.captions(shots, options)
+        shown.append(_Version("gan", heading, start, _gan_frames(editor, shots, l1, size)))
     render.write(
         out,
-        still=lambda: _still(shown, captions, labels=labels, title=result.name, note=note),
-        moving=lambda: _moving(shown, captions, labels=labels, title=result.name),
-        single=lambda: _single(shown, views, shots, l1),
+        still=lambda: _still(shown, shots, labels=labels, title=result.name),
+        moving=lambda: _moving(shown, shots, labels=labels, title=result.name),
+        single=lambda: _single(shown, shots, l1),
         fps=options.fps,
         swing=options.swing,
     )
     print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
     if editor is not None:
-        _tell(editor, l1, views, shots, size=size)
+        _tell(editor, l1, shots, size=size)
 
 
-def _gan_frames(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], size: int) -> Iterator[np.ndarray]:
+def _gan_frames(editor: Editor, shots: Shots, l1: list[float], size: int) -> Iterator[np.ndarray]:
     """Yields the GAN's version; each view's difference to its rendering is appended to `l1` when its frame is drawn."""
-    for drawn, differences in edit_in_parts(editor, views, shots.lights):
+    for drawn, differences in edit_in_parts(editor, shots.views, shots.lights):
         l1.extend(differences.tolist())
         yield from _tiles(drawn, size)
 
@@ -156,31 +151,29 @@ def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
     return gan_tiles(drawn, size)
 
 
-def _still(
-    versions: Sequence[_Version], captions: Sequence[str], *, labels: bool, title: str, note: str
-) -> UInt8[np.ndarray, "h w 3"]:
+def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str) -> UInt8[np.ndarray, "h w 3"]:
     """Returns all views in one picture; without labels, a single version is shown alone, without the input."""
     if labels:
         rows = []
         for version in versions:
-            tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, captions))
+            tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, shots.captions))
             rows.append((version.heading, [version.start, *tiles]))
-        return np.asarray(pictures.sheet(rows, title=title, subtitle=note))
+        return np.asarray(pictures.sheet(rows, title=title, subtitle=shots.note))
     alone = len(versions) == 1
     rows = [itertools.chain([] if alone else [version.start.picture], version.frames) for version in versions]
-    side, columns = len(versions[0].start.picture), len(captions) + (not alone)
+    side, columns = len(versions[0].start.picture), len(shots.views) + (not alone)
     return pictures.strip(rows, columns=columns, side=side, gap=0 if alone else _GAP)
 
 
 def _moving(
-    versions: Sequence[_Version], captions: Sequence[str], *, labels: bool, title: str
+    versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Yields a frame for each view."""
     if not labels and len(versions) == 1:
         yield from versions[0].frames
         return
     headings = [version.heading.partition(":")[0] for version in versions]
-    for caption, *drawn in zip(captions, *(version.frames for version in versions)):
+    for caption, *drawn in zip(shots.captions, *(version.frames for version in versions)):
         tiles = [versions[0].start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
         if labels:
             yield np.asarray(pictures.sheet([(caption, tiles)], title=title))
@@ -189,7 +182,7 @@ def _moving(
 
 
 def _single(
-    versions: Sequence[_Version], views: np.ndarray, shots: Shots, l1: list[float]
+    versions: Sequence[_Version], shots: Shots, l1: list[float]
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"] | str]]:
     """Yields every picture after its name, then what each numbered one shows, angles from the canonical view, as CSV.
 
@@ -200,7 +193,12 @@ def _single(
     for version in versions:
         for i, frame in enumerate(version.frames):
             yield f"{i:03}_{version.name}.png", frame
-    columns = [np.arange(len(views)), np.rad2deg(views[:, :3]), shots.lights, *([np.array(l1)] if l1 else [])]
+    columns = [
+        np.arange(len(shots.views)),
+        np.rad2deg(shots.views[:, :3]),
+        shots.lights,
+        *([np.array(l1)] if l1 else []),
+    ]
     header = "frame,pitch_deg,yaw_deg,roll_deg,ambient,diffuse,dx,dy" + (",gan_l1" if l1 else "")
     kinds = ["%03d", *["%.6g"] * 7, *(["%.4f"] if l1 else [])]
     text = io.StringIO()
@@ -208,7 +206,7 @@ def _single(
     yield "frames.csv", text.getvalue()
 
 
-def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, *, size: int) -> None:
+def _tell(editor: Editor, l1: Sequence[float], shots: Shots, *, size: int) -> None:
     """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests are unusual."""
     shown = "" if size == editor.size else f", shown at {size}"
     low, high = f"{min(l1):.3f}", f"{max(l1):.3f}"
@@ -216,5 +214,5 @@ def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, 
         f"the GAN's pictures have {editor.size} pixels{shown}; mean difference to the renderings they follow: "
         f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
     )
-    if usual := beyond_training(editor, views, shots.lights):
+    if usual := beyond_training(editor, shots.views, shots.lights):
         print(f"note: the encoder has mostly seen {', '.join(usual)}; beyond, the GAN may not follow", file=sys.stderr)

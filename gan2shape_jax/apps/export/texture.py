@@ -189,7 +189,7 @@ def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> 
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def encoded(picture: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> bytes:
+def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: int) -> bytes:
     """Returns a picture as the content of a file of this kind, with Pillow's options."""
     content = io.BytesIO()
     Image.fromarray(picture).save(content, kind, **options)

@@ -6,7 +6,7 @@ archives and converted.
 CACHE/gan2shape_jax/weights/
   NAME/               the files made from a checkpoint; record.json, which is written last, lists them
   downloads/          what is being downloaded, or is kept
-  unpacked/ARCHIVE/   files of an archive that serves several names; `unpacked` is written last
+  unpacked/ARCHIVE/   files of an archive that serves several names
   .lock               held by the process that modifies any of this
 """
 
@@ -32,12 +32,20 @@ from gan2shape_jax.errors import RunEndingError, UserError, exit_code, one_line,
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import cache, import_tool
 from gan2shape_jax.io.child import run_limited
-from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, require_folder_place, sha256
+from gan2shape_jax.io.files import (
+    MIB,
+    atomic_file,
+    atomic_folder,
+    atomic_text,
+    open_regular,
+    require_folder_place,
+    sha256,
+)
 from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
 _UNPACKING = 1800  # seconds
-_RECORD, _UNPACKED = "record.json", "unpacked"
+_RECORD = "record.json"
 _INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
 _INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 _ABOUT = (
@@ -210,7 +218,7 @@ def obtain(
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
         if given:
             sources = _given(entry, given)
-        elif not (entry.archived and (unpacked / _UNPACKED).is_file()):
+        elif not (entry.archived and unpacked.is_dir()):
             sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
         try:
             files = _members(unpacked, list(sources.values())) if entry.archived else sources
@@ -279,15 +287,9 @@ def _another(source: Source, where: str, then: str) -> str:
 def _members(place: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
     """Returns the archive's files by their names in it; first unpacks `parts`, if any, for all entries."""
     if parts:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / _UNPACKED).unlink(missing_ok=True)
         paths = [str(path) for path in parts]
-        try:
-            run_limited(unpack, paths, MEMBERS, str(place), memory=MOST, seconds=_UNPACKING, source=parts[0])
-        except UserError:
-            shutil.rmtree(place)
-            raise
-        (place / _UNPACKED).touch()
+        with atomic_folder(place) as fresh:
+            run_limited(unpack, paths, MEMBERS, str(fresh), memory=MOST, seconds=_UNPACKING, source=parts[0])
     return {name: place / pathlib.PurePosixPath(name).name for name in MEMBERS}
 
 

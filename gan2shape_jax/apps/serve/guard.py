@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from gan2shape_jax.apps.serve.visits import Limits
 
 _AROUND = 1 << 16  # bytes of a request beyond the file itself
+_STORED = 40  # of the largest files, for all visitors together: with more on disk, no photo is accepted
 _MOST_OTHER = 1 << 20  # bytes of a request without a file
 # Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
 _POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
@@ -72,7 +73,7 @@ class Guard(BaseHTTPMiddleware):
             return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
         if upload and self._uploads >= self._limits.uploads:
             return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
-        if upload and _stored_bytes(self._folder) > self._limits.stored_bytes:
+        if upload and _stored_bytes(self._folder) > _STORED * self._limits.file_bytes:
             return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
         if not upload and not (_POSTED.fullmatch(path) and _names_only(await request.body(), uploads)):
             return PlainTextResponse("This is not what the page sends.", 403)

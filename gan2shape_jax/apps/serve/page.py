@@ -174,7 +174,7 @@ class Page:
         """Moves the crop to another of the objects found."""
         if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
-        box = _rounded(_boxes(visit)[_index(visit, which)])
+        box = _rounded(_boxes(visit)[int(which) - 1])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
 
     async def photo_clicked(
@@ -285,7 +285,7 @@ class Page:
         assert visit.frame is not None
         with Image.open(visit.frame / jobs.PREVIEW) as picture:  # which the worker has written
             preview = np.asarray(picture.convert("RGB"))
-        boxes, chosen, factor = _boxes(visit), _index(visit, which), preview.shape[1] / visit.facts["width"]
+        boxes, chosen, factor = _boxes(visit), int(which) - 1, preview.shape[1] / visit.facts["width"]
         boxes[chosen] = box or boxes[chosen]
         scaled = [scaled_box(one, factor) for one in boxes]
         crop = Image.fromarray(sample_crop(preview, scaled[chosen], _CROP_SIDE))
@@ -323,11 +323,6 @@ def _meant(visit: Visit, box: CropBox) -> tuple[float, float, float, float]:
 
 def _boxes(visit: Visit) -> list[CropBox]:
     return [CropBox(**box) for box in visit.facts["boxes"]]
-
-
-def _index(visit: Visit, which: str) -> int:
-    number = int(which) if str(which).isdecimal() else 1
-    return min(max(number, 1), len(visit.facts["boxes"])) - 1
 
 
 def _rounded(box: CropBox) -> list[Any]:

@@ -36,11 +36,6 @@ class Limits:
     keep_s: float = 1800.0  # seconds for which a visitor's files are kept after their last action
     uploads: int = 4  # at the same time
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes on disk for all visitors together, above which no photo is accepted."""
-        return 40 * self.file_bytes
-
 
 @dataclasses.dataclass
 class Visit:
