@@ -253,6 +253,7 @@ def write(
     a folder's files, pictures or text, each after its name.
     """
     if not out.suffix:
+        require_new_folder(out)
         with atomic_folder(out) as fresh:
             for name, content in single():
                 if isinstance(content, str):

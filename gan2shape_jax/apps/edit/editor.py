@@ -2,8 +2,8 @@
 
 Pictures are made as in step 2 of the training: the result's factors are lit and rendered by sampling the canonical
 texture at the warped depth; the trained encoder turns such a rendering into an offset of the latent code, and the
-frozen generator draws the picture. The "3D" version, the mesh as it is, follows the angles exactly; the "GAN" version
-is a plausible photo that follows them as far as the encoder and the GAN can. Source: GAN2Shape, sections 3.2 and 4.3.
+frozen generator draws the picture. It follows the angles as far as encoder and GAN can, the mesh exactly. Source:
+GAN2Shape, sections 3.2 and 4.3.
 
 The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
 which names the GAN and the latent. Files may have moved since then, so each path can be given explicitly.

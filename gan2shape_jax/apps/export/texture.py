@@ -7,9 +7,8 @@
     photo_crop.jpg          the square of the photo that the result shows
     photo.json              its place in the photo
 
-There are two GLBs, not one with variants (KHR_materials_variants), because of the common viewers only model-viewer
-lets users choose between variants without programming, while others show the first; and anyone who wants only one
-downloads half as much.
+There are two GLBs, since of the common viewers only model-viewer lets users choose between variants in one
+(KHR_materials_variants) without programming.
 """
 
 import argparse

@@ -119,9 +119,7 @@ def _show_list(folder: pathlib.Path) -> None:
 
 def _size(entry: Entry) -> str:
     sizes = [source.size for source in entry.sources if source.size is not None]
-    if (count := len(entry.sources)) == len(sizes):
-        return f"{sum(sizes) / MIB:,.1f} MiB"
-    return f"{count} files, size not known" if count > 1 else "size not known"
+    return f"{sum(sizes) / MIB:,.1f} MiB" if len(sizes) == len(entry.sources) else "size not known"
 
 
 def _show_plan(entry: Entry) -> None:

@@ -146,8 +146,7 @@ def load_kind(model: str) -> ConfigDict:
     given = config.networks.pretrained
     if not given or not pathlib.Path(given).is_file():
         lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
-        known = {name: load_config(name).networks.pretrained for name in config_names()}
-        bundled = (name for name, file in known.items() if file.startswith(asset("")) and pathlib.Path(file).is_file())
+        bundled = sorted(file.parent.name for file in pathlib.Path(asset("")).glob("*/model.safetensors"))
         raise ConfigError(
             f"--model: the configuration {model} {lacks}, and photos are explained by one: lift its GAN (gan2shape-jax "
             f"lift --config={model}) and name the model.safetensors that comes out; models of {', '.join(bundled)} "

@@ -144,6 +144,7 @@ def application(
     app.add_middleware(Guard, folder=folder, limits=limits)
     if local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+    fonts = ["system-ui", "sans-serif"]  # the reader's own: none is requested from elsewhere
     return gr.mount_gradio_app(
         app,
         page.Page(visits, worker, limits, kind=kind).blocks,
@@ -155,7 +156,7 @@ def application(
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
-        theme=page.theme(),
+        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=page.CSS,
     )
 

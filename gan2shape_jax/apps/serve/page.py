@@ -70,11 +70,6 @@ CSS = """
 Updates = dict[Any, Any]  # new values of components
 
 
-def theme() -> gr.themes.Base:
-    """Returns the page's theme; it uses the reader's own fonts, so that none is requested from elsewhere."""
-    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-
-
 class Page:
     """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
@@ -174,7 +169,7 @@ class Page:
         """Moves the crop to another of the objects found."""
         if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
-        box = _rounded(_boxes(visit)[int(which) - 1])
+        box = _rounded(_boxes(visit)[int(which or 1) - 1])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
 
     async def photo_clicked(
@@ -285,7 +280,7 @@ class Page:
         assert visit.frame is not None
         with Image.open(visit.frame / jobs.PREVIEW) as picture:  # which the worker has written
             preview = np.asarray(picture.convert("RGB"))
-        boxes, chosen, factor = _boxes(visit), int(which) - 1, preview.shape[1] / visit.facts["width"]
+        boxes, chosen, factor = _boxes(visit), int(which or 1) - 1, preview.shape[1] / visit.facts["width"]
         boxes[chosen] = box or boxes[chosen]
         scaled = [scaled_box(one, factor) for one in boxes]
         crop = Image.fromarray(sample_crop(preview, scaled[chosen], _CROP_SIDE))
