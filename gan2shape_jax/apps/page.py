@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import pathlib
 from collections.abc import Sequence
@@ -30,20 +29,17 @@ _ENDINGS = (".html", ".htm")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 1 if an error was printed."""
-    return exit_code(lambda: _run(_parser().parse_args(argv)))
+    return exit_code(lambda: _run(argv))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _run(argv: Sequence[str] | None) -> None:
     parser = option_types.parser("page", _ABOUT, _EPILOG)
     about = "the folder of one image's results (it contains result.json), or of a run"
     parser.add_argument("results", nargs="+", type=option_types.path("RESULT"), metavar="RESULT", help=about)
     about = f"the page (default: {_NAME} in the folder, where one is given)"
     option_types.add_path(parser, "--out", "FILE.html", about)
     parser.add_argument("--title", help="the page's heading (default: Reconstructions)", default="Reconstructions")
-    return parser
-
-
-def _run(options: argparse.Namespace) -> None:
+    options = parser.parse_args(argv)
     if options.out is None and len(options.results) > 1:
         raise UserError("name the page of several results: --out FILE.html")
     folders = [each for run in find_runs(options.results) for each in run.images.items()]

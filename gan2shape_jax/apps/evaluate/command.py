@@ -43,14 +43,10 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
-    return exit_code(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
-
-
-def _dispatch(words: list[str]) -> int:
+    run, words = _run, list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["identity"], ["consistency"]):  # they import networks, which the rest does not need
-        module = importlib.import_module(f"gan2shape_jax.apps.evaluate.{words[0]}")
-        return int(module.run(words[1:]))
-    return _run(words)
+        run = importlib.import_module(f"gan2shape_jax.apps.evaluate.{words.pop(0)}").run
+    return exit_code(lambda: run(words))
 
 
 def _run(words: list[str]) -> int:
@@ -73,8 +69,15 @@ def _run(words: list[str]) -> int:
     comparisons = {f"{other} - {base}": compare(runs, base, other) for other in others}
     estimates = _estimates(runs, comparisons)
     rows = [[*key, *dataclasses.astuple(interval)] for key, interval in estimates.items()]
-    titles = ["run", "metric", "statistic", "estimate", "low", "high", "images"]
-    tables = {"images.csv": _images_csv(runs), "summary.csv": reports.csv_text(titles, rows)}
+    images = [
+        [label, score.name, score.size or None, score.problem, *map(score.figures.get, METRICS)]
+        for label, scores in runs.items()
+        for score in scores
+    ]
+    tables = {
+        "images.csv": reports.csv_text(["run", "name", "size", "problem", *METRICS], images),
+        "summary.csv": reports.csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows),
+    }
     parts = [_PREFACE, _summaries(runs, estimates)]
     parts += [_comparison(base, other, each) for other, each in zip(others, comparisons.values(), strict=True)]
     parts += [_images(runs), _problems(runs)]
@@ -223,15 +226,6 @@ def _estimates(runs: Runs, comparisons: Mapping[str, Comparison]) -> Estimates:
         for metric, interval in comparison.differences.items():
             estimates[pair, metric, "mean paired difference"] = interval
     return estimates
-
-
-def _images_csv(runs: Runs) -> str:
-    rows = [
-        [label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
-        for label, scores in runs.items()
-        for score in scores
-    ]
-    return reports.csv_text(["run", "name", "size", "problem", *METRICS], rows)
 
 
 def _summaries(runs: Runs, estimates: Estimates) -> str:

@@ -1,13 +1,7 @@
 """`gan2shape-jax evaluate consistency`: how good shapes are where no true depth is known.
 
-Three measures, lower is better for each:
-
-* the error that remains after a photo on its shape is turned and relit to match pictures of the same object that were
-  never trained on (`unseen`), compared with a flat plane, an ellipsoid and another image's shape;
-* how far apart the shapes of several runs (such as several seeds) are, as SIDE;
-* for networks that explain an image in one pass, how far its shape is from that of its mirror image, as SIDE.
-
-Depths are (S, S) in the input's view, scene units.
+The report says what is measured (`_PREAMBLE`); `unseen` has the first of the three measures. Depths are (S, S) in the
+input's view, scene units.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reports of `evaluate`: intervals of means and medians, tables, and the command line that all its commands share.
 
-Means get Student's t interval, exact for normal errors and about right for the handful of images in such tables;
-medians get a percentile bootstrap with a fixed seed, so that the same values give the same interval.
+Student's t interval is exact for normal errors and about right for the handful of images in such tables; the bootstrap
+has a fixed seed, so that the same values give the same interval.
 """
 
 import argparse

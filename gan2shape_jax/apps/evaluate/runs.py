@@ -16,9 +16,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import image_lists
 from gan2shape_jax.io.files import MIB, read_object
-from gan2shape_jax.io.image_lists import stem_of
+from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 
@@ -103,7 +102,7 @@ def read_config(run: FoundRun) -> ConfigDict:
 
 def listed_entry(config: ConfigDict, name: str) -> str:
     """Returns the line of a run's image list that names an image; `UserError` if the list no longer does."""
-    listed = {stem_of(entry): entry for entry in image_lists.read_names(config.data.image_list, config.data.image_root)}
+    listed = {stem_of(entry): entry for entry in read_names(config.data.image_list, config.data.image_root)}
     if name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     return listed[name]

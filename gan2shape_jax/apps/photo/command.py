@@ -68,9 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    paths, wishes = photo_run.expand(options.photos), _wishes(options)
-    if len(paths) > 1 and wishes:
+    paths, box = photo_run.expand(options.photos), options.box
+    if box is not None and len(box) not in (3, 4):
+        raise ConfigError(f"--box has {len(box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")
+    if box is not None and options.which != 1:
+        raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
+    if len(paths) > 1 and (box or options.which != 1 or options.mask or options.latent):
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
+    crop = CropBox(*box) if box else None
+    wishes: dict[str, Any] = {"box": crop, "which": options.which, "mask": options.mask, "latent": options.latent}
     out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
     require_folder_place(out)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
@@ -105,20 +111,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.open and page.is_file():
         webbrowser.open(page.resolve().as_uri())
     return code or int(failed > 0)
-
-
-def _wishes(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns what the user gives instead of what would be searched for: arguments of `prepare`."""
-    wishes = {name: value for name in ("mask", "latent") if (value := getattr(options, name)) is not None}
-    if options.which != 1:
-        wishes["which"] = options.which
-    if options.box is not None:
-        if len(options.box) not in (3, 4):
-            raise ConfigError(f"--box has {len(options.box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")
-        if options.which != 1:
-            raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
-        wishes["box"] = CropBox(*options.box)
-    return wishes
 
 
 def _say(line: str) -> None:

@@ -358,12 +358,9 @@ def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
 
 
 def records_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are left out."""
-    found = {}
-    for file in sorted((out / FOLDER).glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found[file.stem] = str(json.loads(file.read_text("utf-8"))["photo"]["path"])
-    return found
+    """Returns the names of a folder's photos, with the photos' real paths."""
+    files = sorted((out / FOLDER).glob("*.json"))
+    return {file.stem: json.loads(file.read_text("utf-8"))["photo"]["path"] for file in files}
 
 
 def run_over(config: ConfigDict, out: pathlib.Path) -> int:

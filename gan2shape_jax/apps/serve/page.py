@@ -7,6 +7,7 @@ loop. Names and messages from elsewhere are escaped before they are shown.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import html
 import os
 import pathlib
@@ -201,12 +202,13 @@ class Page:
         if visit is None:
             yield self._idle(failure("the photo is no longer kept here: drop it again"), go=False)
             return
-        box, folder = _meant(visit, CropBox(x, y, side, roll)), visit.new_folder("result")
+        given, folder = CropBox(x, y, side, roll), visit.new_folder("result")
+        found = next((one for one in _boxes(visit) if _rounded(one) == _rounded(given)), given)  # not rounded
         base = f"results/{visit.folder.name}/{folder.name}"
         shown = 0  # stages whose results the page has; it would restart if it were sent again
         try:
             yield {self.files: "", self.frame: ""}
-            job = self._followed(visit, "Reconstructing", done, folder, box=box, refine=bool(refine))
+            job = self._followed(visit, "Reconstructing", done, folder, box=dataclasses.astuple(found), refine=refine)
             async with contextlib.aclosing(job):
                 async for status in job:
                     new = self._results(base, done) if len(done) > shown else {}
@@ -308,12 +310,6 @@ class Page:
 def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
     value = 0 if low < 0 else None
     return gr.Slider(low, high, value, label=label or name, step=1, elem_id=name, min_width=140, buttons=[])
-
-
-def _meant(visit: Visit, box: CropBox) -> tuple[float, float, float, float]:
-    """Returns a box, or the detected box whose rounded values it has."""
-    meant = next((one for one in _boxes(visit) if _rounded(one) == _rounded(box)), box)
-    return meant.x, meant.y, meant.side, meant.roll_deg
 
 
 def _boxes(visit: Visit) -> list[CropBox]:

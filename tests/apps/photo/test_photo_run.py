@@ -63,9 +63,6 @@ def test_results_of_other_crops_and_masks_are_removed_and_damaged_records_are_no
     (out / "photos" / "image" / "a.png").unlink()
     assert not is_kept(box=CropBox(x=180, y=100, side=96))
     assert photo_run.records_in(out) == {"a": str(photo.resolve())}
-    for content in ("", "[]", "{}"):
-        (out / "photos" / "a.json").write_text(content)
-        assert photo_run.records_in(out) == {}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
     with pytest.raises(UserError, match="photos cannot hold what is made of a: "):
