@@ -39,12 +39,9 @@ class Worker:
     """Runs jobs one at a time; used by one event loop."""
 
     def __init__(self, load: Callable[..., Perform], *args: str, seconds: float) -> None:
-        """Starts nothing yet.
+        """Starts nothing yet. Jobs may take so many `seconds`.
 
-        Args:
-          load: a module's function, called in the worker with `args`, that loads what jobs need.
-          args: its arguments.
-          seconds: time limit of a job.
+        `load` is a module's function, called in the worker with `args`, that loads what jobs need.
         """
         self._load, self._args, self._seconds = load, args, seconds
         self._process: multiprocessing.process.BaseProcess | None = None
