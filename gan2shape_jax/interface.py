@@ -27,7 +27,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.schema import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
-from gan2shape_jax.io.arrays import ImageLike, alpha_of, as_array, latent_of, mask_of, picture_of, true_depth_of
+from gan2shape_jax.io.arrays import ImageLike, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
@@ -390,8 +390,8 @@ def _item(
     Without a mask or an alpha channel, the object is the whole square, if nothing needs a mask.
     """
     size, crop = config.image_size, config.data.crop
-    picture = picture_of(image)
-    mask = alpha_of(image) if mask is None else mask
+    picture, alpha = picture_of(image)
+    mask = alpha if mask is None else mask
     if mask is None and needs_masks(config):
         raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
     item = Item(

@@ -5,13 +5,15 @@ The original code determines the meaning of an option: an omitted option takes t
 original does not have come from our configuration of the same category. docs/how-to/migrating.md has the
 full table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
 
-A file is plain data; any error is a `ConfigError` with a line for each problem, which names file and line.
+A file is plain data; any error is a `ConfigError` with a line for each problem, which names file and option.
 """
 
 import contextlib
 import difflib
+import functools
 import math
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -21,7 +23,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config.load import load_config, names, set_field
 from gan2shape_jax.config.schema import Field, as_tuples, problems, shown
-from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import files
 
 _LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
@@ -110,13 +112,12 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     Raises:
         ConfigError: the file cannot be read as YAML, or requests something impossible.
     """
-    given, lines = _options(pathlib.Path(path))
 
-    def refuse(found: Iterable[tuple[str, str]]) -> None:
-        places = [(f"{path}, line {lines[name]}" if name in lines else path, problem) for name, problem in found]
-        if places:
-            raise ConfigError("\n".join(f"{place}: {problem}" for place, problem in places[:20]))
+    def refuse(found: Iterable[str]) -> None:
+        if lines := [f"{path}: {problem}" for problem in found]:
+            raise ConfigError("\n".join(lines[:20]))
 
+    given = _options(pathlib.Path(path))
     values = {name: default for name, (_, default) in OPTIONS.items()}
     values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS and value is not None}
     refuse(_unreadable(given, values))
@@ -124,8 +125,8 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     config = _configuration(values)
     options = {field: name for name, (field, _) in OPTIONS.items() if field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
-    named = ((next((field for field in options if f"config.{field} " in text), ""), text) for text in problems(config))
-    refuse((options.get(field, ""), text) for field, text in named)
+    named = functools.partial(re.sub, r"config\.([\w.]*\w)", lambda field: options.get(field[1], field[0]))
+    refuse(map(named, problems(config)))
     if ignored := [name for name in given if name in IGNORED]:
         warnings.warn(
             f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
@@ -134,30 +135,17 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     return config
 
 
-def _options(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Returns the options of a file and the line of each, by name."""
+def _options(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the options of a file, by name."""
     try:
-        loader = yaml.SafeLoader(files.read_text(path, limit=_LARGEST, encoding="utf-8-sig"))
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path} {'is empty' if root is None else 'has no'} `option: value` lines")
-        lines: dict[str, int] = {}
-        for key, _ in root.value:
-            line = key.start_mark.line + 1
-            if lines.setdefault(str(key.value), line) != line:
-                raise ConfigError(f"{path}, line {line}: {key.value} is given twice")
-        return {str(name): value for name, value in loader.construct_document(root).items()}, lines
+        content = yaml.safe_load(files.read_text(path, limit=_LARGEST, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}, line {mark.line + 1}" if mark else path
-        raise ConfigError(f"{where}: no plain YAML: {error.problem or error.context}") from None
-    except UserError as error:
-        raise ConfigError(str(error)) from None
-    except (yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        # names that are none, values that their tags do not fit, endless nesting
-        raise ConfigError(f"{path} cannot be read as a settings file: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # also for values that their tags do not fit, and for endless nesting
+        raise ConfigError(f"{path} cannot be read as a settings file: {' '.join(str(error).split())[:400]}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} has no `option: value` lines")
+    return {str(name): value for name, value in content.items()}
 
 
 def _value(name: str, value: Any) -> Any:
@@ -175,44 +163,40 @@ def _value(name: str, value: Any) -> Any:
     return as_tuples(value)
 
 
-def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     """Yields options that do not exist, have a value of the wrong type, or are missing, with what is wrong."""
     for name in given:
         if name not in [*OPTIONS, *IGNORED]:
             (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
-            yield name, f"there is no option {name[:40]}; the nearest is {close}"
+            yield f"there is no option {name[:40]}; the nearest is {close}"
     for name, (_, default) in OPTIONS.items():
         if name in _REQUIRED and name not in given:
-            yield name, f"the option {name} is missing"
+            yield f"the option {name} is missing"
         elif name in given and given[name] in (None, ""):
             if default not in (None, "") or name in _REQUIRED:
-                yield name, f"{name} has no value"
+                yield f"{name} has no value"
         elif name.startswith("stage_len") and name in given and not isinstance(given[name], dict):
-            yield name, f"{name} is {shown(given[name])}: it takes step1, step2 and step3 with their iterations"
+            yield f"{name} is {shown(given[name])}: it takes step1, step2 and step3 with their iterations"
         elif fault := Field(default).type_fault(values[name]):
-            yield name, f"{name} {fault}"
+            yield f"{name} {fault}"
 
 
-def _impossible(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _impossible(values: dict[str, Any]) -> Iterator[str]:
     """Yields options that no run can satisfy, here or in the original, with the reason."""
     if values["category"] not in _CATEGORIES:
-        known = ", ".join(_CATEGORIES)
-        yield "category", f"there is no parser for the category {values['category']}: it is one of {known}"
+        yield f"there is no parser for the category {values['category']}: it is one of {', '.join(_CATEGORIES)}"
     stages = values["num_stage"]
     if not 1 <= stages <= _MOST_STAGES:
-        yield "num_stage", f"num_stage is {stages}: it lies from 1 to {_MOST_STAGES}"
+        yield f"num_stage is {stages}: it lies from 1 to {_MOST_STAGES}"
     elif stages > 1 and not values["stage_len_dict2"]:
-        yield (
-            "num_stage",
-            f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is not given",
-        )
+        yield f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is not given"
     given, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
     if given and not math.isclose(given, border, rel_tol=1e-6):
         rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"
-        yield "border_depth", f"border_depth is {given}: here it always is {rule}; leave it out"
+        yield f"border_depth is {given}: here it always is {rule}; leave it out"
     if values["load_gt_depth"] and "image" not in values["img_root"]:
         rule = "load_gt_depth finds depths by writing depth for image in img_root"
-        yield "load_gt_depth", f"{rule}, but {values['img_root']} has no image in it"
+        yield f"{rule}, but {values['img_root']} has no image in it"
 
 
 def _configuration(values: dict[str, Any]) -> ConfigDict:

@@ -6,11 +6,8 @@ Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics 
 
 from __future__ import annotations
 
-import io
 import pathlib
-import zipfile
-import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -19,7 +16,7 @@ from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError, refused
 from gan2shape_jax.io.files import MIB, open_regular
-from gan2shape_jax.io.image_files import LARGEST, READ, alpha_channel, crop_and_resize, on_white, open_gray, shrunk_mask
+from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, open_gray, shrunk_mask
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 # A picture or a mask as callers pass it.
@@ -30,7 +27,7 @@ _KINDS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")  # f
 # Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above it.
 _GREATEST = 1e6
 _MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels has 18
-_LARGEST_ARCHIVE, _LARGEST_MEMBER = MIB, MIB // 16  # bytes of an .npz file and an array in it: a covariance takes 500
+_LARGEST_ARCHIVE = MIB  # bytes of an .npz file: a covariance takes 500
 _LARGEST = 64 * MIB  # bytes of other files: published latents take 10 KiB, with their pictures a few MiB
 
 
@@ -57,18 +54,18 @@ def _float32(value: Any, name: str, *, greatest: float = np.inf) -> np.ndarray:
     return single
 
 
-def picture_of(image: Any) -> Image.Image:
-    """Returns an upright, square 8-bit RGB picture; transparent areas are composited over white."""
+def picture_of(image: Any) -> tuple[Image.Image, Image.Image | None]:
+    """Returns an upright, square 8-bit RGB picture, over white, and its alpha channel if that separates an object."""
     if isinstance(image, Image.Image):
-        picture = on_white(_upright(image, "image"))
+        picture, alpha, *_ = finished(_upright(image, "image"), "image")
     else:
-        picture = Image.fromarray(_eight_bits(as_array(image, "image")))
+        picture, alpha = Image.fromarray(_eight_bits(as_array(image, "image"))), None
     width, height = picture.size
     if width != height:
         raise ArgumentError(f"image is {height} x {width} pixels: cut it to a square around the object first")
     if not _LEAST <= width <= LARGEST:
         raise ArgumentError(f"image is {width} pixels wide: from {_LEAST} to {LARGEST} are possible")
-    return picture
+    return picture, alpha
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
@@ -100,11 +97,6 @@ def _upright(picture: Image.Image, name: str) -> Image.Image:
         return ImageOps.exif_transpose(picture)
     except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
         raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
-
-
-def alpha_of(image: Any) -> Image.Image | None:
-    """Returns a Pillow image's alpha channel if it separates an object from its background, else None."""
-    return alpha_channel(_upright(image, "image")) if isinstance(image, Image.Image) else None
 
 
 def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
@@ -227,7 +219,8 @@ def _content(path: pathlib.Path) -> Any:
     try:
         with open_regular(path, limit=_LARGEST_ARCHIVE if path.suffix == ".npz" else _LARGEST) as file:
             if path.suffix == ".npz":
-                return _distribution(file)
+                with np.load(file, allow_pickle=False) as archive:
+                    return {name: archive[name] for name in ("mean", "cov") if name in archive}
             # Mapped: what a header announces has to be there, and nothing is allocated for it.
             with np.errstate(over="ignore"):
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -236,16 +229,7 @@ def _content(path: pathlib.Path) -> Any:
             return array
     except OSError as error:
         raise refused(error, f"{path} cannot be read") from error
-    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
-    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise many kinds for damaged and unusual files
         raise UserError(f"{path} is no usable {path.suffix} file: {error}"[:500]) from error
-
-
-def _distribution(file: BinaryIO) -> dict[str, np.ndarray]:
-    found = {}
-    with zipfile.ZipFile(file) as archive:
-        for name in {"mean.npy", "cov.npy"} & set(archive.namelist()):
-            if archive.getinfo(name).file_size > _LARGEST_MEMBER:
-                raise ValueError(f"{name} is larger than any mean and covariance")
-            found[name[:-4]] = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-    return found

@@ -21,14 +21,14 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_depth, load_latent
-from gan2shape_jax.io.categories import category_of, parser_of
+from gan2shape_jax.io.categories import Parser, category_of, parser_of
 from gan2shape_jax.io.image_files import (
     Picture,
     crop_and_resize,
     has_alpha,
     open_gray,
     open_square,
-    picture_size,
+    picture_sides,
     shrunk_mask,
 )
 from gan2shape_jax.io.image_lists import stem_of
@@ -69,7 +69,7 @@ class Item:
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:
     """Returns an image's latent file below `root`, or None."""
-    return find(root, name, _LATENT_KINDS)
+    return find(root, stem_of(name), _LATENT_KINDS)
 
 
 def find_depth(root: str, name: str) -> pathlib.Path | None:
@@ -77,16 +77,11 @@ def find_depth(root: str, name: str) -> pathlib.Path | None:
 
     The published rendered faces are named like this: https://github.com/XingangPan/GAN2Shape/issues/26.
     """
-    renamed = name.replace("image", "depth")
-    return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
+    stem = stem_of(name)
+    return find(root, stem, _DEPTH_KINDS) or find(root, stem.replace("image", "depth"), _DEPTH_KINDS)
 
 
-def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
-    """Returns the file for an image name below `root`, trying endings in order, or None."""
-    return find_by_stem(root, stem_of(name), kinds)
-
-
-def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
+def find(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
     """Returns the file for an image name without its ending below `root`, trying endings in order, or None."""
     paths = (os.path.join(root, stem + kind) for kind in kinds)
     return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
@@ -193,7 +188,7 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
     (without a crop, or for an image of another size), or black.
     """
-    shorter, longer = sorted(picture_size(path))
+    shorter, longer = picture_sides(path)
     if shorter != longer and crop is not None and image_size not in (None, shorter):
         sides = f"its shorter side is {shorter} pixels, the image's {image_size}"
         raise UserError(f"object mask {path} is neither square nor as large as its image: {sides}")
@@ -204,37 +199,36 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     return mask
 
 
-def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
+def parse_mask(config: ConfigDict, image: Image) -> Mask:
     """Returns the mask that the category's parser finds for an image in [-1, 1], all zero if it sees no object.
 
-    The parser is loaded for this image and freed afterwards; for `normalize_all` see `config.parsing.normalize_all`.
-    Raises `UserError` if the category has no parser, or the weights are missing, damaged or those of another parser.
+    The parser is loaded for this image and freed afterwards. Raises `UserError` if the category has no parser, or the
+    weights are missing, damaged or those of another parser.
     """
     from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
 
-    parser = parser_of(category)
-    arch, params = load_parser_of(category, weights)
-    normalize = parser.normalize or normalize_all
+    parser, arch, params = load_parser_of(config)
+    normalize = parser.normalize or config.parsing.normalize_all
     labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
     return parsing.mask_of_labels(labels, parser, image.shape[0])
 
 
-def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
-    """Returns the architecture and parameters of a category's parser; raises like `parse_mask`."""
+def load_parser_of(config: ConfigDict) -> tuple[Parser, Any, Any]:
+    """Returns the parser of the configuration's category, its architecture and parameters; raises like `parse_mask`."""
     from gan2shape_jax.io import parsing
 
-    parser = parser_of(category)
+    parser, weights = parser_of(config.category), config.parsing.weights
     arch, params = parsing.load_parser(weights)
     if not parser.fits(arch):
         raise UserError(
             f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
-            f"{category!r} wants {parser}: name its file with --config.parsing.weights"
+            f"{config.category!r} wants {parser}: name its file with --config.parsing.weights"
         )
-    return arch, params
+    return parser, arch, params
 
 
 def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
-    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    mask = parse_mask(config, image)
     if mask.max() >= _OBJECT:
         return mask
     nothing = f"{parser_of(config.category)} finds no {config.category} in {name}, or only a tiny one"

@@ -30,13 +30,6 @@ from typing import Any, BinaryIO, cast
 from gan2shape_jax.errors import UserError, refused
 
 MIB = 2**20
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
 _LONGER = 22
@@ -51,23 +44,25 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
 
     Raises `UserError` for anything else or larger, `OSError` if it is missing or cannot be opened.
     """
-    # Without blocking: a named pipe would be opened only once somebody writes to it.
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe waits for somebody to write to it
+
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = open(path, "rb", opener=without_waiting)
     except ValueError:  # a null byte, or a character that the file system cannot encode
         raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
-    file = None
-    try:
-        found = os.fstat(descriptor)
-        if kind := _KINDS.get(stat.S_IFMT(found.st_mode)):
-            raise UserError(f"{path} is {kind}, not a file")
-        if limit is not None and found.st_size > limit:
-            raise UserError(f"{path} has {found.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read")
-        file = os.fdopen(descriptor, "rb")
-        return file
-    finally:
-        if file is None:
-            os.close(descriptor)
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a file") from None
+    found, fault = os.fstat(file.fileno()), ""
+    if not stat.S_ISREG(found.st_mode):
+        fault = f"{path} is a {'named pipe' if stat.S_ISFIFO(found.st_mode) else 'device'}, not a file"
+    elif limit is not None and found.st_size > limit:
+        fault = f"{path} has {found.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read"
+    if fault:
+        file.close()
+        raise UserError(fault)
+    return file
 
 
 def read_bytes(path: _Path, *, limit: int) -> bytes:

@@ -41,9 +41,12 @@ _KINDS = {
     rb"BM": "BMP",
     rb"P[456]\s": "PPM",
 }
-_ALONE = {rb"....ftyp(avi|mif1.{0,40}avif)": "AVIF", rb"....ftyp(hei|hev|mif1|msf1)": "HEIF"}
+_AVIF, _HEIC = rb"....ftyp(avi|mif1.{0,40}avif)", rb"....ftyp(hei|hev|mif1|msf1)"
+_ALONE = {_AVIF: "AVIF", _HEIC: "HEIF"}
 # Common names of other formats, for messages.
 _OTHERS = {
+    _AVIF: "AVIF",
+    _HEIC: "HEIC",
     rb"(%!PS|\xc5\xd0\xd3\xc6)": "EPS or PostScript",
     rb"%PDF": "PDF",
     rb"\s*(<\?xml.*)?<svg": "SVG",
@@ -86,12 +89,7 @@ def open_square(
     if expected is not None and picture.width < expected:
         what = f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result"
         warnings.warn(what, stacklevel=2)
-    return _finished(picture, path)
-
-
-def open_rgb(path: str | pathlib.Path, *, least: int = 16, cut: bool = False) -> Image.Image:
-    """Returns a picture file as an upright RGB square; arguments and errors as for `open_square`."""
-    return open_square(path, least=least, cut=cut).picture
+    return finished(picture, path)
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
@@ -99,7 +97,7 @@ def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
     picture = _square(path, cut=cut)
     if picture.mode in ("1", "L"):
         return picture.convert("L")
-    return _from_deep(picture, path) if _deep(picture) else on_white(picture).convert("L")
+    return _from_deep(picture, path) if _deep(picture) else _on_white(picture).convert("L")
 
 
 def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Picture:
@@ -129,15 +127,18 @@ def _upright(path: pathlib.Path, least: int) -> Picture:
     picture, reduction = _decoded(path, alone=True)
     if min(picture.size) < least:
         raise UserError(f"{path} is only {picture.width} x {picture.height} pixels: at least {least} a side are needed")
-    return _finished(picture, path, reduction)
+    return finished(picture, path, reduction)
 
 
-def _finished(picture: Image.Image, path: str | pathlib.Path, reduction: int = 1) -> Picture:
+def finished(picture: Image.Image, path: str | pathlib.Path, reduction: int = 1) -> Picture:
+    """Returns a decoded picture of any colour mode as the rest of the program takes it."""
     if _deep(picture):
         return Picture(_from_deep(picture, path).convert("RGB"), None, reduction, False)
-    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
-    transparent = alpha is not None and int(np.asarray(alpha).min()) < 255
-    return Picture(on_white(picture), alpha_channel(picture), reduction, transparent)
+    if not picture.has_transparency_data:
+        return Picture(picture.convert("RGB"), None, reduction, False)
+    alpha = picture.convert("RGBA").getchannel("A")
+    least, most = np.asarray(alpha).min(), np.asarray(alpha).max()
+    return Picture(_on_white(picture), alpha if least < 128 <= most else None, reduction, bool(least < 255))
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
@@ -149,20 +150,10 @@ def has_alpha(path: str | pathlib.Path) -> bool:
         return False
 
 
-def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
-    """Returns the width and height of a picture once upright, pixels, from its file's header.
-
-    Raises:
-        UserError: it is not a picture, or one that `open_rgb` rejects by its header.
-    """
+def picture_sides(path: str | pathlib.Path) -> tuple[int, int]:
+    """Returns the sides of a picture, the shorter one first, from its file's header; raises like `open_square`."""
     with _opened(pathlib.Path(path)) as picture:
-        width, height = picture.size
-        turned = False
-        if picture.format != "TIFF":  # rotated on decoding, its size as soon as it is opened
-            with contextlib.suppress(Exception):  # damaged metadata raise anything
-                # The class's own method: that of PNG decodes the picture first.
-                turned = Image.Image.getexif(picture).get(0x0112) in (5, 6, 7, 8)
-        return (height, width) if turned else (width, height)
+        return min(picture.size), max(picture.size)
 
 
 def crop_and_resize(picture: Image.Image, crop: int | None, size: int) -> Image.Image:
@@ -180,8 +171,7 @@ def _centre(picture: Image.Image, side: int | None = None) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-def on_white(picture: Image.Image) -> Image.Image:
-    """Returns an 8-bit picture as RGB, composited over white where it is transparent."""
+def _on_white(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -194,15 +184,6 @@ def shrunk_mask(picture: Image.Image, crop: int | None, size: int) -> Float[np.n
     square = _centre(picture, crop).convert("F").resize((size, size), Image.Resampling.BOX)
     mask = np.asarray(square, np.float32) / 255
     return np.clip(mask, 0, 1)
-
-
-def alpha_channel(picture: Image.Image) -> Image.Image | None:
-    """Returns an 8-bit picture's alpha channel as grey; None if there is none, or one that separates no object."""
-    if not picture.has_transparency_data or _deep(picture):
-        return None
-    alpha = picture.convert("RGBA").getchannel("A")
-    values = np.asarray(alpha)
-    return alpha if values.min() < 128 <= values.max() else None
 
 
 @contextlib.contextmanager
@@ -264,18 +245,16 @@ def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
 def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
     if not head:
         raise UserError(f"image {path} is empty (0 bytes)")
-    kind, video = _begins(head, _KINDS), _begins(head, _ALONE)
-    if video == "HEIF" and alone:
+    kind = _begins(head, _KINDS | _ALONE if alone else _KINDS)
+    if kind == "HEIF":
         try:
             import pillow_heif
         except ImportError:
             raise UserError(f"image {path}: it is HEIC; {_INSTALL}") from None
         pillow_heif.register_heif_opener()
-    if kind is None and alone:
-        kind = video
     if kind is not None:
         return kind
-    other = {"AVIF": "AVIF", "HEIF": "HEIC", None: _begins(head, _OTHERS)}[video]
+    other = _begins(head, _OTHERS)
     what = f"image {path} is {other}" if other else f"{path} is not an image of a kind that is known"
     raise UserError(f"{what}; {_READ_ALONE if alone else READ} are read")
 

@@ -152,12 +152,9 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
             return index, before, "it is the same image" if later == earlier else why
     for index, key in enumerate(keys):
         for folder in (key[: slash.start()] for slash in re.finditer("/", key)):
-            here = _shown(names[index])
-            if (other := first.get(folder)) is not None:
-                why = f"the results of {here} would lie inside those of {_shown(names[other])}"
-                return max(index, other), min(index, other), why
-            if (other := first.get(folder.removesuffix(".npy"))) is not None:
-                why = f"the latent of {_shown(names[other])} would lie where that of {here} needs a folder"
+            if (other := first.get(folder, first.get(folder.removesuffix(".npy")))) is not None:
+                inner, outer = _shown(names[index]), _shown(names[other])
+                why = f"the results or the latent of {inner} would lie inside those of {outer}"
                 return max(index, other), min(index, other), why
     return None
 

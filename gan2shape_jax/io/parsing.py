@@ -64,18 +64,14 @@ class Architecture:
     blocks: tuple[int, ...] = (2, 2, 2, 2)
 
     def __post_init__(self) -> None:
+        counts = (self.classes, self.width, *self.blocks)
+        # Labels are bytes; no parser has more channels or blocks. They determine the size of the shape tables.
+        most = (256, 2**12, 40, 40, 40, 40)
+        whole = len(counts) == len(most) and all(type(count) is int for count in counts)
+        if not whole or self.classes < 2 or not all(1 <= count <= limit for count, limit in zip(counts, most)):
+            raise ValueError(f"classes, width and blocks {listed(map(short, counts))}")
         if self.family not in ("bisenet", "pspnet"):
             raise ValueError(f"unknown family {short(self.family)}")
-        # Labels are bytes; no parser has more channels or blocks. They determine the size of the shape tables.
-        for what, numbers, low, high in (
-            ("classes", (self.classes,), 2, 256),
-            ("width", (self.width,), 1, 2**12),
-            ("blocks", self.blocks, 1, 40),
-        ):
-            if not all(type(number) is int and low <= number <= high for number in numbers):
-                raise ValueError(f"{what} {listed(map(short, numbers))}")
-        if len(self.blocks) != 4:
-            raise ValueError(f"blocks {listed(map(short, self.blocks))}")
 
 
 class _Convolution(NamedTuple):

@@ -20,7 +20,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
-from gan2shape_jax.io.image_lists import names_of
+from gan2shape_jax.io.image_lists import names_of, stem_of
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.tensors import listed
 
@@ -148,7 +148,7 @@ def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list
     there: dict[str, Callable[[str, str], object]] = {
         "latent_root": find_latent,
         "depth_root": find_depth,
-        "mask_root": lambda root, name: find(root, name, (".png",)) or _mask_elsewhere(config, name),
+        "mask_root": lambda root, name: find(root, stem_of(name), (".png",)) or _mask_elsewhere(config, name),
     }
     roots = {field: config.data[field] for field in there if os.path.isdir(config.data[field])}
     return {field: [name for name in names if not there[field](root, name)] for field, root in roots.items()}

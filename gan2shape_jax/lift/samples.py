@@ -159,7 +159,7 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], M
 
 def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:
     """Returns the mask that the category's parser finds; the whole square where it finds nothing."""
-    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    mask = parse_mask(config, image)
     return mask if mask.max() >= 0.5 else np.ones_like(mask)
 
 

@@ -79,9 +79,9 @@ def examine(config: ConfigDict) -> list[str]:
         if os.path.isfile(path):
             tried(load_mvn, path, dims)
     # The parser's weights, if this category's masks may need them.
-    source, parser = config.data.mask_source, pathlib.Path(config.parsing.weights)
-    if source in ("auto", "parser") and category_of(config.category).parser and os.path.isfile(parser):
-        tried(load_parser_of, config.category, parser)
+    parsed = config.data.mask_source in ("auto", "parser") and category_of(config.category).parser
+    if parsed and os.path.isfile(config.parsing.weights):
+        tried(load_parser_of, config)
     if config.mode != "lift" and os.path.exists(config.data.image_list):
         names = tried(names_of, config) or []
     if names and config.mode == "joint":

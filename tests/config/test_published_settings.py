@@ -143,7 +143,7 @@ def test_overrides_and_variants_come_on_top(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "start", "message"),
+    ("facts", "option", "message"),
     [
         ({"lr": "fast"}, "lr", "lr is a number, not 'fast'"),
         ({"use_mask": 2}, "use_mask", "use_mask is True or False, not 2"),
@@ -157,18 +157,17 @@ def test_overrides_and_variants_come_on_top(tmp_path):
         (REFERENCE["car"] | {"flip3_cfg": [True]}, "flip3_cfg", "True or False for each of the 4 stages"),
         ({"border_depth": 1.2}, "border_depth", "here it always is"),
         ({"load_gt_depth": True}, "load_gt_depth", "has no image in it"),
-        ({"batchsize": 0}, "batchsize", "config.sampling.batch_size is 0: it has to be from 1"),
+        ({"batchsize": 0}, "batchsize", "batchsize is 0: it has to be from 1"),
         ({"image_size": 96}, "image_size", "power of two"),
         ({"flip1_cfg": [True]}, "flip1_cfg", "without flip3"),
         ({"img_root": ""}, "img_root", "img_root has no value"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_line(facts, start, message, tmp_path):
+def test_what_is_wrong_is_said_with_file_and_option(facts, option, message, tmp_path):
     path = _write(tmp_path, _LEAST | facts)
-    line = next(n for n, text in enumerate(pathlib.Path(path).read_text().splitlines(), 1) if text.startswith(start))
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
-    assert f"{path}, line {line}: " in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and option in str(caught.value)
 
 
 def test_missing_options_are_all_named_at_once(tmp_path):
@@ -178,29 +177,28 @@ def test_missing_options_are_all_named_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "message"),
+    ("content", "message"),
     [
-        (b"a: 1\nb:\t2\n", 2, "no plain YAML: found character .*that cannot start"),
-        (b"a: 1\nb: [1, 2\nc: 3\n", 3, "no plain YAML"),
-        (b"lr: 1\nfov: 2\nlr: 3\n", 3, "lr is given twice"),
-        (b"a: 1\nb: !!python/object/apply:os.system ['touch x']\n", 2, "no plain YAML"),
-        (b"!!python/object:os.x\na: 1\n", 1, "no plain YAML"),
-        (b"a: *gone\n", 1, "undefined alias"),
-        (b"- a\n- b\n", 0, "has no `option: value` lines"),
-        (b"a: !!int x\n", 0, "cannot be read as a settings file"),
-        (b"", 0, "is empty"),
-        (b"\xff\xfe\x00", 0, "cannot be read as a settings file"),
-        (b"a: \x07\n", 0, "special characters are not allowed"),
-        (b"a: " + b"[" * 5000, 0, "cannot be read as a settings file"),
-        (b"a: " + b"x" * 2**20, 0, "at most"),
+        (b"a: 1\nb:\t2\n", "found character .*that cannot start.*line 2"),
+        (b"a: 1\nb: [1, 2\nc: 3\n", "line 3"),
+        (b"a: 1\nb: !!python/object/apply:os.system ['touch x']\n", "line 2"),
+        (b"!!python/object:os.x\na: 1\n", "line 1"),
+        (b"a: *gone\n", "undefined alias"),
+        (b"- a\n- b\n", "has no `option: value` lines"),
+        (b"a: !!int x\n", "cannot be read as a settings file"),
+        (b"", "has no `option: value` lines"),
+        (b"\xff\xfe\x00", "cannot be read as a settings file"),
+        (b"a: \x07\n", "special characters are not allowed"),
+        (b"a: " + b"[" * 5000, "cannot be read as a settings file"),
+        (b"a: " + b"x" * 2**20, "at most"),
     ],
 )
-def test_anything_but_plain_options_is_refused_and_runs_nothing(content, line, message, tmp_path, monkeypatch):
+def test_anything_but_plain_options_is_refused_and_runs_nothing(content, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pathlib.Path("a.yml").write_bytes(content)
     with pytest.raises(ConfigError, match=message) as caught:
         load_config("a.yml")
-    assert str(caught.value).startswith(f"a.yml, line {line}: " if line else "a.yml")
+    assert str(caught.value).startswith("a.yml")
     assert "\n" not in str(caught.value) and [path.name for path in tmp_path.iterdir()] == ["a.yml"]
 
 

@@ -23,7 +23,7 @@ _PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 def test_the_same_picture_in_any_form():
     whole = Image.fromarray(_PIXELS)
     for image in (_PIXELS, _PIXELS / 255, (_PIXELS / 255).astype(np.float32), whole, whole.convert("RGBA")):
-        np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)), _PIXELS)
+        np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)[0]), _PIXELS)
 
 
 def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone():
@@ -35,9 +35,9 @@ def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone()
         turned = ImageOps.exif_transpose(picture)
         if turned.has_transparency_data:
             turned = turned.convert("RGBA")
-            np.testing.assert_array_equal(np.asarray(arrays.alpha_of(picture)), np.asarray(turned.getchannel("A")))
+            np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[1]), np.asarray(turned.getchannel("A")))
             turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
-        np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)), np.asarray(turned.convert("RGB")))
+        np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[0]), np.asarray(turned.convert("RGB")))
         assert picture.tobytes() == before and picture.getexif()[0x0112] == 6
 
 
@@ -61,10 +61,10 @@ def test_zeros_and_ones_are_a_mask_in_any_type():
 def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
     alpha = np.zeros((24, 24, 1), np.uint8)
     alpha[6:18, 6:18] = 255
-    mask = arrays.alpha_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))
+    mask = arrays.picture_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))[1]
     np.testing.assert_array_equal(np.asarray(mask), alpha[..., 0])
-    assert arrays.alpha_of(Image.fromarray(_PIXELS).convert("RGBA")) is None
-    assert arrays.alpha_of(_PIXELS) is None
+    assert arrays.picture_of(Image.fromarray(_PIXELS).convert("RGBA"))[1] is None
+    assert arrays.picture_of(_PIXELS)[1] is None
 
 
 def test_latents_and_depths():

@@ -15,12 +15,12 @@ from PIL import Image
 import gan2shape_jax
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask
-from gan2shape_jax.io.image_files import open_gray, open_rgb, open_upright, picture_size
+from gan2shape_jax.io.image_files import open_gray, open_square, open_upright, picture_sides
 
 _READERS = (
-    open_rgb,
+    open_square,
     open_gray,
-    picture_size,
+    picture_sides,
     lambda path: load_mask(path, 64),
     lambda path: open_upright(path, least=20),
 )
@@ -45,7 +45,7 @@ def _refusal(read, path) -> str:
 
 
 def test_each_is_refused_by_its_name_and_in_a_sentence(files):
-    told = {name: _refusal(open_rgb, path) for name, path in files.items()}
+    told = {name: _refusal(open_square, path) for name, path in files.items()}
     assert [name for name in told if str(files[name]) not in told[name] or len(told[name]) > 500] == []
     for name, words in {
         "EPS": "is EPS or PostScript; PNG, JPEG, WebP, TIFF, GIF, BMP and PPM are read",
@@ -103,7 +103,7 @@ def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
     assert found.size == (120, 90) and alpha is None and reduction == 1
     assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 3
     assert not (tmp_path / "RAN").exists()
-    assert "is AVIF; PNG" in _refusal(open_rgb, pathlib.Path("a.png"))  # only single photos are worth a process
+    assert "is AVIF; PNG" in _refusal(open_square, pathlib.Path("a.png"))  # only single photos are worth a process
 
 
 def test_large_avif_is_reduced(tmp_path):

@@ -10,7 +10,7 @@ from helpers.picture_files import save as _save
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.image_files import crop_and_resize, open_gray, open_rgb, open_square, open_upright, picture_size
+from gan2shape_jax.io.image_files import crop_and_resize, open_gray, open_square, open_upright, picture_sides
 
 _RNG = np.random.default_rng(0)
 
@@ -45,7 +45,7 @@ def test_any_colour_mode_becomes_rgb(mode, tmp_path):
     else:
         path = _save(tmp_path / f"a{kind}", gray, "RGB" if mode == "1" else "L")
         Image.open(path).convert("RGB" if mode == "CMYK" else "L").convert(mode).save(path)
-    picture = np.asarray(open_rgb(path), int)
+    picture = np.asarray(open_square(path).picture, int)
     assert picture.shape == (64, 64, 3) and picture[:, 0].mean() < 10 and picture[:, -1].mean() > 245
     assert mode == "1" or np.abs(picture - gray[..., None]).max() <= 4
 
@@ -68,11 +68,11 @@ def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_p
     path = _save(tmp_path / "a.png", pixels[..., :3])
     left, top = (round((length - side) / 2) for length in size)
     inner = pixels[top : top + side, left : left + side]
-    np.testing.assert_array_equal(open_rgb(path, cut=True), inner[..., :3])
-    assert open_gray(path, cut=True).size == (side, side) and picture_size(path) == size
+    np.testing.assert_array_equal(open_square(path, cut=True).picture, inner[..., :3])
+    assert open_gray(path, cut=True).size == (side, side) and picture_sides(path) == tuple(sorted(size))
     cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
     np.testing.assert_array_equal(open_square(cut_out, cut=True).alpha, inner[..., 3])
-    for read in (open_rgb, open_gray):
+    for read in (open_square, open_gray):
         with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
             read(path)
 
@@ -112,7 +112,7 @@ def test_unusable_picture_is_refused_by_name(make, message, tmp_path):
     path = tmp_path / ("a.tif" if "bits" in message else "a.png")
     make(path)
     with pytest.raises(UserError, match=message) as caught:
-        open_rgb(path)
+        open_square(path)
     assert str(path) in str(caught.value)
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
     path = _save(tmp_path / "a.png")
     monkeypatch.setattr(os, "open", refuse)  # root, as whom tests may run, is refused nothing
     with pytest.raises(UserError, match=r"a\.png may not be read by this user"):
-        open_rgb(path)
+        open_square(path)
 
 
 def test_damaged_pictures_never_escape_as_other_errors(tmp_path):
@@ -133,7 +133,7 @@ def test_damaged_pictures_never_escape_as_other_errors(tmp_path):
         noise = rng.bytes(rng.integers(1, 9))
         path.write_bytes(whole[:start] + noise + whole[start + len(noise) :])
         try:
-            assert open_rgb(path).mode == "RGB"
+            assert open_square(path).picture.mode == "RGB"
         except UserError as error:
             assert str(path) in str(error)
 
@@ -147,4 +147,4 @@ def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
     small = [np.asarray(picture.resize((75, 50), Image.Resampling.BOX), np.float32) for picture in (upright, whole)]
     assert np.abs(small[0] - small[1]).mean() < 1
     with pytest.raises(UserError, match="at most 8192"):
-        open_rgb(tmp_path / "a.jpg", cut=True)
+        open_square(tmp_path / "a.jpg", cut=True)

@@ -124,14 +124,18 @@ def test_names_are_taken_unless_some_system_cannot_keep_them():
 @pytest.mark.parametrize(
     ("names", "which", "why"),
     [
-        (["a/b.png", "a.png"], (1, 0), "the results of a/b.png would lie inside those of a.png"),
-        (["a.png", "x.png", "A/b/c.png"], (2, 0), "the results of A/b/c.png would lie inside those of a.png"),
+        (["a/b.png", "a.png"], (1, 0), "the results or the latent of a/b.png would lie inside those of a.png"),
+        (
+            ["a.png", "x.png", "A/b/c.png"],
+            (2, 0),
+            "the results or the latent of A/b/c.png would lie inside those of a.png",
+        ),
         (["a.png", "b.png", "a.jpg"], (2, 0), "both would have the results folder a"),
         (["a.png", "a.png"], (1, 0), "it is the same image"),
         (["a.png", "A.JPG"], (1, 0), "differ only by case"),
         (["p/\xe9.png", "p/e\u0301.png"], (1, 0), "how accents are written"),
         (["STRASSE.png", "straße.png"], (1, 0), "differ only by case"),
-        (["a.png", "A.NPY/b.png"], (1, 0), "the latent of a.png would lie where that of A.NPY/b.png needs a folder"),
+        (["a.png", "A.NPY/b.png"], (1, 0), "the results or the latent of A.NPY/b.png would lie inside those of a.png"),
     ],
 )
 def test_names_that_cannot_stand_beside_each_other(names, which, why):

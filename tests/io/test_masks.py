@@ -127,7 +127,8 @@ def test_normalisation_is_the_published_one_unless_asked(folder):
         ("horse", 13, True, 1),
     ):
         path = _weights(folder / f"{category}.safetensors", category, label, brightness=True)
-        mask = data.parse_mask(grey, category, path, normalize_all=everywhere)
+        fields = {"parsing__weights": path, "parsing__normalize_all": everywhere}
+        mask = data.parse_mask(_config(folder, category=category, **fields), grey)
         assert mask[8:24, 8:24].mean() == expected
 
 

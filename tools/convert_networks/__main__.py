@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
-from gan2shape_jax.io.image_files import open_rgb
+from gan2shape_jax.io.image_files import open_square
 
 from . import convert
 
@@ -75,7 +75,7 @@ def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
     plots = importlib.util.find_spec("matplotlib") is not None
     if not args.no_sheet and not plots:
         print("no sheet is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
-    picture = open_rgb(args.picture) if plots and not args.no_sheet else None
+    picture = open_square(args.picture).picture if plots and not args.no_sheet else None
     converted = convert(args.sources, group_base=args.group_base, content=content)
     if args.target.suffix != converted.suffix:
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")

@@ -30,7 +30,7 @@ from PIL import Image
 from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
-from gan2shape_jax.io.image_files import open_rgb
+from gan2shape_jax.io.image_files import open_square
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
@@ -198,7 +198,7 @@ def _opened(path: str) -> zipfile.ZipFile:
 def _read(path: pathlib.Path, name: str, size: int) -> _Read:
     """Returns the upright central square of a photo at `size` pixels and its original side, or why there is none."""
     try:
-        picture = open_rgb(path, least=_LEAST_SIDE, cut=True)
+        picture = open_square(path, least=_LEAST_SIDE, cut=True).picture
     except UserError as error:
         return None, 0, str(error).replace(str(path), name)
     if picture.width < size / 2:

@@ -148,7 +148,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
-    path = next((path for place in places if (path := data.find_by_stem(str(place), name, _LATENT_KINDS))), None)
+    path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
     if path is None:
         looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
@@ -162,13 +162,13 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     base = saved.locate(saved.config.data.image_root) / result.name
     kinds = Image.registered_extensions()
     endings = ("", *(form(kind) for form in (str.lower, str.upper, str.title) for kind in kinds))
-    path = pathlib.Path(given) if given else data.find_by_stem(str(base.parent), base.name, endings)
+    path = pathlib.Path(given) if given else data.find(str(base.parent), base.name, endings)
     if path is None or not path.is_file():
         raise UserError(
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
             f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
         )
-    return min(image_files.picture_size(path))
+    return image_files.picture_sides(path)[0]
 
 
 def edit_in_parts(

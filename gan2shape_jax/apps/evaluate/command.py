@@ -26,7 +26,7 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
-from gan2shape_jax.io.data import find_by_stem
+from gan2shape_jax.io.data import find
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import Result, complete_metrics, load_result
@@ -159,7 +159,7 @@ def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[
 def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
     """Reads the true depth of an image, by its folder's name or its own; None if `folder` has neither."""
     camera = result.camera
-    found = (find_by_stem(str(folder), stem, (".npy", ".png")) for stem in (name, result.name))
+    found = (find(str(folder), stem, (".npy", ".png")) for stem in (name, result.name))
     path = next((path for path in found if path is not None), None)
     return None if path is None else load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
 

@@ -9,9 +9,7 @@ the source code in them stays text. What this costs is bounded by parsing files 
 """
 
 import io
-import math
 import os
-import pathlib
 import pickle
 import re
 import zipfile
@@ -21,11 +19,10 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.child import Record, run_limited
 from gan2shape_jax.io.files import MIB, open_regular
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.tensors import LIMIT, Refused, open_safetensors, short
+from gan2shape_jax.io.weights.tensors import LIMIT, Refused, short
 
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
@@ -65,12 +62,13 @@ def parse_checkpoint(path: str) -> Any:
             return as_data(_read_legacy(file) if legacy else Unpickler(file).load())
     except (UserError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise refused(error, f"{path} cannot be read") from error
     except Refused as error:
-        raise UserError(_refusal(path, error)) from error
+        raise UserError(
+            f"{path}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries are read, "
+            "and nothing is ever run; save it anew as plain tensors if you trust where it came from"
+        ) from error
     except Exception as error:  # a damaged pickle can raise anything
         what = f"{type(error).__name__}: {one_line(str(error)[:100])}"
         raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what}); fetch it again") from error
@@ -80,32 +78,13 @@ def _check_start(path: str, file: BinaryIO) -> None:
     """Raises `UserError` if the first bytes show that this is not a checkpoint."""
     head = file.read(16)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * MIB:  # a length, then JSON
-        raise UserError(_safetensors(path))
+        raise UserError(
+            f"{path} is a safetensors file: what is converted already is used as it is (a StyleGAN2 as "
+            "config.gan.checkpoint), and only files of PyTorch and NVIDIA are converted"
+        )
     if head.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
     file.seek(0)
-
-
-def _safetensors(path: str) -> str:
-    try:
-        with open_safetensors(path) as file:
-            known = families.recognise(file.shapes)
-    except (Refused, OSError):
-        known = None
-    if known is not None and known.tool is None:
-        return families.explain(known, path)
-    return (
-        f"{path} is a safetensors file; PyTorch's and NVIDIA's are converted, and what was converted is used as it is"
-    )
-
-
-def _refusal(path: str, error: Refused) -> str:
-    known = families.recognise_global(error.name)
-    advice = families.explain(known, path) if known else "save it anew as plain tensors if you trust where it came from"
-    return (
-        f"{pathlib.Path(path)}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries "
-        f"are read, and nothing is ever run; {advice}"
-    )
 
 
 class _Fixed:
@@ -149,9 +128,7 @@ class _Attributes(_Fixed):
     fields: dict[str, Any] | None = None
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict) or self.fields is not None:
-            raise Refused(f"the state of a {self.class_name} that is none")
-        self.fields = state
+        self.fields = dict(state)
 
 
 class _Network(_Attributes):
@@ -177,26 +154,13 @@ class _Array(_Fixed):
     values: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise Refused("numpy.ndarray of other than plain numbers")
         _, shape, kind, fortran, data = state
         self.values = _array(data, kind, shape, "F" if fortran is True else "C")
 
 
 def _array(data: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data  # as Python 2 wrote it
-    if not isinstance(kind, _DataType) or not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
-        raise Refused("numpy.ndarray of other than plain numbers")
-    size = _whole(shape)
-    if math.prod(size) * kind.dtype.itemsize != len(data):
-        raise Refused(f"numpy.ndarray of {math.prod(size)} values in {len(data)} bytes")
-    return np.frombuffer(data, kind.dtype).reshape(size, order=order)
-
-
-def _reconstruct(kind: Any, *_: Any) -> _Array:
-    if kind is not _Array:
-        raise Refused("numpy.core.multiarray._reconstruct of another class")
-    return _Array()
+    return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
 def _whole(values: Any) -> tuple[int, ...]:
@@ -206,36 +170,10 @@ def _whole(values: Any) -> tuple[int, ...]:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
-    if not isinstance(storage, _Storage):
-        raise Refused("a tensor without a storage")
     (offset,), size, stride = _whole((offset,)), _whole(size), _whole(stride)
     width = storage.dtype.itemsize
-    try:
-        # NumPy checks that all of it lies within the bytes.
-        return np.ndarray(size, storage.dtype, storage.buffer, offset * width, tuple(side * width for side in stride))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Refused(f"a tensor that reaches beyond its storage ({error})") from error
-
-
-def _persistent(meta: Any) -> Record:
-    if not isinstance(meta, dict) or [type(meta.get(key)) for key in ("class_name", "state")] != [str, dict]:
-        raise Refused("torch_utils.persistence._reconstruct_persistent_obj of what is no record of a class")
-    return Record(meta["class_name"], meta["state"])
-
-
-def _nested_storage(data: Any) -> _Storage:
-    """Returns the storage in bytes of PyTorch's older format."""
-    storage = _read_legacy(io.BytesIO(data))
-    if not isinstance(storage, _Storage):
-        raise Refused("torch.storage._load_from_bytes of what is no storage")
-    return storage
-
-
-def _encoded(text: Any, encoding: Any = None) -> bytes:
-    """Returns the bytes that protocol 2 writes as text."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise Refused("_codecs.encode other than to latin1")
-    return text.encode("latin1")
+    # NumPy checks that all of it lies within the bytes.
+    return np.ndarray(size, storage.dtype, storage.buffer, offset * width, tuple(side * width for side in stride))
 
 
 # Of storages; bfloat16 becomes float32 in `as_data`.
@@ -250,19 +188,21 @@ ALLOWED: dict[str, Any] = {
     "torch._utils._rebuild_parameter": _Call(lambda data, *_: data),
     "torch.Size": _Call(_whole),
     "torch.device": _Call(lambda *args: ":".join(map(short, args))),
-    "torch.storage._load_from_bytes": _Call(_nested_storage),
+    "torch.storage._load_from_bytes": _Call(lambda data: _read_legacy(io.BytesIO(data))),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TYPES.items()},
     "collections.OrderedDict": _Dictionary,
     "argparse.Namespace": _Attributes,
     "unsup3d.meters.MetricsTrace": _Attributes,  # the loss curves in Unsup3d's checkpoints
-    "torch_utils.persistence._reconstruct_persistent_obj": _Call(_persistent),
+    "torch_utils.persistence._reconstruct_persistent_obj": _Call(
+        lambda meta: Record(str(meta["class_name"]), dict(meta["state"]))
+    ),
     "dnnlib.util.EasyDict": _Dictionary,
     "dnnlib.EasyDict": _Dictionary,
     TENSORFLOW: _Network,
     "tfutil.Network": _Network,
     "builtins.set": _Call(lambda items=(): set(items)),
     "__builtin__.set": _Call(lambda items=(): set(items)),
-    "_codecs.encode": _Call(_encoded),
+    "_codecs.encode": _Call(str.encode),
     "numpy.dtype": _DataType,
     "numpy.ndarray": _Array,
     **{
@@ -270,7 +210,7 @@ ALLOWED: dict[str, Any] = {
         for core in ("core", "_core")  # NumPy 1 and 2
         for name, function in (
             ("multiarray.scalar", lambda kind, data: _array(data, kind, ()).item()),
-            ("multiarray._reconstruct", _reconstruct),
+            ("multiarray._reconstruct", lambda *_: _Array()),
             ("numeric._frombuffer", _array),
         )
     },
@@ -293,21 +233,17 @@ class Unpickler(pickle.Unpickler):
         """Returns what stands in for a function or class; raises `Refused` if it is not in the closed list."""
         full = f"{module}.{name}"
         if full not in ALLOWED:
-            raise Refused(one_line(full[:200]), full)
+            raise Refused(one_line(full[:200]))
         return ALLOWED[full]
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Returns the storage that a tensor refers to."""
-        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
-            raise Refused(f"an unknown persistent object of type {type(pid).__name__}")
         if self._storage is None:
             raise Refused("a storage outside of PyTorch's files")
-        kind, key, (count,) = pid[1], pid[2], _whole(pid[4:5])
-        if not isinstance(kind, _StorageType) or not isinstance(key, str):
-            raise Refused("a storage without a type or a name")
+        _, kind, key, _, count, *view = pid
         storage = self._storage(kind, key, count)
-        if len(pid) == 6 and pid[5] is not None:  # the older format's view of a storage
-            start, length = (kind.dtype.itemsize * number for number in _whole(pid[5][1:]))
+        if any(view):  # the older format's view of a storage: its name, and where it begins and how long it is
+            start, length = (kind.dtype.itemsize * number for number in _whole(view[0][1:]))
             storage = _Storage(kind, memoryview(storage.buffer)[start : start + length])
         return storage
 
@@ -351,7 +287,7 @@ def _read_legacy(file: BinaryIO | io.BytesIO) -> Any:
 
     content = Unpickler(file, storage).load()
     keys = Unpickler(file).load()
-    if not isinstance(keys, list) or len(keys) != len(storages) or set(keys) != storages.keys():
+    if set(keys) != storages.keys():
         raise Refused("storages that do not match its list of them")
     for key in keys:
         buffer = storages[key].buffer

@@ -40,13 +40,6 @@ _TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 # The first match is taken, so narrower families come first.
 FAMILIES: tuple[Family, ...] = (
     Family(
-        "stylegan2-converted",
-        "a StyleGAN2 that is converted already",
-        None,
-        ("generator/layers/0/weight", "discriminator/"),
-        advice="name it as config.gan.checkpoint as it is",
-    ),
-    Family(
         "stylegan3",
         "an alias-free StyleGAN3 (T or R) of NVIDIA",
         None,
@@ -120,12 +113,6 @@ def recognise(names: Iterable[str]) -> Family | None:
         return any(map(re.compile(pattern).match, plain))
 
     return next((f for f in FAMILIES if all(map(some, f.patterns)) and not any(map(some, f.without))), None)
-
-
-def recognise_global(name: str) -> Family | None:
-    """Returns the family whose files name this function or class (`module.name`), or None."""
-    known = "stylegan2-tensorflow" if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name) else None
-    return next((family for family in FAMILIES if family.name == known), None)
 
 
 def names_of(content: Any) -> set[str]:

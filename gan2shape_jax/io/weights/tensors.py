@@ -20,15 +20,7 @@ _LENGTH = 80  # characters of a name or value in a message
 
 
 class Refused(Exception):
-    """A weight file is damaged, or asks for something that no honest file needs; the message says for what.
-
-    Attributes:
-      name: the name of the function or class outside the closed list that it asks for, or "".
-    """
-
-    def __init__(self, message: str, name: str = "") -> None:
-        super().__init__(message)
-        self.name = name
+    """A weight file is damaged, or asks for something that no honest file needs; the message says for what."""
 
 
 def listed(names: Iterable[str], count: int = 40) -> str:

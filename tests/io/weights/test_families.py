@@ -29,7 +29,6 @@ _NAMES = {
     "bisenet": {"cp.resnet.conv1.weight", "cp.arm16.conv.conv.weight", "ffm.convblk.conv.weight"},
     "pspnet": {"layer0.0.weight", "ppm.features.0.1.weight", "cls.0.weight"} | _RESNET,
     "mvn": {"mean", "cov"},
-    "stylegan2-converted": {"generator/layers/0/weight", "discriminator/output/bias"},
 }
 
 
@@ -94,7 +93,7 @@ def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(
     assert "first generation" in message and "not supported" in message and "config e or f" in message
     # What is not even in the closed list is still told.
     message = _refusal(tmp_path / "odd.pkl", Call("dnnlib.tflib.tfutil.run", 1))
-    assert "refused" in message and "dnnlib.tflib.tfutil.run" in message and "TensorFlow" in message
+    assert "refused" in message and "dnnlib.tflib.tfutil.run" in message
 
 
 def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_path):
@@ -108,11 +107,8 @@ def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_pa
 def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
     target = tmp_path / "gan.safetensors"
     safetensors.numpy.save_file({"generator/layers/0/weight": _X, "discriminator/output/bias": _X}, target)
-    with pytest.raises(UserError, match="converted already.*config.gan.checkpoint"):
-        convert(target)
-    safetensors.numpy.save_file({"x": _X}, target)
     for read in (convert, read_checkpoint):
-        with pytest.raises(UserError, match="gan.safetensors is a safetensors file"):
+        with pytest.raises(UserError, match="is a safetensors file: what is converted already.*config.gan.checkpoint"):
             read(target)
 
 
