@@ -153,11 +153,11 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "
 
 def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
     """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
-    values = _depth(depth, size, "true_depth")
-    if values.min() <= 0:
+    values = _float32(depth, "true_depth")
+    if values.size and values.min() <= 0:
         background = f"give the background the greatest depth, {max_depth:g} (config.camera.max_depth)"
         raise ArgumentError(f"true_depth has values down to {values.min():g}: depths are positive; {background}")
-    return _with_object(np.minimum(values, np.float32(max_depth)), "true_depth", max_depth)
+    return _depth(values, size, "true_depth", max_depth)
 
 
 def load_depth(
@@ -170,21 +170,17 @@ def load_depth(
     """
     if path.suffix == ".png":
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
-        depth = max_depth - nearness * (max_depth - min_depth)
+        values: Any = max_depth - nearness * (max_depth - min_depth)
     else:
-        values = _depth(_content(path), size, f"true depth {path}")
-        depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
-    return _with_object(depth, f"true depth {path}", max_depth)
+        values = _content(path)
+    return _depth(values, size, f"true depth {path}", max_depth)
 
 
-def _depth(values: Any, size: int, name: str) -> np.ndarray:
+def _depth(values: Any, size: int, name: str, max_depth: float) -> np.ndarray:
     values = _float32(values, name)
     if values.shape != (size, size):
         raise ArgumentError(f"{name} has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
-    return values
-
-
-def _with_object(depth: np.ndarray, name: str, max_depth: float) -> np.ndarray:
+    depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
     if not (depth < np.float32(max_depth)).any():
         nearer = f"none of it is nearer than {max_depth:g} (config.camera.max_depth)"
         raise ArgumentError(f"{name} shows no object: {nearer}")

@@ -1,7 +1,6 @@
 """Where files are: those that come with the package, in an installed wheel or a checkout, and the user's cache."""
 
 import importlib
-import importlib.util
 import os
 import pathlib
 import sys
@@ -40,16 +39,9 @@ def import_tool(name: str) -> types.ModuleType:
     Raises:
         UserError: this installation has no tools.
     """
-    package, path = "gan2shape_jax.tools", folder("tools")
+    path, places = folder("tools"), sys.modules["gan2shape_jax"].__path__
     if not (path / "__init__.py").is_file():
         raise UserError(f"{path} is missing: install the package again")
-    if package not in sys.modules:
-        # In a checkout the folder is outside the package, where the normal import does not find it.
-        spec = importlib.util.spec_from_file_location(
-            package, path / "__init__.py", submodule_search_locations=[str(path)]
-        )
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[package] = module
-        spec.loader.exec_module(module)
-    return importlib.import_module(f"{package}.{name}")
+    if str(path.parent) not in places:
+        places.append(str(path.parent))  # in a checkout, the folder lies outside the package
+    return importlib.import_module(f"gan2shape_jax.tools.{name}")

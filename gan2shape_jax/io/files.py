@@ -12,7 +12,6 @@ hosts may write the same file: the last one to finish wins.
 """
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -33,8 +32,6 @@ MIB = 2**20
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
 _LONGER = 22
-# Errors from file systems that cannot sync a folder's entries.
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR, errno.EPERM)
 
 _Path = str | os.PathLike[str]
 
@@ -215,8 +212,8 @@ def _write_through(path: pathlib.Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        if not folder or error.errno not in _NO_SYNC:  # as on Windows
+    except OSError:
+        if not folder:  # whose entries some systems cannot sync
             raise
 
 
@@ -289,5 +286,4 @@ def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_
 def _name_fault(path: pathlib.Path) -> str:
     if path.name in ("", ".."):
         return "is no name of its own: name a new folder"
-    longest = os.pathconf(nearest_folder(path.parent), "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    return "has too long a name" if len(os.fsencode(path.name)) + _LONGER > longest else ""
+    return "has too long a name" if len(os.fsencode(path.name)) + _LONGER > 255 else ""
