@@ -218,35 +218,20 @@ def _write_through(path: pathlib.Path) -> None:
 
 
 def nearest_folder(path: _Path) -> pathlib.Path:
-    """Returns the absolute path, or its nearest parent that exists, of whatever type.
-
-    Raises:
-      OSError: a name that no file can have, or a folder that cannot be accessed.
-    """
+    """Returns the absolute path, or its nearest parent that exists, of whatever type."""
     place = pathlib.Path(path).absolute()
-    while True:
-        try:
-            place.lstat()
-            return place
-        except (FileNotFoundError, NotADirectoryError):
-            place = place.parent
+    return next(there for there in (place, *place.parents) if os.path.lexists(there))
 
 
 def folder_fault(path: _Path) -> str:
     """Returns why a folder cannot be created or written, as the end of a sentence that starts with its name, or ''."""
+    there = nearest_folder(path)
     try:
-        there = nearest_folder(path)
-        kind = there.stat().st_mode
-    except FileNotFoundError:
-        return "is, or lies below, a link that leads nowhere: name another folder"
-    except (OSError, ValueError) as error:  # ValueError for a null character
-        return f"cannot be a folder: {getattr(error, 'strerror', None) or error}"
-    if not stat.S_ISDIR(kind):
-        itself = there == pathlib.Path(path).absolute()
-        return "is a file: name a folder" if itself else f"lies below {there}, which is a file: name another folder"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"cannot be written: {there} is read-only"
-    return ""
+        if not stat.S_ISDIR(there.stat().st_mode):
+            return f"cannot be a folder, for {there} is a file: name another folder"
+    except OSError as error:  # a link that leads nowhere, or to itself
+        return f"cannot be a folder, for {there} leads nowhere ({error.strerror}): name another folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"cannot be written: {there} is read-only"
 
 
 def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, UInt8
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.categories import Parser
-from gan2shape_jax.io.weights.tensors import Refused, listed, misfits, open_safetensors, short
+from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, short
 
 FORMAT = "gan2shape-jax/parser/1"
 _ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
@@ -160,20 +160,16 @@ def ignored_names(names: Iterable[str]) -> list[str]:
 
 def infer_architecture(state: State) -> Architecture | None:
     """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
-
-    def count(prefix: str) -> int:
-        matches = (re.match(re.escape(prefix) + r"(\d{1,9})\.", name) for name in state)
-        return max((int(match[1]) + 1 for match in matches if match), default=0)
-
     families: dict[Literal["bisenet", "pspnet"], tuple[str, str, str]] = {
         "bisenet": ("cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
         "pspnet": ("layer0.0.weight", "cls.4.weight", "layer"),
     }
     for family, (stem, output, layer) in families.items():
         if stem in state and output in state:
-            blocks = tuple(count(f"{layer}{stage}.") for stage in range(1, 5))
+            matches = [re.match(re.escape(layer) + r"([1-4])\.(\d+)\.", name) for name in state]
+            blocks = [{match[2] for match in matches if match and match[1] == stage} for stage in "1234"]
             try:
-                return Architecture(family, state[output].shape[0], state[stem].shape[0], blocks)
+                return Architecture(family, state[output].shape[0], state[stem].shape[0], tuple(map(len, blocks)))
             except (IndexError, ValueError):
                 return None
     return None
@@ -215,23 +211,18 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     Raises:
         UserError: the file is missing, damaged, not a parser, or its tensors do not match its header.
     """
-    try:
-        with open_safetensors(path) as file:
-            if file.metadata.get("format") != FORMAT:
-                stated = short(file.metadata.get("format", "not stated"))
-                raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
-            try:
-                fields = json.loads(file.metadata["architecture"])
-                arch = Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-                why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-                raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
-            fault = f"parser weights {path} are not what their header says ({_ADVICE})"
-            tensors = file.read_all(parameter_shapes(arch), fault)
-    except FileNotFoundError as error:
-        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}") from error
-    except (OSError, Refused) as error:
-        raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
+    with open_safetensors(path, f"parser weights (config.parsing.weights): {_ADVICE}") as file:
+        if file.metadata.get("format") != FORMAT:
+            stated = short(file.metadata.get("format", "not stated"))
+            raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
+        try:
+            fields = json.loads(file.metadata["architecture"])
+            arch = Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+            raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
+        fault = f"parser weights {path} are not what their header says ({_ADVICE})"
+        tensors = file.read_all(parameter_shapes(arch), fault)
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 

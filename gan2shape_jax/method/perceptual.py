@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
+from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
 from gan2shape_jax.networks import convolution
 
 # Channels and number of layers of each of VGG16's blocks; the side is halved between blocks.
@@ -87,13 +87,8 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
     Raises:
       UserError: the file is missing, damaged, or does not hold the expected tensors; the message lists them.
     """
-    try:
-        with open_safetensors(path) as file:
-            tensors = file.read_all(_shapes(), f"LPIPS weights {path} do not fit VGG16's LPIPS")
-    except FileNotFoundError:
-        raise UserError(f"LPIPS weights {path} do not exist (config.loss.lpips_weights)") from None
-    except (OSError, Refused) as error:
-        raise UserError(f"LPIPS weights {path} cannot be read: {error}") from error
+    with open_safetensors(path, "name the LPIPS weights with config.loss.lpips_weights") as file:
+        tensors = file.read_all(_shapes(), f"LPIPS weights {path} do not fit VGG16's LPIPS")
     return {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 

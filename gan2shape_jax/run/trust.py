@@ -25,7 +25,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
+from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result
 from gan2shape_jax.stylegan2 import Architecture, typicality
@@ -82,7 +82,7 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
             if any(file.metadata.get(key) != value for key, value in expected.items()) or dict(file.shapes) != shapes:
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in shapes}
-    except (OSError, Refused, UserError):
+    except UserError:
         return None
     if not all(np.isfinite(value).all() for value in found.values()) or found["usual_error"].min() < 0:
         return None

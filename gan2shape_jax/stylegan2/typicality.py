@@ -36,7 +36,7 @@ from jaxtyping import Array, Float
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
+from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
@@ -153,7 +153,7 @@ def guide_tensors(path: pathlib.Path, gan_sha256: str) -> dict[str, np.ndarray]:
         with open_safetensors(path) as file:
             if dict(file.metadata) == header(gan_sha256):
                 return {name: file.read(name) for name in file.shapes}
-    except (OSError, Refused, UserError):
+    except UserError:
         pass
     return {}
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ from jaxtyping import PRNGKeyArray
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.tensors import Refused, TensorFile, misfits, open_safetensors
+from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
@@ -83,17 +83,6 @@ def _conversion(path: str | os.PathLike[str]) -> str:
     return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {families.command(source)}"
 
 
-@contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
-    try:
-        with open_safetensors(path) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; {_conversion(path)}") from error
-    except (Refused, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); {_conversion(path)}") from error
-
-
 def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Architecture:
     if header.get("format") != _FORMAT:
         raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; {_conversion(path)}")
@@ -106,7 +95,7 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
 
 def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, str]]:
     """Reads the architecture and the whole header (licence note, source hash), without the tensors."""
-    with _open(path) as file:
+    with open_safetensors(path, _conversion(path)) as file:
         return _architecture(path, file.metadata), dict(file.metadata)
 
 
@@ -129,7 +118,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
 def _loaded(path: str, version: tuple[int, ...]) -> tuple[Architecture, Params]:
     """Reads a file once for as long as it is unchanged: a command needs its GAN in several places."""
     del version
-    with _open(path) as file:
+    with open_safetensors(path, _conversion(path)) as file:
         arch = _architecture(path, file.metadata)
         flat = file.read_all(parameter_shapes(arch), f"{path}: {_FAULT}")
     return arch, jax.device_put(unflatten_dict(flat, sep="/"))  # jnp.asarray would compile a program for every shape

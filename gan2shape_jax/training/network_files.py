@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
+from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.torch_weights import params_from_torch
@@ -105,16 +105,13 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
 
 
 def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
-    try:
-        with open_safetensors(path) as file:
-            listed = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
-            expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
-            found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
-            if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
-                fits = file.metadata.get("fits", "")
-                sizes = f" (its networks fit {fits[:500]})" if fits else ""
-                raise UserError(f"{path} does not fit this configuration's networks{sizes}: {differing}")
-            tensors = {name: file.read(name) for name in expected}
-    except (OSError, Refused) as error:
-        raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
+    with open_safetensors(path) as file:
+        listed = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
+        expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
+        found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
+        if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
+            fits = file.metadata.get("fits", "")
+            sizes = f" (its networks fit {fits[:500]})" if fits else ""
+            raise UserError(f"{path} does not fit this configuration's networks{sizes}: {differing}")
+        tensors = {name: file.read(name) for name in expected}
     return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")

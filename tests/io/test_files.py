@@ -116,14 +116,13 @@ def test_places_that_cannot_be_written_are_refused_before_work(place, monkeypatc
     for path in ("folder", "folder/new", "new/a/b", ".", "../new", "folder/../new"):
         assert files.folder_fault(path) == ""
     for path, fault in (
-        ("file", "is a file"),
-        ("file/new", "lies below .*file, which is a file"),
-        ("pipe", "is a file"),
-        ("/dev/null/new", "lies below /dev/null"),
-        ("dangling/new", "a link that leads nowhere"),
-        ("circle", "cannot be a folder: Too many levels"),
-        ("n" * 300, "cannot be a folder: File name too long"),
-        ("d/" * 3000, "cannot be a folder: File name too long"),
+        ("file", "cannot be a folder, for .*file is a file"),
+        ("file/new", "cannot be a folder, for .*file is a file"),
+        ("pipe", "cannot be a folder, for .*pipe is a file"),
+        ("/dev/null/new", "cannot be a folder, for /dev/null is a file"),
+        ("dangling/new", "cannot be a folder, for .*dangling leads nowhere"),
+        ("circle", "cannot be a folder, for .*circle leads nowhere"),
+        ("n" * 300, "has too long a name"),
     ):
         with pytest.raises(UserError, match=f"--out .* {fault}"):
             files.require_folder_place(pathlib.Path(path))

@@ -135,7 +135,7 @@ def test_weights_are_read_back_or_refused(params, tmp_path):
     safetensors.numpy.save_file({k: np.asarray(v) for k, v in params.items()}, path)
     chex.assert_trees_all_equal(perceptual.load_lpips(path), params)
     path.unlink()
-    with pytest.raises(UserError, match="do not exist"):
+    with pytest.raises(UserError, match="no such file; name the LPIPS weights"):
         perceptual.load_lpips(path)
     path.write_bytes(b"no weights")
     with pytest.raises(UserError, match="cannot be read"):

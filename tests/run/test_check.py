@@ -58,12 +58,12 @@ def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, 
     base = ["--config=ictface", *overrides(tiny_config(tmp_path))]
     before = sorted(tmp_path.iterdir())
     for field, path, message in (
-        ("workdir", "file", "config.workdir file is a file: name a folder"),
+        ("workdir", "file", "config.workdir file cannot be a folder"),
         ("workdir", "/dev/null", "config.workdir /dev/null is a file"),
-        ("workdir", "dangling", "a link that leads nowhere"),
+        ("workdir", "dangling", "dangling leads nowhere"),
         ("workdir", "", "config.workdir is empty"),
         ("workdir", "line\nbreak", "control character"),
-        ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below lies below"),
+        ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below cannot be a folder"),
         ("checkpoint.folder", "foo://bar", "it is a folder of this machine, or one of object storage (gs://BUCKET/..."),
         ("checkpoint.folder", "s3://bucket/run", "needs the library s3fs: pip install s3fs"),
     ):

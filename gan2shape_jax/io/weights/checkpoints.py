@@ -22,13 +22,17 @@ import numpy as np
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.child import Record, run_limited
 from gan2shape_jax.io.files import MIB, open_regular
-from gan2shape_jax.io.weights.tensors import LIMIT, Refused, short
+from gan2shape_jax.io.weights.tensors import LIMIT, short
 
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
 _SECONDS, _BYTES_A_SECOND = 60, 10 * MIB
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first pickles of a file in PyTorch's older format
 _DEPTH, _VALUES = 60, 200_000  # levels and values of a file; StyleGAN2 with its optimizers has 10 and 20,000
+
+
+class Refused(Exception):
+    """A checkpoint asks for something that no honest file needs; the message says for what."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:

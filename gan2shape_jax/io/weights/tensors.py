@@ -19,10 +19,6 @@ _TYPES = ("F16", "F32", "F64")
 _LENGTH = 80  # characters of a name or value in a message
 
 
-class Refused(Exception):
-    """A weight file is damaged, or asks for something that no honest file needs; the message says for what."""
-
-
 def listed(names: Iterable[str], count: int = 40) -> str:
     """Returns the first `count` names, joined by commas, and how many more there are."""
     every: Sequence[str] = list(names)
@@ -72,14 +68,14 @@ class TensorFile:
     """
 
     def __init__(self, file: Any) -> None:
-        """Takes what `safetensors.safe_open` returns; raises `Refused` for tensors of other types than floats."""
+        """Takes what `safetensors.safe_open` returns; refuses tensors of other types than floats."""
         self._file = file
         self.metadata: Mapping[str, str] = file.metadata() or {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for name in file.keys():  # it is no dictionary
             entry = file.get_slice(name)
             if entry.get_dtype() not in _TYPES:
-                raise Refused(
+                raise safetensors.SafetensorError(
                     f"the tensor {short(name)} of type {short(entry.get_dtype())} ({', '.join(_TYPES)} are read)"
                 )
             self.shapes[name] = tuple(entry.get_shape())
@@ -100,15 +96,21 @@ class TensorFile:
 
 
 @contextlib.contextmanager
-def open_safetensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
-    """Opens a safetensors file of 16, 32 or 64-bit floating point numbers; raises `Refused` for others.
+def open_safetensors(path: str | os.PathLike[str], advice: str = "") -> Iterator[TensorFile]:
+    """Opens a safetensors file of 16, 32 or 64-bit floating point numbers.
 
-    Raises `UserError` if it is not a regular file or larger than any weight file, `OSError` if it cannot be opened.
+    Raises `UserError` for a file that is missing, damaged, of other types or larger than any weight file; `advice` is
+    what the message says to do.
     """
-    open_regular(path, limit=LIMIT).close()
+    then = f"; {advice}" if advice else ""
     try:
-        opened = safetensors.safe_open(path, framework="np")
-    except safetensors.SafetensorError as error:
-        raise Refused(f"no safetensors file, or only the beginning of one ({one_line(str(error)[:200])})") from error
-    with opened as file:
-        yield TensorFile(file)
+        open_regular(path, limit=LIMIT).close()
+        with safetensors.safe_open(path, framework="np") as file:
+            yield TensorFile(file)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file{then}") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        why = one_line(str(error)[:200])
+        raise UserError(
+            f"{path}: not a readable safetensors file, or only the beginning of one ({why}){then}"
+        ) from error
