@@ -59,7 +59,7 @@ def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, 
     before = sorted(tmp_path.iterdir())
     for field, path, message in (
         ("workdir", "file", "config.workdir file cannot be a folder"),
-        ("workdir", "/dev/null", "config.workdir /dev/null is a file"),
+        ("workdir", "/dev/null", "config.workdir /dev/null cannot be a folder"),
         ("workdir", "dangling", "dangling leads nowhere"),
         ("workdir", "", "config.workdir is empty"),
         ("workdir", "line\nbreak", "control character"),
