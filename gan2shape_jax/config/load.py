@@ -85,12 +85,11 @@ def _run(path: pathlib.Path, variant: str) -> ConfigDict:
         raise ConfigError(f"{path} is no file")
     with _reported(f"{path} does not run"):
         module = runpy.run_path(str(path))  # leaves no compiled copy beside it
-    known = module.get("VARIANTS", ())
+        known = tuple(module.get("VARIANTS", ()))
     if not callable(module.get("get_config")):
         raise ConfigError(f"{path} has no function get_config")
-    if variant and not (isinstance(known, tuple) and variant in known):
-        having = f"it has {', '.join(map(str, known))}" if known and isinstance(known, tuple) else "it has none"
-        raise ConfigError(f"config {path.stem} has no variant {variant!r} ({having})")
+    if variant and variant not in known:
+        raise ConfigError(f"config {path.stem} has no variant {variant!r} (it has {', '.join(known) or 'none'})")
     with _reported(f"get_config of {path} does not run"):
         config = module["get_config"](variant) if variant else module["get_config"]()
         if path.parent == folder("configs"):
@@ -163,10 +162,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
         elif inside := [field for field in known if field.startswith(f"{path}.")]:
             raise ConfigError(f"config.{path} is a group of fields, set one of them: {', '.join(inside)}")
         else:
-            raise ConfigError(
-                f"there is no config.{path}; the nearest field is config.{schema.nearest(path, known)} "
-                "(--help lists the groups of fields)"
-            )
+            raise ConfigError(schema.no_field(path))
     if config.data.image_root != images:
         _drop_foreign_roots(config, given=overrides)
     return config.lock()

@@ -136,16 +136,17 @@ def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
     """Returns a sentence for each field that is missing, unknown, or of the wrong type or range, whatever it holds."""
     known = fields()
     found = [f"config.{path} is left out: start from a whole configuration" for path in known if path not in values]
-    found += [
-        f"there is no field config.{shown(path)[1:-1]}; did you mean config.{nearest(path, known)}? (--help lists the "
-        "groups of fields)"
-        for path in values
-        if path not in known
-    ]
+    found += [no_field(path) for path in values if path not in known]
     for path, item in known.items():
         if path in values and (fault := (item.type_fault if only_types else item.fault)(values[path])):
             found.append(f"config.{path} {fault}")
     return found
+
+
+def no_field(path: str) -> str:
+    """Returns the sentence about a field that does not exist."""
+    close, name = nearest(path, fields()), shown(path)[1:-1]
+    return f"there is no field config.{name}; did you mean config.{close}? (--help lists the groups of fields)"
 
 
 def nearest(path: str, among: Collection[str]) -> str:

@@ -73,24 +73,19 @@ def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
     return read_bytes(path, limit=limit).decode(encoding)
 
 
-def read_json(path: _Path, kind: str, *, limit: int = 4 * MIB) -> Any:
-    """Returns the content of a JSON file of at most `limit` bytes, whose numbers are finite.
+def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:
+    """Returns the content of a JSON file of at most `limit` bytes that holds an object, whose numbers are finite.
 
     Raises `FileNotFoundError`, or a `UserError` that it cannot be read as `kind`, such as "a run's configuration".
     """
     try:
-        return json.loads(read_text(path, limit=limit), parse_constant=_finite, parse_float=_finite)
+        content = json.loads(read_text(path, limit=limit), parse_constant=_finite, parse_float=_finite)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged and cannot be read as {kind}: {error}"[:1000]) from error
-
-
-def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:
-    """Returns the content of a JSON file that holds an object; arguments and errors as for `read_json`."""
-    content = read_json(path, kind, limit=limit)
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged and cannot be read as {kind}: it holds no JSON object")
     return content
 
 

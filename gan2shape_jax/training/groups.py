@@ -19,8 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import atomic_text, read_json
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.method import iteration, models, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
@@ -55,8 +54,8 @@ def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     """Returns the unfinished groups whose images are all in the list; damaged records are ignored."""
     groups = []
     for path in sorted((root / _FOLDER).glob("group-*.json")):
-        with contextlib.suppress(OSError, UserError):
-            group = read_json(path, "a group's images")
+        with contextlib.suppress(OSError, ValueError):
+            group = json.loads(path.read_text("utf-8"))
             if isinstance(group, list) and set(group) <= set(names) and key_of(group) == path.stem:
                 groups.append(group)
     return groups

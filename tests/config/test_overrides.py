@@ -39,11 +39,11 @@ def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field, te
 
 def test_misspelt_field_names_the_nearest():
     for field, nearest in (
-        ("schedule.use_msk", "config.schedule.use_mask "),
-        ("use_mask", "config.schedule.use_mask "),
-        ("data.images_root", "config.data.image_root "),
-        ("optimizer.lr", "config.optimizer.learning_rate "),
-        ("sampling.batchsize", "config.sampling.batch_size "),
+        ("schedule.use_msk", r"config.schedule.use_mask\?"),
+        ("use_mask", r"config.schedule.use_mask\?"),
+        ("data.images_root", r"config.data.image_root\?"),
+        ("optimizer.lr", r"config.optimizer.learning_rate\?"),
+        ("sampling.batchsize", r"config.sampling.batch_size\?"),
         ("gan", "is a group of fields"),
     ):
         with pytest.raises(ConfigError, match=nearest):

@@ -111,6 +111,4 @@ def open_safetensors(path: str | os.PathLike[str], advice: str = "") -> Iterator
         raise UserError(f"{path}: no such file{then}") from error
     except (OSError, safetensors.SafetensorError) as error:
         why = one_line(str(error)[:200])
-        raise UserError(
-            f"{path}: not a readable safetensors file, or only the beginning of one ({why}){then}"
-        ) from error
+        raise UserError(f"{path} cannot be read as a safetensors file ({why}){then}") from error
