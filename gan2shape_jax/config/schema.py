@@ -245,10 +245,12 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         )
     if source == "usual" and not values["lift.usual_mask"]:
         yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"
-    if source == "parser" and category_of(category).parser is None:
+    parsed = "data.mask_source" if source == "parser" else "lift.masks"
+    used = source == "parser" or values["mode"] == "lift" and values["lift.masks"] == "parser"
+    if used and category_of(category).parser is None:
         yield (
-            f"config.data.mask_source is 'parser', but no parser finds objects of the category {category!r} (there are "
-            f"parsers for {', '.join(parsers())}): give masks as files or in the images' alpha channel"
+            f"config.{parsed} is 'parser', but no parser finds objects of the category {category!r} (there are parsers "
+            f"for {', '.join(parsers())}): take masks from elsewhere, such as files or the images' alpha channel"
         )
     elif source == "parser" and not values["parsing.weights"]:
         yield "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"

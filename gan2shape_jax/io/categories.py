@@ -15,7 +15,6 @@ import runpy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import folder
 
 if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
@@ -119,15 +118,3 @@ def register(record: Category) -> None:
 def parsers() -> dict[str, Parser]:
     """Returns the parsers by category."""
     return {name: record.parser for name, record in categories().items() if record.parser is not None}
-
-
-def parser_of(category: str) -> Parser:
-    """Returns the parser for a category; raises `UserError` if there is none."""
-    parser = category_of(category).parser
-    if parser is None:
-        raise UserError(
-            f"there is no parser that finds objects of the category {category!r}, only for "
-            f"{', '.join(parsers())}: give object masks as files (--config.data.mask_root=FOLDER) or in the "
-            "images' alpha channel"
-        )
-    return parser

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_depth, load_latent
-from gan2shape_jax.io.categories import Parser, category_of, parser_of
+from gan2shape_jax.io.categories import Parser, category_of, parsers
 from gan2shape_jax.io.image_files import (
     Picture,
     crop_and_resize,
@@ -202,8 +202,8 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
 def parse_mask(config: ConfigDict, image: Image) -> Mask:
     """Returns the mask that the category's parser finds for an image in [-1, 1], all zero if it sees no object.
 
-    The parser is loaded for this image and freed afterwards. Raises `UserError` if the category has no parser, or the
-    weights are missing, damaged or those of another parser.
+    The parser is loaded for this image and freed afterwards. Raises `UserError` if its weights are missing, damaged or
+    those of another parser.
     """
     from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
 
@@ -217,7 +217,7 @@ def load_parser_of(config: ConfigDict) -> tuple[Parser, Any, Any]:
     """Returns the parser of the configuration's category, its architecture and parameters; raises like `parse_mask`."""
     from gan2shape_jax.io import parsing
 
-    parser, weights = parser_of(config.category), config.parsing.weights
+    parser, weights = parsers()[config.category], config.parsing.weights
     arch, params = parsing.load_parser(weights)
     if not parser.fits(arch):
         raise UserError(
@@ -231,7 +231,7 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
     mask = parse_mask(config, image)
     if mask.max() >= _OBJECT:
         return mask
-    nothing = f"{parser_of(config.category)} finds no {config.category} in {name}, or only a tiny one"
+    nothing = f"{parsers()[config.category]} finds no {config.category} in {name}, or only a tiny one"
     if config.data.mask_source == "parser" or needs_masks(config):
         raise UserError(f"{nothing}: {_ADVICE}")
     warnings.warn(f"{nothing}: the whole square is taken, its mesh is not cut out", stacklevel=2)

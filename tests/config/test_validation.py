@@ -43,6 +43,7 @@ from gan2shape_jax.errors import ConfigError
         ({"data.mask_source": "magic"}, "auto, file, alpha, parser"),
         ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
         ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
+        ({"mode": "lift", "lift.masks": "parser"}, "lift.masks is 'parser', but no parser finds"),
         ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),
     ],
 )

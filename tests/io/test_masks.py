@@ -10,7 +10,7 @@ from PIL import Image
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, parsing
-from gan2shape_jax.io.categories import parser_of
+from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.run import check
@@ -25,7 +25,7 @@ def _weights(path: pathlib.Path, category: str, label: int, *, brightness: bool 
     Brightness goes through zeros elsewhere: the stem averages the colours, every later layer passes its first
     channel on, and the label wins where that exceeds a third.
     """
-    parser = parser_of(category)
+    parser = parsers()[category]
     arch = parsing.Architecture(parser.family, parser.classes, 1, (1, 1, 1, 1))
     params = {k: np.zeros(shape, np.float32) for k, shape in parsing.parameter_shapes(arch).items()}
     if brightness:
