@@ -61,9 +61,7 @@ def parse_checkpoint(path: str) -> Any:
             if zipfile.is_zipfile(file):
                 return as_data(_read_zip(file))
             file.seek(0)
-            legacy = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in file.read(32)  # the number that it begins with
-            file.seek(0)
-            return as_data(_read_legacy(file) if legacy else Unpickler(file).load())
+            return as_data(_read_pickled(file))
     except (UserError, MemoryError):
         raise
     except OSError as error:
@@ -192,7 +190,7 @@ ALLOWED: dict[str, Any] = {
     "torch._utils._rebuild_parameter": _Call(lambda data, *_: data),
     "torch.Size": _Call(_whole),
     "torch.device": _Call(lambda *args: ":".join(map(short, args))),
-    "torch.storage._load_from_bytes": _Call(lambda data: _read_legacy(io.BytesIO(data))),
+    "torch.storage._load_from_bytes": _Call(lambda data: _read_pickled(io.BytesIO(data))),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TYPES.items()},
     "collections.OrderedDict": _Dictionary,
     "argparse.Namespace": _Attributes,
@@ -275,11 +273,14 @@ def _read_zip(file: BinaryIO) -> Any:
             return Unpickler(pickled, storage).load()  # type: ignore[arg-type]
 
 
-def _read_legacy(file: BinaryIO | io.BytesIO) -> Any:
-    """Reads what PyTorch wrote before 1.6: three identifying pickles, the object, the storages' keys, their bytes."""
-    magic, version, _ = (Unpickler(file).load() for _ in range(3))
-    if magic != _MAGIC or version != _VERSION:
-        raise Refused("a pickle that PyTorch did not write")
+def _read_pickled(file: BinaryIO | io.BytesIO) -> Any:
+    """Reads a pickle, or PyTorch's format before 1.6: three to identify it, the object, storages' keys, their bytes."""
+    content = Unpickler(file).load()
+    if type(content) is not int or content != _MAGIC:
+        return content
+    version, _ = (Unpickler(file).load() for _ in range(2))
+    if version != _VERSION:
+        raise Refused("a format of PyTorch that is unknown")
     storages: dict[str, _Storage] = {}
 
     def storage(kind: _StorageType, key: str, count: int) -> _Storage:
