@@ -73,7 +73,6 @@ def pictures_of(
     frozen: FrozenModels,
     *,
     batches: int,
-    iterations: int = ENCODER_ITERATIONS,
 ) -> Pictures:
     """Returns the GAN's versions of renderings of the photo on each shape, using an encoder trained for the photo.
 
@@ -90,11 +89,11 @@ def pictures_of(
         shape = jnp.asarray(without_holes(depth, camera)[0])
         albedo = _unlit(photo, lighting.shade(lighting.normals(shape, camera), lit)[0])
         turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
-    lesson = Phase(_PHASE, 1, STEP2, iterations, flip=False)
+    lesson = Phase(_PHASE, 1, STEP2, ENCODER_ITERATIONS, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
     task = one_image(problem, frozen, settings)
     state = task.begin(task.initial(fresh), lesson)
-    for number in range(iterations):
+    for number in range(ENCODER_ITERATIONS):
         state = dataclasses.replace(state, factors=turns[number % len(turns)])
         state, _ = task.advance(state, lesson, number, None, 1)
     code = _code(state.params, problem, frozen, settings=settings)
@@ -119,9 +118,7 @@ def _unlit(photo: Float[Array, "s s 3"], shading: Float[Array, "s s"]) -> Float[
     return (photo / 2 + 0.5) / jnp.maximum(shading, _DARKEST)[..., None] * 2 - 1
 
 
-def errors_by(
-    shapes: Mapping[str, Float[np.ndarray, "s s"]], pictures: Pictures, result: Result, *, iterations: int = ITERATIONS
-) -> dict[str, float]:
+def errors_by(shapes: Mapping[str, Float[np.ndarray, "s s"]], pictures: Pictures, result: Result) -> dict[str, float]:
     """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
 
     NaN if no part of the object is visible on all shapes in any picture. Shapes are depths in the input's view, by
@@ -130,7 +127,7 @@ def errors_by(
     whole = {name: without_holes(depth, result.camera) for name, depth in shapes.items()}
     everywhere = result.input_mask * np.prod([shown for _, shown in whole.values()], axis=0)
     inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines belong to no surface
-    draped = [drape(depth, inside, pictures, result, iterations=iterations) for depth, _ in whole.values()]
+    draped = [drape(depth, inside, pictures, result, iterations=ITERATIONS) for depth, _ in whole.values()]
     errors = common_errors(draped, pictures.images)
     seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
     means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)

@@ -61,21 +61,14 @@ def guide_of(
     return guide
 
 
-def make(
-    architecture: Architecture,
-    weights: dict[str, Any],
-    *,
-    samples: int = _SAMPLES,
-    steps: int = framing.STEPS,
-    say: Callable[[str], None] = lambda line: None,
-) -> Guide:
-    """Returns the guide of a GAN from a number of its samples, with a network trained for `steps`; see `guide_of`."""
-    say(f"{samples} samples are drawn")
-    drawn = drawn_samples(architecture, weights, samples)
+def make(architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]) -> Guide:
+    """Returns the guide of a GAN, learned from its samples; see `guide_of`."""
+    say(f"{_SAMPLES} samples are drawn")
+    drawn = drawn_samples(architecture, weights, _SAMPLES)
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = usual_mask(images[:_MASKED])
     typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
-    params = framing.train(drawn, seed=_SEED, steps=steps, say=say)
+    params = framing.train(drawn, seed=_SEED, steps=framing.STEPS, say=say)
     # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
     params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))
     return Guide(params, typical, mask)

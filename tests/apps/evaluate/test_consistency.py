@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import io
 import json
 import types
@@ -81,8 +80,8 @@ def test_holes_take_the_depth_beside_them_and_are_told():
 
 @pytest.mark.heavy
 def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch):
-    monkeypatch.setattr(consistency, "pictures_of", functools.partial(unseen.pictures_of, iterations=2))
-    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=3))
+    monkeypatch.setattr(unseen, "ENCODER_ITERATIONS", 2)
+    monkeypatch.setattr(unseen, "ITERATIONS", 3)
     found = find_runs(runs)
     subject = consistency.subject_of(found)
     results = {run.label: load_result(run.images["001"]) for run in found}
@@ -98,7 +97,7 @@ def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monk
 @pytest.mark.heavy
 def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=2))
+    monkeypatch.setattr(unseen, "ITERATIONS", 2)
     list_file = runs[0].parent / "list.txt"
     before = list_file.read_text()
     list_file.write_text("001.png\n")
@@ -114,7 +113,7 @@ def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs,
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]) == 2
 
 
-def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches, iterations=0):
+def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches):
     image = np.asarray(prepared.problem.image)
     return unseen.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
 
@@ -170,7 +169,7 @@ def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
 @pytest.mark.heavy
 def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_alone(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=1))
+    monkeypatch.setattr(unseen, "ITERATIONS", 1)
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
     config = subject.config.copy_and_resolve_references().unlock()

@@ -139,8 +139,9 @@ def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     checkpoint = tmp_path / "gan.safetensors"
     checkpoint.write_bytes(_CHECKPOINT.read_bytes())
     monkeypatch.setattr(typicality, "cache", lambda name: tmp_path / "cache" / name)
-    whole, gan = guide.make, stylegan2.load(checkpoint)
-    monkeypatch.setattr(guide, "make", lambda *gan, say: whole(*gan, samples=40, steps=2, say=say))
+    gan = stylegan2.load(checkpoint)
+    monkeypatch.setattr(guide, "_SAMPLES", 40)
+    monkeypatch.setattr(framing, "STEPS", 2)
     lines = []
     new = guide.guide_of(checkpoint, *gan, say=lines.append)
     assert lines and typicality.cached_at(sha256(checkpoint)).is_file()
