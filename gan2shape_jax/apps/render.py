@@ -209,8 +209,6 @@ def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) 
 
 def require_new_folder(out: pathlib.Path) -> None:
     """Raises `UserError` unless `out` can be created or is an empty folder: nothing is ever overwritten there."""
-    if os.path.lexists(out) and not out.is_dir():
-        raise UserError(f"--out {out} is a file: name a new folder")
     require_folder_place(out)
     require_folder_place(out.absolute().parent)  # where it is first written under another name
     if out.is_dir() and any(out.iterdir()):

@@ -133,7 +133,7 @@ def _turn_all(
             result = load_result(folder)
             entry = listed_entry(config, result.name)
             prepared = prepare.load_image(config, entry, architecture, frozen, run.home / "latents", keep=False)
-            subject = Subject(result, prepared, _networks(folder, prepared), frozen, architecture, samples)
+            subject = Subject(result, prepared, _networks(folder, prepared), frozen, samples)
         except UserError as error:
             problems.append(f"{run.label}: {name}: {error}")
             continue
@@ -170,7 +170,6 @@ class Subject(NamedTuple):
     prepared: PreparedImage
     params: models.Params
     frozen: FrozenModels
-    architecture: Architecture
     samples: np.ndarray
 
 
@@ -210,7 +209,7 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
     everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(subject.samples, count=_COMPONENTS)
 
     def stretching(first: int, last: int) -> np.ndarray:
-        layers = range(first, min(last, subject.architecture.layers))
+        layers = range(first, min(last, subject.prepared.settings.architecture.layers))
         return sefa(subject.frozen.generator, layers=layers, count=_COMPONENTS)
 
     return [
@@ -229,18 +228,18 @@ def _traversed(
     `directions` returns those (k, W) to try on the styles from `first` to before `last`.
     """
     candidates = []  # steps (W,) of one deviation, the styles they are applied to, and the direction's number
-    for first, last in style_ranges(subject.architecture.latents):
+    latent, settings = subject.prepared.problem.latent, subject.prepared.settings
+    arch = settings.architecture
+    for first, last in style_ranges(arch.latents):
         units = directions(first, last)
         steps = units * deviations(subject.samples, units)[:, None]
         candidates += [(step, first, last, number) for number, step in enumerate(steps, start=1)]
 
     def drawn(some: Sequence[tuple[np.ndarray, int, int, int]], steps: np.ndarray) -> np.ndarray:
-        latent, arch = subject.prepared.problem.latent, subject.architecture
         latents = [
             shift(latent, jnp.asarray(step), jnp.asarray(steps), first=first, last=last, arch=arch)
             for step, first, last, _ in some
         ]
-        settings = subject.prepared.settings
         return _in_batches(lambda part: _synthesized(part, subject.frozen, settings), np.concatenate(latents))
 
     ends = _seen_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)

@@ -201,16 +201,13 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 def obtain(
     entry: Entry, folder: pathlib.Path, *, given: Sequence[pathlib.Path] = (), keep: bool = False
 ) -> dict[str, pathlib.Path]:
-    """Returns the files of a checkpoint by the configuration fields that they are for.
+    """Returns the files of a checkpoint by the configuration fields that they are for; its licence is agreed to.
 
-    Args:
-      entry: the checkpoint, whose licence has been agreed to.
-      folder: of all checkpoints.
-      given: files to use instead of downloads, in the entry's order; for an archive, it may be the joined one.
-      keep: whether to keep downloads after conversion.
+    `folder` is that of all checkpoints. `given` are files to use instead of downloads, in the entry's order; for an
+    archive, it may be the joined one. Downloads are removed after conversion unless `keep`.
 
-    Raises:
-      UserError: a file cannot be obtained, is not the one published, or cannot be converted; no partial file is kept.
+    Raises `UserError` if a file cannot be obtained, is not the one published, or cannot be converted; then no partial
+    file is kept.
     """
     with locked(folder):
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()

@@ -17,6 +17,7 @@ import dataclasses
 import glob
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -104,11 +105,9 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
     keys, reals = {filing_key(name) for name in taken}, [os.path.realpath(path) for path in paths]
     for path, real in zip(paths, reals, strict=True):
         if real not in names:
-            base, number = _name_of(path), 1
-            names[real] = base
-            while filing_key(names[real]) in keys:
-                number += 1
-                names[real] = f"{base}-{number}"
+            base = _name_of(path)
+            numbered = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+            names[real] = next(name for name in numbered if filing_key(name) not in keys)
             keys.add(filing_key(names[real]))
     return [names[real] for real in reals]
 
@@ -131,8 +130,9 @@ def load_kind(model: str) -> ConfigDict:
     if path.suffix == ".safetensors":
         found = model_file.read_facts(path)
         if found is None:
-            fault = "is no model of a lifted GAN" if path.is_file() else "does not exist"
-            raise ConfigError(f"--model: {model} {fault}: gan2shape-jax lift makes one")
+            raise ConfigError(
+                f"--model: {model} is not there, or not a lifted GAN's model: gan2shape-jax lift makes one"
+            )
         category = found.category
         if category not in config_names():
             raise ConfigError(
