@@ -154,19 +154,18 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
     if count > option_types.MOST_FRAMES:
         raise UserError(f"{count} angles or lights are given: at most {option_types.MOST_FRAMES} views are drawn")
     spread = {name: _spread(track, count) for name, track in tracks.items()}
-    extra = options.strength or 0.0
-    ambient = (own[0] if options.ambient is None else options.ambient) - AMBIENT_SHARE * extra
-    diffuse = (own[1] if options.diffuse is None else options.diffuse) + extra
-    strengths = np.broadcast_to([ambient, diffuse], (count, 2))
+    strengths = options.ambient, options.diffuse, None, None
+    base = np.array([mine if given is None else given for mine, given in zip(own, strengths)], np.float32)
+    lights = np.array([views.stronger(base, options.strength or 0.0, *direction) for direction in spread["light"]])
     turned = views.sweep_views(**{f"{name}_deg": spread[name][:, 0] for name in ("pitch", "yaw", "roll")})
     given = [name for name in spread if getattr(options, name)]
-    from_input = options.base == "input" if options.base else given in ([], ["light"])
+    angles = [name for name in given if name != "light"]
+    from_input = options.base == "input" if options.base else not angles
     note = "positive " + "; positive ".join(_SIGNS[name] for name in given) if given else ""
-    if from_input and given not in ([], ["light"]):
+    if from_input and angles:
         note += "; angles from the input's view"
     varied = [name for name in given if np.ptp(spread[name], axis=0).any()] or given
     captions = ["  ".join(_caption(name, spread[name][i]) for name in varied) for i in range(count)]
-    lights = np.concatenate([strengths, spread["light"]], axis=-1).astype(np.float32)
     return Shots(turned + result.view if from_input else turned, lights, captions, note)
 
 

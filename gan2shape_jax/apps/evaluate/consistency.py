@@ -129,7 +129,8 @@ def subject_of(runs: Sequence[FoundRun]) -> Subject:
     configs = [read_config(run) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for path in ("gan.checkpoint", "image_size", "camera", "data.crop"):
-            if len({str(operator.attrgetter(path)(one)) for one in (configs[0], config)}) > 1:
+            value = operator.attrgetter(path)
+            if value(config) != value(configs[0]):
                 raise UserError(
                     f"{run.label} differs from {runs[0].label} in config.{path}: only runs of one GAN and one camera "
                     "can be measured together"
