@@ -102,8 +102,5 @@ def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:
     """Returns whether a path is that of a file in a folder; only absolute paths count, never addresses."""
-    try:
-        inside = isinstance(path, str) and os.path.isabs(path) and os.path.isfile(path)
-        return inside and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError):
-        return False
+    inside = isinstance(path, str) and os.path.isabs(path) and os.path.isfile(path)
+    return inside and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
