@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -112,17 +111,6 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
     except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"model {path} is damaged: what it says of itself cannot be read ({error})") from error
     return ModelFacts(**values)
-
-
-def _same(theirs: Any, ours: Any) -> bool:
-    """Returns whether two JSON values are equal, up to rounding of numbers."""
-
-    def alike(one: Any, other: Any) -> bool:
-        numbers = isinstance(one, int | float) and isinstance(other, int | float)
-        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-5) if numbers else bool(one == other)
-
-    (theirs, form), (ours, expected) = jax.tree.flatten(theirs), jax.tree.flatten(ours)
-    return form == expected and all(map(alike, theirs, ours))  # type: ignore[operator,no-any-return]
 
 
 # --- making and using a model ---------------------------------------------------------------------------
@@ -257,7 +245,7 @@ def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
     other = [
         f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
         for name, value in needs_of(config, settings, encoder=gan and not trains_encoder(config)).items()
-        if not _same(facts.fits.get(name), value)
+        if facts.fits.get(name) != value
     ]
     if other:
         raise UserError(f"{model} does not fit this run: {'; '.join(other)}. Set what the model has, or {_WITHOUT}")

@@ -169,34 +169,33 @@ class KeptSamples:
 
     folder: pathlib.Path | None = None
 
-    def of(
-        self, name: str, phase: int, factors: Factors, count: int, make: Callable[[], ProjectedSamples]
-    ) -> ProjectedSamples:
-        """Returns the samples of an image, computing and storing them if they are not on disk.
+    def of(self, name: str, phase: int, factors: Factors, make: Callable[[], ProjectedSamples]) -> ProjectedSamples:
+        """Returns the samples of an image, by name, in a numbered phase: from disk, or else made, and stored.
 
-        Args:
-          name: the image's name.
-          phase: the phase's number.
-          factors: the image's factors, the same at any iteration of the phase.
-          count: the number of samples.
-          make: computes the samples; only images and masks are kept.
+        `factors` are the image's, the same at any iteration of the phase. Of what `make` returns, only images and masks
+        are kept.
 
         Raises:
           UserError: the file system refuses the write.
         """
-        if self.folder is None:
-            return _samples(_rounded(make()))
         content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(factors)))
-        path = self.folder / f"{phase}-{zlib.crc32(content):08x}-{name}{_ENDING}"
-        arrays = _read(path, (count, *factors.depth.shape[-2:]))
-        if arrays is None:
-            arrays = _rounded(make())
-            try:
-                self.folder.mkdir(exist_ok=True)
-                atomic_bytes(path, safetensors.numpy.save(arrays))
-            except OSError as error:
-                raise refused(error, f"cannot write {path}") from error
-        return _samples(arrays)
+        path = (self.folder or pathlib.Path()) / f"{phase}-{zlib.crc32(content):08x}-{name}{_ENDING}"
+        arrays = {}
+        if self.folder:
+            with contextlib.suppress(OSError, safetensors.SafetensorError):
+                arrays = safetensors.numpy.load_file(path)
+        if not arrays:
+            made = make()
+            masks = np.asarray(made.masks) > 0.5
+            arrays = {"images": np.asarray(made.images, np.float16), "masks": masks.astype(np.uint8)}
+            if self.folder:
+                try:
+                    self.folder.mkdir(exist_ok=True)
+                    atomic_bytes(path, safetensors.numpy.save(arrays))
+                except OSError as error:
+                    raise refused(error, f"cannot write {path}") from error
+        on_host: Any = {key: value.astype(np.float32) for key, value in arrays.items()}
+        return ProjectedSamples(**on_host)
 
     def forget_all_but(self, phase: int) -> None:
         """Removes the samples kept for other phases; files that cannot be removed stay."""
@@ -207,25 +206,3 @@ class KeptSamples:
 
 
 NOWHERE = KeptSamples()
-
-
-def _rounded(samples: ProjectedSamples) -> dict[str, np.ndarray]:
-    """Returns samples, on the host, as in a file."""
-    masks = np.asarray(samples.masks) > 0.5
-    return {"images": np.asarray(samples.images, np.float16), "masks": masks.astype(np.uint8)}
-
-
-def _samples(arrays: dict[str, np.ndarray]) -> ProjectedSamples:
-    images: Any = arrays["images"].astype(np.float32)  # on the host
-    masks: Any = arrays["masks"].astype(np.float32)
-    return ProjectedSamples(images=images, masks=masks)
-
-
-def _read(path: pathlib.Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | None:
-    """Returns a file's arrays; None if the file is absent or cannot be read."""
-    try:
-        arrays = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError):
-        return None
-    whole = {name: array.shape for name, array in arrays.items()} == {"images": (*shape, 3), "masks": shape}
-    return arrays if whole else None

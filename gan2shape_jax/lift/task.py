@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError
@@ -47,70 +46,6 @@ _MOST_TURNED = 0.9
 _SETTLED = 100
 
 
-def lift_of(
-    config: ConfigDict,
-    maker: SampleMaker,
-    replicas: int,
-    *,
-    returns: int = 0,
-    on_collected: Callable[[int, int], None] = lambda done, count: None,
-    kept_samples: KeptSamples = NOWHERE,
-) -> Lift:
-    """Returns the task of lifting a GAN.
-
-    Args:
-      config: the run's configuration.
-      maker: draws the samples.
-      replicas: the number of images that share an iteration.
-      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
-        changes the order of the samples.
-      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
-      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
-
-    Raises:
-      UserError: a stage has fewer samples than images that share an iteration.
-    """
-    chosen, slower = config.lift, 0.5**returns
-    if replicas > chosen.samples:
-        raise UserError(
-            f"{replicas} images share an iteration, but a stage has {chosen.samples} samples "
-            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
-        )
-    settings = changed(maker.settings, learning_rate=maker.settings.learning_rate * slower)
-    maker = dataclasses.replace(maker, settings=settings)
-
-    @functools.lru_cache(maxsize=1)
-    def trained(number: int) -> Shared:
-        begin = FIRST + (number - 1) * chosen.samples
-        task = shared(
-            maker.problems(range(begin, begin + chosen.samples)),
-            maker.frozen,
-            seed=config.seed + returns,
-            collect_iters=chosen.batches * chosen.samples,
-            replicas=replicas,
-            on_collected=on_collected,
-            project=functools.partial(_project, kept_samples),
-        )
-        return _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
-
-    @functools.lru_cache(maxsize=1)
-    def encoded(number: int) -> Shared:
-        return _at_rate(trained(number), chosen.encoder_learning_rate * slower)
-
-    def stage(number: int, phase: Phase | None = None) -> Shared:
-        return encoded(number) if phase and phase.kind.networks == ("encoder",) else trained(number)
-
-    return Lift(
-        stage,
-        tuple(maker.problems(range(chosen.kept_out))),
-        maker.frozen,
-        settings,
-        window=-(-chosen.samples // replicas),
-        mesh=devices.mesh_of(replicas, jax.devices()),
-        decay=chosen.average,
-    )
-
-
 def _at_rate(task: Shared, learning_rate: float) -> Shared:
     return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
 
@@ -129,7 +64,7 @@ def _project(
     if steps.has_own_encoder(phase, settings):
         kept_samples.forget_all_but(phase.number)
         make = functools.partial(steps.projected_by_own_encoder, *given)
-        return kept_samples.of(name, phase.number, state.factors, settings.sample_count, make)
+        return kept_samples.of(name, phase.number, state.factors, make)
     return steps.improved(
         state.params, one_image(problem, frozen, settings).phase_constants(state, phase), problem, frozen, settings
     )
@@ -139,25 +74,77 @@ def _project(
 class Lift:
     """The task of lifting; see `training.task.Task`.
 
+    In the inversion, step 2 and step 3, anchored or not, the networks' moving average is kept, and they end with it;
+    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. With per-sample encoders, the view
+    network ends step 3 as it began.
+
     Attributes:
-      stage: maps a stage's number, from 1, and a phase to its task; keeps the latest stage's.
-      kept_out: held-out samples, never trained on, which are examined during training.
-      frozen: the frozen networks.
-      settings: the settings, shared by all samples.
-      window: how many of the latest iterations are averaged for the logged losses.
-      mesh: the devices.
-      decay: the decay, in [0, 1), of the moving average of the networks with which the inversion, step 2 and step 3,
-        anchored or not, end; 0 keeps the latest networks. With per-sample encoders, the view network ends step 3 as it
-        began.
+      config: the run's configuration.
+      maker: draws the samples: those to train on, and those held out, which are examined during training.
+      replicas: the number of images that share an iteration, at most a stage's samples.
+      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
+        changes the order of the samples.
+      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
+      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
     """
 
-    stage: Callable[..., Shared]
-    kept_out: tuple[PreparedImage, ...]
-    frozen: FrozenModels
-    settings: Settings
-    window: int
-    mesh: Mesh
-    decay: float = 0.0
+    config: ConfigDict
+    maker: SampleMaker
+    replicas: int
+    returns: int = 0
+    on_collected: Callable[[int, int], None] = lambda done, count: None
+    kept_samples: KeptSamples = NOWHERE
+
+    def __post_init__(self) -> None:
+        if self.replicas > (count := self.config.lift.samples):
+            raise UserError(
+                f"{self.replicas} images share an iteration, but a stage has {count} samples "
+                "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
+            )
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """See `task.Task`."""
+        return self._maker.settings
+
+    @property
+    def window(self) -> int:
+        """See `task.Task`."""
+        return -(-self.config.lift.samples // self.replicas)
+
+    @functools.cached_property
+    def kept_out(self) -> list[PreparedImage]:
+        """Held-out samples, never trained on, which are examined during training."""
+        return self._maker.problems(range(self.config.lift.kept_out))
+
+    @functools.cached_property
+    def _maker(self) -> SampleMaker:
+        settings = self.maker.settings
+        slower = changed(settings, learning_rate=settings.learning_rate * 0.5**self.returns)
+        return dataclasses.replace(self.maker, settings=slower)
+
+    @functools.cached_property
+    def _latest(self) -> dict[int, tuple[Shared, Shared]]:
+        return {}
+
+    def stage(self, number: int, phase: Phase | None = None) -> Shared:
+        """Returns the task of a stage, from 1, in a phase; keeps the latest stage's."""
+        chosen, slower = self.config.lift, 0.5**self.returns
+        if number not in self._latest:
+            self._latest.clear()  # first, to free its samples
+            begin = FIRST + (number - 1) * chosen.samples
+            task = shared(
+                self._maker.problems(range(begin, begin + chosen.samples)),
+                self.maker.frozen,
+                seed=self.config.seed + self.returns,
+                collect_iters=chosen.batches * chosen.samples,
+                replicas=self.replicas,
+                on_collected=self.on_collected,
+                project=functools.partial(_project, self.kept_samples),
+            )
+            first = _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
+            self._latest[number] = first, _at_rate(task, chosen.encoder_learning_rate * slower)
+        return self._latest[number][phase is not None and phase.kind.networks == ("encoder",)]
 
     def _of(self, phase: Phase) -> Shared:
         return self.stage(max(phase.stage, 1), phase)  # the prior is fitted to the first stage's samples
@@ -181,7 +168,7 @@ class Lift:
 
     def _averaging(self, state: TrainState, phase: Phase) -> TrainState:
         """Returns the state with a phase's initial average: the current networks, in steps that average."""
-        averages = (self.decay > 0 and phase.step in _AVERAGED) or self._not_kept(phase)
+        averages = (self.config.lift.average > 0 and phase.step in _AVERAGED) or self._not_kept(phase)
         return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
@@ -204,7 +191,7 @@ class Lift:
             return state, scalars
         kept = {name: average[name] for name in self._not_kept(phase)}
         kept = jax.tree.map(jnp.array, kept)  # the average is donated
-        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay)) | kept
+        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars
@@ -219,8 +206,9 @@ class Lift:
         ended = phase is None or done == phase.iterations
         if phase is not None and not ended and "depth" not in phase.kind.networks:
             return None, {}
-        params = devices.on_host(state.params if state.average == () else state.average, self.mesh)
-        seen = [reconstruction.see(params, one.problem, self.frozen, self.settings) for one in self.kept_out]
+        mesh = devices.mesh_of(self.replicas, jax.devices())
+        params = devices.on_host(state.params if state.average == () else state.average, mesh)
+        seen = [reconstruction.see(params, one.problem, self.maker.frozen, self.settings) for one in self.kept_out]
         pairs = zip(seen, self.kept_out, strict=True)
         rows = jax.device_get([signs_of(view, one.problem, settings=self.settings) for view, one in pairs])
         signs_mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

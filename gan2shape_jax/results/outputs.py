@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.results import pictures, views
-from gan2shape_jax.results.result import FILES, Result, array_files, complete_metrics, write_folder
+from gan2shape_jax.results.result import FILES, Result, array_files, write_folder
 from gan2shape_jax.results.surface import build_mesh, glb_bytes, lit, normals, obj_files, object_mask, shading
 from gan2shape_jax.results.views import GanViews, Projection
 
@@ -366,7 +366,7 @@ def write_outputs(
       extra: contents of further files by name, such as the networks' weights.
       made_with: what the result was made with, for the folder's record.
     """
-    drawing = Drawing(dataclasses.replace(result, metrics=complete_metrics(result)), options, gan_project)
+    drawing = Drawing(result, options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
     drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write is not None and one.preset in presets)
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)

@@ -159,22 +159,6 @@ class Row:
         return [figure(self.metrics, column.path) for column in COLUMNS]
 
 
-def complete_metrics(result: Result) -> dict[str, Any]:
-    """Returns the result's metrics, with the two differences that need no true depth filled in if absent.
-
-    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole picture; the latter is
-    None without a GAN image.
-    """
-    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
-    difference = np.abs(result.reconstruction - result.image).mean(axis=-1)
-    gan = result.gan_image
-    known = {
-        "reconstruction_l1": float((difference * weight).sum() / weight.sum()),
-        "inversion_l1": None if gan is None else float(np.abs(gan - result.image).mean()),
-    }
-    return {**result.metrics, **{key: value for key, value in known.items() if key not in result.metrics}}
-
-
 def figure(metrics: Any, path: Sequence[str]) -> float | None:
     """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
     for key in path:

@@ -30,7 +30,7 @@ from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.results.result import COLUMNS, Result, Row, complete_metrics
+from gan2shape_jax.results.result import COLUMNS, Result, Row
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
@@ -424,7 +424,7 @@ def factor_stills(result: Result) -> list[_Still]:
 def _footer(result: Result) -> list[str]:
     """Returns a line for the depth if it could be measured, one for the pictures, and one for trust if known."""
     lines: dict[bool, list[str]] = {False: [], True: []}
-    for column, value in zip(COLUMNS, Row("", metrics=complete_metrics(result)).figures, strict=True):
+    for column, value in zip(COLUMNS, Row("", metrics=result.metrics).figures, strict=True):
         if value is not None:
             lines[column.title.endswith("_l1")].append(f"{column.title} {column.text(value)}{column.unit}")
     shown = ["     ".join(entries) for entries in lines.values() if entries]

@@ -82,8 +82,8 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
 
 
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **given: Any) -> task_lib.Lift:
-    """Returns the task of lifting a GAN; `given` as for `lift.task.lift_of`."""
-    return task_lib.lift_of(config, maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
+    """Returns the task of lifting a GAN; `given` as for `Lift`."""
+    return task_lib.Lift(config, maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
-from gan2shape_jax.results.result import Result, complete_metrics, load_result
+from gan2shape_jax.results.result import Result, load_result
 
 _EPILOG = """\
 examples:
@@ -129,8 +129,8 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
         result = load_result(folder)
     except UserError as error:
         return Score(name, problem=str(error), broken=True)
-    size, complete = result.camera.image_size, complete_metrics(result)
-    figures = {key: complete[key] for key in METRICS if key.endswith("_l1") and complete[key] is not None}
+    size, known = result.camera.image_size, result.metrics
+    figures = {key: known[key] for key in METRICS if key.endswith("_l1") and known.get(key) is not None}
     try:
         depth = result.true_depth if truth is None else _read_truth(truth, name, result, crop)
     except UserError as error:

@@ -30,7 +30,8 @@ def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) 
     height = np.clip(0.8 - x**2 - y**2, 0, None)
     true = np.where(height > 0, 1.05 - 0.08 * height, FAR) if truth else None
     depth, picture = 1.05 - 0.08 * height + tilt * x, np.full((size, size, 3), 0.25)
-    known = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": {"side": 123.0}}
+    stored = {"side": 123.0, "reconstruction_l1": 0.25}
+    known = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": stored}
     return plain_result(name, size, category="face", **known)
 
 
