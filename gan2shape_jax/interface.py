@@ -33,6 +33,7 @@ from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import explain, predict, prepare, trust, xla_flags
@@ -140,11 +141,8 @@ class Gan:
             raise ArgumentError(
                 f"latents have the shape {w.shape}: (n, {self.style_dim}) or (n, {layers}, {self.style_dim}) is needed"
             )
-        batch = batch_size(self.architecture)
-        filled = np.concatenate([w, np.repeat(w[-1:], -len(w) % batch, axis=0)])  # whole batches: one program for all
-        parts = np.split(filled, len(filled) // batch)
-        images = [_synthesize(self.weights["generator"], part, arch=self.architecture) for part in parts]
-        return to_uint8(np.concatenate(images)[: len(w)])
+        draw = functools.partial(_synthesize, self.weights["generator"], arch=self.architecture)
+        return to_uint8(in_batches(draw, w, size=batch_size(self.architecture)))
 
 
 @dataclasses.dataclass(frozen=True)

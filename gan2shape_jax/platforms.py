@@ -1,4 +1,6 @@
-"""The platform that programs are traced for: some computations have another form on CPU, GPU and TPU.
+"""How programs are compiled: for which platform, and for arrays of one length whatever the number of their rows.
+
+Some computations have another form on CPU, GPU and TPU.
 
 The form is chosen while a function is traced, so it is part of what `jax.jit` caches. It follows JAX's default device;
 `tracing_for` sets another one, to compile for machines that are not there and to test kernels without them.
@@ -8,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import jax
+import numpy as np
 
 Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
 _CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
@@ -44,3 +47,14 @@ def tracing_for(platform: Platform) -> Iterator[None]:
     finally:
         _CHOSEN.reset(token)
         jax.clear_caches()
+
+
+def in_batches(function: Callable[[np.ndarray], Any], rows: np.ndarray, *, size: int) -> Any:
+    """Returns what a function of arrays gives for all rows: an array of rows, or a tuple of such, on the host.
+
+    It is called with `size` rows at a time, the last ones repeated to fill a batch: one compiled program serves any
+    number, at least one.
+    """
+    filled = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
+    parts = [jax.device_get(function(part)) for part in np.split(filled, len(filled) // size)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)

@@ -34,6 +34,7 @@ from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.training.task import collected
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -218,12 +219,9 @@ def carried_on(
 
 def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings: Settings) -> np.ndarray:
     """Returns the canonical depth (n, S, S) of images, scene units."""
-    parts, alone = [], {"depth": params["depth"]}
-    for first in range(0, len(images), _BATCH):
-        some = images[first : first + _BATCH]
-        whole = np.pad(some, ((0, _BATCH - len(some)), (0, 0), (0, 0), (0, 0)))  # compiles one program only
-        parts.append(np.asarray(_depth(alone, jnp.asarray(whole), settings=settings))[: len(some)])
-    return np.concatenate(parts)
+    alone = {"depth": params["depth"]}
+    found: np.ndarray = in_batches(lambda some: _depth(alone, some, settings=settings), images, size=_BATCH)
+    return found
 
 
 @jax.jit

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import zlib
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2 import Architecture
 
 PROJECTED = ".projected"  # subfolder of a run's folder, for `KeptSamples`
@@ -65,13 +67,8 @@ class SampleMaker:
 
     def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
         """Returns the samples' images and their latents in W."""
-        parts = []
-        for start in range(0, len(numbers), _TOGETHER):
-            some = jnp.asarray(numbers[start : start + _TOGETHER])
-            whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # compiles one program only
-            drawn = _draw(self.key, whole, self.frozen, settings=self.settings)
-            parts.append([np.asarray(part)[: len(some)] for part in drawn])
-        images, latents = map(np.concatenate, zip(*parts, strict=True))
+        draw = functools.partial(_draw, self.key, frozen=self.frozen, settings=self.settings)
+        images, latents = in_batches(draw, np.asarray(numbers, np.int32), size=_TOGETHER)
         return images, latents
 
     def problems(self, numbers: Sequence[int]) -> list[PreparedImage]:
@@ -96,7 +93,7 @@ class SampleMaker:
 
 @jax.jit
 def _draw(
-    key: jax.Array, numbers: jax.Array, frozen: FrozenModels, *, settings: Settings
+    key: jax.Array, numbers: jax.Array, *, frozen: FrozenModels, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the images and latents of the numbered samples, each drawn with its own key."""
     own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim

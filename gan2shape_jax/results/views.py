@@ -28,6 +28,7 @@ from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.results.result import COLUMNS, Result, Row
@@ -327,12 +328,12 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     seen_from = np.concatenate([turns, np.broadcast_to(result.view, (len(lights), 6))]).astype(np.float32)
     sampling: Literal["centred", "half"] = "half" if result.reference else "centred"
 
-    shown = []
-    for start in range(0, len(seen_from), batch):
-        chosen = np.minimum(np.arange(start, start + batch), len(seen_from) - 1)
-        rough = rough_views(result.depth, textures[chosen], seen_from[chosen], camera=result.camera, sampling=sampling)
-        shown.append(np.asarray(project(np.asarray(rough)))[: len(seen_from) - start])
-    yaws, pitches, lit_ones = np.split(np.concatenate(shown), [_YAWS, len(turns)])
+    def drawn(some: np.ndarray) -> np.ndarray:
+        rough = rough_views(result.depth, textures[some], seen_from[some], camera=result.camera, sampling=sampling)
+        return project(np.asarray(rough))
+
+    shown = in_batches(drawn, np.arange(len(seen_from)), size=batch)
+    yaws, pitches, lit_ones = np.split(shown, [_YAWS, len(turns)])
     return GanViews(yaws, pitches, lit_ones.reshape(len(_LIGHT_ROWS), len(_DXS), *lit_ones.shape[1:]))
 
 

@@ -9,6 +9,7 @@ spectrum with other phases have its colours but not its layout. Images are (n, S
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.typicality import DISTANCE, Typicality, answers, features, resized, side_of
 
@@ -43,7 +45,8 @@ def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: i
     like = np.concatenate([plain, disturbed(rng, sized[known // 2 : known])])
     judged = np.concatenate([kept[::2], disturbed(rng, kept[1::2])])
     like_rows, other_rows, judged_rows = (
-        _features_of(disc_params, some, arch) for some in (like, unlike(rng, sized[:known]), judged)
+        in_batches(functools.partial(_features, disc_params, arch=arch), some, size=_TOGETHER)
+        for some in (like, unlike(rng, sized[:known]), judged)
     )
     plane = _plane(like_rows[0], other_rows[0])
     middle, scale = like_rows[1].mean(0), like_rows[1].std(0) + 1e-6
@@ -57,18 +60,7 @@ def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: i
     return dataclasses.replace(found, standards=jnp.asarray([*ours, total.mean(), total.std()], jnp.float32))
 
 
-_compiled_features = jax.jit(features, static_argnames="arch")
-
-
-def _features_of(disc_params: Params, images: np.ndarray, arch: Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the features of many images, a few at a time."""
-    parts = []
-    for start in range(0, len(images), _TOGETHER):
-        some = images[start : start + _TOGETHER]
-        filled = np.concatenate([some, np.repeat(some[-1:], _TOGETHER - len(some), axis=0)])  # one program
-        parts.append([np.asarray(rows)[: len(some)] for rows in _compiled_features(disc_params, filled, arch)])
-    by_place, whole = map(np.concatenate, zip(*parts, strict=True))
-    return by_place, whole
+_features = jax.jit(features, static_argnames="arch")
 
 
 def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
