@@ -2,7 +2,7 @@
 
 Samples lie at integers, count x count of them; both sides of triangles are drawn. Where depths are equal, the triangle
 with the lowest number is visible: scatters are minima, so the order of execution does not matter. Triangles are drawn
-tile by tile from a queue (`_draw_tiles`), so work grows with the area covered and their size is never a limit.
+tile by tile from a queue (`_draw_tiles`), so work grows with the area covered, whatever their size.
 
 Grid meshes are three arrays `(B, S, S)`: x and y in units of samples, and 1 / z. A vertex whose 1 / z is not positive
 is not drawable, and neither are its triangles. Cell (i, j) has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and
@@ -39,7 +39,6 @@ _TILE = 1 << _TILE_BITS
 # Tiles at a time, at least, and how many of them lie along the last axis, for the vector units.
 _GRID_CHUNK, _MESH_CHUNK = 4096, 1024
 _LANES = 64
-_MOST_TILES = np.iinfo(np.int32).max
 # Vertices that a CPU rasterises at once: 20 images of 64 pixels, 5 of 128
 _MOST = 20 * 64 * 64
 # The number of no triangle, above all others.
@@ -282,7 +281,7 @@ def _draw_tiles(
     far: float,
     least: int,
 ) -> Buffers:
-    """Draws triangles into buffers tile by tile of 4 x 4 samples, a chunk at a time, so that size is never a limit.
+    """Draws triangles into buffers tile by tile of 4 x 4 samples, a chunk at a time; up to two billion tiles in all.
 
     Args:
       buffers: what is drawn into.
@@ -295,43 +294,31 @@ def _draw_tiles(
       least: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
     """
     across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
-    total = across.size
     chunk = max(least, buffers[0].size // _TILE**2 // _LANES * _LANES)
-    # As many triangles at a time as could all cover the screen without needing more tiles than an int32 can count.
-    block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
     step = np.arange(_TILE**2, dtype=np.int32)[:, None]
+    tiles = across * down
+    ends = jnp.cumsum(tiles)
 
-    def draw_block(block_number: Array, buffers: Buffers) -> Buffers:
-        begin = block_number * block
-        # The last block is shifted back to fit; triangles that were drawn already have no tiles in it.
-        start = jnp.minimum(begin, total - block)
-        tiles = jax.lax.dynamic_slice(across * down, (start,), (block,))
-        ends = jnp.cumsum(jnp.where(start + jnp.arange(block, dtype=jnp.int32) < begin, 0, tiles))
+    def draw_chunk(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
+        first, buffers = state
+        item = first + jnp.arange(chunk, dtype=jnp.int32)
+        index = jnp.minimum(jnp.searchsorted(ends, item, side="right").astype(jnp.int32), tiles.size - 1)
+        tile = item - (ends[index] - tiles[index])
+        columns = jnp.maximum(across[index], 1)
+        corner = low[0][index] + tile % columns * _TILE, low[1][index] + tile // columns * _TILE
+        last = high[0][index], jnp.where(item < ends[-1], high[1][index], -1)
+        operands = jax.tree.map(lambda v: v.reshape(-1, 1, _LANES), (triangles_of(index), corner, last))
+        # Always taken; it keeps per-triangle work out of the loop over samples.
+        return first + chunk, jax.lax.cond(ends[-1] > 0, draw_samples, lambda b, _: b, buffers, operands)
 
-        def draw_chunk(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
-            first, buffers = state
-            item = first + jnp.arange(chunk, dtype=jnp.int32)
-            place = jnp.minimum(jnp.searchsorted(ends, item, side="right").astype(jnp.int32), block - 1)
-            index = start + place
-            tile = item - (ends[place] - tiles[place])
-            columns = jnp.maximum(across[index], 1)
-            corner = low[0][index] + tile % columns * _TILE, low[1][index] + tile // columns * _TILE
-            last = high[0][index], jnp.where(item < ends[-1], high[1][index], -1)
-            operands = jax.tree.map(lambda v: v.reshape(-1, 1, _LANES), (triangles_of(index), corner, last))
-            # Always taken; it keeps per-triangle work out of the loop over samples.
-            return first + chunk, jax.lax.cond(ends[-1] > 0, draw_samples, lambda b, _: b, buffers, operands)
+    def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
+        (triangles, image, number), corner, last = operands
+        at = corner[0] + step % _TILE, corner[1] + step // _TILE
+        return _merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
 
-        def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
-            (triangles, image, number), corner, last = operands
-            at = corner[0] + step % _TILE, corner[1] + step // _TILE
-            return _merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
-
-        state = jnp.zeros_like(ends[-1]), buffers
-        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
-        return drawn
-
-    finished: Buffers = jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)
-    return finished
+    state = jnp.zeros_like(ends[-1]), buffers
+    drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
+    return drawn
 
 
 def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -359,11 +346,6 @@ def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     return call
 
 
-def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
-    """Returns how many of `batch` images of `size` vertices form a chunk: the largest divisor within `most`, or 1."""
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= most))
-
-
 def in_chunks(function: Callable[..., PyTree], *images: PyTree, size: int) -> PyTree:
     """Calls `function` on chunks of images, one after another, and joins the results: all would exceed a CPU's cache.
 
@@ -372,7 +354,8 @@ def in_chunks(function: Callable[..., PyTree], *images: PyTree, size: int) -> Py
     slowly. GPU and TPU take whole batches.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
-    chunk = chunk_of(batch, size) if batch else batch
+    # The largest divisor of the batch that keeps within the cache, or 1.
+    chunk = max((n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= _MOST)), default=0)
     if chunk == batch or platforms.current() != "cpu":
         return function(*images)
     split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
