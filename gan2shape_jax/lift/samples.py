@@ -112,14 +112,7 @@ def maker_of(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
-        truncation=config.lift.truncation,
-        warmup_iterations=config.lift.warmup_iterations,
-        latent_iterations=config.lift.latent_iterations,
-        latent_learning_rate=config.lift.latent_learning_rate,
-        anchor_view=config.lift.anchor_view,
-        anchor_light=config.lift.anchor_light,
-        own_encoder_iterations=config.lift.own_encoder_iterations,
-        encoder_learning_rate=config.lift.encoder_learning_rate,
+        **{name: config.lift[name] for name in config.lift if name in Settings.__dataclass_fields__},
     )
     maker = SampleMaker(frozen, settings, _whole_square, prior_of, jax.random.key(config.seed))
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))

@@ -94,6 +94,7 @@ class Lift:
     returns: int = 0
     on_collected: Callable[[int, int], None] = lambda done, count: None
     kept_samples: KeptSamples = NOWHERE
+    _latest: dict[int, tuple[Shared, Shared]] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.replicas > (count := self.config.lift.samples):
@@ -122,10 +123,6 @@ class Lift:
         settings = self.maker.settings
         slower = changed(settings, learning_rate=settings.learning_rate * 0.5**self.returns)
         return dataclasses.replace(self.maker, settings=slower)
-
-    @functools.cached_property
-    def _latest(self) -> dict[int, tuple[Shared, Shared]]:
-        return {}
 
     def stage(self, number: int, phase: Phase | None = None) -> Shared:
         """Returns the task of a stage, from 1, in a phase; keeps the latest stage's."""

@@ -51,7 +51,7 @@ def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.
     """
     shape, near, far, camera = config.prior.shape, config.prior.near, config.prior.far, config.camera
     if shape == "flat":
-        return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, _floating(np.asarray(mask)))
+        return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, mask.dtype)
     if shape == "smoothed_box":
         return smoothed_box(mask, near=near, far=far)
     if shape == "confidence":
@@ -68,10 +68,9 @@ def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: flo
 
     The mask counts linearly from 0.7 upwards, as in the replication; a `UserError` if nothing reaches that.
     """
-    mask = np.asarray(mask)
     _require_object(mask)
     height = np.clip((mask.astype(np.float64) - _OBJECT_THRESHOLD) / (1 - _OBJECT_THRESHOLD), 0, 1)
-    return _raised(height, near, far).astype(_floating(mask))
+    return _raised(height, near, far).astype(mask.dtype)
 
 
 def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
@@ -81,15 +80,11 @@ def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float
     (mostly) zeros and ones has none; the distance from its outline, and from the image's border, is used instead. A
     `UserError` if the mask has no object.
     """
-    mask = np.asarray(mask)
     _require_object(mask)
-    sure = mask.astype(np.float64)
-    inside = sure >= _OBJECT_THRESHOLD
-    if not inside.any():
-        raise _faint()
+    sure, inside = mask.astype(np.float64), mask >= _OBJECT_THRESHOLD
     if np.median(sure[inside]) >= sure.max():
         sure = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-    return _raised(sure - sure.min(), near, far).astype(_floating(mask))
+    return _raised(sure - sure.min(), near, far).astype(mask.dtype)
 
 
 def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -98,7 +93,9 @@ def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
     for _ in range(_PASSES):
         height = ndimage.uniform_filter(height, side, mode="constant")
     if not height.max() > 0:
-        raise _faint()
+        raise UserError(
+            f"the object mask only just reaches {_OBJECT_THRESHOLD}, which leaves nothing to raise: give another mask"
+        )
     return np.asarray(far - (far - near) * height / height.max())
 
 
@@ -123,7 +120,6 @@ def ellipsoid(
       UserError: `near` is not in front of `far`, or by 0.4 scene units or more; or the mask has no object large enough
         for a box.
     """
-    mask = np.asarray(mask)
     if not 0 < far - near < _RADIUS:
         raise UserError(f"the prior's far depth {far} must lie behind its near depth {near}, by less than {_RADIUS}")
     # The rows are stretched about the image's centre, not the box's: the original's choice.
@@ -142,7 +138,6 @@ def whole_ellipsoid(
     Raises:
       UserError: the mask has no object large enough for a box, or `least` is not in front of `far`.
     """
-    mask = np.asarray(mask)
     left, right, top, bottom = _bounding_box(mask, "none")
     height, last = bottom - top, mask.shape[0] - 1
     box = left, right, top - _BEYOND * height * (top == 0), bottom + _BEYOND * height * (bottom == last)
@@ -166,7 +161,7 @@ def _cap(
     distance = np.hypot(rows - (top + bottom) / 2, columns - centre)
     rim = np.sqrt(_RADIUS**2 - (_RADIUS - (far - near)) ** 2)
     height = np.sqrt(np.abs(_RADIUS**2 - (distance / radius * rim) ** 2))
-    return np.where(distance <= radius, _RADIUS - height + near, far).astype(_floating(mask))
+    return np.where(distance <= radius, _RADIUS - height + near, far).astype(mask.dtype)
 
 
 def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, float]:
@@ -197,17 +192,6 @@ def _require_object(mask: np.ndarray) -> None:
             f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels "
             f"reaches {_OBJECT_THRESHOLD}; give another mask or another image"
         )
-
-
-def _faint() -> UserError:
-    return UserError(
-        f"the object mask only just reaches {_OBJECT_THRESHOLD}, which leaves nothing to raise: give another mask"
-    )
-
-
-def _floating(mask: np.ndarray) -> np.dtype:
-    """Returns the mask's dtype if it is a floating-point one, else float32."""
-    return mask.dtype if np.issubdtype(mask.dtype, np.floating) else np.dtype(np.float32)
 
 
 def prior_loss(
