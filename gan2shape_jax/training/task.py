@@ -84,9 +84,8 @@ class Task(Protocol):
 @functools.cache
 def program(step: Step, *, flip: bool, count: int, layout: Layout | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
-    one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
-    if count > 1:  # a `lax.scan`: right where launches are costly; on CPU, convolutions in it fall off XLA's fast path
-        one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
+    # Several are right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
+    one = functools.partial(iteration_lib.iterate, step=step, flip=flip, count=count)
     return compiled_with(for_each(one, layout, shared=3), (), layout.platform if layout else jax.default_backend())
 
 
