@@ -67,7 +67,6 @@ _MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _TRUST = ("grade", "verdict", "category", "expected_side")  # what is shown of `trust` in the metrics
 _DONE = "done"
-_KINDS = {"file-": "text/plain"}  # of data, by how its element's id begins
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -141,12 +140,12 @@ def page_text(entries: Sequence[Entry], *, title: str, limit: int = LIMIT) -> st
     if page_of(listed).size() > room:  # the most images for whose names and figures there is room
         listed = max(bisect.bisect_right(range(listed), room, key=lambda count: page_of(count).size()) - 1, 0)
     page = page_of(listed)
-    page.pack(limit - page.size() - _FOR_NOTES)
+    left_out = page.pack(limit - page.size() - _FOR_NOTES)
     if listed < len(entries):
-        page.left_out.insert(0, f"It lists the first {listed:,} of {len(entries):,} images; results.csv has all.")
-    if page.left_out:
+        left_out.insert(0, f"It lists the first {listed:,} of {len(entries):,} images; results.csv has all.")
+    if left_out:
         page.notes.insert(0, f"This page is one file of at most {limit / 1e6:.3g} MB, so some things are left out.")
-    page.notes += page.left_out
+    page.notes += left_out
     return page.text()
 
 
@@ -156,15 +155,13 @@ class _Page:
     def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
         self.title, self.entries = title, entries
         self.notes: list[str] = []
-        self.left_out: list[str] = []
         self.left = 0  # bytes that are still free
         self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
         self.plain = False  # whether links for readers without JavaScript are in it
         self.thumbs: dict[int, str] = {}
         self.blocks: dict[str, str] = {}  # data, by the id of its element
-        self.inside: dict[tuple[int, int], int] = {}  # size of each file in it, by image and number in `OFFERS`
         self.there = [k for k in range(len(entries)) if listings[k]]
-        self.offers = [
+        self.offers = [  # of each image, the size of each download by its number in `OFFERS`
             {
                 number: sum(listing[name] for name in offer.offered)
                 for number, offer in enumerate(OFFERS)
@@ -192,7 +189,10 @@ class _Page:
             grades=GRADES,
             plain=self.plain,
             notes=self.notes,
-            blocks=[(name, _KINDS.get(name[:5], "application/json"), Markup(text)) for name, text in blocks.items()],
+            blocks=[
+                (name, "text/plain" if name.startswith("file-") else "application/json", Markup(text))
+                for name, text in blocks.items()
+            ],
         )
 
     def _image(self, k: int, entry: Entry) -> dict[str, Any]:
@@ -209,10 +209,7 @@ class _Page:
             # Names in a list need not be names of files; those of folders are bytes, UTF-8 or not.
             "place": urllib.parse.quote(os.fsencode(entry.place)) if self.offers[k] else "",
             "figures": [None if value is None else round(value, column.digits + 2) for column, value in figures],
-            "files": [
-                [number, self.inside.get((k, number), size), (k, number) in self.inside]
-                for number, size in self.offers[k].items()
-            ],
+            "files": [[n, size, f"file-{k}-{n}" in self.blocks] for n, size in self.offers[k].items()],
         }
         if said := row.metrics.get("trust"):
             image["trust"] = {key: one for key in _TRUST if (one := said.get(key)) is not None}
@@ -222,8 +219,8 @@ class _Page:
     def size(self) -> int:
         return len(self.text().encode())
 
-    def pack(self, room: int) -> None:
-        """Fills the page with what fits into that many bytes, and says what does not."""
+    def pack(self, room: int) -> list[str]:
+        """Fills the page with what fits into that many bytes; returns sentences on what does not."""
         self.left = room
         unreadable: set[int] = set()
         for number, kind in enumerate(("thumb", "model", "extras")):
@@ -251,8 +248,8 @@ class _Page:
                 content = _content(self.entries[k].folder, offer.offered)
                 if content and self._takes(number, len(content) + _AROUND):
                     self.blocks[f"file-{k}-{number}"] = content
-                    self.inside[k, number] = len(content) // 4 * 3 - content[-2:].count("=")
-        self._tell_missing()
+                    self.offers[k][number] = len(content) // 4 * 3 - content[-2:].count("=")
+        return self._left_out()
 
     def _takes(self, kind: str | int, count: int, least: float = 0) -> bool:
         """Reserves room for one more of a kind, leaving `least`; if there is too little, the kind is missing."""
@@ -262,7 +259,7 @@ class _Page:
         self.left -= count
         return True
 
-    def _tell_missing(self) -> None:
+    def _left_out(self) -> list[str]:
         count = len(self.entries)
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
         outside = ", ".join(offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing)
@@ -276,7 +273,7 @@ class _Page:
             ({"model", "extras"} & self.missing, f"{extras:,} have their reconstruction and further pictures here."),
             (outside, f"Linked beside this page, at least for some images, instead of inside it: {outside}."),
         )
-        self.left_out += [text for applies, text in said if applies]
+        return [text for applies, text in said if applies]
 
 
 def _json_text(value: Any) -> str:

@@ -17,7 +17,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +125,12 @@ class Column(NamedTuple):
     words: str
     unit: str = ""
 
+    def of(self, metrics: Any) -> float | None:
+        """Returns the figure in a result's metrics, or None if it is absent or not finite."""
+        for key in self.path:
+            metrics = None if metrics is None else metrics.get(key)
+        return None if metrics is None or not math.isfinite(metrics) else float(metrics)
+
     def text(self, value: float | None) -> str:
         """Returns the value as people read it; a dash if it is not known."""
         return "–" if value is None else f"{value:.{self.digits}f}"
@@ -156,14 +162,7 @@ class Row:
     @property
     def figures(self) -> list[float | None]:
         """The value of each of `COLUMNS`, None where it is not known."""
-        return [figure(self.metrics, column.path) for column in COLUMNS]
-
-
-def figure(metrics: Any, path: Sequence[str]) -> float | None:
-    """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
-    for key in path:
-        metrics = None if metrics is None else metrics.get(key)
-    return None if metrics is None or not math.isfinite(metrics) else float(metrics)
+        return [column.of(self.metrics) for column in COLUMNS]
 
 
 def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
