@@ -34,6 +34,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
@@ -202,10 +203,10 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
     camera, canonical = result.camera, np.repeat(result.canonical[None], _BATCH, axis=0)
-    solid = _in_batches(
+    solid = _batched(
         lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling), views
     )
-    projected = _in_batches(projector(subject.params, subject.prepared, subject.frozen), solid)
+    projected = _batched(projector(subject.params, subject.prepared, subject.frozen), solid)
     everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(subject.samples, count=_COMPONENTS)
 
     def stretching(first: int, last: int) -> np.ndarray:
@@ -240,7 +241,9 @@ def _traversed(
             shift(latent, jnp.asarray(step), jnp.asarray(steps), first=first, last=last, arch=arch)
             for step, first, last, _ in some
         ]
-        return _in_batches(lambda part: _synthesized(part, subject.frozen, settings), np.concatenate(latents))
+        draw = functools.partial(_synthesized, frozen=subject.frozen, settings=settings)
+        made: np.ndarray = in_batches(draw, np.concatenate(latents), size=_BATCH)
+        return made
 
     ends = _seen_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)
     best = candidates[int(np.argmax(np.ptp(ends, axis=1)))]
@@ -254,16 +257,11 @@ def _traversed(
 def _seen_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
     """Returns the yaws in degrees that the subject's view network sees in pictures."""
     settings, mean = subject.prepared.settings, subject.frozen.view_mean
-    return np.rad2deg(_in_batches(lambda part: _views(subject.params, part, mean, settings), pictures)[:, 1])
+    views: np.ndarray = _batched(lambda part: _views(subject.params, part, mean, settings), pictures)
+    return np.rad2deg(views[:, 1])
 
 
-def _in_batches(function: Callable[[np.ndarray], jax.Array | np.ndarray], values: np.ndarray) -> np.ndarray:
-    """Calls a function with a batch at a time, padding the last: one compiled program serves any number."""
-    filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BATCH, axis=0)])
-    parts = [np.asarray(function(filled[i : i + _BATCH])) for i in range(0, len(filled), _BATCH)]
-    return np.concatenate(parts)[: len(values)]
-
-
+_batched = functools.partial(in_batches, size=_BATCH)
 _synthesized = jax.jit(projection.synthesize)
 _views = jax.jit(models.views)
 

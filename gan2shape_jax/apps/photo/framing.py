@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.typicality import LIMIT
 
 # Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
@@ -36,7 +37,7 @@ _WIDTH = 32
 # Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
 _RANGE = (0.5, 0.5, 0.6, 0.6)
 _INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
-_CROPS = 32  # crops per batch: one compiled program for any number
+CROPS = 32  # crops per batch: one compiled program for any number
 
 KINDS = ("repeated", "blurred", "plain", "faded")
 # Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
@@ -68,16 +69,10 @@ _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 MODULE = Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)  # the network's architecture
 
 
-def in_batches(function: Callable[[np.ndarray], Any], crops: UInt8[np.ndarray, "n s s 3"]) -> np.ndarray:
-    """Returns the rows that a compiled function gives for any number of crops, computed in batches of one size."""
-    filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _CROPS, axis=0)])
-    parts = [function(part) for part in np.split(filled, len(filled) // _CROPS)]
-    return np.concatenate(jax.device_get(parts))[: len(crops)]
-
-
 def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
     """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
-    return in_batches(lambda some: _corrections(params, some), crops)
+    found: np.ndarray = in_batches(lambda some: _corrections(params, some), crops, size=CROPS)
+    return found
 
 
 @jax.jit

@@ -24,6 +24,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
 from gan2shape_jax.method.models import Params
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
 from gan2shape_jax.stylegan2.latents import random_images
@@ -95,7 +96,7 @@ def score_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) 
         images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
         return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
 
-    return lambda crops: framing.in_batches(score, crops)
+    return lambda crops: in_batches(score, crops, size=framing.CROPS)
 
 
 def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
