@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> None:
     frames = views.pictures_in_turn(result, chosen.views, chosen.lights, show=options.what, size=size, cut=options.mask)
     write(
         out,
-        still=lambda: pictures.strip([frames], columns=count, side=size, gap=0),
+        still=lambda: pictures.strip([frames], gap=0),
         moving=lambda: frames,
         single=lambda: ((f"{i:03}.png", frame) for i, frame in enumerate(frames)),
         fps=options.fps,

@@ -106,19 +106,14 @@ class Tile(NamedTuple):
     caption: str = ""
 
 
-def strip(
-    rows: Sequence[Iterable[np.ndarray]], *, columns: int | None = None, side: int | None = None, gap: int = 2
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns rows of equally sized squares on white, with short rows centred and without captions.
-
-    A row may be generated one by one, if `columns`, the most squares of a row, and `side`, in pixels, are given.
-    """
-    known = [row for row in rows if isinstance(row, (Sequence, np.ndarray))]
-    columns, side = columns or max(map(len, known)), side or known[0][0].shape[0]
+def strip(rows: Iterable[Iterable[np.ndarray]], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns rows of equally sized squares on white, `gap` pixels apart, short rows centred, without captions."""
+    drawn = [list(row) for row in rows]
+    side, columns = len(drawn[0][0]), max(map(len, drawn))
     step = side + gap
-    canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        start = (columns - len(row)) * step // 2 if isinstance(row, (Sequence, np.ndarray)) else 0
+    canvas = np.full((len(drawn) * step - gap, columns * step - gap, 3), 255, np.uint8)
+    for i, row in enumerate(drawn):
+        start = (columns - len(row)) * step // 2
         for j, picture in enumerate(row):
             left = start + j * step
             canvas[i * step : i * step + side, left : left + side] = picture

@@ -161,8 +161,7 @@ def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: s
         return np.asarray(pictures.sheet(rows, title=title, subtitle=shots.note))
     alone = len(versions) == 1
     rows = [itertools.chain([] if alone else [version.start.picture], version.frames) for version in versions]
-    side, columns = len(versions[0].start.picture), len(shots.views) + (not alone)
-    return pictures.strip(rows, columns=columns, side=side, gap=0 if alone else _GAP)
+    return pictures.strip(rows, gap=0 if alone else _GAP)
 
 
 def _moving(

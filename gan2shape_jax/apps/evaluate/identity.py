@@ -203,10 +203,12 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
     camera, canonical = result.camera, np.repeat(result.canonical[None], _BATCH, axis=0)
-    solid = _batched(
-        lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling), views
+    solid = in_batches(
+        lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling),
+        views,
+        size=_BATCH,
     )
-    projected = _batched(projector(subject.params, subject.prepared, subject.frozen), solid)
+    projected = in_batches(projector(subject.params, subject.prepared, subject.frozen), solid, size=_BATCH)
     everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(subject.samples, count=_COMPONENTS)
 
     def stretching(first: int, last: int) -> np.ndarray:
@@ -257,11 +259,10 @@ def _traversed(
 def _seen_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
     """Returns the yaws in degrees that the subject's view network sees in pictures."""
     settings, mean = subject.prepared.settings, subject.frozen.view_mean
-    views: np.ndarray = _batched(lambda part: _views(subject.params, part, mean, settings), pictures)
+    views: np.ndarray = in_batches(lambda part: _views(subject.params, part, mean, settings), pictures, size=_BATCH)
     return np.rad2deg(views[:, 1])
 
 
-_batched = functools.partial(in_batches, size=_BATCH)
 _synthesized = jax.jit(projection.synthesize)
 _views = jax.jit(models.views)
 
