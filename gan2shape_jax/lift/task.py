@@ -35,9 +35,6 @@ SHOWN = 8  # maximum number of held-out samples that are shown
 
 # Steps in which the moving average of the networks is kept, and those that train depth: checked for a collapse.
 _AVERAGED, _JUDGED = ("inversion", "step2", "anchored", "step3"), ("anchored", "step3")
-# Networks that a step with per-sample encoders trains but does not keep: samples projected by such encoders turn less
-# than requested, and so would all views.
-_NOT_KEPT = ("view",)
 # Thresholds for detecting a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a
 # third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
@@ -159,13 +156,9 @@ class Lift:
         """See `task.Task`."""
         return self._averaging(self.stage(1).fresh_optimizer(state, phase), phase)
 
-    def _not_kept(self, phase: Phase) -> tuple[str, ...]:
-        """Returns the names of the networks that a phase restores to their initial values at its end."""
-        return _NOT_KEPT if steps.has_own_encoder(phase, self.settings) else ()
-
     def _averaging(self, state: TrainState, phase: Phase) -> TrainState:
         """Returns the state with a phase's initial average: the current networks, in steps that average."""
-        averages = (self.config.lift.average > 0 and phase.step in _AVERAGED) or self._not_kept(phase)
+        averages = phase.step in _AVERAGED
         return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
@@ -186,7 +179,8 @@ class Lift:
         )
         if average == ():
             return state, scalars
-        kept = {name: average[name] for name in self._not_kept(phase)}
+        # Samples projected by per-sample encoders turn less than requested, and so would all views: V stays.
+        kept = {"view": average["view"]} if steps.has_own_encoder(phase, self.settings) else {}
         kept = jax.tree.map(jnp.array, kept)  # the average is donated
         average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
         ended = iteration + count == phase.iterations
