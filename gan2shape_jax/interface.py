@@ -220,7 +220,7 @@ def reconstruct(
         xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
     w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
-    frozen = prepare.freeze(chosen, gan.architecture, gan.weights)
+    _, frozen = prepare.load_frozen(chosen, (gan.architecture, gan.weights))
     if w is None:
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)

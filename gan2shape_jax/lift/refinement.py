@@ -76,7 +76,7 @@ def keep_best(
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     code, key = _code(start, problem, frozen, settings), phase_key(problem.key, _PHASE, COLLECT)
     drawn = [
-        collected(start, state.factors, code, problem, key, number, frozen, settings, step=STEP3, layout=None)
+        collected(start, state.factors, code, problem, key, number, frozen, settings, step=STEP3, mesh=None)
         for number in range(batches)
     ]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)

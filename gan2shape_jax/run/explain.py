@@ -151,8 +151,7 @@ def training_files(params: models.Params, history: Sequence[Mapping[str, Any]], 
     """Returns the files kept from an image's training, content by name; `networks` is 'full', 'small' or 'none'."""
     files = {"history.csv": history_csv(history).encode()}
     if networks != "none":
-        content = network_files.networks_bytes if networks == "full" else network_files.small_networks_bytes
-        files["networks.safetensors"] = content(params)
+        files["networks.safetensors"] = network_files.networks_bytes(params, small=networks == "small")
     return files
 
 

@@ -21,7 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_text
+from gan2shape_jax.io.files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
@@ -33,8 +33,6 @@ from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
-
-_LARGEST_HISTORY = 1 << 30  # bytes
 
 
 def require_startable(config: ConfigDict, names: list[str]) -> int:
@@ -127,7 +125,7 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     params = network_files.load_networks(folder.networks, like, task.settings)
     by_name = dict(zip(names, images, strict=True))
     judge = trust.load_judge(config, (work.architecture, frozen.discriminator))
-    history = json.loads(read_text(folder.root / "history.json", limit=_LARGEST_HISTORY))
+    history = json.loads((folder.root / "history.json").read_text())
 
     def write(name: str) -> None:
         """Writes one image's results from the shared networks."""

@@ -50,22 +50,17 @@ def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Arra
     return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
 
 
-def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, FrozenModels]:
-    """Loads the GAN, the perceptual network (unless disabled) and the view and light statistics.
+def load_frozen(
+    config: ConfigDict, gan: tuple[Architecture, dict[str, Any]] | None = None, *, perceptual_weights: bool = True
+) -> tuple[Architecture, FrozenModels]:
+    """Loads the GAN, unless given, the perceptual network (unless disabled) and the view and light statistics.
 
     Raises:
       UserError: a file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
-    architecture, weights = load_gan(config)
-    return architecture, freeze(config, architecture, weights, perceptual_weights=perceptual_weights)
-
-
-def freeze(
-    config: ConfigDict, architecture: Architecture, weights: dict[str, Any], *, perceptual_weights: bool = True
-) -> FrozenModels:
-    """Collects everything that no step changes, for a GAN that is already loaded; see `load_frozen`."""
+    architecture, weights = gan or load_gan(config)
     with_lpips = perceptual_weights and config.loss.perceptual == "lpips"
-    return build_frozen(
+    return architecture, build_frozen(
         weights,
         architecture,
         view_mvn=arrays.load_mvn(config.sampling.view_mvn, 6),

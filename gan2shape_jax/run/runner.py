@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import pathlib
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -275,17 +276,15 @@ class Trainer(Work):
         try:
             initial = self._initial(*next(iter(images.items())))
             prepared = [refinement.tied(one, initial) for one in images.values()]
-            checkpoints = self.folder.checkpoints(stems[0])
             if len(names) > 1:
                 groups.record(self.folder.root, names)
-                checkpoints = self.folder.group_checkpoints(groups.key_of(names))
             made_with = {"configuration": config_hash(self.config), "images": names}
             with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
                     schedule_of(self.config),
                     initial,
-                    checkpoints,
+                    self._checkpoints(names),
                     cadence_of(self.config),
                     watcher,
                     made_with,
@@ -294,13 +293,11 @@ class Trainer(Work):
             units.fail(self._give_up(names, error))
             return
         state = jax.device_get(state)  # frees the device for the next group
-        broken, together = dict[str, str](), dict[str, Any]()
-        if len(names) > 1:
-            labels = {phase.number: phase.label for phase in schedule_of(self.config)}
-            broken = loop.failures_of(history, stems, labels)
-            together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
-        if broken:
+        labels = {phase.number: phase.label for phase in schedule_of(self.config)}
+        if broken := loop.failures_of(history, stems, labels):
             units.fail(broken)
+        lost = [name for name in names if stem_of(name) in broken]
+        together = {"together": names, "broken": lost} if len(names) > 1 else {}
         jobs: dict[str, Callable[[], None]] = {}
         for index, (name, one) in enumerate(zip(names, prepared)):
             if one.name not in broken and not self.folder.is_finished(one.name):
@@ -359,8 +356,11 @@ class Trainer(Work):
 
     def _forget(self, names: list[str]) -> None:
         """Removes the checkpoints of images that no longer need them."""
+        groups.finish(self.folder.root, names)
+        checkpoint.discard(self._checkpoints(names))
+
+    def _checkpoints(self, names: list[str]) -> pathlib.PurePath:
+        """Returns the folder of the checkpoints of an image, or of a group."""
         if len(names) == 1:
-            checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
-        else:
-            groups.finish(self.folder.root, names)
-            checkpoint.discard(self.folder.group_checkpoints(groups.key_of(names)))
+            return self.folder.checkpoints(stem_of(names[0]))
+        return self.folder.group_checkpoints(groups.key_of(names))

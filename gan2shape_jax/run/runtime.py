@@ -47,32 +47,27 @@ def set_up_runtime(config: ConfigDict) -> None:
             add_flag("--xla_cpu_multi_thread_eigen=false")
 
 
-def keep_programs(setting: str) -> pathlib.Path | None:
+def keep_programs(setting: str) -> None:
     """Makes JAX keep compiled programs on disk, unless the process already does, as by JAX_COMPILATION_CACHE_DIR.
 
     Args:
-      setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'.
-
-    Returns:
-      The folder in use, or None if there is none. A folder that cannot be written to causes a warning.
+      setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'. A folder that
+        cannot be written to causes a warning.
     """
-    present = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if present or setting == "off":
-        return pathlib.Path(present) if present else None
-    default = cache(f"xla-{_machine()}")
-    folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else default
+    if setting == "off" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return
+    folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else cache(f"xla-{_machine()}")
     if fault := folder_fault(folder):
         warnings.warn(
             f"compiled programs are not kept, the next start compiles again: {folder} {fault} "
             "(config.runtime.compilation_cache, or 'off')",
             stacklevel=2,
         )
-        return None
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     for option, value in _CACHING.items():
         if option.upper() not in os.environ:
             jax.config.update(option, value)
-    return folder
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:

@@ -23,7 +23,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import PyTree
 
-from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
+from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.training import devices
 
 # Maps a checkpoint's record to a state of the same structure.
@@ -83,7 +83,6 @@ class Checkpoints:
 
         Raises:
           DiskFullError: there is no room for the checkpoint; nothing is written.
-          FolderGoneError: the folder has been removed.
           UserError: the file system refuses the write.
         """
         if self._manager is None:
@@ -105,7 +104,7 @@ class Checkpoints:
 
         Args:
           template: maps the record to a state of the same structure (the optimiser state depends on the step that was
-            saved); raises `ValueError` for a record that cannot be continued.
+            saved).
 
         Raises:
           UserError: the checkpoint belongs to another configuration or to other networks.
@@ -119,34 +118,26 @@ class Checkpoints:
                 then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"
                 why = found if isinstance(found, str) else "another host cannot read it"
                 print(f"warning: checkpoint {self._folder}/{step} cannot be read ({why}): {then}", file=sys.stderr)
-                discard(self._folder / str(step))  # type: ignore[operator]
-            devices.wait_for_all("a damaged checkpoint is removed")
-            self._manager.reload()
+            self._manager.delete(step)  # by the first host; the others wait
         return None
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or why it cannot be read."""
         import orbax.checkpoint as ocp
 
-        source = f"{self._folder}/{step}"
         try:
             whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
         except Exception as error:  # Orbax and TensorStore raise all kinds on bytes that are not a checkpoint
             return _reason(error)
-        if other := [
-            key for key in sorted(self._made_with.keys() & made_with) if made_with[key] != self._made_with[key]
-        ]:
+        other = [key for key in sorted(self._made_with.keys() & made_with) if made_with[key] != self._made_with[key]]
+        if not other and arrays != _kinds(like := template(record)):
+            other = ["set of networks"]
+        if other:
             raise UserError(
-                f"checkpoint {source} cannot be used: it was made with another {', '.join(other)}; name another folder "
-                "(config.workdir, config.checkpoint.folder), or remove it to start afresh"
+                f"checkpoint {self._folder}/{step} cannot be used: it was made with another {', '.join(other)}; name "
+                "another folder (config.workdir, config.checkpoint.folder), or remove it to start afresh"
             )
-        try:
-            like = template(record)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _misfit(source, f"{error}") from error
-        if arrays != _kinds(like):
-            raise _misfit(source, "its arrays have other shapes")
         try:
             blank = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
             state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(blank)))  # type: ignore[call-arg]
@@ -167,11 +158,6 @@ class Checkpoints:
             no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             if no_room or any(words in str(error) for words in _NO_ROOM):
                 raise DiskFullError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
-            if self._local and not self._local.is_dir():
-                raise FolderGoneError(
-                    f"{self._folder} was removed while the run was going on: its checkpoints cannot be written; start "
-                    "the same command again"
-                ) from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
 
 
@@ -197,13 +183,6 @@ def _placed(array: np.ndarray, like: Any) -> jax.Array:
 
 def _kinds(state: PyTree) -> list[list[Any]]:
     return [[list(leaf.shape), str(np.dtype(leaf.dtype))] for leaf in jax.tree.leaves(state)]
-
-
-def _misfit(source: str, why: str) -> UserError:
-    return UserError(
-        f"checkpoint {source} cannot be used ({why}): it is of other networks or another schedule; delete "
-        f"{source.rpartition('/')[0]} to start afresh"
-    )
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,6 @@ iteration see is sharded.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,35 +22,14 @@ from gan2shape_jax.errors import UserError
 AXIS = "images"
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How independent images are laid out on devices; hashable, so that it can be a static argument of `jit`.
-
-    Attributes:
-      mesh: a mesh with one axis, `AXIS`.
-      unrolled: whether images that share a device each have their own operations, one image after another; otherwise
-        they share each operation. On CPU, a convolution with a separate kernel for every image is several times
-        slower, and one inside a loop is off XLA's fast path.
-    """
-
-    mesh: Mesh
-    unrolled: bool
-
-    @property
-    def devices(self) -> int:
-        """The number of devices that hold the images."""
-        return self.mesh.size
-
-    @property
-    def platform(self) -> str:
-        """The devices' platform: "cpu", "gpu" or "tpu"."""
-        return self.mesh.devices.flat[0].platform
+def mesh_for(images: int) -> Mesh:
+    """Returns the mesh for independent images: at most that many of this host's devices."""
+    return Mesh(np.array(jax.local_devices()[:images]), (AXIS,))
 
 
-def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """Returns the layout for `images` images, on at most that many of `devices` (by default this host's)."""
-    used = list(jax.local_devices() if devices is None else devices)[:images]
-    return Layout(mesh=Mesh(np.array(used), (AXIS,)), unrolled=used[0].platform == "cpu")
+def platform_of(mesh: Mesh) -> str:
+    """Returns the devices' platform: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
 
 
 def devices_used(replicas: int, devices: Sequence[Any]) -> int:
@@ -74,26 +52,19 @@ def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
 
 
-def local_replicas(replicas: int, mesh: Mesh) -> range:
-    """Returns the numbers of the replicas on this host's devices."""
-    each = replicas // mesh.size
-    mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
-    return range(mine[0] * each, (mine[-1] + 1) * each)
-
-
-def for_each(function: Callable[..., Any], layout: Layout | None, *, shared: int) -> Callable[..., Any]:
+def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) -> Callable[..., Any]:
     """Turns a function of one image into a function of many, to be called inside `jax.jit`.
 
     Args:
       function: takes what is an image's own, then what is the same for all images.
-      layout: how the images are laid out on devices; None leaves the function as it is.
+      mesh: the devices that hold the images; None leaves the function as it is.
       shared: the number of arguments, the last ones, that are the same for all images.
 
     Returns:
       A function of the same arguments. The leaves of its result, and of all arguments but the last `shared`, have the
       images as first axis.
     """
-    if layout is None:
+    if mesh is None:
         return function
 
     def local(*given):
@@ -102,16 +73,16 @@ def for_each(function: Callable[..., Any], layout: Layout | None, *, shared: int
         if count == 1:  # only a reshape: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
             return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
-        if layout.unrolled:
+        if platform_of(mesh) == "cpu":  # where a convolution with a kernel for every image is several times slower
             return stack([function(*pick(own, i), *rest) for i in range(count)])
         return jax.vmap(lambda mine: function(*mine, *rest))(own)
 
     def spread_out(*given):
         specs = (PartitionSpec(AXIS),) * (len(given) - shared) + (PartitionSpec(),) * shared
-        mapped = jax.shard_map(local, mesh=layout.mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+        mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
         return mapped(*given)
 
-    return local if layout.devices == 1 else spread_out
+    return local if mesh.size == 1 else spread_out
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -157,15 +128,15 @@ def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_process_local_data(sharding, value, value.shape)
 
 
-def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
-    """Stacks the trees of this host's replicas in order and puts each replica on its device."""
+def spread(trees: Sequence[Any], mesh: Mesh) -> Any:
+    """Stacks the trees of all replicas in order and puts each replica on its device."""
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
 
     def put(*parts):
-        stacked = np.stack(parts)
         if _is_default(mesh):
-            return jnp.asarray(stacked)
-        return jax.make_array_from_process_local_data(sharding, stacked, (replicas, *stacked.shape[1:]))
+            return jnp.asarray(np.stack(parts))
+        shape = (len(parts), *np.shape(parts[0]))
+        return jax.make_array_from_callback(shape, sharding, lambda here: np.stack(parts[here[0]]))
 
     return jax.tree.map(put, *trees)
 
@@ -180,9 +151,3 @@ def all_say(word: bool) -> bool:
     if jax.process_count() == 1:
         return word
     return bool(np.all(multihost_utils.process_allgather(np.asarray(word, np.int32))))
-
-
-def wait_for_all(name: str) -> None:
-    """Returns once every host has reached this barrier; `name` identifies the barrier."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

@@ -112,7 +112,7 @@ def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
     state, samples = jax.eval_shape(moving, jax.random.key(0))
     keys = phase_keys(task.problem.key, 0, use=sampling.TRAIN)
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    run = program(STEP3, flip=True, count=1, layout=task.layout)
+    run = program(STEP3, flip=True, count=1, mesh=task.mesh)
     compiled = run.lower(state, samples, task.problem, keys, number, task.frozen, task.settings).compile()
     memory = compiled.memory_analysis()
     shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.frozen))

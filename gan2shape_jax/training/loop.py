@@ -112,21 +112,6 @@ class _Progress:
         return position | {"history": list(self.history), "recent": recent}
 
 
-def _resumed(
-    task: Task, checkpoints: Checkpoints, initial: models.Params, schedule: tuple[Phase, ...]
-) -> _Progress | None:
-    """Returns the progress of the newest readable checkpoint, or None if there is none."""
-
-    def template(record: dict[str, Any]) -> TrainState:
-        return task.fresh_optimizer(task.initial(initial), _phase_of(record, schedule))
-
-    restored = checkpoints.restore(template)
-    if restored is None:
-        return None
-    state, record = restored
-    return _Progress(state, record["phase"], record["iteration"], record["history"], record.get("recent", []))
-
-
 def run_schedule(
     task: Task,
     schedule: tuple[Phase, ...],
@@ -151,16 +136,20 @@ def run_schedule(
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
     with Checkpoints(folder, keep=cadence.keep, made_with=made_with) as checkpoints:
-        resumed = _resumed(task, checkpoints, initial, schedule)
-        here = resumed or _Progress(task.initial(initial))
+
+        def template(record: dict[str, Any]) -> TrainState:
+            return task.fresh_optimizer(task.initial(initial), schedule[record["phase"]])
 
         def note(row: dict[str, Any]) -> None:
             watcher.on_record(row)
             here.history.append(row)
 
-        if resumed:
+        if found := checkpoints.restore(template):
+            state, record = found
+            here = _Progress(state, record["phase"], record["iteration"], record["history"], record["recent"])
             watcher.on_resume(schedule[here.phase], here.iteration)
         else:
+            here = _Progress(task.initial(initial))
             _, errors = task.examine(here.state, None, 0)
             note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
         before = sum(phase.iterations for phase in schedule[: here.phase])
@@ -205,33 +194,18 @@ def train(
     return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
 
 
-def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Returns both records merged, including their entries for individual images."""
-    both = first | second
-    if "images" in first and "images" in second:
-        both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
-    return both
-
-
 def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
     """Returns a row of the history; raises `DivergedError` if its loss is not finite."""
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row |= _together(scalars, errors)
+    row |= scalars | errors
+    if "images" in scalars and "images" in errors:
+        row["images"] = {name: own | errors["images"][name] for name, own in scalars["images"].items()}
     if not np.isfinite(row.get("loss", 0.0)):
         raise DivergedError(
             f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
             "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
         )
     return row
-
-
-def _phase_of(record: dict[str, Any], schedule: tuple[Phase, ...]) -> Phase:
-    """Returns the phase that a record was written in; raises `ValueError` if the schedule has no such place."""
-    number, done = record["phase"], record["iteration"]
-    phase = schedule[number] if 0 <= number < len(schedule) else None
-    if phase is None or record["step"] != phase.step or not 0 <= done <= phase.iterations:
-        raise ValueError(f"the schedule has no iteration {done!r} of {record['step']!r} in phase {number!r}")
-    return phase
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

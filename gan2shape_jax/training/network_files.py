@@ -30,20 +30,16 @@ SMALL = ("view", "encoder")
 _BESIDE = "statistics/"
 
 
-def networks_bytes(params: Params) -> bytes:
-    """Returns a file's content with the parameters of the five networks."""
-    flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
-    return safetensors.numpy.save(flat, metadata={"format": FORMAT})
+def networks_bytes(params: Params, *, small: bool = False) -> bytes:
+    """Returns a file's content with the parameters of the five networks; `small` is a sixth of that.
 
-
-def small_networks_bytes(params: Params) -> bytes:
-    """Returns a file's content with only view network and encoder, in float16: a sixth of `networks_bytes`.
-
-    Only these two are needed for the GAN's images of a finished result; depth, albedo and light are arrays by then.
+    It has only view network and encoder, in float16, which the GAN's images of a finished result need; depth, albedo
+    and light are arrays by then.
     """
-    kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
-    flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
-    return in_order(safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)}))
+    metadata = {"format": FORMAT} | ({"networks": " ".join(SMALL)} if small else {})
+    kept = flatten_dict({name: params[name] for name in SMALL} if small else params, sep="/")
+    flat = {name: np.ascontiguousarray(value, np.float16 if small else None) for name, value in kept.items()}
+    return in_order(safetensors.numpy.save(flat, metadata=metadata))
 
 
 def in_order(content: bytes) -> bytes:

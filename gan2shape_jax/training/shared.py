@@ -282,16 +282,11 @@ class Shared:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `task.Task`."""
         assert count == 1  # the next iteration sees other images
-        first, mine = iteration * self.replicas, devices.local_replicas(self.replicas, self.mesh)
-        entries = [first + replica for replica in mine]
-        numbers, chosen, seen = devices.spread(
-            [(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries],
-            self.replicas,
-            self.mesh,
-        )
+        entries = range(iteration * self.replicas, (iteration + 1) * self.replicas)
+        given = [(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
+        numbers, chosen, seen = devices.spread(given, self.mesh)
         state = devices.replicate(state, self.mesh)
-        platform = self.mesh.devices.flat[0].platform
-        (params, opt_state), scalars = compiled_with(update, _STATIC, platform)(
+        (params, opt_state), scalars = compiled_with(update, _STATIC, devices.platform_of(self.mesh))(
             *((state.params, state.opt_state), (state.factors, state.mask), numbers, chosen, seen),
             *(self._given[0], constants.keys, *self._given[1:]),
             step=phase.kind,

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import metrics, models, reconstruction, sampling
@@ -26,7 +27,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
-from gan2shape_jax.training.devices import Layout, for_each
+from gan2shape_jax.training.devices import for_each, platform_of
 
 
 def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
@@ -82,11 +83,11 @@ class Task(Protocol):
 
 
 @functools.cache
-def program(step: Step, *, flip: bool, count: int, layout: Layout | None) -> Any:
+def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
     # Several are right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
     one = functools.partial(iteration_lib.iterate, step=step, flip=flip, count=count)
-    return compiled_with(for_each(one, layout, shared=3), (), layout.platform if layout else jax.default_backend())
+    return compiled_with(for_each(one, mesh, shared=3), (), platform_of(mesh) if mesh else jax.default_backend())
 
 
 @functools.cache
@@ -99,28 +100,28 @@ def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platfor
     return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "flip", "layout"))
-def _cached(params, problem, frozen, settings, *, step, flip, layout):
-    return for_each(functools.partial(step.cache, flip=flip), layout, shared=2)(params, problem, frozen, settings)
+@functools.partial(jax.jit, static_argnames=("step", "flip", "mesh"))
+def _cached(params, problem, frozen, settings, *, step, flip, mesh):
+    return for_each(functools.partial(step.cache, flip=flip), mesh, shared=2)(params, problem, frozen, settings)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "layout"))
-def collected(*given, step, layout):
+@functools.partial(jax.jit, static_argnames=("step", "mesh"))
+def collected(*given, step, mesh):
     """Returns one batch of what a step collects, of all images; see `Step.collect`."""
-    return for_each(step.collect, layout, shared=3)(*given)
+    return for_each(step.collect, mesh, shared=3)(*given)
 
 
-@functools.partial(jax.jit, static_argnames="layout")
-def _reconstruct(params, problem, frozen, settings, *, layout):
-    return for_each(reconstruction.reconstruction_of, layout, shared=2)(params, problem, frozen, settings)
+@functools.partial(jax.jit, static_argnames="mesh")
+def _reconstruct(params, problem, frozen, settings, *, mesh):
+    return for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, problem, frozen, settings)
 
 
-@functools.partial(jax.jit, static_argnames=("networks", "layout"))
-def _fresh_optimizer(state, settings, *, networks, layout):
+@functools.partial(jax.jit, static_argnames=("networks", "mesh"))
+def _fresh_optimizer(state, settings, *, networks, mesh):
     def fresh(one, settings):
         return iteration_lib.fresh_optimizer(one, networks, settings).opt_state
 
-    return for_each(fresh, layout, shared=1)(state, settings)
+    return for_each(fresh, mesh, shared=1)(state, settings)
 
 
 @functools.partial(jax.jit, static_argnames="use")
@@ -143,25 +144,25 @@ class Independent:
       problem: the problems of all images, along a first axis whose length is a multiple of the devices' number.
       frozen: the frozen networks, on every device.
       settings: the settings, shared by all images.
-      layout: how the images are laid out on devices; None for one image without an axis of images (`one_image`).
+      mesh: the devices that hold the images; None for one image without an axis of images (`one_image`).
     """
 
     names: tuple[str, ...]
     problem: Problem
     frozen: FrozenModels
     settings: Settings
-    layout: Layout | None
+    mesh: Mesh | None
 
     window = 1
 
     def initial(self, params: models.Params) -> TrainState:
         """See `Task`."""
         one = state_lib.initial_state(params, self.settings)
-        if self.layout is None:
+        if self.mesh is None:
             return jax.tree.map(jnp.array, one)
         count = len(self.problem.key)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
-        return devices.place(every, self.layout.mesh)
+        return devices.place(every, self.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
@@ -171,11 +172,11 @@ class Independent:
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
-        fresh = _fresh_optimizer(state, self.settings, networks=phase.kind.networks, layout=self.layout)
+        fresh = _fresh_optimizer(state, self.settings, networks=phase.kind.networks, mesh=self.mesh)
         return dataclasses.replace(state, opt_state=fresh)
 
     def _cached(self, state: TrainState, phase: Phase) -> Any:
-        static = {"step": phase.kind, "flip": phase.flip, "layout": self.layout}
+        static = {"step": phase.kind, "flip": phase.flip, "mesh": self.mesh}
         return _cached(state.params, self.problem, self.frozen, self.settings, **static)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
@@ -189,16 +190,16 @@ class Independent:
         keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
         own = (state.params, state.factors, cache, self.problem, keys)
         batches = [
-            collected(*own, i, self.frozen, self.settings, step=step, layout=self.layout)
+            collected(*own, i, self.frozen, self.settings, step=step, mesh=self.mesh)
             for i in range(self.settings.collect_iters)
         ]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.layout else 0), *batches)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.mesh else 0), *batches)
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `Task`."""
-        run = program(phase.kind, flip=phase.flip, count=count, layout=self.layout)
+        run = program(phase.kind, flip=phase.flip, count=count, mesh=self.mesh)
         keys = phase_keys(self.problem.key, phase.number, use=sampling.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
         return run(state, constants, self.problem, keys, number, self.frozen, self.settings)
@@ -213,7 +214,7 @@ class Independent:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
         del phase, done
         problem = reconstruction.drop_training_fields(self.problem)
-        view = _reconstruct(state.params, problem, self.frozen, self.settings, layout=self.layout)
+        view = _reconstruct(state.params, problem, self.frozen, self.settings, mesh=self.mesh)
         if self.problem.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
         given = view.warped_depth, self.problem.true_depth, view.valid
@@ -242,21 +243,21 @@ def alike(first: PreparedImage, second: PreparedImage) -> bool:
     return settings_lib.same(first.settings, second.settings) and shapes[0] == shapes[1]
 
 
-def independent(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout | None = None) -> Independent:
+def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:
     """Returns the task of images that are `alike`; copies of the last one pad the axis.
 
     Args:
       images: at least one.
       frozen: the frozen networks.
-      layout: how they are laid out on devices; None means as many of this host's as there are images.
+      mesh: the devices to use; None means as many of this host's as there are images.
     """
-    layout = layout or devices.layout_of(len(images))
+    mesh = mesh or devices.mesh_for(len(images))
     problems = [one.problem for one in images]
-    problems += problems[-1:] * (-len(images) % layout.devices)
+    problems += problems[-1:] * (-len(images) % mesh.size)
     return Independent(
         names=tuple(one.name for one in images),
-        problem=devices.place(devices.stack(problems), layout.mesh),
-        frozen=devices.replicate(frozen, layout.mesh),
-        settings=devices.replicate(images[0].settings, layout.mesh),
-        layout=layout,
+        problem=devices.place(devices.stack(problems), mesh),
+        frozen=devices.replicate(frozen, mesh),
+        settings=devices.replicate(images[0].settings, mesh),
+        mesh=mesh,
     )

@@ -33,5 +33,5 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     known |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
     save_result(plain_result("001", SIZE, **known | {"camera": prepared.settings.camera}), run.result("001"))
     params = models.init_params(jax.random.key(3), prepared.settings)
-    (run.result("001") / "networks.safetensors").write_bytes(network_files.small_networks_bytes(params))
+    (run.result("001") / "networks.safetensors").write_bytes(network_files.networks_bytes(params, small=True))
     return run.result("001")

@@ -97,26 +97,26 @@ def test_devices_exchange_nothing(run):
     for phase in schedule:
         state = task.begin(task.initial(initial), phase)
         keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
-        program = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
+        program = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
         given = state, task.phase_constants(state, phase), task.problem, keys, jnp.int32(0), task.frozen, task.settings
         assert not _COLLECTIVE.search(program.lower(*given).as_text()), phase.label
 
 
 def test_a_collective_would_be_seen():
-    mesh, axis = devices.layout_of(2).mesh, PartitionSpec(devices.AXIS)
+    mesh, axis = devices.mesh_for(2), PartitionSpec(devices.AXIS)
     summed = jax.shard_map(lambda x: jax.lax.psum(x, devices.AXIS), mesh=mesh, in_specs=axis, out_specs=axis)
     assert _COLLECTIVE.search(jax.jit(summed).lower(jnp.ones(2)).as_text())
 
 
-@pytest.mark.parametrize("unrolled", [True, False])
-def test_two_images_on_one_device_get_the_same(run, unrolled):
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_two_images_on_one_device_get_the_same(run, platform, monkeypatch):
     """Sharing each operation, as on GPU and TPU, or one after another in a program."""
     ready, frozen, schedule, initial = run
-    spread = devices.layout_of(2)
-    crowded = dataclasses.replace(devices.layout_of(2, jax.devices()[:1]), unrolled=unrolled)
+    monkeypatch.setattr(devices, "platform_of", lambda mesh: platform)
+    task_lib.program.cache_clear()
     outcomes = []
-    for layout in (spread, crowded):
-        task = task_lib.independent(ready, frozen, layout)
+    for mesh in (devices.mesh_for(2), devices.mesh_for(1)):
+        task = task_lib.independent(ready, frozen, mesh)
         state = task.begin(task.initial(initial), schedule[0])
         for iteration in range(2):
             state, scalars = task.advance(state, schedule[0], iteration, None, 1)

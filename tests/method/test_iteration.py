@@ -58,7 +58,7 @@ def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled)
     if step == "step1":
         assert constants.features is not None  # those of the input, which every iteration needs
     given = constants, task.problem, task_lib.phase_keys(task.problem.key, phase.number, use=TRAIN)
-    run = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
+    run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
     every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)
     number = jnp.int32(0)

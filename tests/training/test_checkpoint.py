@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
+from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.training.checkpoint import Checkpoints
 
@@ -102,17 +102,12 @@ def test_a_checkpoint_of_other_networks_is_refused_and_stays(copied):
     def wider(record):
         return _state(0.0).replace(mask=jnp.zeros(4))
 
-    with Checkpoints(copied, keep=2) as checkpoints, pytest.raises(UserError, match="other networks"):
+    with (
+        Checkpoints(copied, keep=2) as checkpoints,
+        pytest.raises(UserError, match="with another set of networks"),
+    ):
         checkpoints.restore(wider)
     assert _restored(copied) == 4.0
-
-
-def test_a_removed_folder_is_told_in_words(tmp_path):
-    folder = tmp_path / "checkpoints" / "001"
-    with pytest.raises(FolderGoneError, match="was removed while the run was going on"):
-        with Checkpoints(folder, keep=1) as checkpoints:
-            shutil.rmtree(folder.parent)
-            checkpoints.save(1, _state(1.0), _record(1))
 
 
 @pytest.mark.parametrize(

@@ -49,17 +49,17 @@ def lowered(subject: Subject, name: str, *, images: int, mesh: Mesh, joint: bool
     if joint and name not in subject.phases:
         raise UserError(f"--joint: {name} is not trained; there are {', '.join(subject.phases)}")
     with platforms.tracing_for(mesh.devices.flat[0].platform):
-        return _lowered(subject, name, images, devices.Layout(mesh=mesh, unrolled=False), joint)
+        return _lowered(subject, name, images, mesh, joint)
 
 
-def _lowered(subject: Subject, name: str, images: int, layout: devices.Layout, joint: bool) -> jax.stages.Lowered:
+def _lowered(subject: Subject, name: str, images: int, mesh: Mesh, joint: bool) -> jax.stages.Lowered:
     if name == RENDERING:
-        return _rendering(subject, images, layout.mesh)
+        return _rendering(subject, images, mesh)
     if name == PREDICT:
-        return _prediction(subject, images, layout)
+        return _prediction(subject, images, mesh)
     if name == COLLECT:
-        return _collecting(subject, images, layout)
-    return (_together if joint else _separately)(subject, subject.phases[name], images, layout)
+        return _collecting(subject, images, mesh)
+    return (_together if joint else _separately)(subject, subject.phases[name], images, mesh)
 
 
 def _of(tree: Any, mesh: Mesh, axes: PartitionSpec, *leading: int) -> Any:
@@ -106,18 +106,18 @@ def _key(subject: Subject, phase: Phase) -> Any:
     return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.problem.key)
 
 
-def _separately(subject: Subject, phase: Phase, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+def _separately(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers an iteration of images that have their own networks, `training.task`."""
     own = (*_begun(subject, phase), subject.problem, _key(subject, phase))
-    own = _of(own, layout.mesh, _EACH, images * layout.mesh.size)
-    number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), layout.mesh, _EVERYWHERE)
-    run = task.program(phase.kind, flip=phase.flip, count=1, layout=layout)
+    own = _of(own, mesh, _EACH, images * mesh.size)
+    number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), mesh, _EVERYWHERE)
+    run = task.program(phase.kind, flip=phase.flip, count=1, mesh=mesh)
     return run.lower(*own, number, frozen, settings)
 
 
-def _together(subject: Subject, phase: Phase, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers an iteration of joint training, `training.shared`, which shows a batch of each image."""
-    mesh, settings = layout.mesh, dataclasses.replace(subject.settings, collect_iters=1)
+    settings = dataclasses.replace(subject.settings, collect_iters=1)
     count = images * mesh.size
     state, constants = _begun(dataclasses.replace(subject, settings=settings), phase)
     if isinstance(constants, Step1Cache):
@@ -130,11 +130,11 @@ def _together(subject: Subject, phase: Phase, images: int, layout: devices.Layou
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
     static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
-    run = task.compiled_with(shared.update, ("step", "flip", "mesh"), layout.platform)
+    run = task.compiled_with(shared.update, ("step", "flip", "mesh"), devices.platform_of(mesh))
     return run.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
 
 
-def _collecting(subject: Subject, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
     phase = next(phase for phase in subject.phases.values() if phase.kind.collect)
     step, settings = phase.kind, subject.settings
@@ -142,21 +142,21 @@ def _collecting(subject: Subject, images: int, layout: devices.Layout) -> jax.st
     cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen, settings)
     state, _ = _begun(subject, phase)
     one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
-    own = _of(one, layout.mesh, _EACH, images * layout.mesh.size)
-    everywhere = _of((jnp.int32(0), subject.frozen, settings), layout.mesh, _EVERYWHERE)
-    return jax.jit(devices.for_each(step.collect, layout, shared=3)).lower(*own, *everywhere)
+    own = _of(one, mesh, _EACH, images * mesh.size)
+    everywhere = _of((jnp.int32(0), subject.frozen, settings), mesh, _EVERYWHERE)
+    return jax.jit(devices.for_each(step.collect, mesh, shared=3)).lower(*own, *everywhere)
 
 
-def _prediction(subject: Subject, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+def _prediction(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers the feed-forward reconstruction of images; the networks are the same for all."""
     problem = reconstruction.drop_training_fields(subject.problem)
 
     def predicted(problem: Any, params: Any, frozen: Any) -> Any:
         return reconstruction.reconstruction_of(params, problem, frozen, settings=subject.settings)
 
-    own = _of(problem, layout.mesh, _EACH, images * layout.mesh.size)
-    everywhere = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
-    return jax.jit(devices.for_each(predicted, layout, shared=2)).lower(own, *everywhere)
+    own = _of(problem, mesh, _EACH, images * mesh.size)
+    everywhere = _of((subject.params, subject.frozen), mesh, _EVERYWHERE)
+    return jax.jit(devices.for_each(predicted, mesh, shared=2)).lower(own, *everywhere)
 
 
 def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
