@@ -25,11 +25,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
-from gan2shape_jax.io.required_files import (
-    absent_of_images,
-    require_files,
-    require_images,
-)
+from gan2shape_jax.io.required_files import absent_of_images, require_files, require_images
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.run import joint, predict, prepare

@@ -169,19 +169,12 @@ def write(
     Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `made_with`
     facts for the folder's record in addition to the hash of the configuration.
     """
-    outputs = config.outputs
-    options = OutputOptions(
-        picture_size=outputs.picture_size,
-        turntable_frames=outputs.turntable_frames,
-        mesh_full=outputs.mesh_full,
-        animation=outputs.animation,
-        preset=outputs.preset,
-        gan_batch=config.sampling.batch_size,
-    )
+    names = ("preset", "picture_size", "turntable_frames", "mesh_full", "animation")
+    options = OutputOptions(**{name: config.outputs[name] for name in names}, gan_batch=config.sampling.batch_size)
     write_outputs(
         result,
         folder,
-        gan_project=project if outputs.gan_images else None,
+        gan_project=project if config.outputs.gan_images else None,
         options=options,
         extra=extra,
         made_with={"configuration": config_hash(config)} | made_with,

@@ -12,15 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epy
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column
 from rich.text import Text
 
@@ -29,6 +23,10 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.training.loop import Watcher
+
+with epy.lazy_imports():  # they import PyTorch if installed, which takes seconds
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
 
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
@@ -113,18 +111,18 @@ class Monitor(contextlib.ExitStack):
         return sum(phase.cost for phase in self._schedule[:count])
 
 
-def _bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn(
+def _bars(console: Console) -> bars.Progress:
+    return bars.Progress(
+        bars.TextColumn(
             "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
         ),
-        TextColumn("{task.fields[phase]:<14}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[phase]:<14}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("loss {task.fields[loss]}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left"),
+        bars.TimeRemainingColumn(),
         console=console,
         speed_estimate_period=3600,  # seconds: an iteration may take minutes
     )
@@ -138,27 +136,21 @@ class _Curves(contextlib.ExitStack):
     """
 
     def __init__(self, schedule: tuple[Phase, ...], folder: pathlib.Path):
-        from tensorboardX.event_file_writer import EventsWriter  # imports PyTorch if installed, which takes seconds
-
         super().__init__()
         self._schedule = schedule
         with _in_words():
             folder.mkdir(parents=True, exist_ok=True)
-            self._events = EventsWriter(str(folder / "events"))
+            self._events = event_file_writer.EventsWriter(str(folder / "events"))
         self.callback(self._events.close)
 
     def record(self, row: dict[str, Any]) -> None:
         """Adds the losses and errors of a row of the history."""
-        from tensorboardX import summary
-
         for key, value in row.items():
             if isinstance(value, float):
                 self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
 
     def phase_end(self, phase: Phase, view: Reconstruction, index: int) -> None:
         """Adds pictures of the reconstruction at the end of a phase; of several, of that at the index."""
-        from tensorboardX import summary
-
         leaves = map(np.asarray, (view.depth, view.albedo, view.reconstruction))
         depth, albedo, reconstruction = (leaf[index] if view.depth.ndim > 2 else leaf for leaf in leaves)
         nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)  # white is near
@@ -172,8 +164,6 @@ class _Curves(contextlib.ExitStack):
             self._events.flush()
 
     def _write(self, content: Any, phase: int, iteration: int) -> None:
-        from tensorboardX.proto import event_pb2
-
         step = sum(one.iterations for one in self._schedule[:phase]) + iteration
         with _in_words():
             self._events.write_event(event_pb2.Event(summary=content, wall_time=time.time(), step=step))

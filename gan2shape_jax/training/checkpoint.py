@@ -20,11 +20,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
+from etils import epath, epy
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.training import devices
+
+with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
+    import orbax.checkpoint as ocp
 
 # Maps a checkpoint's record to a state of the same structure.
 Template = Callable[[dict[str, Any]], PyTree]
@@ -55,8 +58,6 @@ class Checkpoints:
         self._manager: Any = None
         if folder is None:
             return
-        import orbax.checkpoint as ocp  # here, because importing it is slow and prediction does not need it
-
         with self._in_words():
             self._manager = ocp.CheckpointManager(
                 self._local.absolute() if self._local else epath.Path(folder),
@@ -87,8 +88,6 @@ class Checkpoints:
         """
         if self._manager is None:
             return
-        import orbax.checkpoint as ocp
-
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
@@ -123,8 +122,6 @@ class Checkpoints:
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or why it cannot be read."""
-        import orbax.checkpoint as ocp
-
         try:
             whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
@@ -162,11 +159,9 @@ class Checkpoints:
 
 
 def discard(folder: pathlib.PurePath) -> None:
-    """Removes a folder of checkpoints, local or remote; local files that cannot be removed stay."""
-    if isinstance(folder, pathlib.Path):
-        shutil.rmtree(folder, ignore_errors=True)
-    elif (there := epath.Path(folder)).exists():
-        there.rmtree()
+    """Removes a folder of checkpoints, local or remote; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        epath.Path(folder).rmtree(missing_ok=True)
 
 
 def _no_tracebacks(record: logging.LogRecord) -> bool:
