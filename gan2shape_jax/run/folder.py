@@ -29,7 +29,7 @@ import gan2shape_jax
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import result_fields
-from gan2shape_jax.errors import UserError, one_line, refused
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
 from gan2shape_jax.run.hosts import Team
@@ -126,13 +126,10 @@ class RunFolder:
                 with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
                     content = read_object(other, "a host's failures")
                     every |= content["failures"] if content.get("start") == team.start else {}
-        try:
-            if every:
-                atomic_text(path, json.dumps(every, indent=2) + "\n")
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise refused(error, f"cannot remove {path}") from error
+        if every:
+            atomic_text(path, json.dumps(every, indent=2) + "\n")
+        else:
+            path.unlink(missing_ok=True)
         return every
 
 

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError, UserError, refused
+from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.samples import PROJECTED, KeptSamples, SampleMaker
@@ -131,11 +132,8 @@ class _Lift(Work):
                 images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
                 path = root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
-                try:
-                    path.parent.mkdir(exist_ok=True)
-                    write_png(path, draw_sample_sheet(images, recon, albedo, depth, task.settings.camera))
-                except OSError as error:
-                    raise refused(error, f"cannot write {path}") from error
+                sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
+                atomic_file(path, lambda part: write_png(part, sheet), parents=True)
             return jax.tree.map(lambda leaf: leaf[0], views)
 
         made_with = {"batches_per_iteration": joint.replicas_of(config)}

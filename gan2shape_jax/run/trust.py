@@ -267,10 +267,9 @@ def _sides(metrics: Mapping[str, Any]) -> tuple[float, float] | None:
 
 def sentence_of(name: str, metrics: Mapping[str, Any]) -> str | None:
     """Returns the line that says how far to trust an image's result; None if nothing is known."""
-    verdict = metrics.get("trust")
-    if not isinstance(verdict, dict) or "verdict" not in verdict:
-        return None
-    return f"{'warning: ' if verdict.get('grade') == 'no' else ''}{name}: {verdict['verdict']}"
+    found = metrics.get("trust")
+    warning = "warning: " if found and found["grade"] == "no" else ""
+    return f"{warning}{name}: {found['verdict']}" if found else None
 
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:

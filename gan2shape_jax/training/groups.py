@@ -9,7 +9,6 @@ themselves record their images in case the file is lost earlier.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 import zlib
@@ -51,14 +50,9 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
 
 
 def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
-    """Returns the unfinished groups whose images are all in the list; damaged records are ignored."""
-    groups = []
-    for path in sorted((root / _FOLDER).glob("group-*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            group = json.loads(path.read_text("utf-8"))
-            if isinstance(group, list) and set(group) <= set(names) and key_of(group) == path.stem:
-                groups.append(group)
-    return groups
+    """Returns the unfinished groups whose images are all in the list."""
+    groups = [json.loads(path.read_bytes()) for path in sorted((root / _FOLDER).glob("group-*.json"))]
+    return [group for group in groups if set(group) <= set(names)]
 
 
 def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:
