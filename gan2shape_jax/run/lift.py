@@ -15,8 +15,6 @@ import dataclasses
 import functools
 import pathlib
 import shutil
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,7 +38,6 @@ from gan2shape_jax.run.runner import Work, at_work
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, network_files
 
-_REPORT_S = 30.0  # between two progress messages of an operation that takes minutes
 # The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.
 _OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
@@ -123,7 +120,7 @@ class _Lift(Work):
             self.architecture,
             self.frozen,
             returns=self._returns(),
-            on_collected=self._progress(),
+            on_collected=self._report,
             kept_samples=KeptSamples(root / PROJECTED if leads else None),
         )
 
@@ -139,18 +136,11 @@ class _Lift(Work):
         made_with = {"batches_per_iteration": joint.replicas_of(config)}
         joint.train(self, task, title="samples", made_with=made_with, drawn=drawn)
 
-    def _progress(self) -> Callable[[int, int], None]:
-        """Returns a function that reports now and then how many images have their samples, and responds to Ctrl-C."""
-        last = time.monotonic()
-
-        def report(done: int, count: int) -> None:
-            nonlocal last
-            self.monitor.check()
-            if time.monotonic() - last > _REPORT_S:
-                last = time.monotonic()
-                self.monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
-
-        return report
+    def _report(self, done: int, count: int) -> None:
+        """Reports every tenth of the way how many images have their samples, and responds to Ctrl-C."""
+        self.monitor.check()
+        if done % -(-count // 10) == 0:
+            self.monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
