@@ -44,20 +44,17 @@ class Checkpoints:
     Use as a context manager: exiting it waits for pending writes.
     """
 
-    def __init__(self, folder: pathlib.PurePath | None, *, keep: int, made_with: Mapping[str, Any] | None = None):
+    def __init__(self, folder: pathlib.PurePath, *, keep: int, made_with: Mapping[str, Any] | None = None):
         """Opens, or creates, a folder.
 
         Args:
-          folder: a local path or an object-storage `epath.Path`; None writes and restores nothing.
+          folder: a local path or an object-storage `epath.Path`.
           keep: number of the newest checkpoints that are kept.
           made_with: what a checkpoint must match to be resumed from, as JSON values: the configuration's hash, ...
         """
         self._folder = folder
         self._made_with = dict(made_with or {})
         self._local = folder if isinstance(folder, pathlib.Path) else None
-        self._manager: Any = None
-        if folder is None:
-            return
         with self._in_words():
             self._manager = ocp.CheckpointManager(
                 self._local.absolute() if self._local else epath.Path(folder),
@@ -70,8 +67,6 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._manager is None:
-            return
         try:
             with contextlib.suppress(UserError) if error else contextlib.nullcontext(), self._in_words():
                 self._manager.wait_until_finished()
@@ -86,8 +81,6 @@ class Checkpoints:
           DiskFullError: there is no room for the checkpoint; nothing is written.
           UserError: the file system refuses the write.
         """
-        if self._manager is None:
-            return
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
@@ -108,7 +101,7 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint belongs to another configuration or to other networks.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True) if self._manager is not None else []
+        steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
             found = self._read(step, template)
             if devices.all_say(not isinstance(found, str)) and not isinstance(found, str):

@@ -7,6 +7,7 @@ many, is a `Task`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -135,7 +136,10 @@ def run_schedule(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    with Checkpoints(folder, keep=cadence.keep, made_with=made_with) as checkpoints:
+    kept: Checkpoints | contextlib.nullcontext[None] = contextlib.nullcontext()
+    if folder:
+        kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with)
+    with kept as checkpoints:
 
         def template(record: dict[str, Any]) -> TrainState:
             return task.fresh_optimizer(task.initial(initial), schedule[record["phase"]])
@@ -144,7 +148,7 @@ def run_schedule(
             watcher.on_record(row)
             here.history.append(row)
 
-        if found := checkpoints.restore(template):
+        if checkpoints and (found := checkpoints.restore(template)):
             state, record = found
             here = _Progress(state, record["phase"], record["iteration"], record["history"], record["recent"])
             watcher.on_resume(schedule[here.phase], here.iteration)
@@ -171,7 +175,7 @@ def run_schedule(
                     if done == phase.iterations and view is not None:
                         watcher.on_phase_end(phase, view)
                 watcher.on_progress(phase, done, loss)
-                if _is_due(done, phase, cadence.checkpoint):
+                if checkpoints and _is_due(done, phase, cadence.checkpoint):
                     checkpoints.save(before + done, here.state, here.record(phase))
             here.phase, here.iteration, here.recent = phase.number + 1, 0, []
             before += phase.iterations
