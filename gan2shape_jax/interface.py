@@ -36,7 +36,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import explain, predict, prepare, trust, xla_flags
+from gan2shape_jax.run import explain, predict, prepare, runtime, trust
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -56,7 +56,6 @@ def load_gan(path: str | os.PathLike[str]) -> Gan:
     Raises:
       UserError: the file is missing, damaged or of another format; the message says how to convert it.
     """
-    xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(path)
     return Gan(architecture, weights, os.fspath(path))
 
@@ -212,12 +211,11 @@ def reconstruct(
       UserError: a file named in the configuration is missing, the checkpoints belong to another reconstruction, or the
         loss is not finite.
     """
-    xla_flags.avoid_wrong_sums()
     if not isinstance(gan, Gan):
         raise ArgumentError(f"gan is a {type(gan).__name__}: load_gan gives what is needed")
     chosen = _config_of(config, gan.architecture, seed)
     if chosen.runtime.deterministic:
-        xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
+        runtime.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
     w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
     _, frozen = prepare.load_frozen(chosen, (gan.architecture, gan.weights))
@@ -273,7 +271,6 @@ def load_model(path: str | os.PathLike[str] | None = None, *, config: str | Conf
       ConfigError: values of the configuration that no prediction can use.
       UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
     """
-    xla_flags.avoid_wrong_sums()
     chosen = _named(config)
     chosen.mode = "predict"
     if path is not None:

@@ -18,7 +18,7 @@ import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError, printable
 from gan2shape_jax.io import bundled
-from gan2shape_jax.run import interrupt, xla_flags
+from gan2shape_jax.run import interrupt
 
 # Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
@@ -45,7 +45,6 @@ _COMMANDS = {
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
-    xla_flags.avoid_wrong_sums()
     try:
         return _action(list(argv))() or 0
     except (UserError, OSError) as error:

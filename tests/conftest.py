@@ -15,10 +15,6 @@ from helpers import (
 )
 from helpers.parity_record import Record
 
-from gan2shape_jax.run import xla_flags
-
-xla_flags.avoid_wrong_sums()  # before a test computes
-
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
 # own, and tests hand both over.
 jaxtyping.Array = jax.Array | np.ndarray

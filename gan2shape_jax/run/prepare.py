@@ -25,7 +25,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.run import xla_flags
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
@@ -38,7 +37,6 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     Raises:
       UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
-    xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     if problems := gan_problems(config, architecture):
         raise UserError("\n".join(problems))

@@ -297,7 +297,7 @@ class Trainer(Work):
         if broken := loop.failures_of(history, stems, labels):
             units.fail(broken)
         lost = [name for name in names if stem_of(name) in broken]
-        together = {"together": names, "broken": lost} if len(names) > 1 else {}
+        together: dict[str, Any] = {"together": names, "broken": lost} if len(names) > 1 else {}
         jobs: dict[str, Callable[[], None]] = {}
         for index, (name, one) in enumerate(zip(names, prepared)):
             if one.name not in broken and not self.folder.is_finished(one.name):

@@ -24,7 +24,6 @@ from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.lift import steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
-from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
 from gan2shape_jax.training.loop import Cadence
 
 # JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
@@ -34,7 +33,6 @@ _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_c
 
 def set_up_runtime(config: ConfigDict) -> None:
     """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices."""
-    avoid_wrong_sums()
     keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
@@ -45,6 +43,13 @@ def set_up_runtime(config: ConfigDict) -> None:
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", min(config.runtime.images_at_once, os.cpu_count() or 1))
             add_flag("--xla_cpu_multi_thread_eigen=false")
+
+
+def add_flag(flag: str) -> None:
+    """Adds `--name=value` to `XLA_FLAGS`, which XLA reads when JAX starts its first device, unless the user set it."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def keep_programs(setting: str) -> None:

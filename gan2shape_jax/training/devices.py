@@ -136,7 +136,7 @@ def spread(trees: Sequence[Any], mesh: Mesh) -> Any:
         if _is_default(mesh):
             return jnp.asarray(np.stack(parts))
         shape = (len(parts), *np.shape(parts[0]))
-        return jax.make_array_from_callback(shape, sharding, lambda here: np.stack(parts[here[0]]))
+        return jax.make_array_from_callback(shape, sharding, lambda here: np.stack(parts)[here])
 
     return jax.tree.map(put, *trees)
 

@@ -61,7 +61,7 @@ def test_shading_gradients():
 
 @pytest.mark.parametrize("count", [1, 8])
 def test_compiled_shading_of_many_lights_is_what_numpy_gives(count):
-    # XLA's CPU compiler of jaxlib 0.10 got this sum wrong for some counts (see `xla_flags`).
+    # XLA's CPU compiler of jaxlib 0.10 got this sum wrong for some counts.
     rng = np.random.default_rng(count)
     normal = rng.normal(size=(1, 1, 64, 64, 3)).astype(np.float32)
     light = rng.uniform(-1, 1, size=(1, count, 4)).astype(np.float32)

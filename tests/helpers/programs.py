@@ -6,8 +6,6 @@ import pathlib
 import jax
 import jaxlib.version
 
-from gan2shape_jax.run import xla_flags
-
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 # Without its emitters of fused operations, XLA compiles a training step in 40% of the time.
@@ -19,10 +17,9 @@ def compile_quickly() -> None:
 
     What tests compare are two results of one build, or a result with a tolerance. `--optimised` compiles as users do.
     """
-    for flag in (
-        _QUICKLY if jaxlib.version.__version__.startswith("0.10.") else _QUICKLY[:1]
-    ):  # XLA ends at unknown flags
-        xla_flags.add_flag(flag)
+    known = _QUICKLY if jaxlib.version.__version__.startswith("0.10.") else _QUICKLY[:1]  # XLA ends at unknown flags
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in known if flag.partition("=")[0] not in flags)])
 
 
 def keep() -> None:

@@ -1,7 +1,10 @@
 """A reconstruction small enough for tests: the bundled face 001, thin networks, a few iterations."""
 
+import dataclasses
+import functools
 import pathlib
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
@@ -10,6 +13,9 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
+from gan2shape_jax.stylegan2 import Architecture, Params, weights
+
+SIZE = 32
 
 
 def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
@@ -19,6 +25,7 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     listed.write_text("\n".join(names) + "\n")
     config.workdir = str(tmp_path / "run")
     config.data.image_list = str(listed)
+    _shrink(config, tmp_path)
     config.networks.width = 8
     config.networks.group_base = 4
     config.networks.zdim = 16
@@ -44,6 +51,32 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
             owner = owner[parent]
         owner[last] = value
     return config.lock()
+
+
+def _shrink(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Has the configuration use a GAN and true depths of 32 pixels, which are written into the folder."""
+    config.image_size = config.gan.size = SIZE
+    config.gan.checkpoint = str(folder / "gan32.safetensors")
+    config.data.depth_root = str(folder / "depth32")
+    (folder / "depth32").mkdir(exist_ok=True)
+    for path in pathlib.Path(asset("ictface/depth")).iterdir():
+        np.save(folder / "depth32" / path.name, np.load(path)[::2, ::2])
+    weights.save(config.gan.checkpoint, *_gan())
+
+
+@functools.cache
+def _gan() -> tuple[Architecture, Params]:
+    """The bundled GAN without its last level: a generator that still draws faces, and a discriminator of its size."""
+    whole, params = weights.load(asset("ictface/gan.safetensors"))
+    widths = whole.channels[:-1]
+    arch = dataclasses.replace(whole, size=SIZE, channels=widths, discriminator_channels=widths)
+    generator, discriminator = params["generator"], dict(params["discriminator"])
+    count = {"layers": arch.layers, "noise": arch.layers, "to_rgb": len(widths)}
+    generator |= {name: {str(k): generator[name][str(k)] for k in range(n)} for name, n in count.items()}
+    discriminator["blocks"] = {str(k): discriminator["blocks"][str(k + 1)] for k in range(len(widths) - 1)}
+    # Of the inputs of the block that comes first now there are twice as many.
+    discriminator["from_rgb"] = {k: np.concatenate([v, v], -1) for k, v in discriminator["from_rgb"].items()}
+    return arch, {"generator": generator, "discriminator": discriminator}
 
 
 def tiny_lift(tmp_path, **fields) -> ConfigDict:

@@ -7,7 +7,6 @@ row, the GAN's own image of it, from which that row starts); in an animation the
 
 import argparse
 import io
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -160,8 +159,8 @@ def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: s
             rows.append((version.heading, [version.start, *tiles]))
         return np.asarray(pictures.sheet(rows, title=title, subtitle=shots.note))
     alone = len(versions) == 1
-    rows = [itertools.chain([] if alone else [version.start.picture], version.frames) for version in versions]
-    return pictures.strip(rows, gap=0 if alone else _GAP)
+    shown = [[*([] if alone else [version.start.picture]), *version.frames] for version in versions]
+    return pictures.strip(shown, gap=0 if alone else _GAP)
 
 
 def _moving(

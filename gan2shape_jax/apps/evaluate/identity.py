@@ -88,8 +88,8 @@ def run(words: Sequence[str]) -> int:
         embedding, network = load_embedding(arguments.embedding, preparation), arguments.embedding.name
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
     runs = find_runs(arguments.results)
-    parts = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
-    rows, ways, problems = (list(itertools.chain(*part)) for part in parts)
+    turned = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
+    rows, ways, problems = (list(itertools.chain(*part)) for part in turned)
     judge = str(arguments.embedding or "stand-in: GAN discriminator, not identity")
     tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
     parts = _report(rows, ways, problems, network, len(yaws))
