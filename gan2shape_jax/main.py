@@ -28,7 +28,7 @@ _COMMANDS = {
     "photo": ("apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
     "serve": ("apps.serve.command", "the same in a browser, for oneself or for others"),
     "render": ("apps.render", "RESULT ...: new views of a saved result"),
-    "edit": ("apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
+    "edit": ("apps.edit", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": ("apps.export.command", "print|texture|blender|spread RESULT ...: a saved result for other programs"),
     "evaluate": ("apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
     "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),

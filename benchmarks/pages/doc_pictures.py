@@ -14,7 +14,7 @@ import tempfile
 import jax
 from PIL import Image
 
-from gan2shape_jax.apps.edit import command
+from gan2shape_jax.apps import edit
 from gan2shape_jax.config import load_config
 from gan2shape_jax.method import models
 from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
@@ -25,7 +25,7 @@ from gan2shape_jax.training import network_files
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 _WIDTH = 1100
-# The pictures of docs/how-to/editing.md, by the options of `gan2shape-jax edit` that the page gives.
+# The pictures of docs/how-to/edit.md, by the options of `gan2shape-jax edit` that the page gives.
 _EDITS = {
     "rotate": "--yaw -40 -20 0 20 40",
     "relight": "--light -0.9 0 --light -0.5 0.4 --light 0 0.8 --light 0.5 0.4 --light 0.9 0 --strength 0.5",
@@ -59,7 +59,7 @@ def _edits(out: pathlib.Path, faces: list[str]) -> None:
         for name, options in _EDITS.items():
             with tempfile.TemporaryDirectory() as scratch:
                 picture = pathlib.Path(scratch) / "edit.png"
-                code = command.main(
+                code = edit.main(
                     [str(results_root(out / "runs" / face) / face), *options.split(), "--out", str(picture)]
                 )
                 if code:

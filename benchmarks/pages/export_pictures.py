@@ -17,8 +17,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from gan2shape_jax.apps.export.photo_texture import photo_texture
-from gan2shape_jax.apps.export.texture import source_colours
+from gan2shape_jax.apps.export.texture import photo_texture, source_colours
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing, guide
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox
 
@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--searched", type=int, default=16, help="photos that are searched as a whole (default: 16)")
     options = parser.parse_args()
     architecture, weights = stylegan2.load(options.gan)
-    known = guide.guide_of(options.gan, architecture, weights, say=lambda line: print(line, flush=True))
-    score = guide.score_by(known, architecture, weights)
+    known = framing.guide_of(options.gan, architecture, weights, say=lambda line: print(line, flush=True))
+    score = framing.score_by(known, architecture, weights)
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:

@@ -28,7 +28,7 @@ from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import guide
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text
@@ -62,7 +62,7 @@ def _kind(options: argparse.Namespace) -> dict[str, Any]:
     arch, weights = stylegan2.load(options.gan)
     known = typicality.read_typicality(pathlib.Path(options.gan))
     if known is None:
-        drawn = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
+        drawn = framing.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
         known = typicality_measure.measure(weights["discriminator"], drawn, arch=arch, seed=0)
 
     def scores(pictures: Sequence[np.ndarray]) -> np.ndarray:

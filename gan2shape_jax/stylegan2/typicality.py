@@ -15,7 +15,7 @@ The statistics are stored in the guide file of a GAN, whose header identifies th
 from another GAN is never used:
 
     assets/KIND/guide.safetensors                  for a bundled GAN, beside it
-    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.apps.photo.guide`
+    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.apps.photo.framing`
 """
 
 from __future__ import annotations

@@ -15,10 +15,8 @@ from helpers.edited_run import OVER_GAN, SIZE, write_run
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps import render
-from gan2shape_jax.apps.edit import command
-from gan2shape_jax.apps.edit import editor as editing
-from gan2shape_jax.apps.edit.editor import load_editor
+from gan2shape_jax.apps import edit, render
+from gan2shape_jax.apps.edit import load_editor
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
@@ -62,7 +60,7 @@ def _shots(editor) -> tuple[np.ndarray, np.ndarray]:
 
 def _edits(editor, turned, lights) -> list[np.ndarray]:
     """All views at once, which the command has in parts: pictures, and differences to the renderings."""
-    return [np.concatenate(part) for part in zip(*editing.edit_in_parts(editor, turned, lights))]
+    return [np.concatenate(part) for part in zip(*edit.edit_in_parts(editor, turned, lights))]
 
 
 @jax.jit
@@ -130,7 +128,7 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
 
 
 def _options(*words):
-    return command._parser().parse_args(["RESULT", *words])
+    return edit._parser().parse_args(["RESULT", *words])
 
 
 def test_strength_is_that_of_the_methods_relighting(editor):
@@ -154,7 +152,7 @@ def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
 
 
 def test_the_examples_of_the_help_work():
-    for module in (command, render):
+    for module in (edit, render):
         examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
         assert len(examples) >= 4
         for line in examples:
@@ -315,5 +313,5 @@ def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
     save_result(result, run / "results" / name)
     run_again = find_run(run / "results" / name)
     assert run_again.root == run
-    np.testing.assert_array_equal(editing._latent(run_again, name, None, 128), latent)
-    assert editing._original_size(run_again, result, None) == 64
+    np.testing.assert_array_equal(edit._latent(run_again, name, None, 128), latent)
+    assert edit._original_size(run_again, result, None) == 64

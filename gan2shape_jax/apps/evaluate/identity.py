@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.apps.evaluate.reports import interval_text, mean_interval
@@ -41,7 +40,6 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.explain import projector
-from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
@@ -76,32 +74,26 @@ def run(words: Sequence[str]) -> int:
         out="writes identity.md, identity.csv, manifest.json and a picture an image there",
         options=_add_options,
     )
-    embedding = network = None
-    if not arguments.stand_in:
-        if arguments.embedding is None:
-            raise UserError(
-                "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
-                "see docs/how-to/evaluation.md), or try the command out with --stand-in"
-            )
-        fields = (field.name for field in dataclasses.fields(Preparation))
-        preparation = Preparation(**{name: getattr(arguments, name) for name in fields})
-        embedding, network = load_embedding(arguments.embedding, preparation), arguments.embedding.name
+    if arguments.embedding is None:
+        raise UserError(
+            "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
+            "see docs/how-to/evaluation.md)"
+        )
+    fields = (field.name for field in dataclasses.fields(Preparation))
+    embedding = load_embedding(arguments.embedding, Preparation(**{name: getattr(arguments, name) for name in fields}))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
     runs = find_runs(arguments.results)
     turned = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
     rows, ways, problems = (list(itertools.chain(*part)) for part in turned)
-    judge = str(arguments.embedding or "stand-in: GAN discriminator, not identity")
     tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
-    parts = _report(rows, ways, problems, network, len(yaws))
-    reports.publish(arguments, "identity.md", parts, tables, runs, embedding=judge)
+    parts = _report(rows, ways, problems, arguments.embedding.name, len(yaws))
+    reports.publish(arguments, "identity.md", parts, tables, runs, embedding=str(arguments.embedding))
     return 1 if problems else 0
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add, number = parser.add_argument, option_types.number
     option_types.add_path(parser, "--embedding", "FACE.onnx", "the network, from pictures to vectors")
-    about = "no identity: compares the GAN discriminator's features instead, to try the command out"
-    add("--stand-in", action="store_true", help=about)
     views = option_types.whole("--views", 2, option_types.MOST_FRAMES)
     max_yaw = number("--max-yaw", 0.001, 90, "degrees")
     add("--views", type=views, default=20, help="how many yaws (default: 20)")
@@ -118,7 +110,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _turn_all(
-    run: FoundRun, embedding: Embedding | None, yaws: np.ndarray, out: pathlib.Path | None
+    run: FoundRun, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[list[Any]], list[str], list[str]]:
     """Turns every image of a run by every method.
 
@@ -127,7 +119,6 @@ def _turn_all(
     config = read_config(run)
     architecture, frozen = prepare.load_frozen(config)
     samples = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
-    embed = embedding or _stand_in(frozen, architecture)
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
@@ -139,7 +130,7 @@ def _turn_all(
             problems.append(f"{run.label}: {name}: {error}")
             continue
         turned = turn(subject, yaws)
-        vectors = embed(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
+        vectors = embedding(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
         for each, found in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
             columns = yaws, each.seen_deg, each.reached, cosine(found, vectors[:1])
             for values in zip(*(column.tolist() for column in columns), strict=True):
@@ -152,16 +143,6 @@ def _turn_all(
             pictures.write_png(out / picture_name(run.label, name), pictures.strip([*map(pictures.to_uint8, rows)]))
         print(one_line(f"{run.label}: {name}"), file=sys.stderr)
     return views, ways, problems
-
-
-def _stand_in(frozen: FrozenModels, architecture: Architecture) -> Embedding:
-    """Returns means of the discriminator's last features: how alike pictures look, not whose face they show."""
-
-    @functools.partial(jax.jit, static_argnames="arch")
-    def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:
-        return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
-
-    return lambda pictures: np.asarray(features(frozen.discriminator, jnp.asarray(pictures), arch=architecture))
 
 
 class Subject(NamedTuple):
@@ -299,21 +280,16 @@ _MEANING = """\
 The mean over the views of an image, then over images, with 95% intervals (Student's t); the least similar view; the
 yaws that the image's own view network sees, how far they are from those asked for, and how many the direction reached.
 """
-_NO_IDENTITY = """\
-Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike two
-pictures look to the GAN, not whose face they show."""
 
 
 def _report(
-    views: Sequence[list[Any]], ways: Sequence[str], problems: Sequence[str], network: str | None, count: int
+    views: Sequence[list[Any]], ways: Sequence[str], problems: Sequence[str], network: str, count: int
 ) -> list[str]:
     """Returns the parts of the report, with a table of the methods' similarity and the yaws seen.
 
     Rows `views` are those of `_COLUMNS`, `count` of them for each image and method.
     """
-    heading = _NO_IDENTITY
-    if network is not None:
-        heading = f"Cosine between the embeddings ({markdown_cell(network)}) of the input and of its turned views."
+    heading = f"Cosine between the embeddings ({markdown_cell(network)}) of the input and of its turned views."
     rows = []
     for method in dict.fromkeys(row[2] for row in views):
         values = [row[3:] for row in views if row[2] == method]

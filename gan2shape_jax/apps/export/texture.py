@@ -9,30 +9,57 @@
 
 There are two GLBs, since of the common viewers only model-viewer lets users choose between variants in one
 (KHR_materials_variants) without programming.
+
+The texture is the photo on the mesh, with its light removed and hidden parts filled in. Colours come from three
+sources: the photo, wherever its camera sees the surface; elsewhere the other half of the object, mirrored, since the
+canonical frame has the object's plane of symmetry in the middle; and where neither is available, the model's albedo.
+Each is matched in colour to the one before where both are known, and fades into it.
+
+Textures cover the canonical picture, as those of the plain mesh do: texel (i, j) of T x T lies at column
+(j + 1/2) S / T - 1/2 of the depth map, and on the surface as its triangles are drawn, flat between the vertices. So
+mesh, texture and photo agree to a fraction of a photo pixel, whatever T is. Colours are in [0, 1], weights too.
 """
 
 import argparse
 import dataclasses
+import functools
 import io
 import json
+import math
 import pathlib
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, JpegImagePlugin
 from scipy import ndimage
 
-from gan2shape_jax.apps.export.photo_texture import LARGEST_TEXTURE, PhotoTexture, photo_texture
-from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
+from gan2shape_jax.errors import ArgumentError, UserError, one_line
+from gan2shape_jax.geometry import rasterizer
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
+from gan2shape_jax.geometry.rasterizer import SampleGrid
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, require_folder_place
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.solid import cut_sheet
-from gan2shape_jax.results.surface import glb_bytes, mesh_scale, surface, textured_mesh
+from gan2shape_jax.results.solid import OUTLINE, cut_sheet
+from gan2shape_jax.results.surface import (
+    Surface,
+    glb_bytes,
+    mesh_scale,
+    object_mask,
+    points,
+    rotations,
+    surface,
+    textured_mesh,
+)
+from gan2shape_jax.results.surface import shading as light_on
 
 _JPEG = {"quality": 92, "subsampling": 0}
 # Distinguishable for the colour-blind.
@@ -193,3 +220,307 @@ def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: in
     content = io.BytesIO()
     Image.fromarray(picture).save(content, kind, **options)
     return content.getvalue()
+
+
+LARGEST_TEXTURE = 4096  # texels per side
+_LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blending's steps
+_AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
+_SEAM = 1.5  # width of a seam, in pixels of the depth map
+# Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
+# the second, its colour is due more to the lens and the room than to the surface.
+_BLACK = (0.08, 0.25)
+_DARK = (0.3, 0.6)
+_LIGHTEST = 0.9  # the lightest well-lit colour, assumed if nothing is well lit
+_SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
+_HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted
+_ALBEDO_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
+_BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is clipped and tells too little
+_SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
+_SHADOW_FINENESS = 8  # such samples per pixel of the depth map
+_TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
+_GRAZING = (0.08, 0.3)  # cosines between which a surface seen at a grazing angle fades out
+_RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
+_FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
+_GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
+_DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoTexture:
+    """Textures over the canonical picture, T texels per side."""
+
+    albedo: np.ndarray  # (T, T, 3) uint8, without light
+    lit: np.ndarray  # (T, T, 3) uint8, as the photo shows it
+    sources: np.ndarray  # (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1
+    shares: np.ndarray  # (3,) their means over the object
+
+
+def photo_texture(
+    result: Result,
+    photo: UInt8[np.ndarray, "h w 3"],
+    box: CropBox,
+    *,
+    largest: int = 2048,
+    mirror: bool = True,
+) -> PhotoTexture:
+    """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
+
+    They have `largest` texels per side at most, fewer if the photo's own resolution is lower. `mirror` says whether
+    the object is symmetric enough to take hidden parts from its other half. `ArgumentError` as of `require_crop`, or if
+    `largest` is less than the result's own side.
+    """
+    if largest < result.camera.image_size:
+        raise ArgumentError(f"largest is {largest}: at least {result.camera.image_size}, the result's side, are needed")
+    require_crop(photo, box)
+    size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
+    part = surface(result)
+    projection = project_texels(result, part, size)
+    shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
+    seen = feathered(projection.seen * within, _SEAM * size / result.camera.image_size)
+    shading = on_texels(light_on(part.normal, result.light), size, smooth=True)
+    inside = on_texels(part.field, size) >= OUTLINE
+    # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
+    clean = on_texels(inner_share(object_mask(result), *_ALBEDO_RIM), size) * (1 - (projection.faced - projection.seen))
+    del projection
+    own, lit_well, lit_at_all = _without_light(shown, shading, inside & (seen > 0.5), result.camera.image_size)
+    model = np.clip(on_texels(result.albedo / 2 + 0.5, size, smooth=True), 0, 1)
+    albedo, sources = _joined(own, seen * lit_at_all, lit_well, model, clean, mirror=mirror)
+    del own, lit_well, lit_at_all, model, clean
+    again = matched(albedo * shading[..., None], inside.astype(np.float32), shown, seen)
+    return PhotoTexture(
+        albedo=_eight_bits(albedo),
+        lit=_eight_bits(again + (shown - again) * seen[..., None]),
+        sources=sources,
+        shares=sources[inside].mean(axis=0) if inside.any() else np.array([0.0, 0.0, 1.0]),
+    )
+
+
+def project_photo(
+    photo: UInt8[np.ndarray, "h w 3"], box: CropBox, place: Float[np.ndarray, "t t 2"], size: int
+) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]]:
+    """Returns the photo's colours at points of its crop, and 1 where these lie in the photo, else 0.
+
+    Points are column and row in a crop of `size` pixels, whose centres are integers.
+    """
+    texels = len(place)
+    height, width = photo.shape[:2]
+    at = cv2.transform(place, _affine(box, size))
+    x, y = cv2.split(at)
+    within = ((x > 0) & (x < width) & (y > 0) & (y < height)).astype(np.float32)
+    if box.side > texels:  # finer than the texture: shrunk first to avoid aliasing
+        wide = dataclasses.replace(box, side=box.side * _AROUND)
+        photo = sample_crop(photo, wide, math.ceil(texels * _AROUND))
+        inner = len(photo) / _AROUND
+        at = cv2.transform(place, _affine(CropBox(len(photo) / 2, len(photo) / 2, inner), size))
+    column, row = cv2.split(at - np.float32(0.5))
+    shown = cv2.remap(photo, column, row, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return shown.astype(np.float32) / 255, within
+
+
+def _affine(box: CropBox, size: int) -> Float[np.ndarray, "2 3"]:
+    """Returns the matrix from a crop's pixels, whose centres are integers, to the photo's coordinates."""
+    origin, right, below = crop_to_photo(np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]), box, size)
+    return np.stack([right - origin, below - origin, origin], axis=-1)
+
+
+def _without_light(
+    shown: Float[np.ndarray, "t t 3"], shading: Float[np.ndarray, "t t"], where: Bool[np.ndarray, "t t"], cells: int
+) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"], Float[np.ndarray, "t t"]]:
+    """Divides the photo's colours by the estimated shading.
+
+    The shading is a guess. It is bounded from below, so that dark sides do not blow up, and, in `cells` cells a side,
+    so that nothing comes out lighter than nearly all well-lit parts; clipped channels tell too little. Also returns
+    how well colours are lit, 0 to 1, and whether they are lit at all.
+    """
+    brightest = max(float(np.percentile(shading[where], 95)) if where.any() else 1.0, 1e-3)
+    largest = functools.reduce(np.maximum, cv2.split(shown))
+    lit_well = ramp(shading / brightest, *_DARK) * (1 - ramp(largest, *_BRIGHT))
+    bounded = np.maximum(shading, _BLACK[1] * brightest)
+    mean = on_texels(cv2.resize(largest, (cells, cells), interpolation=cv2.INTER_AREA), len(largest))
+    sample = (mean / bounded)[where & (lit_well > 0.9)]
+    lightest = min(float(np.percentile(sample, 98)), 1.0) if sample.size else _LIGHTEST
+    bounded = np.maximum(bounded, mean / max(lightest, 1e-3))
+    return shown / bounded[..., None], lit_well, ramp(shading / brightest, *_BLACK)
+
+
+def _joined(
+    own: Float[np.ndarray, "t t 3"],
+    shown: Float[np.ndarray, "t t"],
+    lit_well: Float[np.ndarray, "t t"],
+    model: Float[np.ndarray, "t t 3"],
+    clean: Float[np.ndarray, "t t"],
+    *,
+    mirror: bool,
+) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t 3"]]:
+    """Joins the photo's `own` colours without light, their mirror image and the model's; also returns their shares.
+
+    The photo's count where `shown`, with their own hue where `lit_well` and the model's elsewhere; the model's where
+    they are `clean`, the object's own.
+    """
+    target = matched(model, lit_well, own, shown)
+    target = own + (target - own) * (1 - lit_well)[..., None]
+    own = matched(own, shown, target, np.ones_like(shown), cells=_HUES)
+    del target
+    other = shown[:, ::-1] * (1 - shown) if mirror else np.zeros_like(shown)
+    colours = own * shown[..., None]
+    if mirror:
+        colours += matched(own[:, ::-1], shown[:, ::-1], own, shown) * other[..., None]
+    known = shown + other
+    rest = matched(model, clean, colours / np.maximum(known, 1e-6)[..., None], known)
+    colours += rest * (clean * (1 - known))[..., None]
+    whole = known + clean * (1 - known)
+    albedo = filled(colours / np.maximum(whole, 1e-6)[..., None], ramp(whole, *_SURE))
+    return albedo, np.stack([shown, other, 1 - known], axis=-1)
+
+
+def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3"]:
+    return cv2.convertScaleAbs(np.maximum(colours, 0), alpha=255)  # rounded, 255 at most
+
+
+class Projection(NamedTuple):
+    """How a texture maps to the photo."""
+
+    place: np.ndarray  # (T, T, 2) column and row in the S x S input where texels are seen; pixel centres are integers
+    faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
+    seen: np.ndarray  # (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else
+
+
+def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
+    """Resamples values from the pixels of the canonical picture to the texels of a texture of `size` over it.
+
+    At the texture's margin the outermost values are repeated; `smooth` interpolates cubically, which may overshoot.
+    """
+    method = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
+    return cv2.resize(np.asarray(values, np.float32), (size, size), interpolation=method)
+
+
+def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Float[np.ndarray, "s s"]:
+    """Returns 0 up to `low` pixels inside, 1 from `high` on; the object is taken to extend past the picture."""
+    if inside.all():
+        return np.ones(inside.shape, np.float32)
+    return ramp(ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1] - 0.5, low, high)
+
+
+def project_texels(result: Result, part: Surface, size: int) -> Projection:
+    """Projects the texels of a texture of `size` through the photo's camera; `part` hides what is behind it."""
+    camera = result.camera
+    center = np.array([0, 0, camera.rot_center_depth])
+    rotation = rotations(result.view[:3]).astype(np.float64)
+    seen_from = (points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
+    texels = _on_triangles(seen_from.astype(np.float32), size)
+    place = texels[..., :2] / texels[..., 2:] * np.float32(camera.focal_length) + np.float32(camera.center)
+    facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
+    cosine = on_texels(facing, size)
+    faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
+    inner = inner_share(result.input_mask >= 0.5, *_RIM)
+    column, row = cv2.split(place)
+    shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return Projection(place, faced, faced * shown)
+
+
+def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.ndarray, "t t 3"]:
+    """Returns the texels' points on the triangles between vertices, each of which is half a cell.
+
+    They are off the bilinear surface by the difference between the fourth corner's weights in the two, times how far
+    that corner is off the plane of the others.
+    """
+    side = len(points)
+    at = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    cell = np.minimum(at.astype(int), side - 2)
+    share = (at - cell).astype(np.float32)
+    right, down = share[None, :], share[:, None]
+    twist = points[:-1, :-1] + points[1:, 1:] - points[:-1, 1:] - points[1:, :-1]
+    fourth = np.maximum(right + down - 1, 0) - right * down
+    return on_texels(points, size) + fourth[..., None] * twist[cell][:, cell]
+
+
+def _nearest_depth(
+    points: Float[np.ndarray, "s s 3"],
+    part: Surface,
+    camera: Camera,
+    place: Float[np.ndarray, "t t 2"],
+    cosine: Float[np.ndarray, "t t"],
+) -> Float[np.ndarray, "t t"]:
+    """Returns the depth up to which each texel counts as what the camera sees first at its place.
+
+    That depth is known at samples; between the nearest one and the texel, the surface may recede by its slope.
+    """
+    count = min(_SHADOW_FINENESS * camera.image_size, _SHADOW_SAMPLES)
+    samples = SampleGrid.over(camera, size=count)
+    first = np.asarray(_drawn_depth(jnp.asarray(points, jnp.float32), jnp.asarray(part.mask >= 0.5), camera, samples))
+    at = (place - np.float32(samples.first)) / np.float32(samples.spacing)
+    index = np.clip(np.rint(at), 0, count - 1).astype(np.int32)
+    facing = np.maximum(cosine, _GRAZING[0])
+    slope = np.sqrt(np.maximum(1 - facing**2, 0)) / facing
+    tolerance = (_TOLERANCE + samples.spacing * slope) / camera.focal_length
+    return first[index[..., 1], index[..., 0]] + tolerance
+
+
+@functools.partial(jax.jit, static_argnames=("camera", "samples"))
+def _drawn_depth(
+    points: Float[jax.Array, "s s 3"], mask: Bool[jax.Array, "s s"], camera: Camera, samples: SampleGrid
+) -> Float[jax.Array, "n n"]:
+    return rasterizer.rasterize(points, camera, samples=samples, mask=mask).depth
+
+
+def ramp(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "..."]:
+    """Returns 0 up to `low`, 1 from `high` on, and a smooth transition in between."""
+    share = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    return share * share * (3 - 2 * share)
+
+
+def feathered(weight: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray, "h w"]:
+    """Returns the weight, faded out over about `width` pixels towards where it is 0; it stays 0 there."""
+    side = 2 * round(width / 2) + 1
+    blurred = weight
+    for _ in range(2):
+        blurred = cv2.blur(blurred, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return weight * ramp(blurred, 0.5, 1.0)
+
+
+def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
+    """Returns the values, kept where their weight is 1 and continued smoothly to where it is 0; else 0.
+
+    Means over ever larger cells fill what finer ones leave empty (pull-push: S. Gortler et al., The Lumigraph, 1996).
+    """
+    height, width = weight.shape
+    if max(height, width) == 1:
+        return values * (weight > 0)[..., None].astype(np.float32)
+    half = ((width + 1) // 2, (height + 1) // 2)
+    mass = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
+    sums = cv2.resize(values * weight[..., None], half, interpolation=cv2.INTER_AREA)
+    means = sums / np.maximum(mass, 1e-8)[..., None]
+    coarser = filled(means, np.minimum(mass * 4, 1))  # one pixel of four is enough to know a cell's mean
+    around = cv2.resize(coarser, (width, height), interpolation=cv2.INTER_LINEAR)
+    return around + weight[..., None] * (values - around)
+
+
+def matched(
+    source: Float[np.ndarray, "h w 3"],
+    trusted: Float[np.ndarray, "h w"],
+    target: Float[np.ndarray, "h w 3"],
+    known: Float[np.ndarray, "h w"],
+    *,
+    cells: int = 128,
+) -> Float[np.ndarray, "h w 3"]:
+    """Returns the source with the target's colours where both are known, keeping its own detail.
+
+    The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where
+    the source is `trusted` and the target `known`, and continues smoothly to where it is not.
+    """
+    height, width = known.shape
+    fine, coarse = ((min(width, side), min(height, side)) for side in (_FINE * cells, cells))
+    ours, theirs, first, second = (
+        cv2.resize(np.ascontiguousarray(values), fine, interpolation=cv2.INTER_AREA)
+        for values in (source, target, trusted, known)
+    )
+    both = first * second
+    mass, ours, theirs = (
+        cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
+        for values in (both, ours * both[..., None], theirs * both[..., None])
+    )
+    seen = np.maximum(mass, 1e-8)[..., None]
+    ratio = np.log((theirs / seen + _DARKEST) / (ours / seen + _DARKEST))
+    limit = np.log(_GAIN)
+    field = filled(np.clip(ratio, -limit, limit).astype(np.float32), np.minimum(mass * 4, 1))
+    return source * cv2.resize(np.exp(field), (width, height), interpolation=cv2.INTER_CUBIC)

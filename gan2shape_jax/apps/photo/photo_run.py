@@ -32,8 +32,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
-from gan2shape_jax.apps.photo import guide
-from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture
+from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture, guide_of, score_by
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config import names as config_names
 from gan2shape_jax.config.schema import validate
@@ -196,13 +195,13 @@ def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool
     """Starts the runtime, loads the GAN and returns what frames photos; raises `UserError` if the GAN is unusable."""
     runtime.set_up_runtime(config)
     gan = run_prepare.load_gan(config)
-    found = guide.guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
+    found = guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
     if file := usual_file(config):
         usual = load_mask(pathlib.Path(file), side)
     else:
         usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
-    score = guide.score_by(found, *gan)
+    score = score_by(found, *gan)
     return Framer(side, config.gan.style_dim, found.alignment, usual, not file, score, foreign)
 
 

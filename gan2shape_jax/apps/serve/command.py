@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
-from gan2shape_jax.apps.serve.jobs import ARCHIVE, performer, result_files
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
-from gan2shape_jax.apps.serve.worker import Worker
+from gan2shape_jax.apps.serve.worker import ARCHIVE, Worker, performer, result_files
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import cache

@@ -21,7 +21,7 @@ from PIL import Image
 
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.framing import framing_picture
-from gan2shape_jax.apps.serve import jobs
+from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import ArgumentError, UserError, message_line

@@ -11,7 +11,7 @@ import pytest
 from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.apps.evaluate import consistency, unseen
+from gan2shape_jax.apps.evaluate import consistency
 from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.config import to_json
@@ -71,17 +71,17 @@ def test_holes_take_the_depth_beside_them_and_are_told():
     camera = Camera(SIDE)
     depth = _bump(0.08).astype(np.float32)
     depth[20:30, 10:20] = camera.background_depth
-    whole, shown = unseen.without_holes(depth, camera)
+    whole, shown = consistency.without_holes(depth, camera)
     assert whole.max() < camera.background_depth and shown.sum() == SIDE**2 - 100
     np.testing.assert_array_equal(whole[shown > 0], depth[shown > 0])
-    whole, shown = unseen.without_holes(np.full_like(depth, camera.background_depth), camera)
+    whole, shown = consistency.without_holes(np.full_like(depth, camera.background_depth), camera)
     assert np.isfinite(whole).all() and shown.sum() == 0
 
 
 @pytest.mark.heavy
 def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch):
-    monkeypatch.setattr(unseen, "ENCODER_ITERATIONS", 2)
-    monkeypatch.setattr(unseen, "ITERATIONS", 3)
+    monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
+    monkeypatch.setattr(consistency, "ITERATIONS", 3)
     found = find_runs(runs)
     subject = consistency.subject_of(found)
     results = {run.label: load_result(run.images["001"]) for run in found}
@@ -97,7 +97,7 @@ def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monk
 @pytest.mark.heavy
 def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(unseen, "ITERATIONS", 2)
+    monkeypatch.setattr(consistency, "ITERATIONS", 2)
     list_file = runs[0].parent / "list.txt"
     before = list_file.read_text()
     list_file.write_text("001.png\n")
@@ -115,7 +115,7 @@ def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs,
 
 def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches):
     image = np.asarray(prepared.problem.image)
-    return unseen.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
+    return consistency.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
 
 
 def _measured(error, *sides, **more):
@@ -169,7 +169,7 @@ def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
 @pytest.mark.heavy
 def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_alone(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(unseen, "ITERATIONS", 1)
+    monkeypatch.setattr(consistency, "ITERATIONS", 1)
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
     config = subject.config.copy_and_resolve_references().unlock()

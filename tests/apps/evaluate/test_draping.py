@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.plain_result import plain_result
 
-from gan2shape_jax.apps.evaluate.unseen import Pictures, common_errors, drape
+from gan2shape_jax.apps.evaluate.consistency import Pictures, common_errors, drape
 from gan2shape_jax.results.views import rough_views
 
 SIDE = 32

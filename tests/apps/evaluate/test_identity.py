@@ -83,7 +83,7 @@ def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reac
 def test_command_reports_similarity_of_every_view(run, reported, turned):
     out, _ = reported
     shown = (out / "identity.md").read_text()
-    assert "embeddings (face.onnx)" in shown and "NOT identity" not in shown
+    assert "embeddings (face.onnx)" in shown
     rows = list(csv.DictReader(io.StringIO((out / "identity.csv").read_text())))
     assert [row["method"] for row in rows] == [m for m in identity.METHODS for _ in range(4)]
     for row, seen in zip(rows, np.concatenate([each.seen_deg for each in turned.values()]), strict=True):
@@ -97,22 +97,11 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     assert json.loads((out / "manifest.json").read_text())["embedding"] == str(out / "face.onnx")
 
 
-def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
-    def still(subject, yaws_deg):
-        pictures = np.repeat(subject.result.image[None], len(yaws_deg), axis=0)
-        return [identity.Turned("3D", pictures, 0 * yaws_deg, "", np.ones(len(yaws_deg), bool))]
-
-    monkeypatch.setattr(identity, "turn", still)
-    assert main(["identity", str(run), "--stand-in", "--views", "2"]) == 0
-    shown = capsys.readouterr().out
-    assert "NOT identity" in shown and "| 3D | 1 | 1.000 | 1.000 |" in shown
-
-
 def test_unusable_options_are_refused_in_words(run, capsys):
     for options, message in (
         ([], "--embedding FACE.onnx"),
         (["--embedding", "absent.onnx"], "absent.onnx does not exist"),
-        (["--stand-in", "--views", "1"], "--views 1: must be between 2 and 1000"),
+        (["--embedding", "f.onnx", "--views", "1"], "--views 1: must be between 2 and 1000"),
         (["--embedding", "f.onnx", "--crop", "0"], "--crop 0: must be between 0.01 and 1"),
     ):
         assert main(["identity", str(run), *options]) == 1
@@ -120,12 +109,12 @@ def test_unusable_options_are_refused_in_words(run, capsys):
 
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys):
-    root = tmp_path / "bare"
+    root, network = tmp_path / "bare", str(write_network(tmp_path / "face.onnx", ("n", 3, 16, 16)))
     save_result(load_result(run / "results" / "001"), root / "results" / "001")
-    assert main(["identity", str(root), "--stand-in"]) == 1
+    assert main(["identity", str(root), "--embedding", network]) == 1
     assert "has no config.json" in capsys.readouterr().err
     (root / "config.json").write_text((run / "config.json").read_text())
-    assert main(["identity", str(root), "--stand-in"]) == 1
+    assert main(["identity", str(root), "--embedding", network]) == 1
     shown = capsys.readouterr().out
     assert "nothing was turned" in shown and "config.outputs.networks is 'small' or 'full'" in shown
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.apps.export import command
-from gan2shape_jax.apps.export.photo_texture import filled, photo_texture, project_texels
+from gan2shape_jax.apps.export.texture import filled, photo_texture, project_texels
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import guide
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 
@@ -17,8 +17,8 @@ def bundled():
     """Returns the bundled guide, and how it scores crops."""
     checkpoint = pathlib.Path(load_config("ictface").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
-    found = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
-    return found, guide.score_by(found, *gan)
+    found = framing.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
+    return found, framing.score_by(found, *gan)
 
 
 @pytest.fixture(scope="session")

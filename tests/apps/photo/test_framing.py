@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing, guide
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
@@ -128,10 +128,10 @@ def test_a_guide_is_read_as_it_was_written_and_none_that_is_damaged_or_of_anothe
     found, _ = bundled
     assert found.usual_mask.shape == (64, 64) and found.usual_mask[32, 32] > 0.9 > 0.5 > found.usual_mask[0, -1]
     content, digest = _CHECKPOINT.with_name("guide.safetensors").read_bytes(), sha256(_CHECKPOINT)
-    assert guide.guide_bytes(found, digest) == content
+    assert framing.guide_bytes(found, digest) == content
     for spoilt, gan in ((content[:-1000], digest), (b"no guide", digest), (content, "0" * 64)):
         (tmp_path / "guide.safetensors").write_bytes(spoilt)
-        assert guide.read(tmp_path / "guide.safetensors", gan) is None
+        assert framing.read_guide(tmp_path / "guide.safetensors", gan) is None
 
 
 @pytest.mark.heavy
@@ -140,11 +140,11 @@ def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     checkpoint.write_bytes(_CHECKPOINT.read_bytes())
     monkeypatch.setattr(typicality, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
-    monkeypatch.setattr(guide, "_SAMPLES", 40)
+    monkeypatch.setattr(framing, "_SAMPLES", 40)
     monkeypatch.setattr(framing, "STEPS", 2)
     lines = []
-    new = guide.guide_of(checkpoint, *gan, say=lines.append)
+    new = framing.guide_of(checkpoint, *gan, say=lines.append)
     assert lines and typicality.cached_at(sha256(checkpoint)).is_file()
-    kept = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
+    kept = framing.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
     for one, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(one, other)

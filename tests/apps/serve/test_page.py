@@ -10,8 +10,8 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 import gradio as gr
 
 from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.apps.serve import jobs
 from gan2shape_jax.apps.serve import page as module
+from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.page import Page
 from gan2shape_jax.apps.serve.visits import Limits, Visits
 from gan2shape_jax.errors import UserError

@@ -1,1 +1,0 @@
-"""Rotation and relighting of a finished result, by the mesh and by the GAN."""
