@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import gan2shape_jax as g2s
-from gan2shape_jax.apps.evaluate.runs import find_runs
+from gan2shape_jax.apps.evaluate.reports import find_runs
 
 _CELL = 110  # pixels
 _YAWS = (-50, -25, 0, 25, 50)

@@ -17,8 +17,7 @@ import dataclasses
 import functools
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -30,21 +29,16 @@ from jaxtyping import Array, Float, UInt8
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.categories import Parser
-from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, short
+from gan2shape_jax.io.weights.tensors import listed, open_safetensors, short
 
 FORMAT = "gan2shape-jax/parser/1"
 _ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 _BINS = (1, 2, 3, 6)  # sides of the grids over which PSPNet averages its features
 _STRIDES = ((1, 1), (2, 1), (1, 2), (1, 4))  # stride and dilation of PSPNet's stages: the last two keep their size
-_NORM = ("weight", "bias", "running_mean", "running_var")
-_EPSILON = 1e-5  # which batch normalisation adds to a variance before taking its square root (torch's default)
-# Tensors that the labels do not depend on: counters, and heads used only in training.
-_IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criterion\.")
 # ImageNet's mean and deviation.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Params = Mapping[str, Array]
-State = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +68,8 @@ class Architecture:
             raise ValueError(f"unknown family {short(self.family)}")
 
 
-class _Convolution(NamedTuple):
-    """Our name, the original's, that of the batch normalisation after it or "", and its shape."""
+class Convolution(NamedTuple):
+    """One layer: our name, the original's, that of the batch normalisation after it or "", and its shape."""
 
     name: str
     torch: str
@@ -86,118 +80,60 @@ class _Convolution(NamedTuple):
     bias: bool = False
 
 
-def _convolutions(arch: Architecture) -> Iterator[_Convolution]:
+def convolutions(arch: Architecture) -> Iterator[Convolution]:
+    """Yields the convolutions of a parser, in the original's order."""
     w = arch.width
     if arch.family == "bisenet":
-        yield _Convolution("stem", "cp.resnet.conv1", "cp.resnet.bn1", 3, w, 7)
+        yield Convolution("stem", "cp.resnet.conv1", "cp.resnet.bn1", 3, w, 7)
         yield from _stages(arch, "cp.resnet.", w, (3, 3), 1)
         for level, width in ((16, 4 * w), (32, 8 * w)):
             arm, head = f"cp.arm{level}", f"cp.conv_head{level}"
-            yield _Convolution(f"refine{level}", f"{arm}.conv.conv", f"{arm}.conv.bn", width, 2 * w, 3)
-            yield _Convolution(f"attention{level}", f"{arm}.conv_atten", f"{arm}.bn_atten", 2 * w, 2 * w, 1)
-            yield _Convolution(f"head{level}", f"{head}.conv", f"{head}.bn", 2 * w, 2 * w, 3)
-        yield _Convolution("mean", "cp.conv_avg.conv", "cp.conv_avg.bn", 8 * w, 2 * w, 1)
-        yield _Convolution("fusion", "ffm.convblk.conv", "ffm.convblk.bn", 4 * w, 4 * w, 1)
-        yield _Convolution("fusion_squeeze", "ffm.conv1", "", 4 * w, w, 1)
-        yield _Convolution("fusion_excite", "ffm.conv2", "", w, 4 * w, 1)
-        yield _Convolution("classify", "conv_out.conv.conv", "conv_out.conv.bn", 4 * w, 4 * w, 3)
-        yield _Convolution("output", "conv_out.conv_out", "", 4 * w, arch.classes, 1)
+            yield Convolution(f"refine{level}", f"{arm}.conv.conv", f"{arm}.conv.bn", width, 2 * w, 3)
+            yield Convolution(f"attention{level}", f"{arm}.conv_atten", f"{arm}.bn_atten", 2 * w, 2 * w, 1)
+            yield Convolution(f"head{level}", f"{head}.conv", f"{head}.bn", 2 * w, 2 * w, 3)
+        yield Convolution("mean", "cp.conv_avg.conv", "cp.conv_avg.bn", 8 * w, 2 * w, 1)
+        yield Convolution("fusion", "ffm.convblk.conv", "ffm.convblk.bn", 4 * w, 4 * w, 1)
+        yield Convolution("fusion_squeeze", "ffm.conv1", "", 4 * w, w, 1)
+        yield Convolution("fusion_excite", "ffm.conv2", "", w, 4 * w, 1)
+        yield Convolution("classify", "conv_out.conv.conv", "conv_out.conv.bn", 4 * w, 4 * w, 3)
+        yield Convolution("output", "conv_out.conv_out", "", 4 * w, arch.classes, 1)
         return
     for i, (inputs, outputs) in enumerate(((3, w), (w, w), (w, 2 * w))):
-        yield _Convolution(f"stem{i}", f"layer0.{3 * i}", f"layer0.{3 * i + 1}", inputs, outputs, 3)
+        yield Convolution(f"stem{i}", f"layer0.{3 * i}", f"layer0.{3 * i + 1}", inputs, outputs, 3)
     yield from _stages(arch, "", 2 * w, (1, 3, 1), 4)
     last = 32 * w
     for i, side in enumerate(_BINS):
         there = f"ppm.features.{i}"
-        yield _Convolution(f"pool{side}", f"{there}.1", f"{there}.2", last, last // len(_BINS), 1)
-    yield _Convolution("classify", "cls.0", "cls.1", 2 * last, 8 * w, 3)
-    yield _Convolution("output", "cls.4", "", 8 * w, arch.classes, 1, bias=True)
+        yield Convolution(f"pool{side}", f"{there}.1", f"{there}.2", last, last // len(_BINS), 1)
+    yield Convolution("classify", "cls.0", "cls.1", 2 * last, 8 * w, 3)
+    yield Convolution("output", "cls.4", "", 8 * w, arch.classes, 1, bias=True)
 
 
 def _stages(
     arch: Architecture, prefix: str, before: int, sizes: tuple[int, ...], widening: int
-) -> Iterator[_Convolution]:
+) -> Iterator[Convolution]:
     for stage, count in enumerate(arch.blocks, 1):
         inner = arch.width << (stage - 1)
         for block in range(count):
             there, ours, width = f"{prefix}layer{stage}.{block}", f"stage{stage}_{block}", before
             for i, size in enumerate(sizes, 1):
                 outputs = widening * inner if i == len(sizes) else inner
-                yield _Convolution(f"{ours}/conv{i}", f"{there}.conv{i}", f"{there}.bn{i}", width, outputs, size)
+                yield Convolution(f"{ours}/conv{i}", f"{there}.conv{i}", f"{there}.bn{i}", width, outputs, size)
                 width = outputs
             if block == 0 and (stage > 1 or before != width):
                 down = f"{there}.downsample"
-                yield _Convolution(f"{ours}/shortcut", f"{down}.0", f"{down}.1", before, width, 1)
+                yield Convolution(f"{ours}/shortcut", f"{down}.0", f"{down}.1", before, width, 1)
             before = width
 
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     """Returns the names and shapes of all parameters."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for conv in _convolutions(arch):
+    for conv in convolutions(arch):
         shapes[f"{conv.name}/kernel"] = (conv.size, conv.size, conv.inputs, conv.outputs)
         if conv.norm or conv.bias:
             shapes[f"{conv.name}/bias"] = (conv.outputs,)
     return shapes
-
-
-def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns the names and shapes of the tensors that `params_from_torch` takes."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for conv in _convolutions(arch):
-        shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
-        if conv.bias:
-            shapes[f"{conv.torch}.bias"] = (conv.outputs,)
-        if conv.norm:
-            shapes |= {f"{conv.norm}.{part}": (conv.outputs,) for part in _NORM}
-    return shapes
-
-
-def ignored_names(names: Iterable[str]) -> list[str]:
-    """Returns the names of tensors that the labels do not depend on, sorted."""
-    return sorted(name for name in names if _IGNORED.search(name))
-
-
-def infer_architecture(state: State) -> Architecture | None:
-    """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
-    families: dict[Literal["bisenet", "pspnet"], tuple[str, str, str]] = {
-        "bisenet": ("cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
-        "pspnet": ("layer0.0.weight", "cls.4.weight", "layer"),
-    }
-    for family, (stem, output, layer) in families.items():
-        if stem in state and output in state:
-            matches = [re.match(re.escape(layer) + r"([1-4])\.(\d+)\.", name) for name in state]
-            blocks = [{match[2] for match in matches if match and match[1] == stage} for stage in "1234"]
-            try:
-                return Architecture(family, state[output].shape[0], state[stem].shape[0], tuple(map(len, blocks)))
-            except (IndexError, ValueError):
-                return None
-    return None
-
-
-def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]:
-    """Returns the parameters of a parser from the original's tensors by name, with those of `ignored_names` or without.
-
-    Raises `UserError` listing all that is missing, unknown, misshapen or not finite.
-    """
-    state = {name: value for name, value in state.items() if not _IGNORED.search(name)}
-    differing = misfits(state, torch_shapes(arch))
-    negative = [name for name, value in state.items() if name.endswith("running_var") and (value < 0).any()]
-    if differing or negative:
-        differing += f"; with a negative variance: {listed(negative)}" if negative else ""
-        raise UserError(f"the tensors do not make a {arch.family} of {arch.classes} classes: {differing}")
-    params = {}
-    for conv in _convolutions(arch):
-        kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
-        bias = np.asarray(state[f"{conv.torch}.bias"], np.float64) if conv.bias else np.zeros(conv.outputs)
-        if conv.norm:
-            weight, shift, mean, variance = (np.asarray(state[f"{conv.norm}.{part}"], np.float64) for part in _NORM)
-            factor = weight / np.sqrt(variance + _EPSILON)
-            kernel, bias = kernel * factor[:, None, None, None], (bias - mean) * factor + shift
-        params[f"{conv.name}/kernel"] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
-        if conv.norm or conv.bias:
-            params[f"{conv.name}/bias"] = bias.astype(np.float32)
-    return params
 
 
 def header_of(arch: Architecture) -> dict[str, str]:

@@ -152,20 +152,10 @@ def require_alike(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raises the same `UserError` on all hosts if their `config` or image list (`names`) differ."""
     first = messages[0]
     for index, other in enumerate(messages[1:], start=1):
-        odd = [
-            f"{key} (host 0: {value!r}, host {index}: {other['config'].get(key)!r})"
-            for key, value in sorted(first["config"].items())
-            if value != other["config"].get(key)
-        ]
+        odd = [f"config.{key}" for key, value in sorted(first["config"].items()) if value != other["config"].get(key)]
+        odd += ["image list"] if first["names"] != other["names"] else []
         if odd:
-            raise UserError(
-                f"the hosts have different configurations: {', '.join(odd)}; start all with the same command"
-            )
-        if first["names"] != other["names"]:
-            raise UserError(
-                f"the image lists of host 0 ({len(first['names'])} names) and host {index} "
-                f"({len(other['names'])} names) differ: give all hosts the same config.data.image_list"
-            )
+            raise UserError(f"host {index} has another {', '.join(odd)} than host 0: start all with the same command")
 
 
 def wait_for(is_there: Callable[[], bool]) -> bool:

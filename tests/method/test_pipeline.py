@@ -19,8 +19,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.method.state import Problem
-from gan2shape_jax.networks.torch_weights import params_from_torch
-from gan2shape_jax.training.network_files import TORCH_NAMES
+from gan2shape_jax.training.network_files import TORCH_NAMES, params_from_torch
 from tools.convert_stylegan2 import convert
 
 _LOSSES = {

@@ -19,7 +19,7 @@ from gan2shape_jax.networks.modules import (
     default_width,
     initial_params,
 )
-from gan2shape_jax.networks.torch_weights import params_from_torch, params_to_torch
+from gan2shape_jax.training.network_files import params_from_torch, params_to_torch
 
 NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
 

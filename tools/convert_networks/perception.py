@@ -5,8 +5,8 @@ for faces, PSPNet for VOC and ADE20K.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
 from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.weights.tensors import listed, misfits
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.results import pictures
 
@@ -114,6 +115,12 @@ _LICENCES = {
 }
 
 
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_EPSILON = 1e-5  # which batch normalisation adds to a variance before taking its square root (torch's default)
+# Tensors that the labels do not depend on: counters, and heads used only in training.
+_IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criterion\.")
+
+
 def convert_parser(source: Source) -> Converted:
     """Converts a parser.
 
@@ -121,14 +128,14 @@ def convert_parser(source: Source) -> Converted:
         UserError: a tensor is missing, unknown, misshapen or not finite; the message lists all of them.
     """
     state, beside = tensors_of(source.content, source.path)
-    arch = parsing.infer_architecture(state)
+    arch = infer_architecture(state)
     if arch is None:
         raise UserError(
             f"{source.path}: its first or last layer is missing or misshapen "
             f"({source.family.title if source.family else 'a parser'} was expected)"
         )
     try:
-        params = parsing.params_from_torch(arch, state)
+        params = params_from_torch(arch, state)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     fitting = {category: parser for category, parser in parsers().items() if parser.fits(arch)}
@@ -141,9 +148,70 @@ def convert_parser(source: Source) -> Converted:
         tensors=params,
         header=header,
         draw=lambda picture: _parsed(picture, arch, params, fitting),
-        ignored=(*parsing.ignored_names(state), *beside),
+        ignored=(*ignored_names(state), *beside),
         notes=(note,),
     )
+
+
+def torch_shapes(arch: parsing.Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors that `params_from_torch` takes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in parsing.convolutions(arch):
+        shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
+        if conv.bias:
+            shapes[f"{conv.torch}.bias"] = (conv.outputs,)
+        if conv.norm:
+            shapes |= {f"{conv.norm}.{part}": (conv.outputs,) for part in _NORM}
+    return shapes
+
+
+def ignored_names(names: Iterable[str]) -> list[str]:
+    """Returns the names of tensors that the labels do not depend on, sorted."""
+    return sorted(name for name in names if _IGNORED.search(name))
+
+
+def infer_architecture(state: Mapping[str, np.ndarray]) -> parsing.Architecture | None:
+    """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
+    families: dict[Literal["bisenet", "pspnet"], tuple[str, str, str]] = {
+        "bisenet": ("cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
+        "pspnet": ("layer0.0.weight", "cls.4.weight", "layer"),
+    }
+    for family, (stem, output, layer) in families.items():
+        if stem in state and output in state:
+            matches = [re.match(re.escape(layer) + r"([1-4])\.(\d+)\.", name) for name in state]
+            blocks = [{match[2] for match in matches if match and match[1] == stage} for stage in "1234"]
+            try:
+                return parsing.Architecture(
+                    family, state[output].shape[0], state[stem].shape[0], tuple(map(len, blocks))
+                )
+            except (IndexError, ValueError):
+                return None
+    return None
+
+
+def params_from_torch(arch: parsing.Architecture, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the parameters of a parser from the original's tensors by name, with those of `ignored_names` or without.
+
+    Raises `UserError` listing all that is missing, unknown, misshapen or not finite.
+    """
+    state = {name: value for name, value in state.items() if not _IGNORED.search(name)}
+    differing = misfits(state, torch_shapes(arch))
+    negative = [name for name, value in state.items() if name.endswith("running_var") and (value < 0).any()]
+    if differing or negative:
+        differing += f"; with a negative variance: {listed(negative)}" if negative else ""
+        raise UserError(f"the tensors do not make a {arch.family} of {arch.classes} classes: {differing}")
+    params = {}
+    for conv in parsing.convolutions(arch):
+        kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
+        bias = np.asarray(state[f"{conv.torch}.bias"], np.float64) if conv.bias else np.zeros(conv.outputs)
+        if conv.norm:
+            weight, shift, mean, variance = (np.asarray(state[f"{conv.norm}.{part}"], np.float64) for part in _NORM)
+            factor = weight / np.sqrt(variance + _EPSILON)
+            kernel, bias = kernel * factor[:, None, None, None], (bias - mean) * factor + shift
+        params[f"{conv.name}/kernel"] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
+        if conv.norm or conv.bias:
+            params[f"{conv.name}/bias"] = bias.astype(np.float32)
+    return params
 
 
 def _title(arch: parsing.Architecture, fitting: dict[str, Parser]) -> str:

@@ -22,9 +22,9 @@ from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, default_group_base
-from gan2shape_jax.networks.torch_weights import params_from_torch
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
+from gan2shape_jax.training.network_files import params_from_torch
 
 from .record import Converted, Source, plotted, tensors_of
 

@@ -10,7 +10,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
-from gan2shape_jax.networks.torch_weights import params_to_torch
+from gan2shape_jax.training.network_files import params_to_torch
 
 from . import losses, networks, stylegan2
 from .model import Model, Ways

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.apps.evaluate import reports
-from gan2shape_jax.apps.evaluate.reports import Interval, interval_text, markdown_table
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs
+from gan2shape_jax.apps.evaluate.reports import FoundRun, Interval, find_runs, interval_text, markdown_table
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera

@@ -29,8 +29,7 @@ from scipy import ndimage, stats
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
-from gan2shape_jax.apps.evaluate.reports import markdown_table
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, read_config
+from gan2shape_jax.apps.evaluate.reports import FoundRun, find_runs, listed_entry, markdown_table, read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid

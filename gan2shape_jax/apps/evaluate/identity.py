@@ -26,8 +26,14 @@ from jaxtyping import Float
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
-from gan2shape_jax.apps.evaluate.reports import interval_text, mean_interval
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, read_config
+from gan2shape_jax.apps.evaluate.reports import (
+    FoundRun,
+    find_runs,
+    interval_text,
+    listed_entry,
+    mean_interval,
+    read_config,
+)
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.method import models, projection

@@ -13,7 +13,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.apps.evaluate import consistency
 from gan2shape_jax.apps.evaluate.command import main
-from gan2shape_jax.apps.evaluate.runs import find_runs
+from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera

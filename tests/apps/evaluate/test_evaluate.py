@@ -13,8 +13,7 @@ from PIL import Image
 from scipy import stats
 
 from gan2shape_jax.apps.evaluate.command import METRICS, Score, compare, main, score_run
-from gan2shape_jax.apps.evaluate.reports import mean_interval, median_interval
-from gan2shape_jax.apps.evaluate.runs import find_runs
+from gan2shape_jax.apps.evaluate.reports import find_runs, mean_interval, median_interval
 from gan2shape_jax.geometry import render
 from gan2shape_jax.main import main as program
 from gan2shape_jax.method import metrics

@@ -11,7 +11,7 @@ import pytest
 from helpers import bump
 
 from gan2shape_jax.apps.evaluate import identity
-from gan2shape_jax.apps.evaluate.runs import find_runs
+from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import save_result
