@@ -20,6 +20,8 @@ Textures cover the canonical picture, as those of the plain mesh do: texel (i, j
 mesh, texture and photo agree to a fraction of a photo pixel, whatever T is. Colours are in [0, 1], weights too.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import functools
