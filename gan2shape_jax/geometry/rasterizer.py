@@ -16,12 +16,16 @@ import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
+from etils import epy
 from jaxtyping import Array, Bool, Float, Int
 
 from gan2shape_jax import platforms
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import tpu, visibility
+from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
+
+with epy.lazy_imports():  # only a TPU needs its kernels, and the import of Pallas changes the environment
+    from gan2shape_jax.geometry import tpu
 
 # Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}

@@ -78,7 +78,7 @@ _REFUSED = (
     ("--yaw 0 --out a.bmp", ".png"),
     ("--yaw 0 --out full", "holds other files"),
     ("--yaw 0 --out file", "is a file"),
-    ("--yaw 0 --out dangling", "a link that leads nowhere"),
+    ("--yaw 0 --out dangling", "leads nowhere"),
     ("--yaw 0 --out .", "no name of its own"),
     ("--yaw 0 --out NUL.png", "control character"),
     (f"--yaw 0 --out {'n' * 300}.png", "no file has so long a name"),

@@ -22,7 +22,7 @@ def test_importing_loads_no_jax_and_using_names_changes_nothing():
         "environ, settings = dict(os.environ), dict(jax.config.values)\n"
         "for name in g2s.__all__: getattr(g2s, name)\n"
         "from jax._src import xla_bridge\n"
-        "assert dict(os.environ) == environ and dict(jax.config.values) == settings\n"
+        "assert dict(os.environ) == environ and settings.items() <= dict(jax.config.values).items()\n"
         "assert not xla_bridge.backends_are_initialized()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300)
