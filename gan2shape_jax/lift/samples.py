@@ -1,50 +1,31 @@
-"""What a lift trains on: a GAN's own samples, each determined by a seed and its number, with an exact latent code.
-
-Also their projected samples where these are slow to make, kept on disk so that a resumed phase need not compute them
-again:
-
-    FOLDER/PHASE-FACTORS-IMAGE.samples    a safetensors file: images (float16), masks (bytes)
-
-PHASE is the phase's number and FACTORS a checksum of the image's factors, from which its samples are drawn. Samples are
-rounded to the files' precision even when they were just computed, so an interruption does not change a single bit.
-"""
+"""What a lift trains on: a GAN's own samples, each determined by a seed and its number, with an exact latent code."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
-import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask, parse_mask
-from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.method import projection
 from gan2shape_jax.method import settings as settings_lib
-from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples
+from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2 import Architecture
-
-PROJECTED = ".projected"  # subfolder of a run's folder, for `KeptSamples`
 
 Mask = Float[np.ndarray, "s s"]
 _TOGETHER = 8  # samples drawn by one call
 _USUAL_FROM = 96  # number of samples that the usual mask is found from
-_ENDING = ".samples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,48 +132,3 @@ def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:
     """Returns the mask that the category's parser finds; the whole square where it finds nothing."""
     mask = parse_mask(config, image)
     return mask if mask.max() >= 0.5 else np.ones_like(mask)
-
-
-@dataclasses.dataclass(frozen=True)
-class KeptSamples:
-    """Keeps the projected samples of one phase in a folder; without a folder they are computed every time."""
-
-    folder: pathlib.Path | None = None
-
-    def of(self, name: str, phase: int, factors: Factors, make: Callable[[], ProjectedSamples]) -> ProjectedSamples:
-        """Returns the samples of an image, by name, in a numbered phase: from disk, or else made, and stored.
-
-        `factors` are the image's, the same at any iteration of the phase. Of what `make` returns, only images and masks
-        are kept.
-
-        Raises:
-          UserError: the file system refuses the write.
-        """
-        content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(factors)))
-        path = (self.folder or pathlib.Path()) / f"{phase}-{zlib.crc32(content):08x}-{name}{_ENDING}"
-        arrays = {}
-        if self.folder:
-            with contextlib.suppress(OSError, safetensors.SafetensorError):
-                arrays = safetensors.numpy.load_file(path)
-        if not arrays:
-            made = make()
-            masks = np.asarray(made.masks) > 0.5
-            arrays = {"images": np.asarray(made.images, np.float16), "masks": masks.astype(np.uint8)}
-            if self.folder:
-                try:
-                    self.folder.mkdir(exist_ok=True)
-                    atomic_bytes(path, safetensors.numpy.save(arrays))
-                except OSError as error:
-                    raise refused(error, f"cannot write {path}") from error
-        on_host: Any = {key: value.astype(np.float32) for key, value in arrays.items()}
-        return ProjectedSamples(**on_host)
-
-    def forget_all_but(self, phase: int) -> None:
-        """Removes the samples kept for other phases; files that cannot be removed stay."""
-        for path in self.folder.glob(f"*{_ENDING}") if self.folder is not None else ():
-            if not path.name.startswith(f"{phase}-"):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-
-NOWHERE = KeptSamples()

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.lift import steps
-from gan2shape_jax.lift.samples import NOWHERE, KeptSamples, SampleMaker
+from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -48,23 +48,13 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
 
 
 def _project(
-    kept_samples: KeptSamples,
-    name: str,
-    state: TrainState,
-    phase: Phase,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
+    state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> ProjectedSamples:
     """Returns an image's projected samples, see `Shared.project`: by an encoder of its own, or improved by a search."""
-    given = (state, phase, problem, frozen, settings)
     if steps.has_own_encoder(phase, settings):
-        kept_samples.forget_all_but(phase.number)
-        make = functools.partial(steps.projected_by_own_encoder, *given)
-        return kept_samples.of(name, phase.number, state.factors, make)
-    return steps.improved(
-        state.params, one_image(problem, frozen, settings).phase_constants(state, phase), problem, frozen, settings
-    )
+        return steps.projected_by_own_encoder(state, phase, problem, frozen, settings)
+    samples = one_image(problem, frozen, settings).phase_constants(state, phase)
+    return steps.improved(state.params, samples, problem, frozen, settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +72,6 @@ class Lift:
       returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
         changes the order of the samples.
       on_collected: called while a stage's samples are projected, with the number of images done and the total number.
-      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
     """
 
     config: ConfigDict
@@ -90,7 +79,6 @@ class Lift:
     replicas: int
     returns: int = 0
     on_collected: Callable[[int, int], None] = lambda done, count: None
-    kept_samples: KeptSamples = NOWHERE
     _latest: dict[int, tuple[Shared, Shared]] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -134,7 +122,7 @@ class Lift:
                 collect_iters=chosen.batches * chosen.samples,
                 replicas=self.replicas,
                 on_collected=self.on_collected,
-                project=functools.partial(_project, self.kept_samples),
+                project=_project,
             )
             first = _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
             self._latest[number] = first, _at_rate(task, chosen.encoder_learning_rate * slower)

@@ -6,26 +6,23 @@ WORKDIR/history.csv            losses, and metrics on held-out samples (`lift.ta
 WORKDIR/history.json           the same
 WORKDIR/samples/               the networks' output for held-out samples, at the end of every step
 WORKDIR/joint.json             whether training has gone back to an earlier checkpoint
-WORKDIR/.projected/            projected samples that are slow to make, kept while they are being trained on
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
-import shutil
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.lift.samples import PROJECTED, KeptSamples, SampleMaker
+from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -52,7 +49,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
-        if started.trained and _is_readable(folder.root / model_file.NAME):
+        if started.trained and (folder.root / model_file.NAME).is_file():
             return 0
         with at_work(config, folder) as work:
             lift = _Lift(**vars(work))
@@ -61,16 +58,8 @@ def run(config: ConfigDict, names: list[str]) -> int:
             jax.distributed.shutdown()
             if folder.team.leads:
                 checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
-                shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()
     return 0
-
-
-def _is_readable(model: pathlib.Path) -> bool:
-    try:
-        return model_file.read_facts(model) is not None
-    except UserError:
-        return False
 
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
@@ -115,14 +104,8 @@ class _Lift(Work):
     def _train(self) -> None:
         """Trains to the end, from the newest checkpoint or from scratch."""
         config, root, leads = self.config, self.folder.root, self.folder.team.leads
-        task = task_of(
-            config,
-            self.architecture,
-            self.frozen,
-            returns=self._returns(),
-            on_collected=self._report,
-            kept_samples=KeptSamples(root / PROJECTED if leads else None),
-        )
+        hooks = {"returns": self._returns(), "on_collected": self._report}
+        task = task_of(config, self.architecture, self.frozen, **hooks)
 
         def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
             if leads:

@@ -35,7 +35,6 @@ from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
 from gan2shape_jax.io.files import clear_leftovers, read_object
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained
@@ -127,7 +126,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     folder = RunFolder.at(config)
     stems = [stem_of(name) for name in names]
     inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
-    for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
+    for place in dict.fromkeys([folder.root, folder.root / ".hosts", *inside]):
         clear_leftovers(place)
     finished = {name for name, stem in zip(names, stems) if _is_finished(config, folder, stem)}
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []

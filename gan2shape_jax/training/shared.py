@@ -183,8 +183,8 @@ class Shared:
       different: True if each replica sees the next image, False if all replicas see the same one.
       mesh: the devices.
       on_collected: called as samples are projected, with the number of images done and the total number of images.
-      project: returns an image's projected samples, given its name, a state, a phase and the arguments of `one_image`;
-        by default by the encoder that all images share.
+      project: returns an image's projected samples, given a state, a phase and the arguments of `one_image`; by default
+        by the encoder that all images share.
     """
 
     names: tuple[str, ...]
@@ -198,7 +198,7 @@ class Shared:
     different: bool
     mesh: Mesh
     on_collected: Callable[[int, int], None] = lambda done, count: None
-    project: Callable[..., ProjectedSamples] = lambda _, state, phase, *of: one_image(*of).phase_constants(state, phase)
+    project: Callable[..., ProjectedSamples] = lambda state, phase, *of: one_image(*of).phase_constants(state, phase)
 
     @functools.cached_property
     def _given(self) -> tuple[Problem, FrozenModels, Settings]:
@@ -271,9 +271,9 @@ class Shared:
     def _samples(self, state: TrainState, phase: Phase) -> dict[int, ProjectedSamples]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
         samples = {}
-        for index, (name, problem) in enumerate(zip(self.names, self.problems, strict=True)):
+        for index, problem in enumerate(self.problems):
             single = dataclasses.replace(state, factors=devices.pick(state.factors, index))
-            samples[index] = jax.device_get(self.project(name, single, phase, problem, self.frozen, collecting))
+            samples[index] = jax.device_get(self.project(single, phase, problem, self.frozen, collecting))
             self.on_collected(len(samples), len(self.problems))
         return samples
 

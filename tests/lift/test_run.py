@@ -73,7 +73,6 @@ def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp
     moved = {name.split("/")[0] for name in after if not np.allclose(before[name], after[name], rtol=1e-5, atol=1e-8)}
     assert moved == {"depth", "albedo", "light", "encoder"}  # the encoder in step 2, as of any stage
     assert model_file.read_facts(root / "model.safetensors") is not None
-    assert not (root / ".projected").exists()
 
 
 def test_the_model_says_what_it_is_of(finished):

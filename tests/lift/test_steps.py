@@ -9,7 +9,6 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.lift import steps
-from gan2shape_jax.lift.samples import NOWHERE
 from gan2shape_jax.lift.task import _project
 from gan2shape_jax.method import losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
@@ -210,7 +209,7 @@ def test_the_anchored_step_searches_and_step_3_does_not(searching):
     for step in (steps.ANCHORED_STEP, STEP3):
         for count in (0, 4):
             some = changed(settings, latent_iterations=count)
-            samples = _project(NOWHERE, "a", state, Phase(3, 1, step, 4, False), problem, frozen, some)
+            samples = _project(state, Phase(3, 1, step, 4, False), problem, frozen, some)
             images[step.name, count] = np.asarray(samples.images)
     np.testing.assert_array_equal(images["step3", 0], images["step3", 4])
     np.testing.assert_array_equal(images["step3", 0], images["anchored", 0])

@@ -1,7 +1,6 @@
 """Lifting a GAN: its samples, other ones in every stage, and the same bits after an interruption."""
 
 import dataclasses
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,6 @@ import pytest
 from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_lift
 
-from gan2shape_jax.lift import samples as samples_lib
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
@@ -145,8 +143,7 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     initial = models.init_params(jax.random.key(3), lift_run.maker_of(changed, architecture, frozen).settings)
 
     def run(name, watcher=None):
-        kept = samples_lib.KeptSamples(tmp_path / f"kept of {name}")
-        task = lift_run.task_of(changed, architecture, frozen, kept_samples=kept)
+        task = lift_run.task_of(changed, architecture, frozen)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
     whole = run("whole")
@@ -156,8 +153,6 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
         assert same == (name == "view"), name
     with pytest.raises(Killed):
         run("cut", die_at(schedule[-1].number, 2))  # in step 3
-    assert len(list((tmp_path / "kept of cut").iterdir())) == config.lift.samples
-    with mock.patch.object(steps, "projected_by_own_encoder", side_effect=AssertionError("made again")):
-        again = run("cut")
+    again = run("cut")
     jax.tree.map(np.testing.assert_array_equal, again.state.params, whole.state.params)
     assert again.history == whole.history
