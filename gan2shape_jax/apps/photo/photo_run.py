@@ -41,7 +41,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.data import load_mask, usual_file
-from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
+from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import fault_of, filing_key
@@ -357,9 +357,12 @@ def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
 
 
 def records_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names of a folder's photos, with the photos' real paths."""
-    files = sorted((out / FOLDER).glob("*.json"))
-    return {file.stem: json.loads(file.read_text("utf-8"))["photo"]["path"] for file in files}
+    """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are skipped."""
+    found: dict[str, str] = {}
+    for file in sorted((out / FOLDER).glob("*.json")):
+        with contextlib.suppress(OSError, UserError, KeyError, TypeError):
+            found[file.stem] = read_object(file, "the record of a photo")["photo"]["path"]
+    return found
 
 
 def run_over(config: ConfigDict, out: pathlib.Path) -> int:

@@ -62,6 +62,7 @@ def test_results_of_other_crops_and_masks_are_removed_and_damaged_records_are_no
     assert not is_kept(box=CropBox(x=180, y=100, side=96)) and is_kept(box=CropBox(x=180, y=100, side=96))
     (out / "photos" / "image" / "a.png").unlink()
     assert not is_kept(box=CropBox(x=180, y=100, side=96))
+    (out / "photos/damaged.json").write_text("{")
     assert photo_run.records_in(out) == {"a": str(photo.resolve())}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
