@@ -11,7 +11,7 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import network_files
 from helpers.plain_result import plain_result
-from helpers.tiny import tiny_config
+from helpers.tiny import asset, tiny_config
 
 SIZE = 32  # below the GAN's 64 pixels, so that the two sizes are told apart
 OVER_GAN = 64
@@ -19,7 +19,8 @@ OVER_GAN = 64
 
 def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     """A run's folder with one result: untrained networks, a made-up shape; returns the result's folder."""
-    config = tiny_config(folder, image_size=SIZE, data__depth_root="", schedule__use_mask=True, **fields)
+    gan = {"gan__checkpoint": asset("ictface/gan.safetensors"), "gan__size": OVER_GAN}
+    config = tiny_config(folder, data__depth_root="", schedule__use_mask=True, **gan | fields)
     run = RunFolder.at(config)
     run.describe(config)
     architecture, frozen = prepare.load_frozen(config)
