@@ -38,14 +38,14 @@ def test_the_examples_work(tmp_path):
         shutil.copytree(_ROOT / folder, copy / folder, ignore=ignored)
     for linked in ("gan2shape_jax/assets", "tests/golden", "tests/data", "pyproject.toml"):
         (copy / linked).symlink_to(_ROOT / linked)
-    # Those that include every configuration, parser and download: an example must not break them.
-    tests = {"tests/config/test_configs.py", "tests/io/test_parsing.py", "tests/results/test_page.py"}
+    # Those that include every configuration and download: an example must not break them.
+    tests = {"tests/config/test_configs.py", "tests/results/test_page.py"}
     for title, patch in _examples().items():
         done = subprocess.run(["git", "apply", "-"], input=patch, cwd=copy, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{title}: {done.stderr}"
         tests |= {path for path in _files(patch) if path.startswith("tests/")}
     own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *sorted(tests)]
-    command += ["-k", "extended or sheep or without_a_parser or category_is_the_record or everything_of_a_few"]
+    command += ["-k", "extended or sheep or category_is_the_record or everything_of_a_few"]
     done = subprocess.run(command, cwd=copy, env=os.environ | own, capture_output=True, text=True, check=False)
-    assert "\n8 passed" in done.stdout, done.stdout + done.stderr
+    assert "\n7 passed" in done.stdout, done.stdout + done.stderr

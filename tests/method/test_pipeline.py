@@ -190,8 +190,8 @@ def test_golden_step1_gradient_norms(case, first_step, close):
 def second_step(case, first_step):
     _, albedo, geometry, _ = first_step
     depth, view, light = geometry.depth[0], geometry.view[0], geometry.light[0]
-    mask = canonical_mask(case.problem.mask, depth, view, case.settings)
-    mask = mask if case.settings.use_mask else jnp.ones_like(mask)
+    masked = case.settings.use_mask
+    mask = canonical_mask(case.problem.mask, depth, view, case.settings) if masked else jnp.ones_like(depth)
     factors = Factors(depth=depth, albedo=albedo, view=view, light=light, mask=mask)
     gold = case.gold
     direction = jnp.stack([gold["step2/draw_light_x"], gold["step2/draw_light_y"]], axis=-1)
