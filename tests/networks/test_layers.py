@@ -24,13 +24,13 @@ _OPERATIONS = {
 
 def test_both_formulations_of_a_convolution_agree():
     """Forward, backward and, for the GAN, the derivative of a gradient's norm: on a CPU and elsewhere."""
-    cases = []
+    cases, rng = [], np.random.default_rng(0)
     with jax.enable_x64():
         for channels in ((3, 5), (5, 3)):
             for name, (operation, size) in _OPERATIONS.items():
-                keys = jax.random.split(jax.random.key(0), 2)
-                x = jax.random.normal(keys[0], (2, 6, 8, channels[0]), jnp.float64)
-                kernel = jax.random.normal(keys[1], (size, size, *channels), jnp.float64)
+                if channels == (5, 3) and name in ("convolve5", "half3"):
+                    continue  # as with 3 and 4 taps
+                x, kernel = rng.normal(size=(2, 6, 8, channels[0])), rng.normal(size=(size, size, *channels))
                 cases.append((operation, x, kernel, name in ("convolve3", "shrink", "grow") and channels == (3, 5)))
 
         @jax.jit
@@ -55,11 +55,11 @@ def test_both_formulations_of_a_convolution_agree():
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize(("platform", "dilates"), [("cpu", False), ("gpu", True), ("tpu", True)])
+@pytest.mark.parametrize(("platform", "dilates"), [("cpu", False), ("gpu", True)])
 def test_convolutions_dilate_their_input_anywhere_but_on_a_cpu(platform, dilates):
     """What makes XLA slow on a CPU appears neither forward nor backward in what a CPU gets, and only there."""
-    for module in (EncoderDecoder(32, 3, 8, zdim=8, group_base=4), ResidualEncoder(32, 8, 4)):
-        x = jnp.zeros((1, 32, 32, 3))
+    for module in (EncoderDecoder(16, 3, 8, zdim=8, group_base=4), ResidualEncoder(16, 8, 4)):
+        x = jnp.zeros((1, 16, 16, 3))
         params = jax.eval_shape(module.init, jax.random.key(0), x)
         with platforms.tracing_for(platform):
             text = jax.jit(jax.grad(lambda p, x, m=module: m.apply(p, x).sum())).lower(params, x).as_text()

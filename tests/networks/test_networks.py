@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from helpers.parity_record import relative
 
 from gan2shape_jax.errors import UserError
@@ -21,7 +21,8 @@ from gan2shape_jax.networks.modules import (
 )
 from gan2shape_jax.training.network_files import params_from_torch, params_to_torch
 
-NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
+_AS_OTHERS = [pytest.param(net, marks=pytest.mark.heavy) for net in ("depth64", "latent64")]  # at another size
+NETS = ("albedo64", "depth128", "view64", "light128", "latent128", *_AS_OTHERS)
 
 
 def _state(archive, net):
@@ -103,9 +104,9 @@ def test_a_width_that_does_not_divide_into_groups_is_refused():
 
 
 _MODULES = {
-    "albedo": EncoderDecoder(64, 3, 32, zdim=256, group_base=8),
-    "view": Encoder(64, 6, 32),
-    "latent": ResidualEncoder(64, 128, 32),
+    "albedo": EncoderDecoder(32, 3, 16, zdim=128, group_base=8),
+    "view": Encoder(32, 6, 16),
+    "latent": ResidualEncoder(32, 128, 16),
 }
 
 
@@ -150,10 +151,13 @@ def test_initial_weights_are_a_function_of_the_key_and_differ_between_networks()
 def test_network_gradients_match_finite_differences(module):
     """Along one random direction of parameters and image, in float64."""
     with jax.enable_x64():
-        x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3), jnp.float64)
-        nets = initial_params(jax.random.key(1), {"net": module}, dtype=jnp.float64)
-        start = (nets["net"], x)
+        x = np.random.default_rng(1).normal(size=(2, 16, 16, 3))
+        shapes = jax.eval_shape(lambda: initial_params(jax.random.key(1), {"net": module}, dtype=jnp.float64))["net"]
         rng = np.random.default_rng(0)
+        # Kernels and biases as large as initial ones; the scales of norms are around one.
+        sizes = {path: math.sqrt(v.shape[-1] / max(v.size, 16)) for path, v in flatten_dict(shapes).items()}
+        nets = {k: (k[-1] == "scale") + rng.uniform(-s, s, flatten_dict(shapes)[k].shape) for k, s in sizes.items()}
+        start = (unflatten_dict(nets), x)
         direction = jax.tree.map(lambda v: rng.standard_normal(v.shape), start)
 
         @jax.jit
@@ -162,13 +166,13 @@ def test_network_gradients_match_finite_differences(module):
             return jnp.sum(jnp.sin(3 * module.apply({"params": point[0]}, point[1])))
 
         def at(step):
-            return loss(jax.tree.map(lambda p, d: p + step * d, start, direction))
+            return jax.device_get(loss(jax.tree.map(lambda p, d: p + step * d, start, direction)))
 
         value, gradient = at(0)
-        assert value.dtype == jnp.float64
+        assert value.dtype == np.float64
         slope = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
         for flat in (0.0, 1.0):  # constant images too have finite gradients
-            chex.assert_tree_all_finite(loss((start[0], jnp.full_like(x, flat))))
+            chex.assert_tree_all_finite(loss((start[0], np.full_like(x, flat))))
         step = 1e-8  # larger ones cross kinks of the activations
         numeric = float(at(step)[0] - at(-step)[0]) / (2 * step)
         assert float(slope) == pytest.approx(numeric, rel=1e-4)

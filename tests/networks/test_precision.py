@@ -68,7 +68,8 @@ def _dtypes(equations, names):
     }
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+# Step 3 has the networks of step 1, and all of its geometry.
+@pytest.mark.parametrize("step", [pytest.param(0, marks=pytest.mark.heavy), 1, 2])
 def test_networks_compute_in_bfloat16_and_geometry_in_float32(case, step):
     program = jax.make_jaxpr(jax.value_and_grad(_losses(case, "bfloat16")[step]))(case[2])
     equations = list(_equations(program.jaxpr))

@@ -51,17 +51,22 @@ def test_any_filter_matches_its_definition_and_gradient(taps):
         "smooth evenly": (lambda x: layers.smooth(x, taps, (2, 2)), {"pads": (2, 2)}),
     }
     generator = np.random.default_rng(0)
+    rows, columns = generator.standard_normal((2, 8))
+    probe, others = generator.standard_normal((2, 8, 8, 2)), generator.standard_normal((2, 17, 17, 2))
+    probe[0, :, :, 0] = np.outer(rows, columns)
+
+    @jax.jit
+    def run(x, others):
+        outs, pulls = zip(*(jax.vjp(operation, x) for operation, _ in cases.values()), strict=True)
+        probes = [others[:, : out.shape[1], : out.shape[2]] for out in outs]
+        return outs, probes, [pull(other)[0] for pull, other in zip(pulls, probes, strict=True)]
+
     with jax.enable_x64():
-        for operation, settings in cases.values():
-            rows, columns = generator.standard_normal((2, 8))
-            filtered = operation(jnp.asarray(np.outer(rows, columns))[None, :, :, None])[0, :, :, 0]
-            by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
-            np.testing.assert_allclose(filtered, by_definition, atol=1e-12)
-            x, probe = generator.standard_normal((2, 2, 8, 16, 2))
-            out, pull = jax.vjp(operation, jnp.asarray(x))
-            other = generator.standard_normal(out.shape)  # a linear map's adjoint shows by inner products
-            along = jnp.vdot(other, operation(jnp.asarray(probe)))
-            np.testing.assert_allclose(jnp.vdot(pull(jnp.asarray(other))[0], probe), along, rtol=1e-10)
+        found = jax.device_get(run(probe, others))
+    for out, other, pulled, (_, settings) in zip(*found, cases.values(), strict=True):
+        by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
+        np.testing.assert_allclose(out[0, :, :, 0], by_definition, atol=1e-12)
+        np.testing.assert_allclose(np.vdot(pulled, probe), np.vdot(other, out), rtol=1e-10)  # a linear map's adjoint
 
 
 def test_files_of_every_kind_are_written_and_read(tmp_path):
