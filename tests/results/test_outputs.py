@@ -92,7 +92,7 @@ def test_arrays_of_another_shape_or_not_finite_are_refused(result):
             dataclasses.replace(result, **{name: value})
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "overview"])
 def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset):
     """A preset writes the files of its entries and no others; the record has them all with their sizes."""
     known = dataclasses.replace(result, depth_spread=np.full_like(result.depth, 0.01), gan_image=result.image)

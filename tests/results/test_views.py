@@ -106,7 +106,7 @@ def test_a_result_of_the_reference_is_drawn_with_its_faults(result, tmp_path):
     save_result(faulty, tmp_path / "faulty")
     assert load_result(tmp_path / "faulty").reference
     front = np.zeros((1, 6), np.float32)
-    mended, drawn = (views.draw(some, front, size=64).albedo for some in (result, faulty))
+    mended, drawn = (views.draw(some, front, size=32).albedo for some in (result, faulty))
     assert np.abs(mended - drawn).max() > 0.1  # the colours differ from pixel to pixel
     seen = [draw_gan_views(some, lambda images: images).yaws for some in (result, faulty)]
     assert np.abs(seen[0] - seen[1]).max() > 0.1  # sampled half a pixel off

@@ -1,6 +1,5 @@
 """NVIDIA's network pickles: the converted network computes what the PyTorch one does; what is refused and how."""
 
-import dataclasses
 import functools
 import hashlib
 
@@ -92,7 +91,7 @@ def _compare(parity, path, g, d, index=None):
     assert len(seen) == len(features)
     for ours, theirs in zip(seen, features):
         parity(f"{name}, features", relative(ours, theirs), 1e-3)
-    return arch, params, (plus, image), (x, logits)
+    return arch
 
 
 def test_half_precision_and_other_deviations_or_none(saved, compare):
@@ -100,22 +99,20 @@ def test_half_precision_and_other_deviations_or_none(saved, compare):
     half = {"half": 2, "clamp": 256}
     g, d = networks(half | {"layers": 3}, half | {"group": 2, "extra": 2}, channels=_SIDE32)
     path = saved(g, d, protocol=2)
-    arch = compare(path, g, d)[0]
+    arch = compare(path, g, d)
     assert (arch.size, arch.channels, arch.discriminator_channels) == (32, _SIDE32, _SIDE32)
     assert (arch.generator_kind, arch.discriminator_kind, arch.mapping_layers) == ("skip", "resnet", 3)
     assert arch.conv_clamp == arch.discriminator_clamp == 256 and arch.stored_mean
     assert (arch.stddev_group, arch.stddev_channels) == (2, 2)
     notes = read_checkpoint(path).notes
     assert "float16" in notes and "float32" in notes and "generator at 16, 32 pixels" in notes
-    g, d = networks({}, {"extra": 0})
-    assert compare(saved(g, d), g, d)[0].stddev_channels == 0
 
 
 def test_conditional_networks_with_a_class_chosen(saved, compare):
     index = 2
-    g, d = networks({"c_dim": 3, "embed": 5}, {"c_dim": 3, "cmap_dim": 7})
+    g, d = networks({"c_dim": 3, "embed": 5}, {"c_dim": 3, "cmap_dim": 7, "extra": 0})
     path = saved(g, d)
-    compare(path, g, d, index)
+    assert compare(path, g, d, index).stddev_channels == 0
     assert f"Class {index} of 3" in read_checkpoint(path, class_index=index).notes
 
 
@@ -123,19 +120,25 @@ def test_conditional_networks_with_a_class_chosen(saved, compare):
 def test_other_kinds_of_blocks_with_clamps_that_clamp(saved, compare, generator, discriminator):
     clamp = {"clamp": 0.7}
     g, d = networks({"kind": generator} | clamp, {"kind": discriminator} | clamp)
-    arch, params, (latents, image), (x, logits) = compare(saved(g, d), g, d)
+    arch = compare(saved(g, d), g, d)
     assert (arch.generator_kind, arch.discriminator_kind) == (generator, discriminator)
-    free = dataclasses.replace(arch, conv_clamp=None, discriminator_clamp=None)
-    drawn = _synthesize(params["generator"], jnp.asarray(latents.numpy()), arch=free)
-    assert relative(drawn, image) > 0.1  # the clamp matters
-    judged, _ = _discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=free)
-    assert relative(judged, logits) > 0.1
+    latents, x = torch.randn(2, arch.latents, WIDTH), torch.randn(8, 3, arch.size, arch.size)
+
+    def computed():
+        with torch.no_grad():
+            return g.synthesis(latents), d(x, torch.zeros(8, 0))[0]
+
+    clamped = computed()
+    for module in (*g.modules(), *d.modules()):
+        module.conv_clamp = None
+    for one, other in zip(clamped, computed(), strict=True):
+        assert (one - other).norm() > 0.1 * one.norm()  # the clamp matters
 
 
 def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
     taps = (1, 2, 4, 1)  # not symmetric: a flipped filter would show
     g, d = networks({"taps": taps, "use_noise": False}, {"taps": (1, 2, 1), "group": None, "kind": "skip"})
-    arch = compare(saved(g, d), g, d)[0]
+    arch = compare(saved(g, d), g, d)
     np.testing.assert_allclose(arch.taps, np.array(taps) / 8, atol=1e-6)
     np.testing.assert_allclose(arch.discriminator_taps, np.array([1, 2, 1]) / 4, atol=1e-6)
     assert arch.stddev_group == 0

@@ -31,7 +31,7 @@ def test_the_right_shape_leaves_the_least_error(scene):
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[4:-4, 4:-4] = 1
     shapes = _bump(0.08), np.ones((SIDE, SIDE), np.float32), _bump(-0.08)
-    draped = [drape(depth, mask, Pictures(images, VIEWS), result, iterations=40) for depth in shapes]
+    draped = [drape(depth, mask, Pictures(images, VIEWS), result, iterations=20) for depth in shapes]
     right, flat, hollow = common_errors(draped, images).mean(1)
     assert right < 0.5 * flat < 0.5 * hollow
 
