@@ -22,7 +22,7 @@ from gan2shape_jax.main import main as program
 from gan2shape_jax.results import load_result, save_result
 from gan2shape_jax.run.predict import Predictor
 
-SIDE = 64
+SIDE = 32
 
 
 def _bump(height, centre=0.0):
@@ -148,15 +148,15 @@ def test_the_report_says_what_is_below_the_ellipsoid_and_how_measures_rank_where
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
-    config = tiny_config(tmp_path).unlock()
+    config = tiny_config(runs[0].parent).unlock()
     config.camera.fov_deg = 20.0
     other = _save(tmp_path / "other", config.lock(), {"001": _bump(0.05)})
     assert main(["consistency", str(runs[0]), str(other)]) == 1
     assert "differs from a in config.camera" in capsys.readouterr().err
-    named = _save(tmp_path / "(flat)", tiny_config(tmp_path), {"001": _bump(0.05)})
+    named = _save(tmp_path / "(flat)", tiny_config(runs[0].parent), {"001": _bump(0.05)})
     assert main(["consistency", str(runs[0]), str(named)]) == 1
     assert "a run is called (flat)" in capsys.readouterr().err
-    apart = _save(tmp_path / "apart", tiny_config(tmp_path), {"006": _bump(0.05)})
+    apart = _save(tmp_path / "apart", tiny_config(runs[0].parent), {"006": _bump(0.05)})
     assert program(["evaluate", "consistency", str(runs[0]), str(apart)]) == 1
     assert "no image in common" in capsys.readouterr().err
     (apart / "config.json").unlink()
