@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import tempfile
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
-from gan2shape_jax.stylegan2 import Architecture, Params, weights
+from gan2shape_jax.stylegan2 import weights
 
 SIZE = 32
 
@@ -61,11 +62,11 @@ def _shrink(config: ConfigDict, folder: pathlib.Path) -> None:
     (folder / "depth32").mkdir(exist_ok=True)
     for path in pathlib.Path(asset("ictface/depth")).iterdir():
         np.save(folder / "depth32" / path.name, np.load(path)[::2, ::2])
-    weights.save(config.gan.checkpoint, *_gan())
+    pathlib.Path(config.gan.checkpoint).write_bytes(_gan())
 
 
 @functools.cache
-def _gan() -> tuple[Architecture, Params]:
+def _gan() -> bytes:
     """The bundled GAN without its last level: a generator that still draws faces, and a discriminator of its size."""
     whole, params = weights.load(asset("ictface/gan.safetensors"))
     widths = whole.channels[:-1]
@@ -76,7 +77,9 @@ def _gan() -> tuple[Architecture, Params]:
     discriminator["blocks"] = {str(k): discriminator["blocks"][str(k + 1)] for k in range(len(widths) - 1)}
     # Of the inputs of the block that comes first now there are twice as many.
     discriminator["from_rgb"] = {k: np.concatenate([v, v], -1) for k, v in discriminator["from_rgb"].items()}
-    return arch, {"generator": generator, "discriminator": discriminator}
+    with tempfile.TemporaryDirectory() as folder:  # once, as two writes differ in the order of the header
+        weights.save(f"{folder}/gan", arch, {"generator": generator, "discriminator": discriminator})
+        return pathlib.Path(folder, "gan").read_bytes()
 
 
 def tiny_lift(tmp_path, **fields) -> ConfigDict:

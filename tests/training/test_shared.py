@@ -218,7 +218,7 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
     with pytest.raises(UserError, match=r"collect_iters is 2, but each of the 3 images .* at least 3"):
         _gather(parts, collect_iters=2)
     larger = dataclasses.replace(group[1], settings=dataclasses.replace(group[1].settings, original_size=256))
-    with pytest.raises(UserError, match="images of one size: 001 has 64 pixels, 005 another"):
+    with pytest.raises(UserError, match="images of one size: 001 has 32 pixels, 005 another"):
         _gather(parts, [group[0], larger])
 
 
