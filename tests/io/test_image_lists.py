@@ -181,15 +181,15 @@ def test_a_list_of_other_bytes_or_beyond_the_limit_is_refused(write, monkeypatch
 def test_names_with_spaces_and_signs_are_read_with_all_that_belongs_to_them(tmp_path):
     """`--check` opens every file of an image whose name has spaces, brackets and signs that shells and globs read."""
     name = "my [x] photo $(1) 100%.v2.png"
-    roots = {}
+    config, roots = tiny_config(tmp_path, names=(name,)), {}
     for field in ("image", "mask", "latents", "depth"):
-        source = asset(f"ictface/{field}")
+        source = config.data.depth_root if field == "depth" else asset(f"ictface/{field}")
         ending = next(path for path in sorted(os.listdir(source)) if path.startswith("001")).removeprefix("001")
         (tmp_path / field).mkdir()
         target = tmp_path / field / (name.removesuffix(".png") + ending)
         target.write_bytes(pathlib.Path(source, f"001{ending}").read_bytes())
         roots[f"data.{'latent' if field == 'latents' else field}_root"] = str(tmp_path / field)
-    config = apply_overrides(tiny_config(tmp_path, names=(name,)), roots)
+    config = apply_overrides(config, roots)
     assert check.examine(config) == []
 
 

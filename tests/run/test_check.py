@@ -108,7 +108,7 @@ def test_a_damaged_gan_matters_to_prediction_only_where_it_is_loaded(tmp_path):
 def test_a_latent_of_other_layers_and_a_mask_that_no_prior_fits_are_named(tmp_path):
     np.save(tmp_path / "001.npy", np.zeros((1, 4, 128), np.float32))
     config = tiny_config(tmp_path, data__latent_root=str(tmp_path))
-    assert ["has 4 layers: this generator takes 10" in problem for problem in check.examine(config)] == [True]
+    assert ["has 4 layers: this generator takes 8" in problem for problem in check.examine(config)] == [True]
     Image.fromarray(np.pad(np.full((1, 1), 255, np.uint8), ((0, 63), (0, 63)))).save(tmp_path / "001.png")
     config = tiny_config(tmp_path, data__mask_root=str(tmp_path))
     (problem,) = check.examine(config)

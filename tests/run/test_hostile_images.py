@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers import hostile_arrays, hostile_pictures
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import SIZE, asset, tiny_config
 from PIL import Image
 
 from gan2shape_jax.config import load_config
@@ -16,7 +16,7 @@ from gan2shape_jax.run.check import examine
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 
-_SIDE, _WIDTH = 64, 128  # of the images, of the latents of the bundled GAN
+_SIDE, _WIDTH = 64, 128  # of the images and masks, of the latents of the bundled GAN
 
 
 def _save(array):
@@ -27,7 +27,7 @@ _HONEST = {
     "image": lambda path: path.symlink_to(asset("ictface/image/001.png")),
     "mask": lambda path: path.symlink_to(asset("ictface/mask/001.png")),
     "latent": _save(np.zeros((1, _WIDTH))),
-    "depth": _save(np.full((_SIDE, _SIDE), 1.0)),
+    "depth": _save(np.full((SIZE, SIZE), 1.0)),
 }
 _HARMFUL = {
     "image-eps": lambda path: path.write_bytes(hostile_pictures.EPS),
@@ -42,8 +42,8 @@ _HARMFUL = {
     "latent-objects": _save(np.full((1, _WIDTH), None)),
     "latent-announced": lambda path: path.write_bytes(hostile_arrays.announced("(1, 1000000, 1000000)")),
     "latent-layers": _save(np.zeros((1, 3, _WIDTH))),
-    "depth-negative": _save(np.full((_SIDE, _SIDE), -1.0)),
-    "depth-complex": _save(np.ones((_SIDE, _SIDE), complex)),
+    "depth-negative": _save(np.full((SIZE, SIZE), -1.0)),
+    "depth-complex": _save(np.ones((SIZE, SIZE), complex)),
     "depth-other": _save(np.ones((9, 9))),
 }
 
