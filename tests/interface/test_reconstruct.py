@@ -39,8 +39,8 @@ def _by_command(config):
 
 
 @pytest.fixture(scope="module")
-def gan():
-    return g2s.load_gan(asset("ictface/gan.safetensors"))
+def gan(config):
+    return g2s.load_gan(config.gan.checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,8 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
             again(**changes)
 
 
-def test_what_cannot_be_reconstructed_is_refused_at_once(gan):
+def test_what_cannot_be_reconstructed_is_refused_at_once():
+    gan = g2s.load_gan(asset("ictface/gan.safetensors"))
     image = np.asarray(Image.open(_FACE).convert("RGB"))
     for changes, message in (
         ({"mask": None}, "mask is not given, and image has no alpha channel"),

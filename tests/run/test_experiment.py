@@ -49,13 +49,13 @@ def _bits(run) -> dict[str, bytes]:
 def finished(tmp_path_factory):
     """A finished run over two images, of which one is unusable; its exit code, folder and configuration."""
     folder = tmp_path_factory.mktemp("finished")
-    for kind in ("image", "mask", "depth"):
+    for kind in ("image", "mask"):
         shutil.copytree(asset(f"ictface/{kind}"), folder / kind)
     (folder / "image/005.png").write_bytes((folder / "image/005.png").read_bytes()[:500])
     config = _config(
         folder,
         names=("005.png", "001.png"),
-        **{f"data__{kind}_root": str(folder / kind) for kind in ("image", "mask", "depth")},
+        **{f"data__{kind}_root": str(folder / kind) for kind in ("image", "mask")},
         logging__tensorboard=True,
         outputs__gan_images=True,
         outputs__animation=True,
@@ -68,6 +68,7 @@ def copied(finished, tmp_path):
     """The command of a run of the image that is finished, and its folder, a copy."""
     fields = {"outputs__gan_images": True, "outputs__animation": True, "logging__tensorboard": True}
     fields |= {f"data__{kind}_root": finished[2].data[f"{kind}_root"] for kind in ("image", "mask", "depth")}
+    fields["gan__checkpoint"] = finished[2].gan.checkpoint
     config = _config(tmp_path / "copied", **fields)
     run = pathlib.Path(config.workdir)
     shutil.copytree(finished[1], run)
