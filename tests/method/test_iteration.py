@@ -18,6 +18,7 @@ from gan2shape_jax.method.state import ProjectedSamples, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
+from gan2shape_jax.training.task import one_image
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,25 @@ def test_a_fresh_optimiser_is_one_program(case, compiled):
     found = iteration_lib.fresh_optimizer(state, networks, settings).opt_state
     assert len(compiled) == 1
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", ["prior", "step3"])
+def test_a_step_is_lowered_for_any_platform(case, step):
+    """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
+    problem, frozen, params, settings = case
+    phase = _phase(step)
+    state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
+    images = jnp.tile(problem.image, (settings.sample_count, 1, 1, 1))
+    samples = ProjectedSamples(images=images, masks=images[..., 0]) if step == "step3" else None
+    iterate, count = functools.partial(iteration_lib.iterate, step=phase.kind, flip=False), {}
+    for platform in ("cpu", "gpu", "tpu"):
+        with tracing_for(platform):
+            traced = jax.jit(iterate).trace(state, samples, problem, problem.key, jnp.int32(0), frozen, settings)
+            text = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)).as_text()
+        count[platform] = text.count("lhs_dilate = [2, 2]")
+    # Transposed 3x3 convolutions, those of StyleGAN2, dilate on a CPU too.
+    assert count["gpu"] == count["tpu"] > count["cpu"] and (step != "prior" or count["cpu"] == 0)
 
 
 def test_the_next_samples_are_the_same_to_the_last_bit_in_a_tpus_form(case):
