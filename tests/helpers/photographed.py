@@ -14,7 +14,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.results import Result
 from helpers.plain_result import plain_result
 
-_SIZE, _PIXELS = 32, 512  # of the result, of its crop as it is drawn; a side
+_SIZE, _PIXELS = 32, 256  # of the result, of its crop as it is drawn; a side
 
 
 class Photographed(NamedTuple):
@@ -35,7 +35,7 @@ def photographed(
     light: tuple[float, float, float, float] = (0.5, 0.45, 0.4, -0.2),
     symmetric: bool = False,
 ) -> Photographed:
-    """Draws the photo: the crop itself, or one of 700 x 800 pixels in which the crop is where `box` says.
+    """Draws the photo: the crop itself, or one of 350 x 400 pixels in which the crop is where `box` says.
 
     A `symmetric` texture is its own mirror image.
     """
@@ -76,17 +76,17 @@ def photographed(
 
 
 def _pattern(pixels: int, symmetric: bool) -> np.ndarray:
-    """Soft checks of three colours, about 40 along a side."""
+    """Soft checks of three colours, about 20 along a side."""
     i, j = (np.indices((pixels, pixels)) + 0.5) / pixels
     j = np.abs(j - 0.5) if symmetric else j
-    checks = np.tanh(3 * np.sin(2 * np.pi * 20 * i) * np.sin(2 * np.pi * 20 * j + 0.7))
+    checks = np.tanh(3 * np.sin(2 * np.pi * 10 * i) * np.sin(2 * np.pi * 10 * j + 0.7))
     waves = np.stack([np.sin(9 * i + 5 * j), np.cos(7 * j - 4 * i), np.sin(11 * i * j + 1)], -1)
     return 0.5 + 0.12 * checks[..., None] * (1, 0.8, -0.9) + 0.15 * waves
 
 
 def _placed(crop: np.ndarray, box: CropBox) -> np.ndarray:
-    """Returns a photo of 700 x 800 pixels in which a crop lies where `box` says."""
-    rows, columns = np.indices((700, 800)) + 0.5
+    """Returns a photo of 350 x 400 pixels in which a crop lies where `box` says."""
+    rows, columns = np.indices((350, 400)) + 0.5
     origin, right, below = crop_to_photo(np.array([[0.0, 0], [1, 0], [0, 1]]), box, len(crop))
     at = (np.stack([columns, rows], -1) - origin) @ np.linalg.inv([right - origin, below - origin]) - 0.5
     return np.stack([_at(crop[..., i], np.moveaxis(at[..., ::-1], -1, 0)) for i in range(3)], -1)
