@@ -158,7 +158,7 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
 def test_the_bundled_cats_have_all_they_need(tmp_path):
     from gan2shape_jax.run import check
 
-    for variant in ("", ":predict", ":scratch", ":lift"):
+    for variant in ("", ":lift"):
         config = load_config(f"catface{variant}").unlock()
         config.workdir = str(tmp_path / f"run{variant.replace(':', '_')}")
         assert check.examine(config.lock()) == [], variant

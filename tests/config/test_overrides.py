@@ -11,7 +11,7 @@ from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
 
-_ROOTS = ("latent_root", "mask_root", "depth_root")
+_BASE, _ROOTS = load_config("base"), ("latent_root", "mask_root", "depth_root")
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,13 @@ def test_mistyped_value_is_refused_in_a_short_line(field, text, capsys):
 
 
 @settings(deadline=None, max_examples=30)  # a loaded machine is no failure
-@given(st.text(max_size=20), st.sampled_from(sorted(flatten(load_config("base")))))
+@given(st.text(max_size=20), st.sampled_from(sorted(flatten(_BASE))))
 def test_any_text_is_a_value_or_a_config_error(text, field):
-    base = load_config("base")
     try:
-        value = flatten(apply_overrides(base, {field: text}))[field]
+        value = flatten(apply_overrides(_BASE, {field: text}))[field]
     except ConfigError:
         return
-    assert type(value) is type(flatten(base)[field]) or field == "data.crop"
+    assert type(value) is type(flatten(_BASE)[field]) or field == "data.crop"
 
 
 def _roots(config) -> dict[str, str]:

@@ -225,7 +225,11 @@ def _pictures(count, side, seed, contrast=1.0):
     return (127.5 + contrast * (coarse - 127.5)).astype(np.uint8)
 
 
-def test_what_samples_are_compared_by(tmp_path):
+def _lost(path, preparation):
+    raise UserError("give --size")
+
+
+def test_what_samples_are_compared_by(tmp_path, monkeypatch):
     features = measure.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
     assert features.name == "discriminator distance"
     photos, same, other = (features.of(_pictures(32, 32, seed, by)) for seed, by in ((0, 1.0), (1, 1.0), (2, 0.3)))
@@ -234,8 +238,9 @@ def test_what_samples_are_compared_by(tmp_path):
     pictures = _pictures(5, 16, 0)
     assert network.name == "KID"
     np.testing.assert_allclose(network.of(pictures), pictures.mean(axis=(1, 2)) / 127.5 - 1, atol=0.01)
-    with pytest.raises(UserError, match="--features-side"):
-        measure.load_features(write_network(tmp_path / "any.onnx", ("n", 3, "h", "w")))
+    monkeypatch.setattr(measure, "load_embedding", _lost)
+    with pytest.raises(UserError, match="give --features-side"):
+        measure.load_features(tmp_path / "f.onnx")
     (tmp_path / "f.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="f.safetensors"):
         measure.load_features(tmp_path / "f.safetensors")
