@@ -114,7 +114,7 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     result = load_result(root / "results" / "001")
     assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
     off = np.abs(result.gan_image - result.image).mean()
-    assert result.metrics["inversion_l1"] == pytest.approx(off, rel=1e-5) and 0.01 < off < 0.1
+    assert result.metrics["inversion_l1"] == pytest.approx(float(off), abs=1e-6) and 0.01 < off < 0.2
     for file in ("turntable_gan.png", "gan_image.png"):
         assert (root / "results" / "001" / file).is_file()
 

@@ -109,7 +109,7 @@ def test_unusable_options_are_refused_in_words(run, capsys):
 
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(identity, "load_embedding", lambda *given: None)
+    monkeypatch.setattr(identity, "load_embedding", lambda *given: lambda pictures: pictures.mean(axis=(1, 2)))
     root, network = tmp_path / "bare", str(write_network(tmp_path / "face.onnx", ("n", 3, 16, 16)))
     save_result(load_result(run / "results" / "001"), root / "results" / "001")
     assert main(["identity", str(root), "--embedding", network]) == 1
