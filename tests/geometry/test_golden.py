@@ -14,7 +14,7 @@ from gan2shape_jax.geometry import lighting
 _FILE = "renderer.npz"
 
 
-@pytest.fixture(scope="module", params=[32, 64])
+@pytest.fixture(scope="module", params=[pytest.param(32, marks=pytest.mark.heavy), 64])
 def case(request, golden):
     """The camera, and the tensors by name."""
     start = f"s{request.param}/"
