@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import compiled
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, render
+
+_CAMERA = camera_lib.Camera(16)
 
 
 def _sphere(side, radius=0.06):
@@ -21,27 +24,39 @@ def _norm(array):
     return np.sqrt((np.asarray(array) ** 2).sum(tuple(range(1, array.ndim))))
 
 
-def test_identity_view_keeps_the_depth():
-    camera = camera_lib.Camera(16)
-    depth = jnp.asarray(1 + 0.01 * np.random.default_rng(0).normal(size=(2, 16, 16)), jnp.float32)
-    plane = jnp.full((2, 16, 16), 1.02)
-    found = compiled.warp_depth(plane, jnp.zeros((2, 6)), camera)
-    np.testing.assert_allclose(found[:, 1:-1, 1:-1], 1.02, rtol=1e-6)
+@pytest.fixture(scope="module")
+def warped():
+    """Depth, what is seen of it, and gradients to depth and view: a plane, a rough and a far one, then any views."""
+    rough = 1 + 0.01 * np.random.default_rng(0).normal(size=(16, 16))
+    rougher = np.random.default_rng(0).uniform(0.9, 1.1, (16, 16))
+    depth = np.stack([rough * 0 + 1.02, rough, rough * 0 + 1, *[_sphere(16)] * 5, *[rougher] * 5])
+    yaw = np.tile([-np.pi / 2, -1.2, 0, 1.2, np.pi / 2], 2)
+    view = np.stack([np.zeros(6)] * 2 + [0.5 * np.eye(6)[5]] + [np.array([0.1, turn, 0, 0, 0, 0]) for turn in yaw])
+
+    def loss(d, v):
+        seen = compiled.warp_depth(d, v, _CAMERA)
+        return jnp.sum(seen**2), seen
+
+    arrays = depth.astype(np.float32), view.astype(np.float32)
+    (_, seen), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(*arrays)
+    return depth, seen, *gradients
+
+
+def test_identity_view_keeps_the_depth(warped):
+    depth, found = (array[:2] for array in warped[:2])
+    np.testing.assert_allclose(found[0, 1:-1, 1:-1], 1.02, rtol=1e-6)
     # Outer pixels are three quarters empty or half empty, and so beyond the clamp.
-    np.testing.assert_allclose(found[:, 0], camera.background_depth)
-    warped = compiled.warp_depth(depth, jnp.zeros((2, 6)), camera)
-    assert np.abs(warped - depth)[:, 1:-1, 1:-1].max() < 0.05
-    valid = render.valid_pixels(found, camera)
-    assert valid[:, 1:-1, 1:-1].all() and valid.sum() == 2 * 14**2
+    np.testing.assert_allclose(found[0, 0], _CAMERA.background_depth)
+    assert np.abs(found[1] - depth[1])[1:-1, 1:-1].max() < 0.05
+    valid = np.asarray(render.valid_pixels(found, _CAMERA))[0]
+    assert valid[1:-1, 1:-1].all() and valid.sum() == 14**2
 
 
-def test_clamped_depth_has_no_gradient():
-    camera = camera_lib.Camera(12)
-    view = jnp.array([0, 0, 0, 0, 0, 0.5])
-    found, pull = jax.vjp(lambda d: compiled.warp_depth(d, view, camera), jnp.full((12, 12), 1.0))
-    np.testing.assert_allclose(found, camera.background_depth, rtol=1e-6)
-    assert (pull(jnp.ones_like(found))[0] == 0).all()
-    assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, camera) * d))(found * 0.9) == 1).all()
+def test_clamped_depth_has_no_gradient(warped):
+    found = warped[1][2]
+    np.testing.assert_allclose(found, _CAMERA.background_depth, rtol=1e-6)
+    assert (warped[2][2] == 0).all() and (warped[3][2] == 0).all()
+    assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, _CAMERA) * d))(found * 0.9) == 1).all()
 
 
 def test_warp_gradient_equals_finite_differences():
@@ -49,34 +64,24 @@ def test_warp_gradient_equals_finite_differences():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:10, :10]
     with jax.enable_x64(True):
-        depth = jnp.asarray(1 + 0.01 * np.sin(x) * np.cos(y))
-        view = jnp.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
+        depth = 1 + 0.01 * np.sin(x) * np.cos(y)
+        view = np.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
         weights = np.zeros((10, 10))
         weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
-        loss = jax.jit(lambda d, v: jnp.sum(compiled.warp_depth(d, v, camera) * weights))
-        gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
+        loss = jax.jit(jax.value_and_grad(lambda x: jnp.sum(compiled.warp_depth(*x, camera) * weights)))
+        gradients = loss((depth, view))[1]
         for moved in (0, 1):
             shape = (depth, view)[moved].shape
-            direction = jnp.asarray(rng.normal(size=shape)) * 1e-8
+            direction = rng.normal(size=shape) * 1e-8
             change = (direction, 0 * view) if moved == 0 else (0 * depth, direction)
-            ahead, behind = (loss(depth + sign * change[0], view + sign * change[1]) for sign in (1, -1))
+            ahead, behind = (loss((depth + sign * change[0], view + sign * change[1]))[0] for sign in (1, -1))
             expected = (ahead - behind) / 2
-            np.testing.assert_allclose(jnp.sum(gradients[moved] * direction), expected, rtol=1e-4)
+            np.testing.assert_allclose(np.sum(gradients[moved] * direction), expected, rtol=1e-4)
 
 
-def test_gradients_are_finite_in_any_view():
-    camera = camera_lib.Camera(16)
-    rough = np.random.default_rng(0).uniform(0.9, 1.1, (16, 16))
-    depth = jnp.asarray(np.stack([_sphere(16)] * 5 + [rough] * 5), jnp.float32)
-    yaw = np.tile([-np.pi / 2, -1.2, 0, 1.2, np.pi / 2], 2)
-    view = jnp.asarray(yaw[:, None] * np.eye(6)[1] + 0.1 * np.eye(6)[0], jnp.float32)
-
-    def loss(d, v):
-        return jnp.mean(compiled.warp_depth(d, v, camera) ** 2)
-
-    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(depth, view)
-    assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
-    assert (_norm(gradients[0]) > 0).all() and (_norm(gradients[1]) > 0).all()
+def test_gradients_are_finite_in_any_view(warped):
+    assert all(np.isfinite(part).all() for part in warped)
+    assert (_norm(warped[2][3:]) > 0).all() and (_norm(warped[3][3:]) > 0).all()
 
 
 def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():

@@ -37,24 +37,27 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
     assert blocks.chunks == chunks
     screen = _screen(side, count, roughness=roughness)
     assert (np.asarray(blocks.reach(screen)[1][:, :, 4]).mean() > 0.1) == (roughness > 1)
-    depth, triangle = visibility.visible_triangles(screen, count=count, far=_FAR)
+    values = np.random.default_rng(1).normal(size=(2, 5, 2, side - 1, side - 1)).astype(np.float32)
+    cotangent = np.random.default_rng(2).normal(size=(2, 5, count, count)).astype(np.float32)
+
+    def run(visible_triangles):
+        @jax.jit
+        def at_samples(values, cotangent):
+            depth, triangle = visible_triangles(screen, count=count, far=_FAR)
+            planes = [values[:, k] for k in range(5)]
+            seen, pull = jax.vjp(lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes)
+            return depth, triangle, seen, jnp.stack(pull(cotangent), 1)
+
+        return jax.device_get(at_samples(values, cotangent))
+
+    depth, triangle, seen, sums = run(visibility.visible_triangles)
     assert 0.2 < np.mean(triangle >= 0)
-    values = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 2, side - 1, side - 1)), jnp.float32)
-    cotangent = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, count, count)), jnp.float32)
-
-    def at_samples(values, cotangent):
-        planes = [values[:, k] for k in range(5)]
-        seen, pull = jax.vjp(lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes)
-        return seen, jnp.stack(pull(cotangent), 1)
-
-    expected, expected_sums = at_samples(values, cotangent)
     with tracing_for("interpreted"):
-        found = jax.jit(lambda: tpu.visible_triangles(screen, count=count, far=_FAR))()
-        seen, sums = jax.jit(at_samples)(values, cotangent)
+        found = run(tpu.visible_triangles)
     np.testing.assert_array_equal(found[1], triangle)
     np.testing.assert_allclose(found[0], depth, rtol=1e-6)
-    np.testing.assert_array_equal(seen, expected)
-    np.testing.assert_allclose(sums, expected_sums, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found[2], seen)
+    np.testing.assert_allclose(found[3], sums, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [pytest.param("warped depth", marks=pytest.mark.heavy), "sampled image"])
