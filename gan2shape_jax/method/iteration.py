@@ -31,25 +31,39 @@ def iterate(
     *,
     step: Step,
     flip: bool,
-    count: int = 1,
 ) -> tuple[TrainState, Metrics]:
-    """Runs an iteration of a step, or `count` from `iteration` in a `lax.scan`; to be called inside `jax.jit`.
+    """Runs one iteration of a step, counted from 0 in its phase; to be called inside `jax.jit`.
 
-    Iterations are counted from 0 in their phase. `constants` and `key` are the phase's (see `phase_constants`); `flip`
-    says whether the mirrored sheet has to explain the images too. Returns the new state, and the last one's scalars.
+    `constants` and `key` are the phase's (see `phase_constants`); `flip` says whether the mirrored sheet has to explain
+    the images too. Returns the new state, and scalars to log.
     """
+    seen = step.draw(key, iteration, state.factors, constants, frozen, settings)
+    trained = {name: state.params[name] for name in step.networks}
+    differentiated = jax.value_and_grad(step.loss, has_aux=True)
+    (_, (metrics, extra)), gradient = differentiated(trained, *seen, problem, frozen, settings, flip=flip)
+    state = optimizer_step(state, gradient, settings)
+    return step.update(state, extra, seen, problem, settings), metrics
 
-    def one(state: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
-        seen = step.draw(key, number, state.factors, constants, frozen, settings)
-        trained = {name: state.params[name] for name in step.networks}
-        differentiated = jax.value_and_grad(step.loss, has_aux=True)
-        (_, (metrics, extra)), gradient = differentiated(trained, *seen, problem, frozen, settings, flip=flip)
-        state = optimizer_step(state, gradient, settings)
-        return step.update(state, extra, seen, problem, settings), metrics
 
-    if count == 1:
-        return one(state, iteration)
-    state, metrics = jax.lax.scan(one, state, iteration + jnp.arange(count))
+def iterate_many(
+    state: TrainState,
+    constants: Any,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    step: Step,
+    flip: bool,
+    count: int,
+) -> tuple[TrainState, Metrics]:
+    """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as for `iterate`."""
+
+    def body(carry: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
+        return iterate(carry, constants, problem, key, number, frozen, settings, step=step, flip=flip)
+
+    state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
     return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
 
 

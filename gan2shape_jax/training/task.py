@@ -85,8 +85,9 @@ class Task(Protocol):
 @functools.cache
 def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
-    # Several are right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
-    one = functools.partial(iteration_lib.iterate, step=step, flip=flip, count=count)
+    one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
+    if count > 1:  # right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path
+        one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
     return compiled_with(for_each(one, mesh, shared=3), (), platform_of(mesh) if mesh else jax.default_backend())
 
 

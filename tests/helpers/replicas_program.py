@@ -42,6 +42,10 @@ def _parts(folder: pathlib.Path):
         schedule__flip3=(True,),
         sampling__collect_iters=6,
         optimizer__eps=1e-3,
+        image_size=64,
+        gan__size=64,
+        gan__checkpoint=asset("ictface/gan.safetensors"),
+        data__depth_root=asset("ictface/depth"),
     )  # with a small one Adam makes a whole step of the rounding of a gradient that is zero
     architecture, frozen = prepare.load_frozen(config)
     group = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
