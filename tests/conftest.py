@@ -1,5 +1,6 @@
 """Shared fixtures: where the reference's tensors lie and how to read them."""
 
+import gc
 import os
 import pathlib
 import shlex
@@ -39,6 +40,8 @@ def pytest_configure(config):
     if not config.getoption("--optimised"):
         programs.compile_quickly()
     programs.keep()
+    # JAX's traces are millions of small objects that live on: looking for cycles among them took a tenth of the suite.
+    gc.set_threshold(200_000, 50, 1000)
     config.stash[_RECORD] = Record()
     config.addinivalue_line("markers", "parity: compares with a reference and tells the difference (set by itself)")
 
@@ -60,6 +63,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_sessionfinish(session):
+    gc.freeze()  # pytest collects five times at the end, for warnings
     if path := session.config.getoption("--parity-report"):
         command = shlex.join(["pytest", *session.config.invocation_params.args])
         path.write_text(session.config.stash[_RECORD].markdown(command))
