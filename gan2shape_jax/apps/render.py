@@ -118,11 +118,11 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--light", type=light("--light"), nargs=2, action="append", metavar=("DX", "DY"), help=about)
     about = (
-        f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
+        f"adds R to the directional light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
         "relighting does with 0.3 and 0.6 (default: 0)"
     )
     group.add_argument("--strength", type=light("--strength"), metavar="R", help=about)
-    for name, meaning in (("ambient", "ambient"), ("diffuse", "directed")):
+    for name, meaning in (("ambient", "ambient"), ("diffuse", "directional")):
         about = f"strength of {meaning} light (default: the result's)"
         group.add_argument(f"--{name}", type=light(f"--{name}"), help=about)
     group = parser.add_argument_group("frames")

@@ -359,7 +359,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     rows = [
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
         for heading, tiles in (
-            ("The input and its explanation", input_stills(result)),
+            ("Input and reconstruction", input_stills(result)),
             ("The factors, seen from the front", factor_stills(result)),
         )
     ]

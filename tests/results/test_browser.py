@@ -184,7 +184,7 @@ def test_everything_has_a_name_for_screen_readers(page):
     named = [node for node in nodes if node.get("name", {}).get("value") or node.get("ignored")]
     assert not [node for node in nodes if node.get("role", {}).get("value") in spoken and node not in named]
     titles = page.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
-    assert len(titles) == 9 and {"The photo", "Depth", "Facing", "Light and shade"} <= set(titles)
+    assert len(titles) == 9 and {"The photo", "Depth", "Normals", "Light and shade"} <= set(titles)
     legend = page.evaluate("document.querySelector('#factors .ends').textContent")
     assert "near" in legend and "far" in legend
     assert page.complaints() == []
@@ -254,7 +254,9 @@ def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
     warm = [(shot[:, c, 0] - shot[:, c, 2])[shot[:, c, 3] > 254.5].mean() for c in (columns[2], columns[-3])]
     assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
     assert "unsure 0.020" in text_of(page, "legend")
-    assert "How sure" in page.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
+    assert "Uncertainty" in page.evaluate(
+        "Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)"
+    )
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM")

@@ -360,7 +360,7 @@ def guide_of(
     for path in typicality.places(checkpoint, digest):
         if (guide := read_guide(path, digest)) is not None:
             return guide
-    say("this GAN is used for photos for the first time: what it draws is looked at, which takes some minutes, once")
+    say("first use of this GAN with photos: how it frames its pictures is learnt, which takes some minutes, once")
     guide = make_guide(architecture, weights, say=say)
     try:
         cached_at(digest).parent.mkdir(parents=True, exist_ok=True)

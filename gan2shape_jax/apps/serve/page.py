@@ -30,7 +30,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
-The model knows {kind}s as its GAN draws them; of other things the shape is a guess. Photos and results are removed
+The model was trained on {kind}s: on a photo of anything else its shape is not reliable. Photos and results are removed
 {minutes} after you last used them.</p>"""
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop

@@ -63,12 +63,12 @@ export function normalLegend() {
     "div",
     { class: "legend ballLegend" },
     ball,
-    element("div", { class: "below" }, "A ball in these colours: light blue faces you, each edge has the colour of what faces that way."),
+    element("div", { class: "below" }, "A ball in these colours: light blue points at you, each edge has the colour of what points that way."),
   );
 }
 
 export function spreadLegend(model) {
-  return barLegend(CIVIDIS, "sure 0", `unsure ${model.spreadHigh.toPrecision(2)}`, "scene units between estimates");
+  return barLegend(CIVIDIS, "certain 0", `uncertain ${model.spreadHigh.toPrecision(2)}`, "scene units");
 }
 
 function figure(picture, title, term, words, legend) {
@@ -109,9 +109,9 @@ export function factorFigures(model) {
     ),
     figure(
       painted(size, (k) => normalColour(normals[3 * k], normals[3 * k + 1], normals[3 * k + 2])),
-      "Facing",
-      "normals",
-      "Which way each spot faces.",
+      "Normals",
+      "",
+      "Which way the surface points.",
       normalLegend(),
     ),
     figure(still(model.albedo.address), "Unlit colours", "albedo", "The colours without light and shade."),
@@ -119,7 +119,7 @@ export function factorFigures(model) {
       painted(size, (k) => grey(shading[k])),
       "Light and shade",
       "shading",
-      `The light falls ${lightWords(model.light)}: ${model.light[0].toFixed(2)} everywhere and up to ${model.light[1].toFixed(2)} more where it falls straight.`,
+      `The light falls ${lightWords(model.light)}: ambient ${model.light[0].toFixed(2)}, directional up to ${model.light[1].toFixed(2)} more where the surface points at it.`,
     ),
     figure(
       painted(size, (k) => [0, 1, 2].map((c) => Math.min(albedo[4 * k + c] * shading[k], 255))),
@@ -133,8 +133,8 @@ export function factorFigures(model) {
     figures.push(
       figure(
         still(model.reconstruction.address),
-        "The photo, explained",
-        "reconstruction",
+        "Reconstruction",
+        "",
         "Depth, colours, light and camera put together again: it should look like the photo.",
       ),
       figure(
@@ -142,22 +142,22 @@ export function factorFigures(model) {
           const off = [0, 1, 2].reduce((sum, c) => sum + Math.abs(input[4 * k + c] - explained[4 * k + c]), 0) / 765;
           return faded(grey(1 - off / _DARKEST), model.inputMask[k] > 127);
         }),
-        "What is left over",
-        "difference",
-        `White where photo and explanation agree, black where they are off by ${_DARKEST * 100} % or more; pale outside the object.`,
+        "Difference",
+        "",
+        `White where photo and reconstruction agree, black where they are off by ${_DARKEST * 100} % or more; pale outside the object.`,
       ),
     );
   }
   if (model.ganImage) {
-    figures.push(figure(still(model.ganImage.address), "The GAN's picture of it", "inversion", "What the network that knows such pictures makes of the photo."));
+    figures.push(figure(still(model.ganImage.address), "The GAN's version", "inversion", "The picture closest to the photo that the GAN can draw."));
   }
   if (model.spread) {
     figures.push(
       figure(
         painted(size, (k) => faded(mapped(CIVIDIS, model.spread[k] / 255), inside[k])),
-        "How sure",
+        "Uncertainty",
         "spread of depth",
-        "Bright where estimates of the depth differ.",
+        "Bright where the depth may be off.",
         spreadLegend(model),
       ),
     );

@@ -35,7 +35,7 @@ export function tellFacts(list, image, model, columns) {
   const add = (name, value, title) => list.append(element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
   if (model) {
     add("The object", capital(viewWords(model.view)), "from the front to the photo's view");
-    add("Light", `${capital(lightWords(model.light))}: ${model.light[0].toFixed(2)} everywhere, ${model.light[1].toFixed(2)} directed`);
+    add("Light", `${capital(lightWords(model.light))}: ambient ${model.light[0].toFixed(2)}, directional ${model.light[1].toFixed(2)}`);
     add("Picture", `${model.size} × ${model.size} pixels`);
   }
   if (image.trust?.expected_side !== undefined) add("Expected error of depth", image.trust.expected_side.toFixed(4), "SIDE");
@@ -49,10 +49,10 @@ export function tellMode(box, mode, model) {
   const words = {
     texture: ["The colours under the light that was found. Move the light, and they follow."],
     albedo: ["The colours alone (albedo), without light and shade."],
-    normals: ["Which way each spot faces (normals).", normalLegend()],
+    normals: ["Which way the surface points (normals).", normalLegend()],
     clay: ["The shape alone, in grey. The light stays where you look from."],
     wire: [model && wireStep(model.size) > 1 ? `The mesh: every ${wireStep(model.size)}th row and column of the depth map.` : "The mesh: a line for each row and column of the depth map."],
-    spread: ["How sure the depth is.", model?.spread ? spreadLegend(model) : null],
+    spread: ["How far the depth may be off.", model?.spread ? spreadLegend(model) : null],
   }[mode];
   box.replaceChildren(element("p", {}, words[0]), ...(words[1] ? [words[1]] : []));
 }

@@ -13,7 +13,7 @@ export function viewWords([rx, ry, rz]) {
   const [pitch, yaw, roll] = [rx, ry, rz].map((angle) => (angle * 180) / Math.PI);
   const parts = [];
   if (Math.abs(yaw) >= 1) parts.push(`turned ${degrees(yaw)} to the ${yaw > 0 ? "left" : "right"}`);
-  if (Math.abs(pitch) >= 1) parts.push(`nodding ${degrees(pitch)} ${pitch > 0 ? "down" : "up"}`);
+  if (Math.abs(pitch) >= 1) parts.push(`pitched ${degrees(pitch)} ${pitch > 0 ? "down" : "up"}`);
   if (Math.abs(roll) >= 1) parts.push(`tilted ${degrees(roll)} ${roll > 0 ? "clockwise" : "anticlockwise"}`);
   return parts.length ? listed(parts) : "straight on";
 }
