@@ -28,6 +28,7 @@ from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.schema import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.arrays import ImageLike, as_array, latent_of, mask_of, picture_of, true_depth_of
+from gan2shape_jax.io.bundled import GAN, MODEL, weights_file
 from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
@@ -50,14 +51,20 @@ _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
-def load_gan(path: str | os.PathLike[str]) -> Gan:
-    """Loads a StyleGAN2 written by `gan2shape-jax convert` (.safetensors).
+def load_gan(gan: str | os.PathLike[str]) -> Gan:
+    """Loads a StyleGAN2.
+
+    Args:
+      gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'catface' and
+        'ictface' come with the package, `gan2shape-jax get` adds others.
 
     Raises:
-      UserError: the file is missing, damaged or of another format; the message says how to convert it.
+      UserError: the file is missing, damaged or of another format, and the message says how to convert it; or there is
+        no such name, and the message lists all.
     """
-    architecture, weights = stylegan2.load(path)
-    return Gan(architecture, weights, os.fspath(path))
+    file = weights_file(gan, GAN)
+    architecture, weights = stylegan2.load(file)
+    return Gan(architecture, weights, os.fspath(file))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -258,23 +265,26 @@ def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phas
     return loop.Watcher(on_progress=report)
 
 
-def load_model(path: str | os.PathLike[str] | None = None, *, config: str | ConfigDict = "ictface:predict") -> Model:
+def load_model(model: str | os.PathLike[str] | None = None, *, config: str | ConfigDict | None = None) -> Model:
     """Loads networks that explain images feed-forward.
 
     Args:
-      path: file of a model (`gan2shape-jax lift`), or of the networks from joint training. Defaults to the
-        configuration's `networks.pretrained`.
+      model: a name ('catface' and 'ictface' come with the package), a file that `gan2shape-jax lift` has written, or
+        networks from joint training, which need `config`. Defaults to the configuration's `networks.pretrained`.
       config: the configuration that they were trained with: a name ('ictface', 'car'), a file, or what `load_config`
-        returned.
+        returned. Defaults to the bundled one of the model's category, without a model to 'ictface'.
 
     Raises:
-      ConfigError: values of the configuration that no prediction can use.
+      ConfigError: there is no such model, and the message lists the names; or values of the configuration that no
+        prediction can use.
       UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
     """
-    chosen = _named(config)
+    if config is None:
+        chosen = predict.load_kind("ictface" if model is None else model).unlock()
+    else:
+        chosen = _named(config)
+        chosen.networks.pretrained = chosen.networks.pretrained if model is None else str(weights_file(model, MODEL))
     chosen.mode = "predict"
-    if path is not None:
-        chosen.networks.pretrained = os.fspath(path)
     validate(chosen)
     _require_files(chosen)
     networks = predict.load_predictor(chosen.lock(), None)

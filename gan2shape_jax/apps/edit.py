@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_path(group, "--out", "PATH", kinds + folder)
     group = parser.add_argument_group("files that are no longer where the run's config.json says")
     option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
-    option_types.add_path(group, "--gan", "FILE", "the GAN (.safetensors)")
+    option_types.add_gan(group, "--gan", "the GAN")
     option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
     option_types.add_path(group, "--image", "FILE", "the input (needed where the run crops)")
     return parser

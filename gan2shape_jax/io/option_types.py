@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import GAN, weights_file
 
 MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed would give the same numbers
 MOST_PIXELS = 4096  # per side of one rendered picture
@@ -69,6 +70,12 @@ def path(option: str) -> Callable[[str], pathlib.Path]:
         return pathlib.Path(text)
 
     return parse
+
+
+def add_gan(parser: argparse._ActionsContainer, option: str, about: str) -> None:
+    """Adds an option that names a GAN, see `weights_file`; its value is the file."""
+    about += ": a name such as catface, or a file"
+    parser.add_argument(option, type=lambda text: weights_file(path(option)(text), GAN), metavar="GAN", help=about)
 
 
 def name_fault(text: str) -> str:

@@ -44,3 +44,17 @@ def test_what_cannot_be_drawn_is_refused(gan):
         gan.synthesize(np.full((1, 128), np.nan))
     with pytest.raises(g2s.UserError, match="nowhere.safetensors: no such file; convert"):
         g2s.load_gan("nowhere.safetensors")
+
+
+def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "catface").mkdir()  # results of an earlier command, say
+    assert g2s.load_gan("catface").file == asset("catface/gan.safetensors")
+    (tmp_path / "ictface").write_bytes(b"a file of that name")
+    with pytest.raises(g2s.UserError, match="^ictface"):
+        g2s.load_gan("ictface")
+    with pytest.raises(
+        g2s.UserError, match=r"^there is no GAN 'catfaec': name a file \(.safetensors\), or one of catface, ictface$"
+    ):
+        g2s.load_gan("catfaec")

@@ -14,7 +14,7 @@ import gan2shape_jax as g2s
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment
+from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
 
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
@@ -61,6 +61,34 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     np.testing.assert_array_equal(g2s.load("face").depth, result.depth)
     assert json.loads(pathlib.Path("face/result.json").read_text())["name"] == "001"
     assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
+
+
+def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for given in ("catface", asset("catface/model.safetensors")):
+        assert repr(g2s.load_model(given)) == "Model(catface, 64 x 64 pixels)"
+    assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
+    names = "catface, ictface"
+    for given, message in (
+        ("catfaec", f"^there is no model 'catfaec': name a file .* or one of {names}$"),
+        ("celeba", f"^the configuration celeba names a model that is not there .* or take one of the models {names}$"),
+        ("gone/model.safetensors", "^gone/model.safetensors is not there, or no lifted model"),
+    ):
+        with pytest.raises(g2s.UserError, match=message):
+            g2s.load_model(given)
+    # What `gan2shape-jax get` leaves.
+    cached = tmp_path / "gan2shape_jax" / "weights" / "celeba"
+    cached.mkdir(parents=True)
+    files = {"networks.pretrained": "celeba_pretrain.pth", "sampling.view_mvn": "view_mvn.pth"}
+    for name in files.values():
+        (cached / name).write_bytes(b"12345")
+    record = {"files": {field: [name, 5] for field, name in files.items()}}
+    (cached / "record.json").write_text(json.dumps(record))
+    config = predict.load_kind("celeba")
+    assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
+    assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
+    with pytest.raises(g2s.UserError, match="or one of catface, celeba, ictface$"):
+        g2s.load_model("catfaec")
 
 
 def test_what_cannot_be_used_is_refused(networks, tmp_path):

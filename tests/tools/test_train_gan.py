@@ -19,6 +19,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import interrupt
 from tools.train_stylegan2 import __main__ as program
 from tools.train_stylegan2 import measure, record
@@ -188,6 +189,16 @@ def test_a_batch_that_does_not_fit_the_groups_is_refused(tmp_path):
     options = program._parser().parse_args(["photos", "--out", str(tmp_path / "gan"), "--batch", "6"])
     with pytest.raises(UserError, match="no multiple of 4"):
         program._plan(options)
+
+
+def test_a_start_may_be_a_name(tmp_path, capsys):
+    words = ["photos", "--out", str(tmp_path / "gan"), "--features", "none", "--start"]
+    plan = program._plan(program._parser().parse_args([*words, "catface"]))
+    assert (plan.arch.size, plan.started_from) == (64, sha256(pathlib.Path(asset("catface/gan.safetensors"))))
+    assert program.main([*words, "catfaec"]) == 1 and program.main([*words, "catface", "--size", "32"]) == 1
+    printed = capsys.readouterr().err
+    assert "there is no GAN 'catfaec'" in printed and "makes images of 64 pixels" in printed
+    assert not (tmp_path / "gan").exists()
 
 
 def test_the_configuration_of_a_gan_is_one_of_its_sizes_and_left_alone_where_there_is_one(tmp_path):

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
     )
-    source.add_argument("--gan", type=option_types.path("--gan"), metavar="FILE", help="a GAN (.safetensors)")
+    option_types.add_gan(source, "--gan", "a GAN")
     count, number, path = option_types.whole("--count", 1, 10**6), option_types.number, option_types.path
     parser.add_argument("--count", type=count, default=8, metavar="N", help="how many (default: 8)")
     seed = "of the random numbers; more samples of a seed start with the same ones (default: 0)"

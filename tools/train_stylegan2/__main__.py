@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code, one_line, printable
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.bundled import GAN, weights_file
 from gan2shape_jax.io.files import require_folder_place, sha256
 from gan2shape_jax.run.start import hold
 
@@ -34,7 +33,7 @@ _EPILOG = """\
 examples:
   gan2shape-jax train-gan cats/ --size 64 --out cats_gan
   gan2shape-jax train-gan cats.zip --size 128 --out cats_gan --check
-  gan2shape-jax train-gan cats/ --start cats64.safetensors --out cats_gan --images 500000
+  gan2shape-jax train-gan dogs/ --start catface --out dogs_gan --images 200000
   gan2shape-jax train-gan cats/ --size 64 --out cats_gan --typical 0.65 --no-grey
 
 Started again with the same arguments, a training goes on where it was stopped (Ctrl-C stops it).
@@ -71,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     group, whole = parser.add_argument_group("the networks"), option_types.whole
     group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
-    option_types.add_path(group, "--start", "FILE", "go on from this GAN (.safetensors)")
+    option_types.add_gan(group, "--start", "go on from this GAN")
     _add(group, whole, "--channels", 1, 4096, 512, "N", "of the widest layers (default: 512)")
     base = "channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)"
     _add(group, whole, "--base", 8, 2**20, 4096, "N", base)
@@ -92,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     every = "photos from one snapshot and checkpoint to the next (default: 20000)"
     _add(group, whole, "--every", 1, _MOST_PHOTOS, 20_000, "N", every)
     features = (
-        "what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN (.safetensors; "
-        "default: the bundled one's discriminator); 'none' for nothing"
+        "what samples and photos are compared by: a network (.onnx), which gives KID, or the discriminator of another "
+        "GAN, by name or file (default: ictface); 'none' for nothing"
     )
     option_types.add_path(group, "--features", "FILE", features)
     side = "of the pictures that the network takes, where its file does not say"
@@ -147,8 +146,7 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
         raise UserError(f"--batch {options.batch} is no multiple of {group}, the discriminator's groups of images")
     features = None
     if str(options.features) != "none":
-        path = options.features or pathlib.Path(asset("ictface/gan.safetensors"))
-        features = load_features(path, side=options.features_side)
+        features = load_features(weights_file(options.features or "ictface", GAN), side=options.features_side)
     return loop.Plan(
         out=options.out,
         arch=arch,

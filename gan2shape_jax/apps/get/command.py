@@ -30,7 +30,7 @@ from gan2shape_jax.apps.get.table import ARCHIVE, ENTRIES, MEMBERS, Entry, Sourc
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import RunEndingError, UserError, exit_code, one_line, printable, refused
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import cache, import_tool
+from gan2shape_jax.io.bundled import RECORD, cache, cached_weights, import_tool
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import (
     MIB,
@@ -45,7 +45,6 @@ from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
 _UNPACKING = 1800  # seconds
-_RECORD = "record.json"
 _INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
 _INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 _ABOUT = (
@@ -177,12 +176,8 @@ def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
 
 def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
     """Returns the files of a checkpoint by the fields that they are for; None unless all of them exist."""
-    files = {given.field: folder / entry.name / given.file for given in entry.gives}
-    try:
-        sizes = json.loads((folder / entry.name / _RECORD).read_bytes())["sizes"]
-        return files if all(path.stat().st_size == sizes[path.name] for path in files.values()) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    files = cached_weights(folder / entry.name)
+    return files if files.keys() == {given.field for given in entry.gives} else None
 
 
 @contextlib.contextmanager
@@ -348,7 +343,7 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
         "name": entry.name,
         "licence": {"title": entry.licence.title, "url": entry.licence.url},
         "made_of": hashes,
-        "sizes": {path.name: path.stat().st_size for path in targets.values()},
+        "files": {field: (path.name, path.stat().st_size) for field, path in targets.items()},
     }
-    atomic_text(place / _RECORD, json.dumps(record, indent=1, ensure_ascii=True) + "\n")
+    atomic_text(place / RECORD, json.dumps(record, indent=1, ensure_ascii=True) + "\n")
     return targets

@@ -33,27 +33,24 @@ from PIL import Image
 
 from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
 from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture, guide_of, score_by
-from gan2shape_jax.config import load_config
-from gan2shape_jax.config import names as config_names
 from gan2shape_jax.config.schema import validate
-from gan2shape_jax.errors import ConfigError, UserError, one_line, refused
+from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
-from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import fault_of, filing_key
-from gan2shape_jax.lift import model_file
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.run import experiment, runtime
 from gan2shape_jax.run import prepare as run_prepare
+from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "ictface"  # the model
 FOLDER = "photos"
-MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}
+MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the same for all photos"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
@@ -98,60 +95,35 @@ def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
 def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
     """Returns a name for each photo: its file name without the ending if usable, else one made from it.
 
-    `taken` are names in use, each with its photo's real path, which keeps it; others of the same name are numbered.
+    `taken` are names in use, each with its photo's real path, which keeps it. Others of the same name get their folders
+    in front of it, or a number if they are in the same folder.
     """
     names = {real: name for name, real in taken.items()}
     keys, reals = {filing_key(name) for name in taken}, [os.path.realpath(path) for path in paths]
+    places = {_place(real) for real in names}
     for path, real in zip(paths, reals, strict=True):
         if real not in names:
-            base = _name_of(path)
-            numbered = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-            names[real] = next(name for name in numbered if filing_key(name) not in keys)
+            folders = [folder.name for folder in pathlib.Path(os.path.abspath(path)).parents if folder.name]
+            parts = [path.stem] if _place(real) in places else [path.stem, *folders]
+            inside = map(_name_of, itertools.accumulate(parts, lambda stem, folder: f"{folder}-{stem}"))
+            numbered = (f"{_name_of(path.stem)}-{number}" for number in itertools.count(2))
+            names[real] = next(name for name in itertools.chain(inside, numbered) if filing_key(name) not in keys)
             keys.add(filing_key(names[real]))
+            places.add(_place(real))
     return [names[real] for real in reals]
 
 
-def _name_of(path: pathlib.Path) -> str:
-    stem = unicodedata.normalize("NFC", path.stem)
+def _place(real: str) -> tuple[str, str]:
+    """Returns a photo's folder and the key of its own name: of several with the same, all but one are numbered."""
+    return os.path.dirname(real), filing_key(_name_of(pathlib.Path(real).stem))
+
+
+def _name_of(stem: str) -> str:
+    stem = unicodedata.normalize("NFC", stem)
     if stem == one_line(stem) and not fault_of(f"{stem}.png"):
         return stem
     plain = re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:_LONGEST]
-    return f"{plain or 'photo'}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:6]}"
-
-
-def load_kind(model: str) -> ConfigDict:
-    """Returns the configuration that goes with a model and names its file; raises `UserError` if there is none.
-
-    `model` is a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes
-    with the bundled configuration of its category.
-    """
-    path = pathlib.Path(model)
-    if path.suffix == ".safetensors":
-        found = model_file.read_facts(path)
-        if found is None:
-            raise ConfigError(
-                f"--model: {model} is not there, or not a lifted GAN's model: gan2shape-jax lift makes one"
-            )
-        category = found.category
-        if category not in config_names():
-            raise ConfigError(
-                f"--model: {model} is of category {category[:80]!r}, for which there is no bundled configuration: name "
-                "the configuration file that it was lifted with, whose networks.pretrained names the model"
-            )
-        config = load_config(category).unlock()
-        config.networks.pretrained = str(path)
-        return config.lock()
-    config = load_config(model)
-    given = config.networks.pretrained
-    if not given or not pathlib.Path(given).is_file():
-        lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
-        bundled = sorted(file.parent.name for file in pathlib.Path(asset("")).glob("*/model.safetensors"))
-        raise ConfigError(
-            f"--model: the configuration {model} {lacks}, and photos are explained by one: lift its GAN (gan2shape-jax "
-            f"lift --config={model}) and name the model.safetensors that comes out; models of {', '.join(bundled)} "
-            "come with the package"
-        )
-    return config
+    return f"{plain or 'photo'}-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:6]}"
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
@@ -290,8 +262,7 @@ def prepare(
     light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
     if light < _DARK:
         notes.append(
-            f"what was cut out is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a shape "
-            "that is mostly guessed"
+            f"the crop is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a wrong shape"
         )
     return Prepared(name, path, chosen, source, tuple(f"{path.name}: {note}" for note in notes))
 

@@ -21,6 +21,7 @@ from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of, weights_file
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
 _URL = "https://example.org/gan.pkl"
@@ -139,14 +140,17 @@ def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatc
     assert "files that were downloaded whole are kept" in capsys.readouterr().err
 
 
-def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled):
+def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled, monkeypatch):
     entry = _entry(pickled, known=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tmp_path = cache("weights")
     assert found(entry, tmp_path) is None
     with locked(tmp_path), pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
         obtain(entry, tmp_path)
     assert horse.asked == []
     files = obtain(entry, tmp_path)
     assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == found(entry, tmp_path)
+    assert weights_file("horse", GAN) == files["gan.checkpoint"] and "horse" not in names_of(MODEL)
     arch, header = stylegan2.read_header(files["gan.checkpoint"])
     assert arch.size == 64 and header["source_sha256"] == hashlib.sha256(pickled).hexdigest()
     assert header["license"].startswith("Nvidia Source Code License-NC") and "https://" in header["license"]

@@ -87,7 +87,7 @@ def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
     with Image.open(photo) as lit:
         lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
     _, note = _prepare(tmp_path / "night.png", tmp_path / "out").notes
-    assert note.startswith("night.png: what was cut out is very dark (99% of it is below ")
+    assert note.startswith("night.png: the crop is very dark (99% of it is below ")
 
 
 def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
@@ -165,7 +165,7 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
             photo_run.expand([str(tmp_path / "empty" / argument)])
 
 
-def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_are_numbered(tmp_path):
+def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_their_folders(tmp_path):
     hostile = ("<script>x</script>.png", "line\nbreak.png", "CON.png", ".png", "a:b.png", '"q".png', "…" * 80 + ".png")
     for file in ("my cat.png", "Füße.jpg", "\udcff.png", *hostile):
         (name,) = photo_run.names_for([tmp_path / file], {})
@@ -174,7 +174,9 @@ def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_are_numb
     assert photo_run.names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
     paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "Cat.jpg", tmp_path / "c" / "cat.webp"]
     names = photo_run.names_for(paths, {})
-    assert names == ["cat", "Cat-2", "cat-3"]
+    assert names == ["cat", "b-Cat", "c-cat"]
     taken = {name: os.path.realpath(path) for name, path in zip(names, paths, strict=True)}
     assert photo_run.names_for(paths[::-1], taken) == names[::-1]
-    assert photo_run.names_for([tmp_path / "d" / "cat.png"], taken) == ["cat-4"]
+    more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "b/cat.png", "\x1b/cat.png")]
+    *plain, escaped = photo_run.names_for(more, taken)
+    assert plain == ["d-cat", "e-d-cat", "cat-2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
