@@ -254,7 +254,7 @@ def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
     warm = [(shot[:, c, 0] - shot[:, c, 2])[shot[:, c, 3] > 254.5].mean() for c in (columns[2], columns[-3])]
     assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
     assert "uncertain 0.020" in text_of(page, "legend")
-    assert "Uncertainty" in page.evaluate(
+    assert "Expected error" in page.evaluate(
         "Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)"
     )
 

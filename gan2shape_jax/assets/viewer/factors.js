@@ -155,7 +155,7 @@ export function factorFigures(model) {
     figures.push(
       figure(
         painted(size, (k) => faded(mapped(CIVIDIS, model.spread[k] / 255), inside[k])),
-        "Uncertainty",
+        "Expected error",
         "spread of depth",
         "Bright where the depth may be off.",
         spreadLegend(model),
