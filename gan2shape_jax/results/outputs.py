@@ -6,14 +6,16 @@ the reference follow from it.
 What the run's page needs from a result is prepared in `page.jsonl`: three lines of JSON, each usable without those
 below it:
 
-    card     {"format": 1, "thumb": JPEG}   photo and shape side by side, for the gallery
+    card     {"format": 2, "thumb": JPEG}   photo and shape side by side, for the gallery
     model    geometry, colours, view and light: what the interactive view is built from
-    extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`
+    extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`;
+             the photo's `texture`
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
-neighbours predict, modulo 65536, zigzag coded, all high bytes before all low ones; `inside` of bits, the pixels whose
-triangles the mesh keeps; `input_mask` of bytes, 0 to 255; `spread` of bytes, 255 being `spread_high` scene units.
+neighbours predict, modulo 65536, zigzag coded, all high bytes before all low ones; `outline` of bytes, 0 to 255, the
+field that is 127.5 where the mesh ends; `input_mask` of bytes, 0 to 255; `spread` of bytes, 255 being `spread_high`
+scene units.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,8 +36,18 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.results import pictures, views
-from gan2shape_jax.results.result import FILES, Result, array_files, write_folder
-from gan2shape_jax.results.surface import build_mesh, glb_bytes, lit, normals, obj_files, object_mask, shading
+from gan2shape_jax.results.result import FILES, TEXTURE, Result, array_files, write_folder
+from gan2shape_jax.results.surface import (
+    OUTLINE,
+    build_mesh,
+    glb_bytes,
+    jpeg,
+    lit,
+    normals,
+    obj_files,
+    shading,
+    whole_if_empty,
+)
 from gan2shape_jax.results.views import GanViews, Projection
 
 if TYPE_CHECKING:
@@ -45,7 +58,8 @@ PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of tho
 _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
 _SHOWS = ("", "_albedo", "_normals", "_shape")
-FRAGMENT = "page.jsonl"
+FRAGMENT, FORMAT, TEXTURED = "page.jsonl", 2, "textured_unlit.glb"
+_TEXTURE = 512  # pixels per side of the photo's texture, at most
 _THUMB = 80  # pixels per side of each half
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
 _CLAY_LIGHT = np.array([0.2, 0.8, 0.3, 0.5], np.float32)  # ambient, diffuse, dx, dy
@@ -128,6 +142,13 @@ class Output:
         return self.files if self.archive else self.files[:1]
 
 
+def _photo(drawing: Drawing) -> dict[str, Any] | None:
+    if (texture := drawing.result.texture) is None:
+        return None
+    mesh = build_mesh(drawing.result, texture=jpeg(texture))
+    return {TEXTURED: glb_bytes(mesh, name="mesh"), TEXTURE: texture}
+
+
 def _stills(drawing: Drawing) -> dict[str, Any]:
     shown = [*views.input_stills(drawing.result), *views.factor_stills(drawing.result)]
     return {f"{name}.png": picture for name, picture, _ in shown if name}
@@ -184,12 +205,13 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
 
 def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole sheet."""
-    inside = np.ones(result.mask.shape, bool) if full else object_mask(result)
+    part = whole_if_empty(result, full=full)
+    inside = part.field >= OUTLINE
     shade = shading(normals(result.depth, result.camera), _CLAY_LIGHT)
     clay = np.clip(lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
     halves = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
     thumb = np.concatenate([pictures.enlarge(pictures.to_uint8(half), _THUMB) for half in halves], axis=1)
-    low, high = float(result.depth.min()), float(result.depth.max())
+    low, high = float(part.depth.min()), float(part.depth.max())
     near, far = pictures.depth_range(result.depth, result.mask)
     image, albedo, reconstruction = map(pictures.to_uint8, (result.image, result.albedo, result.reconstruction))
     model = {
@@ -202,8 +224,8 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
         "depth_high": high,
         "depth_near": _rounded(near),
         "depth_far": _rounded(far),
-        "depth": _packed(_coded_depth(result.depth, low, high)),
-        "inside": _packed(np.packbits(inside)),
+        "depth": _packed(_coded_depth(part.depth, low, high)),
+        "outline": _packed(_bytes(part.field, 1.0)),
         "input_mask": _packed(_bytes(result.input_mask, 1.0)),
         "albedo": _encoded(albedo),
         "input": _encoded(image),
@@ -213,10 +235,14 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
         extras |= {"albedo": _encoded(albedo, "png"), "input": _encoded(image, "png")}
     if result.gan_image is not None:
         extras["gan_image"] = _encoded(pictures.to_uint8(result.gan_image))
+    if result.texture is not None:
+        side = min(len(result.texture), _TEXTURE)
+        small = Image.fromarray(result.texture).resize((side, side), Image.Resampling.LANCZOS)
+        extras["texture"] = _encoded(np.asarray(small), quality=88)
     if (spread := result.depth_spread) is not None:
         greatest = max(float(np.max(spread)), 1e-9)
         extras |= {"spread": _packed(_bytes(spread, greatest)), "spread_high": _rounded(greatest)}
-    return [{"format": 1, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
+    return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
 
 
 def _coded_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -250,10 +276,17 @@ def _rounded(value: float | np.float32) -> float:
 # In the order in which they go into the page while there is room: the most useful first.
 OUTPUTS = (
     Output(
-        ("mesh.glb",),
-        "textured mesh, unlit albedo, cut to the object's mask; y up, z towards the viewer",
-        lambda drawing: {"mesh.glb": glb_bytes(drawing.mesh, name="mesh")},
+        (TEXTURED, TEXTURE),
+        "of a photo: the mesh with the photo's own texture, as the photo shows it, and this texture over the canonical "
+        "picture",
+        _photo,
         offer="3D model (GLB)",
+    ),
+    Output(
+        ("mesh.glb",),
+        "textured mesh, unlit albedo, cut along the object's outline; y up, z towards the viewer",
+        lambda drawing: {"mesh.glb": glb_bytes(drawing.mesh, name="mesh")},
+        offer="3D model in the method's unlit colours (GLB)",
     ),
     Output(
         ("camera.json",),
@@ -279,7 +312,7 @@ OUTPUTS = (
         ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
         "the same mesh as OBJ",
         lambda drawing: obj_files(drawing.mesh),
-        offer="3D model (OBJ)",
+        offer="The same as OBJ",
         archive="mesh_obj.zip",
     ),
     Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
@@ -370,3 +403,11 @@ def write_outputs(
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
     drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write is not None and one.preset in presets)
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
+
+
+def shown_textured(result: Result, folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the files, contents by name, that a texture adds to a result's folder or changes in it."""
+    drawing = Drawing(result, OutputOptions())
+    drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write in (_photo, _fragment, _overview))
+    files = {name: content for one in drawn for name, content in one.items()}
+    return {name: files[name] for name in files if name in (TEXTURED, TEXTURE) or (folder / name).exists()}

@@ -43,7 +43,7 @@ from rich.text import Text
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text
-from gan2shape_jax.results.outputs import FRAGMENT, OUTPUTS, fragment_of
+from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
 from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
@@ -95,7 +95,9 @@ def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
     """Returns card, model and extras of a result, made from its arrays if they are not ready; None if unreadable."""
     try:
         if (ready := folder / FRAGMENT).exists():
-            return [json.loads(line) for line in ready.read_bytes().splitlines()]
+            parts = [json.loads(line) for line in ready.read_bytes().splitlines()]
+            if parts and parts[0].get("format") == FORMAT:
+                return parts
         return fragment_of(load_result(folder))
     except (OSError, ValueError, UserError):
         return None

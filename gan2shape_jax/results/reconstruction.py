@@ -178,7 +178,7 @@ class Reconstruction:
         return shown if pairs.ndim == 2 else shown[0]
 
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
-        """Returns the textured mesh: one vertex per pixel, cut at the object's outline unless `full`.
+        """Returns the textured mesh: one vertex per pixel, cut along the object's outline unless `full`.
 
         It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre; an object that
         fills the image is one unit wide. The texture is the albedo: no light is baked in.

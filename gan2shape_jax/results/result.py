@@ -4,7 +4,8 @@ Frames and ranges, as everywhere in the package: x right, y down, z away from th
 `(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The
 *canonical* frame looks at the object from straight ahead; the *input* frame is that of the given
 photograph, reached from it by `view`. A saved result is a folder of float32 `.npy` files with
-`camera.json` (what the numbers mean), `result.json` (which arrays there are) and `files.json`:
+`camera.json` (what the numbers mean), `result.json` (which arrays there are), the photo's texture if there is one, and
+`files.json`:
 
     {"files": {NAME: bytes, ...}, "made_with": {"configuration": HASH, ...}}
 
@@ -13,6 +14,7 @@ is absent.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -21,13 +23,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
-from gan2shape_jax.io.files import atomic_folder, read_object
+from gan2shape_jax.io.files import atomic_file, atomic_folder, read_object
 from gan2shape_jax.results import pictures
 
-FILES = "files.json"
+FILES, TEXTURE = "files.json", "texture_unlit.png"
 _FORMAT = 1
 
 # Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.
@@ -80,6 +83,7 @@ class Result:
       depth_spread: (S, S) how far depth may be off, canonical frame, scene units, or None.
       metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
       category: `face`, `car`, ...
+      texture: (T, T, 3) uint8, the photo over the canonical picture, T texels a side, as it shows the object; or None.
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
     """
 
@@ -101,6 +105,7 @@ class Result:
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     category: str = ""
     reference: bool = False
+    texture: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for key in ARRAYS:
@@ -114,6 +119,8 @@ class Result:
             if not np.isfinite(value).all():
                 raise ValueError(f"{key} has values that are not finite")
             object.__setattr__(self, key, value)
+        if self.texture is not None and self.texture.shape != (2 * self.texture.shape[:1] + (3,)):
+            raise ValueError(f"the texture has shape {self.texture.shape}, expected a square")
 
 
 class Column(NamedTuple):
@@ -199,6 +206,20 @@ def write_folder(
         _write(fresh / FILES, {"files": sizes, "made_with": dict(made_with or {})})
 
 
+def add_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
+    """Writes files, each whole, contents as for `write_folder`, into a folder; its record, if it has one, tells them.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    for name, content in files.items():
+        atomic_file(folder / name, functools.partial(_write, content=content))
+    if (folder / FILES).exists():
+        record = read_object(folder / FILES, "the record of a results folder")
+        record["files"] |= {name: (folder / name).stat().st_size for name in files}
+        atomic_file(folder / FILES, lambda path: _write(path, record))
+
+
 def _write(path: pathlib.Path, content: Any) -> None:
     if callable(content):
         content(path)
@@ -256,6 +277,9 @@ def load_result(folder: str | os.PathLike) -> Result:
             if key in record["arrays"] or key not in _OPTIONAL:
                 path = folder / f"{key}.npy"
                 known[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
+        if (path := folder / TEXTURE).exists():
+            with Image.open(path) as picture:
+                known["texture"] = np.asarray(picture.convert("RGB"))
         path = folder
         return Result(camera=Camera(**record["camera"]), **known)
     except (OSError, KeyError, TypeError, ValueError, EOFError) as error:

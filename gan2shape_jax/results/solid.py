@@ -1,18 +1,13 @@
-"""The object as a sheet cut along its outline, and as a solid to print: closed, in millimetres, as it lies on the bed.
+"""The object as a solid to print: closed, in millimetres, as it lies on the bed.
 
-The sheet is a grid over the canonical depth map, cut along the outline so that the border is smooth and does not follow
-whole pixels. What is kept is one piece without holes: a disc with a single border. Points are in the camera's frame (x
-right, y down, z away), in scene units.
-
-Seen from the camera, the front is one surface that every ray meets once. The solid is what lies behind it along the
-rays, up to a plane; so front, walls and back can meet only at their borders, whatever the depth. A mirrored back is the
-same again, reflected in that plane. Print frame: x right, y up in the picture, z up from the bed, millimetres, the
-lowest corner at the origin.
+Its front is the object's sheet, see `surface.cut_sheet`: seen from the camera, one surface that every ray meets once.
+The solid is what lies behind it along the rays, up to a plane; so front, walls and back can meet only at their borders,
+whatever the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in the
+picture, z up from the bed, millimetres, the lowest corner at the origin.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,10 +16,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
-from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, one_piece, points, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSheet, cut_sheet, object_mask, surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -32,16 +25,12 @@ if TYPE_CHECKING:
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
-OUTLINE = 0.5  # the object's share at which a sheet is cut
 
 _DEFAULT_MM = 80.0
 _FINENESS_MM = 0.5  # vertices are no farther apart than this, unless that takes more of them than
 _MOST_VERTICES = 400  # along a side
 _FITTINGS = 50
 _THIN_SHARE = 0.002  # of the area: less than this is just a sharp corner
-_CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
-# Which vertices of the grid are joined by an edge: the diagonals all run the same way.
-_JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 # The 16 pixels around a pixel and its eight neighbours: a spike is narrower than what they enclose.
 _RING = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)
 _PITCHES = 3.0  # a spike's least height, in distances between neighbouring pixels
@@ -165,42 +154,6 @@ def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.
     return np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class CutSheet:
-    """The object's part of a sheet."""
-
-    points: np.ndarray  # (V, 3) float64, camera frame, scene units
-    pixels: np.ndarray  # (V, 2) float64 column and row in the canonical picture; pixel centres are integers
-    faces: np.ndarray  # (F, 3) counterclockwise as seen from the front; none is empty
-
-
-def cut_sheet(
-    depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: Camera, *, parts: int = 1
-) -> CutSheet:
-    """Cuts the sheet of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
-
-    Args:
-      depth: on n = (S - 1) parts + 1 vertices per side, scene units.
-      share: likewise, above 1/2 on the object; the piece has no faces if it is so nowhere.
-      camera: of the S x S map.
-      parts: vertices per pixel of that map, along a side.
-    """
-    side = len(depth)
-    # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
-    placed = points(depth, dataclasses.replace(camera, image_size=side)).astype(np.float64)
-    rows, columns = np.mgrid[:side, :side] / parts
-    whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
-    value = share.astype(np.float64) - OUTLINE
-    inside = one_piece(value > 0, _JOINED)
-    value = np.where(inside, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
-    faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
-    first, second = whole[ends[:, 0]], whole[ends[:, 1]]
-    share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
-    used, faces = np.unique(faces, return_inverse=True)
-    corners = np.concatenate([whole, first + share_of_second * (second - first)])[used]
-    return CutSheet(points=corners[:, :3], pixels=corners[:, 3:], faces=faces.reshape(-1, 3))
-
-
 def border(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
     """Returns the edges (start, end) that belong to only one face, in that face's direction."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -212,37 +165,6 @@ def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n
     """Returns a map with (s - 1) parts + 1 values per side: cubic splines, clipped to the range of the given values."""
     smooth = ndimage.zoom(values.astype(np.float64), ((len(values) - 1) * parts + 1) / len(values), mode="nearest")
     return np.clip(smooth, values.min(), values.max()).astype(values.dtype)
-
-
-def _cut(
-    faces: Int[np.ndarray, "f 3"], value: Float[np.ndarray, " v"]
-) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"]]:
-    """Cuts triangles where a value that is linear on each is 0, and keeps the part above.
-
-    Returns them in the same orientation, and the ends of the edges that are cut, whose cut points are numbered from v.
-    """
-    above = value > 0
-    count = above[faces].sum(axis=1)
-    # Rotated so that the corner that differs from the other two comes first.
-    one, two = faces[count == 1], faces[count == 2]
-    one = _turned(one, np.argmax(above[one], axis=1))
-    two = _turned(two, np.argmin(above[two], axis=1))
-    crossed = np.sort(np.concatenate([one[:, :2], one[:, ::2], two[:, :2], two[:, ::2]]), axis=1)
-    ends, number = np.unique(crossed, axis=0, return_inverse=True)
-    number = len(value) + number.reshape(-1)
-    one_b, one_c, two_b, two_c = np.split(number, np.cumsum([len(one), len(one), len(two)]))
-    kept = [
-        faces[count == 3],
-        np.stack([one[:, 0], one_b, one_c], axis=1),
-        np.stack([two_b, two[:, 1], two[:, 2]], axis=1),
-        np.stack([two_b, two[:, 2], two_c], axis=1),
-    ]
-    return np.concatenate(kept), ends
-
-
-def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[np.ndarray, "f 3"]:
-    """Returns faces with their corners in the same cyclic order, but beginning with the given one."""
-    return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
 
 
 def _without_spikes(

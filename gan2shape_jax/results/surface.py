@@ -1,14 +1,15 @@
 """The surface of a result on the host: points, normals and light, the part that is shown, and the textured mesh of it.
 
-The object mask is made of whole pixels, and beyond its border the depth falls away to whatever the network left there.
-A surface cut there has steps along its outline and spikes when seen from the side. So the object's depth is extended
-past its border, and the outline is the 1/2 contour of the smoothed mask. All maps are `(S, S)`, canonical frame; depth
-in scene units.
+Towards the object's border the depth falls away to whatever the network left there. A surface that ends there has
+spikes and flags when seen from the side, and steps along its outline if it ends at whole pixels. So it ends where it
+turns away from the viewer, the depth is extended past its border, and the outline is a contour of a smooth field. All
+maps are `(S, S)`, canonical frame; depth in scene units.
 
-The mesh (OBJ with MTL and PNG, or one GLB, both written by trimesh) keeps whole cells: every pixel of the depth map is
-a vertex and every cell is two triangles, as in the renderer. Its frame is that of glTF: x right, y up, z towards the
-viewer, origin at the rotation centre. One unit is the side of the picture at the rotation centre's distance, so an
-object that fills the picture is one unit wide. The texture is the albedo, pixel for pixel: no light is baked in.
+The sheet is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
+along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ with MTL
+and PNG, or one GLB, both written by trimesh) is in glTF's frame: x right, y up, z towards the viewer, origin at the
+rotation centre. One unit is the side of the picture at the rotation centre's distance, so an object that fills the
+picture is one unit wide. Its texture lies over the canonical picture: the albedo, pixel for pixel, or the photo.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from PIL import Image
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image, JpegImagePlugin
 from scipy import ndimage
 
 from gan2shape_jax.geometry import camera as cameras
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
 # The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
 MASK_THRESHOLD = 0.3
+OUTLINE = 0.5  # of the field: where the sheet is cut
 _RINGS = 2  # one for the cells across the outline, one more for the normals there
+_WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
+_SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
+_LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
+_CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
+# Which vertices of the grid are joined by an edge: the diagonals all run the same way.
+_JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 _UNLIT = "KHR_materials_unlit"
 _DIGITS = 9  # after the point, of coordinates of about 1: finer than float32
 # illum 0: the colour as it is, without shading.
@@ -84,6 +92,28 @@ def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 
+def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
+    """Returns field and depth of the object's surface.
+
+    The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
+    of the depth is a straight edge when seen from the side.
+    """
+    soft = np.clip(result.mask * (OUTLINE / MASK_THRESHOLD), 0, 1)
+    kept = object_mask(result)
+    if kept.all():
+        return np.ones_like(soft), result.depth
+    share = np.where(kept, np.maximum(soft, OUTLINE), np.minimum(soft, OUTLINE - _CLEAR))
+    share[ndimage.binary_erosion(kept, border_value=1)], share[~ndimage.binary_dilation(kept)] = 1, 0
+    weights = np.array([1, 4, 6, 4, 1]) / 16  # binomial, one pixel wide
+    for axis in range(2):
+        share = ndimage.convolve1d(share, weights, axis, mode="nearest")
+    depth = _extended(result.depth, kept)
+    near, far = depth[kept].min(), np.median(result.depth[:, [0, -1]])  # the method puts the outer columns there
+    front = OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * result.camera.focal_length
+    both = np.minimum(share, np.clip(front, 0, 1))
+    return (both if near < far and (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+
+
 def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None) -> Bool[np.ndarray, "n n"]:
     """Returns the largest piece with its holes filled; `joined` says which neighbours are, as `ndimage.label` does."""
     pieces, _ = ndimage.label(inside, joined)
@@ -93,20 +123,33 @@ def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None)
 
 def surface(result: Result, *, cut: bool = True) -> Surface:
     """Returns the object's surface, or with `cut=False` the whole sheet as it is."""
-    inside = object_mask(result) if cut else np.ones(result.mask.shape, bool)
-    field, weights = inside.astype(np.float32), np.array([1, 4, 6, 4, 1]) / 16  # binomial, one pixel wide
-    for axis in range(2):
-        field = ndimage.convolve1d(field, weights, axis, mode="nearest")
-    depth, known = result.depth, inside
-    for _ in range(_RINGS):  # unknown pixels next to known ones get the mean of those neighbours
-        count = _neighbourhood(known)
-        mean = _neighbourhood(np.where(known, depth, 0)) / np.maximum(count, 1)
-        fresh = ~known & (count > 0.5)
-        depth, known = np.where(fresh, mean, depth).astype(np.float32), known | fresh
+    field, depth = _outlined(result) if cut else (np.ones_like(result.mask), result.depth)
     # Border normals are frontal by definition; their neighbours' normals look better.
     normal = np.pad(normals(depth, result.camera)[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
     drawn = _neighbourhood(field >= 0.5) > 0.5
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
+
+
+def whole_if_empty(result: Result, *, full: bool) -> Surface:
+    """Returns the surface of a mesh: the whole sheet if asked for, or if the object is too small for an outline."""
+    part = surface(result, cut=not full)
+    return part if (part.field > OUTLINE).any() else surface(result, cut=False)
+
+
+def _extended(depth: Float[np.ndarray, "s s"], known: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns a depth map that goes on straight for some rings past what is known: by planes through 5 x 5 pixels."""
+    y, x = np.mgrid[-2:3, -2:3]
+    terms = np.stack([np.ones((5, 5)), x, y])
+    for _ in range(_RINGS):
+        fresh = ndimage.binary_dilation(known, np.ones((3, 3))) & ~known
+        rows, columns = np.nonzero(fresh)
+        window = np.pad(np.stack([np.where(known, depth, 0), known]).astype(np.float64), ((0, 0), (2, 2), (2, 2)))
+        value, weight = window[:, rows[:, None, None] + y + 2, columns[:, None, None] + x + 2]
+        matrix = np.einsum("aij,bij,kij->kab", terms, terms, weight) + np.diag([0, 1e-3, 1e-3])
+        planes = np.linalg.solve(matrix, np.einsum("aij,kij->ka", terms, value)[..., None])
+        depth, known = depth.copy(), known | fresh
+        depth[fresh] = np.clip(planes[:, 0, 0], depth.min(), depth.max())
+    return depth
 
 
 def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
@@ -114,33 +157,97 @@ def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
     return ndimage.convolve(values.astype(np.float32), np.ones((3, 3)), mode="constant")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class CutSheet:
+    """The object's part of a sheet."""
+
+    points: np.ndarray  # (V, 3) float64, camera frame, scene units
+    pixels: np.ndarray  # (V, 2) float64 column and row in the canonical picture; pixel centres are integers
+    faces: np.ndarray  # (F, 3) counterclockwise as seen from the front; none is empty
+
+
+def cut_sheet(
+    depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: Camera, *, parts: int = 1
+) -> CutSheet:
+    """Cuts the sheet of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
+
+    Args:
+      depth: on n = (S - 1) parts + 1 vertices per side, scene units.
+      share: likewise, above 1/2 on the object; the piece has no faces if it is so nowhere.
+      camera: of the S x S map.
+      parts: vertices per pixel of that map, along a side.
+    """
+    side = len(depth)
+    # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
+    placed = points(depth, dataclasses.replace(camera, image_size=side)).astype(np.float64)
+    rows, columns = np.mgrid[:side, :side] / parts
+    whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
+    value = share.astype(np.float64) - OUTLINE
+    inside = one_piece(value > 0, _JOINED)
+    value = np.where(inside, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
+    faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
+    first, second = whole[ends[:, 0]], whole[ends[:, 1]]
+    share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
+    used, faces = np.unique(faces, return_inverse=True)
+    corners = np.concatenate([whole, first + share_of_second * (second - first)])[used]
+    return CutSheet(points=corners[:, :3], pixels=corners[:, 3:], faces=faces.reshape(-1, 3))
+
+
+def _cut(
+    faces: Int[np.ndarray, "f 3"], value: Float[np.ndarray, " v"]
+) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"]]:
+    """Cuts triangles where a value that is linear on each is 0, and keeps the part above.
+
+    Returns them in the same orientation, and the ends of the edges that are cut, whose cut points are numbered from v.
+    """
+    above = value > 0
+    count = above[faces].sum(axis=1)
+    # Rotated so that the corner that differs from the other two comes first.
+    one, two = faces[count == 1], faces[count == 2]
+    one = _turned(one, np.argmax(above[one], axis=1))
+    two = _turned(two, np.argmin(above[two], axis=1))
+    crossed = np.sort(np.concatenate([one[:, :2], one[:, ::2], two[:, :2], two[:, ::2]]), axis=1)
+    ends, number = np.unique(crossed, axis=0, return_inverse=True)
+    number = len(value) + number.reshape(-1)
+    one_b, one_c, two_b, two_c = np.split(number, np.cumsum([len(one), len(one), len(two)]))
+    kept = [
+        faces[count == 3],
+        np.stack([one[:, 0], one_b, one_c], axis=1),
+        np.stack([two_b, two[:, 1], two[:, 2]], axis=1),
+        np.stack([two_b, two[:, 2], two_c], axis=1),
+    ]
+    return np.concatenate(kept), ends
+
+
+def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[np.ndarray, "f 3"]:
+    """Returns faces with their corners in the same cyclic order, but beginning with the given one."""
+    return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
+
+
 def mesh_scale(camera: Camera) -> float:
     """Returns mesh units per scene unit."""
     return camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
-def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """Builds the mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
+def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
+    """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole sheet.
 
-    A triangle is kept if all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
-    without triangles is of no use.
+    `texture` is a square picture over the canonical one, by default the albedo. An empty mask leaves the sheet whole,
+    since a mesh without triangles is of no use.
     """
-    size, camera = result.camera.image_size, result.camera
-    # Cell by cell, as the page has them: `grid_faces` puts all the cells' first triangles before the second ones.
-    faces = grid_faces(size, size).reshape(2, -1, 3).swapaxes(0, 1).reshape(-1, 3).astype(np.int64)
-    inside = np.ones(size**2, bool) if full else object_mask(result).reshape(-1)
-    faces = within if len(within := faces[inside[faces].all(axis=1)]) else faces
-    kept, faces = np.unique(faces, return_inverse=True)
-    rows, columns = np.divmod(kept, size)
-    placed = (points(result.depth, camera).astype(np.float64) - (0, 0, camera.rot_center_depth)) * mesh_scale(camera)
-    inward = normals(result.depth, camera).astype(np.float64)
+    size, camera, part = result.camera.image_size, result.camera, whole_if_empty(result, full=full)
+    sheet = cut_sheet(part.depth, part.field, camera)
+    columns, rows = sheet.pixels.T
+    inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
+    outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
+    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * mesh_scale(camera)
     return textured_mesh(
-        vertices=(placed * (1.0, -1.0, -1.0)).reshape(-1, 3)[kept],
-        faces=faces.reshape(-1, 3),
-        normals=(inward * (-1.0, 1.0, 1.0)).reshape(-1, 3)[kept],
+        vertices=placed * (1.0, -1.0, -1.0),
+        faces=sheet.faces,
+        normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
         uv=np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1),
-        texture=Image.fromarray(pictures.to_uint8(result.albedo)),
-        name="albedo",
+        texture=texture or Image.fromarray(pictures.to_uint8(result.albedo)),
+        name="photo" if texture else "albedo",
     )
 
 
@@ -166,6 +273,24 @@ def textured_mesh(
     )
     visual = TextureVisuals(uv=uv, material=material)
     return trimesh.Trimesh(vertices=vertices, faces=faces, vertex_normals=normals, visual=visual, process=False)
+
+
+class _Kept(JpegImagePlugin.JpegImageFile):
+    """A JPEG that goes into a GLB as it is: trimesh would save it again, with a lower quality."""
+
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content))
+        self.content = content
+
+    def save(self, fp, format=None, **options):
+        fp.write(self.content)
+
+
+def jpeg(texture: UInt8[np.ndarray, "t t 3"]) -> _Kept:
+    """Returns a photo's texture as a mesh file holds it."""
+    content = io.BytesIO()
+    Image.fromarray(texture).save(content, "JPEG", quality=92, subsampling=0)
+    return _Kept(content.getvalue())
 
 
 def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:

@@ -1,7 +1,9 @@
 """New views of a result, drawn from its mesh or by the GAN: turned, relit, as strips, films and the overview.
 
 A view of the mesh is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can then be
-lit in any number of ways. Normals are those of the canonical frame, in which the light is given too; so the light stays
+lit in any number of ways. Where the result has the photo's texture, that is shown as the photo has it under the
+result's light, and under another one times the ratio of the two, `AMBIENCE` added to both: what the method takes for
+black need not be. Normals are those of the canonical frame, in which the light is given too; so the light stays
 with the object when the view turns. Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the
 canonical frame. Lights are `(n, 4)`: ambient, diffuse, dx, dy. Angles are in degrees where a name says so.
 
@@ -27,6 +29,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.geometry.resample import grid_sample
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
@@ -35,6 +38,7 @@ from gan2shape_jax.results.result import COLUMNS, Result, Row
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
+AMBIENCE = 0.15  # light that no estimate knows of, of what makes white; as in assets/viewer/shaders.js
 AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 # One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
@@ -67,6 +71,7 @@ class Surfaces:
     depth: np.ndarray  # (n, s, s) along the view's own z, scene units
     coverage: np.ndarray  # (n, s, s) in [0, 1], the share of the pixel that the object covers
     views: np.ndarray  # (n, 6)
+    photo: np.ndarray | None = None  # (n, s, s, 3) the photo's texture, divided by the result's light and `AMBIENCE`
 
 
 def sweep_views(
@@ -82,7 +87,8 @@ def sweep_views(
 def draw(result: Result, views: Float[np.ndarray, "n 6"], **options: Any) -> Surfaces:
     """Draws the mesh in the given views; options as for `draw_in_parts`."""
     fields = [vars(part) for part in draw_in_parts(result, views, **options)]
-    return Surfaces(**{name: np.concatenate([one[name] for one in fields]) for name in fields[0]})
+    known = [name for name, value in fields[0].items() if value is not None]
+    return Surfaces(**{name: np.concatenate([one[name] for one in fields]) for name in known})
 
 
 def draw_in_parts(
@@ -102,36 +108,46 @@ def draw_in_parts(
       cut: whether to leave out what lies outside the object mask.
       window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
     """
-    part = surface(result, cut=cut)
+    part, texture = surface(result, cut=cut), None
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
+    if result.texture is not None and cut:
+        side = _SAMPLES * size  # about what is drawn, so that there is no aliasing
+        texture = np.asarray(Image.fromarray(result.texture).resize((side, side), Image.Resampling.BILINEAR))
+        cells = result.camera.image_size
+        reach = (1 - 1 / cells) * side / (side - 1)  # of the vertices; the outer texels' centres are at -1 and 1
+        place = np.meshgrid(*2 * (np.linspace(-reach, reach, cells),))
+        attributes = np.concatenate([attributes, np.stack(place, axis=-1)], axis=-1, dtype=np.float32)
     static = {"camera": result.camera, "size": size, "exchanged": result.reference}
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
-        drawn = np.asarray(_draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), **static))
-        coverage = np.clip(drawn[: len(some), ..., 7], 0, 1)
-        straight = drawn[: len(some), ..., :7] / np.maximum(coverage, 1e-6)[..., None]
+        drawn = _draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), texture, **static)
+        *shown, coverage = np.split(np.asarray(drawn)[: len(some)], [7, drawn.shape[-1] - 1], axis=-1)
+        straight, photo = (one / np.maximum(coverage, 1e-6) for one in shown)
+        coverage = np.clip(coverage[..., 0], 0, 1)
         normal = straight[..., 3:6]
         normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-        yield Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, some)
+        unlit = None if texture is None else photo / 255 / (np.maximum(_shading(normal, result.light), 0) + AMBIENCE)
+        yield Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, some, unlit)
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
-    attributes: Float[jax.Array, "S S 7"],
+    attributes: Float[jax.Array, "S S c"],
     mask: Float[jax.Array, "S S"],
     views: Float[jax.Array, "n 6"],
     window: Float[jax.Array, ""],
+    texture: UInt8[jax.Array, "T T 3"] | None,
     *,
     camera: Camera,
     size: int,
     exchanged: bool,
-) -> Float[jax.Array, "n s s 8"]:
-    """Draws premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
+) -> Float[jax.Array, "n s s d"]:
+    """Draws premultiplied albedo (3), normal (3), depth (1), texture (3, or 0 without one) and coverage (1) of views.
 
-    `attributes` are albedo, normal and the outline's field. The field decides sample by sample, so samples are
-    averaged here, not by the renderer.
+    `attributes` are albedo, normal, the outline's field, and with a texture their places in it, as `grid_sample` takes
+    them. The field decides sample by sample, so samples are averaged here, not by the renderer.
     """
     count = len(views)
     points = cameras.back_project(depth, camera)
@@ -145,8 +161,11 @@ def _draw_chunk(
     shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
     samples = rasterizer.interpolate(fragments, jnp.concatenate([shared, seen[..., 2:]], axis=-1), exchanged=exchanged)
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
-    shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
-    shown = shown * inside
+    shown = jnp.concatenate([samples[..., :6], samples[..., -1:]], axis=-1)
+    if texture is not None:
+        colours = texture.astype(samples.dtype)
+        shown = jnp.concatenate([shown, jax.vmap(lambda at: grid_sample(colours, at))(samples[..., 7:9])], axis=-1)
+    shown = jnp.concatenate([shown, jnp.ones_like(inside)], axis=-1) * inside
     # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
     cells = [shown[:, i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
     return sum(cells[1:], start=cells[0]) / _SAMPLES**2
@@ -162,14 +181,16 @@ def picture(
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns pictures on white of what `show` names, one of `SHOWS`.
 
-    `image` is albedo under `light`: one for all views, one for each, or several for one view. `shape` is grey under a
-    light that stays with the camera, so that form shows in every view. `depth` is coloured from `near` to `far`, by
-    default the range of all these views together.
+    `image` is albedo, or the photo's texture, under `light`: one for all views, one for each, or several for one view.
+    `shape` is grey under a light that stays with the camera, so that form shows in every view. `depth` is coloured from
+    `near` to `far`, by default the range of all these views together.
     """
     if show == "depth":
         if near is None or far is None:
             near, far = pictures.depth_range(surfaces.depth, surfaces.coverage)
         colours = pictures.colour_depth(surfaces.depth, near, far).astype(np.float32) / 127.5 - 1
+    elif show == "image" and surfaces.photo is not None:
+        colours = surfaces.photo * (np.maximum(_shading(surfaces.normal, light), 0) + AMBIENCE) * 2 - 1
     elif show == "image":
         colours = surfaces.albedo * _shading(surfaces.normal, light) * 2 - 1
     elif show == "albedo":

@@ -9,7 +9,10 @@ import trimesh
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
+from gan2shape_jax.results.solid import border
+from gan2shape_jax.results.surface import cut_sheet, surface
 
 SIZE = 12
 
@@ -38,14 +41,18 @@ def folder(result, tmp_path_factory):
 @pytest.mark.parametrize("name", ["mesh.obj", "mesh.glb"])
 def test_a_file_shows_the_object_point_by_point(folder, result, name):
     mesh = trimesh.load(folder / name, force="mesh", process=False)
-    assert len(mesh.vertices) == 8 * 6 and len(mesh.faces) == 2 * 7 * 5  # cut at the mask
     uv = mesh.visual.uv
-    columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5  # the pixel of each vertex
-    np.testing.assert_allclose([columns, rows], np.rint([columns, rows]), atol=1e-4)
+    columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5
+    # Inside, a vertex for each pixel of the mask; at its end, vertices between pixels.
+    whole = np.abs([columns - np.rint(columns), rows - np.rint(rows)]).max(axis=0) < 1e-4
+    assert 8 * 6 - 4 <= whole.sum() <= 8 * 6
+    ends = [columns.min(), columns.max(), rows.min(), rows.max()]
+    np.testing.assert_allclose(ends, [2.5, 8.5, 1.5, 9.5], atol=0.2)  # midway to the first pixels outside
+    columns, rows = columns[whole], rows[whole]
     i, j = np.rint(rows).astype(int), np.rint(columns).astype(int)
     scale = result.camera.focal_length / SIZE
     points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[i, j]
-    assert np.abs(mesh.vertices - (points - [0, 0, 1]) * [scale, -scale, -scale]).max() < 1e-6
+    assert np.abs(mesh.vertices[whole] - (points - [0, 0, 1]) * [scale, -scale, -scale]).max() < 1e-6
     material = mesh.visual.material
     image = getattr(material, "baseColorTexture", None) or material.image
     texture = np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
@@ -71,3 +78,39 @@ def test_materials_are_unlit_and_double_sided(folder):
 def test_the_whole_sheet_is_an_option_and_what_an_empty_mask_gives(result):
     assert len(build_mesh(result, full=True).vertices) == SIZE**2
     assert len(build_mesh(_result(np.zeros((SIZE, SIZE)))).vertices) == SIZE**2
+
+
+def _border_of(depth, mask) -> np.ndarray:
+    """Column, row and depth of the vertices at a mesh's border, in pixels."""
+    size = len(depth)
+    made = plain_result(side=size, depth=depth, mask=mask)
+    part = surface(made)
+    sheet = cut_sheet(part.depth, part.field, made.camera)
+    rim = np.unique(border(sheet.faces))
+    return np.concatenate([sheet.pixels[rim], sheet.points[rim, 2:] * made.camera.focal_length], axis=1)
+
+
+def test_where_the_sheet_falls_to_the_background_the_edge_is_straight_seen_from_the_side():
+    """The mask ends in steps somewhere on the plateau behind the object, or on the steep way down to it."""
+    size = 48
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    away = np.hypot(x, y) / 18
+    depth = 1.04 - 0.08 * np.clip((1 - away) * 3, 0, 1) ** 0.7 + 0.0001 * rng.normal(size=(size, size))
+    mask = (away < 1.15 + 0.1 * rng.uniform(-1, 1, (size, size))).astype(float)
+    _, _, behind = _border_of(depth, mask).T
+    assert np.ptp(behind) < 1.0  # pixels; the object is 25 deep
+    assert behind.max() < depth.max() * Camera(size).focal_length - 1
+
+
+def test_a_border_lies_on_the_surface_however_the_pixels_of_the_mask_are_stepped():
+    size = 48
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    slope = 2 / Camera(size).focal_length  # of a cone: two pixels down for each across
+    depth = 0.95 + slope * np.hypot(x, y)
+    mask = (np.hypot(x * 1.2, y) < 16).astype(float)
+    depth[mask == 0] = 1.1  # as a network leaves it there
+    column, row, behind = _border_of(depth, mask).T
+    there = 0.95 + slope * np.hypot(column - (size - 1) / 2, row - (size - 1) / 2)
+    assert np.abs(behind - there * Camera(size).focal_length).max() < 0.5
+    assert np.hypot((column - 23.5) * 1.2, row - 23.5).std() < 0.35

@@ -23,7 +23,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.results import OutputOptions, Row, save_result, write_outputs, write_page
 from gan2shape_jax.results.outputs import FRAGMENT, fragment_of
 from gan2shape_jax.results.page import OFFERS
-from gan2shape_jax.results.surface import object_mask
+from gan2shape_jax.results.surface import object_mask, surface
 
 _PLAIN = OutputOptions(preset="mesh")
 _NASTY = (
@@ -72,7 +72,7 @@ def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(
     text = _page(tmp_path, _rows(tmp_path, source, 3))
     for kind in ("model", "extras"):
         assert _blocks(text, kind) == [0, 1, 2]
-    offered = [one for one in OFFERS if one.write and one.inside and one.preset == "mesh"]
+    offered = [one for one in OFFERS[1:] if one.write and one.inside and one.preset == "mesh"]  # it has no texture
     names = [one.archive or one.files[0] for one in offered]
     assert {"mesh.glb", "camera.json", "metrics.json", "depth.npy", "mesh_obj.zip"} <= set(names)
     assert len(_blocks(text, "file")) == 3 * len(names) and _notes(text) == "" and '<body class="many">' in text
@@ -234,9 +234,11 @@ def test_the_model_says_what_the_result_says():
     result = bump.result()
     _, model, _ = fragment_of(result)
     step = (model["depth_high"] - model["depth_low"]) / 65535
-    assert np.abs(_depth(model) - result.depth).max() < 0.51 * step and step < 2e-6
-    inside = np.unpackbits(_inflated(model["inside"]))[: bump.SIZE**2].reshape(bump.SIZE, -1)
-    assert np.array_equal(inside.astype(bool), object_mask(result))
+    part = surface(result)  # whose depth goes on past the object's border
+    assert np.abs(_depth(model) - part.depth).max() < 0.51 * step and step < 2e-6
+    assert np.abs((part.depth - result.depth)[object_mask(result)]).max() == 0
+    outline = _inflated(model["outline"]).reshape(bump.SIZE, -1) / 255
+    assert np.abs(outline - np.clip(part.field, 0, 1)).max() < 0.51 / 255
     assert np.array_equal(_inflated(model["input_mask"]).reshape(result.mask.shape), result.input_mask * 255)
     assert np.array_equal(np.float32(model["view"]), result.view)
     assert np.array_equal(np.float32(model["light"]), result.light)
@@ -274,4 +276,4 @@ def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time(tmp_path)
     write_outputs(bump.result(), tmp_path / "r", options=OutputOptions("mesh", mesh_full=True))
     text = (tmp_path / "r" / FRAGMENT).read_text()
     assert [json.loads(line) for line in text.splitlines()] == fragment_of(bump.result(), full=True)
-    assert np.unpackbits(_inflated(json.loads(text.splitlines()[1])["inside"])).all()
+    assert (_inflated(json.loads(text.splitlines()[1])["outline"]) == 255).all()

@@ -70,6 +70,21 @@ def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(
     assert lit[:, :16][seen[:, :16]].mean() > lit[:, 16:][seen[:, 16:]].mean() + 20
 
 
+def test_the_photos_texture_is_shown_as_it_is_under_its_own_light_and_follows_others(result):
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[:, :32, 0], texture[:, 32:, 2] = 200, 200  # red at the left, blue at the right
+    shown = dataclasses.replace(result, texture=texture)
+    surfaces = views.draw(shown, views.sweep_views(), size=64)
+    brighter = result.light * np.array([1, 1.5, 1, 1], np.float32)
+    as_it_is, bright = views.picture(surfaces, "image", light=np.stack([result.light, brighter])).astype(int)
+    inside = surfaces.coverage[0] > 0.99
+    one_colour = inside & (np.abs(np.arange(64) - 31.5) > 2)
+    assert np.abs(as_it_is - texture)[one_colour].max() <= 1
+    assert (bright >= as_it_is)[inside].all() and bright[inside].mean() > 1.1 * as_it_is[inside].mean()
+    plain = views.draw(result, views.sweep_views(), size=64)
+    np.testing.assert_allclose(surfaces.albedo, plain.albedo, atol=1e-6)  # the method's own is a view of it
+
+
 def test_turntable_and_lights_are_as_the_method_says(result):
     for category, yaw in (("car", 45), ("cat", 70)):
         turns = np.rad2deg(views.turn_views(category))

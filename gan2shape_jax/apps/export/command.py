@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from scipy import ndimage
 
 from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import UserError, exit_code, one_line
@@ -35,7 +36,7 @@ _SCRIPT = "open_in_blender.py"
 _ENDINGS = (".glb", ".ply")  # of the mesh that shows the spread
 _USAGE = """\
 usage: gan2shape-jax export print RESULT [OPTION ...]
-       gan2shape-jax export texture RESULT PHOTO [OPTION ...]
+       gan2shape-jax export texture RESULT [PHOTO] [OPTION ...]
        gan2shape-jax export blender RESULT
        gan2shape-jax export spread RESULT [--out FILE]
 
@@ -176,12 +177,14 @@ def _blender(words: Sequence[str]) -> None:
     """
     parser = option_types.parser(
         "export blender",
-        "Writes open_in_blender.py into RESULT: it opens the mesh, textured.glb if there is one, with the "
-        "photo's camera and the photo behind it, in Blender 4.2 or newer.",
+        "Writes open_in_blender.py into RESULT: it opens the mesh, textured.glb if there is one or its photo is "
+        "known, with the photo's camera and the photo behind it, in Blender 4.2 or newer.",
     )
     option_types.add_result(parser)
     folder = parser.parse_args(words).result
     load_result(folder)  # reports what is wrong with the folder now, not in Blender
+    if not (folder / "textured.glb").exists() and texture.noted_photo(folder):
+        texture.run([str(folder)])
     path = folder / _SCRIPT
     atomic_bytes(path, (bundled.folder("tools") / _SCRIPT).read_bytes())
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))
@@ -210,8 +213,8 @@ def _spread(words: Sequence[str]) -> None:
 
     mesh, size = build_mesh(result), result.camera.image_size
     uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
-    columns, rows = np.rint(uv[:, 0] * size - 0.5).astype(int), np.rint((1 - uv[:, 1]) * size - 0.5).astype(int)
-    values = spread[rows, columns]
+    places = [(1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5]
+    values = ndimage.map_coordinates(spread, places, order=1, mode="nearest")
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     atomic_bytes(path, cast(bytes, mesh.export(file_type=path.suffix.lower()[1:])))

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
@@ -47,19 +47,20 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import atomic_bytes, require_folder_place
+from gan2shape_jax.io.files import read_object, require_folder_place, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
-from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.solid import OUTLINE, cut_sheet
+from gan2shape_jax.results.outputs import shown_textured
+from gan2shape_jax.results.result import Result, add_files, load_result
 from gan2shape_jax.results.surface import (
+    OUTLINE,
     Surface,
+    build_mesh,
     glb_bytes,
-    mesh_scale,
+    jpeg,
     object_mask,
     points,
     rotations,
     surface,
-    textured_mesh,
 )
 from gan2shape_jax.results.surface import shading as light_on
 
@@ -67,11 +68,11 @@ _JPEG = {"quality": 92, "subsampling": 0}
 # Distinguishable for the colour-blind.
 _SOURCE_COLOURS = np.array([(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32)
 _SOURCES_SIDE = 512
-_PNG_LEVEL = 3  # of compression: the highest takes three times as long and saves a sixth
 _ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may be the result's input; others are at 0.15
 
 _EPILOG = """\
 examples:
+  gan2shape-jax export texture RESULT              of `gan2shape-jax photo`, which has noted photo and crop
   gan2shape-jax export texture RESULT photo.jpg
   gan2shape-jax export texture RESULT photo.jpg --box 2010 1480 1700 --roll -4 --size 4096
 """
@@ -82,24 +83,26 @@ def run(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     out = options.out or options.result
     require_folder_place(out)
-    result = load_result(options.result)
-    picture, _, reduction, _ = open_upright(options.photo, least=1)
+    result, path, known = load_result(options.result), options.photo, None
+    if path is None:
+        if (noted := noted_photo(options.result)) is None or options.box:
+            raise UserError(f"name the photo of {result.name}, and where its input lies with --box X Y SIDE")
+        path, known = noted
+    picture, _, reduction, _ = open_upright(path, least=1)
     photo = np.asarray(picture)
     height, width = photo.shape[:2]
     x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
-    box = CropBox(x, y, side, options.roll)  # in pixels of the file
+    box = known or CropBox(x, y, side, options.roll)  # in pixels of the file
     seen_box = scaled_box(box, 1 / reduction)
     apart = difference_from_photo(result, photo, seen_box)
     if apart > _ALIKE:
         raise UserError(
-            f"{options.photo} does not show what {result.name} was made of at x {box.x:g}, y {box.y:g}, side "
+            f"{path} does not show what {result.name} was made of at x {box.x:g}, y {box.y:g}, side "
             f"{box.side:g}, roll {box.roll_deg:g}: the mean difference is {apart:.2f} of 1; name the photo, and where "
             "its input lies with --box X Y SIDE and --roll DEG"
         )
     if box.side < result.camera.image_size:
-        warnings.warn(
-            f"{options.photo} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2
-        )
+        warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
     out.mkdir(parents=True, exist_ok=True)
     texture = write_photo_textured(result, photo, seen_box, out, largest=options.size, mirror=options.mirror)
     seen, mirrored, made_up = texture.shares * 100
@@ -113,8 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
     parser = option_types.parser("export texture", about, _EPILOG)
     option_types.add_result(parser)
-    option_types.add_path(parser, "PHOTO", "PHOTO", "the picture that its input was cut out of")
     add, number = parser.add_argument, option_types.number
+    about = "the picture that its input was cut out of (default: the one that `photo` has noted)"
+    add("photo", nargs="?", type=option_types.path("PHOTO"), metavar="PHOTO", help=about)
     box, roll = number("--box", -LARGEST, 2 * LARGEST, "pixels"), number("--roll", -360, 360, "degrees")
     about = "where the input lies in the upright photo: centre and side, pixels (default: its largest centred square)"
     add("--box", type=box, nargs=3, metavar=("X", "Y", "SIDE"), help=about)
@@ -129,6 +133,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def noted_photo(folder: pathlib.Path) -> tuple[pathlib.Path, CropBox | None] | None:
+    """Returns the photo of a result of `gan2shape-jax photo` and its square there; None if nothing is noted of it.
+
+    If the photo is gone, or another, it is the crop that is kept with the results, without a square.
+    """
+    place, name = folder.resolve().parent.parent / "photos", folder.resolve().name
+    try:
+        record = read_object(place / f"{name}.json", "the record of a photo")
+        photo, box = pathlib.Path(record["photo"]["path"]), CropBox(**record["box"])
+        if photo.is_file() and sha256(photo) == record["photo"]["sha256"]:
+            return photo, box
+    except (OSError, UserError, KeyError, TypeError):
+        return None
+    crop = place / "image" / f"{name}.png"
+    return (crop, None) if crop.is_file() else None
+
+
 def write_photo_textured(
     result: Result,
     photo: UInt8[np.ndarray, "h w 3"],
@@ -140,50 +161,21 @@ def write_photo_textured(
 ) -> PhotoTexture:
     """Writes the files listed at the top of this module into an existing folder, each whole or not at all.
 
+    In a result's folder, overview and page.jsonl show the texture from then on.
+
     Arguments and `ArgumentError` are those of `photo_texture`; `UserError` if the file system refuses.
     """
     texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
     side = len(texture.albedo)
-    sources = source_colours(texture.sources)
-    for kind, picture in (("", texture.albedo), ("_unlit", texture.lit), ("_sources", sources)):
-        atomic_bytes(folder / f"texture{kind}.png", encoded(picture, "PNG", compress_level=_PNG_LEVEL))
-        if kind != "_sources":
-            mesh = _textured_mesh(result, picture, name=f"textured{kind}", lit=not kind)
-            atomic_bytes(folder / f"textured{kind}.glb", mesh)
-    atomic_bytes(folder / "photo_crop.jpg", encoded(sample_crop(photo, box, side), "JPEG", **_JPEG))
-    atomic_bytes(folder / "photo.json", _description(photo, box, side))
+    files = {
+        "texture.png": texture.albedo,
+        "texture_sources.png": source_colours(texture.sources),
+        "textured.glb": glb_bytes(build_mesh(result, texture=jpeg(texture.albedo)), name="textured", lit=True),
+        "photo_crop.jpg": encoded(sample_crop(photo, box, side), "JPEG", **_JPEG),
+        "photo.json": _description(photo, box, side),
+    }
+    add_files(folder, files | shown_textured(dataclasses.replace(result, texture=texture.lit), folder))
     return texture
-
-
-def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name: str, lit: bool) -> bytes:
-    """Returns a GLB of the mesh, cut along its smoothed outline, with a texture over the canonical picture."""
-    part = surface(result)
-    sheet = cut_sheet(part.depth, part.field, result.camera)
-    side = result.camera.image_size
-    columns, rows = sheet.pixels.T
-    inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
-    outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)  # in the mesh frame
-    placed = sheet.points - (0, 0, result.camera.rot_center_depth)
-    mesh = textured_mesh(
-        vertices=placed * (1.0, -1.0, -1.0) * mesh_scale(result.camera),
-        faces=sheet.faces,
-        normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
-        uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
-        texture=_Kept(encoded(texture, "JPEG", **_JPEG)),
-        name="photo",
-    )
-    return glb_bytes(mesh, name=name, lit=lit)
-
-
-class _Kept(JpegImagePlugin.JpegImageFile):
-    """A JPEG that goes into a GLB as it is: trimesh would save it again, with a lower quality."""
-
-    def __init__(self, content: bytes):
-        super().__init__(io.BytesIO(content))
-        self._content = content
-
-    def save(self, fp, format=None, **options):
-        fp.write(self._content)
 
 
 def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) -> float:

@@ -52,10 +52,6 @@ function decodedDepth(bytes, size, low, high) {
   return Float32Array.from(steps, (step) => low + (step / 65535) * (high - low));
 }
 
-function decodedBits(bytes, count) {
-  return Uint8Array.from({ length: count }, (_, k) => (bytes[k >> 3] >> (7 - (k & 7))) & 1);
-}
-
 /** Returns a picture's address within the page; only the two kinds that fragments have. */
 export function pictureAddress(picture) {
   const kind = picture.kind === "png" ? "png" : "jpeg";
@@ -93,14 +89,15 @@ export async function loadModel(index) {
   if (!(Number.isInteger(size) && size > 1 && size <= 4096)) throw new Error("a model without a size");
   numbers([packed.focal, packed.rot_center_depth, packed.depth_low, packed.depth_high, packed.depth_near, packed.depth_far], 6);
   const extras = blockJson(`extras-${index}`) || {};
-  const [depth, inside, inputMask, albedo, input, reconstruction, ganImage] = await Promise.all([
+  const [depth, outline, inputMask, albedo, input, reconstruction, ganImage, photo] = await Promise.all([
     unpacked(packed.depth, 2 * count).then((bytes) => decodedDepth(bytes, size, packed.depth_low, packed.depth_high)),
-    unpacked(packed.inside, Math.ceil(count / 8)).then((bytes) => decodedBits(bytes, count)),
+    unpacked(packed.outline, count),
     unpacked(packed.input_mask, count),
     pictureOf(extras.albedo || packed.albedo, size),
     pictureOf(extras.input || packed.input, size),
     pictureOf(extras.reconstruction, size),
     pictureOf(extras.gan_image, size),
+    extras.texture ? loadedImage(extras.texture) : null,
   ]);
   const spread = extras.spread ? await unpacked(extras.spread, count) : null;
   return {
@@ -112,12 +109,14 @@ export async function loadModel(index) {
     depthNear: packed.depth_near,
     depthFar: packed.depth_far,
     depth,
-    inside,
+    outline, // bytes: the mesh ends where they would be 127.5
+    inside: outline.map((value) => value > 127),
     inputMask,
     albedo,
     input,
     reconstruction,
     ganImage,
+    photo, // the photo's texture, over the canonical picture
     spread, // bytes, 255 being spreadHigh
     spreadHigh: extras.spread_high || 0,
   };

@@ -35,46 +35,30 @@ export function normalsOf(points, size) {
   return normals;
 }
 
-/** Returns the triangles whose three corners are inside, counterclockwise seen from the front; all where that is none. */
+/** Returns the triangles of which some part is inside, counterclockwise seen from the front. */
 export function facesOf(inside, size) {
   const faces = [];
   for (let row = 0; row < size - 1; row++) {
     for (let column = 0; column < size - 1; column++) {
       const topLeft = row * size + column;
       const [topRight, lowLeft, lowRight] = [topLeft + 1, topLeft + size, topLeft + size + 1];
-      if (inside[lowLeft] && inside[topRight]) {
-        if (inside[topLeft]) faces.push(topLeft, lowLeft, topRight);
-        if (inside[lowRight]) faces.push(topRight, lowLeft, lowRight);
-      }
+      if (inside[topLeft] || inside[lowLeft] || inside[topRight]) faces.push(topLeft, lowLeft, topRight);
+      if (inside[topRight] || inside[lowLeft] || inside[lowRight]) faces.push(topRight, lowLeft, lowRight);
     }
   }
-  return faces.length ? new Uint32Array(faces) : facesOf(new Uint8Array(inside.length).fill(1), size);
+  return new Uint32Array(faces);
 }
 
 /** Returns lines along every `step`-th row and column of the sheet, as pairs of pixels, where the mesh is. */
-export function wiresOf(faces, size, step) {
-  const used = new Uint8Array(size * size);
-  for (const k of faces) used[k] = 1;
+export function wiresOf(inside, size, step) {
   const pairs = [];
   for (let k = 0; k < size * size; k++) {
-    if (!used[k]) continue;
+    if (!inside[k]) continue;
     const [row, column] = [Math.floor(k / size), k % size];
-    if (column + 1 < size && used[k + 1] && row % step === 0) pairs.push(k, k + 1);
-    if (row + 1 < size && used[k + size] && column % step === 0) pairs.push(k, k + size);
+    if (column + 1 < size && inside[k + 1] && row % step === 0) pairs.push(k, k + 1);
+    if (row + 1 < size && inside[k + size] && column % step === 0) pairs.push(k, k + size);
   }
   return new Uint32Array(pairs);
-}
-
-/** Returns the mask smoothed with binomial weights of a pixel's deviation: its contours are the mesh's outline without steps. */
-export function outlineField(inside, size) {
-  const weights = [1, 4, 6, 4, 1].map((weight) => weight / 16);
-  const within = (k) => Math.min(Math.max(k, 0), size - 1);
-  const smoothed = (values, stride) =>
-    Float32Array.from({ length: size * size }, (_, k) => {
-      const place = stride === 1 ? k % size : Math.floor(k / size);
-      return weights.reduce((sum, weight, n) => sum + weight * values[k + (within(place + n - 2) - place) * stride], 0);
-    });
-  return smoothed(smoothed(inside, 1), size);
 }
 
 /** Returns where each pixel lies in the albedo's picture, 0 to 1, the first row at 0. */

@@ -2,18 +2,19 @@
 // A model as three.js draws it: its mesh, the lines over it, its colours, its place before the camera.
 
 import { CIVIDIS, mapped } from "./colours.js";
-import { backProjected, facesOf, normalsOf, outlineField, rotation, texturePlaces, wiresOf } from "./geometry.js";
+import { backProjected, facesOf, normalsOf, rotation, texturePlaces, wiresOf } from "./geometry.js";
 import { SURFACE_FRAGMENT, SURFACE_VERTEX, WIRE_FRAGMENT, WIRE_VERTEX } from "./shaders.js";
 
 const _WIRES = 72; // the most lines along each side of the sheet
-const _OUTLINE = 0.68; // of the smoothed mask: along straight edges the last pixels stay (11/16), the corners of steps go
 
 /** Returns the materials of the mesh and of the lines over it. */
 export function materials() {
   const uniforms = {
     albedo: { value: null },
+    photo: { value: null },
+    found: { value: [1, 0, 0, 0] },
+    hasPhoto: { value: false },
     mode: { value: 0 },
-    outline: { value: _OUTLINE },
     ambient: { value: 1 },
     diffuse: { value: 0 },
     direction: { value: new THREE.Vector3() },
@@ -23,7 +24,7 @@ export function materials() {
   const of = (vertexShader, fragmentShader, uniforms, more = {}) =>
     new THREE.RawShaderMaterial({ glslVersion: THREE.GLSL3, vertexShader, fragmentShader, uniforms, ...more });
   return {
-    material: of(SURFACE_VERTEX, SURFACE_FRAGMENT, uniforms, { side: THREE.DoubleSide }),
+    material: of(SURFACE_VERTEX, SURFACE_FRAGMENT, uniforms, { side: THREE.DoubleSide, alphaToCoverage: true }),
     wireMaterial: of(WIRE_VERTEX, WIRE_FRAGMENT, { ink: { value: new THREE.Vector3(0.1, 0.25, 0.45) } }),
   };
 }
@@ -38,17 +39,17 @@ export function surfaceGeometry(model) {
   const tint = new Float32Array(points.length);
   if (model.spread) model.spread.forEach((value, k) => tint.set(mapped(CIVIDIS, value / 255).map((c) => c / 255), 3 * k));
   geometry.setAttribute("tint", new THREE.BufferAttribute(tint, 3));
-  geometry.setAttribute("field", new THREE.BufferAttribute(outlineField(model.inside, model.size), 1));
+  geometry.setAttribute("field", new THREE.BufferAttribute(Float32Array.from(model.outline, (value) => value / 255), 1));
   geometry.setIndex(new THREE.BufferAttribute(facesOf(model.inside, model.size), 1));
   return geometry;
 }
 
 /** Returns lines along the rows and columns of the depth map, over the mesh. */
-export function wireGeometry(surface, size) {
+export function wireGeometry(surface, { inside, size }) {
   const geometry = new THREE.BufferGeometry();
   const step = wireStep(size);
   geometry.setAttribute("position", surface.getAttribute("position"));
-  geometry.setIndex(new THREE.BufferAttribute(wiresOf(surface.getIndex().array, size, step), 1));
+  geometry.setIndex(new THREE.BufferAttribute(wiresOf(inside, size, step), 1));
   return geometry;
 }
 

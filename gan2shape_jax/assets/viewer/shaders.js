@@ -29,8 +29,10 @@ in vec3 vNormal;
 in vec2 vPlace;
 in vec3 vTint;
 in float vField;
-uniform float outline;  // what lies outside this contour of the smoothed mask is not drawn
 uniform sampler2D albedo;
+uniform sampler2D photo;  // as the photo shows it
+uniform vec4 found;  // the photo's light: ambient, diffuse, dx, dy
+uniform bool hasPhoto;
 uniform int mode;
 uniform float ambient;
 uniform float diffuse;
@@ -39,17 +41,23 @@ uniform vec3 clayDirection;  // of the light that stays with the viewer, turned 
 uniform vec3 ground;         // the fill between wires
 out vec4 colour;
 void main() {
-  if (vField < outline && mode != 4) discard;
+  float share = clamp((vField - 0.5) / max(fwidth(vField), 1e-4) + 0.5, 0.0, 1.0);  // of the pixel: the outline fades within one
+  if (share == 0.0) discard;
   vec3 n = normalize(vNormal);
   vec3 c = texture(albedo, vPlace).rgb;
   float clay = 0.26 + 0.82 * pow(0.5 + 0.5 * dot(n, clayDirection), 1.6);  // no spot is black: the form shows everywhere
   if (mode == 0) c *= ambient + diffuse * max(0.0, dot(n, direction));
+  if (mode == 0 && hasPhoto) {  // as in gan2shape_jax/results/views.py
+    float before = found.x + found.y * max(0.0, dot(n, normalize(vec3(found.zw, 1.0))));
+    float now = ambient + diffuse * max(0.0, dot(n, direction));
+    c = texture(photo, vPlace).rgb * (max(now, 0.0) + 0.15) / (max(before, 0.0) + 0.15);
+  }
   else if (mode == 2) c = n * 0.5 + 0.5;
   else if (mode == 3) c = vec3(0.80, 0.78, 0.75) * clay;
   else if (mode == 4) c = ground * (0.55 + 0.45 * clay);
   else if (mode == 5) c = vTint * (0.62 + 0.38 * clay);
   if (!gl_FrontFacing) c = vec3(0.30 + 0.22 * dot(c, vec3(0.3, 0.59, 0.11)));  // the inside of the shell: nothing is known of it
-  colour = vec4(clamp(c, 0.0, 1.0), 1.0);
+  colour = vec4(clamp(c, 0.0, 1.0) * share, share);
 }`;
 
 export const WIRE_VERTEX = `

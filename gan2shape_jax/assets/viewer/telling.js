@@ -47,7 +47,7 @@ export function tellFacts(list, image, model, columns) {
 /** Tells what a mode shows, with its legend. */
 export function tellMode(box, mode, model) {
   const words = {
-    texture: ["The colours under the light that was found. Move the light, and they follow."],
+    texture: [`${model?.photo ? "The photo's own colours, as it shows them." : "The colours under the light that was found."} Move the light, and they follow.`],
     albedo: ["The colours alone (albedo), without light and shade."],
     normals: ["Which way the surface points (normals).", normalLegend()],
     clay: ["The shape alone, in grey. The light stays where you look from."],

@@ -247,9 +247,13 @@ export function createViewer(canvas, changed) {
     surface.geometry.dispose();
     wires.geometry.dispose();
     uniforms.albedo.value?.dispose();
+    if (uniforms.hasPhoto.value) uniforms.photo.value.dispose();
     surface.geometry = surfaceGeometry(model);
-    wires.geometry = wireGeometry(surface.geometry, model.size);
+    wires.geometry = wireGeometry(surface.geometry, model);
     uniforms.albedo.value = colourTexture(model.albedo.image);
+    uniforms.hasPhoto.value = Boolean(model.photo);
+    uniforms.photo.value = model.photo ? colourTexture(model.photo) : uniforms.albedo.value;
+    uniforms.found.value = model.light;
     frame(_WINDOW);
     controls.minDistance = 0.3 * model.rotCenterDepth;
     controls.maxDistance = 4 * model.rotCenterDepth;

@@ -81,7 +81,9 @@ def test_the_camera_sees_the_mesh_where_the_packages_own_does(exported):
     side = result.camera.image_size
     columns, rows = mesh.visual.uv[:, 0] * side - 0.5, (1 - mesh.visual.uv[:, 1]) * side - 0.5
     expected = pixels[np.rint(rows).astype(int), np.rint(columns).astype(int)]
-    assert np.abs(seen - expected).max() < 2e-3  # of a pixel; half a pixel is what is asked
+    whole = np.abs([columns - np.rint(columns), rows - np.rint(rows)]).max(axis=0) < 1e-4  # not where it was cut
+    assert whole.sum() > 100
+    assert np.abs(seen - expected)[whole].max() < 2e-3  # of a pixel; half a pixel is what is asked
 
 
 def test_the_sun_shines_along_the_estimated_light():
