@@ -95,10 +95,23 @@ def _on_host(state):
     return jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), state)
 
 
-def _difference(first, second) -> float:
-    """The largest difference, relative to the largest value of each array."""
-    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    return max(float(np.abs(a - b).max() / max(np.abs(np.asarray(a)).max(), 1e-12)) for a, b in pairs)
+def _norm(first, second=None) -> float:
+    """The norm of all numbers of a tree but counters, or of the difference of two, as one vector."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(first)]
+    others = [0.0] * len(leaves) if second is None else map(np.asarray, jax.tree.leaves(second))
+    pairs = [(a, b) for a, b in zip(leaves, others, strict=True) if a.dtype == np.float32]
+    return float(np.sqrt(sum(np.square(np.subtract(a, b, dtype=np.float64)).sum() for a, b in pairs)))
+
+
+def _apart(state, other, before) -> dict[str, float]:
+    """How far apart two states are, relative to how far training has moved the parameters, and to Adam's moments.
+
+    Single entries say little: where a ReLU turns over, rounding makes a gradient jump.
+    """
+    return {
+        "params": _norm(state.params, other.params) / _norm(state.params, before.params),
+        "moments": _norm(state.opt_state, other.opt_state) / _norm(state.opt_state),
+    }
 
 
 def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
@@ -110,25 +123,14 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
         before, plan = _on_host(state), eight.phase_constants(state, phase)
         state = _together(eight, state, phase, plan)
         one_by_one = _one_by_one(alone, before, phase, plan)
-        record = {
-            "step": phase.step,
-            "devices": eight.mesh.size,
-            "moved": max(
-                float(np.abs(a - b).max())
-                for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(state.params), strict=True)
-            ),
-            "params": _difference(one_by_one.params, state.params),
-            "moments": _difference(one_by_one.opt_state, state.opt_state),
-        }
+        record = {"step": phase.step, "devices": eight.mesh.size, "moved": _norm(state.params, before.params)}
+        record["eight devices"] = _apart(one_by_one, state, before)
         if phase.step in ("prior", "step2"):
             there = jax.tree.map(jax.numpy.array, before)
             same = _together(
                 alone, there, phase, dataclasses.replace(plan, keys=devices_lib.replicate(_keys(plan), alone.mesh))
             )
-            record |= {
-                "one_program": _difference(one_by_one.params, same.params),
-                "one_program_moments": _difference(one_by_one.opt_state, same.opt_state),
-            }
+            record["one program"] = _apart(one_by_one, same, before)
         print("record " + json.dumps(record), flush=True)
 
 

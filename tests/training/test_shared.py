@@ -234,8 +234,8 @@ def test_eight_devices_train_as_one_device_does(tmp_path, steps):
     assert [record["step"] for record in records] == steps
     for record in records:
         assert record["devices"] == 8 and record["moved"] > 1e-6
-        for key in set(record) & {"params", "moments", "one_program", "one_program_moments"}:
-            assert record[key] < 2e-4, (record["step"], key)
+        for way in {"eight devices", "one program"} & record.keys():
+            assert max(record[way].values()) < 1e-2, (record["step"], way)
 
 
 def test_as_many_devices_as_can_share_replicas_evenly_and_all_of_several_hosts():
