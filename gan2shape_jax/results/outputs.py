@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import importlib.util
 import io
 import itertools
 import json
@@ -46,6 +47,7 @@ from gan2shape_jax.results.surface import (
     normals,
     obj_files,
     shading,
+    usdz_bytes,
     whole_if_empty,
 )
 from gan2shape_jax.results.views import GanViews, Projection
@@ -58,7 +60,7 @@ PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of tho
 _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
 _SHOWS = ("", "_albedo", "_normals", "_shape")
-FRAGMENT, FORMAT, TEXTURED = "page.jsonl", 2, "textured_unlit.glb"
+FRAGMENT, FORMAT, TEXTURED, USDZ = "page.jsonl", 2, "textured_unlit.glb", "model.usdz"
 _TEXTURE = 512  # pixels per side of the photo's texture, at most
 _THUMB = 80  # pixels per side of each half
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
@@ -146,7 +148,8 @@ def _photo(drawing: Drawing) -> dict[str, Any] | None:
     if (texture := drawing.result.texture) is None:
         return None
     mesh = build_mesh(drawing.result, texture=jpeg(texture))
-    return {TEXTURED: glb_bytes(mesh, name="mesh"), TEXTURE: texture}
+    made = {TEXTURED: glb_bytes(mesh, name="mesh"), TEXTURE: texture}
+    return made | ({USDZ: usdz_bytes(mesh)} if importlib.util.find_spec("pxr") else {})
 
 
 def _stills(drawing: Drawing) -> dict[str, Any]:
@@ -282,6 +285,7 @@ OUTPUTS = (
         _photo,
         offer="3D model (GLB)",
     ),
+    Output((USDZ,), "the same for iPhone and iPad, where `usd-core` is installed", offer="For iPhone and iPad (USDZ)"),
     Output(
         ("mesh.glb",),
         "textured mesh, unlit albedo, cut along the object's outline; y up, z towards the viewer",
@@ -410,4 +414,4 @@ def shown_textured(result: Result, folder: pathlib.Path) -> dict[str, Any]:
     drawing = Drawing(result, OutputOptions())
     drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write in (_photo, _fragment, _overview))
     files = {name: content for one in drawn for name, content in one.items()}
-    return {name: files[name] for name in files if name in (TEXTURED, TEXTURE) or (folder / name).exists()}
+    return {name: files[name] for name in files if name in (TEXTURED, TEXTURE, USDZ) or (folder / name).exists()}

@@ -7,6 +7,7 @@ file.
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import shlex
 import sys
@@ -22,9 +23,10 @@ from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import load_result
+from gan2shape_jax.results.outputs import USDZ
+from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
-from gan2shape_jax.results.surface import build_mesh
+from gan2shape_jax.results.surface import build_mesh, jpeg, usdz_bytes
 
 if TYPE_CHECKING:
     import trimesh
@@ -37,6 +39,7 @@ _ENDINGS = (".glb", ".ply")  # of the mesh that shows the spread
 _USAGE = """\
 usage: gan2shape-jax export print RESULT [OPTION ...]
        gan2shape-jax export texture RESULT [PHOTO] [OPTION ...]
+       gan2shape-jax export usdz RESULT [--out FILE]
        gan2shape-jax export blender RESULT
        gan2shape-jax export spread RESULT [--out FILE]
 
@@ -44,6 +47,7 @@ Writes a saved result for other programs. RESULT is the folder of one image's re
 
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
   texture   the mesh with the texture of the photo that RESULT was cut out of, at the photo's own resolution: GLB
+  usdz      the same mesh for iPhone and iPad, which open it in Quick Look: USDZ
   blender   a script that opens mesh, camera and photo in Blender
   spread    the mesh, coloured by how far its depth may be off: GLB or PLY
 
@@ -61,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
         "print": _print,
         "texture": texture.run,
+        "usdz": _usdz,
         "blender": _blender,
         "spread": _spread,
     }
@@ -170,6 +175,33 @@ def _rows(pattern: str, values: np.ndarray) -> str:
     return pattern * len(values) % tuple(values.reshape(-1).tolist())
 
 
+def _usdz(words: Sequence[str]) -> None:
+    """Writes the mesh with the photo's texture, if it has one, as USDZ and says where; raises `UserError`."""
+    parser = option_types.parser("export usdz", "Writes the mesh of RESULT for Quick Look on iPhone and iPad.")
+    option_types.add_result(parser)
+    option_types.add_path(parser, "--out", "FILE", f"USDZ (default: RESULT/{USDZ})")
+    options = parser.parse_args(words)
+    path: pathlib.Path = options.out or options.result / USDZ
+    _require_ending(path, (".usdz",))
+    require_file_place(path)
+    if importlib.util.find_spec("pxr") is None:
+        raise UserError("USDZ is written by usd-core, which is not installed: pip install 'gan2shape-jax[usdz]'")
+    result = _photographed(options.result)
+    colours = pictures.to_uint8(result.albedo) if result.texture is None else result.texture
+    atomic_bytes(path, usdz_bytes(build_mesh(result, texture=jpeg(colours))))
+    whose = "the method's colours" if result.texture is None else "the photo's texture"
+    print(one_line(f"wrote {path}: {result.name} with {whose}"))
+
+
+def _photographed(folder: pathlib.Path) -> Result:
+    """Returns a result, which gets its photo's texture first if it has none and the photo is known."""
+    result = load_result(folder)
+    if result.texture is None and texture.noted_photo(folder):
+        texture.run([str(folder)])
+        result = load_result(folder)
+    return result
+
+
 def _blender(words: Sequence[str]) -> None:
     """Writes the script that opens a result in Blender and says how to start it; raises `UserError`.
 
@@ -182,9 +214,7 @@ def _blender(words: Sequence[str]) -> None:
     )
     option_types.add_result(parser)
     folder = parser.parse_args(words).result
-    load_result(folder)  # reports what is wrong with the folder now, not in Blender
-    if not (folder / "textured.glb").exists() and texture.noted_photo(folder):
-        texture.run([str(folder)])
+    _photographed(folder)  # reports what is wrong with the folder now, not in Blender
     path = folder / _SCRIPT
     atomic_bytes(path, (bundled.folder("tools") / _SCRIPT).read_bytes())
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))

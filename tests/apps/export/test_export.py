@@ -1,5 +1,6 @@
 """`gan2shape-jax export print` and `spread`: what others read in the files, and what is said of them."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers import bump
 from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.command import write_solid
 from gan2shape_jax.main import main
-from gan2shape_jax.results import Solid, build_solid, save_result
+from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,45 @@ def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):
         mesh = trimesh.load(path, force="mesh")
         brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
         assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
+
+
+def _complaints(path, stage) -> list:
+    """What USD's own checker finds wrong with a file by ARKit's rules; from 26.3 on it is a list of validators."""
+    from pxr import Sdr, Tf, UsdUtils
+
+    if hasattr(UsdUtils, "ComplianceChecker"):
+        with contextlib.suppress(Tf.ErrorException):
+            Sdr.Registry()  # of which the package from the registry lacks the definitions, and says so once
+        checker = UsdUtils.ComplianceChecker(arkit=True)
+        checker.CheckCompliance(path)
+        found = [*checker.GetErrors(), *checker.GetWarnings(), *checker.GetFailedChecks()]
+        return [one for one in found if "invalid shader node" not in one]
+    from pxr import UsdValidation
+
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    assert len(validators) > 20
+    return [error.GetMessage() for error in UsdValidation.ValidationContext(validators).Validate(stage)]
+
+
+def test_quick_looks_own_rules_find_nothing_wrong_with_a_usdz_and_it_holds_the_mesh(tmp_path, capsys):
+    pytest.importorskip("pxr", reason="the extra `usdz` is not installed")
+    from pxr import Usd, UsdGeom, UsdShade
+
+    texture = np.zeros((32, 32, 3), np.uint8)
+    save_result(dataclasses.replace(bump.result()), tmp_path / "plain")
+    assert main(["export", "usdz", str(tmp_path / "plain")]) == 0
+    assert "with the method's colours" in capsys.readouterr().out
+    write_outputs(
+        dataclasses.replace(bump.result(), texture=texture), tmp_path / "photo", options=OutputOptions("mesh")
+    )
+    for path in (tmp_path / "plain/model.usdz", tmp_path / "photo/model.usdz"):
+        stage = Usd.Stage.Open(str(path))
+        assert _complaints(str(path), stage) == []
+        colours = UsdShade.Shader(stage.GetPrimAtPath("/model/photo/map")).GetInput("file").Get()
+        assert colours.resolvedPath == f"{path}[photo.jpg]"
+        shape = UsdGeom.Mesh(stage.GetPrimAtPath("/model/shape"))
+        expected = build_mesh(bump.result())
+        np.testing.assert_allclose(np.array(shape.GetPointsAttr().Get()) / 25, expected.vertices, atol=1e-6)
+        assert len(shape.GetFaceVertexCountsAttr().Get()) == len(expected.faces)
+    assert main(["export", "usdz", str(tmp_path / "plain"), "--out", "x.glb"]) == 1
+    assert ".usdz" in capsys.readouterr().err
