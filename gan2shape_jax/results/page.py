@@ -65,7 +65,7 @@ _MARKED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'"
 # What Markdown interprets. Underscores inside words and stars between spaces, which it leaves alone, stay as they are.
 _MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\\`*_~|\[\]]|^[#+=-]+(?=\s|$)")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_TRUST = ("grade", "verdict", "category", "expected_side")  # what is shown of `trust` in the metrics
+_TRUST = ("grade", "verdict", "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
 
 # The viewer's modules, each after those that it imports from.
@@ -174,7 +174,7 @@ class _Page:
 
     def text(self) -> str:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
-        columns = [k for k in range(len(COLUMNS)) if any(image["figures"][k] is not None for image in images)]
+        columns = _known([entry.row for entry in self.entries])
         data = {
             "columns": [[column.title, column.words, column.digits] for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
@@ -311,8 +311,8 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     """Writes `results.csv` and `results.md` into `folder`.
 
     The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
-    gives back name and status. The Markdown is for people: rounded, with the mean and the median of the known values
-    below the images.
+    gives back name and status. The Markdown is for people: rounded, what is known of some image, with the mean
+    and the median below.
     """
     titles = [column.title for column in COLUMNS]
     buffer = io.StringIO()
@@ -322,8 +322,10 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
         numbers = ("" if value is None else repr(value) for value in row.figures)
         writer.writerow([csv_cell(row.name), csv_cell(message_line(row.status)), *numbers])
     atomic_text(pathlib.Path(folder) / "results.csv", buffer.getvalue())
-    lines = [["name", *titles, "status"], ["---", *["---:"] * len(titles), "---"]]
-    lines += [[markdown_cell(name), *texts, markdown_cell(status)] for name, texts, status in _lines(rows)]
+    kept = _known(rows)
+    lines = [["name", *(titles[k] for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
+    for name, texts, status in _lines(rows):
+        lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     atomic_text(pathlib.Path(folder) / "results.md", text)
 
@@ -331,7 +333,7 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     """Prints the table of `results.md`; on a narrow console, without the least important columns."""
     console = console or Console()
-    kept = [k for k, column in enumerate(COLUMNS) if console.width >= _WIDE or column.title not in _DETAILS]
+    kept = [k for k in _known(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
     table.add_column("name")
     for k in kept:
@@ -341,6 +343,12 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         cells = (one_line(name), *(texts[k] for k in kept), message_line(status))
         table.add_row(*map(Text, cells), style="bold" if not status else None)
     console.print(table)
+
+
+def _known(rows: Sequence[Row]) -> list[int]:
+    """Returns the numbers of the columns in which some row has a figure."""
+    figures = [row.figures for row in rows]
+    return [k for k in range(len(COLUMNS)) if any(line[k] is not None for line in figures)]
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:

@@ -153,6 +153,7 @@ COLUMNS = (
     Column("mse", ("mse",), 6, "Mean squared error of depth"),
     Column("prior_side", ("prior", "side"), 4, f"SIDE {_START}"),
     Column("prior_mad", ("prior", "mad"), 1, f"Angle between normals {_START}, degrees", "°"),
+    Column("expected_side", ("trust", "expected_side"), 4, "SIDE to expect, by the model's measured errors"),
     Column("reconstruction_l1", ("reconstruction_l1",), 3, _DIFFERENCE.format("reconstruction")),
     Column("inversion_l1", ("inversion_l1",), 3, _DIFFERENCE.format("the GAN's picture of it")),
 )

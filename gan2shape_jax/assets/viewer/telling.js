@@ -38,7 +38,6 @@ export function tellFacts(list, image, model, columns) {
     add("Light", `${capital(lightWords(model.light))}: ambient ${model.light[0].toFixed(2)}, directional ${model.light[1].toFixed(2)}`);
     add("Picture", `${model.size} × ${model.size} pixels`);
   }
-  if (image.trust?.expected_side !== undefined) add("Expected error of depth", image.trust.expected_side.toFixed(4), "SIDE");
   columns.forEach(([title, words, digits], k) => {
     if (image.figures[k] !== null) add(title.replaceAll("_", " "), number(image.figures[k], digits), words);
   });
