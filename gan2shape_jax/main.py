@@ -9,6 +9,7 @@ import functools
 import importlib
 import io
 import os
+import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
-from gan2shape_jax.errors import ConfigError, UserError, printable
+from gan2shape_jax.errors import ConfigError, UserError, one_line, printable
 from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt
 
@@ -95,7 +96,15 @@ def _action(argv: list[str]) -> Callable[[], int | None]:
         return functools.partial(check.run_check, config)
     from gan2shape_jax.run import experiment
 
-    return experiment.prepared(config)
+    run, page = experiment.prepared(config), pathlib.Path(config.workdir, "index.html")
+
+    def told() -> int:
+        code = run()
+        if page.is_file() and config.mode != "lift":
+            print(one_line(f"page: {page}"))
+        return code
+
+    return told
 
 
 def _warning_printer() -> Callable[..., None]:

@@ -28,13 +28,14 @@ with epy.lazy_imports():  # they import PyTorch if installed, which takes second
     from tensorboardX import event_file_writer, summary
     from tensorboardX.proto import event_pb2
 
+_EVERY_S = 10  # between lines that say how far a run is, where there is no terminal
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
 class Monitor(contextlib.ExitStack):
     """A run's console and TensorBoard output, and Ctrl-C; a context manager that restores the console on exit.
 
-    On a terminal, a bar shows the images under way; elsewhere each logged loss is a line, written immediately.
+    On a terminal, one bar goes over all images; elsewhere lines say how far the run is, written immediately.
     """
 
     def __init__(self, schedule: tuple[Phase, ...], tensorboard: pathlib.Path | None, console: Console | None = None):
@@ -48,6 +49,9 @@ class Monitor(contextlib.ExitStack):
         self._schedule = schedule
         self._tensorboard = tensorboard
         self._bars = _bars(self.console)
+        self._count, self._done = 0, 0  # images: to do, begun
+        self._first: tuple[float, float] | None = None  # when progress was first reported, and how many were done then
+        self._told = -_EVERY_S
 
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
@@ -65,6 +69,22 @@ class Monitor(contextlib.ExitStack):
         """Prints a line above the bar, without interpreting markup; styled lines are given as `Text`."""
         self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
+    def expect(self, count: int) -> None:
+        """Notes how many images are to be done, for the time that is left."""
+        self._count = count
+
+    def _left(self, done: float) -> str:
+        """Returns which image of all is under way and how long the rest takes, at the speed since the first report."""
+        now, count = self.console.get_time(), max(self._count, self._done)
+        self._first = self._first or (now, done)
+        since, first = self._first
+        place = f"{min(int(done) + 1, count)} of {count}, " if count > 1 else ""
+        if done <= first:
+            return f"{place}time left unknown"
+        seconds = (now - since) / (done - first) * (count - done)
+        about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 10):.0f} seconds"
+        return f"{place}about {about} left"
+
     @contextlib.contextmanager
     def watch(self, names: Sequence[str]) -> Iterator[Watcher]:
         """Watches images until the context is left: one progress, and curves and pictures of each image.
@@ -74,22 +94,28 @@ class Monitor(contextlib.ExitStack):
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
-            row = self._bars.add_task(one_line(title), total=self._cost(len(self._schedule)), phase="", loss="-")
+            before, whole = self._done, max(self._cost(len(self._schedule)), 1)
+            self._done += len(names)  # also those that fail
+            row = self._bars.add_task(one_line(title), total=max(self._count, self._done), phase="", loss="-", left="")
             stack.callback(self._bars.remove_task, row)
+            self._left(before)
             folders = [self._tensorboard / name for name in names] if self._tensorboard else []
             curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
 
             def progress(phase: Phase, done: int, loss: float | None) -> None:
-                self._bars.update(row, completed=self._cost(phase.number) + phase.kind.cost * done, phase=phase.label)
+                share = (self._cost(phase.number) + phase.kind.cost * done) / whole
+                here, now = before + share * len(names), self.console.get_time()
+                left = self._left(here)
+                self._bars.update(row, completed=here, phase=phase.label, left=left)
                 if loss is not None:
                     self._bars.update(row, loss=f"{loss:.4f}")
-                    if not self.console.is_terminal:
-                        (task,) = self._bars.tasks
-                        left = task.time_remaining
-                        rest = "unknown time" if left is None else datetime.timedelta(seconds=left)
-                        clock = datetime.datetime.now().strftime("%H:%M:%S")
-                        state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {rest} left"
-                        self.say(f"{clock} {one_line(title)}: {state}")
+                if not self.console.is_terminal and (loss is not None or now - self._told >= _EVERY_S):
+                    self._told = now
+                    clock, value = (
+                        datetime.datetime.now().strftime("%H:%M:%S"),
+                        "" if loss is None else f", loss {loss:.4f}",
+                    )
+                    self.say(f"{clock} {one_line(title)}: {phase.label}, {done} of {phase.iterations}{value}; {left}")
                 self.check()
 
             def record(line: dict[str, Any]) -> None:
@@ -118,13 +144,9 @@ def _bars(console: Console) -> bars.Progress:
         ),
         bars.TextColumn("{task.fields[phase]:<14}"),
         bars.BarColumn(),
-        bars.TaskProgressColumn(),
         bars.TextColumn("loss {task.fields[loss]}"),
-        bars.TimeElapsedColumn(),
-        bars.TextColumn("left"),
-        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[left]}"),
         console=console,
-        speed_estimate_period=3600,  # seconds: an iteration may take minutes
     )
 
 

@@ -214,6 +214,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
             judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
             trainer = Trainer(**vars(work), names=names, judge=judge)
             # Without `reset_weight`, an image starts from the results of the one before it.
+            monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
             with Units(work.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
                 for unit in units.unfinished(trainer.groups(started.units)):
                     for images in trainer.alike(unit, units):

@@ -61,13 +61,18 @@ def test_an_image_that_is_done_or_fails_leaves_no_file_open_and_no_thread(tmp_pa
     assert len(list(tmp_path.rglob("events*"))) == (8 if together else 4)
 
 
-def test_a_terminal_shows_the_image_under_way_alone():
-    with Monitor(SCHEDULE, None, _console(Stream(), terminal=True)) as monitor:
-        for name in ("001", "005"):
+def test_a_terminal_shows_one_bar_over_all_images():
+    now = 0.0
+    with Monitor(SCHEDULE, None, _console(Stream(), terminal=True, get_time=lambda: now)) as monitor:
+        monitor.expect(3)
+        for number, name in enumerate(("001", "005")):
             with monitor.watch([name]) as watcher:
-                watcher.on_progress(SCHEDULE[0], 5, 0.25)
+                now += 60.0
+                watcher.on_progress(SCHEDULE[3], 5, 0.25)
                 (task,) = monitor._bars.tasks
-                assert task.description == name and task.fields["loss"] == "0.2500"
+                assert task.description == name and task.fields["loss"] == "0.2500" and task.total == 3
+                assert number < task.completed < number + 1
+        assert task.fields["left"] == "2 of 3, about 2 minutes left"
         assert not monitor._bars.tasks
 
 
@@ -77,18 +82,21 @@ def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_
         Monitor(SCHEDULE, None, _console(stream, terminal=False, get_time=lambda: now)) as monitor,
         monitor.watch(["001"]) as watcher,
     ):
+        now = 5.0
         watcher.on_progress(SCHEDULE[0], 1, None)
-        assert stream.getvalue() == ""
+        now = 14.0
+        watcher.on_progress(SCHEDULE[0], 2, None)  # too soon after the other for a line without a loss
         now = 100.0
         watcher.on_progress(SCHEDULE[0], 10, 0.25)  # 10 of 150 are done: prior and step 1 cost 1, step 2 4, step 3 9
         assert stream.flushed == len(stream.getvalue()) > 0
         now = 110.0
         watcher.on_progress(SCHEDULE[2], 5, 0.5)
         watcher.on_progress(SCHEDULE[3], 10, 0.125)
-    first, second, third = stream.getvalue().splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: prior, 10 of 10, loss 0\.2500, 0:25:56 left", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000, 0:05:11 left", second)
-    assert third.endswith("loss 0.1250, 0:00:00 left")
+    start, first, second, third = stream.getvalue().splitlines()
+    assert start.endswith(" 001: prior, 1 of 10; about 12 minutes left")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: prior, 10 of 10, loss 0\.2500; about 23 minutes left", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000; about 5 minutes left", second)
+    assert third.endswith("loss 0.1250; about 10 seconds left")
 
 
 def test_where_training_goes_on_and_how_to_look_at_curves(tmp_path):
