@@ -28,7 +28,7 @@ with epy.lazy_imports():  # they import PyTorch if installed, which takes second
     from tensorboardX import event_file_writer, summary
     from tensorboardX.proto import event_pb2
 
-_EVERY_S = 10  # between lines that say how far a run is, where there is no terminal
+_EVERY_S = 10.0  # between lines that say how far a run is, where there is no terminal
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
@@ -111,11 +111,9 @@ class Monitor(contextlib.ExitStack):
                     self._bars.update(row, loss=f"{loss:.4f}")
                 if not self.console.is_terminal and (loss is not None or now - self._told >= _EVERY_S):
                     self._told = now
-                    clock, value = (
-                        datetime.datetime.now().strftime("%H:%M:%S"),
-                        "" if loss is None else f", loss {loss:.4f}",
-                    )
-                    self.say(f"{clock} {one_line(title)}: {phase.label}, {done} of {phase.iterations}{value}; {left}")
+                    clock = datetime.datetime.now().strftime("%H:%M:%S")
+                    where = f"{phase.label}, {done} of {phase.iterations}{'' if loss is None else f', loss {loss:.4f}'}"
+                    self.say(f"{clock} {one_line(title)}: {where}; {left}")
                 self.check()
 
             def record(line: dict[str, Any]) -> None:
