@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError, refused
 from gan2shape_jax.io.files import MIB, open_regular
-from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, open_gray, shrunk_mask
+from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, grey_mask, open_square, shrunk_mask
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 # A picture or a mask as callers pass it.
@@ -102,7 +102,7 @@ def _upright(picture: Image.Image, name: str) -> Image.Image:
 def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
     """Returns the object mask (size, size) in [0, 1], cropped and resized like the image, whose side is `side`."""
     if isinstance(mask, Image.Image):
-        mask = np.asarray(_upright(mask, "mask").convert("L"))
+        mask = np.asarray(grey_mask(finished(_upright(mask, "mask"), "mask"), "mask"))
     values = as_array(mask, "mask")
     if values.shape == (side, side, 1):
         values = values[..., 0]
@@ -112,7 +112,7 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarr
     if values.min() < 0 or values.max() > top:
         raise ArgumentError(f"mask has values from {values.min()} to {values.max()}: [0, 1] or 0 to 255 are possible")
     # Scaled to 255 like mask files: the same mask gives the same bits.
-    shrunk = shrunk_mask(Image.fromarray(values.astype(np.float32) * np.float32(255 / top)), crop, size)
+    shrunk = shrunk_mask(Image.fromarray(values.astype(np.float32) * np.float32(255 / top)), crop, size, "mask")
     if not shrunk.any():
         raise ArgumentError("mask is empty: it has to be 1 (or white) on the object")
     return shrunk
@@ -169,7 +169,8 @@ def load_depth(
     Raises `UserError` for others, and where all is background.
     """
     if path.suffix == ".png":
-        nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
+        picture = open_square(path, cut=crop is not None).picture.convert("L")
+        nearness = np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255
         values: Any = max_depth - nearness * (max_depth - min_depth)
     else:
         values = _content(path)

@@ -25,8 +25,8 @@ from gan2shape_jax.io.categories import Parser, category_of, parsers
 from gan2shape_jax.io.image_files import (
     Picture,
     crop_and_resize,
+    grey_mask,
     has_alpha,
-    open_gray,
     open_square,
     picture_sides,
     shrunk_mask,
@@ -163,10 +163,10 @@ def find_mask(
     if source in ("auto", "file") and file is not None and file.is_file():
         return load_mask(file, size, data.crop, picture.picture.width), "file"
     if source in ("auto", "alpha") and picture.alpha is not None:
-        alpha = shrunk_mask(picture.alpha, data.crop, size)
+        channel = f"the alpha channel of {pathlib.Path(data.image_root) / name}"
+        alpha = shrunk_mask(picture.alpha, data.crop, size, channel)
         if alpha.max() < _OBJECT:
-            path = pathlib.Path(data.image_root) / name
-            raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
+            raise UserError(f"{channel} shows no object inside the cropped square: {_ADVICE}")
         return alpha, "alpha"
     whole = np.ones((size, size), np.float32)
     weights = config.parsing.weights if category_of(config.category).parser else ""
@@ -184,6 +184,8 @@ def find_mask(
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
     """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
 
+    It is the picture's alpha channel if that separates an object, or else how bright it is. Warns of an inverted one.
+
     A mask with the same side as the image before cropping, `image_size`, or of the whole image (None), is cropped like
     it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
     (without a crop, or for an image of another size), or black.
@@ -192,8 +194,9 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     if shorter != longer and crop is not None and image_size not in (None, shorter):
         sides = f"its shorter side is {shorter} pixels, the image's {image_size}"
         raise UserError(f"object mask {path} is neither square nor as large as its image: {sides}")
-    picture = open_gray(path, cut=crop is not None)
-    mask = shrunk_mask(picture, crop if image_size in (None, picture.width) else None, size)
+    picture = grey_mask(open_square(path, least=1, cut=crop is not None), f"object mask {path}")
+    cropped = crop if image_size in (None, picture.width) else None
+    mask = shrunk_mask(picture, cropped, size, f"object mask {path}")
     if not mask.any():
         raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
     return mask

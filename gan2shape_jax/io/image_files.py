@@ -5,25 +5,31 @@ byte by byte in Python; so the list here is closed, and Pillow is asked for the 
 decoding HEIC and AVIF takes depends on a video stream inside, so they are read only where single photos are, in a child
 process (`child`); there, too, go pictures from strangers.
 
-Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation. Sides are in pixels.
+Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation, and in sRGB's colours
+where they carry the profile of others. Sides are in pixels.
 """
 
 import contextlib
+import io
+import os
 import pathlib
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, open_regular
 
 LARGEST = 8192  # pixels per side: more is a scan or a mistake
+# What folders, patterns and archives are searched for; a file given by name is tried whatever its ending.
+ENDINGS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp")
+ENDINGS += (".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif")
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
 _READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for single photos
 _LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
@@ -61,7 +67,7 @@ class Picture(NamedTuple):
     """A decoded, upright picture.
 
     Attributes:
-        picture: RGB, composited over white where transparent.
+        picture: RGB of sRGB, composited over white where transparent.
         alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
             background: some pixels more than half opaque, and some less.
         reduction: the file's pixels per pixel of the picture along a side.
@@ -83,7 +89,13 @@ def open_square(
     is cropped to its largest centred square. Raises `UserError` for a file that is missing, truncated, animated, not
     square, too small, too large or not a picture.
     """
-    picture = _square(path, cut=cut)
+    picture, _ = _decoded(pathlib.Path(path))
+    if picture.width != picture.height and not cut:
+        raise UserError(
+            f"{path} is {picture.width} x {picture.height} pixels and has to be square: cut it to a square around the "
+            "object first, or set config.data.crop to the side of the centred square that shall be cut out"
+        )
+    picture = central_square(picture)
     if picture.width < least:
         raise UserError(f"{path} is only {picture.width} pixels wide: at least {least} are needed")
     if expected is not None and picture.width < expected:
@@ -92,12 +104,23 @@ def open_square(
     return finished(picture, path)
 
 
-def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
-    """Returns a picture file as an upright 8-bit grey square; arguments and errors as for `open_square`."""
-    picture = _square(path, cut=cut)
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    return _from_deep(picture, path) if _deep(picture) else _on_white(picture).convert("L")
+def grey_mask(picture: Picture, name: str) -> Image.Image:
+    """Returns the mask that a picture shows, as 8-bit grey: its alpha channel, as cut-outs have it, or its brightness.
+
+    Raises `ArgumentError`, with the `name` at its beginning, for one that is transparent and has no opaque object.
+    """
+    if picture.alpha is None and picture.transparent:
+        raise ArgumentError(f"{name} is transparent but shows no object: make that opaque and the rest transparent")
+    return picture.picture.convert("L") if picture.alpha is None else picture.alpha
+
+
+def warn_if_inverted(mask: Float[np.ndarray, "s s"], name: str) -> None:
+    """Warns where a mask in [0, 1] covers much of its border and nothing in the middle; `name` begins the sentence."""
+    third = len(mask) // 3
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+    if border > 1 / 3 and mask[third:-third, third:-third].mean() < 0.05:
+        fault = "covers the border and not the middle, as if it were inverted: white, or opaque, is the object"
+        warnings.warn(f"{name} {fault}", stacklevel=3)
 
 
 def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Picture:
@@ -132,13 +155,56 @@ def _upright(path: pathlib.Path, least: int) -> Picture:
 
 def finished(picture: Image.Image, path: str | pathlib.Path, reduction: int = 1) -> Picture:
     """Returns a decoded picture of any colour mode as the rest of the program takes it."""
-    if _deep(picture):
-        return Picture(_from_deep(picture, path).convert("RGB"), None, reduction, False)
+    deep = picture.mode.startswith(("I", "F"))
+    picture = _in_srgb(_from_deep(picture, path) if deep else picture)
     if not picture.has_transparency_data:
         return Picture(picture.convert("RGB"), None, reduction, False)
-    alpha = picture.convert("RGBA").getchannel("A")
+    layer = picture.convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    alpha = layer.getchannel("A")
     least, most = np.asarray(alpha).min(), np.asarray(alpha).max()
-    return Picture(_on_white(picture), alpha if least < 128 <= most else None, reduction, bool(least < 255))
+    return Picture(on_white, alpha if least < 128 <= most else None, reduction, bool(least < 255))
+
+
+def _in_srgb(picture: Image.Image) -> Image.Image:
+    """Returns a picture of 8 bits a channel in sRGB's colours; the same if its profile is sRGB, absent or unusable."""
+    if not (content := picture.info.get("icc_profile")):
+        return picture
+    with contextlib.suppress(Exception):  # whatever a broken profile, or a Pillow without this library, raises
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+        mode = {"GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip(), "RGB")
+        if picture.mode not in (mode, f"{mode}A") and (mode != "RGB" or picture.mode == "CMYK"):
+            return picture
+        change = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+        ramp = Image.linear_gradient("L")
+        probe = Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180)))
+        if mode == "RGB" and np.asarray(ImageChops.difference(change.apply(probe), probe)).max() <= 1:
+            return picture
+        changed: Image.Image = change.apply(picture if picture.mode == mode else picture.convert(mode))
+        if picture.has_transparency_data:
+            changed.putalpha(picture.convert("RGBA").getchannel("A"))
+        return changed
+    return picture
+
+
+def pictures_in(folder: str | pathlib.Path, *, below: bool) -> tuple[list[pathlib.Path], list[str]]:
+    """Returns the files in a folder that end as pictures do, and the names of what else is there, both sorted.
+
+    `below` looks into its folders too, each once, linked ones as well. What begins with a dot is neither.
+    """
+    places, seen = list[pathlib.Path](), set[str]()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        places += [pathlib.Path(parent, name) for name in files if not name.startswith(".")]
+        if not below:
+            places += [pathlib.Path(parent, name) for name in folders]
+            break
+    pictures = sorted(path for path in places if path.suffix.lower() in ENDINGS)
+    return pictures, sorted(str(path.relative_to(folder)) for path in {*places} - {*pictures})
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
@@ -161,29 +227,23 @@ def crop_and_resize(picture: Image.Image, crop: int | None, size: int) -> Image.
 
     Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture, or None, takes all of it.
     """
-    return _centre(picture, crop).resize((size, size), Image.Resampling.BILINEAR)
+    return central_square(picture, crop).resize((size, size), Image.Resampling.BILINEAR)
 
 
-def _centre(picture: Image.Image, side: int | None = None) -> Image.Image:
+def central_square(picture: Image.Image, side: int | None = None) -> Image.Image:
     """Returns the centred square of a picture, of its shorter side or, if it is given and smaller, of this one."""
     side = min(*picture.size, side or LARGEST)
     left, top = (round((length - side) / 2) for length in picture.size)
     return picture.crop((left, top, left + side, top + side))
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
-
-
-def shrunk_mask(picture: Image.Image, crop: int | None, size: int) -> Float[np.ndarray, "s s"]:
-    """Returns a grey square, cropped and resized by area averaging, as (size, size) in [0, 1]."""
+def shrunk_mask(picture: Image.Image, crop: int | None, size: int, name: str) -> Float[np.ndarray, "s s"]:
+    """Returns a grey square, cropped and resized by area averaging, as (size, size) in [0, 1]; warns by its `name`."""
     # In floats: averages of 8-bit values would be rounded.
-    square = _centre(picture, crop).convert("F").resize((size, size), Image.Resampling.BOX)
-    mask = np.asarray(square, np.float32) / 255
-    return np.clip(mask, 0, 1)
+    square = central_square(picture, crop).convert("F").resize((size, size), Image.Resampling.BOX)
+    mask = np.clip(np.asarray(square, np.float32) / 255, 0, 1)
+    warn_if_inverted(mask, name)
+    return mask
 
 
 @contextlib.contextmanager
@@ -196,7 +256,8 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
     try:
         with open_regular(path, limit=_LARGEST_FILE) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
-            picture = Image.open(file, formats=[_kind(file.read(64), path, alone=alone)])
+            kind = _kind(file.read(64), path, alone=alone)
+            picture = Image.open(io.BytesIO(_first_file(file)) if kind == "HEIF" else file, formats=[kind])
             if alone and picture.format in ("JPEG", "MPO") and max(picture.size) > _REDUCED:
                 least = [max(1, side * _REDUCED // max(picture.size)) for side in picture.size]
                 picture.draft(None, (least[0], least[1]))
@@ -238,6 +299,17 @@ def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, i
         return decoded.convert("RGBA" if decoded.has_transparency_data else "RGB").reduce(reduction), reduction
 
 
+def _first_file(file: BinaryIO) -> bytes:
+    """Returns a HEIC up to where another file begins, such as a phone's clip, whose parts could be taken for its."""
+    file.seek(0)
+    content, end = file.read(), 0
+    while 8 <= (size := int.from_bytes(content[end : end + 4])) <= len(content) - end:
+        end += size
+        if content[end + 4 : end + 8] == b"ftyp":
+            return content[:end]
+    return content
+
+
 def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
     return next((kind for start, kind in kinds.items() if re.match(start, head, re.DOTALL | re.IGNORECASE)), None)
 
@@ -257,24 +329,6 @@ def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
     other = _begins(head, _OTHERS)
     what = f"image {path} is {other}" if other else f"{path} is not an image of a kind that is known"
     raise UserError(f"{what}; {_READ_ALONE if alone else READ} are read")
-
-
-def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
-    """Returns the largest centred square of a decoded picture; raises if it is not square and must not be cut."""
-    picture, _ = _decoded(pathlib.Path(path))
-    width, height = picture.size
-    if width == height:
-        return picture
-    if not cut:
-        raise UserError(
-            f"{path} is {width} x {height} pixels and has to be square: cut it to a square around the object first, or "
-            "set config.data.crop to the side of the centred square that shall be cut out"
-        )
-    return _centre(picture)
-
-
-def _deep(picture: Image.Image) -> bool:
-    return picture.mode.startswith(("I", "F"))
 
 
 def _from_deep(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:

@@ -23,11 +23,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
 from gan2shape_jax.io.files import atomic_file, atomic_folder, read_object
+from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.results import pictures
 
 FILES, TEXTURE = "files.json", "texture_unlit.png"
@@ -279,8 +279,7 @@ def load_result(folder: str | os.PathLike) -> Result:
                 path = folder / f"{key}.npy"
                 known[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
         if (path := folder / TEXTURE).exists():
-            with Image.open(path) as picture:
-                known["texture"] = np.asarray(picture.convert("RGB"))
+            known["texture"] = np.asarray(open_upright(path, least=1).picture)
         path = folder
         return Result(camera=Camera(**record["camera"]), **known)
     except (OSError, KeyError, TypeError, ValueError, EOFError) as error:

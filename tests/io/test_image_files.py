@@ -1,16 +1,27 @@
 """Reading pictures of any colour mode, cropping and resizing; unusable ones are refused by name."""
 
+import contextlib
 import errno
 import os
 
 import numpy as np
 import pytest
+from helpers import colour_profiles
 from helpers.picture_files import PIXELS as _PIXELS
 from helpers.picture_files import save as _save
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.image_files import crop_and_resize, open_gray, open_square, open_upright, picture_sides
+from gan2shape_jax.io.arrays import picture_of
+from gan2shape_jax.io.image_files import (
+    _decoded,
+    crop_and_resize,
+    finished,
+    open_square,
+    open_upright,
+    picture_sides,
+    pictures_in,
+)
 
 _RNG = np.random.default_rng(0)
 
@@ -69,12 +80,11 @@ def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_p
     left, top = (round((length - side) / 2) for length in size)
     inner = pixels[top : top + side, left : left + side]
     np.testing.assert_array_equal(open_square(path, cut=True).picture, inner[..., :3])
-    assert open_gray(path, cut=True).size == (side, side) and picture_sides(path) == tuple(sorted(size))
+    assert picture_sides(path) == tuple(sorted(size))
     cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
     np.testing.assert_array_equal(open_square(cut_out, cut=True).alpha, inner[..., 3])
-    for read in (open_square, open_gray):
-        with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
-            read(path)
+    with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
+        open_square(path)
 
 
 @pytest.mark.parametrize("mode, orientation, turns", [("RGB", 1, 0), ("L", 3, 2), ("P", 6, -1), ("RGBA", 8, 1)])
@@ -148,3 +158,103 @@ def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
     assert np.abs(small[0] - small[1]).mean() < 1
     with pytest.raises(UserError, match="at most 8192"):
         open_square(tmp_path / "a.jpg", cut=True)
+
+
+def _soft(side=64):
+    """Colours that every space has, without darks, where 8 bits of linear light are too coarse."""
+    rough = Image.fromarray(np.random.default_rng(0).integers(90, 170, (5, 5, 3), np.uint8))
+    return np.asarray(rough.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _off(found, expected):
+    return np.abs(np.asarray(found, int) - np.asarray(expected, int)).max()
+
+
+@pytest.mark.parametrize("space", colour_profiles.SPACES)
+def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
+    soft, profile = _soft(), colour_profiles.rgb(space)
+    values = colour_profiles.in_space(soft, space)
+    assert _off(values, soft) > 5
+    picture, path = Image.fromarray(values), tmp_path / "a.png"
+    picture.save(path, icc_profile=profile)
+    for found in (open_square(path), open_upright(path, least=16), picture_of(Image.open(path))):
+        assert _off(found[0], soft) <= 2
+    alpha = Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(64, 0))
+    picture.putalpha(alpha)
+    picture.save(path, icc_profile=profile)
+    cut = open_square(path)
+    assert _off(np.asarray(cut.picture)[:, 32:], soft[:, 32:]) <= 2 and (np.asarray(cut.picture)[:, :32] == 255).all()
+    assert _off(cut.alpha, alpha) == 0
+
+
+def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
+    soft, profile = _soft(), colour_profiles.rgb("linear")
+    picture = Image.fromarray(colour_profiles.in_space(soft, "linear"))
+    for ending, options in (
+        ("jpg", {"quality": 100, "subsampling": 0}),
+        ("webp", {"lossless": True}),
+        ("tif", {}),
+        ("avif", {"quality": 100, "subsampling": "4:4:4"}),  # in a child process
+    ):
+        picture.save(tmp_path / f"a.{ending}", icc_profile=profile, **options)
+        assert _off(open_upright(tmp_path / f"a.{ending}", least=16).picture, soft) <= 5, ending
+
+
+def test_profiles_of_greys_and_inks_and_those_that_cannot_be_used(tmp_path):
+    ramp = np.tile(np.linspace(40, 250, 64).astype(np.uint8), (64, 1))
+    for exponent in (1.0, 2.2):
+        path = _save(tmp_path / "a.png", ramp, "L", icc_profile=colour_profiles.grey(exponent))
+        expected = 255 * (1.055 * (ramp / 255) ** (exponent / 2.4) - 0.055)
+        assert _off(open_square(path).picture, expected[..., None]) <= 1
+    inks = np.zeros((64, 64, 4), np.uint8)
+    inks[..., 0], inks[:32, :, 3] = 255 - ramp, 255
+    Image.fromarray(inks, "CMYK").save(tmp_path / "a.tif", icc_profile=colour_profiles.ink())
+    seen = np.asarray(open_square(tmp_path / "a.tif").picture, int)
+    assert seen[:32].max() < 10 and np.ptp(seen[40], axis=-1).max() < 4 and (np.diff(seen[40, :, 0]) >= 0).all()
+    profile = colour_profiles.rgb("Adobe RGB")
+    for mode, broken in (
+        ("RGB", b"no profile"),
+        ("RGB", profile[:200]),
+        ("RGB", profile[:128] + bytes(len(profile))),
+        ("RGB", colour_profiles.grey(1.0)),  # of other modes than the picture's
+        ("CMYK", profile),
+        ("L", colour_profiles.ink()),
+    ):
+        picture = Image.fromarray(_PIXELS).convert(mode)
+        expected = finished(picture, "a").picture
+        picture.info["icc_profile"] = broken
+        np.testing.assert_array_equal(finished(picture, "a").picture, expected)
+
+
+def test_bytes_after_a_picture_are_not_read(tmp_path):
+    """Phones put a clip after their photos."""
+    other = _save(tmp_path / "b.jpg", _PIXELS[::-1]).read_bytes()
+    clip = b"\0\0\0\x18ftypmp42" + bytes(12) + b"\0\0\x10\0mdat" + bytes(4088)
+    endings, heif = "png jpg webp tif gif bmp ppm".split(), []
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        other_heif = _save(tmp_path / "b.heic", _PIXELS[::-1]).read_bytes()
+        endings, heif = [*endings, "heic"], [other_heif, other_heif[:-300]]
+    for ending in endings:
+        path = _save(tmp_path / f"a.{ending}")
+        whole, expected = path.read_bytes(), np.asarray(_decoded(path, alone=True)[0].convert("RGB"))
+        for after in (clip, other, bytes(999), _RNG.bytes(9999), whole, *heif):
+            path.write_bytes(whole + after)
+            np.testing.assert_array_equal(_decoded(path, alone=True)[0].convert("RGB"), expected, err_msg=ending)
+
+
+def test_a_folders_pictures_are_found_through_links_once_and_the_rest_is_named(tmp_path):
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for place in (folder / "a", folder / ".hidden", elsewhere):
+        place.mkdir(parents=True)
+    for name in ("1.JFIF", "a/2.heic", "a/notes.txt", ".3.png", ".hidden/4.png", "clip.mov", "../elsewhere/5.jpeg"):
+        (folder / name).write_bytes(b"")
+    (folder / "b").symlink_to(elsewhere)
+    for loop in (folder / "a" / "up", elsewhere / "self", folder / "c"):
+        loop.symlink_to(elsewhere if loop.name == "c" else loop.parent)
+    found, others = pictures_in(folder, below=True)
+    assert [str(path.relative_to(folder)) for path in found] == ["1.JFIF", "a/2.heic", "b/5.jpeg"]
+    assert others == ["a/notes.txt", "clip.mov"]
+    assert pictures_in(folder, below=False) == ([folder / "1.JFIF"], ["a", "b", "c", "clip.mov"])

@@ -1,6 +1,7 @@
 """Where object masks come from: files, alpha channels, parsers, and their order."""
 
 import pathlib
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data, parsing
+from gan2shape_jax.io import arrays, data, parsing
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
@@ -90,6 +92,43 @@ def test_alpha_of_other_modes(folder):
     gray.convert("P").save(folder / "palette.png", transparency=0)
     for name in ("la.png", "palette.png"):
         np.testing.assert_array_equal(np.asarray(open_square(folder / name).alpha) > 127, _DISC)
+
+
+def test_a_masks_alpha_channel_is_the_mask(folder):
+    alpha, noise = np.where(_DISC, 255, 0).astype(np.uint8), _RNG.integers(0, 256, (64, 64, 3), np.uint8)
+    white = np.full((64, 64, 3), 255, np.uint8)
+    for colours in (noise, white, 0 * white):  # a cut-out, and what is drawn on nothing
+        Image.fromarray(np.dstack([colours, alpha])).save(folder / "m.png")
+        np.testing.assert_array_equal(data.load_mask(folder / "m.png", 64), _DISC)
+        np.testing.assert_array_equal(arrays.mask_of(Image.open(folder / "m.png"), 64, 64, None), _DISC)
+    opaque = np.dstack([np.where(_DISC[..., None], white, 0), np.full((64, 64), 255)]).astype(np.uint8)
+    Image.fromarray(opaque).save(folder / "m.png")
+    np.testing.assert_array_equal(data.load_mask(folder / "m.png", 64), _DISC)
+    Image.fromarray(np.dstack([noise, 0 * alpha])).save(folder / "m.png")
+    for read in (
+        lambda: data.load_mask(folder / "m.png", 64),
+        lambda: arrays.mask_of(Image.open(folder / "m.png"), 64, 64, None),
+    ):
+        with pytest.raises(UserError, match=r"mask.* is transparent but shows no object"):
+            read()
+
+
+def test_an_inverted_mask_is_warned_of(folder):
+    outside = np.where(_DISC, 0, 255).astype(np.uint8)
+    Image.fromarray(outside).save(folder / "m.png")
+    Image.fromarray(np.dstack([np.zeros((64, 64, 3), np.uint8), outside])).save(folder / "cut.png")
+    for read, name in (
+        (lambda: data.load_mask(folder / "m.png", 32), r"object mask .*m\.png"),
+        (lambda: data.load_item(_config(folder), "cut.png"), r"the alpha channel of .*cut\.png"),
+        (lambda: arrays.mask_of(outside, 64, 64, None), "mask"),
+    ):
+        with pytest.warns(UserWarning, match=f"^{name} covers the border and not the middle"):
+            read()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("001", "005"):  # faces that reach three sides
+            data.load_mask(pathlib.Path(asset(f"ictface/mask/{name}.png")), 64)
+        arrays.mask_of(_DISC, 64, 64, None)
 
 
 def test_a_crop_that_cuts_the_object_away_is_refused(folder):

@@ -122,6 +122,13 @@ def test_what_a_folder_goes_on_with_and_from(photos, straight, tmp_path, capsys)
     assert "makes images of 16 pixels" in capsys.readouterr().err
 
 
+def test_check_counts_the_photos_before_it_compiles(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(program.loop, "check", lambda plan, say: say("compiles"))
+    assert _train(photos, tmp_path / "gan", 8000, "--check") == 0
+    printed = capsys.readouterr().out
+    assert "60 photos are trained on" in printed and printed.index("fewer than 500") < printed.index("compiles")
+
+
 @pytest.mark.heavy
 def test_check_says_memory_and_time_and_what_has_diverged_is_not_written(photos, tmp_path, capsys):
     assert _train(photos, tmp_path / "gan", 8000, "--check") == 0

@@ -57,6 +57,19 @@ def test_photos_of_any_size_and_shape_become_squares_and_what_cannot_be_used_is_
         _load(only, tmp_path / "none", grey=False)
 
 
+def test_photos_of_every_kind_are_found_in_linked_folders_too_and_the_rest_is_named(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for number, name in enumerate(("a.JFIF", "b.jpe", "c.gif", "d.ppm", "e.avif")):
+        _picture(number, side=64).save(elsewhere / name, "JPEG" if name[-1] in "Fe" else None)
+    (elsewhere / "clip.mov").write_bytes(b"\0")
+    (elsewhere / "up").symlink_to(folder)
+    (folder / "linked").symlink_to(elsewhere)
+    found, said = _load(folder, tmp_path / "out")
+    assert len(found.pixels) == 11 and found.facts["left out"]["unreadable or too small"] == []
+    assert f"{folder}: 1 files that do not end as pictures do are skipped: linked/clip.mov" in said
+
+
 def test_photos_framed_otherwise_are_listed_and_left_out_where_asked(tmp_path):
     """Two dark eyes on a light ground, with noise; in one photo they are elsewhere."""
     folder = tmp_path / "photos"
@@ -81,12 +94,15 @@ def test_zip_files_and_lists_are_read(folder, tmp_path):
             file.write(path, f"../../{path.name}")
         file.writestr("__MACOSX/._0.png", "no picture")
         file.writestr("broken.png", "no picture")
+        file.writestr("a folder/notes.txt", "none")
     found, said = _load(archive, tmp_path / "zip")
     assert len(found.pixels) == 6 and "broken.png" in said
+    assert "1 files that do not end as pictures do are skipped: a folder/notes.txt\n" in said
     assert np.array_equal(found.pixels[0], np.asarray(_picture(0)))
     assert not list(tmp_path.parent.glob("*.png"))  # a member's name names no file here
     names = tmp_path / "list.txt"
-    names.write_text("# two of them\nphotos/a folder/1.png\n\nphotos/a folder/0.png\nphotos/absent.png\n")
+    text = "photos/a folder/1.png\n# two of them\n\nphotos/a folder/0.png\nphotos/absent.png\n"
+    names.write_text(text, encoding="utf-8-sig")  # with a byte-order mark
     found, said = _load(names, tmp_path / "list")
     assert len(found.pixels) == 2 and "absent.png" in said
     assert np.array_equal(found.pixels[1], np.asarray(_picture(0)))

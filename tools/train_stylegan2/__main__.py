@@ -110,10 +110,10 @@ def _run(options: argparse.Namespace) -> None:
     require_folder_place(options.out)
     with hold(options.out):
         selection = Selection(options.typical, not options.no_grey)
+        found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
         if options.check:
             loop.check(plan, say=_say)
-        found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
-        if not options.check:
+        else:
             if importlib.util.find_spec("matplotlib") is None:
                 _warn("no curves.png is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
             loop.train(plan, found, say=_say, warn=_warn)

@@ -3,8 +3,8 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-They come from a folder and all below it, a zip file (read in a child process with limits: `io.child`), or a list. The
-file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
+They come from a folder and all below it, a list, or a zip file, which is read in a child process like HEIC: `io.child`.
+The file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
 
 All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.
 Likeness is measured on small grey pictures without their coarse shading, by their distance from the others' mean and
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -30,12 +29,12 @@ from PIL import Image
 from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
-from gan2shape_jax.io.image_files import open_square
+from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
+from gan2shape_jax.io.weights import tensors
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
 _LARGEST_TEXT = 256 * MIB  # of a list of photos, and of photos.json
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _LARGEST_MEMBER = 128 * MIB  # of one picture in a zip file
 _TOGETHER = 256  # pictures of a zip file that one child process reads
 _CHILD = {"memory": 2048 * MIB, "seconds": 900}
@@ -104,45 +103,50 @@ def load(
     was left out and what looks odd. Raises `UserError` if there are no photos, hardly any can be read, or the file
     system fails.
     """
-    listed = _find(source)
-    marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
+    found, others = _find(source)
+    if others:
+        names = tensors.listed(others, _SHOWN)
+        say(f"{source}: {len(others)} files that do not end as pictures do are skipped: {names}")
+    marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in found]).encode()).hexdigest()
     asked = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     photos = _kept(out, asked)
     if photos is None:
-        needed, free = 2 * len(listed) * size * size * 3, shutil.disk_usage(out).free
+        needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
             raise DiskFullError(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
-        photos = _pack(listed, out, selection, asked, say)
+        photos = _pack(found, out, selection, asked, say)
     _report(photos.facts, out / _FACTS, say)
     return photos
 
 
-def _find(source: pathlib.Path) -> list[_Listed]:
-    """Returns the photos of a folder, a zip file or a list (.txt, one name per line), by name or in list order."""
-    ending = source.suffix.lower()
+def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
+    """Returns the photos of a folder, zip file or list (.txt, one name a line), by name or in its order; and others."""
+    ending, others = source.suffix.lower(), list[str]()
     if source.is_dir():
-        inside = (pathlib.Path(parent, name) for parent, _, files in os.walk(source) for name in files)
-        below = ((path, str(path.relative_to(source))) for path in inside if path.suffix.lower() in _ENDINGS)
-        found = sorted(_file(path, name) for path, name in below if not f"{os.sep}{name}".count(f"{os.sep}."))
+        paths, others = pictures_in(source, below=True)
+        found = [_file(path, str(path.relative_to(source))) for path in paths]
     elif not source.exists():
         raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif ending == ".txt":
         try:
-            names = [line.strip() for line in read_text(source, limit=_LARGEST_TEXT).splitlines()]
+            lines = read_text(source, limit=_LARGEST_TEXT, encoding="utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             raise UserError(f"{source} cannot be read as a list of photos: {error}") from error
-        found = [_file(source.parent / name, name) for name in names if name and not name.startswith("#")]
+        names = filter(None, map(str.strip, lines))
+        found = [_file(source.parent / name, name) for name in names if not name.startswith("#")]
     elif ending == ".zip":
-        members = run_limited(members_of, str(source), **_CHILD, source=source)
-        found = sorted(_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members)
+        every = run_limited(members_of, str(source), **_CHILD, source=source)
+        members = sorted(member for member in every if member[0].lower().endswith(ENDINGS))
+        found = [_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members]
+        others = [member[0] for member in every if member not in members]
     else:
         raise UserError(f"{source} is neither a folder nor a zip file nor a list (.txt) of photos")
     if not found:
-        raise UserError(f"{source} holds no photos: files ending in {', '.join(_ENDINGS)} are looked for")
-    return found
+        raise UserError(f"{source} holds no photos: files ending in {', '.join(ENDINGS)} are looked for")
+    return found, others
 
 
 def _file(path: pathlib.Path, name: str) -> _Listed:
@@ -155,13 +159,12 @@ def _file(path: pathlib.Path, name: str) -> _Listed:
 
 
 def members_of(path: str) -> list[tuple[str, str, int]]:
-    """Returns name, mark and index of every picture in a zip file; called in a child process."""
+    """Returns name, mark and index of every file in a zip file; called in a child process."""
     with _opened(path) as archive:
         return [
             (entry.filename, f"{entry.file_size} {entry.CRC}", number)
             for number, entry in enumerate(archive.infolist())
-            if entry.filename.lower().endswith(_ENDINGS)
-            and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
+            if not entry.is_dir() and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
         ]
 
 
@@ -198,7 +201,7 @@ def _opened(path: str) -> zipfile.ZipFile:
 def _read(path: pathlib.Path, name: str, size: int) -> _Read:
     """Returns the upright central square of a photo at `size` pixels and its original side, or why there is none."""
     try:
-        picture = open_square(path, least=_LEAST_SIDE, cut=True).picture
+        picture = central_square(open_upright(path, least=_LEAST_SIDE).picture)
     except UserError as error:
         return None, 0, str(error).replace(str(path), name)
     if picture.width < size / 2:

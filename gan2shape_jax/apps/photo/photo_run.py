@@ -24,7 +24,8 @@ import pathlib
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -40,8 +41,9 @@ from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
-from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.run import experiment, runtime
@@ -55,16 +57,14 @@ _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
-# What folders and patterns are searched for; a file given by name is tried whatever its ending.
-_ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
 _LONGEST = 60  # characters of a made-up name
 
 
-def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
+def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[pathlib.Path]:
     """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
 
     A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
-    there is a file of exactly that name.
+    there is a file of exactly that name. `say` is told what else a folder or pattern holds.
 
     Raises:
       UserError: there is no such file, or a folder or pattern holds no picture.
@@ -72,24 +72,22 @@ def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
     files: dict[str, pathlib.Path] = {}
     for argument in arguments:
         path = pathlib.Path(argument)
+        named, others = [path], list[str]()
         if os.path.isdir(path):
-            named = _pictures(path.iterdir(), f"the folder {argument}")
-        elif os.path.exists(path):
-            named = [path]
-        elif glob.has_magic(argument):
-            named = _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
-        else:
+            named, others = pictures_in(path, below=False)
+        elif not os.path.exists(path) and glob.has_magic(argument):
+            every = [pathlib.Path(one) for one in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(one)]
+            named = [one for one in every if one.suffix.lower() in ENDINGS]
+            others = [str(one) for one in every if one not in named]
+        elif not os.path.exists(path):
             raise UserError(f"there is no photo {argument}: check the path")
+        if others:
+            say(f"{argument}: {len(others)} that do not end as pictures do are skipped: {listed(others, 10)}")
+        if not named:
+            raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
         for one in named:
             files.setdefault(os.path.realpath(one), one)
     return list(files.values())
-
-
-def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
-    found = sorted(p for p in paths if p.suffix.lower() in _ENDINGS and not p.name.startswith(".") and p.is_file())
-    if not found:
-        raise UserError(f"{where} holds no picture file ({', '.join(sorted(_ENDINGS))})")
-    return found
 
 
 def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
@@ -291,11 +289,13 @@ def mask_of_crop(
         values, source = framer.usual_mask, "usual"
     if (values > 0.5).mean() < _LEAST_OBJECT:
         raise UserError(f"{where} shows no object inside the crop: give another --mask or --box")
+    if source in ("file", "alpha"):
+        warn_if_inverted(values, where)
     return values, source
 
 
 def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, side: int) -> Float[np.ndarray, "s s"]:
-    picture = open_upright(path, least=_LEAST).picture
+    picture = grey_mask(open_upright(path, least=_LEAST), f"the mask {path}")
     factor = picture.width / photo_size[0]
     if abs(picture.height - factor * photo_size[1]) <= 1:
         place = scaled_box(box, factor)
@@ -306,7 +306,7 @@ def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, si
             f"the mask {path} has {picture.width} x {picture.height} pixels: it must have the photo's proportions, "
             f"{photo_size[0]} x {photo_size[1]}, or be square and show the crop"
         )
-    return sample_crop(np.asarray(picture.convert("L")), place, side).astype(np.float32) / 255
+    return sample_crop(np.asarray(picture), place, side).astype(np.float32) / 255
 
 
 def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
@@ -344,7 +344,9 @@ def run_over(config: ConfigDict, out: pathlib.Path) -> int:
         config = config.copy_and_resolve_references().unlock()
         config.data.latent_root = ""  # none was given: the run finds them by inversion
         config.lock()
-    return experiment.run(config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "object mask .* inverted")  # which has been said of the file that was given
+        return experiment.run(config)
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:

@@ -138,10 +138,14 @@ def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
     usual, source = _mask(finds_masks=False)
     assert source == "usual" and (usual == middle(96)).all()
     own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
-    for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own)):
+    cut_out = Image.fromarray(np.dstack([255 - white] * 3 + [white]))
+    for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own), cut_out):
         picture.save(tmp_path / "m.png")
         found, source = _mask(file=tmp_path / "m.png")
         assert source == "file" and overlap(found) > 0.95
+    Image.fromarray(255 - white).save(tmp_path / "m.png")
+    with pytest.warns(UserWarning, match=r"the mask .*m\.png covers the border and not the middle"):
+        _mask(file=tmp_path / "m.png")
     for size, words in (((120, 70), "120 x 70 pixels"), ((120, 80), "m.png shows no object inside the crop")):
         Image.new("L", size).save(tmp_path / "m.png")
         with pytest.raises(UserError, match=words):
@@ -156,13 +160,16 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     a, b, one, *_, c = (tmp_path / name for name in names)
-    assert photo_run.expand([str(tmp_path)]) == [one, a, b]
-    assert photo_run.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)]) == [b, a, one]
-    assert photo_run.expand([str(tmp_path / "**" / "*.webp")]) == [c] and photo_run.expand([str(one)]) == [one]
+    said: list[str] = []
+    assert photo_run.expand([str(tmp_path)], say=said.append) == [one, a, b]
+    assert said == [f"{tmp_path}: 2 that do not end as pictures do are skipped: in, notes.txt"]
+    assert photo_run.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)], say=print) == [b, a, one]
+    assert photo_run.expand([str(tmp_path / "**" / "*.webp"), str(one)], say=pytest.fail) == [c, one]
+    assert photo_run.expand([str(tmp_path / "[an]*")], say=said.append) == [a] and "1 that" in said[-1]
     (tmp_path / "empty").mkdir()
     for argument in ("none.png", "none*.png", "", "a\0b.png", "x" * 5000):
         with pytest.raises(UserError):
-            photo_run.expand([str(tmp_path / "empty" / argument)])
+            photo_run.expand([str(tmp_path / "empty" / argument)], say=print)
 
 
 def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_their_folders(tmp_path):
