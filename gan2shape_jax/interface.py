@@ -34,7 +34,7 @@ from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import explain, predict, prepare, runtime, trust
@@ -51,6 +51,7 @@ _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
+@as_tested()
 def load_gan(gan: str | os.PathLike[str]) -> Gan:
     """Loads a StyleGAN2.
 
@@ -95,10 +96,12 @@ class Gan:
         return self.architecture.style_dim
 
     @functools.cached_property
+    @as_tested()
     def mean_latent(self) -> Float[np.ndarray, "w"]:
         """The mean latent (W,), whose image is the most typical one; always the same for a given GAN."""
         return np.asarray(prepare.mean_latent(self.weights, self.architecture))[0]
 
+    @as_tested()
     def sample(
         self, key: jax.Array | int, count: int = 1, *, truncation: float = 1.0
     ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
@@ -130,6 +133,7 @@ class Gan:
         )
         return to_uint8(images), latents
 
+    @as_tested()
     def synthesize(self, latents: ArrayLike) -> UInt8[np.ndarray, "n s s 3"]:
         """Generates the images of latents.
 
@@ -172,6 +176,7 @@ class Progress:
     loss: float | None
 
 
+@as_tested()
 def reconstruct(
     image: ImageLike,
     gan: Gan,
@@ -193,9 +198,9 @@ def reconstruct(
     Args:
       image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits).
       gan: a StyleGAN2 of the image's category.
-      mask: the object mask, of the same size as the image: a Pillow image, white on the object, or (H, W), booleans,
-        floats in [0, 1] or integers up to 255. Defaults to the image's alpha channel; networks that start from the
-        ellipsoid require one or the other.
+      mask: the object mask, of the same size as the image: a Pillow image, white or alone opaque on the object, or
+        (H, W), booleans, floats in [0, 1] or integers up to 255. Defaults to the image's alpha channel; networks that
+        start from the ellipsoid require one or the other.
       latent: the image's latent in W (W,) or W+ (L, W); without one the GAN is inverted.
       true_depth: ground-truth depth (S, S) in the image's view, scene units, with S = `config.image_size` and the
         background at the greatest depth; adds errors to `metrics`.
@@ -265,6 +270,7 @@ def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phas
     return loop.Watcher(on_progress=report)
 
 
+@as_tested()
 def load_model(model: str | os.PathLike[str] | None = None, *, config: str | ConfigDict | None = None) -> Model:
     """Loads networks that explain images feed-forward.
 
@@ -306,6 +312,7 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.config.category}, {self.config.image_size} x {self.config.image_size} pixels)"
 
+    @as_tested()
     def explain(
         self,
         image: ImageLike,

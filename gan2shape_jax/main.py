@@ -1,7 +1,7 @@
 """The command line: `gan2shape-jax --config=NAME`, also `python -m gan2shape_jax.main ...`.
 
 Exit codes: 0 success; 1 something is wrong with the data or the machine, or an image failed; 2
-the command line or the configuration is wrong; 130 interrupted.
+the command line or the configuration is wrong; 130 interrupted; 141 nobody reads the output any more.
 """
 
 import errno
@@ -21,8 +21,10 @@ from gan2shape_jax.errors import ConfigError, UserError, one_line, printable
 from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt
 
-# Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
+# Errors due to the machine: a full disk, a folder that cannot be written.
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# Read when JAX is imported: commands compute in float32, and mix types and ranks as NumPy does.
+_NUMBERS = {"ENABLE_X64": "0", "NUMPY_DTYPE_PROMOTION": "standard", "NUMPY_RANK_PROMOTION": "allow"}
 
 # The commands besides reconstruction: each one's module, and its line in the help.
 _COMMANDS = {
@@ -46,9 +48,12 @@ _COMMANDS = {
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
+    os.environ.update({f"JAX_{name}": value for name, value in _NUMBERS.items()})
     try:
         return _action(list(argv))() or 0
-    except (UserError, OSError) as error:
+    except (UserError, OSError, RuntimeError, AssertionError) as error:
+        if isinstance(error, (RuntimeError, AssertionError)):
+            error = importlib.import_module("gan2shape_jax.platforms").no_device(error)  # imports jax
         if isinstance(error, OSError) and error.errno not in _MACHINE:
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
@@ -64,7 +69,13 @@ def console() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
         interrupt.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
-    code = main(sys.argv[1:])
+    try:
+        try:
+            code = main(sys.argv[1:])
+        finally:
+            print(end="", flush=True)  # while a closed pipe can still be noticed
+    except BrokenPipeError:  # `| head` has read enough; what is left in Python's buffer would raise again
+        os._exit(141)
     if code:
         # Everything is closed by now, but callbacks in the checkpoint library's threads may still print tracebacks
         # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.

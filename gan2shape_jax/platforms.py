@@ -1,4 +1,4 @@
-"""How programs are compiled: for which platform, and for arrays of one length whatever the number of their rows.
+"""How programs are compiled: for which platform, with which numbers, and for arrays of any number of rows.
 
 Some computations have another form on CPU, GPU and TPU.
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
 import numpy as np
+
+from gan2shape_jax.errors import UserError, message_line
 
 Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
 _CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
@@ -32,6 +35,26 @@ def current() -> str:
 def interpreted() -> bool:
     """Returns whether a TPU's kernels are to be interpreted, which is slow but runs anywhere."""
     return _CHOSEN.get() == "interpreted"
+
+
+@contextlib.contextmanager
+def as_tested() -> Iterator[None]:
+    """Computes in float32 and promotes as NumPy does, however JAX is set; `UserError` without a device. A decorator."""
+    try:
+        with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            yield
+    except (RuntimeError, AssertionError) as error:
+        raise no_device(error) from error
+
+
+def no_device(error: RuntimeError | AssertionError) -> UserError:
+    """Returns what to say where the cause is that JAX has no device of the platform it was told to use; else raises."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as missing:  # an assertion of JAX's own where CUDA's plugin is absent
+        chosen, why = os.environ.get("JAX_PLATFORMS"), message_line(str(missing)) or "its plugin is not installed"
+        return UserError(f"JAX_PLATFORMS={chosen} is not on this machine: unset it, or set it to cpu ({why})")
+    raise error
 
 
 @contextlib.contextmanager

@@ -11,13 +11,16 @@ import sys
 import types
 import warnings
 
+import jax
 import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.run import experiment as runner
 from gan2shape_jax.stylegan2 import latents
 
@@ -65,6 +68,47 @@ def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(experiment
         experiment.action = functools.partial(fail, error)
         with pytest.raises(type(error)):
             program.main(["--config=ictface:scratch"])
+
+
+def test_a_platform_that_is_absent_is_one_sentence_and_numbers_are_of_32_bits(experiment, capsys, monkeypatch):
+    def fail(*_):
+        raise AssertionError  # as JAX does if CUDA's plugin is absent
+
+    experiment.action = fail
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    with pytest.raises(AssertionError):  # there is a device: it is a bug
+        program.main(["--config=ictface:scratch"])
+    monkeypatch.setattr(jax, "devices", fail)
+    assert program.main(["--config=ictface:scratch"]) == 1
+    said = "JAX_PLATFORMS=cuda is not on this machine: unset it, or set it to cpu (its plugin is not installed)"
+    assert capsys.readouterr().err == f"error: {said}\n" and os.environ["JAX_ENABLE_X64"] == "0"
+    with pytest.raises(UserError, match=re.escape(said)), as_tested():
+        fail()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise")
+def test_output_that_nobody_reads_any_more_ends_quietly():
+    for words in (["--help=all", "--config=ictface"], ["get", "--list"], ["photo", "--help"]):
+        command = [sys.executable, "-m", "gan2shape_jax.main", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(_ROOT)}, **pipes) as started:
+            started.stdout.close()
+            told = started.stderr.read()
+        assert started.returncode in (0, 141) and told == b"", words  # argparse ignores what it cannot print
+
+
+def test_open_says_that_there_is_no_display(monkeypatch):
+    said: list[str] = []
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(option_types.sys, "platform", "linux")
+    monkeypatch.setattr(option_types.webbrowser, "open", lambda address: said.append(address))
+    option_types.show("file:///a", say=said.append)
+    assert said == ["--open: there is no display here; open file:///a yourself"]
+    monkeypatch.setenv("DISPLAY", ":0")
+    option_types.show("file:///a", say=said.append)
+    assert said[1:] == ["file:///a", "--open: no browser could be started here; open file:///a yourself"]
 
 
 def test_wrong_command_lines_end_with_code_2(experiment, capsys):

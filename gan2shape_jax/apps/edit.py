@@ -353,6 +353,10 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
         places.insert(0, saved.locate(saved.config.data.latent_root))
     path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
     if path is None:
+        if saved.config.mode == "predict":
+            never = f"{name} was explained by a model alone, without a latent, which the GAN's pictures start from"
+            how = "--version 3d draws the mesh, and the GAN draws what is refined (photo --refine) or has a --latent"
+            raise UserError(f"{never}: {how}")
         looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
     return arrays.load_latent(path, style_dim)

@@ -5,7 +5,10 @@ A number out of bounds is a `UserError` that names the option; what is not a num
 
 import argparse
 import math
+import os
 import pathlib
+import sys
+import webbrowser
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +62,13 @@ def add_path(parser: argparse._ActionsContainer, option: str, metavar: str, help
 def add_result(parser: argparse.ArgumentParser) -> None:
     """Adds the argument RESULT, the folder of one image's results."""
     add_path(parser, "RESULT", "RESULT", "the folder of one image's results (it contains result.json)")
+
+
+def show(address: str, *, say: Callable[[str], object]) -> None:
+    """Opens an address in a browser for `--open`, or says that there is none or no display to show it on."""
+    seen = sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if not (seen and webbrowser.open(address)):
+        say(f"--open: {'no browser could be started' if seen else 'there is no display'} here; open {address} yourself")
 
 
 def path(option: str) -> Callable[[str], pathlib.Path]:

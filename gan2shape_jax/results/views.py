@@ -31,7 +31,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.geometry.resample import grid_sample
 from gan2shape_jax.io.categories import category_of
-from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.results.result import COLUMNS, Result, Row
@@ -131,6 +131,7 @@ def draw_in_parts(
         yield Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, some, unlit)
 
 
+@as_tested()
 @functools.partial(jax.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
@@ -358,6 +359,7 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     return GanViews(yaws, pitches, lit_ones.reshape(len(_LIGHT_ROWS), len(_DXS), *lit_ones.shape[1:]))
 
 
+@as_tested()
 @functools.partial(jax.jit, static_argnames=("camera", "sampling"))
 def rough_views(
     depth: Float[jax.Array, "s s"],

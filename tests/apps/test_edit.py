@@ -240,6 +240,13 @@ def test_what_is_wrong_with_the_options_is_one_line(saved, capsys):
         assert said.startswith("error: ") and message in said and said.count("\n") == 1, said
 
 
+def _explained(config):
+    """As `photo` without --refine leaves it."""
+    config["data"].update(latent_root="")
+    config["networks"].update(pretrained="networks.safetensors")
+    config.update(mode="predict")
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -249,6 +256,7 @@ def test_what_is_wrong_with_the_options_is_one_line(saved, capsys):
         (lambda copy: (copy.parents[1] / "config.json").write_text("{"), "config.json"),
         (lambda copy: _change_config(copy, lambda c: c["gan"].update(checkpoint="/gone/gan")), "--gan FILE"),
         (lambda copy: _change_config(copy, lambda c: c["data"].update(latent_root="/gone")), "--latent FILE"),
+        (lambda copy: _change_config(copy, _explained), "by a model alone, without a latent, which the GAN's pictures"),
         (lambda copy: _change_config(copy, lambda c: c["camera"].update(fov_deg=20.0)), "its camera"),
         (lambda copy: _change_config(copy, lambda c: c["networks"].update(encoder_width=8)), "does not fit"),
     ],

@@ -57,6 +57,15 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.depth, result.depth)
     assert (model.explain(image).record.input_mask == 1).all()  # without a mask the whole square is the object
     assert "side" not in again.metrics and len(again.mesh().faces) > 100
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        same = model.explain(image, mask=mask, true_depth=depth, name="001")
+        np.testing.assert_array_equal(same.normals, result.normals)
+        for show in (lambda one: one.mesh().vertices, lambda one: one.render(size=32), lambda one: one.relight((1, 0))):
+            np.testing.assert_array_equal(show(same), show(result))
+        same.save("face")
+        assert jax.config.jax_enable_x64
+    for name in _ARRAYS:
+        np.testing.assert_array_equal(getattr(same.record, name), getattr(result.record, name), err_msg=name)
     result.save("face")
     np.testing.assert_array_equal(g2s.load("face").depth, result.depth)
     assert json.loads(pathlib.Path("face/result.json").read_text())["name"] == "001"

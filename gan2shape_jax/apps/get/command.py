@@ -125,7 +125,7 @@ def _show_plan(entry: Entry) -> None:
     print(f"{entry.name}: {entry.title} ({_size(entry)})")
     for source in entry.sources:
         known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
-        print(f"  {source.url} ({known})")
+        print(f"  {source.url} ({known}; never tried from here)")
     print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
 
 
@@ -259,7 +259,8 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     try:
         return pathlib.Path(pooch.retrieve(source.url, known, source.file, folder, progressbar=True))
     except requests.exceptions.RequestException as error:  # also an OSError
-        raise UserError(f"{source.url}: {error}. Or download it elsewhere, and give it with --from") from error
+        untried = "The authors of this program have never tried this address"
+        raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and give it with --from") from error
     except OSError as error:
         raise refused(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs

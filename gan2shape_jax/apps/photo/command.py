@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import pathlib
 import sys
-import webbrowser
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,14 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--box", nargs="+", metavar="N", type=option_types.number("--box", -1e6, 1e6), help=about)
     about = "which of several objects, 1 for the most typical (default: 1)"
     one.add_argument("--which", type=option_types.whole("--which", 1, 100), default=1, metavar="N", help=about)
-    about = "picture, white on the object: of the photo's proportions, or square and of the crop"
+    about = "picture, white or alone opaque on the object: of the photo's proportions, or square and of the crop"
     option_types.add_path(one, "--mask", "FILE", about)
     option_types.add_path(one, "--latent", "FILE", "latent of the crop (.npy or .pt), for --refine")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    paths, box = photo_run.expand(options.photos), options.box
+    paths, box = photo_run.expand(options.photos, say=_say), options.box
     if box is not None and len(box) not in (3, 4):
         raise ConfigError(f"--box has {len(box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")
     if box is not None and options.which != 1:
@@ -109,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
     page = out / "index.html"
     print(one_line(f"page: {page}"))
     if options.open and page.is_file():
-        webbrowser.open(page.resolve().as_uri())
+        option_types.show(page.resolve().as_uri(), say=_say)
     return code or int(failed > 0)
 
 

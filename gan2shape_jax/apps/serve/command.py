@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import ipaddress
 import os
@@ -12,7 +13,6 @@ import pathlib
 import signal
 import socket
 import sys
-import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -182,7 +182,7 @@ def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser
             await worker.start()
             print(f"{address}  (Ctrl-C ends it)", flush=True)
             if browser:
-                webbrowser.open(address)
+                option_types.show(address, say=functools.partial(print, file=sys.stderr))
             await uvicorn.Server(config).serve(sockets=[door])
         finally:
             tidying.cancel()

@@ -46,7 +46,7 @@ def test_another_file_than_published_is_not_kept_and_the_right_one_is_then_fetch
 
 def test_what_servers_do_not_give_is_said_and_nothing_is_left(servers, tmp_path):
     for status in (404, 500):
-        with pytest.raises(UserError, match=f"{status}.*give it with --from"):
+        with pytest.raises(UserError, match=f"{status}.*have never tried this address: .*give it with --from"):
             fetch(Source(servers.add(_URL, status=status), "a.pkl", "A"), tmp_path)
     with pytest.raises(UserError, match="file:///etc/passwd"):
         fetch(Source(servers.add(_URL, status=302, Location="file:///etc/passwd"), "a.pkl", "A"), tmp_path)
