@@ -355,7 +355,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     if path is None:
         if saved.config.mode == "predict":
             never = f"{name} was explained by a model alone, without a latent, which the GAN's pictures start from"
-            how = "--version 3d draws the mesh, and the GAN draws what is refined (photo --refine) or has a --latent"
+            how = "--version 3d draws the mesh; the GAN draws it once refined (photo --refine), or with --latent FILE"
             raise UserError(f"{never}: {how}")
         looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")

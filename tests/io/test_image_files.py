@@ -190,12 +190,18 @@ def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
 def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
     soft, profile = _soft(), colour_profiles.rgb("linear")
     picture = Image.fromarray(colour_profiles.in_space(soft, "linear"))
-    for ending, options in (
-        ("jpg", {"quality": 100, "subsampling": 0}),
-        ("webp", {"lossless": True}),
-        ("tif", {}),
-        ("avif", {"quality": 100, "subsampling": "4:4:4"}),  # in a child process
-    ):
+    kinds = {
+        "jpg": {"quality": 100, "subsampling": 0},
+        "webp": {"lossless": True},
+        "tif": {},
+        "avif": {"quality": 100, "subsampling": "4:4:4"},  # in a child process
+    }
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        kinds["heic"] = {"quality": 100, "chroma": 444}
+    for ending, options in kinds.items():
         picture.save(tmp_path / f"a.{ending}", icc_profile=profile, **options)
         assert _off(open_upright(tmp_path / f"a.{ending}", least=16).picture, soft) <= 5, ending
 

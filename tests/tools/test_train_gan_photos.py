@@ -67,7 +67,7 @@ def test_photos_of_every_kind_are_found_in_linked_folders_too_and_the_rest_is_na
     (folder / "linked").symlink_to(elsewhere)
     found, said = _load(folder, tmp_path / "out")
     assert len(found.pixels) == 11 and found.facts["left out"]["unreadable or too small"] == []
-    assert f"{folder}: 1 files that do not end as pictures do are skipped: linked/clip.mov" in said
+    assert f"{folder}: 1 that are no picture files are skipped: linked/clip.mov" in said
 
 
 def test_photos_framed_otherwise_are_listed_and_left_out_where_asked(tmp_path):
@@ -97,7 +97,7 @@ def test_zip_files_and_lists_are_read(folder, tmp_path):
         file.writestr("a folder/notes.txt", "none")
     found, said = _load(archive, tmp_path / "zip")
     assert len(found.pixels) == 6 and "broken.png" in said
-    assert "1 files that do not end as pictures do are skipped: a folder/notes.txt\n" in said
+    assert "1 that are no picture files are skipped: a folder/notes.txt\n" in said
     assert np.array_equal(found.pixels[0], np.asarray(_picture(0)))
     assert not list(tmp_path.parent.glob("*.png"))  # a member's name names no file here
     names = tmp_path / "list.txt"

@@ -106,7 +106,7 @@ def load(
     found, others = _find(source)
     if others:
         names = tensors.listed(others, _SHOWN)
-        say(f"{source}: {len(others)} files that do not end as pictures do are skipped: {names}")
+        say(f"{source}: {len(others)} that are no picture files are skipped: {names}")
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in found]).encode()).hexdigest()
     asked = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     photos = _kept(out, asked)

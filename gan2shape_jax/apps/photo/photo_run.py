@@ -82,7 +82,7 @@ def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[path
         elif not os.path.exists(path):
             raise UserError(f"there is no photo {argument}: check the path")
         if others:
-            say(f"{argument}: {len(others)} that do not end as pictures do are skipped: {listed(others, 10)}")
+            say(f"{argument}: {len(others)} that are no picture files are skipped: {listed(others, 10)}")
         if not named:
             raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
         for one in named:

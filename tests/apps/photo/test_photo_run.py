@@ -162,7 +162,7 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
     a, b, one, *_, c = (tmp_path / name for name in names)
     said: list[str] = []
     assert photo_run.expand([str(tmp_path)], say=said.append) == [one, a, b]
-    assert said == [f"{tmp_path}: 2 that do not end as pictures do are skipped: in, notes.txt"]
+    assert said == [f"{tmp_path}: 2 that are no picture files are skipped: in, notes.txt"]
     assert photo_run.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)], say=print) == [b, a, one]
     assert photo_run.expand([str(tmp_path / "**" / "*.webp"), str(one)], say=pytest.fail) == [c, one]
     assert photo_run.expand([str(tmp_path / "[an]*")], say=said.append) == [a] and "1 that" in said[-1]
