@@ -138,10 +138,12 @@ def atomic_bytes(path: _Path, content: bytes) -> None:
 def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
     """Yields an empty folder to fill; on success it replaces `folder`.
 
-    An error inside the block, such as a full disk, removes what was written and leaves the old `folder` untouched.
+    An error inside the block, such as a full disk, removes what was written, with folders around it that are new, and
+    leaves the old `folder` untouched.
     Raises `UserError` if the folder cannot be written.
     """
     folder = pathlib.Path(folder)
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
@@ -160,6 +162,9 @@ def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
         raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: it was written
+            for above in new:
+                above.rmdir()
 
 
 def clear_leftovers(folder: pathlib.Path) -> None:

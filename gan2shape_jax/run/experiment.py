@@ -16,11 +16,12 @@ from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 
 
-def run(config: ConfigDict) -> int:
+def run(config: ConfigDict, finished: Callable[[str], None] = lambda name: None) -> int:
     """Reconstructs every image of the list, in the mode set by `config.mode`.
 
     An image that fails is reported in `failures.json` and does not stop the others; an image that already
-    has results is skipped; a run that was interrupted resumes from its last checkpoint.
+    has results is skipped; a run that was interrupted resumes from its last checkpoint. Where images have results
+    in turn, `finished` is called with the name (without ending) of each whose results were written.
 
     Returns:
       0, or 1 if an image failed.
@@ -29,10 +30,10 @@ def run(config: ConfigDict) -> int:
       ConfigError: a value, or a pair of values, is unusable in any run.
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
-    return prepared(config)()
+    return prepared(config, finished)()
 
 
-def prepared(config: ConfigDict) -> Callable[[], int]:
+def prepared(config: ConfigDict, finished: Callable[[str], None] = lambda name: None) -> Callable[[], int]:
     """Checks what can be checked before anything is computed; returns the call that does the work of `run`."""
     validate(config)
     require_places(config)
@@ -47,8 +48,9 @@ def prepared(config: ConfigDict) -> Callable[[], int]:
     config = refinement.as_refinement(config)
     require_folder(config, names)  # before devices start
     runtime.set_up_runtime(config)
-    runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
-    return functools.partial(runs[config.mode], config, names)
+    if config.mode in ("joint", "lift"):
+        return functools.partial(joint.run if config.mode == "joint" else lift.run, config, names)
+    return functools.partial(runner.run if config.mode == "instance" else predict.run, config, names, finished)
 
 
 def require_folder(config: ConfigDict, names: Sequence[str]) -> None:

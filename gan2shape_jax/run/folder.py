@@ -248,14 +248,17 @@ class SavedRun:
 def find_run(result: pathlib.Path, run: str | pathlib.Path | None = None) -> SavedRun:
     """Returns the run that a results folder belongs to: `run`, or where none is named the one that contains it.
 
+    A result that says itself what it was made with, such as one of `gan2shape-jax photo`, need not be like the others.
+
     Raises:
       UserError: there is no run, or its configuration cannot be read.
     """
     root = pathlib.Path(run) if run is not None else run_above(result.resolve()) or result.resolve().parents[1]
-    if not (root / "config.json").is_file():
+    config = next((place / "config.json" for place in (result, root) if (place / "config.json").is_file()), None)
+    if config is None:
         raise UserError(
             f"{root} is not the folder of a run: {root / 'config.json'} is missing. The GAN's pictures need the "
             "configuration that the result was made with: leave the result in its run's folder, or name that folder "
             "with --run FOLDER (--version 3d needs none)"
         )
-    return SavedRun(root, read_config(root / "config.json"))
+    return SavedRun(root, read_config(config))

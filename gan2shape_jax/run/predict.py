@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -170,8 +171,10 @@ def no_gan_because(config: ConfigDict) -> str | None:
     return None
 
 
-def run(config: ConfigDict, names: list[str]) -> int:
+def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
+
+    `finished` is called when an image's results are there, see `runner.Units`.
 
     Raises:
       UserError: the networks or the statistics are unusable.
@@ -183,7 +186,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder.describe(config)
         frozen = networks.frozen
         at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
-        with Monitor((), None) as monitor, Units(folder, names, monitor.say) as units:
+        with Monitor((), None) as monitor, Units(folder, names, monitor.say, finished) as units:
             if reason:
                 monitor.say(f"no pictures through the GAN: {reason}")
 

@@ -68,10 +68,22 @@ class Units:
     from `result.json`, the page's models from `page.jsonl`: no arrays are read.
     """
 
-    def __init__(self, folder: RunFolder, names: Sequence[str], say: Callable[[Any], None], *, ahead: int = 1):
-        """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        names: Sequence[str],
+        say: Callable[[Any], None],
+        finished: Callable[[str], None] = lambda name: None,
+        *,
+        ahead: int = 1,
+    ):
+        """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written.
+
+        `finished` is called with an image's name without ending when its results are there, in the writing thread.
+        """
         self.folder = folder
         self._say = say
+        self._tell_finished = finished
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
@@ -102,7 +114,7 @@ class Units:
             if len(finished) < len(unit):
                 yield list(unit)
         self._note_written(0)
-        print_table(self._summarize())
+        print_table(self.summarize())
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
         """Returns those images, by name, that can be prepared, and reports the others."""
@@ -120,7 +132,7 @@ class Units:
             self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
         self._failures |= failures
         if time.monotonic() >= self._due:
-            self._summarize()
+            self.summarize()
 
     def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
         """Has images' results written in another thread, by jobs that may raise `FAILURES`; then calls `after`."""
@@ -130,6 +142,7 @@ class Units:
             for name, job in jobs.items():
                 try:
                     job()
+                    self._tell_finished(stem_of(name))
                 except FAILURES as error:
                     failures |= failures_of([name], error)
             if not failures:
@@ -144,7 +157,7 @@ class Units:
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
             self.fail(self._writing.popleft().result())
 
-    def _summarize(self) -> list[Row]:
+    def summarize(self) -> list[Row]:
         """Writes summaries of the folder's current contents; returns their rows.
 
         If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
@@ -197,8 +210,10 @@ def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
         yield Work(config, folder, architecture, frozen, monitor)
 
 
-def run(config: ConfigDict, names: list[str]) -> int:
+def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
+
+    `finished` is called when an image's results are there, see `Units`.
 
     Raises:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
@@ -215,7 +230,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
             trainer = Trainer(**vars(work), names=names, judge=judge)
             # Without `reset_weight`, an image starts from the results of the one before it.
             monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
-            with Units(work.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
+            with Units(work.folder, names, monitor.say, finished, ahead=int(config.schedule.reset_weight)) as units:
                 for unit in units.unfinished(trainer.groups(started.units)):
                     for images in trainer.alike(unit, units):
                         trainer.train(images, units)

@@ -171,7 +171,7 @@ def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> 
 
 @contextlib.contextmanager
 def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:
-    """Locks a folder until the block is left; creates it if missing, and removes it again if nothing was put there.
+    """Locks a folder until the block is left; leaves nothing of that, nor a new folder, if nothing was put there.
 
     Args:
       folder: local, or in object storage as an `epath.Path`.
@@ -184,7 +184,8 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
       UserError: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
     """
     place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
-    note, lock, fresh = place / f"{name}.json", None, not place.exists()
+    note, lock, existed = place / f"{name}.json", None, place.exists()
+    before = {path.name for path in place.iterdir()} if existed and isinstance(folder, pathlib.Path) else set()
     since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     this = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "token": uuid.uuid4().hex}
 
@@ -220,9 +221,10 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                 note.unlink()
             if lock:
                 lock.release()
-            if lock and fresh and [path.name for path in place.iterdir()] in ([name], []):
+            if lock and {path.name for path in place.iterdir()} - {name} == before:
                 (place / name).unlink(missing_ok=True)
-                place.rmdir()
+                if not existed:
+                    place.rmdir()
 
 
 def _locked(file: pathlib.Path, folder: pathlib.Path) -> filelock.BaseFileLock:

@@ -106,6 +106,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
       UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
         missing, unknown, misshapen or not finite (the message lists them).
     """
+    if not os.fspath(path):
+        raise UserError("no GAN is named: gan.checkpoint is empty")
     version: tuple[int, ...] = ()
     with contextlib.suppress(OSError):
         found = os.stat(path)

@@ -53,10 +53,19 @@ class FoundRun:
     failures: dict[str, str]  # reasons by name, for the images that the run gave up on
 
     @functools.cached_property
+    def configs(self) -> list[ConfigDict]:
+        """The configurations of its results, of which there are several in a folder of photos; [] if none is there.
+
+        Raises `UserError` if one is damaged.
+        """
+        own = [folder / "config.json" for folder in self.images.values() if (folder / "config.json").exists()]
+        files = own or [path for path in (self.home / "config.json",) if path.exists()]
+        return list({config_hash(one): one for one in map(load.read_config, files)}.values())
+
+    @property
     def config(self) -> ConfigDict | None:
-        """Its configuration; None if it has no `config.json`. Raises `UserError` if that is damaged."""
-        path = self.home / "config.json"
-        return load.read_config(path) if path.exists() else None
+        """The configuration of all its results; None if there is none or more than one."""
+        return self.configs[0] if len(self.configs) == 1 else None
 
 
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
@@ -116,6 +125,11 @@ def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def read_config(run: FoundRun) -> ConfigDict:
     """Returns the run's configuration; raises `UserError` if it has none."""
+    if len(run.configs) > 1:
+        raise UserError(
+            f"{run.root} holds results of several models, or some that are refined and some that are not: name the "
+            "folder of one result"
+        )
     if run.config is None:
         raise UserError(f"{run.home} has no config.json: without it nothing says which networks the run used")
     return run.config

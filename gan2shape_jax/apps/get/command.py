@@ -21,10 +21,8 @@ import shlex
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
-
-import filelock
 
 from gan2shape_jax.apps.get.table import ARCHIVE, ENTRIES, MEMBERS, Entry, Source
 from gan2shape_jax.config import load_config
@@ -180,19 +178,6 @@ def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
     return files if files.keys() == {given.field for given in entry.gives} else None
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Creates a folder if it is missing, and keeps other processes from changing it inside the block."""
-    require_folder_place(folder, "--folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", blocking=False):
-            yield
-    except filelock.Timeout:
-        message = f"another process is getting a checkpoint in {folder}: wait for it, or name another --folder"
-        raise UserError(message) from None
-
-
 def obtain(
     entry: Entry, folder: pathlib.Path, *, given: Sequence[pathlib.Path] = (), keep: bool = False
 ) -> dict[str, pathlib.Path]:
@@ -204,7 +189,10 @@ def obtain(
     Raises `UserError` if a file cannot be obtained, is not the one published, or cannot be converted; then no partial
     file is kept.
     """
-    with locked(folder):
+    from gan2shape_jax.run import start  # with JAX, which takes a second
+
+    require_folder_place(folder, "--folder")
+    with start.hold(folder):
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
         if given:
             sources = _given(entry, given)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
@@ -17,9 +18,9 @@ from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import require_folder_place
 from gan2shape_jax.results.result import load_metrics
-from gan2shape_jax.run import trust
+from gan2shape_jax.run import start, trust
 
-_OUT, _OUT_REFINED = "results/photos", "results/photos_refined"
+_OUT = "results/photos"
 _DESCRIPTION = (
     "Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a lifted GAN's "
     "model: meshes, maps, pictures, and a page that says how far to believe the shape."
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
     model = photo_run.DEFAULT
     parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
-    about = f"folder of the results (default: {_OUT}, with --refine {_OUT_REFINED}); more photos may be added later"
+    about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
     option_types.add_path(parser, "--out", "FOLDER", about)
     about = "refine the model on each photo: better shapes, about a minute each"
     parser.add_argument("--refine", action="store_true", help=about)
@@ -76,14 +77,32 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
     crop = CropBox(*box) if box else None
     wishes: dict[str, Any] = {"box": crop, "which": options.which, "mask": options.mask, "latent": options.latent}
-    out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
+    out = options.out or pathlib.Path(_OUT)
     require_folder_place(out)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
     framer = photo_run.load_framer(config, say=_say)
-    prepared, failed = [], 0
+    with start.hold(out):
+        code = _reconstruct(options, config, framer, paths, wishes)
+    page = out / "index.html"
+    if page.is_file():
+        print(one_line(f"page: {page}"))
+        if options.open:
+            option_types.show(page.resolve().as_uri(), say=_say)
+    return code
+
+
+def _reconstruct(
+    options: argparse.Namespace,
+    config: ConfigDict,
+    framer: photo_run.Framer,
+    paths: Sequence[pathlib.Path],
+    wishes: dict[str, Any],
+) -> int:
+    """Prepares the photos, runs over those that are not done, and writes textures; returns the exit status."""
+    out, prepared, failed = pathlib.Path(config.workdir), [], 0
     for path, name in zip(paths, photo_run.names_for(paths, photo_run.records_in(out)), strict=True):
         try:
-            prepared.append(photo_run.prepare(path, name, out, framer, **wishes))
+            prepared.append(photo_run.prepare(path, name, config, framer, **wishes))
         except RunEndingError:
             raise
         except UserError as error:
@@ -92,23 +111,18 @@ def _run(options: argparse.Namespace) -> int:
         else:
             for note in prepared[-1].notes:
                 _say(note)
-    if not prepared:
-        return 1
-    finished = [photo.name for photo in prepared if (out / "results" / photo.name / "result.json").is_file()]
+    done = [photo.name for photo in prepared if photo_run.is_done(config, photo.name)]
+    for name in done:
+        _say(f"{name}: finished before, skipped")
+        with contextlib.suppress(UserError):  # of the others, the run says how far to trust them
+            if sentence := trust.sentence_of(name, load_metrics(out / "results" / name)):
+                _say(sentence)
     # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
-    code = photo_run.run_over(config, out)
+    code = photo_run.run_over(config, [photo.name for photo in prepared])
     jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared, framer)
-    for name in finished:  # of the others, the run says how far to trust them
-        with contextlib.suppress(UserError):
-            if sentence := trust.sentence_of(name, load_metrics(out / "results" / name)):
-                _say(sentence)
-    page = out / "index.html"
-    print(one_line(f"page: {page}"))
-    if options.open and page.is_file():
-        option_types.show(page.resolve().as_uri(), say=_say)
     return code or int(failed > 0)
 
 

@@ -6,6 +6,8 @@ OUT/photos/latent/NAME.npy    its latent, if one was given
 OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
 OUT/photos/textured/NAME/     the result's meshes with the photo's own texture
 OUT/photos/NAME.json          where all of it comes from
+OUT/results/NAME/config.json  what the result was made with: a folder holds results of any models, refined or not
+OUT/photos/.work/             the same of runs under way, until a photo's result is complete and replaces an earlier one
 
 Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 """
@@ -34,20 +36,22 @@ from PIL import Image
 
 from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
 from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture, guide_of, score_by
+from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.data import load_mask, usual_file
-from gan2shape_jax.io.files import atomic_bytes, atomic_text, read_object, sha256
+from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
-from gan2shape_jax.run import experiment, runtime
+from gan2shape_jax.run import experiment, runner, runtime
 from gan2shape_jax.run import prepare as run_prepare
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
 from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "ictface"  # the model
@@ -189,7 +193,7 @@ class Prepared:
 def prepare(
     path: pathlib.Path,
     name: str,
-    out: pathlib.Path,
+    config: ConfigDict,
     framer: Framer,
     *,
     box: CropBox | None = None,
@@ -197,12 +201,12 @@ def prepare(
     mask: pathlib.Path | None = None,
     latent: pathlib.Path | None = None,
 ) -> Prepared:
-    """Writes what a run reads of a photo; what an earlier command has made of other crops or masks is removed.
+    """Writes what a run reads of a photo, beside what is there of it, which `run_over` replaces.
 
     Args:
       path: the photo's path.
       name: the name everything is filed under, see `names_for`.
-      out: the results folder.
+      config: of the run, see `config_of`.
       framer: finds crops and masks.
       box: the crop, in the pixels of the photo's file; without one it is searched for.
       which: the number of the object, 1 for the most typical.
@@ -246,9 +250,10 @@ def prepare(
         "atypicality": chosen.atypicality,
         "others": [dataclasses.asdict(frame.box) for frame in frames if frame is not chosen],
         "mask": source,
+        "made_with": _work_folder(config).name,
     }
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
-    _write(out, name, files)
+    _write(_work_folder(config), name, files)
     taken = chosen.box
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
     notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {MASKS[source]}"]
@@ -309,22 +314,37 @@ def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, si
     return sample_crop(np.asarray(picture), place, side).astype(np.float32) / 255
 
 
-def _write(out: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
-    """Writes a photo's files, the record last, unless they are there; removes the results of other files first."""
-    folder, latent = out / FOLDER, f"latent/{name}.npy"
-    with contextlib.suppress(OSError):
-        same = all((folder / file).read_bytes() == content for file, content in files.items())
-        if same and (latent in files or not (folder / latent).exists()):
-            return
+def _work_folder(config: ConfigDict) -> pathlib.Path:
+    """Returns the folder of the run that makes results before they are put in their place."""
+    placeless = config.copy_and_resolve_references().unlock()
+    for field in ("image_list", "image_root", "mask_root", "latent_root"):
+        placeless.data[field] = ""
+    return pathlib.Path(config.workdir) / FOLDER / ".work" / config_hash(placeless)
+
+
+def _parts(name: str) -> list[str]:
+    return [f"image/{name}.png", f"mask/{name}.png", f"framing/{name}.jpg", f"latent/{name}.npy", f"{name}.json"]
+
+
+def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
+    """Writes a photo's files unless they are there; what an interrupted run has made of others is removed first."""
+    if _content(work, name) == files:
+        return
     try:
-        (folder / latent).unlink(missing_ok=True)
-        for stale in (out / "results" / name, folder / "textured" / name):
+        for stale in (work / "results" / name, work / "checkpoints" / name):
             shutil.rmtree(stale, ignore_errors=True)
+        for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
+            stale.unlink(missing_ok=True)
         for file, content in files.items():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            atomic_bytes(folder / file, content)
+            (work / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(work / file, content)
     except OSError as error:
-        raise refused(error, f"{folder} cannot hold what is made of {name}") from error
+        raise refused(error, f"{work} cannot hold what is made of {name}") from error
+
+
+def _content(folder: pathlib.Path, name: str) -> dict[str, bytes]:
+    """Returns the files that are there of a photo."""
+    return {part: (folder / part).read_bytes() for part in _parts(name) if (folder / part).is_file()}
 
 
 def records_in(out: pathlib.Path) -> dict[str, str]:
@@ -336,17 +356,73 @@ def records_in(out: pathlib.Path) -> dict[str, str]:
     return found
 
 
-def run_over(config: ConfigDict, out: pathlib.Path) -> int:
-    """Runs over all photos of a folder that have no result yet, see `config_of`; returns the exit status."""
-    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in sorted(records_in(out)))
-    atomic_text(pathlib.Path(config.data.image_list), "".join(f'"{name}"\n' for name in quoted))
-    if config.data.latent_root and not pathlib.Path(config.data.latent_root).is_dir():
-        config = config.copy_and_resolve_references().unlock()
-        config.data.latent_root = ""  # none was given: the run finds them by inversion
-        config.lock()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "object mask .* inverted")  # which has been said of the file that was given
-        return experiment.run(config)
+def is_done(config: ConfigDict, name: str) -> bool:
+    """Returns whether a prepared photo has a result of the same crop, mask, latent and configuration."""
+    out = pathlib.Path(config.workdir)
+    return is_result(out / "results" / name) and _content(out / FOLDER, name) == _content(_work_folder(config), name)
+
+
+def run_over(config: ConfigDict, names: Sequence[str]) -> int:
+    """Runs over prepared photos that are not done, and puts results in their place; returns the exit status.
+
+    A photo's former result stays until the new one is complete. The page shows all photos of the folder.
+    """
+    work, left = _work_folder(config), [name for name in names if not is_done(config, name)]
+    code = _make(config, work, left) if left else 0
+    shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()
+    return code
+
+
+def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> int:
+    out = pathlib.Path(config.workdir)
+    staged = config.copy_and_resolve_references().unlock()
+    staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
+    for field in ("image", "mask", "latent"):
+        root = str(work / field) if (work / field).is_dir() else ""  # without latents, the run finds them by inversion
+        staged.data[f"{field}_root"] = root if config.data[f"{field}_root"] else ""
+    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    atomic_text(pathlib.Path(staged.data.image_list), "".join(f'"{name}"\n' for name in quoted))
+    every = sorted(records_in(out).keys() | set(names))
+    with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
+
+        def put(name: str) -> None:
+            _put(config, name)
+            folder.fail({})  # brings the page up to date
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "object mask .* inverted"
+            )  # which has been said of the file that was given
+            code = experiment.run(staged.lock(), put)
+        for name in names:
+            if is_result(work / "results" / name) and not is_done(config, name):
+                _put(config, name)  # of an earlier run, which was killed before it did so
+        failures = work / "failures.json"
+        failed = read_object(failures, "a run's failures") if failures.is_file() else {}
+        folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
+        folder.summarize()
+    return code
+
+
+def _put(config: ConfigDict, name: str) -> None:
+    """Puts a photo's files and result in their place, the record last; what was made of others goes."""
+    out, work = pathlib.Path(config.workdir), _work_folder(config)
+    place, files = out / FOLDER, _content(work, name)
+    (place / f"{name}.json").unlink(missing_ok=True)
+    shutil.rmtree(place / "textured" / name, ignore_errors=True)
+    with atomic_folder(out / "results" / name) as fresh:
+        shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
+        (fresh / "config.json").write_text(to_json(config) + "\n")
+    found = work / "latents" / f"{name}.npy"
+    latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}
+    for part in _parts(name):
+        if part not in files:
+            (place / part).unlink(missing_ok=True)
+    for path, content in ({place / part: content for part, content in files.items()} | latents).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_bytes(path, content)
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:

@@ -61,6 +61,7 @@ class Worker:
             return
         self.close()
         self._pipe, theirs = _SPAWNED.Pipe()
+        os.environ["PYTHONSAFEPATH"] = "1"  # without it, a json.py in the current folder would be imported and run
         self._process = _SPAWNED.Process(target=_work, args=(theirs, self._load, *self._args), daemon=True)
         self._process.start()
         theirs.close()
@@ -220,9 +221,9 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     out = pathlib.Path(task["folder"])
     config = photo_run.config_of(kind, out, refine=task["refine"])
     box = CropBox(*task["box"])
-    photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], out, framer, box=box)
+    photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, framer, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if photo_run.run_over(config, out):
+    if photo_run.run_over(config, [photo.name]):
         failures = out / "failures.json"
         why = json.loads(failures.read_text()) if failures.is_file() else {}
         raise UserError(why.get(photo.name, "the reconstruction failed; the server's log says why"))

@@ -16,12 +16,13 @@ from helpers.tensorflow_files import Case, networks, save
 from gan2shape_jax import main as program
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.get import command
-from gan2shape_jax.apps.get.command import found, locked, obtain
+from gan2shape_jax.apps.get.command import found, obtain
 from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of, weights_file
+from gan2shape_jax.run.start import hold
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
 _URL = "https://example.org/gan.pkl"
@@ -145,7 +146,7 @@ def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tmp_path = cache("weights")
     assert found(entry, tmp_path) is None
-    with locked(tmp_path), pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
+    with hold(tmp_path), pytest.raises(UserError, match="another run is at work in"):
         obtain(entry, tmp_path)
     assert horse.asked == []
     files = obtain(entry, tmp_path)

@@ -1,13 +1,20 @@
 """`gan2shape-jax photo` as a user runs it, with the bundled model."""
 
 import json
+import pathlib
+import re
+import shlex
+import webbrowser
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
 
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
+
+_ROOT = pathlib.Path(__file__).parents[3]
 
 pytestmark = pytest.mark.heavy
 
@@ -68,15 +75,62 @@ def get_config():
 """
 
 
+def test_a_folder_holds_any_models_and_a_command_that_fails_leaves_it_as_it_was(run, tmp_path, face_photo, capsys):
+    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+    Image.fromarray(face_photo("009")).save(tmp_path / "b.png")
+    (tmp_path / "short.py").write_text(_SHORT)
+    assert run("a.png", "--out", "out", "--model", "catface") == 0
+    made = json.loads((tmp_path / "out/results/a/config.json").read_text())["category"]
+    assert made == "catface" and run("b.png", "--out", "out") == 0
+    assert json.loads((tmp_path / "out/results/a/config.json").read_text())["category"] == "catface"
+
+    def files():
+        return {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    before = files()
+    (tmp_path / "lost.py").write_text(
+        _SHORT.replace("return", 'config.gan.checkpoint = "gone.safetensors"\n    return')
+    )
+    assert run("a.png", "--out", "out", "--model", "lost.py") == 1 and run("c.png", "--out", "out") == 1
+    assert files() == before
+    assert run("a.png", "--out", "out", "--model", "short.py", "--refine") == 0
+    assert json.loads((tmp_path / "out/results/a/config.json").read_text())["mode"] == "instance"
+    page = (tmp_path / "out/results.md").read_text()
+    assert "| a " in page and "| b " in page
+    capsys.readouterr()
+    assert main(["edit", str(tmp_path / "out/results/a"), "--yaw", "20", "--version", "gan"]) == 0
+    assert main(["evaluate", str(tmp_path / "out")]) == 0
+
+
+def test_the_pages_commands_run_one_after_the_other(run, tmp_path, face_photo, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    cat = next(pathlib.Path(asset("catface/image")).glob("*.png"))
+    for name in ("me.jpg", "holiday/a.jpg", "holiday/b.jpg", "cat.jpg", "best.jpg", "new/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shown = Image.open(cat).convert("RGB").resize((256, 256)) if name[0] in "cbn" else Image.fromarray(face_photo())
+        shown.save(tmp_path / name, quality=95)
+    (tmp_path / "cats_gan").mkdir()
+    (tmp_path / "cats_gan" / "config.py").write_text(_SHORT.replace("ictface", "catface"))
+    pages = ("README.md", "docs/how-to/photos.md", "docs/how-to/your-own-kind.md")
+    text = "\n".join((_ROOT / page).read_text() for page in pages)
+    found = re.findall(r"(?:^    |`)gan2shape-jax photo (\w[^`\n]*\.jpg[^`\n]*)", text, re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in found]
+    assert len(commands) >= 6
+    for arguments in commands:
+        assert run(*arguments) == 0, arguments
+    assert len(opened) == sum("--open" in arguments for arguments in commands)
+
+
 @pytest.mark.parametrize("latent", [["--latent", "w.npy"], []])
 def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given_or_found(run, tmp_path, face_photo, latent):
     Image.fromarray(face_photo()).save(tmp_path / "a.png")
     np.save(tmp_path / "w.npy", np.zeros((1, 128), np.float32))
     (tmp_path / "short.py").write_text(_SHORT)
     assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture", *latent) == 0
-    metrics = json.loads((tmp_path / "results/photos_refined/results/a/metrics.json").read_text())
+    metrics = json.loads((tmp_path / "results/photos/results/a/metrics.json").read_text())
     assert "refinement_share" in metrics
-    assert not (tmp_path / "results/photos_refined/photos/textured").exists()
+    assert not (tmp_path / "results/photos/photos/textured").exists()
 
 
 def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):

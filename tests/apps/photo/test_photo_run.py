@@ -14,6 +14,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of
+from gan2shape_jax.results.result import write_folder
 
 _BOX = CropBox(x=190, y=100, side=96)
 
@@ -24,8 +25,22 @@ def _framer(**changes):
     return photo_run.Framer(**(fields | {"score": lambda crops: np.ones(len(crops))} | changes))
 
 
-def _prepare(path, out, **wishes):
-    return photo_run.prepare(path, "a", out, _framer(), **({"box": _BOX} | wishes))
+def _config(out, *, refine=False):
+    return photo_run.config_of(photo_run.load_kind("ictface"), out, refine=refine)
+
+
+def _prepare(path, out, *, refine=False, **wishes):
+    return photo_run.prepare(path, "a", _config(out, refine=refine), _framer(), **({"box": _BOX} | wishes))
+
+
+def _work(out):
+    """Returns the folder of the run under way."""
+    (folder,) = (out / "photos" / ".work").iterdir()
+    return folder
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -36,7 +51,7 @@ def photo(tmp_path, face_photo):
 
 def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
     prepared = _prepare(photo, tmp_path / "out")
-    folder = tmp_path / "out" / "photos"
+    folder = _work(tmp_path / "out")
     crop = np.asarray(Image.open(folder / "image" / "a.png"))
     np.testing.assert_array_equal(crop, sample_crop(face_photo(), _BOX, 64))
     assert np.asarray(Image.open(folder / "mask" / "a.png"))[32, 32] == 255
@@ -48,25 +63,71 @@ def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
     assert (prepared.mask_source, record["mask"], prepared.frame.box) == ("found", "found", _BOX)
 
 
-def test_results_of_other_crops_and_masks_are_removed_and_damaged_records_are_none(photo, tmp_path):
-    out = tmp_path / "out"
-    result = out / "results" / "a" / "result.json"
+@pytest.fixture
+def made(monkeypatch):
+    """Has runs write a result that says which configuration made it, or fail; returns the configurations that ran."""
+    configs = []
 
-    def is_kept(**wishes):
-        result.parent.mkdir(parents=True, exist_ok=True)
-        result.touch()
-        _prepare(photo, out, **wishes)
-        return result.exists()
+    def run(config, finished):
+        configs.append(config)
+        work = pathlib.Path(config.workdir)
+        if config.seed:
+            (work / "failures.json").write_text('{"a": "it failed"}')
+            return 1
+        write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}])
+        finished("a")
+        return 0
 
-    assert not is_kept() and is_kept()
-    assert not is_kept(box=CropBox(x=180, y=100, side=96)) and is_kept(box=CropBox(x=180, y=100, side=96))
-    (out / "photos" / "image" / "a.png").unlink()
-    assert not is_kept(box=CropBox(x=180, y=100, side=96))
+    monkeypatch.setattr(photo_run.experiment, "run", run)
+    return configs
+
+
+def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made):
+    out, place = tmp_path / "out", CropBox(x=180, y=100, side=96)
+
+    def do(seed=0, **wishes):
+        config = _config(out, refine=wishes.get("refine", False)).copy_and_resolve_references()
+        with config.unlocked():
+            config.seed = seed
+        photo_run.prepare(
+            photo, "a", config, _framer(), **({"box": _BOX} | {k: wishes[k] for k in wishes if k == "box"})
+        )
+        return photo_run.run_over(config.lock(), ["a"]), len(made)
+
+    assert do() == (0, 1) and do() == (0, 1)  # the second time there is nothing to do
+    record, mode = out / "photos/a.json", out / "results/a/mode.txt"
+    assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
+    (out / "photos/textured/a").mkdir(parents=True)
+    assert do(box=place) == (0, 2) and json.loads(record.read_text())["box"]["x"] == 180
+    assert not (out / "photos/textured/a").exists()  # it had the texture of another crop
+    assert do(box=place, refine=True) == (0, 3) and mode.read_text() == "instance"
+    before = _files(out)
+    assert do(seed=1) == (1, 4)
+    after = _files(out)
+    assert before == after and not (out / "photos/.work").exists()
     (out / "photos/damaged.json").write_text("{")
     assert photo_run.records_in(out) == {"a": str(photo.resolve())}
+
+
+def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
+    photo, tmp_path, made, monkeypatch
+):
+    out = tmp_path / "out"
+    _prepare(photo, out)
+    work = _work(out)
+    (work / "checkpoints/a").mkdir(parents=True)
+    write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
+    _prepare(photo, out)
+    assert (work / "checkpoints/a").is_dir()
+    _prepare(photo, out, box=CropBox(x=180, y=100, side=96))
+    assert not (work / "checkpoints/a").exists() and not (work / "results/a").exists()
+    write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
+    monkeypatch.setattr(photo_run.experiment, "run", lambda config, finished: 0)  # finished before, skipped
+    photo_run.run_over(_config(out), ["a"])
+    assert (out / "results/a/result.json").is_file() and json.loads((out / "photos/a.json").read_text())["given"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
-    with pytest.raises(UserError, match="photos cannot hold what is made of a: "):
+    with pytest.raises(UserError, match="cannot hold what is made of a: "):
         _prepare(photo, tmp_path / "other")
 
 
@@ -75,7 +136,7 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
     large.save(tmp_path / "a.jpg", quality=90)
     box = CropBox(x=3800, y=2000, side=1920)
     _prepare(tmp_path / "a.jpg", tmp_path / "out", box=box)
-    crop = np.asarray(Image.open(tmp_path / "out" / "photos" / "image" / "a.png"), np.float32)
+    crop = np.asarray(Image.open(_work(tmp_path / "out") / "image" / "a.png"), np.float32)
     expected = np.asarray(sample_crop(np.asarray(large), box, 64), np.float32)
     assert np.abs(crop - expected).mean() < 3
 
@@ -93,9 +154,10 @@ def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
 def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
     np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
     _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
-    assert np.load(tmp_path / "out" / "photos" / "latent" / "a.npy").shape == (1, 8)
+    work = _work(tmp_path / "out")
+    assert np.load(work / "latent" / "a.npy").shape == (1, 8)
     _prepare(photo, tmp_path / "out")
-    assert not list((tmp_path / "out" / "photos" / "latent").iterdir())  # it is not given any longer
+    assert not list((work / "latent").iterdir())  # it is not given any longer
     np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
     with pytest.raises(UserError, match=r"w\.npy"):
         _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
