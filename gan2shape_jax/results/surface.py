@@ -108,7 +108,7 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
         return np.ones_like(soft), result.depth
     share = np.where(kept, np.maximum(soft, OUTLINE), np.minimum(soft, OUTLINE - _CLEAR))
     share[ndimage.binary_erosion(kept, border_value=1)], share[~ndimage.binary_dilation(kept)] = 1, 0
-    weights = np.array([1, 4, 6, 4, 1]) / 16  # binomial, one pixel wide
+    weights = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256  # binomial, 1.4 pixels wide
     for axis in range(2):
         share = ndimage.convolve1d(share, weights, axis, mode="nearest")
     depth = _extended(result.depth, kept)

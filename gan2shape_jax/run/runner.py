@@ -222,10 +222,8 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
         with at_work(config, started.folder) as work:
             monitor = work.monitor
             if refinement.refines(config):
-                monitor.say(
-                    f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
-                    "config.schedule"
-                )
+                what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
+                monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
             judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
             trainer = Trainer(**vars(work), names=names, judge=judge)
             # Without `reset_weight`, an image starts from the results of the one before it.

@@ -4,6 +4,8 @@ Pages tell Gradio which file was sent by giving its path. Gradio checks the path
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
 who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
 `file=`. It limits each file of an upload, but not their number, and not other requests. So `Guard` looks first.
+
+Gradio's answers, and the links in them, have the paths of files: visitors get `_PLACE` in place of the server's folder.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -22,9 +25,11 @@ from starlette.types import ASGIApp
 
 from gan2shape_jax.apps.serve.visits import Limits
 
+_PLACE = "/kept"  # what visitors see of the folder's path
 _AROUND = 1 << 16  # bytes of a request beyond the file itself
 _STORED = 40  # of the largest files, for all visitors together: with more on disk, no photo is accepted
 _MOST_OTHER = 1 << 20  # bytes of a request without a file
+_TELLING = ("application/json", "text/event-stream", "text/html")  # the answers that may name files
 # Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
 _POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
 # Scripts and pictures come only from here; a browser requests nothing from other servers.
@@ -48,6 +53,7 @@ class Guard(BaseHTTPMiddleware):
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Answers a request."""
+        request.scope["path"] = request.scope["path"].replace(f"={_PLACE}/", f"={self._folder}/")
         upload = request.method == "POST" and request.scope["path"].rstrip("/").endswith("/upload")
         if refusal := await self._refusal(request, upload):
             return refusal
@@ -57,7 +63,15 @@ class Guard(BaseHTTPMiddleware):
         finally:
             self._uploads -= upload
         response.headers.setdefault("content-security-policy", _POLICY)
+        if response.headers.get("content-type", "").startswith(_TELLING):
+            del response.headers["content-length"]
+            response.body_iterator = self._told(response.body_iterator)  # type: ignore[attr-defined]
         return response
+
+    async def _told(self, parts: AsyncIterator[str | bytes]) -> AsyncIterator[bytes]:
+        async for part in parts:
+            part = part.encode() if isinstance(part, str) else bytes(part)
+            yield part.replace(os.fsencode(self._folder), _PLACE.encode())
 
     async def _refusal(self, request: Request, upload: bool) -> Response | None:
         path, uploads = request.scope["path"].rstrip("/"), self._folder / "uploads"
@@ -75,7 +89,11 @@ class Guard(BaseHTTPMiddleware):
             return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
         if upload and _stored_bytes(self._folder) > _STORED * self._limits.file_bytes:
             return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
-        if not upload and not (_POSTED.fullmatch(path) and _names_only(await request.body(), uploads)):
+        if upload:
+            return None
+        shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
+        request._body = (await request.body()).replace(shown, real)  # which the application gets
+        if not (_POSTED.fullmatch(path) and _names_only(request._body, uploads)):
             return PlainTextResponse("This is not what the page sends.", 403)
         return None
 

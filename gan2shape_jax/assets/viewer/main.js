@@ -253,4 +253,10 @@ function start() {
   show(chosen());
 }
 
+// In a frame, as of `serve`, the frame becomes as high as the page: nothing scrolls within what scrolls.
+if (window.parent !== window) {
+  const tell = () => window.parent.postMessage({ height: document.documentElement.offsetHeight }, "*");
+  new ResizeObserver(tell).observe(document.documentElement);
+}
+
 start();

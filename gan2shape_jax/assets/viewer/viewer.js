@@ -39,6 +39,7 @@ export function createViewer(canvas, changed) {
   scene.add(group);
   const camera = new THREE.PerspectiveCamera(10, 1, 0.02, 20);
   const controls = new THREE.OrbitControls(camera, canvas);
+  canvas.style.touchAction = "pan-y"; // a finger that goes up or down scrolls the page, one that goes across turns the model
   controls.rotateSpeed = 0.55;
   controls.enableDamping = !reducedMotion();
   controls.dampingFactor = 0.12;

@@ -1,5 +1,7 @@
 """What comes in is refused before it does harm: by the length announced, what lies there, what it names."""
 
+import json
+
 import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
@@ -62,6 +64,24 @@ def test_no_file_is_given_out_but_pictures_of_the_page_and_nothing_of_other_serv
             assert client.get(f"/gradio_api/{door}{place}").status_code == 404, (door, place)
     policy = client.get("/").headers["content-security-policy"]
     assert "http" not in policy and "*" not in policy and "default-src 'self'" in policy
+
+
+def test_visitors_do_not_learn_where_files_are_and_may_name_them_all_the_same(tmp_path):
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "me.jpg").write_bytes(b"photo")
+
+    async def tell(scope, receive, send):
+        body = await Request(scope, receive).body()
+        told = f'{{"path": "{tmp_path}/uploads/me.jpg", "asked": "{scope["path"]}", "got": {len(body)}}}'
+        await Response(told, media_type="application/json")(scope, receive, send)
+
+    client = TestClient(Guard(tell, tmp_path, _LIMITS))
+    shown = client.get("/gradio_api/file=/kept/uploads/me.jpg").json()
+    assert shown == {"path": "/kept/uploads/me.jpg", "asked": "/gradio_api/file=/kept/uploads/me.jpg", "got": 0}
+    sent = {"data": [{"path": "/kept/uploads/me.jpg"}]}
+    real = json.dumps({"data": [{"path": f"{tmp_path}/uploads/me.jpg"}]}, separators=(",", ":"))
+    assert client.post(_JOIN, json=sent).json()["got"] == len(real)  # the application gets the real path
+    assert client.post(_JOIN, json={"data": [{"path": "/kept/../etc/passwd"}]}).status_code == 403
 
 
 def test_what_a_request_was_looked_at_for_still_reaches_the_application(client):

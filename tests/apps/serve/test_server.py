@@ -25,7 +25,7 @@ def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
         for options, words in (
             (["--port", str(taken.getsockname()[1])], "if another program has the port"),
             (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
-            (["--model", "nothing.safetensors"], "--model: nothing.safetensors is not there"),
+            (["--model", "nothing.safetensors"], "nothing.safetensors is not there"),
         ):
             assert command.main(options) == 1
             error = capsys.readouterr().err
