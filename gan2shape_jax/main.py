@@ -49,6 +49,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
     os.environ.update({f"JAX_{name}": value for name, value in _NUMBERS.items()})
+    # Of each program kept from an earlier start, XLA prints as an error which features of the processor it left out, in
+    # thousands of characters; what ends a program comes as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         return _action(list(argv))() or 0
     except (UserError, OSError, RuntimeError, AssertionError) as error:
