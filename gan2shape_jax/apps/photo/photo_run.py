@@ -403,6 +403,7 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> int:
         failed = read_object(failures, "a run's failures") if failures.is_file() else {}
         folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
         folder.summarize()
+        folder.folder.describe(config)
     return code
 
 
