@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.reference_facts import yaml_text
+import yaml
 from PIL import Image
 
 from gan2shape_jax import main as program
@@ -71,7 +71,7 @@ def layout(tmp_path):
         Image.fromarray(np.round(nearness * 255).astype(np.uint8)).save(folder / f"depth/{stem}_depth_1.png")
     shutil.copy(asset("ictface/gan.safetensors"), folder / "gan.safetensors")
     (folder / "list.txt").write_text("".join(f"{stem}_image_1.png 3 0.5 x\r\n" for stem in _STEMS))
-    (folder / "mine.yml").write_text(yaml_text(_settings(folder)))
+    (folder / "mine.yml").write_text(yaml.safe_dump(_settings(folder)))
     return folder
 
 
