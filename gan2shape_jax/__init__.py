@@ -2,8 +2,7 @@
 
     import gan2shape_jax as g2s
 
-    gan = g2s.load_gan("gan.safetensors")
-    result = g2s.reconstruct(image, gan, mask=mask)
+    result = g2s.photo("cat.jpg", model="catface")
     result.render(yaw=30)
 
 Importing this changes nothing in the process and loads neither JAX nor the networks: names are imported on first use.
@@ -13,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan2shape_jax.apps.photo import photo
     from gan2shape_jax.config import load_config
     from gan2shape_jax.errors import UserError
     from gan2shape_jax.geometry.camera import Camera
@@ -23,43 +23,26 @@ if TYPE_CHECKING:
     from gan2shape_jax.method.metrics import depth_errors
     from gan2shape_jax.results.reconstruction import Reconstruction, load
 
-__all__ = [
-    "Camera",
-    "Gan",
-    "Model",
-    "Progress",
-    "Reconstruction",
-    "UserError",
-    "depth_errors",
-    "grid_sample",
-    "interpolate",
-    "load",
-    "load_config",
-    "load_gan",
-    "load_model",
-    "rasterize",
-    "reconstruct",
-    "warp_depth",
-]
+__all__ = ["Camera", "Gan", "Model", "Progress", "Reconstruction", "UserError", "depth_errors", "grid_sample"]
+__all__ += ["interpolate", "load", "load_config", "load_gan", "load_model", "photo", "rasterize", "reconstruct"]
+__all__ += ["warp_depth"]
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Camera": "geometry.camera",
-    "Gan": "interface",
-    "Model": "interface",
-    "Progress": "interface",
-    "Reconstruction": "results.reconstruction",
-    "UserError": "errors",
-    "depth_errors": "method.metrics",
-    "grid_sample": "geometry.resample",
-    "interpolate": "geometry.mesh_rasterizer",
-    "load": "results.reconstruction",
-    "load_config": "config",
-    "load_gan": "interface",
-    "load_model": "interface",
-    "rasterize": "geometry.mesh_rasterizer",
-    "reconstruct": "interface",
-    "warp_depth": "geometry.render",
+    name: module
+    for module, names in {
+        "apps.photo": ["photo"],
+        "config": ["load_config"],
+        "errors": ["UserError"],
+        "geometry.camera": ["Camera"],
+        "geometry.mesh_rasterizer": ["interpolate", "rasterize"],
+        "geometry.render": ["warp_depth"],
+        "geometry.resample": ["grid_sample"],
+        "interface": ["Gan", "Model", "Progress", "load_gan", "load_model", "reconstruct"],
+        "method.metrics": ["depth_errors"],
+        "results.reconstruction": ["Reconstruction", "load"],
+    }.items()
+    for name in names
 }
 
 

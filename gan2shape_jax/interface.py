@@ -60,8 +60,7 @@ def load_gan(gan: str | os.PathLike[str]) -> Gan:
         'ictface' come with the package, `gan2shape-jax get` adds others.
 
     Raises:
-      UserError: the file is missing, damaged or of another format, and the message says how to convert it; or there is
-        no such name, and the message lists all.
+      UserError: the file is missing, damaged or of another format, or no such name is known.
     """
     file = weights_file(gan, GAN)
     architecture, weights = stylegan2.load(file)

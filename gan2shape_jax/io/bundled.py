@@ -11,6 +11,7 @@ from gan2shape_jax.errors import ConfigError, UserError
 
 GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configuration that name weights
 RECORD = "record.json"  # of weights in the cache
+_BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -46,34 +47,25 @@ def cached_weights(place: pathlib.Path) -> dict[str, pathlib.Path]:
         return {}
 
 
-def named_weights() -> dict[str, dict[str, pathlib.Path]]:
-    """Returns the files of every name that stands for weights, bundled or in the cache, by configuration field."""
-    bundled = {path.parent.name: path.parent for path in sorted(pathlib.Path(asset("")).glob("*/model.safetensors"))}
-    files = {name: {GAN: at / "gan.safetensors", MODEL: at / "model.safetensors"} for name, at in bundled.items()}
-    return {at.name: cached_weights(at) for at in sorted(cache("weights").glob("*"))} | files
-
-
-def names_of(field: str) -> list[str]:
-    """Returns the names that stand for a GAN (`field` GAN) or a model (MODEL)."""
-    return sorted(name for name, files in named_weights().items() if field in files)
+def names_of(field: str) -> dict[str, pathlib.Path]:
+    """Returns the names of GANs (`field` GAN) or models (MODEL), of the package and in the cache, with their files."""
+    cached = {at.name: files[field] for at in cache("weights").glob("*") if field in (files := cached_weights(at))}
+    bundled = {path.parent.name: path for path in pathlib.Path(asset("")).glob(f"*/{_BUNDLED[field]}")}
+    return dict(sorted((cached | bundled).items()))
 
 
 def weights_file(given: str | os.PathLike[str], field: str) -> pathlib.Path:
-    """Returns the file of a GAN (`field` GAN) or a model (MODEL), given its path or its name, see `named_weights`.
+    """Returns the file of a GAN (`field` GAN) or a model (MODEL), given its path or its name, see `names_of`.
 
-    A path with a folder or an ending is returned as it is, whether there is such a file or not.
-
-    Raises:
-      ConfigError: there is no such name.
+    A path with a folder or an ending is returned as it is. Raises `ConfigError` if there is no such name.
     """
-    path, name = pathlib.Path(given), os.fspath(given)
-    if path.suffix or path.name != name or os.path.isfile(path):
+    path, named = pathlib.Path(given), names_of(field)
+    if path.suffix or path.name != os.fspath(given) or os.path.isfile(path):
         return path
-    if file := named_weights().get(name, {}).get(field):
-        return file
-    what = "GAN" if field == GAN else "model"
-    names = ", ".join(names_of(field))
-    raise ConfigError(f"there is no {what} {name[:80]!r}: name a file (.safetensors), or one of {names}")
+    if path.name in named:
+        return named[path.name]
+    what, names = "GAN" if field == GAN else "model", ", ".join(named)
+    raise ConfigError(f"there is no {what} {path.name[:80]!r}: name a file (.safetensors), or one of {names}")
 
 
 def import_tool(name: str) -> types.ModuleType:

@@ -18,7 +18,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
-from gan2shape_jax.results.surface import normals
+from gan2shape_jax.results.surface import jpeg, normals
 from gan2shape_jax.results.views import Degrees
 
 _LARGEST_DRAWN = 4096  # pixels per side of a picture
@@ -181,9 +181,11 @@ class Reconstruction:
         """Returns the textured mesh: one vertex per pixel, cut along the object's outline unless `full`.
 
         It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre; an object that
-        fills the image is one unit wide. The texture is the albedo: no light is baked in.
+        fills the image is one unit wide. The texture is the photo's own where it is known (`photo`), and else the
+        albedo, in which there is no light.
         """
-        return build_mesh(self.record, full=full)
+        known = self.record.texture
+        return build_mesh(self.record, full=full, texture=None if known is None else jpeg(known))
 
     def solid(
         self,

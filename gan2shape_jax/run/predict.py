@@ -21,7 +21,7 @@ from gan2shape_jax.config import load_config, set_field
 from gan2shape_jax.config import names as config_names
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.bundled import MODEL, named_weights, names_of, weights_file
+from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, weights_file
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
@@ -72,32 +72,24 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
     """Returns the locked configuration that goes with a model and names its file.
 
     Args:
-      model: the name of a bundled model, or of one that `gan2shape-jax get` has fetched; a configuration that names a
-        model, as `--config` takes it; or a lifted model's file, which goes with the bundled configuration of its
-        category.
+      model: a name, of a bundled model or one that `gan2shape-jax get` has fetched; a configuration that names a model,
+        as `--config` takes it; or a lifted model's file, which goes with the bundled configuration of its category.
 
     Raises:
       UserError: there is no such model, and the message lists the names; or its file is unusable.
     """
     spec = os.fspath(model)
-    named = spec.partition(":")[0]
-    if named in config_names() or named.endswith((".py", ".yml", ".yaml")):
-        config, files = load_config(spec).unlock(), named_weights().get(spec, {})
+    if spec.partition(":")[0] in config_names() or spec.partition(":")[0].endswith((".py", ".yml", ".yaml")):
+        config, files = load_config(spec).unlock(), cached_weights(cache("weights") / spec)
     else:
-        path = weights_file(spec, MODEL)
-        facts = model_file.read_facts(path)
-        if facts is None:
-            raise ConfigError(f"{path} is not there, or no lifted model: gan2shape-jax lift makes one")
-        if facts.category not in config_names():
-            raise ConfigError(
-                f"{path} is a model of {facts.category[:80]!r}, for which there is no bundled configuration: name the "
-                "configuration file that it was lifted with, whose networks.pretrained names the model"
-            )
+        facts = model_file.read_facts(path := weights_file(spec, MODEL))
+        if facts is None or facts.category not in config_names():
+            what = "is not there, or no lifted model" if facts is None else f"is a model of {facts.category[:80]!r}"
+            raise ConfigError(f"{path} {what}: name a lifted model's file, or the configuration that has it (.py)")
         config, files = load_config(facts.category).unlock(), {MODEL: path}
     for field, file in files.items():
         set_field(config, field, str(file))
-    given = config.networks.pretrained
-    if not os.path.isfile(given):
+    if not os.path.isfile(given := config.networks.pretrained):
         lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
         raise ConfigError(
             f"the configuration {spec} {lacks}: lift its GAN (gan2shape-jax lift --config={spec}), or take one of the "

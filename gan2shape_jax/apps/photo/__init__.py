@@ -3,3 +3,74 @@
 `framing`: the search for the object, the network that moves a crop to frame it as the GAN does, and what both learn
 from a GAN's own samples, once. `photo_run`: names, model, crop and mask as files, and the run over them.
 """
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import pathlib
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from gan2shape_jax.errors import ArgumentError, UserError, one_line
+from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
+from gan2shape_jax.results.reconstruction import Reconstruction
+from gan2shape_jax.results.result import load_result
+
+
+def photo(
+    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] = "ictface",
+    *,
+    box: Sequence[float] | None = None,
+    which: int = 1,
+    mask: str | os.PathLike[str] | None = None,
+    refine: bool = False,
+) -> Reconstruction:
+    """Finds the object in a photo of any size and reconstructs it, as `gan2shape-jax photo` does; writes no files.
+
+    Args:
+      path: the photo's file.
+      model: what it shows, see `load_model`.
+      box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
+        clockwise; without it the object is searched for.
+      which: the number of the object, if several are found; 1 is the most typical.
+      mask: a picture's file, white on the object: of the photo's proportions, or square and of the crop.
+      refine: whether the model is refined on the photo, which takes minutes.
+
+    Returns:
+      The reconstruction, with the photo's own texture on its mesh. `metrics` has `frame`, where the object was found
+      (x, y, side, roll_deg), and `trust`, how far to trust the shape.
+
+    Raises:
+      ArgumentError: a box of another length or range (a `ValueError` too).
+      UserError: a file or the model is unusable, or there is no object of this number.
+    """
+    from gan2shape_jax.apps.export.texture import photo_texture  # here, as OpenCV changes the process's environment
+    from gan2shape_jax.apps.photo import photo_run
+
+    if box is not None and len(box) not in (3, 4):
+        raise ArgumentError(f"box has {len(box)} numbers: x, y, side or x, y, side, roll is possible")
+    file, given = pathlib.Path(path), None if mask is None else pathlib.Path(mask)
+    crop, (name,) = None if box is None else CropBox(*box), photo_run.names_for([file], {})
+    with tempfile.TemporaryDirectory() as folder:
+        config = photo_run.config_of(photo_run.load_kind(model), pathlib.Path(folder), refine=refine)
+        framer = photo_run.load_framer(config, say=lambda line: print(one_line(line), file=sys.stderr))
+        done = photo_run.prepare(file, name, config, framer, box=crop, which=which, mask=given)
+        for note in done.notes[1:]:
+            warnings.warn(note, stacklevel=2)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            failed = photo_run.run_over(config, [name])
+        if failed:
+            raise UserError(failed[name])
+        record = load_result(pathlib.Path(folder, "results", name))
+    seen, frame = framer.opened(file), done.frame.box
+    texture = photo_texture(record, np.asarray(seen.picture), scaled_box(frame, 1 / seen.reduction)).lit
+    metrics = record.metrics | {"frame": dataclasses.asdict(frame)}
+    return Reconstruction(dataclasses.replace(record, texture=texture, metrics=metrics))

@@ -119,11 +119,11 @@ def _reconstruct(
                 _say(sentence)
     # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
-    code = photo_run.run_over(config, [photo.name for photo in prepared])
+    failed += len(photo_run.run_over(config, [photo.name for photo in prepared]))
     jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared, framer)
-    return code or int(failed > 0)
+    return int(failed > 0)
 
 
 def _say(line: str) -> None:

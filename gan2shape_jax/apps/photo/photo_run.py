@@ -100,24 +100,19 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
     `taken` are names in use, each with its photo's real path, which keeps it. Others of the same name get their folders
     in front of it, or a number if they are in the same folder.
     """
-    names = {real: name for name, real in taken.items()}
-    keys, reals = {filing_key(name) for name in taken}, [os.path.realpath(path) for path in paths]
-    places = {_place(real) for real in names}
+    names, reals = {real: name for name, real in taken.items()}, [os.path.realpath(path) for path in paths]
+    homes = {filing_key(name): os.path.dirname(real) for real, name in names.items()}
     for path, real in zip(paths, reals, strict=True):
         if real not in names:
-            folders = [folder.name for folder in pathlib.Path(os.path.abspath(path)).parents if folder.name]
-            parts = [path.stem] if _place(real) in places else [path.stem, *folders]
+            base, home = _name_of(path.stem), os.path.dirname(real)
+            parts = [path.stem, *(folder.name for folder in pathlib.Path(os.path.abspath(path)).parents if folder.name)]
+            if homes.get(filing_key(base)) == home:
+                parts = [path.stem]
             inside = map(_name_of, itertools.accumulate(parts, lambda stem, folder: f"{folder}-{stem}"))
-            numbered = (f"{_name_of(path.stem)}-{number}" for number in itertools.count(2))
-            names[real] = next(name for name in itertools.chain(inside, numbered) if filing_key(name) not in keys)
-            keys.add(filing_key(names[real]))
-            places.add(_place(real))
+            numbered = (f"{base}-{number}" for number in itertools.count(2))
+            names[real] = next(name for name in itertools.chain(inside, numbered) if filing_key(name) not in homes)
+            homes[filing_key(names[real])] = home
     return [names[real] for real in reals]
-
-
-def _place(real: str) -> tuple[str, str]:
-    """Returns a photo's folder and the key of its own name: of several with the same, all but one are numbered."""
-    return os.path.dirname(real), filing_key(_name_of(pathlib.Path(real).stem))
 
 
 def _name_of(stem: str) -> str:
@@ -362,20 +357,20 @@ def is_done(config: ConfigDict, name: str) -> bool:
     return is_result(out / "results" / name) and _content(out / FOLDER, name) == _content(_work_folder(config), name)
 
 
-def run_over(config: ConfigDict, names: Sequence[str]) -> int:
-    """Runs over prepared photos that are not done, and puts results in their place; returns the exit status.
+def run_over(config: ConfigDict, names: Sequence[str]) -> dict[str, str]:
+    """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder.
     """
     work, left = _work_folder(config), [name for name in names if not is_done(config, name)]
-    code = _make(config, work, left) if left else 0
+    failed = _make(config, work, left) if left else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
-    return code
+    return failed
 
 
-def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> int:
+def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     out = pathlib.Path(config.workdir)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
@@ -392,10 +387,8 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> int:
             folder.fail({})  # brings the page up to date
 
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "object mask .* inverted"
-            )  # which has been said of the file that was given
-            code = experiment.run(staged.lock(), put)
+            warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
+            experiment.run(staged.lock(), put)
         for name in names:
             if is_result(work / "results" / name) and not is_done(config, name):
                 _put(config, name)  # of an earlier run, which was killed before it did so
@@ -404,7 +397,7 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> int:
         folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
         folder.summarize()
         folder.folder.describe(config)
-    return code
+    return failed
 
 
 def _put(config: ConfigDict, name: str) -> None:

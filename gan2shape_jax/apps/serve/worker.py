@@ -223,10 +223,8 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     box = CropBox(*task["box"])
     photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, framer, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if photo_run.run_over(config, [photo.name]):
-        failures = out / "failures.json"
-        why = json.loads(failures.read_text()) if failures.is_file() else {}
-        raise UserError(why.get(photo.name, "the reconstruction failed; the server's log says why"))
+    if failed := photo_run.run_over(config, [photo.name]):
+        raise UserError(failed[photo.name])
     metrics = json.loads((out / "results" / photo.name / "metrics.json").read_text())
     report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", "")})
     photo_run.write_textures(out, [photo], framer)

@@ -94,15 +94,15 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         )
         return photo_run.run_over(config.lock(), ["a"]), len(made)
 
-    assert do() == (0, 1) and do() == (0, 1)  # the second time there is nothing to do
+    assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
     record, mode = out / "photos/a.json", out / "results/a/mode.txt"
     assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
     (out / "photos/textured/a").mkdir(parents=True)
-    assert do(box=place) == (0, 2) and json.loads(record.read_text())["box"]["x"] == 180
+    assert do(box=place) == ({}, 2) and json.loads(record.read_text())["box"]["x"] == 180
     assert not (out / "photos/textured/a").exists()  # it had the texture of another crop
-    assert do(box=place, refine=True) == (0, 3) and mode.read_text() == "instance"
+    assert do(box=place, refine=True) == ({}, 3) and mode.read_text() == "instance"
     before = _files(out)
-    assert do(seed=1) == (1, 4)
+    assert do(seed=1) == ({"a": "it failed"}, 4)
     after = _files(out)
     last = {out / "config.json", out / "versions.json"}  # those of the last command
     assert {path for path in before | after if before.get(path) != after.get(path)} == last and not (
@@ -249,6 +249,6 @@ def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_the
     assert names == ["cat", "b-Cat", "c-cat"]
     taken = {name: os.path.realpath(path) for name, path in zip(names, paths, strict=True)}
     assert photo_run.names_for(paths[::-1], taken) == names[::-1]
-    more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "b/cat.png", "\x1b/cat.png")]
+    more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
     *plain, escaped = photo_run.names_for(more, taken)
     assert plain == ["d-cat", "e-d-cat", "cat-2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")

@@ -1,0 +1,61 @@
+"""`gan2shape_jax.photo`: what the command makes of a photo, in memory."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gan2shape_jax as g2s
+from gan2shape_jax.main import main
+from gan2shape_jax.results import load_result
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_loaded():
+    for wishes, message in (
+        ({"box": (1, 2)}, "^box has 2 numbers"),
+        ({"box": (1, 2, -3)}, "side of a crop"),
+        ({"model": "catfaec"}, "^there is no model 'catfaec': .* one of catface, .*ictface$"),
+    ):
+        with pytest.raises(g2s.UserError, match=message):
+            g2s.photo("a.png", **wishes)
+
+
+@pytest.mark.heavy
+def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monkeypatch, face_photo, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(face_photo()).save("a.png")
+    assert main(["photo", "a.png", "--out", "out"]) == 0
+    command = load_result(tmp_path / "out/results/a")
+    capsys.readouterr()
+    result = g2s.photo("a.png")
+    assert capsys.readouterr() == ("", "") and sorted(os.listdir()) == ["a.png", "out"]
+    for name in ("depth", "albedo", "view", "light", "mask", "image"):
+        np.testing.assert_array_equal(getattr(result.record, name), getattr(command, name), err_msg=name)
+    assert result.name == "a" and result.metrics["trust"] == command.metrics["trust"]
+    assert result.metrics["frame"] == json.loads((tmp_path / "out/photos/a.json").read_text())["box"]
+    assert result.mesh().visual.material.baseColorTexture.size[0] > 64
+    result.save("saved")
+    assert (tmp_path / "saved/textured_unlit.glb").is_file()
+    np.testing.assert_array_equal(g2s.load("saved").record.texture, result.record.texture)
+    for wishes, message in (({"which": 9}, "9 names none"), ({"mask": "none.png"}, "none.png")):
+        with pytest.raises(g2s.UserError, match=message):
+            g2s.photo("a.png", **wishes)
+    with pytest.raises(g2s.UserError, match="none.jpg"):
+        g2s.photo("none.jpg")
+
+
+@pytest.mark.heavy
+def test_a_photo_is_refined_in_a_box_of_ones_own(tmp_path, monkeypatch, face_photo):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(face_photo()).save("a.png")
+    (tmp_path / "short.py").write_text(
+        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
+        "    config = load_config('ictface').unlock()\n"
+        "    config.refinement.update(lengths=((1, 2, 2),), collect_iters=2, kept_out=1)\n"
+        "    config.inversion.steps = 2\n    return config\n"
+    )
+    result = g2s.photo("a.png", model="short.py", box=(190, 100, 96), refine=True)
+    assert "refinement_share" in result.metrics
+    assert result.metrics["frame"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0}
