@@ -27,7 +27,7 @@ import re
 import shutil
 import unicodedata
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -377,8 +377,7 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> dict[
     for field in ("image", "mask", "latent"):
         root = str(work / field) if (work / field).is_dir() else ""  # without latents, the run finds them by inversion
         staged.data[f"{field}_root"] = root if config.data[f"{field}_root"] else ""
-    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
-    atomic_text(pathlib.Path(staged.data.image_list), "".join(f'"{name}"\n' for name in quoted))
+    _write_list(work, names)
     every = sorted(records_in(out).keys() | set(names))
     with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
 
@@ -417,6 +416,12 @@ def _put(config: ConfigDict, name: str) -> None:
     for path, content in ({place / part: content for part, content in files.items()} | latents).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(path, content)
+    _write_list(place, records_in(out))  # which evaluating the results reads
+
+
+def _write_list(folder: pathlib.Path, names: Iterable[str]) -> None:
+    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    atomic_text(folder / "list.txt", "".join(f'"{name}"\n' for name in quoted))
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:

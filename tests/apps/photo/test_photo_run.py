@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
 from gan2shape_jax.io.image_files import Picture
-from gan2shape_jax.io.image_lists import fault_of
+from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.results.result import write_folder
 
 _BOX = CropBox(x=190, y=100, side=96)
@@ -97,6 +98,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
     assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
     record, mode = out / "photos/a.json", out / "results/a/mode.txt"
     assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
+    assert find_runs([out])[0].images == {"a": out / "results/a"} and read_names(out / "photos/list.txt") == ["a.png"]
     (out / "photos/textured/a").mkdir(parents=True)
     assert do(box=place) == ({}, 2) and json.loads(record.read_text())["box"]["x"] == 180
     assert not (out / "photos/textured/a").exists()  # it had the texture of another crop
