@@ -182,8 +182,7 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
             if reason:
                 monitor.say(f"no pictures through the GAN: {reason}")
 
-            def write(prepared: PreparedImage, view: Reconstruction) -> None:
-                result = networks.explain(prepared, view)
+            def write(prepared: PreparedImage, result: Result) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
@@ -195,13 +194,13 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
                 # Finished ones too: where an image stands among the others decides its last bits.
                 images = units.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
-                    views = _see(networks, list(images.values()), at_once)
+                    views = dict(zip(images, _see(networks, list(images.values()), at_once)))
+                    left = {name: one for name, one in images.items() if not folder.is_finished(stem_of(name))}
+                    results = {name: networks.explain(one, views[name]) for name, one in left.items()}
                 except FAILURES as error:
                     units.fail(failures_of(list(images), error))
                     continue
-                seen = zip(images.items(), views)
-                jobs = {name: functools.partial(write, one, view) for (name, one), view in seen}
-                units.write({name: job for name, job in jobs.items() if not folder.is_finished(stem_of(name))})
+                units.write({name: functools.partial(write, one, results[name]) for name, one in left.items()})
             return units.status
 
 
