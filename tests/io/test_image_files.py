@@ -3,10 +3,10 @@
 import contextlib
 import errno
 import os
+import pathlib
 
 import numpy as np
 import pytest
-from helpers import colour_profiles
 from helpers.picture_files import PIXELS as _PIXELS
 from helpers.picture_files import save as _save
 from PIL import Image
@@ -24,6 +24,9 @@ from gan2shape_jax.io.image_files import (
 )
 
 _RNG = np.random.default_rng(0)
+# Pictures in colours of their own, whose profiles (ICC, version 2) and values were computed once in NumPy from the
+# spaces' primaries, whites (adapted after Bradford) and exponents. The ink's is black where K is full, else 1 - C.
+_COLOURS = pathlib.Path(__file__).parents[1] / "data" / "colours"
 
 
 def _triangle_weights(source: int, target: int) -> np.ndarray:
@@ -170,26 +173,29 @@ def _off(found, expected):
     return np.abs(np.asarray(found, int) - np.asarray(expected, int)).max()
 
 
-@pytest.mark.parametrize("space", colour_profiles.SPACES)
+def _coloured(name):
+    """Returns a picture, without its profile, its profile, and its path."""
+    path = _COLOURS / name
+    picture = Image.open(path)
+    return Image.fromarray(np.asarray(picture), picture.mode), picture.info["icc_profile"], path
+
+
+@pytest.mark.parametrize("space", ["Display P3", "Adobe RGB", "ProPhoto", "linear"])
 def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
-    soft, profile = _soft(), colour_profiles.rgb(space)
-    values = colour_profiles.in_space(soft, space)
-    assert _off(values, soft) > 5
-    picture, path = Image.fromarray(values), tmp_path / "a.png"
-    picture.save(path, icc_profile=profile)
+    soft, (picture, profile, path) = _soft(), _coloured(f"{space}.png")
+    assert _off(picture, soft) > 5
     for found in (open_square(path), open_upright(path, least=16), picture_of(Image.open(path))):
         assert _off(found[0], soft) <= 2
     alpha = Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(64, 0))
     picture.putalpha(alpha)
-    picture.save(path, icc_profile=profile)
-    cut = open_square(path)
+    picture.save(tmp_path / "a.png", icc_profile=profile)
+    cut = open_square(tmp_path / "a.png")
     assert _off(np.asarray(cut.picture)[:, 32:], soft[:, 32:]) <= 2 and (np.asarray(cut.picture)[:, :32] == 255).all()
     assert _off(cut.alpha, alpha) == 0
 
 
 def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
-    soft, profile = _soft(), colour_profiles.rgb("linear")
-    picture = Image.fromarray(colour_profiles.in_space(soft, "linear"))
+    soft, (picture, profile, _) = _soft(), _coloured("linear.png")
     kinds = {
         "jpg": {"quality": 100, "subsampling": 0},
         "webp": {"lossless": True},
@@ -206,25 +212,22 @@ def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
         assert _off(open_upright(tmp_path / f"a.{ending}", least=16).picture, soft) <= 5, ending
 
 
-def test_profiles_of_greys_and_inks_and_those_that_cannot_be_used(tmp_path):
-    ramp = np.tile(np.linspace(40, 250, 64).astype(np.uint8), (64, 1))
+def test_profiles_of_greys_and_inks_and_those_that_cannot_be_used():
     for exponent in (1.0, 2.2):
-        path = _save(tmp_path / "a.png", ramp, "L", icc_profile=colour_profiles.grey(exponent))
-        expected = 255 * (1.055 * (ramp / 255) ** (exponent / 2.4) - 0.055)
+        ramp, grey, path = _coloured(f"grey {exponent}.png")
+        expected = 255 * (1.055 * (np.asarray(ramp) / 255) ** (exponent / 2.4) - 0.055)
         assert _off(open_square(path).picture, expected[..., None]) <= 1
-    inks = np.zeros((64, 64, 4), np.uint8)
-    inks[..., 0], inks[:32, :, 3] = 255 - ramp, 255
-    Image.fromarray(inks, "CMYK").save(tmp_path / "a.tif", icc_profile=colour_profiles.ink())
-    seen = np.asarray(open_square(tmp_path / "a.tif").picture, int)
+    _, ink, path = _coloured("ink.tif")
+    seen = np.asarray(open_square(path).picture, int)
     assert seen[:32].max() < 10 and np.ptp(seen[40], axis=-1).max() < 4 and (np.diff(seen[40, :, 0]) >= 0).all()
-    profile = colour_profiles.rgb("Adobe RGB")
+    profile = _coloured("Adobe RGB.png")[1]
     for mode, broken in (
         ("RGB", b"no profile"),
         ("RGB", profile[:200]),
         ("RGB", profile[:128] + bytes(len(profile))),
-        ("RGB", colour_profiles.grey(1.0)),  # of other modes than the picture's
+        ("RGB", grey),  # of other modes than the picture's
         ("CMYK", profile),
-        ("L", colour_profiles.ink()),
+        ("L", ink),
     ):
         picture = Image.fromarray(_PIXELS).convert(mode)
         expected = finished(picture, "a").picture
