@@ -15,7 +15,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
 VARIANTS = ("scratch", "predict")
-CATEGORY = Category("catface", word="cat")
+CATEGORY = Category("catface", word="cat's face")
 
 
 def get_config(variant: str = "") -> ConfigDict:

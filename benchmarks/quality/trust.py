@@ -1,25 +1,36 @@
-"""How reliable the trust estimates of a result are: whether a picture is of the GAN's kind, and how good its shape is.
+"""How reliable what is told of a result is: whether the GAN's kind of object was found, and how good its shape is.
 
-    python benchmarks/quality/trust.py kind --data FACES --others CATS_IMAGES [--out kind.json]
-    python benchmarks/quality/trust.py kind --gan cats.safetensors --like CATS_IMAGES --others FACES_IMAGES \
-        --leave-out chelsea
+    python benchmarks/quality/trust.py place --kind CATS/image --without PICTURES --out PLACED
+    python benchmarks/quality/trust.py found --model catface --kind PLACED --without PICTURES [--half judging]
+    python benchmarks/quality/trust.py others --model catface --without PICTURES --half choosing --out guide.safetensors
     python benchmarks/quality/trust.py shape --data FACES [--out shape.json]
 
-`kind` scores pictures of the GAN's kind that it was not trained on, and pictures of other things: another folder's,
-crops of scikit-image's everyday pictures, its textures, and noise. It prints the AUROC for every kind of other things,
-and how many on either side are misclassified at the limit. The bundled GAN comes with its guide; for another one, what
-the score needs is measured first, on 2,048 of its samples.
+`place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, so that
+`photo` has something to search. Object and picture are of the same half: names' hashes split all files into those for
+choosing numbers by and those for judging.
+
+`found` searches pictures with and without the kind as `photo` does, and reconstructs the best crop. It prints the AUROC
+of the certainty, how many of either are called found, perhaps or none, and, for placed objects, how many frames are
+right. Folders may have links to pictures.
+
+`others` measures typicality anew, with what a search prefers in pictures without the kind as further counterexamples,
+and writes the guide with it.
 
 `shape` reconstructs faces 024 to 047, as they are and disturbed in several ways, and prints the rank correlation of the
 expected SIDE with the true one, and the share of pixels whose error is within the spread.
 """
 
 import argparse
+import hashlib
 import json
+import math
 import pathlib
-from collections.abc import Callable, Sequence
+import tempfile
+import time
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import trust_record
 from PIL import Image
@@ -28,107 +39,167 @@ from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing
+from gan2shape_jax.apps.photo import framing, photo_run
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text
-from gan2shape_jax.run import trust
-from gan2shape_jax.stylegan2 import typicality, typicality_measure
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
+from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
+from gan2shape_jax.run import guide, predict, trust
+from gan2shape_jax.stylegan2 import typicality_measure
 
 _JUDGED = range(24, 48)
-_CROPS = 64  # of everyday pictures, and of textures
-_EVERYDAY = ("astronaut", "camera", "chelsea", "coffee", "rocket", "coins", "page", "clock", "hubble_deep_field")
-_TEXTURES = ("brick", "grass", "gravel")
-_SAMPLES = 2048
+_HALVES = ("choosing", "judging")
+_SAMPLES = 2048  # of the GAN, as for a guide made anew
+_TRUTH = "truth.json"  # where `place` put what
+_LONGER = 640  # pixels of the pictures that objects are placed in
+_SHARES = (0.22, 0.3, 0.42, 0.6, 0.85)  # of the shorter side
+_NEAR, _SIMILAR = 0.3, 1.7  # sides and ratio of sides within which a frame shows the object that was placed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kind", "shape"))
+    parser.add_argument("what", choices=("place", "found", "others", "shape"))
     parser.add_argument("--data", type=pathlib.Path, help="folder of faces: image, mask, depth")
-    parser.add_argument("--gan", default=asset("ictface/gan.safetensors"))
-    parser.add_argument("--like", type=pathlib.Path, help="pictures of the GAN's kind (default: the faces')")
-    parser.add_argument("--others", type=pathlib.Path, help="pictures of another kind")
-    parser.add_argument("--leave-out", nargs="*", default=["astronaut"], help="everyday pictures of the GAN's kind")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file of the figures")
+    parser.add_argument("--model", default="ictface")
+    parser.add_argument("--kind", type=pathlib.Path, nargs="+", help="folders: objects to place, or pictures with some")
+    parser.add_argument("--without", type=pathlib.Path, nargs="+", help="folders of pictures without the kind")
+    parser.add_argument("--half", choices=_HALVES, help="(default: both)")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file of the figures; what is made")
     options = parser.parse_args(arguments)
-    found = _kind(options) if options.what == "kind" else _shape(options.data)
+    if options.what == "place":
+        _place(_pictures(options.kind), _pictures(options.without), options.out)
+        return
+    if options.what == "others":
+        _others(options)
+        return
+    found = _found(options) if options.what == "found" else _shape(options.data)
     if options.out:
         atomic_text(options.out, json.dumps(found, indent=1) + "\n")
 
 
-def _kind(options: argparse.Namespace) -> dict[str, Any]:
-    arch, weights = stylegan2.load(options.gan)
-    known = typicality.read_typicality(pathlib.Path(options.gan))
-    if known is None:
-        drawn = framing.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
-        known = typicality_measure.measure(weights["discriminator"], drawn, arch=arch, seed=0)
-
-    def scores(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        side = typicality.side_of(arch)
-        sized = [_sized(picture, side) for picture in pictures]
-        judged = (typicality.atypicality(known, weights["discriminator"], one[None], arch=arch) for one in sized)
-        return np.concatenate([np.asarray(value) for value in judged])
-
-    like = scores(_folder(options.like or options.data / "image"))
-    others = {name: scores(pictures) for name, pictures in _other_things(options.others, options.leave_out).items()}
-    rows = {"all": np.concatenate(list(others.values()))} | others
-    table = Table("other things", "pictures", "AUROC", "taken for the kind", title=f"limit {typicality.LIMIT}")
-    found: dict[str, Any] = {"like": len(like), "false alarms": float((like > typicality.LIMIT).mean())}
-    for name, values in rows.items():
-        auroc = stats.mannwhitneyu(values, like).statistic / (len(values) * len(like))
-        missed = float((values <= typicality.LIMIT).mean())
-        found[name] = {"pictures": len(values), "auroc": float(auroc), "taken for the kind": missed}
-        table.add_row(name, str(len(values)), f"{auroc:.4f}", f"{missed:.1%}")
-    console = Console(width=100)
-    console.print(table)
-    quantiles = np.percentile(like, [5, 50, 95, 100]).round(2).tolist()
-    console.print(f"{len(like)} of the kind: {found['false alarms']:.1%} refused; 5, 50, 95, 100%: {quantiles}")
-    return found
+def _pictures(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    return sorted(
+        file for folder in folders for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg")
+    )
 
 
-def _folder(path: pathlib.Path) -> list[np.ndarray]:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+def _half(file: pathlib.Path) -> str:
+    return _HALVES[_digest(file)[0] % 2]
 
 
-def _other_things(folder: pathlib.Path | None, left_out: Sequence[str]) -> dict[str, list[np.ndarray]]:
-    """Returns pictures of other things, by their source."""
-    from skimage import data  # only here: nothing else needs it
-
-    rng = np.random.default_rng(0)
-    named: dict[str, list[np.ndarray]] = {} if folder is None else {"the other folder": _folder(folder)}
-
-    def crops(names: Sequence[str], least: float) -> list[np.ndarray]:
-        pictures = [_rgb(getattr(data, name)) for name in names]
-        return [_crop(rng, pictures[k % len(pictures)], least) for k in range(_CROPS)]
-
-    named["everyday pictures"] = crops([name for name in _EVERYDAY if name not in left_out], 0.5)
-    named["textures"] = crops(_TEXTURES, 0.25)
-    grain = [rng.integers(0, 256, (2**k, 2**k, 3), dtype=np.uint8) for k in (1, 2, 3, 4, 5, 6) for _ in range(8)]
-    named["noise"] = [np.asarray(Image.fromarray(one).resize((64, 64), Image.Resampling.BICUBIC)) for one in grain]
-    named["one colour"] = [np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(16)]
-    return named
+def _digest(file: pathlib.Path) -> bytes:
+    return hashlib.sha256(file.stem.encode()).digest()
 
 
-def _rgb(read: Callable[[], np.ndarray]) -> np.ndarray:
-    try:
-        picture = np.asarray(read())
-    except Exception as error:  # a picture that is not on this machine and would have to be downloaded
-        raise SystemExit(f"scikit-image lacks a picture ({error}): leave it out of the list above") from error
-    return np.repeat(picture[..., None], 3, -1) if picture.ndim == 2 else picture[..., :3]
+def _place(objects: Sequence[pathlib.Path], pictures: Sequence[pathlib.Path], out: pathlib.Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    truth = {}
+    for number, file in enumerate(objects):
+        rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}"
+        backs = [one for one in pictures if _half(one) == _half(pathlib.Path(name))]
+        back = Image.open(backs[rng.integers(len(backs))]).convert("RGB")
+        back.thumbnail((_LONGER, _LONGER))
+        least = min(back.size)
+        side = least * rng.choice(_SHARES) * rng.uniform(0.9, 1.1)
+        x, y = (rng.uniform(side / 2, max(side / 2 + 1, length - side / 2)) for length in back.size)
+        box = CropBox(x, y, side, rng.normal(0, 10))
+        shown = _placed(np.asarray(Image.open(file).convert("RGB")), np.asarray(back), box)
+        Image.fromarray(shown).save(out / f"{name}.png")
+        truth[name] = [box.x, box.y, box.side, box.roll_deg]
+    atomic_text(out / _TRUTH, json.dumps(truth, indent=1) + "\n")
 
 
-def _crop(rng: np.random.Generator, picture: np.ndarray, least: float) -> np.ndarray:
-    side = int(min(picture.shape[:2]) * rng.uniform(least, 1))
-    y, x = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-    return picture[y : y + side, x : x + side]
+def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox) -> np.ndarray:
+    """Returns a picture with a crop drawn into it; its edges are repeated and fade over a fifth of its side."""
+    side, rim = len(crop), len(crop) // 4
+    wide = np.pad(crop, ((rim, rim), (rim, rim), (0, 0)), mode="edge").astype(np.float32)
+    places = np.arange(len(wide))
+    out = np.maximum(np.maximum(rim - places, places - (rim + side - 1)), 0)
+    share = np.clip(1 - np.maximum(out[:, None], out[None, :]) / (0.18 * side), 0, 1).astype(np.float32)
+    if box.side < side:
+        wide = cv2.GaussianBlur(wide, (0, 0), 0.4 * side / box.side)
+    corners = np.array([[0.0, 0], [len(wide), 0], [0, len(wide)]])
+    there = crop_to_photo(corners - rim, box, side)
+    turn = cv2.getAffineTransform((corners - 0.5).astype(np.float32), (there - 0.5).astype(np.float32))
+    size = back.shape[1::-1]
+    drawn = cv2.warpAffine(wide, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.warpAffine(share, turn, size, flags=cv2.INTER_LINEAR)[..., None]
+    return np.clip(drawn * covered + back * (1 - covered), 0, 255).astype(np.uint8)
 
 
-def _sized(picture: np.ndarray, side: int) -> np.ndarray:
-    image = Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image, np.float32) / 127.5 - 1
+def _others(options: argparse.Namespace) -> None:
+    config = photo_run.load_kind(options.model)
+    file = pathlib.Path(config.gan.checkpoint)
+    arch, weights = stylegan2.load(file)
+    known = guide.guide_of(file, arch, weights, say=print)
+    sight = guide.sight_by(known, arch, weights)
+    crops = []
+    for picture in _pictures(options.without):
+        if options.half in (None, _half(picture)):
+            photo = np.asarray(Image.open(picture).convert("RGB"))
+            crops += framing.tempting(photo, sight)
+            print(f"{picture.stem}: {len(crops)} crops", flush=True)
+    samples = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
+    others = np.stack(crops).astype(np.float32) / 127.5 - 1
+    found = typicality_measure.measure(weights["discriminator"], samples, arch=arch, seed=0, others=others)
+    atomic_bytes(options.out, guide.guide_bytes(known._replace(typicality=found), sha256(file)))
+
+
+def _found(options: argparse.Namespace) -> dict[str, Any]:
+    config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
+    framer = photo_run.load_framer(config, say=print)
+    networks = predict.load_predictor(config, None)
+    usual = networks.judge.typical_l1
+    assert usual is not None, "the model does not say what L1 is usual"
+    truth: dict[str, list[float]] = {}
+    for folder in options.kind:
+        if (folder / _TRUTH).is_file():
+            truth |= json.loads((folder / _TRUTH).read_text())
+    rows: dict[str, dict[str, Any]] = {}
+    files = [(file, shows) for shows in (True, False) for file in _pictures(options.kind if shows else options.without)]
+    for file, shows in sorted(files, key=lambda pair: _digest(pair[0])[1:]):  # mixed: the first ones are a fair sample
+        if options.half not in (None, _half(file)):
+            continue
+        began, photo = time.monotonic(), framer.opened(file)
+        frames = framer.frames(photo)
+        crop = sample_crop(np.asarray(photo.picture), frames[0].box, guide.SIDE)
+        l1 = _l1(networks, crop, framer.usual_mask) / usual
+        row = {"with": shows, "half": _half(file), "certainty": frames[0].certainty, "l1": l1, "objects": len(frames)}
+        row |= {"atypicality": frames[0].atypicality, "seconds": time.monotonic() - began}
+        row["box"] = [frames[0].box.x, frames[0].box.y, frames[0].box.side, frames[0].box.roll_deg]
+        if file.stem in truth:
+            x, y, side, _ = truth[file.stem]
+            off, ratio = math.dist((x, y), row["box"][:2]) / side, row["box"][2] / side
+            row["right"] = off < _NEAR and 1 / _SIMILAR < ratio < _SIMILAR
+        rows[file.stem] = row
+        print(f"{file.stem}: {row['certainty']:.3f}, L1 {l1:.2f} of the usual, {row['seconds']:.1f} s", flush=True)
+    _tell(rows)
+    return rows
+
+
+def _l1(networks: predict.Predictor, crop: np.ndarray, mask: np.ndarray) -> float:
+    item = Item("a", crop.astype(np.float32) / 127.5 - 1, mask.astype(np.float32), None, None, len(crop), None)
+    return float(networks.explain(networks.prepared(item)).metrics["model_l1"])
+
+
+def _tell(rows: dict[str, dict[str, Any]]) -> None:
+    table = Table("", "pictures", "found", "perhaps", "none", "frame right")
+    for half in _HALVES:
+        known, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
+        for name, some in (("with", known), ("without", others)):
+            if some:
+                most = [guide.PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
+                sure = np.minimum([row["certainty"] for row in some], most)
+                shares = (sure >= guide.SURE).mean(), (sure >= guide.PERHAPS).mean(), 1.0
+                cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
+                right = [row["right"] for row in some if "right" in row]
+                framed = f"{sum(right)} of {len(right)}" if right else "–"
+                table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
+        if known and others:
+            pairs = stats.mannwhitneyu(*([row["certainty"] for row in some] for some in (known, others))).statistic
+            table.add_row(f"{half}, AUROC", f"{pairs / (len(known) * len(others)):.3f}")
+    Console(width=100).print(table)
 
 
 def _shape(folder: pathlib.Path) -> dict[str, Any]:

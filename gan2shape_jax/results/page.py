@@ -49,7 +49,7 @@ from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
-GRADES = {"trust": "trust it", "doubt": "doubt it", "no": "do not trust it"}
+GRADES = {"trust": "trust it", "found": "not measured", "doubt": "doubt it", "no": "do not trust it"}
 
 _FOR_ROWS = 0.7  # of what the fixed parts leave, the most that names and figures may take
 _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thousands of images, some can be turned
@@ -65,7 +65,8 @@ _MARKED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'"
 # What Markdown interprets. Underscores inside words and stars between spaces, which it leaves alone, stay as they are.
 _MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\\`*_~|\[\]]|^[#+=-]+(?=\s|$)")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_TRUST = ("grade", "verdict", "category")  # what is shown of `trust` in the metrics
+_WORDS = ("found", "shape", "invented", "verdict")
+_TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
 
 # The viewer's modules, each after those that it imports from.
@@ -214,8 +215,8 @@ class _Page:
             "files": [[n, size, f"file-{k}-{n}" in self.blocks] for n, size in self.offers[k].items()],
         }
         if said := row.metrics.get("trust"):
-            image["trust"] = {key: one for key in _TRUST if (one := said.get(key)) is not None}
-            image["trust"]["verdict"] = message_line(str(said.get("verdict", "")))
+            told = {key: one for key in _TRUST if (one := said.get(key)) is not None}
+            image["trust"] = told | {key: message_line(str(told[key])) for key in _WORDS if key in told}
         return image
 
     def size(self) -> int:

@@ -1,11 +1,11 @@
-"""How far to trust a result, in figures and in one sentence: `metrics["trust"]`, and the spread of its depth.
+"""How far to trust a result, in figures and in words: `metrics["trust"]`, and the spread of its depth.
 
-There are two questions. First, is the picture of the kind that the GAN draws? This is judged by the discriminator's
-features (`stylegan2.typicality`), if the GAN has a guide, and by how well the model explains the picture: no rendered
-face exceeded `FAR_RATIO`, all photographs of cats did (docs/reports/lift.md). Second, how good is the shape then? This
-is judged by the model's errors as measured against true depth, kept beside the model in `NAME.trust.safetensors`
-(`benchmarks/quality/trust_record.py` writes it), and by whether training has made things better. What is unknown is not
-reported. docs/reports/trust.md shows how reliable the answers are.
+Three things are told. What was found: whether the picture shows what the GAN draws, judged by `guide.Sight`, if the GAN
+has a guide, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all photographs of
+cats did (docs/reports/lift.md). How good the shape is then: judged by the model's errors as measured against true
+depth, kept beside the model in `NAME.trust.safetensors` (`benchmarks/quality/trust_record.py` writes it), and by
+whether training has made things better. And what is invented. What is unknown is not reported. docs/reports/trust.md
+shows how reliable the answers are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import cv2
 import numpy as np
 import safetensors.numpy
 from jaxtyping import Float
@@ -28,14 +28,15 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result
-from gan2shape_jax.stylegan2 import Architecture, typicality
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.run import guide
+from gan2shape_jax.run.guide import PERHAPS, SURE, Seen, Sight
+from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training.network_files import in_order
 
-# L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind, and
-# membership is one half here.
-FAR_RATIO, _FAR_WIDTH = 1.5, 0.1
+# L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind.
+FAR_RATIO = 1.5
 _DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
-_LIKELY = 0.8  # membership below which a picture is doubted
 _FORMAT = {"format": "gan2shape_jax trust", "version": "1"}
 
 
@@ -95,20 +96,19 @@ class Judge:
 
     Attributes:
       config: the run's configuration.
-      scorer: the GAN's guide, its discriminator's parameters and its architecture, which score typicality; None if the
-        GAN has no guide.
+      sight: what looks at crops of pictures; None if the GAN has no guide.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
     """
 
     config: ConfigDict
-    scorer: tuple[typicality.Typicality, dict[str, Any], Architecture] | None = None
+    sight: Sight | None = None
     record: TrustRecord | None = None
     typical_l1: float | None = None
 
     def without_files(self) -> Judge:
         """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
-        return dataclasses.replace(self, scorer=None) if self.config.data.crop else self
+        return dataclasses.replace(self, sight=None) if self.config.data.crop else self
 
 
 def load_judge(
@@ -120,15 +120,15 @@ def load_judge(
     it is another than the configuration's.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
-    known = typicality.read_typicality(pathlib.Path(file)) if file else None
+    known = guide.known_guide(pathlib.Path(file)) if file else None
     if known is not None and gan is None:
         architecture, weights = stylegan2.load(file)
         gan = architecture, weights["discriminator"]
-    scorer = None if known is None or gan is None else (known, gan[1], gan[0])
+    sight = None if known is None or gan is None else guide.sight_by(known, gan[0], {"discriminator": gan[1]})
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
-    return Judge(config, scorer, record, typical)
+    return Judge(config, sight, record, typical)
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
@@ -138,33 +138,21 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
 
 def judged(judge: Judge, result: Result) -> Result:
     """Returns a result with its verdict added: `metrics["trust"]` and `depth_spread`."""
-    atypical = atypicality_of(judge, result)
-    share = category_of(atypical, result.metrics)
-    if share is None:
+    seen, metrics = seen_by(judge, result), result.metrics
+    if seen is None and "far_from_category" not in metrics:
         return result
+    sure = seen.certainty if seen else float(not metrics["far_from_category"])
     # Nothing can be predicted for pictures that the model does not know.
-    record = judge.record if share >= 0.5 else None
-    expected = expected_side(record, atypical)
-    typical = atypical is not None and atypical <= typicality.LIMIT
+    record = judge.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
+    expected = expected_side(record, seen.atypicality if seen else None)
     kind = str(categories.category_of(judge.config.category))
-    grade, sentence = word_on(share, expected, record, result.metrics, kind=kind, typical=typical)
-    verdict = {"category": round(share, 4), "expected_side": expected, "grade": grade, "verdict": sentence}
-    if atypical is not None:
-        verdict["atypicality"] = round(atypical, 3)
+    own = judge.config.mode != "predict" and not judge.config.refinement.hold_shape
+    verdict: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
+    verdict |= verdict_on(sure, expected, record, metrics, kind=kind, own=own)
+    if seen is not None:
+        verdict["atypicality"] = round(seen.atypicality, 3)
     spread = None if record is None else spread_of(record, expected)
-    return dataclasses.replace(result, metrics=result.metrics | {"trust": verdict}, depth_spread=spread)
-
-
-def category_of(atypical: float | None, metrics: Mapping[str, Any]) -> float | None:
-    """Returns how likely a picture is of the GAN's kind, from 0 to 1: the lower of two measures; None if unknown.
-
-    `atypical` is in standard deviations, see `typicality.atypicality`; a model's `nearness` is in the metrics.
-    """
-    shares = [] if atypical is None else [float(typicality.belonging(atypical))]
-    if "model_l1" in metrics:
-        away = (metrics["model_l1"] / max(metrics["model_l1_p95"], 1e-6) - FAR_RATIO) / _FAR_WIDTH
-        shares.append(float(1 / (1 + np.exp(np.clip(away, -50, 50)))))
-    return min(shares, default=None)
+    return dataclasses.replace(result, metrics=metrics | {"trust": verdict}, depth_spread=spread)
 
 
 def expected_side(record: TrustRecord | None, atypical: float | None) -> float | None:
@@ -184,53 +172,61 @@ def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, 
     return np.asarray(more * record.level * record.usual_error, np.float32)
 
 
-def word_on(
-    share: float,
+def found_words(sure: float, kind: str) -> str:
+    """Returns what was found, in a few words: the first verdict. `kind` is what the GAN draws."""
+    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return a_kind if sure >= SURE else f"perhaps {a_kind}" if sure >= PERHAPS else f"no {kind} found"
+
+
+def verdict_on(
+    sure: float,
     expected: float | None,
     record: TrustRecord | None,
     metrics: Mapping[str, Any],
     *,
     kind: str,
-    typical: bool = False,
-) -> tuple[str, str]:
-    """Returns a grade ('trust', 'doubt' or 'no') and one plain sentence on how far to trust a shape.
+    own: bool = False,
+) -> dict[str, str]:
+    """Returns three verdicts (`found`, `shape`, `invented`), all in one sentence (`verdict`), and a `grade`.
 
-    `share` is that of `category_of`, `expected` the expected SIDE, `kind` what the GAN draws, in a word; `typical` says
-    whether the discriminator considers the picture to be of that kind.
+    The grade is 'trust' where the shape's error was measured on others like it, 'found' where that is unknown, 'doubt'
+    or 'no'. `sure` is how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected
+    SIDE; `kind` what the GAN draws, in a word; `own` says whether the shape was fitted to this picture.
     """
-    alike, side = "looks like what this GAN draws", f"(SIDE about {expected or 0:.3f})"
-    if share < 0.5 or metrics.get("far_from_category"):
-        if typical:
-            return "no", f"{alike}, but its model cannot explain this picture: the shape is a guess"
-        return "no", f"this does not look like a {kind} to this GAN: the shape is a guess"
-    if metrics.get("worse_than_prior"):
-        return "doubt", f"{alike}, but training has not made the shape better: look at it before you use it"
-    if share < _LIKELY:
-        return "doubt", f"looks only partly like what this GAN draws: the shape of this {kind} may be off"
-    if metrics.get("model_l1", 0) > _DOUBTED * metrics.get("model_l1_p95", np.inf):
-        return "doubt", f"{alike}, but its model explains this picture less well than usual: the shape may be off"
-    if expected is not None and record is not None and expected > record.side_range[1]:
-        return "doubt", f"{alike}, but less clearly than usual: expect a coarser shape {side}"
-    hidden = "what is turned away is invented"
-    if expected is not None:
-        return "trust", f"{alike}: the shape should be as good as usual {side}; {hidden}"
-    return "trust", f"{alike}; how exact the shape is has not been measured for this GAN, and {hidden}"
+    far, l1 = metrics.get("far_from_category"), metrics.get("model_l1", 0) / metrics.get("model_l1_p95", np.inf)
+    found = found_words(min(sure, PERHAPS) if far else sure, kind)
+    shape = "its own shape" if own else f"the general shape of a {kind}, not this one's own"
+    side, invented = f"(SIDE about {expected or 0:.3f})", "what is turned away is invented"
+    if sure < PERHAPS or far:
+        grade, invented = "no", "all of it is invented"
+        shape = "the shape is a guess" if sure < PERHAPS else "the model cannot explain it, so the shape is a guess"
+    elif metrics.get("worse_than_prior"):
+        grade, shape = "doubt", "training has not made the shape better, look at it before you use it"
+    elif l1 > _DOUBTED:
+        grade, shape = "doubt", f"{shape}, and the model explains this picture less well than usual"
+    elif expected is None or record is None:
+        grade, shape = "found" if sure >= SURE else "doubt", f"{shape}; how exact it is has not been measured"
+    elif sure < SURE or expected > record.side_range[1]:
+        grade, shape = "doubt", f"{shape}, coarser than usual {side}"
+    else:
+        grade, shape = "trust", f"{shape}, as exact as usual {side}"
+    sentence = f"{found}: {shape}; {invented}"
+    return {"found": found, "shape": shape, "invented": invented, "verdict": sentence, "grade": grade}
 
 
-def atypicality_of(judge: Judge, result: Result) -> float | None:
-    """Returns how unlike the GAN's samples an image is, in standard deviations; None if that cannot be determined."""
-    if judge.scorer is None:
+def seen_by(judge: Judge, result: Result) -> Seen | None:
+    """Returns what is seen in a result's image; None if that cannot be determined."""
+    if judge.sight is None:
         return None
-    known, discriminator, architecture = judge.scorer
-    image = result.image
+    image = to_uint8(np.asarray(result.image))
     if judge.config.data.crop:  # the GAN draws more than the crop
         try:
             picture = data.open_picture(judge.config, f"{result.name}.png").picture
         except UserError:
             return None
-        side = typicality.side_of(architecture)
-        image = np.asarray(image_files.crop_and_resize(picture, None, side), np.float32) / 127.5 - 1
-    return float(typicality.atypicality(known, discriminator, jnp.asarray(image)[None], arch=architecture)[0])
+        image = np.asarray(image_files.crop_and_resize(picture, None, guide.SIDE))
+    how = cv2.INTER_AREA if len(image) > guide.SIDE else cv2.INTER_LINEAR
+    return judge.sight.look(cv2.resize(image, (guide.SIDE, guide.SIDE), interpolation=how)[None])[0]
 
 
 def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -278,7 +274,7 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("worse_than_prior"):
         start = "prior" if "prior" in metrics else "start"
         found.append(f"worse than its {start}" if _sides(metrics) else "explains its samples ever worse")
-    grade = metrics["trust"].get("grade") if isinstance(metrics.get("trust"), dict) else None
-    if metrics.get("far_from_category") or grade == "no":
-        return [*found, "far from what the GAN draws"]
-    return [*found, "doubtful"] if grade == "doubt" and not found else found
+    trust = metrics["trust"] if isinstance(metrics.get("trust"), dict) else {}
+    if metrics.get("far_from_category") or trust.get("grade") == "no":
+        return [*found, trust.get("found", "far from what the GAN draws")]
+    return [*found, "doubtful"] if trust.get("grade") == "doubt" and not found else found

@@ -15,12 +15,11 @@ The statistics are stored in the guide file of a GAN, whose header identifies th
 from another GAN is never used:
 
     assets/KIND/guide.safetensors                  for a bundled GAN, beside it
-    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.apps.photo.framing`
+    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.run.guide`
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -35,13 +34,10 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
-# The atypicality at which belonging is one half, and the width of its fall from 1 to 0, in standard deviations.
-LIMIT, _WIDTH = 3.5, 0.5
 _LARGEST = 128  # pixels: larger pictures are scaled down for scoring
 _PLACES = 4  # along each side
 _BLOCKS = 3
@@ -80,12 +76,6 @@ def atypicality(
     known = typicality.standards
     total = (side - known[0]) / known[1] + DISTANCE * (distance - known[2]) / known[3]
     return (total - known[4]) / known[5]
-
-
-def belonging(atypical: Float[Array, "*b"] | float) -> Float[np.ndarray, "*b"]:
-    """Maps an atypicality to a score from 1 (surely of the GAN's kind) to 0 (surely not); one half at `LIMIT`."""
-    away = np.clip((np.asarray(atypical, np.float64) - LIMIT) / _WIDTH, -50, 50)
-    return np.asarray(1 / (1 + np.exp(away)))
 
 
 def resized(images: Float[Array, "b s s 3"], side: int) -> Float[Array, "b t t 3"]:
@@ -163,14 +153,3 @@ def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality:
     arrays = {field.name: np.asarray(found[_FOLDER + field.name]) for field in dataclasses.fields(Typicality)}
     arrays["rest"] = arrays["rest"].reshape(())  # a file stores it with shape (1,)
     return Typicality(**{name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()})
-
-
-def read_typicality(checkpoint: pathlib.Path) -> Typicality | None:
-    """Reads the typicality from the guide of a GAN's file; None if it has no guide yet, or none that can be used."""
-    if not checkpoint.is_file():
-        return None
-    digest = sha256(checkpoint)
-    for path in places(checkpoint, digest):
-        with contextlib.suppress(KeyError):
-            return typicality_in(guide_tensors(path, digest))
-    return None

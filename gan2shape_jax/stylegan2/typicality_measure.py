@@ -28,7 +28,14 @@ _TOGETHER = 32  # images whose features are computed at once
 _LEAST_CUT, _GREATEST_CUT = 0.22, 0.62  # side of a crop, as a fraction of the sample's
 
 
-def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: int) -> Typicality:
+def measure(
+    disc_params: Params,
+    images: _Images,
+    *,
+    arch: Architecture,
+    seed: int,
+    others: Float[np.ndarray, "m t t 3"] | None = None,
+) -> Typicality:
     """Returns the typicality of a GAN, measured on its samples; a function of the arguments alone.
 
     Args:
@@ -37,6 +44,8 @@ def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: i
         held out to measure `standards`.
       arch: the sizes.
       seed: seed for the perturbations and for the pictures that samples are compared with.
+      others: pictures that are not of the kind, such as what a search took for it; they count as much as all that are
+        made here.
     """
     rng = np.random.default_rng(seed)
     sized = np.asarray(resized(jnp.asarray(images), side_of(arch)))
@@ -44,11 +53,12 @@ def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: i
     plain, kept = sized[: known // 2], sized[known:]
     like = np.concatenate([plain, disturbed(rng, sized[known // 2 : known])])
     judged = np.concatenate([kept[::2], disturbed(rng, kept[1::2])])
-    like_rows, other_rows, judged_rows = (
+    more = () if others is None else (np.asarray(resized(jnp.asarray(others), side_of(arch))),)
+    like_rows, judged_rows, *other_rows = (
         in_batches(functools.partial(_features, disc_params, arch=arch), some, size=_TOGETHER)
-        for some in (like, unlike(rng, sized[:known]), judged)
+        for some in (like, judged, unlike(rng, sized[:known]), *more)
     )
-    plane = _plane(like_rows[0], other_rows[0])
+    plane = _plane(like_rows[0], *(rows for rows, _ in other_rows))
     middle, scale = like_rows[1].mean(0), like_rows[1].std(0) + 1e-6
     axes, spread, rest = _directions((like_rows[1] - middle) / scale)
     none = np.array([0, 1, 0, 1, 0, 1])
@@ -63,16 +73,19 @@ def measure(disc_params: Params, images: _Images, *, arch: Architecture, seed: i
 _features = jax.jit(features, static_argnames="arch")
 
 
-def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _plane(like: np.ndarray, *others: np.ndarray) -> np.ndarray:
     """Returns the weight of each feature, by regularised least squares with targets -1 for samples and 1 for others.
+
+    Each group of others counts as much as another, however many pictures it has.
 
     Solved in the space of rows, which are fewer than the features in large discriminators.
     """
-    rows = np.concatenate([like, other])
+    rows = np.concatenate([like, *others])
     scale = like.std(0) + 1e-6
-    weight = np.concatenate([np.full(len(some), 0.5 / len(some)) for some in (like, other)])
+    shares = (0.5, *[0.5 / len(others)] * len(others))
+    weight = np.concatenate([np.full(len(some), share / len(some)) for some, share in zip((like, *others), shares)])
     weighted = (rows - weight @ rows) / scale * np.sqrt(weight)[:, None]
-    target = np.concatenate([-np.ones(len(like)), np.ones(len(other))]) * np.sqrt(weight)
+    target = np.concatenate([-np.ones(len(like)), np.ones(len(rows) - len(like))]) * np.sqrt(weight)
     products = (weighted @ weighted.T).astype(np.float64)
     found = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), target)
     return np.asarray((weighted.T @ found) / scale)

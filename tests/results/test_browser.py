@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 IS_SHOWN = "document.body.dataset.shown === '{}'"  # whether the image of that number is
 _VERDICT = "Looks like what this GAN draws; the side turned away is invented."
 _TRUST = {"category": 0.83, "expected_side": 0.0111, "verdict": _VERDICT, "grade": "trust"}
+_TRUST |= {"found": "a face", "shape": "its own shape", "invented": "the side turned away is invented"}
 
 
 def snapshot(page, side: int = 96, samples: int = 1) -> np.ndarray:
@@ -192,7 +193,8 @@ def test_everything_has_a_name_for_screen_readers(page):
 
 def test_the_verdict_is_said_in_words_and_by_a_sign(page):
     verdict = text_of(page, "verdict")
-    assert "the side turned away is invented" in verdict and "0.83" in verdict
+    assert verdict.startswith("A face") and "Its own shape" in verdict and "0.83" in verdict
+    assert "The side turned away is invented" in verdict and _VERDICT not in verdict  # said once
     assert page.evaluate("document.querySelectorAll('#verdict svg').length") == 1
     show(page, 1)
     verdict = text_of(page, "verdict")

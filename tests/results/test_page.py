@@ -128,6 +128,14 @@ def test_the_verdict_is_in_the_gallery_in_words(tmp_path):
     text = _page(tmp_path, [Row("a", "done", {"trust": trust}), Row("b", "done, worse than its prior"), Row("c")])
     badges = re.findall(r'<span class="badge (\w+)">([^<]+)</span>', text)
     assert badges == [("no", "do not trust it"), ("told", "worse than its prior")]
+    found = trust | {
+        "found": "no cat's face found",
+        "shape": "the shape is a guess",
+        "invented": "all of it is invented",
+    }
+    assert '<span class="badge no">no cat&#39;s face found</span>' in _page(
+        tmp_path, [Row("a", "done", {"trust": found})]
+    )
     assert _facts(text)["images"][0]["trust"] == {"grade": "no", "verdict": "No face.", "category": 0.1}
     assert "trust" not in _facts(text)["images"][2]
 

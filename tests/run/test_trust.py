@@ -10,7 +10,6 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
-from gan2shape_jax.stylegan2.typicality import LIMIT
 
 _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),
@@ -18,17 +17,9 @@ _RECORD = TrustRecord(
     side_line=np.log(np.array([0.01, 1.1], np.float32)),
     side_range=np.array([0.008, 0.014], np.float32),
 )
-_KNOWN = {"model_l1": 0.1, "model_l1_p95": 0.2}
 
 
-def test_the_category_is_the_lower_of_two_measures():
-    assert trust.category_of(None, {}) is None
-    assert trust.category_of(LIMIT, {}) == pytest.approx(0.5)
-    assert trust.category_of(-1.0, _KNOWN) > 0.99
-    assert trust.category_of(LIMIT, _KNOWN) == pytest.approx(0.5)
-    assert trust.category_of(None, _KNOWN | {"model_l1": 0.3}) == pytest.approx(0.5)
-    assert trust.category_of(-1.0, _KNOWN | {"model_l1": 9.0}) < 1e-6
-    assert trust.category_of(1e9, _KNOWN) < 1e-6
+def test_what_is_far_from_the_model_is_known_by_its_error():
     assert [trust.nearness(0.2, l1)["far_from_category"] for l1 in (0.29, 0.31)] == [False, True]
 
 
@@ -40,28 +31,37 @@ def test_the_expected_side_grows_with_atypicality():
     np.testing.assert_allclose(trust.spread_of(_RECORD, 0.02), 0.03, rtol=1e-5)
 
 
-def test_one_sentence_says_it():
+def test_three_verdicts_that_agree():
+    far, general = {"far_from_category": True}, "the general shape of a face, not this one's own"
     cases = [
-        (0.3, None, {}, "no", "does not look like a face to this GAN: the shape is a guess"),
-        (0.9, 0.01, {"far_from_category": True}, "no", "the shape is a guess"),
-        (0.9, 0.01, {"worse_than_prior": True}, "doubt", "training has not made the shape better"),
-        (0.6, 0.01, {}, "doubt", "only partly"),
-        (0.9, 0.01, {"model_l1": 0.26, "model_l1_p95": 0.2}, "doubt", "explains this picture less well than usual"),
-        (0.9, 0.01, {"model_l1": 0.24, "model_l1_p95": 0.2}, "trust", "as good as usual"),
-        (0.9, 0.02, {}, "doubt", "SIDE about 0.020"),
-        (0.9, 0.011, {}, "trust", "as good as usual (SIDE about 0.011); what is turned away is invented"),
-        (0.9, None, {}, "trust", "how exact the shape is has not been measured"),
+        (0.1, None, {}, "no", "no face found", "the shape is a guess"),
+        (0.9, 0.01, far, "no", "perhaps a face", "the model cannot explain it, so the shape is a guess"),
+        (0.1, 0.01, far, "no", "no face found", "the shape is a guess"),
+        (0.9, 0.01, {"worse_than_prior": True}, "doubt", "a face", "training has not made the shape better"),
+        (0.6, None, {}, "doubt", "perhaps a face", f"{general}; how exact it is has not been measured"),
+        (0.6, 0.01, {}, "doubt", "perhaps a face", f"{general}, coarser than usual (SIDE about 0.010)"),
+        (0.9, 0.01, {"model_l1": 0.26, "model_l1_p95": 0.2}, "doubt", "a face", "explains this picture less well"),
+        (0.9, 0.01, {"model_l1": 0.24, "model_l1_p95": 0.2}, "trust", "a face", "as exact as usual"),
+        (0.9, 0.02, {}, "doubt", "a face", "coarser than usual (SIDE about 0.020)"),
+        (0.9, 0.011, {}, "trust", "a face", f"{general}, as exact as usual (SIDE about 0.011)"),
+        (0.9, None, {}, "found", "a face", f"{general}; how exact it is has not been measured"),
     ]
-    for share, expected, metrics, grade, words in cases:
-        found, sentence = trust.word_on(share, expected, _RECORD, metrics, kind="face")
-        assert found == grade and words in sentence and "\n" not in sentence
-    grade, sentence = trust.word_on(0.1, None, None, {}, kind="face", typical=True)
-    assert grade == "no" and "its model cannot explain this picture" in sentence
+    for sure, expected, metrics, grade, found, shape in cases:
+        told = trust.verdict_on(sure, expected, _RECORD, metrics, kind="face")
+        assert (told["grade"], told["found"]) == (grade, found) and shape in told["shape"]
+        assert told["invented"] == ("all of it is invented" if grade == "no" else "what is turned away is invented")
+        assert told["verdict"] == f"{found}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
+    assert trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)["shape"].startswith(
+        "its own shape, as exact"
+    )
+    assert trust.found_words(0.9, "object") == "an object"
 
 
 def test_remarks_in_tables():
     assert remarks({"reconstruction_l1": 0.1, "far_from_category": False}) == []
     assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
+    assert remarks({"trust": {"grade": "no", "found": "no face found"}}) == ["no face found"]
+    assert remarks({"trust": {"grade": "found", "found": "a face"}}) == []
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
     assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
     worse = {"worse_than_prior": True}
@@ -94,7 +94,7 @@ def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
 
 def test_no_shape_is_promised_for_another_category():
     judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    near, far = (trust.judged(judge, plain_result("a", 8, metrics=_KNOWN | {"model_l1": l1})) for l1 in (0.1, 0.9))
+    near, far = (trust.judged(judge, plain_result("a", 8, metrics=trust.nearness(0.2, l1))) for l1 in (0.1, 0.9))
     assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
     assert far.depth_spread is None
@@ -104,9 +104,9 @@ def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
     judge = trust.load_judge(config.lock())
-    assert judge.scorer is not None and judge.record is not None and judge.typical_l1 > 0
-    assert trust.atypicality_of(judge, plain_result("a")) is None
-    assert judge.without_files().scorer is None
+    assert judge.sight is not None and judge.record is not None and judge.typical_l1 > 0
+    assert trust.seen_by(judge, plain_result("a")) is None
+    assert judge.without_files().sight is None
     plain = dataclasses.replace(judge, config=load_config("ictface"))
     assert plain.without_files() is plain
 

@@ -32,6 +32,7 @@ def photo(
     which: int = 1,
     mask: str | os.PathLike[str] | None = None,
     refine: bool = False,
+    anyway: bool = False,
 ) -> Reconstruction:
     """Finds the object in a photo of any size and reconstructs it, as `gan2shape-jax photo` does; writes no files.
 
@@ -40,9 +41,10 @@ def photo(
       model: what it shows, see `load_model`.
       box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
         clockwise; without it the object is searched for.
-      which: the number of the object, if several are found; 1 is the most typical.
+      which: the number of the object, if several are found; 1 is the surest.
       mask: a picture's file, white on the object: of the photo's proportions, or square and of the crop.
       refine: whether the model is refined on the photo, which takes minutes.
+      anyway: whether what is nearest is reconstructed where nothing is found.
 
     Returns:
       The reconstruction, with the photo's own texture on its mesh. `metrics` has `frame`, where the object was found
@@ -50,7 +52,7 @@ def photo(
 
     Raises:
       ArgumentError: a box of another length or range (a `ValueError` too).
-      UserError: a file or the model is unusable, or there is no object of this number.
+      UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
     from gan2shape_jax.apps.export.texture import photo_texture  # here, as OpenCV changes the process's environment
     from gan2shape_jax.apps.photo import photo_run
@@ -62,7 +64,7 @@ def photo(
     with tempfile.TemporaryDirectory() as folder:
         config = photo_run.config_of(photo_run.load_kind(model), pathlib.Path(folder), refine=refine)
         framer = photo_run.load_framer(config, say=lambda line: print(one_line(line), file=sys.stderr))
-        done = photo_run.prepare(file, name, config, framer, box=crop, which=which, mask=given)
+        done = photo_run.prepare(file, name, config, framer, box=crop, which=which, mask=given, anyway=anyway)
         for note in done.notes[1:]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -36,7 +36,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status, 1 if a photo failed."""
+    """Runs the command; returns the exit status, 1 if a photo failed or none was reconstructed."""
     return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--refine", action="store_true", help=about)
     about = "also write meshes with the photo's own texture (default: yes)"
     parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
+    about = "reconstruct what is nearest to the model's kind in photos where none was found, too"
+    parser.add_argument("--anyway", action="store_true", help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
     one = parser.add_argument_group("for a single photo")
     about = (
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "by ROLL degrees; nothing is searched"
     )
     one.add_argument("--box", nargs="+", metavar="N", type=option_types.number("--box", -1e6, 1e6), help=about)
-    about = "which of several objects, 1 for the most typical (default: 1)"
+    about = "which of several objects, 1 for the surest (default: 1)"
     one.add_argument("--which", type=option_types.whole("--which", 1, 100), default=1, metavar="N", help=about)
     about = "picture, white or alone opaque on the object: of the photo's proportions, or square and of the crop"
     option_types.add_path(one, "--mask", "FILE", about)
@@ -77,6 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
     crop = CropBox(*box) if box else None
     wishes: dict[str, Any] = {"box": crop, "which": options.which, "mask": options.mask, "latent": options.latent}
+    wishes["anyway"] = options.anyway
     out = options.out or pathlib.Path(_OUT)
     require_folder_place(out)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
@@ -105,6 +108,9 @@ def _reconstruct(
             prepared.append(photo_run.prepare(path, name, config, framer, **wishes))
         except RunEndingError:
             raise
+        except photo_run.NothingFoundError as nothing:
+            drawing = out / photo_run.FOLDER / "framing" / f"{name}.jpg"
+            _say(f"{nothing}; {drawing} shows the nearest that there is, --anyway takes that, --box another square")
         except UserError as error:
             print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
             failed += 1
@@ -123,7 +129,7 @@ def _reconstruct(
     jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared, framer)
-    return int(failed > 0)
+    return int(failed > 0 or not prepared)
 
 
 def _say(line: str) -> None:

@@ -1,79 +1,31 @@
 """Finds the object in a photo, framed as in the GAN's images, for any GAN's category; and draws what was found.
 
-Coarse to fine: crops of all sizes and positions are scored by how typical they are of the GAN's pictures; the best are
-moved by the alignment network, and scored again. Of several crops of the same object, the most typical is kept.
-
-A correction is (dx, dy, log scale, roll): the centre moves by (dx, dy) sides of the crop, along the crop's own axes;
-the side is multiplied by exp(log scale); the crop is rotated clockwise by roll radians. The network that predicts it
-has the view network's architecture and learns from the GAN's own samples, without photos or labels: a sample is framed
-correctly by definition, and wrong crops of it are drawn along with the corrections that lead back. What a photo shows
-beyond the GAN's frame is not known, so samples are extended in several ways, none of them right: by repeating their
-outermost pixels, with increasing blur, by a single colour, or by fading into another sample.
-
-What framing and masking rely on is learned once from the samples, and kept in one safetensors file, the GAN's guide
-(`stylegan2.typicality` says where): `alignment/...` is the alignment network, `typicality/...` what the discriminator
-sees in samples, `usual_mask` how often the object covers each pixel. A bundled GAN has its guide next to it; for any
-other GAN it is made when first needed.
+Coarse to fine, at one size whatever the file's: crops of all sizes and positions are scored by how typical they are of
+the GAN's pictures; the best are moved by the alignment network (`run.guide`), and looked at more closely. Of several
+crops of the same object, the one is kept that most certainly shows it, larger ones before others.
 """
 
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-import safetensors.numpy
-from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
-from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.found_masks import usual_mask
-from gan2shape_jax.method.models import Params
-from gan2shape_jax.networks.modules import Encoder
-from gan2shape_jax.platforms import in_batches
-from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
-from gan2shape_jax.stylegan2.latents import random_images
-from gan2shape_jax.stylegan2.typicality import LIMIT, Typicality, cached_at
-from gan2shape_jax.training.network_files import in_order
-
-# Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
-Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
-
-SIDE = 64  # pixels of the crops that the network sees
-_WIDTH = 32
-# Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
-_RANGE = (0.5, 0.5, 0.6, 0.6)
-_INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
-CROPS = 32  # crops per batch: one compiled program for any number
-
-KINDS = ("repeated", "blurred", "plain", "faded")
-# Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
-_GREATEST = (0.42, 0.42, 0.58, 0.65)
-_SHARES = (1.0, 0.5, 0.25)
-
-STEPS = 2500
-_BATCH = 64
-_LEARNING_RATE, _LAST_LEARNING_RATE, _WARMUP = 1e-3, 1e-5, 50
-_AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
-_BETWEEN = 200  # steps between reports
+from gan2shape_jax.run.guide import PERHAPS, SIDE, SURE, Sight, corrected, corrections
 
 _WORK_SIDE = 448  # pixels of the photo's longer side in the search
 _LARGEST, _SMALLEST = 1.25, 0.2  # crop sides, as shares of the photo's shorter side
 _LEAST = 20  # pixels of the photo: smaller objects are not searched for
 _FINER = 1.4  # ratio of successive sizes
-_STRIDE = 0.35  # sides between positions: the alignment network recovers from that far off
-_FIRST, _SECOND = 24, 6  # crops that are moved in the first round, and in the last
-_MOVES = (3, 4)
+_STRIDE, _COARSER = 0.35, 0.5  # sides between positions, upright and turned: the network recovers from that far off
+_KEPT, _MOVES = (32, 12), (3, 6)  # crops that are moved in the first round and in the last, and how often
+_LARGER = 1.0  # by what a frame's size counts, beside the odds
 _GREATEST_TURN = 50  # degrees: objects rotated further are searched for in a rotated photo
 _APART = 0.5  # least distance between the centres of two objects, in sides
 
@@ -83,182 +35,68 @@ _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
-MODULE = Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)  # the network's architecture
-
-
-def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
-    """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
-    found: np.ndarray = in_batches(lambda some: _corrections(params, some), crops, size=CROPS)
-    return found
-
-
-@jax.jit
-def _corrections(params: Params, crops: Array) -> Array:
-    outputs = jnp.asarray(MODULE.apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
-    return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(_RANGE)
-
-
-def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
-    """Returns a box moved, scaled and rotated by a correction."""
-    dx, dy, log_scale, roll = (float(value) for value in correction)
-    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
-    x, y = box.x + box.side * (cos * dx - sin * dy), box.y + box.side * (sin * dx + cos * dy)
-    return CropBox(x, y, box.side * math.exp(log_scale), box.roll_deg + math.degrees(roll))
-
-
-def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
-    """Returns the correction that takes one box to another; the inverse of `corrected`."""
-    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
-    dx, dy = (target.x - box.x) / box.side, (target.y - box.y) / box.side
-    turn = math.radians(target.roll_deg - box.roll_deg)
-    return np.array([cos * dx + sin * dy, cos * dy - sin * dx, math.log(target.side / box.side), turn])
-
-
-def frame_of(side: int) -> CropBox:
-    """Returns where a sample of `side` pixels lies in its canvas."""
-    return CropBox(1.5 * side, 1.5 * side, side)
-
-
-def canvas(
-    sample: UInt8[np.ndarray, "s s 3"], kind: str, other: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator
-) -> UInt8[np.ndarray, "l l 3"]:
-    """Returns a sample extended to three times its side, in one of the `KINDS`: 'faded' into `other`."""
-    side = len(sample)
-    repeated = np.pad(sample, ((side, side), (side, side), (0, 0)), mode="edge")
-    if kind == "repeated":
-        return repeated
-    if kind == "plain":
-        rim = np.concatenate([sample[0], sample[:, 0], sample[:, -1]])
-        plain = np.broadcast_to(np.median(rim, axis=0).astype(np.uint8), repeated.shape).copy()
-        plain[side:-side, side:-side] = sample
-        return plain
-    places = np.arange(3 * side, dtype=np.float32)
-    out = np.maximum(abs(places - (1.5 * side - 0.5)) - (side - 1) / 2, 0)
-    far = np.hypot(out[:, None], out[None, :]) / side  # from the sample, in its sides
-    if kind == "blurred":
-        for reach in (0.0, 0.12, 0.3):
-            blurred = cv2.GaussianBlur(repeated, (0, 0), side * (0.03 + reach / 4))
-            repeated = np.where((far > reach)[..., None], blurred, repeated)
-        return repeated
-    large = cv2.resize(other, repeated.shape[:2], interpolation=cv2.INTER_LINEAR)
-    large = cv2.GaussianBlur(large, (0, 0), rng.uniform(0.5, 6))
-    share = np.clip(1 - far / rng.uniform(0.05, 0.3), 0, 1)[..., None]
-    return (repeated * share + large * (1 - share)).astype(np.uint8)
-
-
-def disturb(
-    picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "4"]]:
-    """Returns a wrong crop of a canvas, randomly mirrored and recoloured, and the correction that leads back."""
-    share = rng.choice(_SHARES)
-    box = corrected(frame, share * rng.uniform(-1, 1, 4) * _GREATEST)
-    crop, correction = sample_crop(picture, box, SIDE), between(box, frame)
-    if rng.random() < 0.5:
-        crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
-    return _recoloured(crop, rng), correction
-
-
-def _recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
-    """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
-    picture = crop.astype(np.float32)
-    picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
-    picture = picture * rng.uniform(0.88, 1.12, 3).astype(np.float32)
-    if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
-    noise = rng.standard_normal(picture.shape, np.float32) * rng.uniform(0, 8)
-    return np.clip(picture + noise, 0, 255).astype(np.float32)
-
-
-def train(
-    samples: UInt8[np.ndarray, "n s s 3"],
-    *,
-    seed: int,
-    steps: int = STEPS,
-    say: Callable[[str], None] = lambda line: None,
-) -> Params:
-    """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""
-    rng = np.random.default_rng(seed)
-    others = rng.integers(len(samples), size=len(samples))
-    frame = frame_of(samples.shape[1])
-    pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
-    params = MODULE.init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
-    optimizer = optax.adam(
-        optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)
-    )
-
-    def error_of(params: Params, crops: Array, corrections: Array) -> Array:
-        return jnp.mean(jnp.abs(_corrections(params, crops) - corrections) / jnp.asarray(_RANGE))
-
-    @jax.jit
-    def step(params: Params, moments: Any, average: Params, crops: Array, corrections: Array) -> tuple[Any, ...]:
-        error, gradient = jax.value_and_grad(error_of)(params, crops, corrections)
-        updates, moments = optimizer.update(gradient, moments, params)
-        params = optax.apply_updates(params, updates)
-        average = jax.tree.map(lambda a, b: _AVERAGE * a + (1 - _AVERAGE) * b, average, params)
-        return (params, moments, average), error
-
-    state, errors = (params, optimizer.init(params), params), []
-    for number in range(1, steps + 1):
-        drawn = [disturb(pictures[i], frame, rng) for i in rng.integers(len(pictures), size=_BATCH)]
-        crops, wrong = (np.stack(parts).astype(np.float32) for parts in zip(*drawn, strict=True))
-        state, error = step(*state, crops, wrong)
-        errors.append(error)
-        if number % _BETWEEN == 0 or number == steps:
-            say(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
-            errors = []
-    return jax.device_get(state[2])
-
 
 class Frame(NamedTuple):
     """A square of a photo that shows an object."""
 
     box: CropBox
     atypicality: float  # how unlike the GAN's pictures it is, in standard deviations of the GAN's samples
-
-    @property
-    def known(self) -> bool:
-        """Whether it looks like what the GAN draws."""
-        return self.atypicality <= LIMIT
+    certainty: float = 0.0  # that it shows the GAN's kind of object, 0 to 1
 
 
-def find_frames(photo: UInt8[np.ndarray, "height width 3"], params: Params, score: Score) -> list[Frame]:
-    """Returns the objects in a photo, the most typical first; at least one.
+def find_frames(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[Frame]:
+    """Returns the objects in a photo, the best first; at least one, of which alone `certainty` may be below `SURE`.
 
-    If no crop is typical of the GAN, the photo is also searched sideways and upside down, and if nothing is found
-    there either, only the best crop is returned. `params` are the alignment network's.
+    If the photo has none as it is, it is also searched sideways and upside down.
     """
-    factor = max(1.0, max(photo.shape) / _WORK_SIDE)
+    factor = max(photo.shape) / _WORK_SIDE
     work = _resized(photo, 1 / factor)
-    found = _search(work, params, score, turned=0.0)
-    if not found[0].known:
-        for turned in (90.0, 270.0, 180.0):
-            other = _search(work, params, score, turned=turned)
-            if other[0].known and other[0].atypicality < found[0].atypicality:
-                found = other
-    good = [frame for frame in found if frame.known] or found[:1]
-    return [Frame(scaled_box(frame.box, factor), frame.atypicality) for frame in good]
+    found = _search(work, sight, turned=0.0)
+    for turned in (90.0, 270.0, 180.0) if found[0].certainty < PERHAPS else ():
+        other = _search(work, sight, turned=turned)
+        if other[0].certainty > max(SURE, found[0].certainty):
+            found = other
+    good = [frame for frame in found if frame.certainty >= SURE] or found[:1]
+    return [frame._replace(box=scaled_box(frame.box, factor)) for frame in good]
 
 
-def moved(
-    work: np.ndarray, frames: Sequence[Frame], params: Params, score: Score, moves: int, *, upright: float
-) -> list[Frame]:
-    """Returns the boxes moved onto the objects near them, the best first."""
-    boxes, (height, width) = [frame.box for frame in frames], work.shape[:2]
+def moved(work: np.ndarray, boxes: Sequence[CropBox], sight: Sight, moves: int, *, upright: float) -> list[CropBox]:
+    """Returns the boxes moved onto the objects near them."""
+    boxes, (height, width) = list(boxes), work.shape[:2]
     least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
     for _ in range(moves):
-        for i, step in enumerate(corrections(params, _crops(work, boxes))):
+        for i, step in enumerate(corrections(sight.alignment, _crops(work, boxes))):
             box = corrected(boxes[i], step)
             inside = 0 <= box.x <= width and 0 <= box.y <= height and least <= box.side <= most
             if inside and abs(box.roll_deg - upright) <= _GREATEST_TURN:
                 boxes[i] = box
-    return _scored(work, boxes, score)
+    return boxes
 
 
-def _search(work: np.ndarray, params: Params, score: Score, *, turned: float) -> list[Frame]:
-    frames = _without(_scored(work, list(_grid(work, turned)), score), _alike)[:_FIRST]
-    for keep, moves in zip((_SECOND, None), _MOVES, strict=True):
-        frames = _without(moved(work, frames, params, score, moves, upright=turned), _overlap)[:keep]
-    return frames
+def tempting(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[UInt8[np.ndarray, "s s 3"]]:
+    """Returns the crops of a photo that a search ends with, whatever they show; at most 12."""
+    work = _resized(photo, _WORK_SIDE / max(photo.shape))
+    return list(_crops(work, _candidates(work, sight, turned=0.0)))
+
+
+def _candidates(work: np.ndarray, sight: Sight, *, turned: float) -> list[CropBox]:
+    boxes = list(_grid(work, turned))
+    for keep, moves in zip(_KEPT, _MOVES, strict=True):
+        frames = _without(_scored(work, boxes, sight), _alike)[:keep]
+        boxes = moved(work, [frame.box for frame in frames], sight, moves, upright=turned)
+    return boxes
+
+
+def _search(work: np.ndarray, sight: Sight, *, turned: float) -> list[Frame]:
+    boxes = _candidates(work, sight, turned=turned)
+    seen = zip(boxes, sight.look(_crops(work, boxes)), strict=True)
+    return _without(sorted((Frame(box, *one) for box, one in seen), key=_worth, reverse=True), _overlap)
+
+
+def _worth(frame: Frame) -> float:
+    """Returns by what frames are ranked: the logarithm of the odds, and of the size."""
+    odds = math.log(max(frame.certainty, 1e-9) / max(1 - frame.certainty, 1e-9))
+    return odds + _LARGER * math.log(frame.box.side)
 
 
 def _resized(photo: np.ndarray, factor: float) -> np.ndarray:
@@ -270,25 +108,26 @@ def _grid(work: np.ndarray, turned: float) -> Iterator[CropBox]:
     height, width = work.shape[:2]
     side = _LARGEST * min(height, width)
     while side >= max(_SMALLEST * min(height, width), min(_LEAST, height, width)):
-        for y in _places(height, side):
-            for x in _places(width, side):
+        apart = side * (_COARSER if turned else _STRIDE)
+        for y in _places(height, side, apart):
+            for x in _places(width, side, apart):
                 yield CropBox(x, y, side, turned)
         side /= _FINER
 
 
-def _places(length: int, side: float) -> Sequence[float]:
+def _places(length: int, side: float, apart: float) -> Sequence[float]:
     """Returns centres along one axis; crops extend a little past the photo's edge, or are centred in it."""
     first, last = min(0.4 * side, length / 2), max(length - 0.4 * side, length / 2)
-    return np.linspace(first, last, 1 + int(np.ceil((last - first) / (_STRIDE * side)))).tolist()
+    return np.linspace(first, last, 1 + int(np.ceil((last - first) / apart))).tolist()
 
 
 def _crops(work: np.ndarray, boxes: Sequence[CropBox]) -> UInt8[np.ndarray, "n s s 3"]:
     return np.stack([sample_crop(work, box, SIDE) for box in boxes])
 
 
-def _scored(work: np.ndarray, boxes: Sequence[CropBox], score: Score) -> list[Frame]:
-    """Returns the boxes with their scores, the best first."""
-    scores = score(_crops(work, boxes))
+def _scored(work: np.ndarray, boxes: Sequence[CropBox], sight: Sight) -> list[Frame]:
+    """Returns the boxes with their scores, the most typical first."""
+    scores = sight.score(_crops(work, boxes))
     return sorted(map(Frame, boxes, map(float, scores)), key=lambda frame: frame.atypicality)
 
 
@@ -337,91 +176,3 @@ def framing_picture(
         if len(outline) > 2:
             draw(outline[:, 0] + 0.5, boxes[chosen], len(mask), fill=_OUTLINE, width=max(1, line // 2))
     return picture
-
-
-_NETWORK, _MASK = "alignment/", "usual_mask"
-_SEED = 0
-_SAMPLES, _MASKED = 2048, 96  # samples used in all, and for the usual mask
-
-
-class Guide(NamedTuple):
-    """What framing and masking photos relies on."""
-
-    alignment: Params
-    typicality: Typicality  # scores crops of `SIDE` pixels
-    usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of the GAN's pictures, in [0, 1]
-
-
-def guide_of(
-    checkpoint: pathlib.Path, architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]
-) -> Guide:
-    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes."""
-    digest = sha256(checkpoint)
-    for path in typicality.places(checkpoint, digest):
-        if (guide := read_guide(path, digest)) is not None:
-            return guide
-    say("first use of this GAN with photos: how it frames its pictures is learnt, which takes some minutes, once")
-    guide = make_guide(architecture, weights, say=say)
-    try:
-        cached_at(digest).parent.mkdir(parents=True, exist_ok=True)
-        atomic_bytes(cached_at(digest), guide_bytes(guide, digest))
-    except (OSError, UserError) as error:
-        say(f"what was found cannot be kept, the next start looks again: {error}")
-    return guide
-
-
-def make_guide(architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]) -> Guide:
-    """Returns the guide of a GAN, learned from its samples; see `guide_of`."""
-    say(f"{_SAMPLES} samples are drawn")
-    drawn = drawn_samples(architecture, weights, _SAMPLES)
-    images = drawn.astype(np.float32) / 127.5 - 1
-    mask = usual_mask(images[:_MASKED])
-    typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
-    params = train(drawn, seed=_SEED, steps=STEPS, say=say)
-    # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
-    params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))
-    return Guide(params, typical, mask)
-
-
-def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
-    """Returns samples of the GAN, resized to `SIDE`; not truncated: photos vary as much."""
-    images, _ = random_images(
-        jax.random.key(_SEED),
-        weights["generator"],
-        arch=architecture,
-        count=count,
-        truncation=1.0,
-        mean=jnp.zeros((1, architecture.style_dim)),
-    )
-    side, how = SIDE, cv2.INTER_AREA if architecture.size > SIDE else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in to_uint8(images)])
-
-
-def score_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> Score:
-    """Returns a function that scores any number of crops with one compiled program."""
-
-    def score(crops: np.ndarray) -> jax.Array:
-        images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
-        return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
-
-    return lambda crops: in_batches(score, crops, size=CROPS)
-
-
-def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
-    """Returns the content of a guide's file; the same guide gives the same bytes."""
-    halves = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
-    halves[_MASK] = guide.usual_mask
-    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()}
-    tensors |= typicality.tensors_of(guide.typicality)
-    return in_order(safetensors.numpy.save(tensors, metadata=typicality.header(gan_sha256)))
-
-
-def read_guide(path: pathlib.Path, gan_sha256: str) -> Guide | None:
-    """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
-    tensors = typicality.guide_tensors(path, gan_sha256)
-    found = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
-    try:
-        return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
-    except KeyError:
-        return None

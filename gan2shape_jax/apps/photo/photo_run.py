@@ -35,23 +35,24 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
-from gan2shape_jax.apps.photo.framing import SIDE, Frame, Score, find_frames, framing_picture, guide_of, score_by
+from gan2shape_jax.apps.photo.framing import Frame, find_frames, framing_picture
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
-from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.result import load_result
-from gan2shape_jax.run import experiment, runner, runtime
+from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
+from gan2shape_jax.run.guide import PERHAPS, SIDE, Sight, guide_of, sight_by
 from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "ictface"  # the model
@@ -144,10 +145,10 @@ class Framer:
 
     side: int  # of the written crops, pixels
     style_dim: int  # of the GAN's latents
-    alignment: Params
+    sight: Sight
+    kind: str  # what the GAN draws, in a word
     usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of a crop, in [0, 1]
     finds_masks: bool  # whether GrabCut finds a crop's mask from the usual one; else that is every crop's
-    score: Score
     foreign: bool = False  # whether photos come from strangers, see `open_upright`
 
     def opened(self, path: pathlib.Path) -> Picture:
@@ -155,9 +156,9 @@ class Framer:
         return open_upright(path, least=_LEAST, foreign=self.foreign)
 
     def frames(self, photo: Picture) -> list[Frame]:
-        """Returns the objects in a photo, with boxes in the pixels of its file, the most typical first."""
-        found = find_frames(np.asarray(photo.picture), self.alignment, self.score)
-        return [Frame(scaled_box(frame.box, photo.reduction), frame.atypicality) for frame in found]
+        """Returns the objects in a photo, with boxes in the pixels of its file, the best first."""
+        found = find_frames(np.asarray(photo.picture), self.sight)
+        return [frame._replace(box=scaled_box(frame.box, photo.reduction)) for frame in found]
 
 
 def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Framer:
@@ -170,8 +171,12 @@ def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool
         usual = load_mask(pathlib.Path(file), side)
     else:
         usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
-    score = score_by(found, *gan)
-    return Framer(side, config.gan.style_dim, found.alignment, usual, not file, score, foreign)
+    kind, sight = str(category_of(config.category)), sight_by(found, *gan)
+    return Framer(side, config.gan.style_dim, sight, kind, usual, not file, foreign)
+
+
+class NothingFoundError(UserError):
+    """A photo does not show what the GAN draws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +200,7 @@ def prepare(
     which: int = 1,
     mask: pathlib.Path | None = None,
     latent: pathlib.Path | None = None,
+    anyway: bool = False,
 ) -> Prepared:
     """Writes what a run reads of a photo, beside what is there of it, which `run_over` replaces.
 
@@ -204,11 +210,13 @@ def prepare(
       config: of the run, see `config_of`.
       framer: finds crops and masks.
       box: the crop, in the pixels of the photo's file; without one it is searched for.
-      which: the number of the object, 1 for the most typical.
+      which: the number of the object, 1 for the surest.
       mask: file, white on the object, with the photo's proportions, or square, showing the crop.
       latent: file of the crop's latent.
+      anyway: whether a photo in which nothing was found is prepared all the same.
 
     Raises:
+      NothingFoundError: nothing was found; of a photo without a record, the drawing of the nearest is left.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
     seen = framer.opened(path)
@@ -217,7 +225,7 @@ def prepare(
         frames = framer.frames(seen)
     else:
         crop = sample_crop(photo, scaled_box(box, small), SIDE)
-        frames = [Frame(box, float(framer.score(crop[None])[0]))]
+        frames = [Frame(box, *framer.sight.look(crop[None])[0])]
     objects = f"{len(frames)} object{'s were' if len(frames) > 1 else ' was'} found"
     if which > len(frames):
         raise UserError(
@@ -228,11 +236,18 @@ def prepare(
     crop = sample_crop(photo, boxes[which - 1], framer.side)
     values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path, mask)
     drawing = np.asarray(framing_picture(photo, boxes, which - 1, values))
+    drawn = f"framing/{name}.jpg", encoded(drawing, "JPEG", quality=90)
+    if box is None and chosen.certainty < PERHAPS and not anyway:
+        folder = pathlib.Path(config.workdir) / FOLDER
+        if not (folder / f"{name}.json").exists():
+            _put(folder, name, dict([drawn]))
+        raise NothingFoundError(
+            f"{path.name}: {trust.found_words(chosen.certainty, framer.kind)}, so there is no 3D of it"
+        )
     files = {
         f"image/{name}.png": encoded(crop, "PNG"),
         f"mask/{name}.png": encoded(np.round(values * 255).astype(np.uint8), "PNG"),
-        f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90),
-    }
+    } | dict([drawn])
     if latent is not None:
         content = io.BytesIO()
         np.save(content, load_latent(latent, framer.style_dim))
@@ -243,6 +258,7 @@ def prepare(
         "box": dataclasses.asdict(chosen.box),
         "given": box is not None,
         "atypicality": chosen.atypicality,
+        "certainty": chosen.certainty,
         "others": [dataclasses.asdict(frame.box) for frame in frames if frame is not chosen],
         "mask": source,
         "made_with": _work_folder(config).name,
@@ -253,7 +269,7 @@ def prepare(
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
     notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {MASKS[source]}"]
     if len(frames) > 1:
-        typical = " (the most typical)" if which == 1 else ""
+        typical = " (the surest)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")
     if (pixels := boxes[which - 1].side) * _ENLARGED < framer.side:
         notes.append(f"the object has {pixels:.0f} pixels and is enlarged to {framer.side}: expect a soft result")
@@ -330,11 +346,18 @@ def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
             stale.unlink(missing_ok=True)
-        for file, content in files.items():
-            (work / file).parent.mkdir(parents=True, exist_ok=True)
-            atomic_bytes(work / file, content)
     except OSError as error:
         raise refused(error, f"{work} cannot hold what is made of {name}") from error
+    _put(work, name, files)
+
+
+def _put(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
+    try:
+        for file, content in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(folder / file, content)
+    except OSError as error:
+        raise refused(error, f"{folder} cannot hold what is made of {name}") from error
 
 
 def _content(folder: pathlib.Path, name: str) -> dict[str, bytes]:

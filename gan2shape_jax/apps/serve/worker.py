@@ -31,6 +31,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.run.guide import PERHAPS
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
 Report = Callable[[str, dict[str, Any]], None]
@@ -214,7 +215,7 @@ def _frame(task: dict[str, Any], framer: photo_run.Framer, report: Report) -> No
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
     boxes = [dataclasses.asdict(frame.box) for frame in frames]
-    report(FRAMING, {"width": width, "height": height, "boxes": boxes, "known": frames[0].known})
+    report(FRAMING, {"width": width, "height": height, "boxes": boxes, "known": frames[0].certainty >= PERHAPS})
 
 
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Framer, report: Report) -> None:

@@ -4,8 +4,6 @@ import { normalLegend, spreadLegend } from "./factors.js";
 import { wireStep } from "./meshes.js";
 import { element, lightWords, number, sign, viewWords } from "./words.js";
 
-const _GRADES = { trust: "Looks right", doubt: "Doubtful", no: "Not to be trusted", told: "Take note" };
-
 /** Tells how far to believe a shape, in words and by a sign; nothing where nothing is known. */
 export function tellVerdict(box, image) {
   box.replaceChildren();
@@ -14,13 +12,14 @@ export function tellVerdict(box, image) {
   if (box.hidden) return;
   const grade = image.done ? trust?.grade || "told" : "no";
   box.className = `verdict ${grade}`;
-  const heading = image.done ? (trust?.grade ? _GRADES[grade] : trust ? "How far to believe it" : _GRADES.told) : "Failed";
+  const heading = !image.done ? "Failed" : trust?.found ? capital(trust.found) : trust ? "How far to believe it" : "Take note";
   const text = element("div", {}, element("strong", {}, heading));
-  if (trust?.verdict) text.append(element("p", {}, trust.verdict));
-  if (remarks) text.append(element("p", {}, capital(remarks)));
+  const told = trust?.found ? [trust.shape, trust.invented] : [trust?.verdict];
+  for (const words of told) if (words) text.append(element("p", {}, capital(words)));
+  if (remarks && !trust?.found) text.append(element("p", {}, capital(remarks)));
   if (trust?.category !== undefined) {
-    const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "How typical the photo is" });
-    text.append(element("p", { class: "typical" }, `How typical of what this GAN draws: ${trust.category.toFixed(2)} of 1 `, meter));
+    const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "How sure it is that the photo shows one" });
+    text.append(element("p", { class: "typical" }, `How sure it is that the photo shows one: ${trust.category.toFixed(2)} of 1 `, meter));
   }
   box.append(sign(grade), text);
 }

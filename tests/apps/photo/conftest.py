@@ -7,18 +7,18 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.run import guide
 
 
 @pytest.fixture(scope="session")
 def bundled():
-    """Returns the bundled guide, and how it scores crops."""
+    """Returns the bundled guide, and what looks at crops."""
     checkpoint = pathlib.Path(load_config("ictface").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
-    found = framing.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
-    return found, framing.score_by(found, *gan)
+    found = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
+    return found, guide.sight_by(found, *gan)
 
 
 @pytest.fixture(scope="session")

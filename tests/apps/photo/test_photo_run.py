@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -16,14 +17,16 @@ from gan2shape_jax.io.found_masks import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.results.result import write_folder
+from gan2shape_jax.run.guide import Seen
 
 _BOX = CropBox(x=190, y=100, side=96)
 
 
 def _framer(**changes):
     """Returns a framer for crops that are given: nothing is searched."""
-    fields = {"side": 64, "style_dim": 8, "alignment": {}, "usual_mask": middle(64), "finds_masks": True}
-    return photo_run.Framer(**(fields | {"score": lambda crops: np.ones(len(crops))} | changes))
+    sight = types.SimpleNamespace(look=lambda crops: [Seen(1.0, 0.9)] * len(crops))
+    fields = {"side": 64, "style_dim": 8, "sight": sight, "kind": "face", "usual_mask": middle(64), "finds_masks": True}
+    return photo_run.Framer(**(fields | changes))
 
 
 def _config(out, *, refine=False):
@@ -144,6 +147,19 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
     crop = np.asarray(Image.open(_work(tmp_path / "out") / "image" / "a.png"), np.float32)
     expected = np.asarray(sample_crop(np.asarray(large), box, 64), np.float32)
     assert np.abs(crop - expected).mean() < 3
+
+
+def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
+    out, frame = tmp_path / "out", photo_run.Frame(_BOX, 5.0, 0.01)
+    monkeypatch.setattr(photo_run, "find_frames", lambda picture, sight: [frame])
+    with pytest.raises(photo_run.NothingFoundError, match="a.png: no face found, so there is no 3D"):
+        _prepare(photo, out, box=None)
+    assert [file.name for file in out.rglob("*.*")] == ["a.jpg"]  # the drawing
+    assert _prepare(photo, out, box=None, anyway=True).frame == frame
+    before = {file: file.read_bytes() for file in out.rglob("*.*")}
+    with pytest.raises(photo_run.NothingFoundError):
+        _prepare(photo, out, box=None)
+    assert {file: file.read_bytes() for file in out.rglob("*.*")} == before
 
 
 def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):

@@ -1,0 +1,336 @@
+"""What framing, masking and judging photos relies on: a GAN's guide, learned once from its own samples.
+
+The guide is one safetensors file (`stylegan2.typicality` says where): `alignment/...` is a network that moves crops
+onto the object, `typicality/...` what the discriminator sees in samples, `usual_mask` how often the object covers each
+pixel. A bundled GAN has its guide next to it; for any other GAN it is made when first needed.
+
+A correction is (dx, dy, log scale, roll): the centre moves by (dx, dy) sides of the crop, along the crop's own axes;
+the side is multiplied by exp(log scale); the crop is rotated clockwise by roll radians. The network that predicts it
+has the view network's architecture and learns from the GAN's own samples, without photos or labels: a sample is framed
+correctly by definition, and wrong crops of it are drawn along with the corrections that lead back. What a photo shows
+beyond the GAN's frame is not known, so samples are extended in several ways, none of them right: by repeating their
+outermost pixels, with increasing blur, by a single colour, or by fading into another sample.
+
+Whether a crop shows the GAN's kind of object at all (`Sight.look`) is judged by how typical it is, and by two things
+that a search for the most typical crop does not improve: whether the network leads wrong crops of it back to one place,
+and how much less typical it is upside down and on its sides. See docs/reports/trust.md.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, UInt8
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+from gan2shape_jax.io.files import atomic_bytes, sha256
+from gan2shape_jax.io.found_masks import usual_mask
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.networks.modules import Encoder
+from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
+from gan2shape_jax.stylegan2.latents import random_images
+from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
+from gan2shape_jax.training.network_files import in_order
+
+# Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
+Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
+
+SIDE = 64  # pixels of the crops that the network sees
+_WIDTH = 32
+# Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
+_RANGE = (0.5, 0.5, 0.6, 0.6)
+_INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
+CROPS = 32  # crops per batch: one compiled program for any number
+
+KINDS = ("repeated", "blurred", "plain", "faded")
+# Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
+_GREATEST = (0.42, 0.42, 0.58, 0.65)
+_SHARES = (1.0, 0.5, 0.25)
+
+STEPS = 2500
+_BATCH = 64
+_LEARNING_RATE, _LAST_LEARNING_RATE, _WARMUP = 1e-3, 1e-5, 50
+_AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
+_BETWEEN = 200  # steps between reports
+MODULE = Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)  # the network's architecture
+
+
+def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
+    """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
+    found: np.ndarray = in_batches(lambda some: _corrections(params, some), crops, size=CROPS)
+    return found
+
+
+@jax.jit
+def _corrections(params: Params, crops: Array) -> Array:
+    outputs = jnp.asarray(MODULE.apply({"params": params}, crops.astype(jnp.float32) / 127.5 - 1))
+    return jnp.arctanh(jnp.clip(outputs, -_INSIDE, _INSIDE)) * jnp.asarray(_RANGE)
+
+
+def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
+    """Returns a box moved, scaled and rotated by a correction."""
+    dx, dy, log_scale, roll = (float(value) for value in correction)
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    x, y = box.x + box.side * (cos * dx - sin * dy), box.y + box.side * (sin * dx + cos * dy)
+    return CropBox(x, y, box.side * math.exp(log_scale), box.roll_deg + math.degrees(roll))
+
+
+def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
+    """Returns the correction that takes one box to another; the inverse of `corrected`."""
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    dx, dy = (target.x - box.x) / box.side, (target.y - box.y) / box.side
+    turn = math.radians(target.roll_deg - box.roll_deg)
+    return np.array([cos * dx + sin * dy, cos * dy - sin * dx, math.log(target.side / box.side), turn])
+
+
+def frame_of(side: int) -> CropBox:
+    """Returns where a sample of `side` pixels lies in its canvas."""
+    return CropBox(1.5 * side, 1.5 * side, side)
+
+
+def canvas(
+    sample: UInt8[np.ndarray, "s s 3"], kind: str, other: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "l l 3"]:
+    """Returns a sample extended to three times its side, in one of the `KINDS`: 'faded' into `other`."""
+    side = len(sample)
+    repeated = np.pad(sample, ((side, side), (side, side), (0, 0)), mode="edge")
+    if kind == "repeated":
+        return repeated
+    if kind == "plain":
+        rim = np.concatenate([sample[0], sample[:, 0], sample[:, -1]])
+        plain = np.broadcast_to(np.median(rim, axis=0).astype(np.uint8), repeated.shape).copy()
+        plain[side:-side, side:-side] = sample
+        return plain
+    places = np.arange(3 * side, dtype=np.float32)
+    out = np.maximum(abs(places - (1.5 * side - 0.5)) - (side - 1) / 2, 0)
+    far = np.hypot(out[:, None], out[None, :]) / side  # from the sample, in its sides
+    if kind == "blurred":
+        for reach in (0.0, 0.12, 0.3):
+            blurred = cv2.GaussianBlur(repeated, (0, 0), side * (0.03 + reach / 4))
+            repeated = np.where((far > reach)[..., None], blurred, repeated)
+        return repeated
+    large = cv2.resize(other, repeated.shape[:2], interpolation=cv2.INTER_LINEAR)
+    large = cv2.GaussianBlur(large, (0, 0), rng.uniform(0.5, 6))
+    share = np.clip(1 - far / rng.uniform(0.05, 0.3), 0, 1)[..., None]
+    return (repeated * share + large * (1 - share)).astype(np.uint8)
+
+
+def disturb(
+    picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "4"]]:
+    """Returns a wrong crop of a canvas, randomly mirrored and recoloured, and the correction that leads back."""
+    share = rng.choice(_SHARES)
+    box = corrected(frame, share * rng.uniform(-1, 1, 4) * _GREATEST)
+    crop, correction = sample_crop(picture, box, SIDE), between(box, frame)
+    if rng.random() < 0.5:
+        crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
+    return _recoloured(crop, rng), correction
+
+
+def _recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
+    """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
+    picture = crop.astype(np.float32)
+    picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
+    picture = picture * rng.uniform(0.88, 1.12, 3).astype(np.float32)
+    if rng.random() < 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
+    noise = rng.standard_normal(picture.shape, np.float32) * rng.uniform(0, 8)
+    return np.clip(picture + noise, 0, 255).astype(np.float32)
+
+
+def train(
+    samples: UInt8[np.ndarray, "n s s 3"],
+    *,
+    seed: int,
+    steps: int = STEPS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Params:
+    """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""
+    rng = np.random.default_rng(seed)
+    others = rng.integers(len(samples), size=len(samples))
+    frame = frame_of(samples.shape[1])
+    pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
+    params = MODULE.init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
+    optimizer = optax.adam(
+        optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)
+    )
+
+    def error_of(params: Params, crops: Array, corrections: Array) -> Array:
+        return jnp.mean(jnp.abs(_corrections(params, crops) - corrections) / jnp.asarray(_RANGE))
+
+    @jax.jit
+    def step(params: Params, moments: Any, average: Params, crops: Array, corrections: Array) -> tuple[Any, ...]:
+        error, gradient = jax.value_and_grad(error_of)(params, crops, corrections)
+        updates, moments = optimizer.update(gradient, moments, params)
+        params = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, b: _AVERAGE * a + (1 - _AVERAGE) * b, average, params)
+        return (params, moments, average), error
+
+    state, errors = (params, optimizer.init(params), params), []
+    for number in range(1, steps + 1):
+        drawn = [disturb(pictures[i], frame, rng) for i in rng.integers(len(pictures), size=_BATCH)]
+        crops, wrong = (np.stack(parts).astype(np.float32) for parts in zip(*drawn, strict=True))
+        state, error = step(*state, crops, wrong)
+        errors.append(error)
+        if number % _BETWEEN == 0 or number == steps:
+            say(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
+            errors = []
+    return jax.device_get(state[2])
+
+
+# Certainty from which an object may be there, and from which it is.
+PERHAPS, SURE = 0.3, 0.85
+# Wrong crops whose ends are compared, as corrections of the right one.
+_NUDGES = np.concatenate([np.diag((0.2, 0.2, 0.3, 0.35)), -np.diag((0.2, 0.2, 0.3, 0.35))])
+_LEADS = 4  # corrections of each
+_LEAST_SPREAD = 0.003  # below which differences are noise
+# The logarithm of the odds: of 1, atypicality, log(spread), and how much more atypical the crop is turned; fitted to
+# pictures with and without cats and faces (docs/reports/trust.md).
+_ODDS = np.array([-3.84, -0.69, -1.36, 0.64])
+
+_NETWORK, _MASK = "alignment/", "usual_mask"
+_SEED = 0
+_SAMPLES, _MASKED = 2048, 96  # samples used in all, and for the usual mask
+
+
+class Guide(NamedTuple):
+    """What framing and masking photos relies on."""
+
+    alignment: Params
+    typicality: Typicality  # scores crops of `SIDE` pixels
+    usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of the GAN's pictures, in [0, 1]
+
+
+def guide_of(
+    checkpoint: pathlib.Path, architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]
+) -> Guide:
+    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes."""
+    if (known := known_guide(checkpoint)) is not None:
+        return known
+    say("first use of this GAN with photos: how it frames its pictures is learnt, which takes some minutes, once")
+    guide, digest = make_guide(architecture, weights, say=say), sha256(checkpoint)
+    try:
+        cached_at(digest).parent.mkdir(parents=True, exist_ok=True)
+        atomic_bytes(cached_at(digest), guide_bytes(guide, digest))
+    except (OSError, UserError) as error:
+        say(f"what was found cannot be kept, the next start looks again: {error}")
+    return guide
+
+
+def known_guide(checkpoint: pathlib.Path) -> Guide | None:
+    """Returns the guide of a GAN's file; None if it has none yet, or none that can be used."""
+    if not checkpoint.is_file():
+        return None
+    digest = sha256(checkpoint)
+    found = (read_guide(path, digest) for path in typicality.places(checkpoint, digest))
+    return next((guide for guide in found if guide is not None), None)
+
+
+def make_guide(architecture: Architecture, weights: dict[str, Any], *, say: Callable[[str], None]) -> Guide:
+    """Returns the guide of a GAN, learned from its samples; see `guide_of`."""
+    say(f"{_SAMPLES} samples are drawn")
+    drawn = drawn_samples(architecture, weights, _SAMPLES)
+    images = drawn.astype(np.float32) / 127.5 - 1
+    mask = usual_mask(images[:_MASKED])
+    typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
+    params = train(drawn, seed=_SEED, steps=STEPS, say=say)
+    # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
+    params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))
+    return Guide(params, typical, mask)
+
+
+def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns samples of the GAN, resized to `SIDE`; not truncated: photos vary as much."""
+    images, _ = random_images(
+        jax.random.key(_SEED),
+        weights["generator"],
+        arch=architecture,
+        count=count,
+        truncation=1.0,
+        mean=jnp.zeros((1, architecture.style_dim)),
+    )
+    side, how = SIDE, cv2.INTER_AREA if architecture.size > SIDE else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in to_uint8(images)])
+
+
+class Seen(NamedTuple):
+    """What is seen in a crop."""
+
+    atypicality: float  # how unlike the GAN's pictures it is, in standard deviations of the GAN's samples
+    certainty: float  # that it shows an object of the GAN's kind, 0 to 1
+
+
+class Sight(NamedTuple):
+    """Looks at crops (n, SIDE, SIDE, 3), 0 to 255; made by `sight_by`."""
+
+    alignment: Params
+    score: Score
+
+    def look(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Seen]:
+        """Returns what is seen in each of at least one crop, judged by the crop alone."""
+        turned = np.concatenate([np.rot90(crops, turns, axes=(1, 2)) for turns in range(4)])
+        plain, *others = np.asarray(self.score(turned), np.float64).reshape(4, -1)
+        spread = np.log(_disagreement(self.alignment, crops) + _LEAST_SPREAD)
+        odds = _ODDS @ np.stack([np.ones(len(crops)), plain, spread, np.min(others, axis=0) - plain])
+        return list(map(Seen, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
+
+
+def sight_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> Sight:
+    """Returns what looks at any number of crops with two compiled programs; `weights` has the discriminator's."""
+
+    def score(crops: np.ndarray) -> jax.Array:
+        images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
+        return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
+
+    return Sight(guide.alignment, lambda crops: in_batches(score, crops, size=CROPS))
+
+
+def _disagreement(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, " n"]:
+    """Returns how far apart the ends are to which wrong crops of each crop are led: sides, log scale or radians."""
+    home = CropBox(SIDE / 2, SIDE / 2, SIDE)
+    boxes = [[corrected(home, nudge) for nudge in _NUDGES] for _ in crops]
+    for _ in range(_LEADS):
+        views = [sample_crop(crop, box, SIDE) for crop, row in zip(crops, boxes, strict=True) for box in row]
+        steps = iter(corrections(params, np.stack(views)))
+        boxes = [[_on_crop(corrected(box, next(steps)), box) for box in row] for row in boxes]
+    ends = np.array([[between(home, box) for box in row] for row in boxes])
+    off = np.abs(ends - np.median(ends, axis=1, keepdims=True)).max(2)
+    return np.asarray(np.median(off, axis=1))
+
+
+def _on_crop(box: CropBox, otherwise: CropBox) -> CropBox:
+    """Returns the box if its centre is on the crop and its size says something, otherwise the other one."""
+    return box if 0 <= min(box.x, box.y) <= max(box.x, box.y) <= SIDE and SIDE / 6 < box.side < 3 * SIDE else otherwise
+
+
+def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
+    """Returns the content of a guide's file; the same guide gives the same bytes."""
+    halves = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
+    halves[_MASK] = guide.usual_mask
+    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()}
+    tensors |= typicality.tensors_of(guide.typicality)
+    return in_order(safetensors.numpy.save(tensors, metadata=typicality.header(gan_sha256)))
+
+
+def read_guide(path: pathlib.Path, gan_sha256: str) -> Guide | None:
+    """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
+    tensors = typicality.guide_tensors(path, gan_sha256)
+    found = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
+    try:
+        return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
+    except KeyError:
+        return None
