@@ -33,7 +33,7 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     assert run(".", "--out", "out") == 1  # for the broken one
     printed = capsys.readouterr()
     assert "broken.jpg" in printed.err and "page: out/index.html" in printed.out
-    assert printed.err.count("looks like what this GAN draws") == 2
+    assert printed.err.count(": a face: the general shape of a face") == 2
     names = sorted(path.stem for path in (tmp_path / "out" / "photos").glob("*.json"))
     assert len(names) == 2 and "b" in names
     for one in names:
@@ -55,8 +55,11 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
 def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsys):
     waves = np.sin(np.arange(200) / 5)[:, None] * np.cos(np.arange(260) / 9)[None]
     Image.fromarray(np.uint8(127 + 120 * waves)).save(tmp_path / "waves.png")
-    assert run("waves.png", "--no-texture") == 0
-    assert "does not look like a face to this GAN: the shape is a guess" in capsys.readouterr().err
+    assert run("waves.png", "--no-texture") == 1
+    assert "waves.png: no face found, so there is no 3D of it; " in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "results").rglob("*.*")] == ["waves.jpg"]
+    assert run("waves.png", "--no-texture", "--anyway") == 0
+    assert "waves: no face found: the shape is a guess; all of it is invented" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "results/photos/results/waves/metrics.json").read_text())
     assert metrics["far_from_category"]
 
