@@ -240,7 +240,7 @@ def prepare(
     if box is None and chosen.certainty < PERHAPS and not anyway:
         folder = pathlib.Path(config.workdir) / FOLDER
         if not (folder / f"{name}.json").exists():
-            _put(folder, name, dict([drawn]))
+            _write_files(folder, name, dict([drawn]))
         raise NothingFoundError(
             f"{path.name}: {trust.found_words(chosen.certainty, framer.kind)}, so there is no 3D of it"
         )
@@ -348,10 +348,10 @@ def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             stale.unlink(missing_ok=True)
     except OSError as error:
         raise refused(error, f"{work} cannot hold what is made of {name}") from error
-    _put(work, name, files)
+    _write_files(work, name, files)
 
 
-def _put(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
     try:
         for file, content in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
