@@ -81,4 +81,4 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
             written.write_text(written.read_text().replace("    return config\n", _SHORT[1:]))
     assert len(opened) == 1
     assert json.loads((tmp_path / "results/dogs/results/a/metrics.json").read_text())["trust"]["verdict"]
-    assert (tmp_path / "results/photos/photos/textured/dog/textured.glb").is_file()
+    assert (tmp_path / "results/photos/results/dog/textured.glb").is_file()

@@ -48,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
     option_types.add_path(parser, "--out", "FOLDER", about)
-    about = "refine the model on each photo: better shapes, about a minute each"
+    about = "refine the model on each photo: it takes longer, and the time left is shown"
     parser.add_argument("--refine", action="store_true", help=about)
-    about = "also write meshes with the photo's own texture (default: yes)"
+    about = "give results the photo's own texture (default: yes)"
     parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
     about = "reconstruct what is nearest to the model's kind in photos where none was found, too"
     parser.add_argument("--anyway", action="store_true", help=about)
@@ -101,7 +101,7 @@ def _reconstruct(
     paths: Sequence[pathlib.Path],
     wishes: dict[str, Any],
 ) -> int:
-    """Prepares the photos, runs over those that are not done, and writes textures; returns the exit status."""
+    """Prepares the photos, and runs over those that are not done; returns the exit status."""
     out, prepared, failed = pathlib.Path(config.workdir), [], 0
     for path, name in zip(paths, photo_run.names_for(paths, photo_run.records_in(out)), strict=True):
         try:
@@ -125,10 +125,8 @@ def _reconstruct(
                 _say(sentence)
     # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
-    failed += len(photo_run.run_over(config, [photo.name for photo in prepared]))
-    jax.clear_caches()
-    if options.texture:
-        photo_run.write_textures(out, prepared, framer)
+    dress = photo_run.dresser(prepared, framer) if options.texture else None
+    failed += len(photo_run.run_over(config, [photo.name for photo in prepared], dress))
     return int(failed > 0 or not prepared)
 
 

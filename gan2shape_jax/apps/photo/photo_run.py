@@ -4,8 +4,8 @@ OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
 OUT/photos/mask/NAME.png      the object in it
 OUT/photos/latent/NAME.npy    its latent, if one was given
 OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
-OUT/photos/textured/NAME/     the result's meshes with the photo's own texture
 OUT/photos/NAME.json          where all of it comes from
+OUT/results/NAME/             the result, with the photo's own texture (apps/export/texture.py)
 OUT/results/NAME/config.json  what the result was made with: a folder holds results of any models, refined or not
 OUT/photos/.work/             the same of runs under way, until a photo's result is complete and replaces an earlier one
 
@@ -48,7 +48,7 @@ from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
-from gan2shape_jax.results.result import load_result
+from gan2shape_jax.results.result import TEXTURE, load_result
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
@@ -62,6 +62,7 @@ _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
+Dress = Callable[[str, pathlib.Path], None]
 _LONGEST = 60  # characters of a made-up name
 
 
@@ -380,20 +381,38 @@ def is_done(config: ConfigDict, name: str) -> bool:
     return is_result(out / "results" / name) and _content(out / FOLDER, name) == _content(_work_folder(config), name)
 
 
-def run_over(config: ConfigDict, names: Sequence[str]) -> dict[str, str]:
+def dresser(prepared: Sequence[Prepared], framer: Framer) -> Dress:
+    """Returns what writes a photo's own texture into its result's folder, given its name and that folder."""
+    photos = {photo.name: photo for photo in prepared}
+
+    def dress(name: str, result: pathlib.Path) -> None:
+        seen = framer.opened(photos[name].path)
+        box = scaled_box(photos[name].frame.box, 1 / seen.reduction)
+        write_photo_textured(load_result(result), np.asarray(seen.picture), box, result)
+
+    return dress
+
+
+def run_over(config: ConfigDict, names: Sequence[str], dress: Dress | None = None) -> dict[str, str]:
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
-    A photo's former result stays until the new one is complete. The page shows all photos of the folder.
+    A photo's former result stays until the new one is complete. The page shows all photos of the folder. Without
+    `dress`, see `dresser`, results do not get the photo's own texture.
     """
     work, left = _work_folder(config), [name for name in names if not is_done(config, name)]
-    failed = _make(config, work, left) if left else {}
+    results = {name: pathlib.Path(config.workdir, "results", name) for name in names if name not in left}
+    bare = [name for name, result in results.items() if dress and not (result / TEXTURE).exists()]
+    failed = _make(config, work, left, bare, dress or (lambda name, result: None)) if left or bare else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
     return failed
 
 
-def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
+def _make(
+    config: ConfigDict, work: pathlib.Path, names: Sequence[str], bare: Sequence[str], dress: Dress
+) -> dict[str, str]:
+    """Runs over photos and puts their results in their place; those of `bare` are there and get a texture only."""
     out = pathlib.Path(config.workdir)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
@@ -405,15 +424,18 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> dict[
     with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
 
         def put(name: str) -> None:
-            _put(config, name)
+            _put(config, name, dress)
             folder.fail({})  # brings the page up to date
 
+        for name in bare:
+            dress(name, out / "results" / name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
-            experiment.run(staged.lock(), put)
+            if names:
+                experiment.run(staged.lock(), put)
         for name in names:
             if is_result(work / "results" / name) and not is_done(config, name):
-                _put(config, name)  # of an earlier run, which was killed before it did so
+                _put(config, name, dress)  # of an earlier run, which was killed before it did so
         failures = work / "failures.json"
         failed = read_object(failures, "a run's failures") if failures.is_file() else {}
         folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
@@ -422,15 +444,15 @@ def _make(config: ConfigDict, work: pathlib.Path, names: Sequence[str]) -> dict[
     return failed
 
 
-def _put(config: ConfigDict, name: str) -> None:
+def _put(config: ConfigDict, name: str, dress: Dress) -> None:
     """Puts a photo's files and result in their place, the record last; what was made of others goes."""
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
     (place / f"{name}.json").unlink(missing_ok=True)
-    shutil.rmtree(place / "textured" / name, ignore_errors=True)
     with atomic_folder(out / "results" / name) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
         (fresh / "config.json").write_text(to_json(config) + "\n")
+        dress(name, fresh)
     found = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}
     for part in _parts(name):
@@ -445,14 +467,3 @@ def _put(config: ConfigDict, name: str) -> None:
 def _write_list(folder: pathlib.Path, names: Iterable[str]) -> None:
     quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
     atomic_text(folder / "list.txt", "".join(f'"{name}"\n' for name in quoted))
-
-
-def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:
-    """Writes the meshes of finished photos with the photo's own texture, if they do not exist yet."""
-    for photo in prepared:
-        result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
-        if (result / "result.json").is_file() and not (folder / "textured.glb").is_file():
-            seen = framer.opened(photo.path)
-            folder.mkdir(parents=True, exist_ok=True)
-            box = scaled_box(photo.frame.box, 1 / seen.reduction)
-            write_photo_textured(load_result(result), np.asarray(seen.picture), box, folder)

@@ -21,7 +21,7 @@ from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, Worker, performer, result_files
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.io.bundled import MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "computed at a time, others wait. Ctrl-C ends it and removes all that was sent."
     )
     parser = option_types.parser("serve", about, _EPILOG)
-    parser.add_argument("--model", default=DEFAULT, help=f"what the photos show, as for photo (default: {DEFAULT})")
+    parser.add_argument(
+        "--model", default=DEFAULT, help=f"the model chosen at first, as for photo (default: {DEFAULT}); others by name"
+    )
     about = "address to listen at; 0.0.0.0 lets everybody in who can reach this machine (default: this machine only)"
     parser.add_argument("--host", default=_HOST, help=about)
     about, port = f"port; 0 for any that is free (default: {_PORT})", option_types.whole("--port", 0, 65535)
@@ -83,11 +85,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("gradio") is None:  # which brings FastAPI and uvicorn
         raise UserError(_INSTALL)
-    kind = str(category_of(load_kind(options.model).category))
+    models = list(dict.fromkeys([options.model, *names_of(MODEL)]))
+    kinds = {pathlib.Path(model).stem: str(category_of(load_kind(model).category)) for model in models}
     door = listening(options.host, options.port)
     limits = Limits(**{field: getattr(options, field) * unit for _, _, _, field, unit, _ in _LIMITS})
     print("loading the model ...", file=sys.stderr)
-    serve(options.model, door, limits, kind=kind, browser=options.open)
+    serve(models, kinds, door, limits, browser=options.open)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -109,7 +112,8 @@ def result_response(visits: Visits, token: str, folder: str, name: str, *, downl
     visit = visits.by_token(token)
     if visit is not None and visit.result is not None and visit.result.name == folder:
         files = result_files(visit.result, visit.name)
-        files["framing.jpg"] = visit.result / FOLDER / "framing" / f"{visit.name}.jpg"
+        drawn = visit.result.joinpath(FOLDER).rglob("framing/*.jpg")  # of the run under way, too
+        files["framing.jpg"] = next(drawn, visit.result / "framing.jpg")
         files[ARCHIVE] = visit.result / ARCHIVE
         if name in files and files[name].is_file():
             kind = "inline" if name.endswith((".html", ".png", ".jpg")) and not download else "attachment"
@@ -119,7 +123,7 @@ def result_response(visits: Visits, token: str, folder: str, name: str, *, downl
 
 
 def application(
-    folder: pathlib.Path, visits: Visits, worker: Worker, limits: Limits, *, kind: str, local: bool
+    folder: pathlib.Path, visits: Visits, worker: Worker, limits: Limits, *, kinds: dict[str, str], local: bool
 ) -> ASGIApp:
     """Returns the application: the page at /, results at results/TOKEN/FOLDER/NAME.
 
@@ -146,7 +150,7 @@ def application(
     fonts = ["system-ui", "sans-serif"]  # the reader's own: none is requested from elsewhere
     return gr.mount_gradio_app(
         app,
-        page.Page(visits, worker, limits, kind=kind).blocks,
+        page.Page(visits, worker, limits, kinds=kinds).blocks,
         path="/",
         footer_links=[],
         run_history=False,
@@ -157,13 +161,15 @@ def application(
         enable_monitoring=False,
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=page.CSS,
+        head=page.HEAD,
     )
 
 
-def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser: bool) -> None:
+def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, limits: Limits, *, browser: bool) -> None:
     """Serves on a listening socket until the process ends; leaves nothing behind. `browser`: whether to open the page.
 
-    Prints the address when the model is loaded.
+    `kinds` are as for `Page`, one for each of `models`, of which the first is loaded at once and others when they are
+    chosen. Prints the address when the model is loaded.
     """
     import uvicorn
 
@@ -171,9 +177,9 @@ def serve(model: str, door: socket.socket, limits: Limits, *, kind: str, browser
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run() -> None:
-        worker = Worker(performer, model, seconds=limits.job_s)
+        worker = Worker(performer, *models, seconds=limits.job_s)
         visits = Visits(folder / "visits", keep_s=limits.keep_s)
-        app = application(folder, visits, worker, limits, kind=kind, local=ipaddress.ip_address(host).is_loopback)
+        app = application(folder, visits, worker, limits, kinds=kinds, local=ipaddress.ip_address(host).is_loopback)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False
         )

@@ -30,20 +30,26 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
-The model was trained on {kind}s: on a photo of anything else its shape is not reliable. Photos and results are removed
-{minutes} after you last used them.</p>"""
+A model was trained on one kind, here {kinds}: on a photo of anything else its shape is not reliable. Photos and results
+are removed {minutes} after you last used them.</p>"""
+# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls.
+HEAD = """<script>
+addEventListener("message", ({ source, data }) => {
+  const frame = [...document.querySelectorAll(".g2s-page")].find((one) => one.contentWindow === source);
+  if (frame && data.height > 0) frame.style.height = `${Math.min(data.height, 20000)}px`;
+});
+</script>"""
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
-_STAGES = {jobs.MASK: "Crop and mask", jobs.SHAPE: "Shape and page", jobs.TEXTURES: "Textures and files"}
 # Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
 _DOWNLOADS = {
+    "textured_unlit.glb": "3D model (GLB)",
+    "model.usdz": "For iPhone and iPad (USDZ)",
     jobs.ARCHIVE: "Everything (ZIP, with OBJ)",
-    "mesh.glb": "Mesh (GLB)",
-    "textured/textured.glb": "Mesh with the photo's texture (GLB)",
     "depth.npy": "Depth (NPY)",
     "depth.png": "Depth (PNG)",
     "metrics.json": "Metrics (JSON)",
@@ -55,15 +61,9 @@ CSS = """
 .g2s-note { background: var(--background-fill-secondary); }
 .g2s-error { background: var(--error-background-fill, #fee2e2); color: var(--error-text-color, #991b1b); }
 .g2s-verdict { background: var(--background-fill-secondary); font-weight: 600; margin-bottom: .6em; }
-.g2s-stages { list-style: none; margin: 0 0 .6em; padding: 0; }
-.g2s-stages li { margin: .2em 0; }
-.g2s-stages span { display: inline-block; width: 1.4em; text-align: center; font-weight: 700; }
-.g2s-done span { color: #047857; }
-.dark .g2s-done span { color: #34d399; }
-.g2s-later { opacity: .6; }
 .g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
 .g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
-.g2s-page { width: 100%; height: 900px; max-height: 92vh; border: 0; border-radius: 6px; background: #fff; }
+.g2s-page { width: 100%; height: 900px; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 """
@@ -74,19 +74,22 @@ Updates = dict[Any, Any]  # new values of components
 class Page:
     """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
-    def __init__(self, visits: Visits, worker: Worker, limits: Limits, *, kind: str):
-        """Builds the page, `blocks`; `kind` is the kind of object that the model knows, in one word."""
-        self._visits, self._worker, self._limits, self._kind = visits, worker, limits, kind
+    def __init__(self, visits: Visits, worker: Worker, limits: Limits, *, kinds: dict[str, str]):
+        """Builds the page, `blocks`; `kinds` are what the models, by name, know, in one word; the first is chosen."""
+        self._visits, self._worker, self._limits, self._kinds = visits, worker, limits, kinds
         self._cancelled: set[str] = set()  # pages whose latest job was cancelled
         minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
-            gr.HTML(_INTRODUCTION.format(kind=html.escape(kind), minutes=after))
+            known = " or ".join(f"{kind}s" for kind in dict.fromkeys(kinds.values()))
+            gr.HTML(_INTRODUCTION.format(kinds=html.escape(known), minutes=after))
             self._add_components()
             self._connect()
         self.blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
 
     def _add_components(self) -> None:
+        models, label = [(f"{kind} ({name})", name) for name, kind in self._kinds.items()], "What the photo shows"
+        self.model = gr.Radio(models, value=models[0][1], label=label, visible=len(models) > 1, elem_id="model")
         self.photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
@@ -101,7 +104,7 @@ class Page:
                 label = "What is cut out"
                 self.crop = gr.Image(label=label, interactive=False, height=220, buttons=[], elem_id="crop")
         self.box = [x, y, side, roll]
-        label = "Refine: a better shape, but minutes of computing instead of seconds"
+        label = "Refine: fit the model to this photo. It takes longer; how long is shown as it goes"
         self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
         with gr.Row():
             self.go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
@@ -117,8 +120,10 @@ class Page:
         # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
         queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.status}
         queued |= {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "worker"}
-        framing, running = (event(self.waits, None, state, **at_once) for event in (self.photo.upload, self.go.click))
-        framing = framing.then(self.photo_framed, self.photo, everything, **queued)
+        begun = [self.photo.upload, self.model.input]
+        framing = gr.on(begun, self.waits, None, state, **at_once)
+        running = self.go.click(self.waits, None, state, **at_once)
+        framing = framing.then(self.photo_framed, [self.photo, self.model], everything, **queued)
         running = running.then(self.reconstructed, [*self.box, self.refine], [*state, *results], **queued)
         both = [framing, running]
         for job in both:
@@ -141,24 +146,28 @@ class Page:
         self._cancelled.discard(str(request.session_hash))
         return self._busy(note("Waiting for its turn."))
 
-    async def photo_framed(self, upload: str, request: gr.Request) -> AsyncGenerator[Updates]:
-        """Frames a photo; where Gradio closes this, the job stops."""
+    async def photo_framed(self, upload: str | None, model: str, request: gr.Request) -> AsyncGenerator[Updates]:
+        """Frames a photo as a model needs it; where Gradio closes this, the job stops."""
+        if upload is None or model not in self._kinds:
+            yield self._idle("", go=False) | self._nothing()
+            return
         visit = None
         try:
             visit = self._visits.new(str(request.session_hash), pathlib.Path(upload))
             done: dict[str, Any] = {}
-            job = self._followed(visit, "Looking for the object", done, visit.new_folder("frame"))
+            job = self._followed(visit, "Looking for the object", done, visit.new_folder("frame"), model=model)
             async with contextlib.aclosing(job):
                 async for status in job:
                     yield self._busy(status) | self._nothing()
         except UserError as error:
             yield self._idle(failure(str(error), visit), go=False) | self._nothing()
             return
-        visit.facts = done[jobs.FRAMING]
+        visit.facts = done[jobs.FRAMING] | {"model": model}
         count = len(visit.facts["boxes"])
         found = f"{count} objects found: choose one." if count > 1 else "Found. Move the square if need be."
         if not visit.facts["known"]:
-            found = f"Nothing here looks like a {self._kind} to this GAN; this is the best there is. Move the square."
+            kind = self._kinds[model]
+            found = f"Nothing here looks like a {kind} to this GAN; this is the best there is. Move the square."
         yield self._idle(note(found)) | self._choice(visit.facts) | self._pictures(visit, "1")
 
     async def photo_removed(self, request: gr.Request) -> Updates:
@@ -208,17 +217,17 @@ class Page:
         shown = 0  # stages whose results the page has; it would restart if it were sent again
         try:
             yield {self.files: "", self.frame: ""}
-            job = self._followed(visit, "Reconstructing", done, folder, box=dataclasses.astuple(found), refine=refine)
+            chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(found), "refine": refine}
+            job = self._followed(visit, "Reconstructing", done, folder, **chosen)
             async with contextlib.aclosing(job):
                 async for status in job:
                     new = self._results(base, done) if len(done) > shown else {}
                     shown = len(done)
-                    yield self._busy(status) | {self.stages: _stages(done, base, running=True)} | new
+                    yield self._busy(status) | {self.stages: _drawing(done, base)} | new
         except UserError as error:
-            stages = {self.stages: _stages(done, base, running=False)}
-            yield self._idle(failure(str(error), visit)) | stages
+            yield self._idle(failure(str(error), visit))
             return
-        yield self._idle(note("Done.")) | {self.stages: _stages(done, base, running=False)}
+        yield self._idle(note("Done."))
 
     async def cancelled(self, request: gr.Request) -> Updates:
         """Gradio cancels a job."""
@@ -237,6 +246,7 @@ class Page:
     ) -> AsyncGenerator[str]:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
         task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
+        options["model"] = list(self._kinds).index(options["model"])
         started, line = time.monotonic(), ""
         async with contextlib.aclosing(self._worker.run(task | options)) as messages:
             async for message in messages:
@@ -292,11 +302,11 @@ class Page:
         """The result's page in a frame, its verdict and links to the files at `base`, as far as they are there."""
         if jobs.SHAPE not in done:
             return {}
-        verdict, complete = str(done[jobs.SHAPE]["verdict"]), jobs.TEXTURES in done
+        verdict = str(done[jobs.SHAPE]["verdict"])
         links = "".join(
             f'<a href="{base}/{name}?download" download>{title}</a>'
             for name, title in _DOWNLOADS.items()
-            if complete or name not in (jobs.ARCHIVE, "textured/textured.glb")
+            if name in done[jobs.SHAPE]["files"]
         )
         about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
         files = f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'
@@ -304,7 +314,7 @@ class Page:
             f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
             'title="The shape, to turn and relight"></iframe>'
         )
-        return {self.files: files} if complete else {self.files: files, self.frame: frame}
+        return {self.files: files, self.frame: frame}
 
 
 def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
@@ -335,15 +345,9 @@ def failure(text: str, visit: Visit | None = None) -> str:
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
 
 
-def _stages(done: dict[str, Any], base: str, *, running: bool) -> str:
-    """Returns the list of a reconstruction's stages, with the pictures at `base` available so far, HTML."""
-    rows, reached = [], running
-    for stage, title in _STAGES.items():
-        state, mark = ("done", "✓") if stage in done else ("now", "…") if reached else ("later", "·")
-        reached = reached and stage in done
-        mask = done.get(stage, {}).get("mask")
-        about = f" <small>mask: {photo_run.MASKS[mask]}</small>" if mask else ""
-        rows.append(f'<li class="g2s-{state}"><span>{mark}</span> {title}{about}</li>')
+def _drawing(done: dict[str, Any], base: str) -> str:
+    """Returns the photo with its crop and the object's outline, of the files at `base`, once it is there, HTML."""
+    if jobs.MASK not in done:
+        return ""
     picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
-    picture = picture if jobs.MASK in done else ""
-    return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
+    return f'<div class="g2s-run">{picture}<small>mask: {photo_run.MASKS[done[jobs.MASK]["mask"]]}</small></div>'

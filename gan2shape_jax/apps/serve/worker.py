@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import multiprocessing
@@ -176,30 +177,35 @@ class _Reported(io.TextIOBase):
 
 
 # Stages, in order; the first is a separate job.
-FRAMING, MASK, SHAPE, TEXTURES = "framing", "mask", "shape", "textures"
+FRAMING, MASK, SHAPE = "framing", "mask", "shape"
 PREVIEW = "preview.jpg"  # of a photo that was framed
 ARCHIVE = "all.zip"
 _PREVIEW_SIDE = 1024  # pixels, at most
 
 
-def performer(model: str) -> Perform:
-    """Loads what jobs of a model, see `photo_run.load_kind`, need; returns what performs them, in the worker.
+def performer(*models: str) -> Perform:
+    """Returns what performs jobs, in the worker; what those of the first of these models need is loaded at once.
 
     A task has these fields: `photo`, path of the file; `folder` of the job, empty; `name` under which results are
-    filed; `pixels`, maximum number of pixels of the photo. With `box` (x, y, side, roll_deg of the crop in the photo's
-    pixels) and `refine` (whether the model is refined on the photo), the crop is reconstructed; without, the objects in
-    the photo are found.
+    filed; `pixels`, maximum number of pixels of the photo; `model`, a number in `models`, see `photo_run.load_kind`.
+    With `box` (x, y, side, roll_deg of the crop in the photo's pixels) and `refine` (whether the model is refined on
+    the photo), the crop is reconstructed; without, the objects in the photo are found.
     """
-    kind = photo_run.load_kind(model)
-    config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
-    framer = photo_run.load_framer(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
+
+    @functools.cache
+    def loaded(number: int) -> tuple[ConfigDict, photo_run.Framer]:
+        kind = photo_run.load_kind(models[number])
+        config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
+        return kind, photo_run.load_framer(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
 
     def perform(task: dict[str, Any], report: Report) -> None:
+        kind, framer = loaded(task["model"])
         if "box" in task:
             _reconstruct(task, kind, framer, report)
         else:
             _frame(task, framer, report)
 
+    loaded(0)
     return perform
 
 
@@ -224,20 +230,18 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     box = CropBox(*task["box"])
     photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, framer, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if failed := photo_run.run_over(config, [photo.name]):
+    if failed := photo_run.run_over(config, [photo.name], photo_run.dresser([photo], framer)):
         raise UserError(failed[photo.name])
     metrics = json.loads((out / "results" / photo.name / "metrics.json").read_text())
-    report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", "")})
-    photo_run.write_textures(out, [photo], framer)
+    files = result_files(out, photo.name)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
-        for place, file in result_files(out, photo.name).items():
+        for place, file in files.items():
             archive.write(file, f"{photo.name}/{place}")
-    report(TEXTURES, {})
+    report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", ""), "files": [*files, ARCHIVE]})
 
 
 def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
     """Returns the files of a result that visitors may download, by their names in the archive; none reveals a path."""
     files = {"index.html": out / "index.html"}
-    for folder, prefix in ((out / "results" / name, ""), (out / photo_run.FOLDER / "textured" / name, "textured/")):
-        files |= {f"{prefix}{file.name}": file for file in sorted(folder.glob("[!.]*"))}
+    files |= {file.name: file for file in sorted((out / "results" / name).glob("[!.]*")) if file.name != "config.json"}
     return {place: file for place, file in files.items() if file.is_file()}

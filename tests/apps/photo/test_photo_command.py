@@ -39,7 +39,7 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     for one in names:
         folder = tmp_path / "out" / "results" / one
         assert len(trimesh.load(folder / "mesh.glb", force="mesh").faces) > 1000
-        assert trimesh.load(tmp_path / "out/photos/textured" / one / "textured.glb", force="mesh").visual.uv is not None
+        assert trimesh.load(folder / "textured.glb", force="mesh").visual.uv is not None
         assert json.loads((folder / "metrics.json").read_text())["reconstruction_l1"] < 0.3
     page = (tmp_path / "out" / "index.html").read_text()
     assert '<b>"my"' not in page
@@ -131,7 +131,7 @@ def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given_or_found(
     assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture", *latent) == 0
     metrics = json.loads((tmp_path / "results/photos/results/a/metrics.json").read_text())
     assert "refinement_share" in metrics
-    assert not (tmp_path / "results/photos/photos/textured").exists()
+    assert not (tmp_path / "results/photos/results/a/textured.glb").exists()
 
 
 def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):

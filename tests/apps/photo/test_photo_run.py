@@ -102,9 +102,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
     record, mode = out / "photos/a.json", out / "results/a/mode.txt"
     assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
     assert find_runs([out])[0].images == {"a": out / "results/a"} and read_names(out / "photos/list.txt") == ["a.png"]
-    (out / "photos/textured/a").mkdir(parents=True)
     assert do(box=place) == ({}, 2) and json.loads(record.read_text())["box"]["x"] == 180
-    assert not (out / "photos/textured/a").exists()  # it had the texture of another crop
     assert do(box=place, refine=True) == ({}, 3) and mode.read_text() == "instance"
     before = _files(out)
     assert do(seed=1) == ({"a": "it failed"}, 4)

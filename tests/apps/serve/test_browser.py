@@ -86,14 +86,22 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         page.screen(390, 800, touch=True, still=True)
         page.frames()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide for a phone"
+        assert page.evaluate("document.querySelectorAll('#model input').length") >= 2
+        assert str(cache) not in page.evaluate("document.documentElement.outerHTML")  # not in a link either
+        page.box("#result iframe")  # what cannot be seen, a browser does not lay out
+        page.wait("document.querySelector('#result iframe').clientHeight > 2000")  # its page's: nothing scrolls inside
         frame = page.evaluate("document.querySelector('#result iframe').src")
         assert not page.evaluate("'hacked' in window") and page.complaints() == []
         asked = [url for url in page.requests() if not url.startswith((address, "data:", "blob:"))]
         assert asked == []
         page.open(frame)
         page.wait("document.body.dataset.shown === '0'")
+        box = page.box("#canvas")
+        before, (x, y) = page.evaluate("scrollY"), (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.touch((x, y + 100), (x, y - 100))  # up over the model: the page scrolls
+        page.wait(f"scrollY > {before} + 50")
     files = {link.split("?")[0].rsplit("/", 1)[1]: urllib.request.urlopen(link).read() for link in links}
-    assert files["mesh.glb"][:4] == b"glTF" and "metrics.json" in files
+    assert files["textured_unlit.glb"][:4] == b"glTF" and "metrics.json" in files
     assert np.load(io.BytesIO(files["depth.npy"])).shape == (64, 64)
     with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
         assert any(name.endswith("mesh.obj") for name in archive.namelist())

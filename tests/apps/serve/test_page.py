@@ -49,7 +49,7 @@ def device():
 def page(tmp_path, device):
     (tmp_path / "visits").mkdir()
     (tmp_path / "me.jpg").write_bytes(b"photo")
-    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face")
+    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kinds={"faces": "face", "cats": "cat"})
 
 
 def _all(iterator):
@@ -61,7 +61,7 @@ def _all(iterator):
 
 def _framed(page, device, tmp_path, known=True):
     device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
-    return _all(page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+    return _all(page.photo_framed(str(tmp_path / "me.jpg"), "cats", _REQUEST))
 
 
 def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
@@ -74,7 +74,7 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     clicked = asyncio.run(page.photo_clicked("1", 30, 0, middle, _REQUEST))
     assert [clicked[slider] for slider in page.box[:2]] == pytest.approx([200, 150], abs=2)
     assert "g2s-error" in asyncio.run(page.crop_changed("1", 5, 5, -3, 0, _REQUEST))[page.status]
-    assert "looks like a face" in _framed(page, device, tmp_path, known=False)[-1][page.status]
+    assert "looks like a cat" in _framed(page, device, tmp_path, known=False)[-1][page.status]
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -82,23 +82,24 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
     device.messages = [
         {"say": "12:00:00 me: step1, 5 of <50>"},
         {"stage": jobs.MASK, "mask": "found"},
-        {"stage": jobs.SHAPE, "verdict": "Trust it"},
         {"say": "writes /srv/secret"},
-        {"stage": jobs.TEXTURES},
+        {"stage": jobs.SHAPE, "verdict": "Trust it", "files": ["textured_unlit.glb", jobs.ARCHIVE, "index.html"]},
     ]
     cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
     assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
+    assert [task["model"] for task in device.tasks] == [1, 1]
     assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
-    assert "mask: found" in shown[1][page.stages] and "iframe" in shown[2][page.frame]
-    assert "Trust it" in shown[2][page.files] and "all.zip" not in shown[2][page.files]
-    assert sum(page.frame in one for one in shown) == 1 and "all.zip" in shown[4][page.files]
+    assert "mask: found" in shown[1][page.stages] and "iframe" in shown[3][page.frame]
+    links = shown[3][page.files]
+    assert "Trust it" in links and "all.zip" in links and "textured_unlit.glb" in links and "usdz" not in links
+    assert sum(page.frame in one for one in shown) == 1
     assert "Done." in shown[-1][page.status]
 
 
 def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_path):
     device.messages = ["{photo} is damaged; {folder} too"]
-    (failed,) = _all(page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+    (failed,) = _all(page.photo_framed(str(tmp_path / "me.jpg"), "faces", _REQUEST))
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
     (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
     assert "no longer kept" in gone[page.status]
@@ -108,7 +109,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
 
     async def closed():
         device.messages = [{}, {}, {}]
-        job = page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST)
+        job = page.photo_framed(str(tmp_path / "me.jpg"), "faces", _REQUEST)
         await anext(job)
         before = device.closed
         await job.aclose()
@@ -122,7 +123,7 @@ def test_names_and_messages_are_only_text(page):
     for text in (
         module.failure(f"{_NAME} is damaged"),
         module.note(_NAME),
-        page._results("results/a/b", {jobs.SHAPE: {"verdict": _NAME}})[page.files],
+        page._results("results/a/b", {jobs.SHAPE: {"verdict": _NAME, "files": []}})[page.files],
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
     assert "give another --mask or --box" in open(photo_run.__file__).read()  # what is replaced is what is said

@@ -114,7 +114,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(folder):
     worker = Worker(fake_worker.broken, seconds=10)
-    app = command.application(folder, Visits(folder / "visits", keep_s=60), worker, Limits(), kind="face", local=True)
+    visits, kinds = Visits(folder / "visits", keep_s=60), {"faces": "face"}
+    app = command.application(folder, visits, worker, Limits(), kinds=kinds, local=True)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as one:
         yield one
         worker.close()

@@ -66,7 +66,7 @@ def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch):
     spec.loader.exec_module(app)
     served = []
     monkeypatch.setattr(command, "listening", lambda host, port: served.append((host, port)))
-    monkeypatch.setattr(command, "serve", lambda model, door, limits, **others: served.append(limits))
+    monkeypatch.setattr(command, "serve", lambda models, kinds, door, limits, **others: served.append(limits))
     assert app.command is command and app.command.main(app.OPTIONS) == 0
     assert served == [("0.0.0.0", 7860), Limits(file_bytes=20_000_000, waiting=5, keep_s=600.0)]
 
