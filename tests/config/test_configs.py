@@ -59,20 +59,6 @@ def test_every_field_is_described_once_with_a_range_or_choices_where_it_has_one(
     assert all(groups.values()) and len(groups) == 18
 
 
-def test_what_results_do_not_depend_on():
-    values = flatten(load_config("ictface"))
-    free = values.keys() - schema.result_fields(values).keys()
-    assert free == {path for path in values if path.startswith(("logging.", "checkpoint."))} | {
-        "workdir",
-        "data.image_list",
-        "outputs.networks",
-        "runtime.compilation_cache",
-        "runtime.hosts",
-        "runtime.hosts_timeout_s",
-        "runtime.images_at_once",
-    }
-
-
 def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
     known = categories()
     assert {load_config(name).category for name in names()} - {"own"} <= known.keys()

@@ -1,4 +1,4 @@
-"""What surrounds a run's computation: compiled programs on disk, sums that come out right, Ctrl-C."""
+"""What surrounds a run's computation: compiled programs on disk, Ctrl-C."""
 
 import json
 import os
@@ -8,8 +8,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from helpers.command_line import overrides
 from helpers.tiny import tiny_config
@@ -18,19 +16,6 @@ from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.run import runtime
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def test_sums_of_products_with_a_broadcast_operand_are_right():
-    """As in shading. jaxlib 0.10.2 computes them wrongly on a CPU; all other versions tried are right."""
-    last = jax.jit(lambda n, d: jnp.maximum(jnp.sum(n * d[:, None, None], -1), 0))
-    first = jax.jit(lambda n, d: jnp.maximum(jnp.sum(jnp.moveaxis(n, -1, 0) * d.T[:, :, None, None], 0), 0))
-    rng = np.random.default_rng(0)
-    normals = rng.normal(size=(1, 64, 64, 3)).astype(np.float32)
-    for count in (1, 4, 12, 32):
-        directions = rng.normal(size=(count, 3)).astype(np.float32)
-        exact = np.maximum((normals.astype(np.float64) * directions[:, None, None]).sum(-1), 0)
-        for sums in (last, first):
-            np.testing.assert_allclose(sums(normals, directions), exact, atol=1e-5)
 
 
 _COUNTED = """

@@ -70,7 +70,12 @@ def test_results_of_another_configuration_are_refused_without_config_json_too(fo
 def test_the_hash_tells_apart_what_changes_results_and_nothing_else(tmp_path):
     this = config_hash(tiny_config(tmp_path))
     assert config_hash(tiny_config(tmp_path, seed=7)) != this
-    for free in ({"checkpoint__keep": 5}, {"workdir": "elsewhere"}, {"data__image_list": "longer.txt"}):
+    for free in (
+        {"checkpoint__keep": 5},
+        {"workdir": "elsewhere"},
+        {"data__image_list": "longer.txt"},
+        {"outputs__networks": "none"},
+    ):
         assert config_hash(tiny_config(tmp_path, **free)) == this
 
 

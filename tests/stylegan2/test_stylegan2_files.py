@@ -29,27 +29,6 @@ def test_a_file_is_read_once_until_it_changes(tmp_path, tiny):
     jax.tree.map(np.testing.assert_array_equal, third, jax.tree.map(lambda leaf: leaf + 1, tiny))
 
 
-def test_weight_files_that_do_not_fit_are_listed(tmp_path, tiny):
-    path = tmp_path / "gan.safetensors"
-    stylegan2.save(path, _TINY, tiny)
-    header = stylegan2.read_header(path)[1]
-    tensors = safetensors.numpy.load_file(path)
-    tensors["strange"] = tensors.pop("generator/input")
-    tensors["generator/mapping/1/bias"] = np.zeros(7, np.float32)
-    tensors["generator/to_rgb/0/bias"] = np.array([0, np.nan, 0], np.float32)
-    safetensors.numpy.save_file(tensors, path, header)
-    with pytest.raises(UserError) as error:
-        stylegan2.load(path)
-    for part in (
-        str(path),
-        "missing: generator/input",
-        "unknown: strange",
-        "generator/mapping/1/bias is (7,) instead of (6,)",
-        "NaN or infinity: generator/to_rgb/0/bias",
-    ):
-        assert part in str(error.value)
-
-
 def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
     (tmp_path / "gan.pt").write_bytes(b"PK garbage")
     (tmp_path / "empty.safetensors").write_bytes(b"")
@@ -57,6 +36,11 @@ def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
     whole = tmp_path / "whole.safetensors"
     stylegan2.save(whole, _TINY, tiny)
     (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
+    tensors, header = safetensors.numpy.load_file(whole), stylegan2.read_header(whole)[1]
+    tensors["strange"] = tensors.pop("generator/input")
+    safetensors.numpy.save_file(tensors, whole, header)
+    with pytest.raises(UserError, match="whole.safetensors.*missing: generator/input; unknown: strange"):
+        stylegan2.load(whole)
     for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"):
         with pytest.raises(UserError) as error:
             stylegan2.load(tmp_path / name)
