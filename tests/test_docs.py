@@ -1,7 +1,18 @@
-"""The pages: links lead somewhere, files they name exist, and a report begins with its summary."""
+"""The pages (links, reports, the examples of "Extend it" applied to a copy) and what an installed wheel has."""
 
+import ast
+import configparser
+import importlib.metadata
+import os
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zlib
+
+import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
@@ -23,3 +34,124 @@ def test_reports_begin_with_a_summary_of_at_most_five_lines():
     for page in (_ROOT / "docs/reports").glob("*.md"):
         summary = re.match(r"# [^\n]+\n\n((?:- [^\n]+\n)+)\n", page.read_text())
         assert page.name == "index.md" or (summary and len(summary[1].splitlines()) <= 5), page
+
+
+_MOST = {"A term of the loss": 4, "A category": 1, "An output file": 3, "A network": 6}  # files that each touches
+
+
+def _examples() -> dict[str, str]:
+    """Returns each section's patch."""
+    page = (_ROOT / "docs/how-to/extending.md").read_text()
+    _, *sections = re.split(r"^## (.*)$", page, flags=re.MULTILINE)
+    return {
+        title: "".join(re.findall(r"^```diff\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+        for title, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def _files(patch: str) -> set[str]:
+    return set(re.findall(r"^\+\+\+ b/(.*)$", patch, flags=re.MULTILINE))
+
+
+def test_each_example_touches_few_files():
+    touched = {title: len(_files(patch)) for title, patch in _examples().items()}
+    assert touched.keys() == _MOST.keys()
+    assert all(0 < touched[title] <= most for title, most in _MOST.items()), touched
+
+
+def test_the_examples_work(tmp_path):
+    copy = tmp_path / "project"
+    for folder in ("gan2shape_jax", "configs", "tests", "tools"):
+        ignored = shutil.ignore_patterns("assets", "golden", "data", "__pycache__")
+        shutil.copytree(_ROOT / folder, copy / folder, ignore=ignored)
+    for linked in ("gan2shape_jax/assets", "tests/golden", "tests/data", "pyproject.toml"):
+        (copy / linked).symlink_to(_ROOT / linked)
+    # Those that include every configuration and download: an example must not break them.
+    tests = {"tests/config/test_configs.py", "tests/results/test_page.py"}
+    for title, patch in _examples().items():
+        done = subprocess.run(["git", "apply", "-"], input=patch, cwd=copy, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{title}: {done.stderr}"
+        tests |= {path for path in _files(patch) if path.startswith("tests/")}
+    own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *sorted(tests)]
+    command += ["-k", "extended or sheep or category_is_the_record or everything_of_a_few"]
+    done = subprocess.run(command, cwd=copy, env=os.environ | own, capture_output=True, text=True, check=False)
+    assert "\n7 passed" in done.stdout, done.stdout + done.stderr
+
+
+# Modules that a named package always brings, and Blender's own.
+_BROUGHT = {"absl": "ml-collections", "yaml": "ml-collections", "jaxlib": "jax", "scipy": "jax", "rich": "flax"}
+_BROUGHT |= {"ml_dtypes": "jax", "markupsafe": "jinja2"}
+_BROUGHT |= {"etils": "orbax-checkpoint", "tensorstore": "orbax-checkpoint", "requests": "pooch"}
+_BROUGHT |= {"fastapi": "gradio", "starlette": "gradio", "uvicorn": "gradio"}
+_BLENDERS = {"bpy", "mathutils"}
+
+
+def _setup() -> configparser.ConfigParser:
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg")
+    return setup
+
+
+def _named(lines: str) -> dict[str, str]:
+    """Returns the lower bounds of requirements, by normalised name."""
+    found = (re.match(r"([\w-]+)(?:\[\w+\])?[>=]=([\d.]+)", line) for line in lines.splitlines())
+    return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
+
+
+def _imported(folder: str) -> set[str]:
+    imported = set()
+    for path in (_ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module else []
+            imported |= {name.split(".")[0] for name in names}
+    return imported
+
+
+def test_packaging_lists_every_package():
+    there = set()
+    for top, prefix in (("gan2shape_jax", ""), ("configs", "gan2shape_jax."), ("tools", "gan2shape_jax.")):
+        folders = {path.parent.relative_to(_ROOT) for path in (_ROOT / top).rglob("*.py")}
+        there |= {prefix + ".".join(folder.parts) for folder in folders}
+    assert set(_setup()["options"]["packages"].split()) == there
+    assert not _imported("tools") & {"tools", "configs"}
+
+
+def test_requirements_are_few_imported_and_the_only_ones():
+    setup, modules = _setup(), importlib.metadata.packages_distributions()
+    required = _named(setup["options"]["install_requires"]).keys()
+    named = required | _named("\n".join(setup["options.extras_require"].values())).keys()
+    assert len(required) <= 15
+    imported = set().union(*map(_imported, ("gan2shape_jax", "tools", "configs"))) - set(sys.stdlib_module_names)
+    of = {name: {d.lower().replace("_", "-") for d in modules.get(name, [])} for name in imported}
+    assert required - set().union(*of.values()) == set()
+    ours = {"gan2shape_jax", *_BLENDERS}
+    foreign = [name for name in imported - ours if of[name] and not of[name] & named]
+    assert [name for name in foreign if _BROUGHT.get(name) not in named] == []
+
+
+def test_lowest_versions_are_the_lower_bounds_of_setup_cfg():
+    lines = [line for line in (_ROOT / ".ci/lowest.txt").read_text().splitlines() if not line.startswith("#")]
+    lowest = dict(line.partition(";")[0].split("==") for line in reversed(lines))  # the first is the oldest Python's
+    setup = _setup()
+    bounds = _named(f"{setup['options']['install_requires']}\n{setup['options.extras_require']['test']}")
+    assert lowest.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        plain = re.sub(r"(\.0)+$", "", bound)
+        assert f"{lowest[name]}.".startswith(f"{plain}."), name
+
+
+def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_tensors(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    # As a tar, since most of the time goes into compressing: the least of it says enough of the size.
+    build = [sys.executable, "-c", "import setuptools; setuptools.setup()", "sdist", "--formats=tar", "--dist-dir"]
+    subprocess.run([*build, str(tmp_path)], cwd=_ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar")
+    with tarfile.open(archive) as files:
+        names = {name.partition("/")[2] for name in files.getnames()}
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (_ROOT / "README.md").read_text())
+    assert pictures and set(pictures) <= names
+    assert not [name for name in names if name.startswith("tests/golden")]
+    assert {"gan2shape_jax/py.typed", "gan2shape_jax/assets/ictface/gan.safetensors", "mkdocs.yml"} <= names
+    assert len(zlib.compress(archive.read_bytes(), level=1)) < 70e6  # two models have up to 25 each

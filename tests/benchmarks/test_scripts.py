@@ -1,25 +1,173 @@
-"""Every benchmark answers `--help`, so what it imports is where it looks for it."""
+"""Benchmarks: what those of quality make of faces, the arithmetic of the timings, and that each answers `--help`."""
 
+import importlib.util
 import pathlib
 import runpy
 import sys
 
+import jax
+import numpy as np
 import pytest
+from helpers.tiny import asset, tiny_image
 
-_FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
-_SCRIPTS = sorted(path for path in _FOLDER.glob("*/*.py") if "__main__" in path.read_text())
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.lift import refinement as refinement_lib
+from gan2shape_jax.method import losses, models, reconstruction
+
+_BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: str(path.relative_to(_FOLDER)))
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch):
+    """Scripts import what lies beside them."""
+    monkeypatch.syspath_prepend(_BENCHMARKS / "quality")
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(f"_quality_{name}", _BENCHMARKS / "quality" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.heavy
+def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
+    one, frozen = tiny_image(tmp_path)
+    script, settings = _script("lifted"), one.settings
+    params = models.init_params(jax.random.key(0), settings)
+    view = reconstruction.see(params, one.problem, frozen, settings)
+
+    def l1(seen):
+        return float(losses.photometric(seen.reconstruction, one.problem.image[0], seen.valid))
+
+    few, many = (script.fitted(view, one, frozen, steps) for steps in (1, 20))
+    assert l1(many) < l1(few) < l1(view)
+    np.testing.assert_array_equal(many.depth, view.depth)
+    np.testing.assert_array_equal(many.albedo, view.albedo)
+    np.testing.assert_array_equal(many.view[3:], view.view[3:])  # rotations alone
+    assert np.abs(many.view[:3] - view.view[:3]).max() > 0.01
+
+
+@pytest.mark.heavy
+def test_the_bounds_are_told_in_order_and_their_depths_kept(tmp_path, capsys):
+    folder = pathlib.Path(asset("ictface"))
+    given = ["--data", str(folder), "--faces", "1", "2", "--steps", "2", "--out", str(tmp_path / "depths.npz")]
+    _script("attainable").main([*given, str(folder / "model.safetensors")])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    side = {row[1].strip(): float(row[2]) for row in rows}
+    assert 0.005 < side["as the networks say"] < 0.02
+    assert all(value <= side["as the networks say"] for value in side.values()) and len(side) == 6
+    with np.load(tmp_path / "depths.npz") as kept:
+        assert set(kept) == {"networks", "the_right_shape_for_all", "right_views_and_shape"}
+
+
+def test_the_report_counts_what_refinement_did(capsys):
+    shares = len(refinement_lib.SHARES)
+    falling, rising = np.linspace(1.0, 0.6, shares), np.linspace(1.0, 1.4, shares)
+    rows = [
+        {"side": list(0.01 * falling), "mad": list(20 * falling), "l1": list(0.1 * falling), "share": 1.0},
+        {"side": list(0.02 * rising), "mad": list(20 * rising), "l1": list(0.1 * rising), "share": 0.0},
+    ]
+    script = _script("refinement")
+    script.report([row | {"face": face, "seed": 0, "seconds": 30} for face, row in enumerate(rows)])
+    printed = capsys.readouterr().out
+    least = next(line for line in printed.splitlines() if "1.0 of the gain" in line)
+    assert "0.0130" in least and "0 of 2" in least  # the mean of 0.006 and 0.02
+    enough = next(line for line in printed.splitlines() if "0.7 of the gain" in line)
+    assert "0.0135" in enough and "0 of 2" in enough  # 0.007 at three quarters of the way
+    last = next(line for line in printed.splitlines() if " 1.0 " in line)
+    assert "0.0170" in last and "1 of 2" in last
+    assert "relative to the model: 1.00" in printed and "mean 1.00, above 0 in 2" in printed
+    assert "seconds a face: 30" in printed
+
+
+@pytest.mark.parametrize("name", ["known_faces", "refinement"])
+def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
+    script = _script(name)
+    given = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
+    config = script.config_of(*given)
+    roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
+    assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}
+
+
+@pytest.fixture(name="timing")
+def _timing(monkeypatch):
+    monkeypatch.syspath_prepend(str(_BENCHMARKS / "speed"))
+    import timing.clock
+    import timing.report
+    import timing.subjects
+
+    return timing
+
+
+def test_calls_take_turns_and_the_first_is_not_counted(timing):
+    order = []
+    calls = [timing.clock.Call(lambda name=name: order.append(name)) for name in "ab"]
+    timings = timing.clock.side_by_side(calls, 5)
+    assert "".join(order) == "ab" + "aaabbb" + "aabb"
+    assert len(timings) == 2 and all(0 <= timing.least_s <= timing.median_s for timing in timings)
+
+
+def test_the_whole_schedule_weighs_steps_by_their_iterations(timing):
+    def row(ours, theirs):
+        return {"jax": timing.clock.Timing(ours, ours, 2.0), "torch plain": timing.clock.Timing(theirs, theirs, 0.0)}
+
+    rows = {"step1": row(0.1, 0.2), "step2": row(0.5, 0.4)}
+    report = timing.report.Report("x", (), rows, {}, {"step1": 10, "step2": 2}, {"jax, process": 1.0})
+    content = timing.report.to_json(report)
+    assert content["whole_schedule_s"] == pytest.approx({"jax": 2.0, "torch plain": 2.8})
+    assert content["torch_over_jax"] == pytest.approx({"torch plain": 1.4})
+    assert content["images_per_hour"]["jax"] == pytest.approx(1800)
+    assert len(list(timing.report.tables(report))) == 1
+    # Where a step was left out there is no whole schedule.
+    partial = timing.report.Report("x", (), {"step1": row(0.1, 0.2)}, {}, report.iterations, {})
+    assert timing.report.to_json(partial)["whole_schedule_s"] == {}
+
+
+def test_what_is_absent_is_named(timing):
+    with pytest.raises(UserError, match="car lacks the GAN, images, .*LPIPS"):
+        timing.subjects.load("car", {}, random_weights=False)
+    with pytest.raises(UserError, match="ictface:full lacks LPIPS"):
+        timing.subjects.load("ictface:full", {}, random_weights=False)
+
+
+@pytest.mark.heavy
+def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
+    sizes = {
+        "image_size": "32",
+        "gan.size": "16",
+        "gan.style_dim": "8",
+        "networks.width": "8",
+        "networks.group_base": "4",
+        "networks.zdim": "4",
+        "networks.encoder_width": "4",
+    }
+    subject = timing.subjects.load("car", sizes, random_weights=True)
+    assert subject.problem.image.shape == (1, 32, 32, 3) and subject.problem.latent.shape == (1, 8)
+    assert subject.settings.architecture.channels == (512, 512, 512)
+    assert subject.frozen.lpips["conv5_3/kernel"].shape == (3, 3, 512, 512)
+    assert subject.iterations == {
+        "prior": 1000,
+        "step1": 1300,
+        "step2": 2200,
+        "step3": 1800,
+        timing.subjects.COLLECT: 400,
+    }
+
+
+_SCRIPTS = sorted(path for path in _BENCHMARKS.glob("*/*.py") if "__main__" in path.read_text())
+
+
+@pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: str(path.relative_to(_BENCHMARKS)))
 def test_script_answers_help(script, monkeypatch, capsys):
     assert "ArgumentParser" in script.read_text(), "it would do its work here instead of answering"
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
     # As Python starts it: beside the script, without the checkout, whose `tools` the suite imports.
-    checkout = {str(_FOLDER.parent), ""}
+    checkout = {str(_BENCHMARKS.parent), ""}
     monkeypatch.setattr(sys, "path", [str(script.parent), *(path for path in sys.path if path not in checkout)])
     for name in [name for name in sys.modules if name.split(".")[0] in ("tools", "benchmarks")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
     assert ended.value.code == 0
-    assert f"python {script.relative_to(_FOLDER.parent)}" in capsys.readouterr().out
+    assert f"python {script.relative_to(_BENCHMARKS.parent)}" in capsys.readouterr().out

@@ -1,12 +1,15 @@
-"""Every bundled configuration: it loads, is valid, comes back from JSON, can be lifted, and is what its reports say."""
+"""Configurations, bundled or of one's own: whole, valid, back from JSON, can be lifted, and what is wrong with one."""
 
+import ast
 import itertools
 import json
+import os
 import pathlib
 import zlib
 
 import pytest
 
+import gan2shape_jax
 from gan2shape_jax.config import flatten, load_config, names, schema, to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import problems
@@ -14,6 +17,7 @@ from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import categories, category_of
 from gan2shape_jax.main import main
+from gan2shape_jax.method.settings import Settings
 
 _VARIANTS = ("ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict", "catface:scratch")
 _VARIANTS += ("catface:predict", "ablation:flat", "ablation:no_regularization")
@@ -149,3 +153,99 @@ def test_the_bundled_cats_have_all_they_need(tmp_path):
         config.workdir = str(tmp_path / f"run{variant.replace(':', '_')}")
         assert check.examine(config.lock()) == [], variant
     assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()
+
+
+_START = "from gan2shape_jax.config import load_config\n"
+_CHANGED = _START + "def get_config():\n    config = load_config('ictface').unlock()\n    {}\n    return config\n"
+_TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1 / 0", "does not run: ZeroDivisionError"),
+        (
+            "def get_config(): raise ValueError('two\\nlines')",
+            "of mine.py does not run: ValueError: two lines",
+        ),
+        ("import sys\ndef get_config(): sys.exit(0)", "does not run: SystemExit: 0"),
+        ("def get_config(): raise GeneratorExit", "does not run: GeneratorExit"),
+        ("def get_config(): return get_config()", "RecursionError"),
+        ("def get_config(name): return name", "missing 1 required positional argument"),
+        ("def get_config(): return {}", "no ml_collections.ConfigDict"),
+        ("get_config = 5", "no function get_config"),
+        ("import no_module_of_that_name", "does not run: ModuleNotFoundError"),
+        ("a = 1\0", "does not run: SyntaxError"),
+        (_CHANGED.format("config.camera = 3"), "camera"),
+        (_CHANGED.format("del config.camera"), "config.camera.fov_deg is left out"),
+        (_CHANGED.format("config.sed = 1"), "no field config.sed; did you mean config.seed?"),
+        (_TYPES.format("config.seed = 'x'"), "config.seed is a whole number, not 'x'"),
+        (_TYPES.format("config.data.image_root = None"), "config.data.image_root is text, not None"),
+        (_TYPES.format("config.schedule.stages = 3"), "config.schedule.stages is a tuple"),
+        (_TYPES.format("config.workdir = 'a\\0b'"), "config.workdir is 'a\\x00b': it holds the control character"),
+        (
+            "from ml_collections.config_dict import required_placeholder\n"
+            + _CHANGED.format("config.more = required_placeholder(int)"),
+            "does not run: RequiredValueError",
+        ),
+    ],
+)
+def test_a_config_file_that_gives_no_configuration_is_reported_in_a_line(text, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(text)
+    assert main(["--config=mine.py", "--check"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and "Traceback" not in printed
+    assert printed.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys):
+    for ending in ("py", "yml"):
+        (tmp_path / f"folder.{ending}").mkdir()
+        os.mkfifo(tmp_path / f"pipe.{ending}")
+        (tmp_path / f"circle.{ending}").symlink_to(f"circle.{ending}")
+    (tmp_path / "random.py").write_bytes(bytes(range(256)) * 20)
+    for name, message in (
+        ("folder.py", "is no file"),
+        ("folder.yml", "is a folder"),
+        ("pipe.py", "is no file"),
+        ("pipe.yml", "is a named pipe"),
+        ("circle.py", "there is no config file"),
+        ("circle.yml", "circle.yml"),
+        ("random.py", "does not run"),
+        ("n" * 300 + ".py", "there is no config file"),
+    ):
+        assert main([f"--config={tmp_path / name}", "--check"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_what_a_config_file_prints_is_shown_and_a_frozen_configuration_will_do(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        _START + "from ml_collections import FrozenConfigDict\nprint('hello')\n"
+        "def get_config(): return FrozenConfigDict(load_config('ictface'))"
+    )
+    config = load_config(str(path))
+    assert capsys.readouterr().out == "hello\n"
+    assert flatten(config) == flatten(load_config("ictface")) and config.is_locked
+    path.write_text("raise KeyboardInterrupt")
+    assert main([f"--config={path}"]) == 130
+
+
+_PACKAGE = pathlib.Path(gan2shape_jax.__file__).parent
+# Who looks at every field alike: the configuration's own machinery.
+_MACHINERY = ("config", "configs", "tools")
+
+
+def test_every_field_is_read():
+    """As an attribute of its name, or as one of `Settings`, which takes what has the name of one of its own."""
+    read = set(Settings.__dataclass_fields__)
+    for path in _PACKAGE.rglob("*.py"):
+        if path.relative_to(_PACKAGE).parts[0] not in _MACHINERY:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                    read.add(node.attr)
+    fields = flatten(load_config("base"))
+    unread = {field for field in fields if field.rpartition(".")[2] not in read}
+    # Kept for the published settings: `config.schema` sees to it that it agrees with `config.mode`.
+    assert len(fields) > 80 and unread == {"schedule.joint"}

@@ -7,7 +7,7 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 # theirs compiled.
 _LONGEST = (
     "tests/training/test_loop.py",
-    "tests/lift/test_refining.py",
+    "tests/lift/test_refinement.py",
     "tests/lift/test_steps.py",
     "tests/training/test_shared.py",
     "tests/method/test_pipeline.py",

@@ -1,6 +1,6 @@
 """Groups of images: each gets what it gets alone, whoever its neighbours are.
 
-Collected by test_group.py, in a process of two simulated devices: one image a device compiles as fast as one image.
+Collected by test_groups.py, in a process of two simulated devices: one image a device compiles as fast as one image.
 """
 
 import dataclasses

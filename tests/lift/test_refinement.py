@@ -1,19 +1,27 @@
-"""What becomes of a lifted model: in float16, its change of shape carried on, or kept in part after a refinement."""
+"""A lifted model: in float16, its change of shape carried on, refined on each image and kept in part; odd images."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import tiny_image
+from helpers.tiny import tiny_config, tiny_image
 
+from gan2shape_jax.config import load_config
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.training import loop
+from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.training.task import Independent
 
 _CADENCE = Cadence(checkpoint=1000, log=1000, per_call=1, keep=1)
 _SCHEDULE = (Phase(0, 1, STEPS["step1"], 20, True), Phase(1, 1, STEPS["step3"], 12, True))
@@ -119,3 +127,177 @@ def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, n
     assert share == 0 and (noise or len(set(np.round(l1, 6))) == 1)
     for name in set(models.NAMES) - {"encoder"}:  # which explains nothing
         np.testing.assert_array_equal(_leaves(params[name]), _leaves(refined.params[name]))
+
+
+_SHORT = {
+    "refinement__lengths": ((3, 2, 4),),
+    "refinement__learning_rate": 5e-4,
+    "refinement__collect_iters": 2,
+    "refinement__batch_size": 2,
+    "refinement__kept_out": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Random networks as a model and as mere networks, by name."""
+    folder = tmp_path_factory.mktemp("model")
+    config = tiny_config(folder)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
+    settings = changed(prepared.settings, relative_enc=True, regularize_offset=False)
+    params = models.init_params(jax.random.key(5), settings)
+    statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
+    facts = model_file.ModelFacts(
+        category=config.category,
+        gan_sha256=sha256(config.gan.checkpoint),
+        gan_license="",
+        fits=model_file.needs_of(config, settings, encoder=True),
+        errors={"l1_p95": 2.0},
+        training={},
+    )
+    paths = {name: folder / f"{name}.safetensors" for name in ("model", "networks", "narrow")}
+    paths["model"].write_bytes(model_file.model_bytes(params, statistics, facts, shortened={}))
+    paths["networks"].write_bytes(network_files.networks_bytes(params))
+    narrow = dataclasses.replace(facts, errors={"l1_p95": 1e-3})
+    paths["narrow"].write_bytes(model_file.model_bytes(params, statistics, narrow, shortened={}))
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _config(folder, pretrained, **fields):
+    folder.mkdir(exist_ok=True)
+    return tiny_config(folder, networks__pretrained=pretrained, **_SHORT | fields)
+
+
+def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
+    config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
+    chosen = refinement.as_refinement(config)
+    assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
+        ("step1", 3, True),
+        ("step2", 2, False),
+        ("step3", 4, True),
+    ]
+    assert chosen.optimizer.learning_rate == 5e-4
+    assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
+    assert refinement.as_refinement(chosen) == chosen
+    odd = _config(tmp_path, made["model"], schedule__flip3=(False,))
+    assert not refinement.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
+    for other in (made["networks"], ""):
+        config = _config(tmp_path, other)
+        assert refinement.as_refinement(config) is config
+
+
+def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
+    config = _config(tmp_path, made["model"], reference=True)
+    with pytest.raises(UserError, match=r"config\.reference .* begins without a model: set config\.networks"):
+        experiment.run(config)
+    assert any("begins without a model" in problem for problem in check.examine(config))
+
+
+def _metrics(folder):
+    return json.loads((folder / "result.json").read_text())["metrics"]
+
+
+def _assert_refined(folder):
+    """Whether an image's results say what was kept."""
+    metrics = _metrics(folder)
+    l1 = metrics["kept_out_l1"]
+    assert list(map(float, l1)) == list(refinement.SHARES)
+    assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()), gain=0.8)
+    assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
+    steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
+    assert steps == {"start", "step1", "step2", "step3"}
+
+
+@pytest.mark.heavy
+def test_images_that_are_refined_together_say_what_was_kept(made, tmp_path):
+    names = ("001.png", "002.png")
+    assert experiment.run(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
+    for name in names:
+        _assert_refined(tmp_path / "run/results" / name.removesuffix(".png"))
+
+
+def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
+    whole = _config(tmp_path / "whole", made["model"])
+    assert check.examine(whole) == [] and experiment.run(whole) == 0
+    assert "by config.refinement in place of config.schedule" in capsys.readouterr().err
+    _assert_refined(tmp_path / "whole/run/results/001")
+    cut = _config(tmp_path / "cut", made["model"])
+    advance, calls = Independent.advance, []
+
+    def interrupted(task, state, phase, *rest):
+        calls.append(phase.step)
+        if calls.count("step3") == 3:
+            raise KeyboardInterrupt
+        return advance(task, state, phase, *rest)
+
+    monkeypatch.setattr(Independent, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(cut)
+    monkeypatch.setattr(Independent, "advance", advance)
+    assert experiment.run(cut) == 0
+    results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
+    np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
+    assert _metrics(results[0])["kept_out_l1"] == _metrics(results[1])["kept_out_l1"]
+
+
+def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
+    own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
+    architecture, _ = prepare.load_gan(own)
+    settings = [model_file.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
+    assert [one.regularize_offset for one in settings] == [True, False]
+    first, second = (prepare.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
+    for name in models.NAMES:
+        same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
+        assert same == (name != "encoder")
+    fresh = models.init_params(jax.random.key(own.seed), settings[0])["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, first["encoder"], fresh)
+
+
+@pytest.mark.heavy
+def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
+    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
+    assert check.examine(config) == [] and experiment.run(config) == 0
+    history = (tmp_path / "run/results/001/history.csv").read_text()
+    assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
+    untrained = _config(tmp_path, made["model"], refinement__lengths=((3, 0, 4),))
+    assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
+
+
+def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
+    """Without samples kept out, the last networks stay."""
+    assert experiment.run(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
+    assert "warning: 001: this does not look like a" in capsys.readouterr().err
+    metrics = _metrics(tmp_path / "run/results/001")
+    assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
+    for name in ("results.md", "results.csv", "index.html"):
+        assert "far from what the GAN draws" in (tmp_path / "run" / name).read_text()
+
+
+def test_the_bundled_model_fits_the_bundled_configuration():
+    config = load_config("ictface")
+    chosen = refinement.as_refinement(config)
+    assert chosen.schedule.stages == config.refinement.lengths
+    architecture, _ = prepare.load_gan(config)
+    model_file.require_fits(config, model_file.settings_of(config, architecture, original_size=64), gan=True)
+    assert model_file.typical_l1(config) < 0.3
+
+
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
+def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path, at_once):
+    names = ("001.png", "002.png")
+    away = {}
+    for hold in (0.0, 1000.0):
+        more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
+        config = _config(tmp_path / str(hold), made["model"], names=names, refinement__hold_shape=hold, **more)
+        assert check.examine(config) == [] and experiment.run(config) == 0
+        architecture, frozen = prepare.load_frozen(config)
+        away[hold] = []
+        for name in names:
+            prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.at(config).latents)
+            params = prepare.initial_params(config, prepared.settings)
+            explain = jax.jit(models.depth)
+            model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]
+            found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")
+            away[hold].append(np.abs(found[:, 2:-2] - model).mean())
+    assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))

@@ -1,4 +1,4 @@
-"""StyleGAN2's further kinds: filters by their definition, old headers, what an architecture accepts."""
+"""StyleGAN2's kinds and files: filters by their definition, weights whole or refused, what an architecture accepts."""
 
 import dataclasses
 
@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
+from helpers.tiny_stylegan2 import TINY, random_parameters
+from helpers.tiny_stylegan2 import TINY as _TINY
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, layers
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, layers, weights
 
 _KINDS = Architecture(
     size=16,
@@ -99,3 +103,90 @@ def test_the_stored_mean_is_the_mean():
     np.testing.assert_array_equal(mean, [[0, 1, 2, 3, 4]])
     drawn = stylegan2.mean_w(jax.random.key(1), params, arch=dataclasses.replace(_KINDS, stored_mean=False), samples=8)
     assert jnp.abs(mean - drawn).max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return random_parameters()
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, tiny):
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _TINY, tiny)
+    (_, first), (_, second) = stylegan2.load(path), stylegan2.load(path)
+    assert first["generator"]["input"] is second["generator"]["input"]
+    first["generator"].pop("input")  # the caller's own dictionaries
+    stylegan2.save(path, _TINY, jax.tree.map(lambda leaf: leaf + 1, tiny))
+    _, third = stylegan2.load(path)
+    jax.tree.map(np.testing.assert_array_equal, second, tiny)
+    jax.tree.map(np.testing.assert_array_equal, third, jax.tree.map(lambda leaf: leaf + 1, tiny))
+
+
+def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
+    (tmp_path / "gan.pt").write_bytes(b"PK garbage")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    whole = tmp_path / "whole.safetensors"
+    stylegan2.save(whole, _TINY, tiny)
+    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
+    tensors, header = safetensors.numpy.load_file(whole), stylegan2.read_header(whole)[1]
+    tensors["strange"] = tensors.pop("generator/input")
+    safetensors.numpy.save_file(tensors, whole, header)
+    with pytest.raises(UserError, match="whole.safetensors.*missing: generator/input; unknown: strange"):
+        stylegan2.load(whole)
+    for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"):
+        with pytest.raises(UserError) as error:
+            stylegan2.load(tmp_path / name)
+        stem = str(tmp_path / name.split(".")[0])
+        assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
+
+
+def test_damaged_headers_are_refused(tmp_path):
+    path = tmp_path / "gan.safetensors"
+    for content in ("{", "[]", "{}", '{"size": 16}', "null"):
+        header = {"format": weights._FORMAT, "architecture": content}
+        safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, header)
+        with pytest.raises(UserError, match="describes no StyleGAN2"):
+            stylegan2.load(path)
+
+
+def _published(size: int, channels: int = 32768) -> Architecture:
+    widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
+    return Architecture(size=size, style_dim=512, mapping_layers=8, channels=widths, discriminator_channels=widths)
+
+
+def test_published_sizes_are_possible():
+    for size in (8, 64, 256, 1024):
+        assert _published(size).channels[0] == 512
+        assert _published(size, 65536).size == size  # twice the width
+
+
+def test_other_sizes_are_refused_in_few_words():
+    for field, value, words in (
+        ("size", 48, "a StyleGAN2 of 48 pixels"),
+        ("size", 2**30, "sizes of 1073741824"),
+        ("style_dim", 10**9, "at most 16384 channels"),
+        ("mapping_layers", 10**9, "32 mapping layers"),
+        ("mapping_layers", True, "whole numbers"),
+        ("channels", (5, 4, 10**9), "at most 16384 channels"),
+        ("channels", (5,) * 10**5, "16 pixels need 3 widths, not 100000"),
+        ("discriminator_channels", (1,) * 10**5, "100000 discriminator widths"),
+        ("stddev_group", 10**30, "at most 16384"),
+        ("taps", (float("nan"),) * 4, "no low-pass filter"),
+        ("taps", (1.0,) * 10**5, "no low-pass filter"),
+        ("conv_clamp", float("inf"), "cannot be clamped"),
+        ("discriminator_clamp", float("nan"), "cannot be clamped"),
+        ("mapping_scale", 10**400, "a mapping scale of"),
+        ("mapping_scale", "0.01", "a mapping scale of"),
+        ("stored_mean", {}, "a stored mean of a dict"),
+        ("generator_kind", {"skip": 1}, "an architecture a dict"),
+        ("discriminator_kind", "fancy", "architecture 'fancy'"),
+        ("conv_clamp", -1.0, "clamped to -1"),
+        ("discriminator_clamp", "256", "clamped to '256'"),
+        ("taps", (1.0, -1.0), "no low-pass filter"),
+        ("stddev_channels", 3, "4 channels do not divide into 3"),
+        ("stddev_group", -1, "whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            Architecture.from_dict(dataclasses.asdict(TINY) | {field: value})
+        assert len(str(error.value)) < 5000

@@ -1,4 +1,4 @@
-"""What shapes are worth without true depth: the measures, the tables, the command and what it refuses."""
+"""What shapes are worth without true depth: measures, a photo draped over them, tables, the command, refusals."""
 
 import csv
 import dataclasses
@@ -13,6 +13,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.apps.evaluate import consistency
 from gan2shape_jax.apps.evaluate.command import main
+from gan2shape_jax.apps.evaluate.consistency import Pictures, common_errors, drape
 from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
@@ -20,6 +21,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import data
 from gan2shape_jax.main import main as program
 from gan2shape_jax.results import load_result, save_result
+from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run.predict import Predictor
 
 SIDE = 32
@@ -27,7 +29,7 @@ SIDE = 32
 
 def _bump(height, centre=0.0):
     y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1) * 2 - 1
-    return 1.02 - height * np.clip(1 - (x - centre) ** 2 - y**2, 0, None)
+    return (1.02 - height * np.clip(1 - (x - centre) ** 2 - y**2, 0, None)).astype(np.float32)
 
 
 def _save(root, config, shapes, truth=None):
@@ -59,17 +61,17 @@ def runs(tmp_path_factory):
 
 def test_the_distance_of_shapes_is_blind_to_scale_and_counts_where_both_show_a_surface():
     camera, everywhere = Camera(SIDE), np.ones((SIDE, SIDE), np.float32)
-    depth = _bump(0.08).astype(np.float32)
+    depth = _bump(0.08)
     assert consistency.apart(depth, depth * np.float32(0.98), everywhere, camera) < 1e-6
-    near = consistency.apart(depth, _bump(0.07).astype(np.float32), everywhere, camera)
-    far = consistency.apart(depth, _bump(0.02).astype(np.float32), everywhere, camera)
+    near = consistency.apart(depth, _bump(0.07), everywhere, camera)
+    far = consistency.apart(depth, _bump(0.02), everywhere, camera)
     assert 0.001 < near < 0.5 * far
     assert np.isnan(consistency.apart(depth, depth, 0 * everywhere, camera))
 
 
 def test_holes_take_the_depth_beside_them_and_are_told():
     camera = Camera(SIDE)
-    depth = _bump(0.08).astype(np.float32)
+    depth = _bump(0.08)
     depth[20:30, 10:20] = camera.background_depth
     whole, shown = consistency.without_holes(depth, camera)
     assert whole.max() < camera.background_depth and shown.sum() == SIDE**2 - 100
@@ -216,3 +218,45 @@ def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
         result = dataclasses.replace(load_result(run.images["001"]), warped_depth=depth)
         apart[lean] = consistency.mirrored_apart(networks, subject, "001", result)
     assert apart[0.0] < 1e-6 and apart[0.02] > 0.005
+
+
+VIEWS = np.array([[0.0, 0.35, 0, 0, 0, 0], [0.1, -0.35, 0, 0, 0, 0], [-0.3, 0.1, 0.05, 0, 0, 0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A bump with a smooth pattern on it, and what it looks like from three sides."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    photo = np.stack([np.sin(x / 3), np.cos(y / 3), np.sin((x + y) / 4)], axis=-1).astype(np.float32) * 0.7
+    result = plain_result(side=SIDE, image=photo, light=np.array([0.5, 0.5, 0.0, 0.0], np.float32))
+    canonical = np.broadcast_to(photo, (len(VIEWS), *photo.shape))
+    return result, np.asarray(rough_views(_bump(0.08), canonical, VIEWS, camera=result.camera, sampling="centred"))
+
+
+def test_the_right_shape_leaves_the_least_error(scene):
+    result, images = scene
+    mask = np.zeros((SIDE, SIDE), np.float32)
+    mask[4:-4, 4:-4] = 1
+    shapes = _bump(0.08), np.ones((SIDE, SIDE), np.float32), _bump(-0.08)
+    draped = [drape(depth, mask, Pictures(images, VIEWS), result, iterations=20) for depth in shapes]
+    right, flat, hollow = common_errors(draped, images).mean(1)
+    assert right < 0.5 * flat < 0.5 * hollow
+
+
+def test_a_view_that_is_off_is_found(scene):
+    result, images = scene
+    off = Pictures(images, VIEWS + np.array([0.0, 0.12, 0, 0, 0, 0], np.float32))
+    found = drape(_bump(0.08), np.ones((SIDE, SIDE), np.float32), off, result)
+    np.testing.assert_allclose(found.views[:, :2], VIEWS[:, :2], atol=0.03)
+
+
+def test_errors_are_counted_where_every_shape_shows_the_object(scene):
+    result, images = scene
+    left, nowhere = np.zeros((2, SIDE, SIDE), np.float32)
+    left[:, : SIDE // 2] = 1
+    masks = left, np.ones((SIDE, SIDE), np.float32), nowhere
+    draped = [drape(_bump(0.08), mask, Pictures(images, VIEWS), result, iterations=1) for mask in masks]
+    changed = images.copy()
+    changed[:, :, -4:] = -changed[:, :, -4:]  # nothing of the left half is ever seen so far to the right
+    np.testing.assert_allclose(common_errors(draped[:2], changed), common_errors(draped[:2], images), rtol=1e-6)
+    assert np.isnan(common_errors(draped[2:], images)).all()

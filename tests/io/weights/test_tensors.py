@@ -1,4 +1,4 @@
-"""Safetensors files give what the library has written; what differs is listed; messages are short."""
+"""Weight files: families told apart by their names, tensors that differ listed, messages short."""
 
 import json
 import struct
@@ -6,10 +6,14 @@ import struct
 import numpy as np
 import pytest
 import safetensors.numpy
+from helpers.pickles import Call, dumps, network_record
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, short
 from gan2shape_jax.method.perceptual import load_lpips
+from tools.convert_stylegan2 import convert
 
 
 def test_what_the_library_writes_comes_back(tmp_path):
@@ -60,3 +64,112 @@ def test_messages_are_short_whatever_files_hold():
     assert short(nested) == "a list" and short({"a": nested}) == "a dict"
     assert short("relu") == "'relu'" and short(3.5) == "3.5" and short(None) == "None"
     assert len(short("x" * 10**6)) < 200 and len(short(10**4000)) < 300
+
+
+_X = np.zeros(2, np.float32)
+_RESNET = {f"layer{i}.0.conv1.weight" for i in range(1, 5)}
+
+# Names as the published files have them: a few of each are enough.
+_NAMES = {
+    "stylegan2-rosinality": {"g_ema.input.input", "g_ema.conv1.conv.weight", "d.convs.0.0.weight", "g.style.1.weight"},
+    "stylegan2-nvidia": {"Generator", "SynthesisBlock", "DiscriminatorBlock", "G_ema.synthesis.b4.const"},
+    "stylegan3": {"Generator", "SynthesisInput", "DiscriminatorBlock", "G_ema.synthesis.input.freqs"},
+    "stylegan2-tensorflow": {"dnnlib.tflib.network.Network", "tf:G_main"},
+    "tensorflow": {"dnnlib.tflib.network.Network", "tf:G_paper", "tf:D_paper"},
+    "stylegan1": {"dnnlib.tflib.network.Network", "tf:G_style", "tf:D_basic"},
+    "gan2shape": {f"net{kind}.network.0.weight" for kind in ("D", "A", "V", "L", "Enc")}
+    | {"optimizerD.state.0.exp_avg"},
+    "unsup3d": {f"net{kind}.network.0.weight" for kind in "DAVLC"} | {"optimizerA.state.0.exp_avg"},
+    "lpips": {"lin0.model.1.weight", "lin4.model.1.weight"},
+    "vgg16": {"features.0.weight", "features.28.weight", "classifier.6.bias"},
+    "bisenet": {"cp.resnet.conv1.weight", "cp.arm16.conv.conv.weight", "ffm.convblk.conv.weight"},
+    "pspnet": {"layer0.0.weight", "ppm.features.0.1.weight", "cls.0.weight"} | _RESNET,
+    "mvn": {"mean", "cov"},
+}
+
+
+def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
+    assert {known.name for known in families.FAMILIES} == set(_NAMES)
+    assert all(bool(known.tool) != bool(known.advice) for known in families.FAMILIES)
+    for name, names in _NAMES.items():
+        for wrapper in ("", "module.", "state_dict.", "state_dict.module."):
+            family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in names})
+            assert family is not None and family.name == name
+
+
+def test_other_layouts_are_known_and_other_names_are_no_family():
+    assert families.recognise({"conv1.conv.modulation.weight"}).name == "stylegan2-rosinality"
+    assert families.recognise({"lins.0.model.1.weight", "net.slice1.0.weight"}).name == "lpips"
+    for names in (
+        set(),
+        {"weight", "bias"},
+        {"layer1.0.conv1.weight", "fc.weight"},  # a ResNet
+        {"features.0.weight", "features.28.weight", "features.34.weight"},  # VGG19
+        {"features.0.weight", "features.28.weight", "features.1.running_mean"},  # VGG16 with batch norm
+        {"mean"},
+        {"netD.x", "netG.x"},
+    ):
+        assert families.recognise(names) is None
+
+
+def _refusal(path, content):
+    path.write_bytes(dumps(content))
+    with pytest.raises(UserError, match=path.name) as error:
+        convert(path)
+    return str(error.value)
+
+
+def _states(*names):
+    return dict.fromkeys(names, _X)
+
+
+def test_the_converter_names_the_tool_for_other_families(tmp_path):
+    nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
+    for content, title in (
+        (_states("lin0.model.1.weight"), "LPIPS"),
+        (_states("cp.resnet.conv1.weight"), "BiSeNet"),
+        (_states("mean", "cov"), "mean and covariance"),
+        (nets | {"iteration": 3}, "Unsup3d"),
+        (nets | {"netEnc": _states("network.0.weight")}, "netEnc"),
+    ):
+        message = _refusal(tmp_path / "other.pth", content)
+        assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
+
+
+def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
+    def network(builder, version):
+        return Call(
+            "dnnlib.tflib.network.Network",
+            state={"version": version, "build_module_src": "raise SystemExit", "build_func_name": builder},
+        )
+
+    message = _refusal(tmp_path / "old.pkl", (network("G_paper", 2), network("D_paper", 2), network("G_paper", 2)))
+    assert "TensorFlow" in message and "not of a StyleGAN2" in message and "not supported" in message
+    message = _refusal(tmp_path / "older.pkl", (network("G_style", 2), network("D_basic", 2), network("G_style", 2)))
+    assert "first generation" in message and "not supported" in message and "config e or f" in message
+    # What is not even in the closed list is still told.
+    message = _refusal(tmp_path / "odd.pkl", Call("dnnlib.tflib.tfutil.run", 1))
+    assert "refused" in message and "dnnlib.tflib.tfutil.run" in message
+
+
+def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_path):
+    inner = network_record("SynthesisNetwork", _modules={"input": network_record("SynthesisInput")})
+    message = _refusal(tmp_path / "t.pkl", {"G_ema": network_record("Generator", _modules={"synthesis": inner})})
+    assert "alias-free" in message and "not supported" in message
+    message = _refusal(tmp_path / "fast.pkl", {"G_ema": network_record("FastganSynthesis"), "D": 1})
+    assert "no StyleGAN2 that is known here" in message and "G_ema, D" in message
+
+
+def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
+    target = tmp_path / "gan.safetensors"
+    safetensors.numpy.save_file({"generator/layers/0/weight": _X, "discriminator/output/bias": _X}, target)
+    for read in (convert, read_checkpoint):
+        with pytest.raises(UserError, match="is a safetensors file: what is converted already.*config.gan.checkpoint"):
+            read(target)
+
+
+def test_commands_are_complete_lines():
+    told = families.command("a/b.pth")
+    assert told == "gan2shape-jax convert a/b.pth a/b.safetensors"
+    told = families.command("my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
+    assert told == "gan2shape-jax convert 'my nets/vgg16.pth' vgg.pth lpips.safetensors"
