@@ -16,7 +16,6 @@ _LONGEST = (
     "tests/run/test_predict.py",
     "tests/networks/test_precision.py",
     "tests/networks/test_networks.py",
-    "tests/networks/test_layers.py",
     "tests/method/test_iteration.py",
     "tests/apps/test_edit.py",
 )

@@ -3,8 +3,6 @@
 The numbers are made by `PYTHONPATH=tests python -m helpers.gan_training_golden`.
 """
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,15 +15,9 @@ from gan2shape_jax import stylegan2
 from tools.train_stylegan2 import training as losses
 from tools.train_stylegan2.training import TrainingSettings, optimizers
 
-_GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "gan_training.npz"
+_FILE = "gan_training.npz"
 _SETTINGS = TrainingSettings(learning_rate=0.01, r1_every=16, path_weight=1.0, path_every=4)
 _PATH_MEAN = 0.3
-
-
-@pytest.fixture(scope="module")
-def golden():
-    with np.load(_GOLDEN, allow_pickle=False) as archive:
-        return dict(archive)
 
 
 def _judge(discriminator, images):
@@ -55,6 +47,7 @@ def _loss(name, params, golden):
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", ["discriminator", "penalty", "generator", "paths"])
 def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
+    golden = golden(_FILE)
     part = "generator" if name in ("generator", "paths") else "discriminator"
     params = random_parameters()
     value, gradient = jax.jit(jax.value_and_grad(lambda p: _loss(name, {**params, part: p}, golden)))(params[part])
@@ -79,6 +72,7 @@ def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
 
 
 def test_path_lengths_and_their_moving_average_are_pytorchs(golden, parity):
+    golden = golden(_FILE)
     lengths = jax.jit(lambda generator: _paths(generator, golden))(random_parameters()["generator"])
     parity("GAN training: path lengths", np.abs(lengths / golden["lengths"] - 1).max(), 1e-4)
     _, mean = losses.path_length_penalty(lengths, jnp.float32(_PATH_MEAN), decay=_SETTINGS.path_decay)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import pathlib
 import shutil
+import traceback
 from unittest import mock
 
 import jax
@@ -11,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.command_line import overrides
 from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_config
 
+import gan2shape_jax
+from gan2shape_jax import main as program
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
@@ -241,3 +245,38 @@ def test_an_error_while_closing_does_not_hide_the_first_one(tmp_path, monkeypatc
         raise KeyError("first")
     with pytest.raises(UserError, match="cannot close"), Checkpoints(tmp_path / "002", keep=1) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "wait_until_finished", broken)
+
+
+_PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)
+
+
+def _own_calls() -> list[str]:
+    """Returns the package's calls under way, outermost first, as "module.function"; libraries' do not count."""
+    frames = traceback.extract_stack()
+    return [f"{pathlib.Path(f.filename).stem}.{f.name}" for f in frames if f.filename.startswith(_PACKAGE)]
+
+
+@pytest.mark.heavy  # compiles step 3 in its own way
+def test_few_calls_lead_from_main_and_from_the_loop_to_the_loss_of_step_3(tmp_path):
+    """While a run of one image traces it, both ends included."""
+    seen = []
+
+    def loss(*args, **options):
+        seen.append([*_own_calls(), "step3.step3_loss"])
+        raise UserError("seen enough")
+
+    short = {"prior__iterations": 1, "schedule__stages": ((1, 1, 1),), "sampling__collect_iters": 1}
+    config = tiny_config(tmp_path, schedule__flip1=(False,), schedule__flip3=(False,), **short)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "step3", dataclasses.replace(STEPS["step3"], loss=loss))
+        assert program.main(["--config=ictface", *overrides(config)]) == 1
+    (way,) = seen
+    calls = way[way.index("main.main") :]
+    assert len(calls) <= 8, calls
+    assert calls[calls.index("loop.run_schedule") :] == [
+        "loop.run_schedule",
+        "task.advance",
+        "devices.local",
+        "iteration.iterate",
+        "step3.step3_loss",
+    ]

@@ -14,7 +14,6 @@ from helpers.killed import Killed, die_at
 from helpers.simulated import records_of
 from helpers.tiny import asset, tiny_config
 
-from gan2shape_jax.config import schema
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
@@ -261,14 +260,6 @@ def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
     root.mkdir()
     run_folder.note_joint(root, batches_per_iteration=4)
     assert joint_run.require_startable(config, names) == 4
-
-
-def test_several_batches_need_shared_weights(tmp_path):
-    alone = tiny_config(tmp_path, schedule__batches_per_iteration=2)
-    assert any("batches_per_iteration is 2" in text for text in schema.problems(alone))
-    joint = {"mode": "joint", "schedule__joint": True, "schedule__batches_per_iteration": 2}
-    assert schema.problems(tiny_config(tmp_path, **joint)) == []
-    assert schema.problems(tiny_config(tmp_path, schedule__share_weight=False, **joint))
 
 
 @pytest.mark.parametrize("different", [True, False])

@@ -1,23 +1,30 @@
-"""Evaluating saved results: figures as the metrics give them, tables, comparisons, and what can be wrong."""
+"""Evaluating saved results: where they are found, figures, tables, comparisons, hostile names, what can be wrong."""
 
 import csv
 import io
 import json
 import math
+import os
+import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
+from helpers import bump
 from helpers.plain_result import plain_result
 from PIL import Image
 from scipy import stats
 
+from gan2shape_jax.apps.evaluate import identity
 from gan2shape_jax.apps.evaluate.command import METRICS, Score, compare, main, score_run
 from gan2shape_jax.apps.evaluate.reports import find_runs, mean_interval, median_interval
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
 from gan2shape_jax.main import main as program
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results import Result, save_result
+from gan2shape_jax.results.page import csv_value
 
 SIZE = 16
 FAR = 1.1
@@ -217,3 +224,74 @@ def test_one_value_has_no_interval(interval):
     single = interval([2.5])
     assert (single.estimate, single.count) == (2.5, 1)
     assert math.isnan(single.low) and math.isnan(single.high) and not single.excludes_zero
+
+
+def _saved_run(root, *names):
+    """A run's folder with results of these images."""
+    for name in names:
+        save_result(bump.result(), root / "results" / name)
+    (root / "config.json").write_text(json.dumps({"seed": 3}))
+    (root / "versions.json").write_text("{}")
+    return root
+
+
+def _images(*paths):
+    return [list(run.images) for run in find_runs(paths)]
+
+
+def test_names_are_paths_below_the_folder_of_results(tmp_path):
+    run = _saved_run(tmp_path / "run", "a", "people/b", "result.json", "results/c")
+    save_result(bump.result(), run / "results" / ".a.abcdefgh.part")
+    assert _images(run) == [["a", "people/b", "result.json", "results/c"]]
+    assert _images(run / "results") == [["a", "people/b", "result.json", "results/c"]]
+    assert _images(run / "results" / "people") == [["b"]]
+
+
+def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
+    first = _saved_run(tmp_path / "all" / "first", "a", "people/b")
+    second = _saved_run(tmp_path / "all" / "second", "a", "people/b")
+    assert _images(first, second) == [["a", "people/b"]] * 2
+    assert _images(tmp_path / "all") == [["first/a", "first/people/b", "second/a", "second/people/b"]]
+    paths = [_saved_run(tmp_path / name / "run", "a") for name in ("one", "two")]
+    assert [run.label for run in find_runs(paths)] == ["one/run", "two/run"]  # as long as it takes to differ
+    assert [run.label for run in find_runs(paths[:1])] == ["run"]
+
+
+def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
+    run = _saved_run(tmp_path / "run", "a")
+    (found,) = find_runs([run / "results/a"])
+    assert found.home == run and found.config.seed == 3 and list(found.images) == ["a"]
+    with pytest.raises(UserError, match="is named twice"):
+        find_runs([run, run / "results"])
+
+
+def test_names_in_reports_are_text(tmp_path, capsys):
+    """Folders may be called anything: control characters among it, for nobody has checked their names."""
+    names = ("=1+1", "a|b`c`", "<img src=x>", "x[y](z)", "t\x1b]0;owned\x07", "two\nlines", "- x")
+    run = _saved_run(tmp_path / "=run|<b>", *names)
+    if sys.platform == "linux":  # bytes that are no text
+        shutil.copytree(run / "results" / "- x", os.fsdecode(os.fsencode(run / "results") + b"/\xff"))
+    failures = {"\x1b[2J": "no\x1b[2J | <b>latent</b>\nat all", "@SUM(A1)": "x"}
+    (run / "failures.json").write_text(json.dumps(failures))
+    out = tmp_path / "out"
+    assert program(["evaluate", str(run), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    for text in (shown, (out / "evaluation.md").read_text()):
+        assert "\x1b" not in text and "\x07" not in text and not re.search(r"<(b|img)", text)
+        assert r"t\\x1b\]0;owned\\x07" in text and r"a\|b\`c\`" in text
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {3, 10}
+    with (out / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = [row[key] for row in rows for key in ("run", "name", "problem") if row[key]]
+    assert not [text for text in texts if text[0] in "=+-@\t\r\n" or "\x1b" in text]
+    assert {"=1+1", "a|b`c`", "<img src=x>", "@SUM(A1)"} <= {csv_value(row["name"]) for row in rows}
+
+
+def test_pictures_of_images_have_names_of_their_own_in_one_folder():
+    assert identity.picture_name("run", "001") == "run_001.png"
+    pairs = [("x", "a_b"), ("x_a", "b"), ("x", "a/b"), ("x", "a b"), ("x", "a\x1bb"), ("x", "../a"), ("..", "b")]
+    pairs += [("x", "ü" * 300), ("x", "ü" * 299), ("x", "\ud800"), ("x/y", "a"), ("x", "y/a")]
+    names = [identity.picture_name(*pair) for pair in pairs]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[\w-][\w.-]*\.png", name) and len(name.encode()) < 255 for name in names)
