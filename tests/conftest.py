@@ -7,13 +7,11 @@ import shlex
 import shutil
 
 import jax
+import jaxlib.version
 import jaxtyping
 import numpy as np
 import pytest
-from helpers import (
-    programs,
-    signatures,  # noqa: F401  (the import hook below names it)
-)
+from helpers import signatures  # noqa: F401  (the import hook below names it)
 from helpers.parity_record import Record
 
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
@@ -24,6 +22,48 @@ jaxtyping.install_import_hook("gan2shape_jax", "helpers.signatures.check")
 _GOLDEN = pathlib.Path(os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
 
 _RECORD = pytest.StashKey[Record]()
+
+# Compiled programs take most of the suite's time: each is compiled once, and quickly rather than well.
+_PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+# Without its emitters of fused operations, XLA compiles a training step in 40% of the time.
+_QUICKLY = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+
+
+def _compile_quickly() -> None:
+    """Has XLA compile in a fifth of the time, programs that run more slowly, for this process and those of tests.
+
+    What tests compare are two results of one build, or a result with a tolerance. `--optimised` compiles as users do.
+    """
+    known = _QUICKLY if jaxlib.version.__version__.startswith("0.10.") else _QUICKLY[:1]  # XLA ends at unknown flags
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in known if flag.partition("=")[0] not in flags)])
+
+
+def _keep_programs() -> None:
+    """Keeps compiled programs in one folder for this process, pytest-xdist's workers, tests' processes and later runs.
+
+    The folder is `.cache/programs` of the checkout unless JAX_COMPILATION_CACHE_DIR names one. Two processes may write
+    the same program: JAX takes one that it cannot read for absent.
+    """
+    # Workers inherit it.
+    os.environ.setdefault(_PROGRAMS, str(pathlib.Path(__file__).parents[1] / ".cache" / "programs"))
+    os.environ.setdefault(_SECONDS, "0.2")
+    # JAX was imported before: it has read its variables.
+    jax.config.update(_PROGRAMS.lower(), os.environ[_PROGRAMS])
+    jax.config.update(_SECONDS.lower(), float(os.environ[_SECONDS]))
+
+
+def _too_many_programs() -> bool:
+    """Whether this process nears the number of memory maps that Linux allows one, 65,530 by default.
+
+    Where that cannot be told, programs are always too many.
+    """
+    try:
+        with pathlib.Path("/proc/self/maps").open("rb") as maps:
+            return sum(1 for _ in maps) > 20_000
+    except OSError:
+        return True
 
 
 def pytest_addoption(parser):
@@ -38,8 +78,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if not config.getoption("--optimised"):
-        programs.compile_quickly()
-    programs.keep()
+        _compile_quickly()
+    _keep_programs()
     # JAX's traces are millions of small objects that live on: looking for cycles among them took a tenth of the suite.
     gc.set_threshold(200_000, 50, 1000)
     config.stash[_RECORD] = Record()
@@ -115,5 +155,5 @@ def saved_results(tmp_path):
 def _forget_programs():
     """Each compiled program is a few memory maps, of which a process may have 65,530: too many of them end it."""
     yield
-    if programs.too_many():
+    if _too_many_programs():
         jax.clear_caches()

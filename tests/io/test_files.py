@@ -1,15 +1,19 @@
-"""Files: regular ones only are read; they appear whole or not at all; what cannot be written is refused before work."""
+"""Files are read and written whole or not at all; data come through the wall as they are, and harm as a sentence."""
 
 import errno
 import json
 import os
 import pathlib
+import sys
+import time
 
+import numpy as np
 import pytest
 
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.io import files
-from gan2shape_jax.io.files import atomic_bytes, atomic_file, atomic_folder, atomic_text, read_object
+from gan2shape_jax.io.child import Record, run_limited
+from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_file, atomic_folder, atomic_text, read_object
 
 
 def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
@@ -153,3 +157,85 @@ def test_nothing_that_is_read_is_written(place):
         with pytest.raises(UserError, match=message):
             files.require_targets(targets, ["file", None])
     files.require_targets({"OUT": pathlib.Path("new"), "--sheet": pathlib.Path("sheet.png")}, ["file"])
+
+
+def give_back(value):
+    return value
+
+
+def eat():
+    taken = []
+    while True:
+        taken.append(np.empty(100 * MIB, np.uint8))
+
+
+def hang():
+    time.sleep(3600)
+
+
+def work():
+    while True:
+        pass
+
+
+def abort():
+    print("a library's message")
+    os.abort()
+
+
+def refuse():
+    raise UserError("the file F is none")
+
+
+def fail():
+    return 1 / 0
+
+
+def write_much():
+    return np.zeros(200 * MIB, np.uint8)
+
+
+def no_data():
+    return object()
+
+
+def test_data_come_back_as_they_went_in():
+    arrays = [
+        np.arange(6).reshape(2, 3)[:, ::2],
+        np.asarray(3, np.float32),
+        np.zeros((0, 3), bool),
+        np.ones(4, "<f2"),
+    ]
+    value = {
+        "a": [1, None, True, "é\n", 2.5, float("inf")],
+        3: (b"\x00\xff", {1, "x"}),
+        "r": Record("X", {"y": arrays}),
+    }
+    found = run_limited(give_back, value, source="F")
+    back = found["r"].fields.pop("y")
+    value["r"].fields.pop("y")
+    assert found == value
+    for array, expected in zip(back, arrays, strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype and array.shape == expected.shape
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as a whole on Linux")
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (eat, "F takes more than 100 MiB of memory"),
+        (hang, "F takes more than 1 s"),
+        (work, "F "),
+        (abort, "F cannot be read within"),
+        (refuse, "the file F is none"),
+        (fail, "F cannot be read: ZeroDivisionError"),
+        (write_much, "F "),
+        (no_data, "F cannot be read: TypeError"),
+    ],
+)
+def test_what_does_harm_is_a_sentence(function, words, monkeypatch):
+    monkeypatch.setattr("gan2shape_jax.io.child._SPARE_SECONDS", 1)
+    with pytest.raises(UserError) as caught:
+        run_limited(function, memory=100 * MIB, seconds=1, source="F")
+    assert str(caught.value).startswith(words)
