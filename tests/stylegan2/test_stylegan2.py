@@ -1,20 +1,23 @@
-"""StyleGAN2 against the reference's tensors and plain definitions."""
+"""StyleGAN2 against the reference's tensors and plain definitions; its kinds, files, possible architectures."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from helpers.parity_record import LARGEST, largest
+from helpers.tiny_stylegan2 import TINY, random_parameters
 from helpers.tiny_stylegan2 import TINY as _TINY
 from helpers.tiny_stylegan2 import nhwc as _nhwc
-from helpers.tiny_stylegan2 import random_parameters
 from helpers.tiny_stylegan2 import relative as _relative
 from jax import lax
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import layers
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, layers, weights
 from tools.convert_stylegan2 import convert
 
 
@@ -146,3 +149,175 @@ def test_noise_is_fixed_unless_it_is_given(tiny):
 def test_a_batch_that_does_not_divide_into_groups_is_refused(tiny):
     with pytest.raises(ValueError, match="groups"):
         _discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=_TINY)
+
+
+_KINDS = Architecture(
+    size=16,
+    style_dim=5,
+    mapping_layers=2,
+    channels=(5, 4, 3),
+    discriminator_channels=(4, 6, 3),
+    generator_kind="resnet",
+    discriminator_kind="skip",
+    conv_clamp=1.0,
+    discriminator_clamp=2.0,
+    taps=(1.0, 2.0, 1.0),
+    stddev_channels=2,
+    stddev_group=0,
+    stored_mean=True,
+)
+
+_features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
+
+
+def _by_definition(x, taps, *, up=1, down=1, pads=(0, 0)):
+    """Along one axis of a vector: zeros between, padding or cropping, np.convolve, every down-th."""
+    grown = np.zeros(len(x) * up)
+    grown[::up] = x
+    before, after = pads
+    grown = np.concatenate([np.zeros(max(before, 0)), grown, np.zeros(max(after, 0))])
+    grown = grown[max(-before, 0) : len(grown) - max(-after, 0)]
+    return np.convolve(grown, np.array(taps) / sum(taps) * up, "valid")[::down]
+
+
+@pytest.mark.parametrize("taps", [(1,), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5)])
+def test_any_filter_matches_its_definition_and_gradient(taps):
+    """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, whose derivatives are by hand."""
+    n = len(taps)
+    cases = {
+        "up": (lambda x: layers.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
+        "down": (lambda x: layers.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
+        "smooth": (lambda x: layers.smooth(x, taps, (2, 1)), {"pads": (2, 1)}),
+        "smooth evenly": (lambda x: layers.smooth(x, taps, (2, 2)), {"pads": (2, 2)}),
+    }
+    generator = np.random.default_rng(0)
+    rows, columns = generator.standard_normal((2, 8))
+    probe, others = generator.standard_normal((2, 8, 8, 2)), generator.standard_normal((2, 17, 17, 2))
+    probe[0, :, :, 0] = np.outer(rows, columns)
+
+    @jax.jit
+    def run(x, others):
+        outs, pulls = zip(*(jax.vjp(operation, x) for operation, _ in cases.values()), strict=True)
+        probes = [others[:, : out.shape[1], : out.shape[2]] for out in outs]
+        return outs, probes, [pull(other)[0] for pull, other in zip(pulls, probes, strict=True)]
+
+    with jax.enable_x64():
+        found = jax.device_get(run(probe, others))
+    for out, other, pulled, (_, settings) in zip(*found, cases.values(), strict=True):
+        by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
+        np.testing.assert_allclose(out[0, :, :, 0], by_definition, atol=1e-12)
+        np.testing.assert_allclose(np.vdot(pulled, probe), np.vdot(other, out), rtol=1e-10)  # a linear map's adjoint
+
+
+def test_files_of_every_kind_are_written_and_read(tmp_path):
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _KINDS, params, license_note="ours", source_sha256="ab", notes="none")
+    arch, loaded = stylegan2.load(path)
+    assert arch == _KINDS and hash(arch) == hash(_KINDS) and list(tmp_path.iterdir()) == [path]
+    assert stylegan2.read_header(path)[1]["license"] == "ours"
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    assert set(loaded["generator"]["to_rgb"]) == {"2"} and set(loaded["generator"]["skips"]) == {"1", "2"}
+    assert "final_rgb" in loaded["discriminator"]
+
+
+def test_images_and_features_of_every_kind_have_their_sizes_and_clamps():
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)
+    w = 9 * jax.random.normal(jax.random.key(1), (2, 5))
+    image = _synthesize(params["generator"], w, arch=_KINDS)
+    assert image.shape == (2, 16, 16, 3) and jnp.abs(image).max() <= 1.0
+    for side in (8, 32):  # a "skip" discriminator too takes any side
+        x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
+        seen = _features(params["discriminator"], x, arch=_KINDS)
+        assert [f.shape for f in seen] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
+
+
+def test_the_stored_mean_is_the_mean():
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)["generator"]
+    params["mean_w"] = jnp.arange(5.0)
+    mean = stylegan2.mean_w(jax.random.key(1), params, arch=_KINDS)
+    np.testing.assert_array_equal(mean, [[0, 1, 2, 3, 4]])
+    drawn = stylegan2.mean_w(jax.random.key(1), params, arch=dataclasses.replace(_KINDS, stored_mean=False), samples=8)
+    assert jnp.abs(mean - drawn).max() > 0.1
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, tiny):
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _TINY, tiny)
+    (_, first), (_, second) = stylegan2.load(path), stylegan2.load(path)
+    assert first["generator"]["input"] is second["generator"]["input"]
+    first["generator"].pop("input")  # the caller's own dictionaries
+    stylegan2.save(path, _TINY, jax.tree.map(lambda leaf: leaf + 1, tiny))
+    _, third = stylegan2.load(path)
+    jax.tree.map(np.testing.assert_array_equal, second, tiny)
+    jax.tree.map(np.testing.assert_array_equal, third, jax.tree.map(lambda leaf: leaf + 1, tiny))
+
+
+def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
+    (tmp_path / "gan.pt").write_bytes(b"PK garbage")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    whole = tmp_path / "whole.safetensors"
+    stylegan2.save(whole, _TINY, tiny)
+    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
+    tensors, header = safetensors.numpy.load_file(whole), stylegan2.read_header(whole)[1]
+    tensors["strange"] = tensors.pop("generator/input")
+    safetensors.numpy.save_file(tensors, whole, header)
+    with pytest.raises(UserError, match="whole.safetensors.*missing: generator/input; unknown: strange"):
+        stylegan2.load(whole)
+    for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"):
+        with pytest.raises(UserError) as error:
+            stylegan2.load(tmp_path / name)
+        stem = str(tmp_path / name.split(".")[0])
+        assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
+
+
+def test_damaged_headers_are_refused(tmp_path):
+    path = tmp_path / "gan.safetensors"
+    for content in ("{", "[]", "{}", '{"size": 16}', "null"):
+        header = {"format": weights._FORMAT, "architecture": content}
+        safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, header)
+        with pytest.raises(UserError, match="describes no StyleGAN2"):
+            stylegan2.load(path)
+
+
+def _published(size: int, channels: int = 32768) -> Architecture:
+    widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
+    return Architecture(size=size, style_dim=512, mapping_layers=8, channels=widths, discriminator_channels=widths)
+
+
+def test_published_sizes_are_possible():
+    for size in (8, 64, 256, 1024):
+        assert _published(size).channels[0] == 512
+        assert _published(size, 65536).size == size  # twice the width
+
+
+def test_other_sizes_are_refused_in_few_words():
+    for field, value, words in (
+        ("size", 48, "a StyleGAN2 of 48 pixels"),
+        ("size", 2**30, "sizes of 1073741824"),
+        ("style_dim", 10**9, "at most 16384 channels"),
+        ("mapping_layers", 10**9, "32 mapping layers"),
+        ("mapping_layers", True, "whole numbers"),
+        ("channels", (5, 4, 10**9), "at most 16384 channels"),
+        ("channels", (5,) * 10**5, "16 pixels need 3 widths, not 100000"),
+        ("discriminator_channels", (1,) * 10**5, "100000 discriminator widths"),
+        ("stddev_group", 10**30, "at most 16384"),
+        ("taps", (float("nan"),) * 4, "no low-pass filter"),
+        ("taps", (1.0,) * 10**5, "no low-pass filter"),
+        ("conv_clamp", float("inf"), "cannot be clamped"),
+        ("discriminator_clamp", float("nan"), "cannot be clamped"),
+        ("mapping_scale", 10**400, "a mapping scale of"),
+        ("mapping_scale", "0.01", "a mapping scale of"),
+        ("stored_mean", {}, "a stored mean of a dict"),
+        ("generator_kind", {"skip": 1}, "an architecture a dict"),
+        ("discriminator_kind", "fancy", "architecture 'fancy'"),
+        ("conv_clamp", -1.0, "clamped to -1"),
+        ("discriminator_clamp", "256", "clamped to '256'"),
+        ("taps", (1.0, -1.0), "no low-pass filter"),
+        ("stddev_channels", 3, "4 channels do not divide into 3"),
+        ("stddev_group", -1, "whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            Architecture.from_dict(dataclasses.asdict(TINY) | {field: value})
+        assert len(str(error.value)) < 5000
