@@ -175,6 +175,7 @@ def test_the_bundled_faces_keep_what_is_theirs(fields):
         ({"gan.truncation": "2"}, "truncation"),
         ({"workdir": ""}, "workdir is empty"),
         ({"schedule.batches_per_iteration": "2"}, "batches_per_iteration is 2"),
+        ({"mode": "lift", "schedule.batches_per_iteration": "2", "schedule.share_weight": "False"}, "_iteration is 2"),
         ({"runtime.images_at_once": "-1"}, "from 0 to 65536"),
         ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the one before it"),
         ({"runtime.precision": "float16"}, "float32, bfloat16"),
