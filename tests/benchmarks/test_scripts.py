@@ -1,4 +1,4 @@
-"""Benchmarks: what those of quality make of faces, the arithmetic of the timings, and that each answers `--help`."""
+"""Benchmarks: what those of quality make of faces, the arithmetic of timings, `--help`; the record of parity."""
 
 import importlib.util
 import pathlib
@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from helpers.parity_record import PYTORCH, Record
 from helpers.tiny import asset, tiny_image
 
 from gan2shape_jax.errors import UserError
@@ -133,26 +134,14 @@ def test_what_is_absent_is_named(timing):
 
 @pytest.mark.heavy
 def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
-    sizes = {
-        "image_size": "32",
-        "gan.size": "16",
-        "gan.style_dim": "8",
-        "networks.width": "8",
-        "networks.group_base": "4",
-        "networks.zdim": "4",
-        "networks.encoder_width": "4",
-    }
+    sizes = {"image_size": "32", "gan.size": "16", "gan.style_dim": "8", "networks.width": "8"}
+    sizes |= dict.fromkeys(("networks.group_base", "networks.zdim", "networks.encoder_width"), "4")
     subject = timing.subjects.load("car", sizes, random_weights=True)
     assert subject.problem.image.shape == (1, 32, 32, 3) and subject.problem.latent.shape == (1, 8)
     assert subject.settings.architecture.channels == (512, 512, 512)
     assert subject.frozen.lpips["conv5_3/kernel"].shape == (3, 3, 512, 512)
-    assert subject.iterations == {
-        "prior": 1000,
-        "step1": 1300,
-        "step2": 2200,
-        "step3": 1800,
-        timing.subjects.COLLECT: 400,
-    }
+    steps = ("prior", "step1", "step2", "step3", timing.subjects.COLLECT)
+    assert subject.iterations == dict(zip(steps, (1000, 1300, 2200, 1800, 400), strict=True))
 
 
 _SCRIPTS = sorted(path for path in _BENCHMARKS.glob("*/*.py") if "__main__" in path.read_text())
@@ -171,3 +160,20 @@ def test_script_answers_help(script, monkeypatch, capsys):
         runpy.run_path(str(script), run_name="__main__")
     assert ended.value.code == 0
     assert f"python {script.relative_to(_BENCHMARKS.parent)}" in capsys.readouterr().out
+
+
+def test_differences_beyond_what_is_asked_and_nan_fail_by_name_and_the_table_has_the_largest():
+    record = Record()
+    for difference in (2e-6, 7e-6, 3e-6):
+        record.check("grid", difference, 1e-5, "renderer.npz")
+    record.check("cropping", 0, 0)
+    for component, *differences in (("mask", 0.5), ("network", 2e-3, np.nan, np.inf)):
+        for difference in differences:
+            with pytest.raises(AssertionError, match=f"{component}: .*asked are 1e-03"):
+                record.check(component, difference, 1e-3)
+    with pytest.raises(AssertionError, match="in two ways"):
+        record.check("grid", 0, 1e-4)
+    text = record.markdown("pytest -k grid")
+    assert "| grid | `renderer.npz` | relative L2 | 1.0e-05 | 7.0e-06 |" in text
+    assert f"| cropping | {PYTORCH} | relative L2 | 0 | 0 |" in text
+    assert "**5.0e-01, too large** |" in text and "**nan, too large**" in text and "    pytest -k grid\n" in text

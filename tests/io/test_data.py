@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-import yaml
 from helpers.picture_files import save as _save
 from PIL import Image
 
@@ -142,33 +141,7 @@ def test_transparency_is_told_once_and_not_where_it_is_the_mask(bundled, tmp_pat
 
 
 _STEMS = ("001", "005", "006")
-
-
-def _settings(folder: pathlib.Path) -> dict:
-    """A settings file of the original for the bundled GAN, its data in `folder`."""
-    return {
-        "checkpoint_dir": f"{folder}/results",
-        "category": "synface",
-        "image_size": 64,
-        "load_gt_depth": True,
-        "use_mask": False,
-        "relative_enc": True,
-        "num_stage": 1,
-        "flip3_cfg": [True],
-        "stage_len_dict": {"step1": 2, "step2": 2, "step3": 2},
-        "batchsize": 2,
-        "collect_iters": 2,
-        "img_list_path": f"{folder}/list.txt",
-        "img_root": f"{folder}/image",
-        "latent_root": f"{folder}/latents",
-        "gan_size": 64,
-        "z_dim": 128,
-        "F1_d": 8,
-        "gan_ckpt": f"{folder}/gan.pt",
-        "tex_cube_size": 2,
-        "view_mvn_path": asset("ictface/view_mvn.pth"),
-        "light_mvn_path": asset("ictface/light_mvn.pth"),
-    }
+_PUBLISHED = pathlib.Path(__file__).parents[1] / "data" / "published" / "faces"  # a settings file of the original's
 
 
 def _overrides(folder: pathlib.Path) -> dict[str, str]:
@@ -196,7 +169,8 @@ def layout(tmp_path):
         Image.fromarray(np.round(nearness * 255).astype(np.uint8)).save(folder / f"depth/{stem}_depth_1.png")
     shutil.copy(asset("ictface/gan.safetensors"), folder / "gan.safetensors")
     (folder / "list.txt").write_text("".join(f"{stem}_image_1.png 3 0.5 x\r\n" for stem in _STEMS))
-    (folder / "mine.yml").write_text(yaml.safe_dump(_settings(folder)))
+    settings = (_PUBLISHED / "mine.yml").read_text().replace("FOLDER", str(folder))
+    (folder / "mine.yml").write_text(settings.replace("ASSETS/ictface", asset("ictface")))
     return folder
 
 
