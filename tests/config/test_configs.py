@@ -165,10 +165,7 @@ _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
     "text, message",
     [
         ("1 / 0", "does not run: ZeroDivisionError"),
-        (
-            "def get_config(): raise ValueError('two\\nlines')",
-            "of mine.py does not run: ValueError: two lines",
-        ),
+        ("def get_config(): raise ValueError('two\\nlines')", "of mine.py does not run: ValueError: two lines"),
         ("import sys\ndef get_config(): sys.exit(0)", "does not run: SystemExit: 0"),
         ("def get_config(): raise GeneratorExit", "does not run: GeneratorExit"),
         ("def get_config(): return get_config()", "RecursionError"),

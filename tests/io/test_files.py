@@ -200,12 +200,7 @@ def no_data():
 
 
 def test_data_come_back_as_they_went_in():
-    arrays = [
-        np.arange(6).reshape(2, 3)[:, ::2],
-        np.asarray(3, np.float32),
-        np.zeros((0, 3), bool),
-        np.ones(4, "<f2"),
-    ]
+    arrays = [np.arange(6).reshape(2, 3)[:, ::2], np.asarray(3, np.float32), np.zeros((0, 3), bool), np.ones(4, "<f2")]
     value = {
         "a": [1, None, True, "é\n", 2.5, float("inf")],
         3: (b"\x00\xff", {1, "x"}),

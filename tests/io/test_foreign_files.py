@@ -17,12 +17,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.image_files import open_square, open_upright, picture_sides
 
-_READERS = (
-    open_square,
-    picture_sides,
-    lambda path: load_mask(path, 64),
-    lambda path: open_upright(path, least=20),
-)
+_READERS = (open_square, picture_sides, lambda path: load_mask(path, 64), lambda path: open_upright(path, least=20))
 
 
 @pytest.fixture(scope="module")

@@ -74,11 +74,7 @@ def test_gradients_match_finite_differences():
         for function in functions:
             jax.test_util.check_grads(jax.jit(function), (a,), order=1, modes=["rev"], rtol=1e-5, atol=1e-5)
         jax.test_util.check_grads(
-            jax.jit(lambda m: losses.photometric(a, b, m)),
-            (mask,),
-            order=1,
-            modes=["rev"],
-            rtol=1e-5,
+            jax.jit(lambda m: losses.photometric(a, b, m)), (mask,), order=1, modes=["rev"], rtol=1e-5
         )
 
 

@@ -31,11 +31,7 @@ def test_golden_mean_angle_of_short_normals(golden, parity):
     border[:, 1:-1, 1:-1] = False
     frontal = np.array([0, 0, 1 / (1 + 1e-7)], np.float32)
     normals = [
-        jnp.where(
-            border[..., None],
-            frontal,
-            lighting.normals(jnp.asarray(archive[k]), camera, unit=False),
-        )
+        jnp.where(border[..., None], frontal, lighting.normals(jnp.asarray(archive[k]), camera, unit=False))
         for k in ("depth_pred", "depth_gt")
     ]
     angle = metrics.mean_angle(*normals, archive["mask"][:, 0])

@@ -214,10 +214,7 @@ def test_a_checkpoint_of_other_networks_is_refused_and_stays(copied):
     def wider(record):
         return _state(0.0).replace(mask=jnp.zeros(4))
 
-    with (
-        Checkpoints(copied, keep=2) as checkpoints,
-        pytest.raises(UserError, match="with another set of networks"),
-    ):
+    with Checkpoints(copied, keep=2) as checkpoints, pytest.raises(UserError, match="with another set of networks"):
         checkpoints.restore(wider)
     assert _restored(copied) == 4.0
 
