@@ -60,9 +60,7 @@ def refused(error: OSError, message: str) -> UserError:
 def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
     """Runs a command and returns its status: 1 after a `UserError`, 130 after Ctrl-C, both reported on stderr.
 
-    Args:
-      action: returns the exit status, or None for 0.
-      interrupted: message after Ctrl-C.
+    `action` returns the exit status, or None for 0; `interrupted` is the message after Ctrl-C.
     """
     try:
         return action() or 0

@@ -242,7 +242,14 @@ def reconstruct(
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
     made_with = {"image, configuration or seed": f"{zlib.crc32(to_json(chosen).encode(), zlib.crc32(arrays)):08x}"}
     schedule = schedule_of(chosen)
-    watcher = _watcher(callback, schedule)
+    costs = [phase.cost for phase in schedule]
+
+    def report(phase: Phase, done: int, loss: float | None) -> None:
+        spent = sum(costs[: phase.number]) + phase.kind.cost * done
+        if callback is not None:
+            callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
+
+    watcher = loop.Watcher(on_progress=report)
     state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
     params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     judge = trust.load_judge(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
@@ -254,19 +261,6 @@ def reconstruct(
         explain.write(record, pathlib.Path(folder), chosen, project=project, extra=files)
 
     return Reconstruction(record, history, write)
-
-
-def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phase, ...]) -> loop.Watcher:
-    """Returns a watcher that calls `callback` after every compiled call; with None it reports nothing."""
-    if callback is None:
-        return loop.Watcher()
-    costs = [phase.cost for phase in schedule]
-
-    def report(phase: Phase, done: int, loss: float | None) -> None:
-        spent = sum(costs[: phase.number]) + phase.kind.cost * done
-        callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
-
-    return loop.Watcher(on_progress=report)
 
 
 @as_tested()

@@ -6,8 +6,6 @@ The form is chosen while a function is traced, so it is part of what `jax.jit` c
 `tracing_for` sets another one, to compile for machines that are not there and to test kernels without them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import os

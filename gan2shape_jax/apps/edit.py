@@ -16,8 +16,6 @@ Views `(n, 6)` are in radians and scene units from the canonical frame, lights `
 pictures are in [-1, 1].
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools
@@ -163,6 +161,24 @@ def _run(options: argparse.Namespace) -> None:
         _tell(editor, l1, shots, size=size)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Editor:
+    """What the GAN's version of a result needs."""
+
+    result: Result
+    settings: Settings  # of its run
+    frozen: FrozenModels  # the GAN; its view statistics are the run's, or zero if their file is gone
+    params: models.Params  # the trained encoder, under the key `encoder`
+    latent: jax.Array  # (1, W) or (1, L, W), of the input
+    reference: jax.Array  # (1, S, S, 3), the GAN's picture of the latent
+    picture: np.ndarray  # (c, c, 3), the same picture at the size the GAN draws it, c = `size`
+
+    @property
+    def size(self) -> int:
+        """Side of the GAN's pictures in pixels: the GAN's own, or that of the crop."""
+        return self.picture.shape[0]
+
+
 def _gan_frames(editor: Editor, shots: Shots, l1: list[float], size: int) -> Iterator[np.ndarray]:
     """Yields the GAN's version; each view's difference to its rendering is appended to `l1` when its frame is drawn."""
     for drawn, differences in edit_in_parts(editor, shots.views, shots.lights):
@@ -190,10 +206,8 @@ def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: s
     return pictures.strip(shown, gap=0 if alone else _GAP)
 
 
-def _moving(
-    versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str
-) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Yields a frame for each view."""
+def _moving(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str) -> Iterator[np.ndarray]:
+    """Yields a frame, uint8 (h, w, 3), for each view."""
     if not labels and len(versions) == 1:
         yield from versions[0].frames
         return
@@ -206,9 +220,7 @@ def _moving(
             yield pictures.strip([[tile.picture for tile in tiles]], gap=_GAP)
 
 
-def _single(
-    versions: Sequence[_Version], shots: Shots, l1: list[float]
-) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"] | str]]:
+def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iterator[tuple[str, np.ndarray | str]]:
     """Yields every picture after its name, then what each numbered one shows, angles from the canonical view, as CSV.
 
     Once the pictures are drawn, `l1` holds the differences to the renderings, if the GAN's version is among them.
@@ -243,45 +255,20 @@ def _tell(editor: Editor, l1: Sequence[float], shots: Shots, *, size: int) -> No
         print(f"note: the encoder has mostly seen {', '.join(usual)}; beyond, the GAN may not follow", file=sys.stderr)
 
 
-_LATENT_KINDS = (".pt", ".pth", ".npy")
+_Given = str | pathlib.Path | None
 _SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
 _BATCH = 8  # views drawn together
 _USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distribution lies beyond
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Editor:
-    """What the GAN's version of a result needs."""
-
-    result: Result
-    settings: Settings  # of its run
-    frozen: FrozenModels  # the GAN; its view statistics are the run's, or zero if their file is gone
-    params: models.Params  # the trained encoder, under the key `encoder`
-    latent: jax.Array  # (1, W) or (1, L, W), of the input
-    reference: jax.Array  # (1, S, S, 3), the GAN's picture of the latent
-    picture: np.ndarray  # (c, c, 3), the same picture at the size the GAN draws it, c = `size`
-
-    @property
-    def size(self) -> int:
-        """Side of the GAN's pictures in pixels: the GAN's own, or that of the crop."""
-        return self.picture.shape[0]
-
-
 def load_editor(
-    folder: str | pathlib.Path,
-    *,
-    run: str | pathlib.Path | None = None,
-    gan: str | pathlib.Path | None = None,
-    latent: str | pathlib.Path | None = None,
-    image: str | pathlib.Path | None = None,
+    folder: str | pathlib.Path, *, run: _Given = None, gan: _Given = None, latent: _Given = None, image: _Given = None
 ) -> Editor:
     """Loads what the folder of one image's results and its run's configuration refer to.
 
     The run's folder and the files of GAN, latent and image (which only a configuration that crops needs) can be named
-    if they are no longer where they were.
-
-    Raises:
-      UserError: a file is missing or damaged, or does not belong to the result.
+    if they are no longer where they were. Raises `UserError`: a file is missing or damaged, or does not belong to the
+    result.
     """
     folder = pathlib.Path(folder)
     result = load_result(folder)
@@ -344,14 +331,14 @@ def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> model
     return params
 
 
-def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
+def _latent(saved: SavedRun, name: str, given: _Given, style_dim: int) -> np.ndarray:
     """Loads the latent that the run read, or the one that it computed by inverting the GAN."""
     if given:
         return arrays.load_latent(given, style_dim)
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
-    path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
+    path = next((path for place in places if (path := data.find(str(place), name, data.LATENT_KINDS))), None)
     if path is None:
         if saved.config.mode == "predict":
             never = f"{name} was explained by a model alone, without a latent, which the GAN's pictures start from"
@@ -362,7 +349,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     return arrays.load_latent(path, style_dim)
 
 
-def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
+def _original_size(saved: SavedRun, result: Result, given: _Given) -> int:
     """Returns the side of the image file, which determines what a crop cuts out; without a crop it does not matter."""
     if not saved.config.data.crop:
         return result.camera.image_size
@@ -408,8 +395,7 @@ def _edit(
     *,
     settings: Settings,
 ) -> tuple[jax.Array, jax.Array]:
-    normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
-    shading, _ = shade(normal, lights)
+    shading, _ = shade(normals(factors.depth, settings.camera, unit=settings.unit_normals), lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
     offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
     pictures = projection.synthesize_large(projection.moved(latent, offset), frozen, settings)

@@ -1,7 +1,5 @@
 """`gan2shape-jax page`: saved results as one HTML file, which needs no other file and no network."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 from collections.abc import Sequence
@@ -24,7 +22,6 @@ _ABOUT = (
     "figures, and files to download. It needs no other file and no network."
 )
 _NAME = "page.html"
-_ENDINGS = (".html", ".htm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +43,7 @@ def _run(argv: Sequence[str] | None) -> None:
     if not folders:
         raise UserError("all images have failed: there is no result to show")
     out = options.out or options.results[0] / _NAME
-    if out.suffix.lower() not in _ENDINGS:
-        raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
-    require_file_place(out)
+    require_file_place(out, endings=(".html", ".htm"))
     entries = [Entry(_row(name, folder), folder, _place(folder, out)) for name, folder in folders]
     text = page_text(entries, title=options.title)
     atomic_text(out, text)

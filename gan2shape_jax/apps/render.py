@@ -111,7 +111,7 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
         kind = option_types.number(f"--{name}", -_MOST_DEG, _MOST_DEG, "degrees")
         group.add_argument(f"--{name}", type=kind, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
     group = parser.add_argument_group("light")
-    light = option_types.light
+    light = functools.partial(option_types.number, low=-1000, high=1000)  # strengths, and dx and dy
     about = (
         "light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
         "DY from above; may be repeated (default: the result's own)"

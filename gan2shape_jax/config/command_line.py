@@ -45,8 +45,7 @@ class Arguments:
 def parse(argv: Sequence[str]) -> Arguments:
     """Parses the arguments; values follow `=` or a space.
 
-    Raises:
-        ConfigError: an unknown argument, or one without its value.
+    Raises `ConfigError`: an unknown argument, or one without its value.
     """
     lift = list(argv[:1]) == [LIFT]
     values, flags, topic, rest = dict[str, str](), set[str](), None, list(argv[1:] if lift else argv)

@@ -20,7 +20,6 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax.config import schema
-from gan2shape_jax.config.schema import flatten, shown
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
@@ -97,7 +96,7 @@ def _run(path: pathlib.Path, variant: str) -> ConfigDict:
         if not isinstance(config, ConfigDict):
             raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
         config = ConfigDict(config).unlock()
-        if faults := schema.faults(flatten(config), only_types=True):
+        if faults := schema.faults(schema.flatten(config), only_types=True):
             raise ConfigError(f"{path}: {faults[0]}")
         _drop_foreign_roots(config)
     if isinstance(record := module.get("CATEGORY"), categories.Category):
@@ -178,8 +177,8 @@ def _override(config: ConfigDict, path: str, text: str) -> None:
         config_flags.DEFINE_config_dict("config", config, flag_values=parsed, sys_argv=words, lock_config=False)
         parsed(words)
     except (flags.Error, ValueError, TypeError, MemoryError, RecursionError):
-        raise ConfigError(f"config.{path} is {field.kind}, not {shown(text)}") from None
-    value = schema.as_tuples(flatten(config)[path])
+        raise ConfigError(f"config.{path} is {field.kind}, not {schema.shown(text)}") from None
+    value = schema.as_tuples(schema.flatten(config)[path])
     if fault := field.type_fault(value):
         raise ConfigError(f"config.{path} {fault}")
     set_field(config, path, value)
@@ -209,7 +208,7 @@ def read_config(path: pathlib.Path) -> ConfigDict:
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
     config = load_config("base").unlock()
-    values = flatten(config) | {field: schema.as_tuples(value) for field, value in flatten(tree).items()}
+    values = schema.flatten(config) | {field: schema.as_tuples(value) for field, value in schema.flatten(tree).items()}
     found = schema.faults(values)
     for field, value in {} if found else values.items():
         set_field(config, field, float(value) if isinstance(schema.fields()[field].default, float) else value)
@@ -221,9 +220,7 @@ def read_config(path: pathlib.Path) -> ConfigDict:
 def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
     """Returns joint training as published: one set of networks for all images, from scratch, mirrored in all stages.
 
-    Args:
-        config: unlocked; modified.
-        stages: iterations of steps 1, 2 and 3, one triple a stage.
+    `config` is unlocked, and modified; `stages` are iterations of steps 1, 2 and 3, one triple a stage.
     """
     config.mode = "joint"
     config.networks.pretrained = ""

@@ -106,11 +106,8 @@ _REQUIRED = ("num_stage", "stage_len_dict", "img_list_path", "img_root", "latent
 def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     """Returns the locked configuration equivalent to a settings file of the published implementation.
 
-    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted
-    file beside it.
-
-    Raises:
-        ConfigError: the file cannot be read as YAML, or requests something impossible.
+    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted file
+    beside it. Raises `ConfigError`: the file cannot be read as YAML, or requests something impossible.
     """
 
     def refuse(found: Iterable[str]) -> None:

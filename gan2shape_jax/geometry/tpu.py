@@ -14,8 +14,6 @@ visit others only where a block reaches farther. Rows are padded to whole regist
 chunks, with triangles that reach nothing.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics 
 `.npz`, `.png` and torch files, and nothing in them is ever executed. Errors name the file or the argument.
 """
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any
 
@@ -19,6 +17,8 @@ from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, grey_mask, open_square, shrunk_mask
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
+Map = Float[np.ndarray, "s s"]
+Latent = Float[np.ndarray, "..."]
 # A picture or a mask as callers pass it.
 ImageLike = Image.Image | ArrayLike
 
@@ -99,7 +99,7 @@ def _upright(picture: Image.Image, name: str) -> Image.Image:
         raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
 
 
-def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
+def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Map:
     """Returns the object mask (size, size) in [0, 1], cropped and resized like the image, whose side is `side`."""
     if isinstance(mask, Image.Image):
         mask = np.asarray(grey_mask(finished(_upright(mask, "mask"), "mask"), "mask"))
@@ -118,9 +118,7 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarr
     return shrunk
 
 
-def latent_of(
-    latent: Any, style_dim: int, layers: int | None = None, *, name: str = "latent"
-) -> Float[np.ndarray, "..."]:
+def latent_of(latent: Any, style_dim: int, layers: int | None = None, *, name: str = "latent") -> Latent:
     """Returns a latent as (1, W), or as (1, L, W) if it holds a style for each of the generator's layers.
 
     The leading axis may be missing, of (L, W) only if `layers` is given; `name` is what messages call it.
@@ -138,7 +136,7 @@ def latent_of(
     )
 
 
-def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "..."]:
+def load_latent(path: str | pathlib.Path, style_dim: int) -> Latent:
     """Returns the latent in a file as (1, W), or (1, L, W) for W+ latents, of the generator's width `style_dim`.
 
     It is a torch file with a tensor, or a dictionary with the entry `latent`; or `.npy`. Raises `UserError` for others.
@@ -151,7 +149,7 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "
     return latent_of(content, style_dim, name=f"latent file {path}")
 
 
-def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
+def true_depth_of(depth: Any, size: int, max_depth: float) -> Map:
     """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
     values = _float32(depth, "true_depth")
     if values.size and values.min() <= 0:
@@ -160,9 +158,7 @@ def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, 
     return _depth(values, size, "true_depth", max_depth)
 
 
-def load_depth(
-    path: pathlib.Path, size: int, crop: int | None, min_depth: float, max_depth: float
-) -> Float[np.ndarray, "s s"]:
+def load_depth(path: pathlib.Path, size: int, crop: int | None, min_depth: float, max_depth: float) -> Map:
     """Returns a ground-truth depth (size, size) in scene units, with the background at `max_depth`.
 
     `.npy` holds scene units with 0 as background; `.png` nearness, white at `min_depth` and black at `max_depth`.

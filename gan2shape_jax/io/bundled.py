@@ -71,8 +71,7 @@ def weights_file(given: str | os.PathLike[str], field: str) -> pathlib.Path:
 def import_tool(name: str) -> types.ModuleType:
     """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working directory.
 
-    Raises:
-        UserError: this installation has no tools.
+    Raises `UserError`: this installation has no tools.
     """
     path, places = folder("tools"), sys.modules["gan2shape_jax"].__path__
     if not (path / "__init__.py").is_file():

@@ -25,29 +25,18 @@ _OWN: dict[str, Category] = {}  # those of the user's configuration files that t
 
 @dataclasses.dataclass(frozen=True)
 class Parser:
-    """The network that finds a category's object masks, and the input it expects; values as in the published code.
-
-    Attributes:
-        family: the network's family.
-        data: the dataset it was trained on, which determines what its labels mean.
-        classes: number of labels.
-        side: side of its input, pixels.
-        normalize: True subtracts ImageNet's mean and divides by its deviation, as the network was trained;
-            False passes pictures in [-1, 1], which the published implementation does for all but cars
-            and cats.
-        values: the mask's value for each label that is part of the object; 0 for all others.
-        file: its weights' name in the release of the published implementation.
-        home: where else to get them.
-    """
+    """The network that finds a category's object masks, and the input it expects; values as in the published code."""
 
     family: Literal["bisenet", "pspnet"]
-    data: str
-    classes: int
-    side: int
+    data: str  # the dataset it was trained on, which determines what its labels mean
+    classes: int  # number of labels
+    side: int  # side of its input, pixels
+    # True subtracts ImageNet's mean and divides by its deviation, as the network was trained; False passes pictures in
+    # [-1, 1], which the published implementation does for all but cars and cats.
     normalize: bool
-    values: Mapping[int, float]
-    file: str
-    home: str
+    values: Mapping[int, float]  # the mask's value for each label that is part of the object; 0 for all others
+    file: str  # its weights' name in the release of the published implementation
+    home: str  # where else to get them
 
     def __str__(self) -> str:
         name = "BiSeNet" if self.family == "bisenet" else "PSPNet"
@@ -67,8 +56,7 @@ def face_parser(values: Mapping[int, float]) -> Parser:
 def scene_parser(data: str, classes: int, label: int, *, normalize: bool) -> Parser:
     """Returns PSPNet of a dataset, VOC or ADE20K, one of whose labels is the object."""
     home = f"https://github.com/hszhao/semseg (pspnet50 of {data})"
-    file = f"parsing/pspnet_{data.lower()}.pth"
-    return Parser("pspnet", data, classes, 473, normalize, {label: 1.0}, file, home)
+    return Parser("pspnet", data, classes, 473, normalize, {label: 1.0}, f"parsing/pspnet_{data.lower()}.pth", home)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,12 @@ def main(name: str, memory: str, seconds: str) -> None:
     """Runs in the child: calls the function with the arguments on standard input, writes the answer to the output."""
     out = os.fdopen(os.dup(1), "w+b")
     os.dup2(2, 1)  # what libraries print goes nowhere
-    _limit(int(memory), int(seconds))
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, 2 * (int(seconds),))
+        resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(memory),))
+        resource.setrlimit(resource.RLIMIT_AS, 2 * (int(memory) + _INTERPRETER,))
     try:
         module, _, function = name.partition(":")
         tool = module.removeprefix("gan2shape_jax.tools.")
@@ -101,15 +106,6 @@ def main(name: str, memory: str, seconds: str) -> None:
         _write(out, answer)
     out.flush()
     os._exit(0)  # libraries need not clean up
-
-
-def _limit(memory: int, seconds: int) -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_AS, (memory + _INTERPRETER, memory + _INTERPRETER))
 
 
 def _write(file: BinaryIO, value: Any) -> None:

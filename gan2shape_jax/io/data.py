@@ -20,56 +20,38 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import image_files
 from gan2shape_jax.io.arrays import load_depth, load_latent
 from gan2shape_jax.io.categories import Parser, category_of, parsers
-from gan2shape_jax.io.image_files import (
-    Picture,
-    crop_and_resize,
-    grey_mask,
-    has_alpha,
-    open_square,
-    picture_sides,
-    shrunk_mask,
-)
 from gan2shape_jax.io.image_lists import stem_of
 
-SOURCES = ("auto", "file", "alpha", "parser", "usual")
 # Below this, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
 _ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
 
 Image = Float[np.ndarray, "s s 3"]
 Mask = Float[np.ndarray, "s s"]
-_LATENT_KINDS = (".pt", ".pth", ".npy")
+LATENT_KINDS = (".pt", ".pth", ".npy")
 _DEPTH_KINDS = (".npy", ".png")
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image with what is known about it.
+    """One image with what is known about it."""
 
-    Attributes:
-        name: the name in the image list without its ending (`image_lists.stem_of`).
-        image: (S, S, 3) in [-1, 1].
-        mask: (S, S) in [0, 1], ones if no mask was requested.
-        depth: ground-truth depth (S, S) in scene units with the background at the greatest depth, or None.
-        latent: (1, W) or (1, L, W), or None if the GAN has to be inverted.
-        original_size: side of the image before cropping, pixels; the shorter one if they differ.
-        crop: side of the square that was cropped, pixels, or None.
-    """
-
-    name: str
-    image: Float[np.ndarray, "s s 3"]
-    mask: Float[np.ndarray, "s s"]
+    name: str  # the name in the image list without its ending (`image_lists.stem_of`)
+    image: Float[np.ndarray, "s s 3"]  # (S, S, 3) in [-1, 1]
+    mask: Float[np.ndarray, "s s"]  # (S, S) in [0, 1], ones if no mask was requested
+    # Ground-truth depth (S, S) in scene units with the background at the greatest depth, or None.
     depth: Float[np.ndarray, "s s"] | None
-    latent: Float[np.ndarray, "..."] | None
-    original_size: int
-    crop: int | None
+    latent: Float[np.ndarray, "..."] | None  # (1, W) or (1, L, W), or None if the GAN has to be inverted
+    original_size: int  # side of the image before cropping, pixels; the shorter one if they differ
+    crop: int | None  # side of the square that was cropped, pixels, or None
 
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:
     """Returns an image's latent file below `root`, or None."""
-    return find(root, stem_of(name), _LATENT_KINDS)
+    return find(root, stem_of(name), LATENT_KINDS)
 
 
 def find_depth(root: str, name: str) -> pathlib.Path | None:
@@ -87,14 +69,14 @@ def find(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
     return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
 
 
-def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Picture:
+def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> image_files.Picture:
     """Returns an image from the list as an upright square, not yet cropped to `config.data.crop`.
 
     If there is such a crop, a picture that is not square is cropped to its largest centred square. Warns of a side
     below `expected` pixels; raises `UserError` for a file that is missing or unusable.
     """
     cut = config.data.crop is not None
-    return open_square(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
+    return image_files.open_square(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
 
 
 def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
@@ -104,7 +86,7 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     """
     data, size = config.data, config.image_size
     square = open_picture(config, name, expected=data.crop or size)
-    image = np.asarray(crop_and_resize(square.picture, data.crop, size), np.float32) / 255 * 2 - 1
+    image = np.asarray(image_files.crop_and_resize(square.picture, data.crop, size), np.float32) / 255 * 2 - 1
     latent = depth = None
     if data.latent_root and (path := find_latent(data.latent_root, name)):
         latent = load_latent(path, config.gan.style_dim)
@@ -143,7 +125,7 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         return "file"
     if data.mask_source == "alpha" or not needs_masks(config):
         return ""
-    if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
+    if names and all(image_files.has_alpha(pathlib.Path(data.image_root) / name) for name in names):
         return ""
     if config.parsing.weights and category_of(config.category).parser:
         return "parser"
@@ -151,9 +133,9 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
 
 
 def find_mask(
-    config: ConfigDict, name: str, picture: Picture, image: Image, *, run_parser: bool = True
+    config: ConfigDict, name: str, picture: image_files.Picture, image: Image, *, run_parser: bool = True
 ) -> tuple[Mask, str]:
-    """Returns the object mask of an image, and which of `SOURCES` it is from; 'none' where all of it is 1.
+    """Returns an image's object mask, and where it is from, as in `config.data.mask_source`; 'none' where all is 1.
 
     `picture` is the image before cropping, `image` as the networks see it. Without `run_parser`, ones stand in for what
     the parser would find. Raises `UserError` for a mask that is missing, unusable or shows no object.
@@ -164,7 +146,7 @@ def find_mask(
         return load_mask(file, size, data.crop, picture.picture.width), "file"
     if source in ("auto", "alpha") and picture.alpha is not None:
         channel = f"the alpha channel of {pathlib.Path(data.image_root) / name}"
-        alpha = shrunk_mask(picture.alpha, data.crop, size, channel)
+        alpha = image_files.shrunk_mask(picture.alpha, data.crop, size, channel)
         if alpha.max() < _OBJECT:
             raise UserError(f"{channel} shows no object inside the cropped square: {_ADVICE}")
         return alpha, "alpha"
@@ -190,13 +172,13 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
     (without a crop, or for an image of another size), or black.
     """
-    shorter, longer = picture_sides(path)
+    shorter, longer = image_files.picture_sides(path)
     if shorter != longer and crop is not None and image_size not in (None, shorter):
         sides = f"its shorter side is {shorter} pixels, the image's {image_size}"
         raise UserError(f"object mask {path} is neither square nor as large as its image: {sides}")
-    picture = grey_mask(open_square(path, least=1, cut=crop is not None), f"object mask {path}")
+    picture = image_files.grey_mask(image_files.open_square(path, least=1, cut=crop is not None), f"object mask {path}")
     cropped = crop if image_size in (None, picture.width) else None
-    mask = shrunk_mask(picture, cropped, size, f"object mask {path}")
+    mask = image_files.shrunk_mask(picture, cropped, size, f"object mask {path}")
     if not mask.any():
         raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
     return mask

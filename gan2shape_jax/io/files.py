@@ -240,8 +240,10 @@ def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
         raise UserError(f"{option} {path} {fault}")
 
 
-def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
-    """Raises `UserError` if the file cannot be written; its folder must exist."""
+def require_file_place(path: pathlib.Path, option: str = "--out", *, endings: Sequence[str] = ()) -> None:
+    """Raises `UserError` if the file cannot be written, or ends in none of `endings`; its folder must exist."""
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f"{option} {path}: the name must end in {' or '.join(endings)}")
     if not path.name or os.path.isdir(path):
         raise UserError(f"{option} {path} is a folder: name a file")
     if not os.path.isdir(path.parent):

@@ -45,9 +45,7 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
     seen = _enlarged(np.clip((np.asarray(image, np.float32) + 1) * 127.5, 0, 255)).round().astype(np.uint8)
     where = _enlarged(np.asarray(usual, np.float32))
     labels = np.select(
-        [where > _CERTAIN, where > _PROBABLE, where > _POSSIBLE],
-        [cv2.GC_FGD, cv2.GC_PR_FGD, cv2.GC_PR_BGD],
-        cv2.GC_BGD,
+        [where > _CERTAIN, where > _PROBABLE, where > _POSSIBLE], [cv2.GC_FGD, cv2.GC_PR_FGD, cv2.GC_PR_BGD], cv2.GC_BGD
     ).astype(np.uint8)
     fallback = (np.asarray(usual) > _PROBABLE).astype(np.float32)
     if not np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
@@ -57,8 +55,7 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
     cut, _, _ = cv2.grabCut(
         seen, labels, (0, 0, 1, 1), background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK
     )  # the rectangle is ignored
-    whole = _largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD)))
-    mask = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(_largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD))), (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback
 
 

@@ -64,20 +64,14 @@ _OTHERS = {
 
 
 class Picture(NamedTuple):
-    """A decoded, upright picture.
+    """A decoded, upright picture."""
 
-    Attributes:
-        picture: RGB of sRGB, composited over white where transparent.
-        alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
-            background: some pixels more than half opaque, and some less.
-        reduction: the file's pixels per pixel of the picture along a side.
-        transparent: whether some pixels are not fully opaque.
-    """
-
-    picture: Image.Image
+    picture: Image.Image  # RGB of sRGB, composited over white where transparent
+    # Its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a background: some
+    # pixels more than half opaque, and some less.
     alpha: Image.Image | None
-    reduction: int
-    transparent: bool
+    reduction: int  # the file's pixels per pixel of the picture along a side
+    transparent: bool  # whether some pixels are not fully opaque
 
 
 def open_square(

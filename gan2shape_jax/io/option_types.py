@@ -37,11 +37,6 @@ def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
     return whole(option, least, MOST_PIXELS, "pixels")
 
 
-def light(option: str) -> Callable[[str], float]:
-    """Returns the type of light strengths, and of dx and dy in a light's direction (dx, dy, 1)."""
-    return number(option, -1000, 1000)
-
-
 def seed(option: str = "--seed") -> Callable[[str], int]:
     """Returns the type of random seeds."""
     return whole(option, 0, MOST_SEED)

@@ -43,19 +43,12 @@ Params = Mapping[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What kind of parser a weight file holds.
-
-    Attributes:
-        family: "bisenet" or "pspnet".
-        classes: number of labels, including the background.
-        width: channels of the first convolution, 64 in all published weights; the others follow.
-        blocks: residual blocks in each of the four stages.
-    """
+    """What kind of parser a weight file holds."""
 
     family: Literal["bisenet", "pspnet"]
-    classes: int
-    width: int = 64
-    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    classes: int  # number of labels, including the background
+    width: int = 64  # channels of the first convolution, 64 in all published weights; the others follow
+    blocks: tuple[int, ...] = (2, 2, 2, 2)  # residual blocks in each of the four stages
 
     def __post_init__(self) -> None:
         counts = (self.classes, self.width, *self.blocks)
@@ -144,8 +137,7 @@ def header_of(arch: Architecture) -> dict[str, str]:
 def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
     """Reads a converted parser: its architecture and its parameters.
 
-    Raises:
-        UserError: the file is missing, damaged, not a parser, or its tensors do not match its header.
+    Raises `UserError`: the file is missing, damaged, not a parser, or its tensors do not match its header.
     """
     with open_safetensors(path, f"parser weights (config.parsing.weights): {_ADVICE}") as file:
         if file.metadata.get("format") != FORMAT:
@@ -185,8 +177,7 @@ def _rectified(params: Params, name: str, x: Array, *, stride: int = 1, dilation
 
 def _max_pool(x: Array) -> Array:
     """Returns the maximum of each 3x3 neighbourhood, at every second pixel."""
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 def _mean(x: Array) -> Array:
@@ -276,8 +267,7 @@ def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> F
 
 @functools.partial(jax.jit, static_argnames=("arch", "side", "normalize"))
 def _labels(params: Params, images: jax.Array, *, arch: Architecture, side: int, normalize: bool) -> jax.Array:
-    scores = logits(params, prepare(images, side, normalize=normalize), arch)
-    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    return jnp.argmax(logits(params, prepare(images, side, normalize=normalize), arch), axis=-1).astype(jnp.uint8)
 
 
 def find_labels(

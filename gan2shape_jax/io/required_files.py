@@ -103,11 +103,10 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
 def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., None]) -> None:
     source, parser, path = required_source(config, names), category_of(config.category).parser, config.parsing.weights
     if source == "file":
-        advice = "object masks NAME.png, white on the object, in a folder of your choice"
-        need("data.mask_root", advice, folder=True)
+        need("data.mask_root", "object masks NAME.png, white on the object, in a folder of your choice", folder=True)
     elif source == "usual":
-        picture = "a picture that is white where the object usually is"
-        need("lift.usual_mask", f"{picture}; --config.lift.masks=usual says that there is one")
+        what = "a picture that is white where the object usually is; --config.lift.masks=usual says that there is one"
+        need("lift.usual_mask", what)
     elif source == "parser" and parser is not None:
         command = families.command(_beside(path, ".pth"), target=path or _OUT)
         own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"

@@ -5,8 +5,6 @@ Tensor names are those of `network_files`, so a model can be used wherever netwo
 header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib
@@ -46,23 +44,14 @@ _WITHOUT = "train without a model (config.networks.pretrained='')"
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """What a model's file says about the model.
+    """What a model's file says about the model."""
 
-    Attributes:
-      category: the category of the images, as in `config.category`.
-      gan_sha256: the SHA-256 of the GAN's weight file.
-      gan_license: the license of the GAN's weights, as stated in its file; '' if it states none.
-      fits: camera, ranges and sizes that the networks were trained with, by name; see `needs_of`.
-      errors: typical errors on held-out samples, by name.
-      training: what it was trained with.
-    """
-
-    category: str
-    gan_sha256: str
-    gan_license: str
-    fits: Mapping[str, Any]
-    errors: Mapping[str, float]
-    training: Mapping[str, Any]
+    category: str  # the category of the images, as in `config.category`
+    gan_sha256: str  # the SHA-256 of the GAN's weight file
+    gan_license: str  # the license of the GAN's weights, as stated in its file; '' if it states none
+    fits: Mapping[str, Any]  # camera, ranges and sizes that the networks were trained with, by name; see `needs_of`
+    errors: Mapping[str, float]  # typical errors on held-out samples, by name
+    training: Mapping[str, Any]  # what it was trained with
 
 
 def model_bytes(
@@ -87,8 +76,7 @@ def model_bytes(
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
     """Returns what a model's file says; None for a file that is not a model.
 
-    Raises:
-      UserError: the file is unusable or of another version.
+    Raises `UserError`: the file is unusable or of another version.
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -104,7 +92,7 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
     try:
         fields = dataclasses.fields(ModelFacts)
         values: dict[str, Any] = {
-            one.name: texts[one.name] if one.type == "str" else json.loads(texts[one.name]) for one in fields
+            one.name: texts[one.name] if one.type is str else json.loads(texts[one.name]) for one in fields
         }
         if not all(isinstance(values[name], dict) for name in ("fits", "errors", "training")):
             raise ValueError("a mapping is none")
@@ -137,8 +125,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     statistics: dict[str, np.ndarray] = {}
     for name, rows in (("view", raw_views), ("light", raw_lights)):
         statistics |= {f"{name}_mean": rows.mean(0), f"{name}_cov": np.cov(rows, rowvar=False)}
-    summary = {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
-    return statistics, summary
+    return statistics, {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
 
 
 def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> set[str]:
@@ -286,5 +273,4 @@ def write(
             "truncation": config.lift.truncation,
         },
     )
-    half = shortened(params, images, maker.settings)
-    atomic_bytes(path, model_bytes(params, statistics, facts, shortened=half))
+    atomic_bytes(path, model_bytes(params, statistics, facts, shortened=shortened(params, images, maker.settings)))

@@ -12,8 +12,6 @@ partly confirm what was rendered. Extrapolating the weights does not achieve thi
 network is trained to give the new depth, much as over-relaxation speeds up a slow iteration.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -32,11 +30,13 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.training.task import collected
 
+Images = Float[np.ndarray, "n s s 3"]
+Map = Float[np.ndarray, "s s"]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Phase number for drawing held-out samples, beyond the numbers of all training phases.
 _PHASE = 1 << 19
@@ -50,22 +50,15 @@ def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | f
 def chosen(l1: Sequence[float], *, gain: float) -> int:
     """Returns the first index at which the error is lower than at the start by a sufficient gain.
 
-    Args:
-      l1: the L1 error on held-out samples, for each of `SHARES`.
-      gain: the sufficient gain as a fraction of the largest one, in (0, 1]; 1 requires the lowest error.
+    `l1` is the L1 error on held-out samples, for each of `SHARES`; `gain` says which gain is sufficient, as a fraction
+    of the largest one, in (0, 1]: 1 requires the lowest error.
     """
     gains = [l1[0] - value for value in l1]
     return next((place for place, value in enumerate(gains) if value >= gain * max(gains)), 0)
 
 
 def keep_best(
-    start: models.Params,
-    state: TrainState,
-    prepared: PreparedImage,
-    frozen: FrozenModels,
-    *,
-    batches: int,
-    gain: float,
+    start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels, *, batches: int, gain: float
 ) -> tuple[models.Params, float, list[float]]:
     """Returns the first networks, going from a model's to the refined ones, that explain held-out samples well enough.
 
@@ -91,17 +84,11 @@ def keep_best(
 
 @jax.jit
 def _explained(
-    start: models.Params,
-    end: models.Params,
-    share: Float[Scalar, ""],
-    samples: ProjectedSamples,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
+    start: models.Params, end: models.Params, share: Float[Scalar, ""], samples: ProjectedSamples, *rest: Any
 ) -> Float[Array, ""]:
     """Returns the mean absolute difference between samples and the networks' reconstructions of them."""
     params = mixed(start, end, share)
-    _, (metrics, _) = step3_loss(params, samples.images, samples.masks, problem, frozen, settings, flip=False)
+    _, (metrics, _) = step3_loss(params, samples.images, samples.masks, *rest, flip=False)
     return metrics["l1_samples"]
 
 
@@ -111,8 +98,7 @@ _code = jax.jit(reference_code)
 def refines(config: ConfigDict) -> bool:
     """Whether a run refines the model of a lifted GAN on each image.
 
-    Raises:
-      UserError: the model is unusable.
+    Raises `UserError`: the model is unusable.
     """
     given = config.networks.pretrained
     return config.mode == "instance" and bool(given) and read_facts(pathlib.Path(given)) is not None
@@ -121,8 +107,7 @@ def refines(config: ConfigDict) -> bool:
 def as_refinement(config: ConfigDict) -> ConfigDict:
     """Returns a run's configuration with `config.refinement` applied if it refines a model; else unchanged.
 
-    Raises:
-      UserError: the model is unusable, or `config.reference` is set: the published code has no models.
+    Raises `UserError`: the model is unusable, or `config.reference` is set: the published code has no models.
     """
     if not refines(config):
         return config
@@ -174,30 +159,17 @@ _LEARNING_RATE = 2e-4  # initial; it decays to zero
 _SCALE = 1e4  # factor on squared depth errors, so that Adam's epsilon is negligible
 
 
-def mean_change(
-    start: models.Params,
-    end: models.Params,
-    images: Float[np.ndarray, "n s s 3"],
-    settings: Settings,
-    *,
-    mirrored: bool,
-) -> Float[np.ndarray, "s s"]:
+def mean_change(start: models.Params, end: models.Params, images: Images, settings: Settings, *, mirrored: bool) -> Map:
     """Returns the average difference in the depth of images between the networks before and after a stage, scene units.
 
     `mirrored` symmetrises the change, as for objects that are assumed to be symmetric.
     """
     change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
-    both: np.ndarray = (change + change[:, ::-1]) / 2 if mirrored else change
-    return both
+    return (change + change[:, ::-1]) / 2 if mirrored else change
 
 
 def carried_on(
-    params: models.Params,
-    change: Float[np.ndarray, "s s"],
-    images: Float[np.ndarray, "n s s 3"],
-    settings: Settings,
-    *,
-    iterations: int,
+    params: models.Params, change: Map, images: Images, settings: Settings, *, iterations: int
 ) -> models.Params:
     """Returns networks whose depth is shifted by a change, scene units, within the camera's range.
 
@@ -217,18 +189,15 @@ def carried_on(
     return params | {"depth": depth}
 
 
-def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings: Settings) -> np.ndarray:
+def depths(params: models.Params, images: Images, settings: Settings) -> np.ndarray:
     """Returns the canonical depth (n, S, S) of images, scene units."""
     alone = {"depth": params["depth"]}
-    found: np.ndarray = in_batches(lambda some: _depth(alone, some, settings=settings), images, size=_BATCH)
-    return found
+    return in_batches(lambda some: _depth(alone, some, settings=settings), images, size=_BATCH)
 
 
 @jax.jit
 def _gradient(depth: models.Params, images: Array, target: Array, *, settings: Settings) -> models.Params:
     def loss(depth: models.Params) -> Float[Scalar, ""]:
-        off = models.depth({"depth": depth}, images, settings) - target
-        return _SCALE * jnp.mean(jnp.square(off))
+        return _SCALE * jnp.mean(jnp.square(models.depth({"depth": depth}, images, settings) - target))
 
-    gradient: models.Params = jax.grad(loss)(depth)
-    return gradient
+    return jax.grad(loss)(depth)

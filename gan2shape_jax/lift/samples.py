@@ -1,7 +1,5 @@
 """What a lift trains on: a GAN's own samples, each determined by a seed and its number, with an exact latent code."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import pathlib
@@ -18,7 +16,6 @@ from gan2shape_jax.io.data import load_mask, parse_mask
 from gan2shape_jax.method import projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2 import Architecture
@@ -30,21 +27,14 @@ _USUAL_FROM = 96  # number of samples that the usual mask is found from
 
 @dataclasses.dataclass(frozen=True)
 class SampleMaker:
-    """Draws samples of a GAN.
+    """Draws samples of a GAN."""
 
-    Attributes:
-      frozen: the frozen networks; latents are truncated towards `mean_w`.
-      settings: of the method; `truncation`, psi in (0, 1], controls how varied the samples are.
-      mask_of: maps a sample's image (S, S, 3) to its object mask (S, S).
-      prior_of: maps an object mask to the depth (S, S) that training starts from.
-      key: the random key from which all samples are derived.
-    """
-
-    frozen: FrozenModels
-    settings: Settings
-    mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]
+    frozen: FrozenModels  # the frozen networks; latents are truncated towards `mean_w`
+    settings: settings_lib.Settings  # of the method; `truncation`, psi in (0, 1], controls how varied the samples are
+    mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]  # maps a sample's image (S, S, 3) to its object mask (S, S)
+    # Maps an object mask to the depth (S, S) that training starts from.
     prior_of: Callable[[Mask], Float[np.ndarray, "s s"]]
-    key: jax.Array
+    key: jax.Array  # the random key from which all samples are derived
 
     def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
         """Returns the samples' images and their latents in W."""
@@ -74,7 +64,7 @@ class SampleMaker:
 
 @jax.jit
 def _draw(
-    key: jax.Array, numbers: jax.Array, *, frozen: FrozenModels, settings: Settings
+    key: jax.Array, numbers: jax.Array, *, frozen: FrozenModels, settings: settings_lib.Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the images and latents of the numbered samples, each drawn with its own key."""
     own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim
@@ -93,7 +83,7 @@ def maker_of(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
-        **{name: config.lift[name] for name in config.lift if name in Settings.__dataclass_fields__},
+        **{name: config.lift[name] for name in config.lift if name in settings_lib.Settings.__dataclass_fields__},
     )
     maker = SampleMaker(frozen, settings, _whole_square, prior_of, jax.random.key(config.seed))
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))

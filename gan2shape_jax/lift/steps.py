@@ -17,8 +17,6 @@ An encoder that follows the renderings of all images closely makes the GAN repea
 one that is trained briefly on one image stays closer to what the GAN draws by itself.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -28,7 +26,6 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method import models, projection, sampling
-from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import draw_pseudo_images, known_conditions
 from gan2shape_jax.method.schedule import Phase
@@ -78,15 +75,9 @@ def inversion_loss(
 
 
 def _draw_samples(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    factors: Any,
-    constants: Any,
-    frozen: FrozenModels,
-    settings: Settings,
+    key: PRNGKeyArray, iteration: Int[Scalar, ""], _: Any, __: Any, frozen: FrozenModels, settings: Settings
 ) -> Seen:
     """Draws fresh samples from the GAN, truncated as the settings say: their images and their latents in W."""
-    del factors, constants
     shape = (settings.fresh_samples, settings.architecture.style_dim)
     return projection.sample(jax.random.normal(jax.random.fold_in(key, iteration), shape), frozen, settings)
 
@@ -154,20 +145,12 @@ def anchored_loss(
     return loss, (metrics | {"loss": loss}, (geometry, recon))
 
 
-def _collect_anchored(
-    params: models.Params,
-    factors: Factors,
-    code: Float[Array, "1 w"] | None,
-    problem: Problem,
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""] | int,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> ProjectedSamples:
-    """Returns one batch of projected samples with their pseudo-images and the views and lights of these."""
-    batch = collect_batch(params, factors, code, problem, key, iteration, frozen, settings)
-    pseudo, _ = draw_pseudo_images(key, iteration, factors, frozen, settings)
-    return dataclasses.replace(batch, pseudo=pseudo, known=known_conditions(key, iteration, factors, frozen, settings))
+def _collect_anchored(*given: Any) -> ProjectedSamples:
+    """Returns what `collect_batch` gives, with the samples' pseudo-images and the views and lights of these."""
+    _, factors, _, _, key, iteration, frozen, settings = given
+    drawn = key, iteration, factors, frozen, settings
+    pseudo, _ = draw_pseudo_images(*drawn)
+    return dataclasses.replace(collect_batch(*given), pseudo=pseudo, known=known_conditions(*drawn))
 
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
@@ -211,17 +194,10 @@ def _begin_search(
 
 
 @jax.jit
-def _search(
-    offset: Float[Array, "n w"],
-    moments: Any,
-    pseudo: Float[Array, "n s s 3"],
-    masks: Float[Array, "n s s"],
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> tuple[Float[Array, "n w"], Any]:
-    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, pseudo, masks, problem, frozen, settings)
-    updates, moments = _adam(settings).update(gradient, moments)
+def _search(offset: Float[Array, "n w"], moments: Any, *given: Any) -> tuple[Float[Array, "n w"], Any]:
+    """Takes a step of Adam; `given` is what `version_loss` takes beside the offset, the settings last."""
+    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, *given)
+    updates, moments = _adam(given[-1]).update(gradient, moments)
     return optax.apply_updates(offset, updates), moments
 
 
@@ -255,5 +231,4 @@ def projected_by_own_encoder(
     alone = task.fresh_optimizer(alone, lesson)
     for number in range(lesson.iterations):
         alone, _ = task.advance(alone, lesson, number, None, 1)
-    samples: ProjectedSamples = task.phase_constants(alone, phase)
-    return samples
+    return task.phase_constants(alone, phase)

@@ -5,8 +5,6 @@ the moving average of the networks over its iterations, and the next continues f
 in memory, and they are determined by the key, so a resumed run sees the same ones.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -22,7 +20,6 @@ from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
@@ -64,20 +61,15 @@ class Lift:
     In the inversion, step 2 and step 3, anchored or not, the networks' moving average is kept, and they end with it;
     `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. With per-sample encoders, the view
     network ends step 3 as it began.
-
-    Attributes:
-      config: the run's configuration.
-      maker: draws the samples: those to train on, and those held out, which are examined during training.
-      replicas: the number of images that share an iteration, at most a stage's samples.
-      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
-        changes the order of the samples.
-      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
     """
 
     config: ConfigDict
-    maker: SampleMaker
-    replicas: int
+    maker: SampleMaker  # draws the samples: those to train on, and those held out, which are examined during training
+    replicas: int  # the number of images that share an iteration, at most a stage's samples
+    # How many times training has gone back to an earlier checkpoint; each time halves the learning rates and changes
+    # the order of the samples.
     returns: int = 0
+    # Called while a stage's samples are projected, with the number of images done and the total number.
     on_collected: Callable[[int, int], None] = lambda done, count: None
     _latest: dict[int, tuple[Shared, Shared]] = dataclasses.field(default_factory=dict, init=False)
 
@@ -137,8 +129,7 @@ class Lift:
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
-        alone = dataclasses.replace(state, average=())
-        return self._averaging(self._of(phase).begin(alone, phase), phase)
+        return self._averaging(self._of(phase).begin(dataclasses.replace(state, average=()), phase), phase)
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
@@ -162,9 +153,8 @@ class Lift:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `task.Task`."""
         average = state.average
-        state, scalars = self._of(phase).advance(
-            dataclasses.replace(state, average=()), phase, iteration, constants, count
-        )
+        alone = dataclasses.replace(state, average=())
+        state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
         # Samples projected by per-sample encoders turn less than requested, and so would all views: V stays.
@@ -177,7 +167,7 @@ class Lift:
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
         """Returns up to `SHOWN` reconstructions at a phase's end, else None; means of `signs_of` over held-out samples.
 
         The reconstructions have a leading axis. Raises `DivergedError` if the networks have collapsed.
@@ -226,7 +216,7 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
 
 
 @jax.jit
-def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
+def signs_of(view: reconstruction.Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
     They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;

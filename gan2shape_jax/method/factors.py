@@ -8,8 +8,6 @@ light's direction is (dx, dy, 1) normalised; albedo (..., S, S, 3) in [-1, 1].
 Source: GAN2Shape (arXiv 2011.00844), section 3.1 and appendix; the ranges follow Unsup3d (Wu et al., 2020).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

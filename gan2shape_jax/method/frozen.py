@@ -4,8 +4,6 @@ Frozen arrays are arguments of every step, never globals, so that a compiled pro
 the same architecture. Views and lights are in network units (see `factors`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.struct

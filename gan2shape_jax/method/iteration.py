@@ -4,8 +4,6 @@ Every random choice in a phase is a function of the image's key, the phase's num
 anywhere and be resumed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -9,8 +9,6 @@ image; n counts images (n, S, S, 3) in [-1, 1]. Source: GAN2Shape, section 3.2; 
 al., 2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import jax

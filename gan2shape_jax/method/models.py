@@ -4,8 +4,6 @@ D depth, A albedo, V view, L light, E latent offset (GAN2Shape, section 3.1). Pa
 dictionary with the keys of `NAMES`; images are (N, S, S, 3) in [-1, 1].
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

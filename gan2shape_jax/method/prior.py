@@ -11,8 +11,6 @@ confidence come from a replication of the paper (Galatolo and Nilsson, ReScience
 wrongly at brow and chin; and the published cap is equally deep whatever its width (docs/reports/lift.md).
 """
 
-from __future__ import annotations
-
 import math
 
 import jax.numpy as jnp

@@ -4,8 +4,6 @@ Images are (N, S, S, 3) in [-1, 1]; latents (1, W) or, in W+, (1, L, W). Source:
 and 3 (the encoder's offset enters the mapping network and leaves it as F2(F1(0) + E(I)) - F(0)).
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -6,8 +6,6 @@ images (n, S, S, 3) in [-1, 1]. Units as in `factors`. Source: GAN2Shape, equati
 Unsup3d (Wu et al., 2020).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

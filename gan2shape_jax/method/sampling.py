@@ -5,8 +5,6 @@ Views are drawn in network units from a normal distribution and lights uniformly
 (nearest, zero outside).
 """
 
-from __future__ import annotations
-
 import math
 
 import jax

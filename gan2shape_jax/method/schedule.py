@@ -1,7 +1,5 @@
 """The schedule as data: the prior's fit, then stages of three steps (GAN2Shape, section 3.2 and appendix)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Only this module and the set-up read the configuration; every step receives `Settings`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Literal
 

@@ -4,8 +4,6 @@
 run by `iteration`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 Depth, view and light stay fixed meanwhile, and so do the scene and the input's perceptual features.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.struct

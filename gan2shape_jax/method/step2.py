@@ -1,7 +1,5 @@
 """Step 2: the encoder learns to project relit and rotated renderings onto the GAN (GAN2Shape, section 3.2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

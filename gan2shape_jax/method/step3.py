@@ -3,8 +3,6 @@
 The samples are collected once, when the phase begins, with the encoder that step 2 has trained.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

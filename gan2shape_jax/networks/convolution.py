@@ -134,11 +134,7 @@ _twice_on_cpu.defvjp(lambda x, kernel, padding: (_twice_on_cpu(x, kernel, paddin
 
 
 def _fold(
-    coarse: Float[Array, "n h w o"],
-    kernel: Float[Array, "k k i o"],
-    sides: tuple[int, int],
-    stride: int,
-    padding: int,
+    coarse: Float[Array, "n h w o"], kernel: Float[Array, "k k i o"], sides: tuple[int, int], stride: int, padding: int
 ) -> Float[Array, "n H W i"]:
     """Spreads every coarse pixel over the pixels that its kernel saw: the transpose of a convolution.
 

@@ -6,8 +6,6 @@ Depth and albedo are `EncoderDecoder`s, view and light `Encoder`s, the latent's 
 of its parameters, whatever its input's dtype: see `precision`.
 """
 
-from __future__ import annotations
-
 import contextvars
 import math
 from collections.abc import Callable, Mapping

@@ -9,8 +9,6 @@ lighting and sampling stay in float32, and so does the encoder: its offset is th
 nearly equal images, and in bfloat16 the error of this difference is 1.5 times its size (docs/reports/speed.md).
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import jax

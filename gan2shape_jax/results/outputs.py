@@ -24,7 +24,6 @@ import base64
 import dataclasses
 import functools
 import importlib.util
-import io
 import itertools
 import json
 import os
@@ -36,21 +35,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.results import pictures, views
+from gan2shape_jax.results import pictures, surface, views
 from gan2shape_jax.results.result import FILES, TEXTURE, Result, array_files, write_folder
-from gan2shape_jax.results.surface import (
-    OUTLINE,
-    build_mesh,
-    glb_bytes,
-    jpeg,
-    lit,
-    normals,
-    obj_files,
-    shading,
-    usdz_bytes,
-    whole_if_empty,
-)
-from gan2shape_jax.results.views import GanViews, Projection
 
 if TYPE_CHECKING:
     import trimesh
@@ -70,23 +56,14 @@ _CLAY = 0.5  # albedo in [-1, 1]
 
 @dataclasses.dataclass(frozen=True)
 class OutputOptions:
-    """What to write besides the arrays.
+    """What to write besides the arrays."""
 
-    Attributes:
-      preset: how much, one of `PRESETS`.
-      picture_size: side of the pictures drawn from the mesh, pixels; 0 means max(S, 192).
-      turntable_frames: frames of one swing of the turntable, and of one circle of the light.
-      mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
-      animation: False leaves out GIF and MP4.
-      gan_batch: pictures that go through the GAN together.
-    """
-
-    preset: str = "all"
-    picture_size: int = 0
-    turntable_frames: int = 24
-    mesh_full: bool = False
-    animation: bool = True
-    gan_batch: int = 8
+    preset: str = "all"  # how much, one of `PRESETS`
+    picture_size: int = 0  # side of the pictures drawn from the mesh, pixels; 0 means max(S, 192)
+    turntable_frames: int = 24  # frames of one swing of the turntable, and of one circle of the light
+    mesh_full: bool = False  # True keeps the whole sheet in the mesh, False cuts it at the object mask
+    animation: bool = True  # False leaves out GIF and MP4
+    gan_batch: int = 8  # pictures that go through the GAN together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +72,7 @@ class Drawing:
 
     result: Result
     options: OutputOptions
-    project: Projection | None = None
+    project: views.Projection | None = None
 
     @property
     def size(self) -> int:
@@ -105,10 +82,10 @@ class Drawing:
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
         """The textured mesh."""
-        return build_mesh(self.result, full=self.options.mesh_full)
+        return surface.build_mesh(self.result, full=self.options.mesh_full)
 
     @functools.cached_property
-    def gan(self) -> GanViews | None:
+    def gan(self) -> views.GanViews | None:
         """Pictures by the GAN; None without it, or below the preset that has them."""
         if self.project is None or self.options.preset != "all":
             return None
@@ -117,26 +94,18 @@ class Drawing:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Files of a result that are made together.
+    """Files of a result that are made together."""
 
-    Attributes:
-      files: their names.
-      words: what they are, for the reference.
-      write: returns their contents by name, as `write_folder` takes them, or None if what they show is not known; None
-        for what a run or `export` adds.
-      preset: the least of `PRESETS` that has them.
-      offer: what the page calls the first of them, or the archive of all, where it offers it for download; else "".
-      archive: the name of that archive.
-      inside: whether the page holds it while there is room; otherwise it only links to it.
-    """
-
-    files: tuple[str, ...]
-    words: str
+    files: tuple[str, ...]  # their names
+    words: str  # what they are, for the reference
+    # Returns their contents by name, as `write_folder` takes them, or None if what they show is not known; None for
+    # what a run or `export` adds.
     write: Callable[[Drawing], Mapping[str, Any] | None] | None = None
-    preset: str = "mesh"
+    preset: str = "mesh"  # the least of `PRESETS` that has them
+    # What the page calls the first of them, or the archive of all, where it offers it for download; else "".
     offer: str = ""
-    archive: str = ""
-    inside: bool = True
+    archive: str = ""  # the name of that archive
+    inside: bool = True  # whether the page holds it while there is room; otherwise it only links to it
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -147,9 +116,9 @@ class Output:
 def _photo(drawing: Drawing) -> dict[str, Any] | None:
     if (texture := drawing.result.texture) is None:
         return None
-    mesh = build_mesh(drawing.result, texture=jpeg(texture))
-    made = {TEXTURED: glb_bytes(mesh, name="mesh"), TEXTURE: texture}
-    return made | ({USDZ: usdz_bytes(mesh)} if importlib.util.find_spec("pxr") else {})
+    mesh = surface.build_mesh(drawing.result, texture=surface.jpeg(texture))
+    made = {TEXTURED: surface.glb_bytes(mesh, name="mesh"), TEXTURE: texture}
+    return made | ({USDZ: surface.usdz_bytes(mesh)} if importlib.util.find_spec("pxr") else {})
 
 
 def _stills(drawing: Drawing) -> dict[str, Any]:
@@ -208,10 +177,10 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
 
 def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole sheet."""
-    part = whole_if_empty(result, full=full)
-    inside = part.field >= OUTLINE
-    shade = shading(normals(result.depth, result.camera), _CLAY_LIGHT)
-    clay = np.clip(lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
+    part = surface.whole_if_empty(result, full=full)
+    inside = part.field >= surface.OUTLINE
+    shade = surface.shading(surface.normals(result.depth, result.camera), _CLAY_LIGHT)
+    clay = np.clip(surface.lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
     halves = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
     thumb = np.concatenate([pictures.enlarge(pictures.to_uint8(half), _THUMB) for half in halves], axis=1)
     low, high = float(part.depth.min()), float(part.depth.max())
@@ -265,10 +234,9 @@ def _packed(values: np.ndarray) -> str:
 
 
 def _encoded(picture: np.ndarray, kind: str = "jpeg", quality: int = 92) -> dict[str, str]:
-    buffer = io.BytesIO()
     # Colour at full resolution: these pictures are small, and at their size half of it shows.
-    Image.fromarray(picture).save(buffer, kind, optimize=True, quality=quality, subsampling=0)
-    return {"kind": kind, "data": base64.b64encode(buffer.getvalue()).decode("ascii")}
+    content = pictures.encoded(picture, kind, optimize=True, quality=quality, subsampling=0)
+    return {"kind": kind, "data": base64.b64encode(content).decode("ascii")}
 
 
 def _rounded(value: float | np.float32) -> float:
@@ -289,7 +257,7 @@ OUTPUTS = (
     Output(
         ("mesh.glb",),
         "textured mesh, unlit albedo, cut along the object's outline; y up, z towards the viewer",
-        lambda drawing: {"mesh.glb": glb_bytes(drawing.mesh, name="mesh")},
+        lambda drawing: {"mesh.glb": surface.glb_bytes(drawing.mesh, name="mesh")},
         offer="3D model in the method's unlit colours (GLB)",
     ),
     Output(
@@ -315,7 +283,7 @@ OUTPUTS = (
     Output(
         ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
         "the same mesh as OBJ",
-        lambda drawing: obj_files(drawing.mesh),
+        lambda drawing: surface.obj_files(drawing.mesh),
         offer="The same as OBJ",
         archive="mesh_obj.zip",
     ),
@@ -388,20 +356,16 @@ def write_outputs(
     result: Result,
     folder: str | os.PathLike,
     *,
-    gan_project: Projection | None = None,
+    gan_project: views.Projection | None = None,
     options: OutputOptions = OutputOptions(),
     extra: Mapping[str, bytes] | None = None,
     made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
 
-    Args:
-      result: the reconstruction.
-      folder: written anew as a whole; existing contents are replaced only once everything is written.
-      gan_project: the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made.
-      options: what to write and how large.
-      extra: contents of further files by name, such as the networks' weights.
-      made_with: what the result was made with, for the folder's record.
+    The folder is written anew as a whole: existing contents are replaced only once everything is written. `gan_project`
+    is the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made. `extra` are
+    contents of further files by name, such as the networks' weights; `made_with` is for the folder's record.
     """
     drawing = Drawing(result, options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]

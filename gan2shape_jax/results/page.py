@@ -15,8 +15,6 @@ advises, such text gets an apostrophe in front, and so does text that begins wit
 what was written.
 """
 
-from __future__ import annotations
-
 import base64
 import bisect
 import csv

@@ -5,17 +5,15 @@ in scene units; normals point into the surface (a plane facing the camera has (0
 white; its sizes are in pixels.
 """
 
-from __future__ import annotations
-
 import errno
 import fractions
-import functools
+import io
 import os
 import pathlib
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,6 +21,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from gan2shape_jax.errors import UserError, one_line
 
+Maps = Float[np.ndarray, "*batch h w"]
 MOVING = (".gif", ".mp4")
 
 _CRF = 10  # libx264's constant rate factor: from 0, lossless, to 51
@@ -39,14 +38,12 @@ def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*
     return np.rint(np.clip(np.asarray(picture) / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-def on_white(
-    picture: Float[np.ndarray, "*batch h w 3"], coverage: Float[np.ndarray, "*batch h w"]
-) -> Float[np.ndarray, "*batch h w 3"]:
+def on_white(picture: Float[np.ndarray, "*batch h w 3"], coverage: Maps) -> Float[np.ndarray, "*batch h w 3"]:
     """Composites pictures in [-1, 1] over white, with `coverage` in [0, 1] as their opacity."""
     return 1 + (picture - 1) * coverage[..., None]
 
 
-def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
+def depth_range(depth: Maps, mask: Maps) -> tuple[float, float]:
     """Returns the nearest and farthest depth worth a colour: the 1st and 99th percentiles on the object."""
     chosen = depth[mask > 0.5]
     near, far = (float(value) for value in np.percentile(chosen if chosen.size else depth, (1, 99)))
@@ -54,29 +51,21 @@ def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, 
 
 
 def colour_depth(
-    depth: Float[np.ndarray, "*batch h w"],
-    near: float,
-    far: float,
-    *,
-    mask: Float[np.ndarray, "*batch h w"] | None = None,
+    depth: Maps, near: float, far: float, *, mask: Maps | None = None
 ) -> UInt8[np.ndarray, "*batch h w 3"]:
     """Colours depth: bright is near, dark is far; what lies outside `mask` is faded towards white."""
+    import cv2  # here, because importing it changes the environment
+
+    magma = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1] / 255
     share = np.clip((far - depth) / (far - near), 0, 1)
-    colours = _magma()[np.minimum(share * 256, 255).astype(int)]
+    colours = magma[np.minimum(share * 256, 255).astype(int)]
     if mask is not None:
         opacity = _FADE + (1 - _FADE) * np.clip(mask, 0, 1)[..., None]
         colours = 1 + (colours - 1) * opacity
     return np.rint(colours * 255).astype(np.uint8)
 
 
-@functools.cache
-def _magma() -> Float[np.ndarray, "256 3"]:
-    import cv2  # here, because importing it changes the environment
-
-    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1] / 255
-
-
-def colour_mask(mask: Float[np.ndarray, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
+def colour_mask(mask: Maps) -> UInt8[np.ndarray, "*batch h w 3"]:
     """Shows a mask in [0, 1] as grey."""
     return to_uint8(np.repeat(mask[..., None] * 2 - 1, 3, axis=-1))
 
@@ -97,6 +86,13 @@ def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], descripti
     if description:
         info.add_text("Description", description)
     Image.fromarray(picture).save(path, pnginfo=info, compress_level=_COMPRESSION)
+
+
+def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: Any) -> bytes:
+    """Returns a picture as the content of a file of this kind, with Pillow's options."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, kind, **options)
+    return content.getvalue()
 
 
 class Tile(NamedTuple):

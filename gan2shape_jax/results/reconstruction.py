@@ -19,7 +19,6 @@ from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.surface import jpeg, normals
-from gan2shape_jax.results.views import Degrees
 
 _LARGEST_DRAWN = 4096  # pixels per side of a picture
 
@@ -118,9 +117,9 @@ class Reconstruction:
     def render(
         self,
         *,
-        yaw: Degrees = 0.0,
-        pitch: Degrees = 0.0,
-        roll: Degrees = 0.0,
+        yaw: views.Degrees = 0.0,
+        pitch: views.Degrees = 0.0,
+        roll: views.Degrees = 0.0,
         size: int = 512,
         show: str = "image",
         from_input: bool = False,

@@ -22,6 +22,7 @@ from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSheet, cut_sheet, o
 if TYPE_CHECKING:
     import trimesh
 
+Extent = float | None
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
@@ -47,12 +48,7 @@ class Solid(NamedTuple):
 
 
 def build_solid(
-    result: Result,
-    *,
-    width_mm: float | None = None,
-    height_mm: float | None = None,
-    thickness_mm: float = 3.0,
-    back: str = "flat",
+    result: Result, *, width_mm: Extent = None, height_mm: Extent = None, thickness_mm: float = 3.0, back: str = "flat"
 ) -> Solid:
     """Makes a solid from a result's object.
 

@@ -30,7 +30,6 @@ from scipy import ndimage
 
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.results import pictures
@@ -130,7 +129,7 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
     field, depth = _outlined(result) if cut else (np.ones_like(result.mask), result.depth)
     # Border normals are frontal by definition; their neighbours' normals look better.
     normal = np.pad(normals(depth, result.camera)[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
-    drawn = _neighbourhood(field >= 0.5) > 0.5
+    drawn = ndimage.binary_dilation(field >= 0.5, np.ones((3, 3)))
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
 
 
@@ -156,11 +155,6 @@ def _extended(depth: Float[np.ndarray, "s s"], known: Bool[np.ndarray, "s s"]) -
     return depth
 
 
-def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
-    """Sums over 3 x 3 pixels, with nothing beyond the border."""
-    return ndimage.convolve(values.astype(np.float32), np.ones((3, 3)), mode="constant")
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class CutSheet:
     """The object's part of a sheet."""
@@ -171,15 +165,13 @@ class CutSheet:
 
 
 def cut_sheet(
-    depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: Camera, *, parts: int = 1
+    depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: cameras.Camera, *, parts: int = 1
 ) -> CutSheet:
     """Cuts the sheet of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
 
-    Args:
-      depth: on n = (S - 1) parts + 1 vertices per side, scene units.
-      share: likewise, above 1/2 on the object; the piece has no faces if it is so nowhere.
-      camera: of the S x S map.
-      parts: vertices per pixel of that map, along a side.
+    Depth (scene units) and share are on n = (S - 1) parts + 1 vertices per side, for a camera of S x S pixels and
+    `parts` vertices per pixel along a side. The share is above 1/2 on the object; the piece has no faces if it is so
+    nowhere.
     """
     side = len(depth)
     # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
@@ -187,8 +179,7 @@ def cut_sheet(
     rows, columns = np.mgrid[:side, :side] / parts
     whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
     value = share.astype(np.float64) - OUTLINE
-    inside = one_piece(value > 0, _JOINED)
-    value = np.where(inside, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
+    value = np.where(one_piece(value > 0, _JOINED), np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
     faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
     first, second = whole[ends[:, 0]], whole[ends[:, 1]]
     share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
@@ -228,55 +219,29 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
     return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
 
 
-def mesh_scale(camera: Camera) -> float:
-    """Returns mesh units per scene unit."""
-    return camera.focal_length / (camera.rot_center_depth * camera.image_size)
-
-
 def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
     """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole sheet.
 
     `texture` is a square picture over the canonical one, by default the albedo. An empty mask leaves the sheet whole,
-    since a mesh without triangles is of no use.
-    """
-    size, camera, part = result.camera.image_size, result.camera, whole_if_empty(result, full=full)
-    sheet = cut_sheet(part.depth, part.field, camera)
-    columns, rows = sheet.pixels.T
-    inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
-    outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
-    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * mesh_scale(camera)
-    return textured_mesh(
-        vertices=placed * (1.0, -1.0, -1.0),
-        faces=sheet.faces,
-        normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
-        uv=np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1),
-        texture=texture or Image.fromarray(pictures.to_uint8(result.albedo)),
-        name="photo" if texture else "albedo",
-    )
-
-
-def textured_mesh(
-    *,
-    vertices: Float[np.ndarray, "v 3"],
-    faces: Int[np.ndarray, "f 3"],
-    normals: Float[np.ndarray, "v 3"],
-    uv: Float[np.ndarray, "v 2"],
-    texture: Image.Image,
-    name: str,
-) -> trimesh.Trimesh:
-    """Returns a mesh in the mesh frame with a fully rough, double-sided material of this name.
-
-    Faces are counterclockwise as seen from outside; the origin of `uv` is the texture's lower left.
+    since a mesh without triangles is of no use. The material is fully rough and double-sided.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
-    material = PBRMaterial(
-        name=name, baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
-    )
-    visual = TextureVisuals(uv=uv, material=material)
-    return trimesh.Trimesh(vertices=vertices, faces=faces, vertex_normals=normals, visual=visual, process=False)
+    size, camera, part = result.camera.image_size, result.camera, whole_if_empty(result, full=full)
+    sheet = cut_sheet(part.depth, part.field, camera)
+    columns, rows = sheet.pixels.T
+    inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
+    outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
+    scale = camera.focal_length / (camera.rot_center_depth * size)  # mesh units per scene unit
+    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * scale * (1.0, -1.0, -1.0)
+    texture, name = (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.albedo)), "albedo")
+    look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
+    uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
+    visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
+    unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
+    return trimesh.Trimesh(placed, sheet.faces, vertex_normals=unit, visual=visual, process=False)
 
 
 class _Kept(JpegImagePlugin.JpegImageFile):
@@ -292,9 +257,7 @@ class _Kept(JpegImagePlugin.JpegImageFile):
 
 def jpeg(texture: UInt8[np.ndarray, "t t 3"]) -> _Kept:
     """Returns a photo's texture as a mesh file holds it."""
-    content = io.BytesIO()
-    Image.fromarray(texture).save(content, "JPEG", quality=92, subsampling=0)
-    return _Kept(content.getvalue())
+    return _Kept(pictures.encoded(texture, "JPEG", quality=92, subsampling=0))
 
 
 def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
@@ -352,8 +315,7 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
             for key, (kind, value) in given.items():
                 shader.CreateInput(key, kind).Set(value)
         texture.CreateInput("st", kinds.Float2).ConnectToSource(reader.CreateOutput("result", kinds.Float2))
-        colours = texture.CreateOutput("rgb", kinds.Float3)
-        surface.CreateInput("emissiveColor", kinds.Color3f).ConnectToSource(colours)
+        surface.CreateInput("emissiveColor", kinds.Color3f).ConnectToSource(texture.CreateOutput("rgb", kinds.Float3))
         material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", kinds.Token))
         UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
         stage.Save()

@@ -43,6 +43,9 @@ AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 # One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
 Degrees = float | np.number | Sequence[Any] | np.ndarray
+Views = Float[np.ndarray, "n 6"]
+Lights = Float[np.ndarray, "n 4"]
+SomeLights = Float[np.ndarray, "*n 4"]
 # Pictures (n, S, S, 3) in [-1, 1] to the GAN's pictures of the same objects (n, s, s, 3).
 Projection = Callable[[np.ndarray], np.ndarray]
 
@@ -74,9 +77,7 @@ class Surfaces:
     photo: np.ndarray | None = None  # (n, s, s, 3) the photo's texture, divided by the result's light and `AMBIENCE`
 
 
-def sweep_views(
-    *, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: Degrees = 0.0
-) -> Float[np.ndarray, "n 6"]:
+def sweep_views(*, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: Degrees = 0.0) -> Views:
     """Returns views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
     angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg)))
     views = np.zeros((len(angles[0]), 6), np.float32)
@@ -84,7 +85,7 @@ def sweep_views(
     return views
 
 
-def draw(result: Result, views: Float[np.ndarray, "n 6"], **options: Any) -> Surfaces:
+def draw(result: Result, views: Views, **options: Any) -> Surfaces:
     """Draws the mesh in the given views; options as for `draw_in_parts`."""
     fields = [vars(part) for part in draw_in_parts(result, views, **options)]
     known = [name for name, value in fields[0].items() if value is not None]
@@ -92,21 +93,12 @@ def draw(result: Result, views: Float[np.ndarray, "n 6"], **options: Any) -> Sur
 
 
 def draw_in_parts(
-    result: Result,
-    views: Float[np.ndarray, "n 6"],
-    *,
-    size: int,
-    cut: bool = True,
-    window: float = 1.0,
+    result: Result, views: Views, *, size: int, cut: bool = True, window: float = 1.0
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
-    Args:
-      result: the reconstruction.
-      views: of the mesh.
-      size: side of a picture, pixels.
-      cut: whether to leave out what lies outside the object mask.
-      window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
+    Pictures have `size` pixels a side; with `cut`, what lies outside the object mask is left out. `window` is the side
+    of what a picture shows relative to the camera's own picture, see `fitting_window`.
     """
     part, texture = surface(result, cut=cut), None
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
@@ -152,8 +144,7 @@ def _draw_chunk(
     """
     count = len(views)
     points = cameras.back_project(depth, camera)
-    repeated = jnp.broadcast_to(points, (count, *points.shape))
-    seen = cameras.transform(repeated, views, camera)
+    seen = cameras.transform(jnp.broadcast_to(points, (count, *points.shape)), views, camera)
     # Scaled down laterally at the same depth, so that the camera's picture shows a window that much wider.
     framed = seen / jnp.stack([window, window, jnp.ones_like(window)])
     lattice = rasterizer.SampleGrid.over(camera, supersample=_SAMPLES, size=size)
@@ -173,12 +164,7 @@ def _draw_chunk(
 
 
 def picture(
-    surfaces: Surfaces,
-    show: str,
-    *,
-    light: Float[np.ndarray, "*n 4"],
-    near: float | None = None,
-    far: float | None = None,
+    surfaces: Surfaces, show: str, *, light: SomeLights, near: float | None = None, far: float | None = None
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns pictures on white of what `show` names, one of `SHOWS`.
 
@@ -216,8 +202,8 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def pictures_in_turn(
     result: Result,
-    turned: Float[np.ndarray, "n 6"],
-    lights: Float[np.ndarray, "n 4"],
+    turned: Views,
+    lights: Lights,
     *,
     show: str = "image",
     size: int,
@@ -240,7 +226,7 @@ def pictures_in_turn(
         start = end
 
 
-def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool = True) -> float:
+def fitting_window(result: Result, views: Views, *, cut: bool = True) -> float:
     """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own: >= 1.
 
     The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
@@ -281,7 +267,7 @@ def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
     return np.array([[stronger(light, more, dx, dy) for dx in _DXS] for more, dy in _LIGHT_ROWS], np.float32)
 
 
-def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray, "n 4"]:
+def light_circle(light: Float[np.ndarray, "4"], count: int) -> Lights:
     """Returns a strong light that travels once round the object's front."""
     angles = 2 * np.pi * np.arange(count) / count
     return np.array([stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32)
@@ -394,8 +380,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     chosen = range(len(lights)) if gan is None else (0, 2, 4)
     tiles = [Tile(relit[k], f"light {_SIDES[k]}") for k in chosen]
     if gan is not None:
-        degrees = yaws_deg(result.category)[1:-1]
-        turned_by_gan = zip(gan_tiles(gan.yaws[1:-1], size), degrees, strict=True)
+        turned_by_gan = zip(gan_tiles(gan.yaws[1:-1], size), yaws_deg(result.category)[1:-1], strict=True)
         rows.append(("Turned by the GAN", [Tile(p, f"yaw {degree:+.0f}°") for p, degree in turned_by_gan]))
         by_gan = gan_tiles(gan.lights[-1], size)
         tiles += [Tile(by_gan[k], f"GAN, {_SIDES[k]}") for k in chosen]
@@ -440,8 +425,7 @@ def factor_stills(result: Result) -> list[_Still]:
         ("mask", pictures.colour_mask(result.mask), "canonical mask"),
     ]
     if result.true_depth is not None:
-        true_normal = normals(result.true_depth, result.camera)
-        shown.append(("", pictures.to_uint8(true_normal), "true normals, input view"))
+        shown.append(("", pictures.to_uint8(normals(result.true_depth, result.camera)), "true normals, input view"))
     return shown
 
 

@@ -4,8 +4,6 @@ Unlike a run, which gives up on an image at its first problem, this collects the
 missing is reported once, by the check of whether the run needs it.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 import shutil
@@ -115,8 +113,7 @@ def _load_networks(config: ConfigDict, architecture: Architecture) -> None:
 def _read_image(config: ConfigDict, name: str, architecture: Architecture | None) -> dict[str, int]:
     """Reads an image and its files as the run will, except for masks that a parser has to find; returns its side.
 
-    Raises:
-      UserError: the run could not use the image.
+    Raises `UserError`: the run could not use the image.
     """
     absent = absent_of_images(config, [name])
     if any(field != "latent_root" and found for field, found in absent.items()):

@@ -1,7 +1,5 @@
 """A run over every image of the list: each with its own networks, all with one set, or without any training."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import os

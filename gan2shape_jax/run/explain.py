@@ -3,8 +3,6 @@
 A new measure of a result, or a new map in it, is computed here; `results` says how it is written.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import pathlib
@@ -46,15 +44,8 @@ def explain(
 ) -> Result:
     """Returns the networks' reconstruction of an image, with its errors and how far to trust it.
 
-    Args:
-      params: the trained networks.
-      prepared: the image.
-      frozen: the frozen networks.
-      judge: the judge of the results, see `trust.load_judge`.
-      view: what the networks make of the image, if that is known already.
-      history: the image's training history; [] if nothing was trained.
-      start: the networks that training began with; None if nothing was trained.
-      measured: further metrics.
+    `view` is what the networks make of the image, if that is known already. `history` is that of its training and
+    `start` the networks that this began with, [] and None if nothing was trained; `measured` are further metrics.
     """
     problem, settings = prepared.problem, prepared.settings
 
@@ -101,11 +92,9 @@ def _canonical(view: Reconstruction, mask: jax.Array, *, settings: Settings) -> 
 
     If they were kept, an object that reaches the edge of its picture would have tabs sticking out of it.
     """
-    normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
-    shading, _ = shade(normal, view.light)
+    shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
     lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
-    inside = ~on_border(mask.shape[-1])
-    return lit, canonical_mask(mask, view.depth, view.view, settings) * inside
+    return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
 
 
 def _l1(view: Reconstruction, problem: Problem) -> float:

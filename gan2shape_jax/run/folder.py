@@ -40,18 +40,13 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run, and what has failed.
+    """Paths of a run, and what has failed."""
 
-    Attributes:
-      root: the run's folder.
-      checkpoint_folder: where checkpoints are kept, possibly in object storage; None is in the run's folder.
-      team: this host among those of the run.
-      requires: functions that raise `FolderGoneError` if a folder is this run's no longer.
-    """
-
-    root: pathlib.Path
+    root: pathlib.Path  # the run's folder
+    # Where checkpoints are kept, possibly in object storage; None is in the run's folder.
     checkpoint_folder: pathlib.PurePath | None = None
-    team: Team = Team()
+    team: Team = Team()  # this host among those of the run
+    # Functions that raise `FolderGoneError` if a folder is this run's no longer.
     requires: tuple[Callable[[], None], ...] = ()
 
     @classmethod
@@ -94,13 +89,11 @@ class RunFolder:
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints: its name, or a hash of one that Orbax takes for a pattern."""
         pattern = glob.has_magic(name)
-        place: pathlib.PurePath = self.checkpoint_root / (f".image-{_digest(name)}" if pattern else name)
-        return place
+        return self.checkpoint_root / (f".image-{_digest(name)}" if pattern else name)
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images; `all` for networks that all images share."""
-        place: pathlib.PurePath = self.checkpoint_root / f".{key}"
-        return place
+        return self.checkpoint_root / f".{key}"
 
     @property
     def networks(self) -> pathlib.Path:
@@ -249,9 +242,7 @@ def find_run(result: pathlib.Path, run: str | pathlib.Path | None = None) -> Sav
     """Returns the run that a results folder belongs to: `run`, or where none is named the one that contains it.
 
     A result that says itself what it was made with, such as one of `gan2shape-jax photo`, need not be like the others.
-
-    Raises:
-      UserError: there is no run, or its configuration cannot be read.
+    Raises `UserError`: there is no run, or its configuration cannot be read.
     """
     root = pathlib.Path(run) if run is not None else run_above(result.resolve()) or result.resolve().parents[1]
     config = next((place / "config.json" for place in (result, root) if (place / "config.json").is_file()), None)

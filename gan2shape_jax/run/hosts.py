@@ -7,8 +7,6 @@ Before any device starts, every host sends host 0 one message, over the coordina
 hosts of a run of independent images part then: in each of them JAX has one host, and no other takes it down.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -53,8 +51,7 @@ class Team:
 def several(environ: Mapping[str, str]) -> bool:
     """Returns whether the environment says that this process is one of several or, on TPUs, may be.
 
-    Raises:
-      UserError: only some of the three environment variables are set, or they are no numbers.
+    Raises `UserError`: only some of the three environment variables are set, or they are no numbers.
     """
     if explicit := _explicit(environ):
         return explicit["num_processes"] != 1
@@ -73,16 +70,9 @@ def several(environ: Mapping[str, str]) -> bool:
 def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
     """Connects to the other hosts, if any; must precede the first computation.
 
-    Args:
-      config: the run's configuration.
-      stay: whether the hosts stay connected to compute together, until `jax.distributed.shutdown`; otherwise only for
-        the block.
-
-    Yields:
-      This host, and a function that exchanges one message.
-
-    Raises:
-      UserError: the hosts do not find each other.
+    Yields this host, and a function that exchanges one message. With `stay`, the hosts stay connected to compute
+    together, until `jax.distributed.shutdown`; otherwise only for the block. Raises `UserError`: the hosts do not find
+    each other.
     """
     if config.runtime.hosts == "one" or not several(os.environ):
         yield Team(), lambda message: [message]
@@ -121,8 +111,7 @@ def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any])
                 link.makefile("rw") as line,
             ):
                 print(json.dumps([team.index, message]), file=line, flush=True)
-                answers: list[dict[str, Any]] = json.loads(line.readline())
-                return answers
+                return json.loads(line.readline())
         except (OSError, ValueError) as error:  # host 0 does not listen yet, or another program does
             if time.monotonic() > deadline:
                 raise _unreachable(address, timeout_s, error) from error

@@ -8,8 +8,6 @@ WORKDIR/joint.json             the same names, and how many images share an iter
 WORKDIR/results/NAME/          an image's results, with its own errors over iterations in `history.csv`
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -38,10 +36,8 @@ from gan2shape_jax.training.task import Task
 def require_startable(config: ConfigDict, names: list[str]) -> int:
     """Returns how many batches share an iteration: the number that the run in the folder started with, if there is one.
 
-    A run that is resumed on a different number of devices continues as it began. Nothing is written.
-
-    Raises:
-      UserError: there are too few images, or the folder's run has others or another configuration.
+    A run that is resumed on a different number of devices continues as it began. Nothing is written. Raises
+    `UserError`: there are too few images, or the folder's run has others or another configuration.
     """
     require_enough(len(names), config.sampling.collect_iters)
     root = pathlib.Path(config.workdir)
@@ -88,8 +84,7 @@ def _prepare(work: Work, names: list[str]) -> list[PreparedImage]:
 def run(config: ConfigDict, names: list[str]) -> int:
     """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
-    Raises:
-      UserError: a file of the run or of any image is unusable.
+    Raises `UserError`: a file of the run or of any image is unusable.
     """
     with start.begin(config, names, stay=True) as started:
         replicas = require_startable(config, names)
@@ -156,13 +151,9 @@ def train(
 ) -> None:
     """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
 
-    Args:
-      work: the run.
-      task: what is trained.
-      title: the training's title, on the console and for the curves.
-      made_with: what checkpoints must match besides the configuration.
-      drawn: receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
-        unchanged.
+    `title` is for the console and the curves; `made_with` is what checkpoints must match besides the configuration.
+    `drawn` receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
+    unchanged.
     """
     config, folder = work.config, work.folder
     initial = prepare.initial_params(config, task.settings)

@@ -8,8 +8,6 @@ WORKDIR/samples/               the networks' output for held-out samples, at the
 WORKDIR/joint.json             whether training has gone back to an earlier checkpoint
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any
@@ -22,7 +20,6 @@ from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -62,7 +59,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     return 0
 
 
-def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
+def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> samples.SampleMaker:
     """Returns the maker that draws a lift's samples, with their object masks and priors."""
     frozen = dataclasses.replace(frozen, mean_w=prepare.mean_latent({"generator": frozen.generator}, architecture))
     return samples.maker_of(config, architecture, frozen, functools.partial(prepare.prior_of, config))
@@ -134,16 +131,11 @@ class _Lift(Work):
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         if config.lift.overshoot:
             self.monitor.say(f"carrying the change of shape on by {config.lift.overshoot:g} of what it is")
-            params = _overshot(config, params, maker)
+            before, mirrored = prepare.initial_params(config, maker.settings), any(config.schedule.flip3)
+            images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
+            change = refinement.mean_change(before, params, images, maker.settings, mirrored=mirrored)
+            change, iterations = config.lift.overshoot * change, _OVERSHOT_ITERATIONS
+            params = refinement.carried_on(params, change, images, maker.settings, iterations=iterations)
         kept_out = maker.problems(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
         self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
-
-
-def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
-    """Returns networks whose depth is moved beyond what training changed, by `config.lift.overshoot`."""
-    before = prepare.initial_params(config, maker.settings)
-    images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
-    mirrored = any(config.schedule.flip3)
-    change = config.lift.overshoot * refinement.mean_change(before, params, images, maker.settings, mirrored=mirrored)
-    return refinement.carried_on(params, change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS)

@@ -5,8 +5,6 @@ measured against it; and if the GAN, an encoder and an image's latent file are a
 makes the pictures through the GAN.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -42,19 +40,11 @@ _MANY = 32  # number of images from which a separate program for that pays off
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Networks that explain images, and what they were trained with; created by `load_predictor`.
+    """Networks that explain images, and what they were trained with; created by `load_predictor`."""
 
-    Attributes:
-      architecture: the GAN's architecture, or its stand-in.
-      frozen: the frozen networks; `frozen.generator` is None if there is no GAN.
-      settings: of the method.
-      params: the networks.
-      judge: the judge of the results.
-    """
-
-    architecture: Architecture
-    frozen: FrozenModels
-    settings: Settings
+    architecture: Architecture  # the GAN's architecture, or its stand-in
+    frozen: FrozenModels  # the frozen networks; `frozen.generator` is None if there is no GAN
+    settings: Settings  # of the method
     params: models.Params
     judge: trust.Judge
 
@@ -101,8 +91,7 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
 def load_predictor(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
     """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
-    Raises:
-      UserError: the networks or the statistics are unusable, or do not fit the configuration.
+    Raises `UserError`: the networks or the statistics are unusable, or do not fit the configuration.
     """
     architecture, frozen = gan or _without_gan(config)
     settings = model_file.settings_of(config, architecture, original_size=config.image_size)
@@ -166,10 +155,8 @@ def no_gan_because(config: ConfigDict) -> str | None:
 def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
-    `finished` is called when an image's results are there, see `runner.Units`.
-
-    Raises:
-      UserError: the networks or the statistics are unusable.
+    `finished` is called when an image's results are there, see `runner.Units`. Raises `UserError`: the networks or the
+    statistics are unusable.
     """
     with start.begin(config, names) as started:
         reason, folder = no_gan_because(config), started.folder

@@ -1,7 +1,5 @@
 """Reading a configuration's files as arrays: the frozen networks of a run, and an image with its mask and latent."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 import zlib
@@ -34,8 +32,7 @@ _MEAN_W_SAMPLES = 4096
 def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     """Loads the generator and the discriminator.
 
-    Raises:
-      UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
+    Raises `UserError`: the file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     if problems := gan_problems(config, architecture):
@@ -53,8 +50,7 @@ def load_frozen(
 ) -> tuple[Architecture, FrozenModels]:
     """Loads the GAN, unless given, the perceptual network (unless disabled) and the view and light statistics.
 
-    Raises:
-      UserError: a file is missing or damaged, or the GAN is not the one that the configuration describes.
+    Raises `UserError`: a file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
     architecture, weights = gan or load_gan(config)
     with_lpips = perceptual_weights and config.loss.perceptual == "lpips"
@@ -81,7 +77,7 @@ def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
     path = pathlib.Path(config.networks.pretrained)
     params = network_files.load_networks(path, fresh, settings, needed=("depth",))
     if model_file.trains_encoder(config) and model_file.read_facts(path) is not None:
-        params = params | {"encoder": fresh["encoder"]}
+        return params | {"encoder": fresh["encoder"]}
     return params
 
 
@@ -122,10 +118,7 @@ def load_image(
     """Reads an image of the list and its files, inverting the GAN if no latent is given or was found before.
 
     Latents found by inversion are kept in `latents` as NAME.npy (1, W), unless `keep` is False; one that cannot be read
-    is found again.
-
-    Raises:
-      UserError: a file is missing or unusable.
+    is found again. Raises `UserError`: a file is missing or unusable.
     """
     item = data.load_item(config, name)
     latent, path = item.latent, latents / f"{item.name}.npy"
@@ -145,10 +138,8 @@ def prepare_image(
 ) -> PreparedImage:
     """Returns an image and everything known about it, as arrays ready for training.
 
-    `latent` is (1, W) or (1, L, W), or None where trained networks are to explain the image without the GAN.
-
-    Raises:
-      UserError: the latent does not fit the generator, or the mask shows no object.
+    `latent` is (1, W) or (1, L, W), or None where trained networks are to explain the image without the GAN. Raises
+    `UserError`: the latent does not fit the generator, or the mask shows no object.
     """
     # The file's size matters to the GAN's picture only; without one, images of all sizes share a program.
     size = config.image_size if latent is None else item.original_size
@@ -174,8 +165,7 @@ def usable_latent(
 ) -> jax.Array:
     """Returns the latent that the run works with: truncated if the configuration says so.
 
-    Raises:
-      UserError: a W+ latent has a different number of layers than the generator.
+    Raises `UserError`: a W+ latent has a different number of layers than the generator.
     """
     require_layers(latent, name, architecture)
     w = jnp.asarray(latent)
@@ -193,11 +183,7 @@ def require_layers(latent: np.ndarray, name: str, architecture: Architecture) ->
 def prior_of(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     """Returns the depth that training starts from, in scene units, for an object mask in [0, 1].
 
-    It is the configuration's prior, or all ones if networks are pretrained.
-
-    Raises:
-      UserError: the mask shows no object that a prior could be fitted to.
+    It is the configuration's prior, or all ones if networks are pretrained. Raises `UserError`: the mask shows no
+    object that a prior could be fitted to.
     """
-    if config.networks.pretrained:
-        return np.ones_like(mask)
-    return prior.prior_depth(config, mask)
+    return np.ones_like(mask) if config.networks.pretrained else prior.prior_depth(config, mask)

@@ -48,7 +48,15 @@ class Monitor(contextlib.ExitStack):
         self.console = console or Console(stderr=True)
         self._schedule = schedule
         self._tensorboard = tensorboard
-        self._bars = _bars(self.console)
+        about = Column(no_wrap=True, overflow="ellipsis", max_width=40)
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False, table_column=about),
+            bars.TextColumn("{task.fields[phase]:<14}"),
+            bars.BarColumn(),
+            bars.TextColumn("loss {task.fields[loss]}"),
+            bars.TextColumn("{task.fields[left]}"),
+            console=self.console,
+        )
         self._count, self._done = 0, 0  # images: to do, begun
         self._first: tuple[float, float] | None = None  # when progress was first reported, and how many were done then
         self._told = -_EVERY_S
@@ -133,19 +141,6 @@ class Monitor(contextlib.ExitStack):
     def _cost(self, count: int) -> float:
         """Returns how much work the first phases are, in iterations of the cheapest step."""
         return sum(phase.cost for phase in self._schedule[:count])
-
-
-def _bars(console: Console) -> bars.Progress:
-    return bars.Progress(
-        bars.TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
-        ),
-        bars.TextColumn("{task.fields[phase]:<14}"),
-        bars.BarColumn(),
-        bars.TextColumn("loss {task.fields[loss]}"),
-        bars.TextColumn("{task.fields[left]}"),
-        console=console,
-    )
 
 
 class _Curves(contextlib.ExitStack):

@@ -27,7 +27,7 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
@@ -47,8 +47,7 @@ FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
     """Returns what went wrong with images, by their stems; to be called where one of `FAILURES` was caught.
 
-    Raises:
-      RunEndingError: the error would affect every other image too.
+    Raises `RunEndingError`: the error would affect every other image too.
     """
     if isinstance(error, RunEndingError):
         raise error
@@ -213,10 +212,8 @@ def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
 def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
-    `finished` is called when an image's results are there, see `Units`.
-
-    Raises:
-      UserError: the GAN or the folder is unusable, so that no image could succeed.
+    `finished` is called when an image's results are there, see `Units`. Raises `UserError`: the GAN or the folder is
+    unusable, so that no image could succeed.
     """
     with start.begin(config, names) as started:
         with at_work(config, started.folder) as work:
@@ -315,8 +312,8 @@ class Trainer(Work):
         jobs: dict[str, Callable[[], None]] = {}
         for index, (name, one) in enumerate(zip(names, prepared)):
             if one.name not in broken and not self.folder.is_finished(one.name):
-                own = task.one_of(state, index), loop.own_history(history, one.name)
-                jobs[name] = functools.partial(self.write, one, initial, *own, **together)
+                own = loop.Trained(task.one_of(state, index), loop.own_history(history, one.name))
+                jobs[name] = functools.partial(self.write, one, initial, own, **together)
         units.write(jobs, after=functools.partial(self._forget, names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
@@ -338,23 +335,15 @@ class Trainer(Work):
         advice = f"{len(names)} images at once are too many for this device's memory: give a smaller"
         return {stem: f"{failure}; {advice} config.runtime.images_at_once" for stem, failure in failures.items()}
 
-    def write(
-        self,
-        prepared: PreparedImage,
-        initial: models.Params,
-        state: TrainState,
-        history: list[dict[str, Any]],
-        **together: Any,
-    ) -> None:
+    def write(self, prepared: PreparedImage, initial: models.Params, trained: loop.Trained, **together: Any) -> None:
         """Writes the folder of an image that was trained from `initial`; it appears complete or not at all.
 
         `together` are names for the record: of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
-        params, measured = refinement.finished(self.config, initial, state, prepared, self.frozen)
-        result = explain.explain(
-            params, prepared, self.frozen, self.judge, history=history, start=initial, measured=measured
-        )
+        params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
+        known: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
+        result = explain.explain(params, prepared, self.frozen, self.judge, **known)
         if sentence := trust.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
@@ -364,7 +353,7 @@ class Trainer(Work):
             self.folder.result(prepared.name),
             self.config,
             project=explain.projector(params, prepared, self.frozen),
-            extra=explain.training_files(params, history, networks=kept),
+            extra=explain.training_files(params, trained.history, networks=kept),
             **together,
         )
 

@@ -8,8 +8,6 @@ A cached program is the same machine code, so results are bit-identical with an 
 instruction set of the machine that compiled it, so MACHINE differs between kinds of CPU, which may share a home folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib
@@ -55,9 +53,8 @@ def add_flag(flag: str) -> None:
 def keep_programs(setting: str) -> None:
     """Makes JAX keep compiled programs on disk, unless the process already does, as by JAX_COMPILATION_CACHE_DIR.
 
-    Args:
-      setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'. A folder that
-        cannot be written to causes a warning.
+    The `setting` is that of `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'. A
+    folder that cannot be written to causes a warning.
     """
     if setting == "off" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return

@@ -13,8 +13,6 @@ storage locks nothing: there the last start takes over, and an earlier one that 
 note and ends.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime
@@ -38,7 +36,6 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained
-from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.training import groups
 
 _OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ between hosts: paths on the machine itself
@@ -46,31 +43,22 @@ _OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ betwee
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A run that has locked its folder.
+    """A run that has locked its folder."""
 
-    Attributes:
-      folder: the run's folder, without the temporary files of earlier starts.
-      units: this host's share, as image names: groups that are trained together, and single images. With only one host
-        this includes the finished ones.
-      trained: whether joint training is done.
-    """
-
-    folder: RunFolder
+    folder: RunFolder  # the run's folder, without the temporary files of earlier starts
+    # This host's share, as image names: groups that are trained together, and single images. With only one host this
+    # includes the finished ones.
     units: list[list[str]]
-    trained: bool
+    trained: bool  # whether joint training is done
 
 
 @contextlib.contextmanager
 def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> Iterator[Start]:
     """Locks the run's folder until the block is left; must precede the first computation.
 
-    Args:
-      config: the run's configuration.
-      names: the names in the image list.
-      stay: whether several hosts stay connected to compute together; otherwise they disconnect at once.
-
-    Raises:
-      UserError: another run has the folder, it belongs to another configuration, or the hosts do not find each other.
+    `names` are those in the image list. With `stay`, several hosts stay connected to compute together; otherwise they
+    disconnect at once. Raises `UserError`: another run has the folder, it belongs to another configuration, or the
+    hosts do not find each other.
     """
     with contextlib.ExitStack() as stack:
         with hosts.connected(config, stay=stay) as (team, ask):
@@ -113,7 +101,7 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
             raise
 
 
-def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: Team) -> tuple[Callable[[], None], ...]:
+def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: hosts.Team) -> tuple[Callable[[], None], ...]:
     """Locks the run's folder and its checkpoint folder, which another run might also use."""
     folder = RunFolder.at(config)
     places = [folder.root] if config.mode == "predict" else [folder.root, folder.checkpoint_root]
@@ -142,8 +130,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
 def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
     """Returns whether an image's results are complete; incomplete ones no longer count as finished.
 
-    Raises:
-      UserError: they were made with another configuration.
+    Raises `UserError`: they were made with another configuration.
     """
     if not folder.is_finished(stem):
         return False
@@ -173,15 +160,9 @@ def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> 
 def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:
     """Locks a folder until the block is left; leaves nothing of that, nor a new folder, if nothing was put there.
 
-    Args:
-      folder: local, or in object storage as an `epath.Path`.
-      index: this host's number among the hosts of the run.
-
-    Yields:
-      A function that raises `FolderGoneError` if the folder was removed, or if another run has taken it over.
-
-    Raises:
-      UserError: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
+    The folder is local, or in object storage as an `epath.Path`; `index` is this host's number among those of the run.
+    Yields a function that raises `FolderGoneError` if the folder was removed, or if another run has taken it over.
+    Raises `UserError`: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
     """
     place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
     note, lock, existed = place / f"{name}.json", None, place.exists()

@@ -11,8 +11,6 @@ on a CPU (measured with frozen weights). Any other taps use the general form, `_
 of NVIDIA's `upfirdn2d`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -18,8 +18,6 @@ from another GAN is never used:
     CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.run.guide`
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

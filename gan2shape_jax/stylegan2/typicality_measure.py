@@ -6,8 +6,6 @@ edges, sizes and colours like photographs, but show nothing; crops of a sample, 
 spectrum with other phases have its colours but not its layout. Images are (n, S, S, 3) in [-1, 1], float32.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

@@ -47,10 +47,8 @@ class Checkpoints:
     def __init__(self, folder: pathlib.PurePath, *, keep: int, made_with: Mapping[str, Any] | None = None):
         """Opens, or creates, a folder.
 
-        Args:
-          folder: a local path or an object-storage `epath.Path`.
-          keep: number of the newest checkpoints that are kept.
-          made_with: what a checkpoint must match to be resumed from, as JSON values: the configuration's hash, ...
+        It is a local path or an object-storage `epath.Path`, in which the newest `keep` checkpoints are kept.
+        `made_with` is what one must match to be resumed from, as JSON values: the configuration's hash, ...
         """
         self._folder = folder
         self._made_with = dict(made_with or {})
@@ -94,12 +92,8 @@ class Checkpoints:
 
         Those that cannot be read are removed (by the first host, if there are several), with a sentence.
 
-        Args:
-          template: maps the record to a state of the same structure (the optimiser state depends on the step that was
-            saved).
-
-        Raises:
-          UserError: the checkpoint belongs to another configuration or to other networks.
+        `template` maps the record to a state of the same structure (the optimiser state depends on the step that was
+        saved). Raises `UserError`: the checkpoint belongs to another configuration or to other networks.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):

@@ -5,8 +5,6 @@ is exchanged between images or devices. What shared networks need is replicated,
 iteration see is sharded.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,8 +33,7 @@ def platform_of(mesh: Mesh) -> str:
 def devices_used(replicas: int, devices: Sequence[Any]) -> int:
     """Returns how many of the devices can share the replicas evenly.
 
-    Raises:
-      UserError: the devices belong to several hosts and not all can be used, which would leave a host out.
+    Raises `UserError`: the devices belong to several hosts and not all can be used, which would leave a host out.
     """
     count = max(d for d in range(1, min(replicas, len(devices)) + 1) if replicas % d == 0)
     if count < len(devices) and len({device.process_index for device in devices}) > 1:
@@ -79,8 +76,7 @@ def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) ->
 
     def spread_out(*given):
         specs = (PartitionSpec(AXIS),) * (len(given) - shared) + (PartitionSpec(),) * shared
-        mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
-        return mapped(*given)
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)(*given)
 
     return local if mesh.size == 1 else spread_out
 

@@ -7,8 +7,6 @@ restarted with another group size or number of hosts. The file is removed togeth
 themselves record their images in case the file is lost earlier.
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 import zlib
@@ -22,7 +20,6 @@ from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.method import iteration, models, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.task import independent, phase_keys, program
@@ -65,11 +62,8 @@ def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:
 def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: Callable[[], int]) -> int:
     """Chooses how many images are reconstructed at once.
 
-    Args:
-      asked: the configured number; 0 leaves the choice to this function.
-      images: the number of images.
-      devices: this host's devices (`jax.local_devices()`).
-      bytes_of_one: returns the memory that one image needs; called only if the answer matters.
+    `asked` is the configured number, 0 to leave the choice to this function; `devices` are this host's. `bytes_of_one`
+    returns the memory that one image needs; it is called only if the answer matters.
 
     Returns:
       On CPU, 1 unless asked otherwise, because one image keeps the cores busy; never more than the number of devices,
@@ -85,11 +79,10 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
     if not all("bytes_limit" in one for one in stats):
         return min(images, len(devices))
     free = min(one["bytes_limit"] - one.get("bytes_in_use", 0) for one in stats)
-    each = int(_SHARE * free / max(bytes_of_one(), 1))
-    return min(images, len(devices) * max(1, min(each, _MOST_A_DEVICE)))
+    return min(images, len(devices) * max(1, min(int(_SHARE * free / max(bytes_of_one(), 1)), _MOST_A_DEVICE)))
 
 
-def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
+def bytes_of_one(prepared: state_lib.PreparedImage, frozen: FrozenModels) -> int:
     """Returns the memory, in bytes, that one image takes in step 3, the most demanding step.
 
     This covers its state twice, its samples and all intermediate values, as reported by the compiler; what all images
@@ -98,9 +91,9 @@ def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
     settings, task = prepared.settings, independent([prepared], frozen)
     square = (settings.sample_count, settings.image_size, settings.image_size)
 
-    def moving(key: jax.Array) -> tuple[TrainState, ProjectedSamples]:
+    def moving(key: jax.Array) -> tuple[state_lib.TrainState, state_lib.ProjectedSamples]:
         state = state_lib.initial_state(models.init_params(key, settings), settings)
-        samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
+        samples = state_lib.ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
         return devices.stack([(iteration.fresh_optimizer(state, STEP3.networks, settings), samples)])
 
     state, samples = jax.eval_shape(moving, jax.random.key(0))

@@ -5,8 +5,6 @@ schedule, history), so killing it at any moment and restarting it gives the same
 many, is a `Task`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import pathlib
@@ -24,7 +22,6 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.task import Task
 
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
@@ -33,35 +30,24 @@ _POSITION = ("phase", "stage", "step", "iteration")
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-    """How often things happen.
+    """How often things happen."""
 
-    Attributes:
-      checkpoint: iterations between checkpoints.
-      log: iterations between rows of the history.
-      per_call: maximum iterations per compiled call.
-      keep: number of checkpoints to keep.
-    """
-
-    checkpoint: int
-    log: int
-    per_call: int
-    keep: int
+    checkpoint: int  # iterations between checkpoints
+    log: int  # iterations between rows of the history
+    per_call: int  # maximum iterations per compiled call
+    keep: int  # number of checkpoints to keep
 
 
 @dataclasses.dataclass(frozen=True)
 class Watcher:
-    """Optional callbacks.
+    """Optional callbacks."""
 
-    Attributes:
-      on_resume: called with the phase and the iterations done in it when training resumes from a checkpoint.
-      on_progress: called with the phase, the iterations done in it, and the loss, or None if it is not logged.
-      on_record: called with each new row of the history.
-      on_phase_end: called with the phase and the reconstruction at its end.
-    """
-
+    # Called with the phase and the iterations done in it when training resumes from a checkpoint.
     on_resume: Callable[[Phase, int], None] = lambda phase, done: None
+    # Called with the phase, the iterations done in it, and the loss, or None if it is not logged.
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
-    on_record: Callable[[dict[str, Any]], None] = lambda row: None
+    on_record: Callable[[dict[str, Any]], None] = lambda row: None  # called with each new row of the history
+    # Called with the phase and the reconstruction at its end.
     on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
 
 
@@ -88,20 +74,13 @@ class Trained(NamedTuple):
 
 @dataclasses.dataclass
 class _Progress:
-    """A run's progress, as stored in a checkpoint.
+    """A run's progress, as stored in a checkpoint."""
 
-    Attributes:
-      state: the state after the iterations done.
-      phase: the phase's number.
-      iteration: iterations done in the phase.
-      history: the rows so far.
-      recent: scalars of the phase's latest iterations, still to be averaged.
-    """
-
-    state: TrainState
-    phase: int = 0
-    iteration: int = 0
-    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    state: TrainState  # the state after the iterations done
+    phase: int = 0  # the phase's number
+    iteration: int = 0  # iterations done in the phase
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # the rows so far
+    # Scalars of the phase's latest iterations, still to be averaged.
     recent: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def record(self, phase: Phase) -> dict[str, Any]:
@@ -114,7 +93,7 @@ class _Progress:
 
 
 def run_schedule(
-    task: Task,
+    task: task_lib.Task,
     schedule: tuple[Phase, ...],
     initial: models.Params,
     folder: pathlib.PurePath | None,
@@ -124,17 +103,9 @@ def run_schedule(
 ) -> Trained:
     """Trains a task's networks through the schedule, resuming from a checkpoint if there is one.
 
-    Args:
-      task: what is trained.
-      schedule: the phases.
-      initial: the parameters to start from.
-      folder: the folder of the task's checkpoints; None keeps none.
-      cadence: how often to save and to log.
-      watcher: callbacks for what happens.
-      made_with: what checkpoints must match, see `Checkpoints`.
-
-    Raises:
-      UserError: the loss is not finite, or the checkpoint does not fit the configuration.
+    `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `made_with`
+    is what checkpoints must match, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
+    does not fit the configuration.
     """
     kept: Checkpoints | contextlib.nullcontext[None] = contextlib.nullcontext()
     if folder:
@@ -182,19 +153,9 @@ def run_schedule(
     return Trained(here.state, here.history)
 
 
-def train(
-    prepared: PreparedImage,
-    frozen: FrozenModels,
-    schedule: tuple[Phase, ...],
-    initial: models.Params,
-    folder: pathlib.PurePath | None,
-    cadence: Cadence,
-    watcher: Watcher,
-    made_with: Mapping[str, Any] | None = None,
-) -> Trained:
-    """Trains one image's networks; see `run_schedule`."""
-    task = task_lib.independent([prepared], frozen)
-    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, made_with)
+def train(prepared: PreparedImage, frozen: FrozenModels, *given: Any) -> Trained:
+    """Trains one image's networks; further arguments as for `run_schedule`."""
+    state, history = run_schedule(task_lib.independent([prepared], frozen), *given)
     return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
 
 

@@ -7,8 +7,6 @@ upsampling are counted too (`network.17.weight`); kernels are (out, in, rows, co
 (in, out, rows, columns).
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Mapping
@@ -59,15 +57,10 @@ def in_order(content: bytes) -> bytes:
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
     """Reads networks of the same shapes as `like`; networks that the file lacks stay as in `like`.
 
-    Args:
-      path: a safetensors file, which holds all networks unless its header lists some, or a torch file (`.pth`, `.pt`)
-        of the published implementation.
-      like: parameters of all five networks.
-      settings: the networks' settings.
-      needed: networks that the file must hold.
-
-    Raises:
-      UserError: the file is missing or damaged, lacks a needed network, or has other tensors; the message lists them.
+    The file is safetensors, with all networks unless its header lists some, or a torch file (`.pth`, `.pt`) of the
+    published implementation. `like` are parameters of all five networks; `needed` names those that the file must hold.
+    Raises `UserError`: the file is missing or damaged, lacks a needed network, or has other tensors; the message lists
+    them.
     """
     if not path.exists():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
@@ -138,7 +131,9 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         raise UserError(f"no tensors by their names: {listed(map(short, strange))}")
     shapes = flatten_dict(param_shapes(module))
     names = _torch_names(module, shapes)
-    expected = {name: _torch_shape(path, shapes[path].shape) for path, name in names.items()}
+    # Dummies that take no memory of their own: only their shapes are transposed.
+    dummies = {path: np.broadcast_to(np.zeros(()), shapes[path].shape) for path in names}
+    expected = {name: _to_torch(path, dummies[path]).shape for path, name in names.items()}
     if differing := misfits(state, expected):
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {differing}")
     ours = {path: np.asarray(state[name], np.float32).transpose(_axes(path)) for path, name in names.items()}
@@ -193,8 +188,3 @@ def _to_torch(path: _Path, value: np.ndarray) -> np.ndarray:
     if path[-1] == "kernel" and value.ndim == 2:
         value = value[None, None]  # our 1x1 convolutions have no spatial axes
     return value.transpose(np.argsort(_axes(path)))
-
-
-def _torch_shape(path: _Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # A dummy that takes no memory of its own: only its shape is transposed.
-    return _to_torch(path, np.broadcast_to(np.zeros(()), shape)).shape

@@ -5,8 +5,6 @@ One or several images share an iteration; their gradients are averaged (the publ
 Source: GAN2Shape, section 4.1, and its published code.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -70,18 +68,13 @@ class Plan:
     """The course of a phase: the image of every entry, and per-image or per-entry data.
 
     With R replicas, iteration i sees the entries i R to (i + 1) R - 1. Random draws are numbered by entry.
-
-    Attributes:
-      order: (entries,), image indices.
-      keys: (images,), for random draws in training; replicated.
-      kept: on the host by image index, for step 1 what stays constant, for step 3 all samples.
-      choices: (entries, batch), which of the image's samples step 3 sees.
     """
 
-    order: np.ndarray
-    keys: jax.Array
+    order: np.ndarray  # (entries,), image indices
+    keys: jax.Array  # (images,), for random draws in training; replicated
+    # On the host by image index, for step 1 what stays constant, for step 3 all samples.
     kept: Mapping[int, Any] = dataclasses.field(default_factory=dict)
-    choices: np.ndarray | None = None
+    choices: np.ndarray | None = None  # (entries, batch), which of the image's samples step 3 sees
 
     def constants(self, entry: int) -> Step1Cache | ProjectedSamples | None:
         """Returns what an entry sees besides its image's problem and factors."""
@@ -95,9 +88,8 @@ def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetri
     The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of weights
     and become one convolution over a larger batch, forward and backward; per-replica gradients would not.
 
-    Args:
-      one: maps the parameters and a replica's inputs to its loss; the inputs of the returned function have a leading
-        axis of replicas.
+    `one` maps the parameters and a replica's inputs to its loss; the inputs of the returned function have a leading
+    axis of replicas.
     """
 
     def mean(params: Any, *seen: Any) -> LossAndMetrics:
@@ -169,35 +161,25 @@ class Shared:
     with a leading axis n in `TrainState.factors`, and in step 3 the projected samples of each image, on the host. Both
     the factors and the encoder that the samples come from are in the checkpoint, so a resumed step 3 collects the same
     samples.
-
-    Attributes:
-      names, problems: the images' names and problems.
-      frozen: the frozen networks.
-      settings: the settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a
-        time.
-      key: the random key for the order of images.
-      batches: the number of batches of projected samples kept for each image.
-      reference: True reproduces the published code: in step 2 every image is lit with the last image's ambient and
-        diffuse strength, and the prior is fitted to the first image only.
-      replicas: the number of losses averaged into one update.
-      different: True if each replica sees the next image, False if all replicas see the same one.
-      mesh: the devices.
-      on_collected: called as samples are projected, with the number of images done and the total number of images.
-      project: returns an image's projected samples, given a state, a phase and the arguments of `one_image`; by default
-        by the encoder that all images share.
     """
 
     names: tuple[str, ...]
     problems: tuple[Problem, ...]
     frozen: FrozenModels
+    # The settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a time.
     settings: Settings
-    key: jax.Array
-    batches: int
-    reference: bool
-    replicas: int
-    different: bool
+    key: jax.Array  # the random key for the order of images
+    batches: int  # the number of batches of projected samples kept for each image
+    replicas: int  # the number of losses averaged into one update
     mesh: Mesh
+    # True reproduces the published code: in step 2 every image is lit with the last image's ambient and diffuse
+    # strength, and the prior is fitted to the first image only.
+    reference: bool = False
+    different: bool = True  # True if each replica sees the next image, False if all replicas see the same one
+    # Called as samples are projected, with the number of images done and the total number of images.
     on_collected: Callable[[int, int], None] = lambda done, count: None
+    # Returns an image's projected samples, given a state, a phase and the arguments of `one_image`; by default by the
+    # encoder that all images share.
     project: Callable[..., ProjectedSamples] = lambda state, phase, *of: one_image(*of).phase_constants(state, phase)
 
     @functools.cached_property
@@ -329,8 +311,7 @@ def stacked(problems: Sequence[Problem]) -> Problem:
         latent = jnp.repeat(one.latent[:, None], layers, axis=1) if short else one.latent
         return dataclasses.replace(one, latent=latent, true_depth=None)
 
-    whole: Problem = devices.stack([alike(one) for one in problems])
-    return whole
+    return devices.stack([alike(one) for one in problems])
 
 
 def require_enough(images: int, collect_iters: int) -> None:
@@ -350,8 +331,7 @@ def require_enough(images: int, collect_iters: int) -> None:
 def require_one_size(sides: Mapping[str, int]) -> None:
     """Raises `UserError` where images that are cropped have sides, in pixels, of different lengths.
 
-    Args:
-      sides: of the images before cropping, by their names; all alike where nothing is cropped (see `Settings`).
+    `sides` are those before cropping, by the images' names; all alike where nothing is cropped (see `Settings`).
     """
     (name, side), *others = sides.items()
     odd = [other for other, its_side in others if its_side != side]
@@ -363,24 +343,13 @@ def require_one_size(sides: Mapping[str, int]) -> None:
 
 
 def shared(
-    images: Sequence[PreparedImage],
-    frozen: FrozenModels,
-    *,
-    seed: int,
-    collect_iters: int,
-    reference: bool = False,
-    replicas: int = 1,
-    different: bool = True,
-    **hooks: Any,
+    images: list[PreparedImage], frozen: FrozenModels, *, seed: int, collect_iters: int, replicas: int = 1, **more: Any
 ) -> Shared:
     """Returns the task of training on these images together; see `Shared` for what is not told here.
 
-    `collect_iters` counts the batches of samples of all images; each image gets the same whole number of them. `hooks`
-    are `on_collected` and `project`.
-
-    Raises:
-      UserError: fewer than two images, fewer batches than images, images that cannot share a program, or hosts whose
-        devices do not divide the replicas.
+    `collect_iters` counts the batches of samples of all images; each image gets the same whole number of them. `more`
+    are `reference`, `different`, `on_collected` and `project`. Raises `UserError`: fewer than two images, fewer batches
+    than images, images that cannot share a program, or hosts whose devices do not divide the replicas.
     """
     require_enough(len(images), collect_iters)
     require_one_size({one.name: one.settings.original_size for one in images})
@@ -391,9 +360,7 @@ def shared(
         settings=dataclasses.replace(images[0].settings, collect_iters=1),
         key=jax.random.key(seed),
         batches=collect_iters // len(images),
-        reference=reference,
         replicas=replicas,
-        different=different,
         mesh=devices.mesh_of(replicas, jax.devices()),
-        **hooks,
+        **more,
     )

@@ -4,8 +4,6 @@
 images share one set of networks; a lift (`lift.task`) is made of such tasks. The steps are always those of `method`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -21,16 +19,13 @@ from gan2shape_jax.method import metrics, models, reconstruction, sampling
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
-from gan2shape_jax.training.devices import for_each, platform_of
 
 
-def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
+def scores(view: reconstruction.Reconstruction, problem: Problem, settings: settings_lib.Settings) -> dict[str, float]:
     """Returns depth and normal errors in the input view; {} if true depth is unknown."""
     if problem.true_depth is None:
         return {}
@@ -49,7 +44,7 @@ class Task(Protocol):
     """What a loop trains."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> settings_lib.Settings:
         """The settings, shared by all images."""
 
     @property
@@ -78,7 +73,7 @@ class Task(Protocol):
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
         """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
 
 
@@ -88,7 +83,9 @@ def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
     if count > 1:  # right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path
         one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
-    return compiled_with(for_each(one, mesh, shared=3), (), platform_of(mesh) if mesh else jax.default_backend())
+    return compiled_with(
+        devices.for_each(one, mesh, shared=3), (), devices.platform_of(mesh) if mesh else jax.default_backend()
+    )
 
 
 @functools.cache
@@ -103,18 +100,18 @@ def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platfor
 
 @functools.partial(jax.jit, static_argnames=("step", "flip", "mesh"))
 def _cached(params, problem, frozen, settings, *, step, flip, mesh):
-    return for_each(functools.partial(step.cache, flip=flip), mesh, shared=2)(params, problem, frozen, settings)
+    return devices.for_each(functools.partial(step.cache, flip=flip), mesh, shared=2)(params, problem, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "mesh"))
 def collected(*given, step, mesh):
     """Returns one batch of what a step collects, of all images; see `Step.collect`."""
-    return for_each(step.collect, mesh, shared=3)(*given)
+    return devices.for_each(step.collect, mesh, shared=3)(*given)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
 def _reconstruct(params, problem, frozen, settings, *, mesh):
-    return for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, problem, frozen, settings)
+    return devices.for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, problem, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("networks", "mesh"))
@@ -122,7 +119,7 @@ def _fresh_optimizer(state, settings, *, networks, mesh):
     def fresh(one, settings):
         return iteration_lib.fresh_optimizer(one, networks, settings).opt_state
 
-    return for_each(fresh, mesh, shared=1)(state, settings)
+    return devices.for_each(fresh, mesh, shared=1)(state, settings)
 
 
 @functools.partial(jax.jit, static_argnames="use")
@@ -139,20 +136,13 @@ class Independent:
     Parameters, optimiser state and data have a leading axis of images. All randomness derives from each image's own
     key, so an image's result does not depend on the others, apart from rounding. An image whose values become
     non-finite is noted in the history and does not affect its neighbours.
-
-    Attributes:
-      names: the images' names, without those that only pad the axis.
-      problem: the problems of all images, along a first axis whose length is a multiple of the devices' number.
-      frozen: the frozen networks, on every device.
-      settings: the settings, shared by all images.
-      mesh: the devices that hold the images; None for one image without an axis of images (`one_image`).
     """
 
-    names: tuple[str, ...]
-    problem: Problem
-    frozen: FrozenModels
-    settings: Settings
-    mesh: Mesh | None
+    names: tuple[str, ...]  # the images' names, without those that only pad the axis
+    problem: Problem  # the problems of all images, along a first axis whose length is a multiple of the devices' number
+    frozen: FrozenModels  # the frozen networks, on every device
+    settings: settings_lib.Settings  # the settings, shared by all images
+    mesh: Mesh | None  # the devices that hold the images; None for one image without an axis of images (`one_image`)
 
     window = 1
 
@@ -211,7 +201,7 @@ class Independent:
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
         del phase, done
         problem = reconstruction.drop_training_fields(self.problem)
@@ -228,7 +218,7 @@ class Independent:
         return means(whole or list(own.values())) | {"images": own}
 
 
-def one_image(problem: Problem, frozen: FrozenModels, settings: Settings) -> Independent:
+def one_image(problem: Problem, frozen: FrozenModels, settings: settings_lib.Settings) -> Independent:
     """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
     return Independent((), problem, frozen, settings, None)
 
@@ -247,10 +237,7 @@ def alike(first: PreparedImage, second: PreparedImage) -> bool:
 def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:
     """Returns the task of images that are `alike`; copies of the last one pad the axis.
 
-    Args:
-      images: at least one.
-      frozen: the frozen networks.
-      mesh: the devices to use; None means as many of this host's as there are images.
+    There is at least one. `mesh` has the devices to use; None means as many of this host's as there are images.
     """
     mesh = mesh or devices.mesh_for(len(images))
     problems = [one.problem for one in images]

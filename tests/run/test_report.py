@@ -255,7 +255,7 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
         files, config = {}, tiny_config(tmp_path, **fields)
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
         work = runner.Trainer(config, RunFolder(tmp_path), None, frozen, None, names=(), judge=trust.Judge(config))
-        work.write(prepared, params, initial_state(params, prepared.settings), [])
+        work.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []))
         return files.get("networks.safetensors")
 
     loaded = {}

@@ -3,8 +3,6 @@
 The other runs are compared with the first.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import math
@@ -28,7 +26,7 @@ from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.result import load_result
 
 _EPILOG = """\
 examples:
@@ -131,14 +129,18 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
     size, known = result.camera.image_size, result.metrics
     figures = {key: known[key] for key in METRICS if key.endswith("_l1") and known.get(key) is not None}
     try:
-        depth = result.true_depth if truth is None else _read_truth(truth, name, result, crop)
+        depth, camera = result.true_depth, result.camera
+        if truth is not None:  # by the image's folder's name, or its own
+            paths = (find(str(truth), stem, (".npy", ".png")) for stem in (name, result.name))
+            path = next(filter(None, paths), None)
+            depth = None if path is None else load_depth(path, size, crop, camera.min_depth, camera.max_depth)
     except UserError as error:
         return Score(name, figures, str(error), broken=True, size=size)
     if depth is None:
         unknown = "the result has no true depth (--truth names a folder of some)"
         where = unknown if truth is None else f"no true depth {name}.npy or {name}.png in {truth}"
         return Score(name, figures, where, size=size)
-    errors = depth_errors(result.warped_depth, depth, result.camera)
+    errors = depth_errors(result.warped_depth, depth, camera)
     checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
     if not all(math.isfinite(value) for value in errors.values()):
         problem = "true depth and reconstruction have no pixel in common: is it the truth of another image or crop?"
@@ -153,14 +155,6 @@ def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[
     """Returns the depth metrics of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
     errors = _metrics(warped, truth, render.valid_pixels(jnp.asarray(warped), camera), camera=camera)
     return {key: float(value) for key, value in errors.items()}
-
-
-def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
-    """Reads the true depth of an image, by its folder's name or its own; None if `folder` has neither."""
-    camera = result.camera
-    found = (find(str(folder), stem, (".npy", ".png")) for stem in (name, result.name))
-    path = next((path for path in found if path is not None), None)
-    return None if path is None else load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
 
 
 class Comparison(NamedTuple):

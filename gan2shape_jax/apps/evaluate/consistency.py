@@ -8,8 +8,6 @@ that none is favoured, and the encoder is trained for this image alone. The phot
 until it looks like such a picture (`drape`): the error that remains is the shape's error.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools
@@ -29,7 +27,6 @@ from scipy import ndimage, stats
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
-from gan2shape_jax.apps.evaluate.reports import FoundRun, find_runs, listed_entry, markdown_table, read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
@@ -48,6 +45,7 @@ from gan2shape_jax.run import predict, prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training.task import one_image
 
+Map = Float[np.ndarray, "s s"]
 # In brackets, since runs are called by their folders, such as flat.
 FLAT, ELLIPSOID, ANOTHER = BASELINES = ("(flat)", "(ellipsoid)", "(another image's)")
 _MEASURES = ("unseen_error", "apart", "mirrored", "side")
@@ -73,7 +71,7 @@ def run(words: Sequence[str]) -> int:
         out="writes md, csv and manifest.json there",
         options=_add_options,
     )
-    runs = find_runs(arguments.results)
+    runs = reports.find_runs(arguments.results)
     names = [name for name in runs[0].images if all(name in each.images for each in runs)]
     if not names:
         raise UserError("the runs have no image in common: shapes of the same images are compared")
@@ -110,9 +108,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=rounds, default=1, metavar="N", help=about)
 
 
-def _networks(run: FoundRun) -> predict.Predictor | None:
+def _networks(run: reports.FoundRun) -> predict.Predictor | None:
     """Returns the networks of a run that explains images in one pass; None for other runs, or if they are missing."""
-    config = read_config(run)
+    config = reports.read_config(run)
     if config.mode != "predict" or not pathlib.Path(config.networks.pretrained).is_file():
         return None
     return predict.load_predictor(config, None)
@@ -134,11 +132,11 @@ class Subject:
     latents: pathlib.Path  # folder of those that the first run found
 
 
-def subject_of(runs: Sequence[FoundRun]) -> Subject:
+def subject_of(runs: Sequence[reports.FoundRun]) -> Subject:
     """Loads the GAN that the runs share; `UserError` if they differ in GAN, size or camera, or a file is missing."""
     if named_alike := [run.label for run in runs if run.label in BASELINES]:
         raise UserError(f"a run is called {named_alike[0]}, as what runs are compared with is: rename its folder")
-    configs = [read_config(run) for run in runs]
+    configs = [reports.read_config(run) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for path in ("gan.checkpoint", "image_size", "camera", "data.crop"):
             value = operator.attrgetter(path)
@@ -157,14 +155,11 @@ def measure(
 ) -> Measured:
     """Measures the shapes that runs gave one image, and another image's, if given, but not what is mirrored.
 
-    Each round takes 4 pictures of each shape.
-
-    Raises:
-      UserError: the image is no longer in the run's list, its mask shows no object, or no part of it is visible on all
-        shapes.
+    Each round takes 4 pictures of each shape. Raises `UserError`: the image is no longer in the run's list, its mask
+    shows no object, or no part of it is visible on all shapes.
     """
     first, config = next(iter(results.values())), subject.config
-    entry = listed_entry(config, name)
+    entry = reports.listed_entry(config, name)
     prepared = prepare.load_image(config, entry, subject.architecture, subject.frozen, subject.latents, keep=False)
     shapes = {run: result.warped_depth for run, result in results.items()}
     near, far = config.prior.near, config.prior.far
@@ -174,8 +169,7 @@ def measure(
         seen = render.warp_depth(jnp.asarray(another.depth), jnp.asarray(first.view), first.camera)
         drawn[ANOTHER] = np.asarray(seen)
     compared = drawn | {FLAT: np.full_like(first.depth, (first.camera.min_depth + first.camera.max_depth) / 2)}
-    pictures = pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds)
-    errors = errors_by(compared, pictures, first)
+    errors = errors_by(compared, pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds), first)
     if not all(map(np.isfinite, errors.values())):
         raise UserError(f"{name}: no part of the object is seen on all shapes from the sides that were drawn")
     measured = {shape: {"unseen_error": errors[shape]} for shape in (*shapes, *BASELINES) if shape in errors}
@@ -194,7 +188,7 @@ def mirrored_apart(networks: predict.Predictor, subject: Subject, name: str, res
 
     `UserError` if the image is no longer in the run's list.
     """
-    item = data.load_item(subject.config, listed_entry(subject.config, name))
+    item = data.load_item(subject.config, reports.listed_entry(subject.config, name))
     mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
     other = networks.explain(networks.prepared(mirror))
     return float(apart(result.warped_depth, other.warped_depth[:, ::-1], result.input_mask, result.camera))
@@ -240,13 +234,13 @@ def _shapes(measured: Sequence[Measured]) -> str:
             values = [value for one in measured if np.isfinite(value := one[shape].get(key, np.nan))]
             means.append(reports.interval_text(reports.mean_interval(values), 4) if values else _NOTHING)
         rows.append([shape, str(len(measured)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
-    return markdown_table(titles, rows)
+    return reports.markdown_table(titles, rows)
 
 
 def _images(measured: Mapping[str, Measured]) -> str:
     shapes = next(iter(measured.values()))
     rows = [[name, *(f"{one[shape]['unseen_error']:.4f}" for shape in shapes)] for name, one in measured.items()]
-    return "Unseen error of each image:\n\n" + markdown_table(["image", *shapes], rows)
+    return "Unseen error of each image:\n\n" + reports.markdown_table(["image", *shapes], rows)
 
 
 def _ranks(measured: Sequence[Measured]) -> str:
@@ -266,7 +260,7 @@ def _ranks(measured: Sequence[Measured]) -> str:
             if count >= _FEWEST_RANKED:
                 rows.append([titles.get(key, key), f"images, by {shape}", str(count), f"{rank:.2f}"])
     heading = "Where the true depth is known: Spearman's rank correlation with SIDE.\n\n"
-    return heading + markdown_table(["measure", "ranks", "of", "correlation"], rows)
+    return heading + reports.markdown_table(["measure", "ranks", "of", "correlation"], rows)
 
 
 def _spearman(some: Iterable[Mapping[str, float]], key: str) -> tuple[float, int]:
@@ -299,9 +293,7 @@ class Pictures(NamedTuple):
     views: np.ndarray
 
 
-def without_holes(
-    depth: Float[np.ndarray, "s s"], camera: Camera
-) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
+def without_holes(depth: Map, camera: Camera) -> tuple[Map, Map]:
     """Returns a depth with holes filled by the nearest surface, and a mask that is 1 where there was a surface."""
     empty = depth >= camera.background_depth
     if empty.all():
@@ -311,21 +303,15 @@ def without_holes(
 
 
 def pictures_of(
-    shapes: Mapping[str, Float[np.ndarray, "s s"]],
-    light: Float[np.ndarray, "4"],
-    prepared: PreparedImage,
-    frozen: FrozenModels,
-    *,
-    batches: int,
+    shapes: Mapping[str, Map], light: np.ndarray, prepared: PreparedImage, frozen: FrozenModels, *, batches: int
 ) -> Pictures:
     """Returns the GAN's versions of renderings of the photo on each shape, using an encoder trained for the photo.
 
     Shapes are depths in the input's view, by name, all rendered under the same views and lights: `batches` times 4
     pictures of each. The encoder is trained on each shape in turn.
     """
-    settings = changed(
-        prepared.settings, regularize_offset=True, use_mask=False, learning_rate=_RATE, batch_size=_BATCH
-    )
+    chosen = {"regularize_offset": True, "use_mask": False, "learning_rate": _RATE, "batch_size": _BATCH}
+    settings = changed(prepared.settings, **chosen)
     problem, camera = prepared.problem, settings.camera
     lit, photo = jnp.asarray(light, jnp.float32), problem.image[0]
     turns = []  # the photo on each shape, as factors whose canonical view is the input's
@@ -345,8 +331,7 @@ def pictures_of(
     images, views = [], []
     for one in turns:
         for batch in map(jnp.int32, range(batches)):
-            collected = _collected(state.params, one, code, problem, key, batch, frozen, settings=settings)
-            images.append(collected.images)
+            images.append(_collected(state.params, one, code, problem, key, batch, frozen, settings=settings).images)
             drawn = _conditions(key, batch, one, frozen, settings=settings)
             views.append(view_from_raw(drawn.views, settings.view_range))
     return Pictures(np.concatenate(images), np.concatenate(views))
@@ -362,7 +347,7 @@ def _unlit(photo: Float[Array, "s s 3"], shading: Float[Array, "s s"]) -> Float[
     return (photo / 2 + 0.5) / jnp.maximum(shading, _DARKEST)[..., None] * 2 - 1
 
 
-def errors_by(shapes: Mapping[str, Float[np.ndarray, "s s"]], pictures: Pictures, result: Result) -> dict[str, float]:
+def errors_by(shapes: Mapping[str, Map], pictures: Pictures, result: Result) -> dict[str, float]:
     """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
 
     NaN if no part of the object is visible on all shapes in any picture. Shapes are depths in the input's view, by
@@ -386,14 +371,7 @@ class Draped(NamedTuple):
     views: np.ndarray
 
 
-def drape(
-    depth: Float[np.ndarray, "s s"],
-    mask: Float[np.ndarray, "s s"],
-    pictures: Pictures,
-    result: Result,
-    *,
-    iterations: int = ITERATIONS,
-) -> Draped:
+def drape(depth: Map, mask: Map, pictures: Pictures, result: Result, *, iterations: int = ITERATIONS) -> Draped:
     """Returns a result's photo on a shape, seen and lit as in each picture, as closely as the shape allows.
 
     `mask` says where the photo counts, in [0, 1]; the search, by Adam, starts from the views of the pictures.

@@ -5,8 +5,6 @@ Nothing is bundled: networks that tell faces apart have licences of their own. o
 run in a child process with a limit on memory and time.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import pathlib
@@ -69,9 +67,8 @@ def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) ->
 def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation()) -> Embedding:
     """Returns the network of an ONNX file as a function of pictures.
 
-    Raises:
-        UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
-            batch of square colour pictures in float32; or the options do not fit it.
+    Raises `UserError`: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
+    batch of square colour pictures in float32; or the options do not fit it.
     """
     inputs = _limited(_inputs, path)
     if len(inputs) != 1 or len(inputs[0][2]) != 4 or inputs[0][1] != "tensor(float)":

@@ -6,8 +6,6 @@ image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's lat
 picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools
@@ -26,14 +24,6 @@ from jaxtyping import Float
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
-from gan2shape_jax.apps.evaluate.reports import (
-    FoundRun,
-    find_runs,
-    interval_text,
-    listed_entry,
-    mean_interval,
-    read_config,
-)
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.method import models, projection
@@ -88,7 +78,7 @@ def run(words: Sequence[str]) -> int:
     fields = (field.name for field in dataclasses.fields(Preparation))
     embedding = load_embedding(arguments.embedding, Preparation(**{name: getattr(arguments, name) for name in fields}))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
-    runs = find_runs(arguments.results)
+    runs = reports.find_runs(arguments.results)
     turned = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
     rows, ways, problems = (list(itertools.chain(*part)) for part in turned)
     tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
@@ -116,20 +106,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _turn_all(
-    run: FoundRun, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
+    run: reports.FoundRun, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[list[Any]], list[str], list[str]]:
     """Turns every image of a run by every method.
 
     Returns a row of `_COLUMNS` for each view, along which directions images were turned, and why some were left out.
     """
-    config = read_config(run)
+    config = reports.read_config(run)
     architecture, frozen = prepare.load_frozen(config)
     samples = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
             result = load_result(folder)
-            entry = listed_entry(config, result.name)
+            entry = reports.listed_entry(config, result.name)
             prepared = prepare.load_image(config, entry, architecture, frozen, run.home / "latents", keep=False)
             subject = Subject(result, prepared, _networks(folder, prepared), frozen, samples)
         except UserError as error:
@@ -231,8 +221,7 @@ def _traversed(
             for step, first, last, _ in some
         ]
         draw = functools.partial(_synthesized, frozen=subject.frozen, settings=settings)
-        made: np.ndarray = in_batches(draw, np.concatenate(latents), size=_BATCH)
-        return made
+        return in_batches(draw, np.concatenate(latents), size=_BATCH)
 
     ends = _seen_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)
     best = candidates[int(np.argmax(np.ptp(ends, axis=1)))]
@@ -300,7 +289,7 @@ def _report(
     for method in dict.fromkeys(row[2] for row in views):
         values = [row[3:] for row in views if row[2] == method]
         yaw, seen, reached, alike = np.moveaxis(np.array(values, np.float64).reshape(-1, count, 4), -1, 0)
-        similar = [interval_text(mean_interval(each), 3) for each in (alike.mean(1), alike.min(1))]
+        similar = [reports.interval_text(reports.mean_interval(each), 3) for each in (alike.mean(1), alike.min(1))]
         range_seen = f"{seen.min(1).mean():.1f} to {seen.max(1).mean():.1f}"
         off, share = f"{np.abs(seen - yaw).mean():.1f}", f"{100 * reached.mean():.0f}%"
         rows.append([method, str(len(alike)), *similar, range_seen, off, share])

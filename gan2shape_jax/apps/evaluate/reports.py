@@ -8,8 +8,6 @@ Student's t interval is exact for normal errors and about right for the handful 
 has a fixed seed, so that the same values give the same interval.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import csv
@@ -71,10 +69,12 @@ class FoundRun:
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     """Returns the runs at `paths`, in their order.
 
-    Raises:
-        UserError: a path does not exist, holds no result or is named twice; or a file of a run is damaged.
+    Raises `UserError`: a path does not exist, holds no result or is named twice; or a file of a run is damaged.
     """
-    resolved = [_run_itself(path.resolve()) for path in paths]
+    resolved = [path.resolve() for path in paths]
+    for k, path in enumerate(resolved):  # the folder of all a run's results stands for the run
+        of_run = path == results_root(path.parent) and not is_result(path) and (path.parent / "config.json").is_file()
+        resolved[k] = path.parent if of_run else path
     for path in resolved:
         if resolved.count(path) > 1:
             raise UserError(f"{path} is named twice: name each result folder once")
@@ -82,13 +82,6 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     ends = (["/".join(path.parts[-count:]) for path in resolved] for count in counts)
     labels = next((each for each in ends if len(set(each)) == len(each)), list(map(str, resolved)))
     return [_find(path, root, label) for path, root, label in zip(paths, resolved, labels, strict=True)]
-
-
-def _run_itself(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the run if a folder is that of all its results; otherwise the folder itself."""
-    run = folder.parent
-    of_run = folder == results_root(run) and not is_result(folder) and (run / "config.json").is_file()
-    return run if of_run else folder
 
 
 def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
@@ -211,9 +204,8 @@ def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(cell: object) -> object:
-    if isinstance(cell, float) and math.isnan(cell):
-        return None
-    return csv_cell(cell) if isinstance(cell, str) else cell
+    empty = isinstance(cell, float) and math.isnan(cell)
+    return None if empty else csv_cell(cell) if isinstance(cell, str) else cell
 
 
 def parse(
@@ -231,8 +223,7 @@ def parse(
     `UserError` if an option's value is out of bounds, or --out cannot be written.
     """
     parser = option_types.parser(command, about, epilog)
-    kind = option_types.path("RESULTS")
-    parser.add_argument("results", type=kind, nargs="+", metavar="RESULTS", help=results)
+    parser.add_argument("results", type=option_types.path("RESULTS"), nargs="+", metavar="RESULTS", help=results)
     options(parser)
     option_types.add_path(parser, "--out", "FOLDER", out)
     arguments = parser.parse_args(argv)

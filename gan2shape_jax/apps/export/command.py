@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FORMATS = (".stl", ".3mf")
 
 _SCRIPT = "open_in_blender.py"
-_ENDINGS = (".glb", ".ply")  # of the mesh that shows the spread
+
 _USAGE = """\
 usage: gan2shape-jax export print RESULT [OPTION ...]
        gan2shape-jax export texture RESULT [PHOTO] [OPTION ...]
@@ -95,8 +95,7 @@ def _print(words: Sequence[str]) -> None:
     option_types.add_path(parser, "--out", "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
     options = parser.parse_args(words)
     out = options.out or options.result / "print.3mf"
-    _require_ending(out, FORMATS)
-    require_file_place(out)
+    require_file_place(out, endings=FORMATS)
     result = load_result(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
     solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
@@ -118,11 +117,6 @@ def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
         atomic_bytes(path, cast(bytes, mesh.export(file_type="stl")))
     else:
         atomic_file(path, lambda part: _write_3mf(mesh, part))
-
-
-def _require_ending(path: pathlib.Path, endings: Sequence[str]) -> None:
-    if path.suffix.lower() not in endings:
-        raise UserError(f"--out {path}: a name that ends with {' or '.join(endings)} is needed")
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -163,11 +157,7 @@ def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     )
     date = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in (
-            ("[Content_Types].xml", _TYPES),
-            ("_rels/.rels", _RELATIONS),
-            ("3D/3dmodel.model", model),
-        ):
+        for name, text in (("[Content_Types].xml", _TYPES), ("_rels/.rels", _RELATIONS), ("3D/3dmodel.model", model)):
             archive.writestr(zipfile.ZipInfo(name, date), text, zipfile.ZIP_DEFLATED)
 
 
@@ -182,8 +172,7 @@ def _usdz(words: Sequence[str]) -> None:
     option_types.add_path(parser, "--out", "FILE", f"USDZ (default: RESULT/{USDZ})")
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / USDZ
-    _require_ending(path, (".usdz",))
-    require_file_place(path)
+    require_file_place(path, endings=(".usdz",))
     if importlib.util.find_spec("pxr") is None:
         raise UserError("USDZ is written by usd-core, which is not installed: pip install 'gan2shape-jax[usdz]'")
     result = _photographed(options.result)
@@ -198,7 +187,7 @@ def _photographed(folder: pathlib.Path) -> Result:
     result = load_result(folder)
     if result.texture is None and texture.noted_photo(folder):
         texture.run([str(folder)])
-        result = load_result(folder)
+        return load_result(folder)
     return result
 
 
@@ -231,7 +220,7 @@ def _spread(words: Sequence[str]) -> None:
     option_types.add_path(parser, "--out", "FILE", "GLB or PLY (default: RESULT/spread.glb)")
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / "spread.glb"
-    _require_ending(path, _ENDINGS)
+    require_file_place(path, endings=(".glb", ".ply"))
     result = load_result(options.result)
     spread = result.depth_spread
     if spread is None:

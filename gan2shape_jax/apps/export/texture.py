@@ -20,12 +20,9 @@ Textures cover the canonical picture, as those of the plain mesh do: texel (i, j
 mesh, texture and photo agree to a fraction of a photo pixel, whatever T is. Colours are in [0, 1], weights too.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools
-import io
 import json
 import math
 import pathlib
@@ -45,26 +42,18 @@ from gan2shape_jax.errors import ArgumentError, UserError, one_line
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
-from gan2shape_jax.geometry.rasterizer import SampleGrid
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import read_object, require_folder_place, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
+from gan2shape_jax.results import surface
 from gan2shape_jax.results.outputs import shown_textured
 from gan2shape_jax.results.result import Result, add_files, load_result
-from gan2shape_jax.results.surface import (
-    OUTLINE,
-    Surface,
-    build_mesh,
-    glb_bytes,
-    jpeg,
-    object_mask,
-    points,
-    rotations,
-    surface,
-)
-from gan2shape_jax.results.surface import shading as light_on
 
-_JPEG = {"quality": 92, "subsampling": 0}
+# Of texels; of a picture, upright RGB.
+Colours = Float[np.ndarray, "t t 3"]
+Weights = Float[np.ndarray, "t t"]
+Places = Float[np.ndarray, "t t 2"]
+Photo = UInt8[np.ndarray, "h w 3"]
 # Distinguishable for the colour-blind.
 _SOURCE_COLOURS = np.array([(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32)
 _SOURCES_SIDE = 512
@@ -150,14 +139,18 @@ def noted_photo(folder: pathlib.Path) -> tuple[pathlib.Path, CropBox | None] | N
     return (crop, None) if crop.is_file() else None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoTexture:
+    """Textures over the canonical picture, T texels per side."""
+
+    albedo: np.ndarray  # (T, T, 3) uint8, without light
+    lit: np.ndarray  # (T, T, 3) uint8, as the photo shows it
+    sources: np.ndarray  # (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1
+    shares: np.ndarray  # (3,) their means over the object
+
+
 def write_photo_textured(
-    result: Result,
-    photo: UInt8[np.ndarray, "h w 3"],
-    box: CropBox,
-    folder: pathlib.Path,
-    *,
-    largest: int = 2048,
-    mirror: bool = True,
+    result: Result, photo: Photo, box: CropBox, folder: pathlib.Path, *, largest: int = 2048, mirror: bool = True
 ) -> PhotoTexture:
     """Writes the files listed at the top of this module into an existing folder, each whole or not at all.
 
@@ -166,19 +159,19 @@ def write_photo_textured(
     Arguments and `ArgumentError` are those of `photo_texture`; `UserError` if the file system refuses.
     """
     texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
-    side = len(texture.albedo)
+    mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
     files = {
         "texture.png": texture.albedo,
         "texture_sources.png": source_colours(texture.sources),
-        "textured.glb": glb_bytes(build_mesh(result, texture=jpeg(texture.albedo)), name="textured", lit=True),
-        "photo_crop.jpg": encoded(sample_crop(photo, box, side), "JPEG", **_JPEG),
+        "textured.glb": surface.glb_bytes(mesh, name="textured", lit=True),
+        "photo_crop.jpg": surface.jpeg(sample_crop(photo, box, side)).content,
         "photo.json": _description(photo, box, side),
     }
     add_files(folder, files | shown_textured(dataclasses.replace(result, texture=texture.lit), folder))
     return texture
 
 
-def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) -> float:
+def difference_from_photo(result: Result, photo: Photo, box: CropBox) -> float:
     """Returns the mean absolute difference, 0 to 1, between a photo's crop and the result's input on the object."""
     crop = sample_crop(photo, box, result.camera.image_size).astype(np.float32) / 255
     apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
@@ -186,14 +179,14 @@ def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box
     return float((apart * weight).sum() / weight.sum())
 
 
-def source_colours(sources: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "k k 3"]:
+def source_colours(sources: Colours) -> UInt8[np.ndarray, "k k 3"]:
     """Returns a picture, at most 512 pixels per side, of where a texture's colours come from."""
     colours = Image.fromarray(np.rint(np.clip(sources @ _SOURCE_COLOURS, 0, 1) * 255).astype(np.uint8))
     side = min(_SOURCES_SIDE, len(sources))
     return np.asarray(colours.resize((side, side), Image.Resampling.BOX))
 
 
-def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> bytes:
+def _description(photo: Photo, box: CropBox, side: int) -> bytes:
     height, width = photo.shape[:2]
     record = {
         "photo": {"width": width, "height": height},
@@ -207,13 +200,6 @@ def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> 
         },
     }
     return (json.dumps(record, indent=2) + "\n").encode()
-
-
-def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: int) -> bytes:
-    """Returns a picture as the content of a file of this kind, with Pillow's options."""
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, kind, **options)
-    return content.getvalue()
 
 
 LARGEST_TEXTURE = 4096  # texels per side
@@ -239,23 +225,8 @@ _GAIN = 3.0  # the most by which a source may be made lighter or darker to match
 _DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PhotoTexture:
-    """Textures over the canonical picture, T texels per side."""
-
-    albedo: np.ndarray  # (T, T, 3) uint8, without light
-    lit: np.ndarray  # (T, T, 3) uint8, as the photo shows it
-    sources: np.ndarray  # (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1
-    shares: np.ndarray  # (3,) their means over the object
-
-
 def photo_texture(
-    result: Result,
-    photo: UInt8[np.ndarray, "h w 3"],
-    box: CropBox,
-    *,
-    largest: int = 2048,
-    mirror: bool = True,
+    result: Result, photo: Photo, box: CropBox, *, largest: int = 2048, mirror: bool = True
 ) -> PhotoTexture:
     """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
 
@@ -267,14 +238,15 @@ def photo_texture(
         raise ArgumentError(f"largest is {largest}: at least {result.camera.image_size}, the result's side, are needed")
     require_crop(photo, box)
     size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
-    part = surface(result)
+    part = surface.surface(result)
     projection = project_texels(result, part, size)
     shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
     seen = feathered(projection.seen * within, _SEAM * size / result.camera.image_size)
-    shading = on_texels(light_on(part.normal, result.light), size, smooth=True)
-    inside = on_texels(part.field, size) >= OUTLINE
+    shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
+    inside = on_texels(part.field, size) >= surface.OUTLINE
     # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
-    clean = on_texels(inner_share(object_mask(result), *_ALBEDO_RIM), size) * (1 - (projection.faced - projection.seen))
+    rim = inner_share(surface.object_mask(result), *_ALBEDO_RIM)
+    clean = on_texels(rim, size) * (1 - (projection.faced - projection.seen))
     del projection
     own, lit_well, lit_at_all = _without_light(shown, shading, inside & (seen > 0.5), result.camera.image_size)
     model = np.clip(on_texels(result.albedo / 2 + 0.5, size, smooth=True), 0, 1)
@@ -289,9 +261,7 @@ def photo_texture(
     )
 
 
-def project_photo(
-    photo: UInt8[np.ndarray, "h w 3"], box: CropBox, place: Float[np.ndarray, "t t 2"], size: int
-) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]]:
+def project_photo(photo: Photo, box: CropBox, place: Places, size: int) -> tuple[Colours, Weights]:
     """Returns the photo's colours at points of its crop, and 1 where these lie in the photo, else 0.
 
     Points are column and row in a crop of `size` pixels, whose centres are integers.
@@ -302,8 +272,7 @@ def project_photo(
     x, y = cv2.split(at)
     within = ((x > 0) & (x < width) & (y > 0) & (y < height)).astype(np.float32)
     if box.side > texels:  # finer than the texture: shrunk first to avoid aliasing
-        wide = dataclasses.replace(box, side=box.side * _AROUND)
-        photo = sample_crop(photo, wide, math.ceil(texels * _AROUND))
+        photo = sample_crop(photo, dataclasses.replace(box, side=box.side * _AROUND), math.ceil(texels * _AROUND))
         inner = len(photo) / _AROUND
         at = cv2.transform(place, _affine(CropBox(len(photo) / 2, len(photo) / 2, inner), size))
     column, row = cv2.split(at - np.float32(0.5))
@@ -318,8 +287,8 @@ def _affine(box: CropBox, size: int) -> Float[np.ndarray, "2 3"]:
 
 
 def _without_light(
-    shown: Float[np.ndarray, "t t 3"], shading: Float[np.ndarray, "t t"], where: Bool[np.ndarray, "t t"], cells: int
-) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"], Float[np.ndarray, "t t"]]:
+    shown: Colours, shading: Weights, where: Bool[np.ndarray, "t t"], cells: int
+) -> tuple[Colours, Weights, Weights]:
     """Divides the photo's colours by the estimated shading.
 
     The shading is a guess. It is bounded from below, so that dark sides do not blow up, and, in `cells` cells a side,
@@ -338,14 +307,8 @@ def _without_light(
 
 
 def _joined(
-    own: Float[np.ndarray, "t t 3"],
-    shown: Float[np.ndarray, "t t"],
-    lit_well: Float[np.ndarray, "t t"],
-    model: Float[np.ndarray, "t t 3"],
-    clean: Float[np.ndarray, "t t"],
-    *,
-    mirror: bool,
-) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t 3"]]:
+    own: Colours, shown: Weights, lit_well: Weights, model: Colours, clean: Weights, *, mirror: bool
+) -> tuple[Colours, Colours]:
     """Joins the photo's `own` colours without light, their mirror image and the model's; also returns their shares.
 
     The photo's count where `shown`, with their own hue where `lit_well` and the model's elsewhere; the model's where
@@ -367,7 +330,7 @@ def _joined(
     return albedo, np.stack([shown, other, 1 - known], axis=-1)
 
 
-def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3"]:
+def _eight_bits(colours: Colours) -> UInt8[np.ndarray, "t t 3"]:
     return cv2.convertScaleAbs(np.maximum(colours, 0), alpha=255)  # rounded, 255 at most
 
 
@@ -395,12 +358,12 @@ def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Flo
     return ramp(ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1] - 0.5, low, high)
 
 
-def project_texels(result: Result, part: Surface, size: int) -> Projection:
+def project_texels(result: Result, part: surface.Surface, size: int) -> Projection:
     """Projects the texels of a texture of `size` through the photo's camera; `part` hides what is behind it."""
     camera = result.camera
     center = np.array([0, 0, camera.rot_center_depth])
-    rotation = rotations(result.view[:3]).astype(np.float64)
-    seen_from = (points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
+    rotation = surface.rotations(result.view[:3]).astype(np.float64)
+    seen_from = (surface.points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
     texels = _on_triangles(seen_from.astype(np.float32), size)
     place = texels[..., :2] / texels[..., 2:] * np.float32(camera.focal_length) + np.float32(camera.center)
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
@@ -429,18 +392,14 @@ def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.nda
 
 
 def _nearest_depth(
-    points: Float[np.ndarray, "s s 3"],
-    part: Surface,
-    camera: Camera,
-    place: Float[np.ndarray, "t t 2"],
-    cosine: Float[np.ndarray, "t t"],
-) -> Float[np.ndarray, "t t"]:
+    points: Float[np.ndarray, "s s 3"], part: surface.Surface, camera: Camera, place: Places, cosine: Weights
+) -> Weights:
     """Returns the depth up to which each texel counts as what the camera sees first at its place.
 
     That depth is known at samples; between the nearest one and the texel, the surface may recede by its slope.
     """
     count = min(_SHADOW_FINENESS * camera.image_size, _SHADOW_SAMPLES)
-    samples = SampleGrid.over(camera, size=count)
+    samples = rasterizer.SampleGrid.over(camera, size=count)
     first = np.asarray(_drawn_depth(jnp.asarray(points, jnp.float32), jnp.asarray(part.mask >= 0.5), camera, samples))
     at = (place - np.float32(samples.first)) / np.float32(samples.spacing)
     index = np.clip(np.rint(at), 0, count - 1).astype(np.int32)
@@ -452,7 +411,7 @@ def _nearest_depth(
 
 @functools.partial(jax.jit, static_argnames=("camera", "samples"))
 def _drawn_depth(
-    points: Float[jax.Array, "s s 3"], mask: Bool[jax.Array, "s s"], camera: Camera, samples: SampleGrid
+    points: Float[jax.Array, "s s 3"], mask: Bool[jax.Array, "s s"], camera: Camera, samples: rasterizer.SampleGrid
 ) -> Float[jax.Array, "n n"]:
     return rasterizer.rasterize(points, camera, samples=samples, mask=mask).depth
 
@@ -489,14 +448,7 @@ def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"])
     return around + weight[..., None] * (values - around)
 
 
-def matched(
-    source: Float[np.ndarray, "h w 3"],
-    trusted: Float[np.ndarray, "h w"],
-    target: Float[np.ndarray, "h w 3"],
-    known: Float[np.ndarray, "h w"],
-    *,
-    cells: int = 128,
-) -> Float[np.ndarray, "h w 3"]:
+def matched(source: Colours, trusted: Weights, target: Colours, known: Weights, *, cells: int = 128) -> Colours:
     """Returns the source with the target's colours where both are known, keeping its own detail.
 
     The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where

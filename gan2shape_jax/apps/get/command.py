@@ -83,13 +83,18 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> None:
     folder = (args.folder or cache("weights")).absolute()
     if args.list:
-        _show_list(folder)
+        for entry in ENTRIES.values():
+            here = ", here" if found(entry, folder) is not None else ""
+            by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
+            print(f"{entry.name:<20}{entry.title}")
+            print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence.title}")
+        print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
         return
     if args.name is None:
         raise UserError("name a checkpoint; gan2shape-jax get --list shows what there is")
-    entry = ENTRIES.get(args.name)
-    if entry is None:
+    if args.name not in ENTRIES:
         raise UserError(f"there is no checkpoint {short(args.name)}; there are {', '.join(ENTRIES)}")
+    entry = ENTRIES[args.name]
     files = found(entry, folder)
     if files is None:
         _show_plan(entry)
@@ -103,15 +108,6 @@ def _run(args: argparse.Namespace) -> None:
             _ask(entry)
         files = obtain(entry, folder, given=args.given, keep=args.keep)
     _show_use(entry, files, folder)
-
-
-def _show_list(folder: pathlib.Path) -> None:
-    for entry in ENTRIES.values():
-        here = ", here" if found(entry, folder) is not None else ""
-        by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
-        print(f"{entry.name:<20}{entry.title}")
-        print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence.title}")
-    print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
 
 
 def _size(entry: Entry) -> str:
@@ -199,8 +195,11 @@ def obtain(
         elif not (entry.archived and unpacked.is_dir()):
             sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
         try:
-            files = _members(unpacked, list(sources.values())) if entry.archived else sources
-            converted = _convert(entry, folder / entry.name, files)
+            if entry.archived and (parts := [str(path) for path in sources.values()]):  # it serves all such entries
+                with atomic_folder(unpacked) as fresh:
+                    run_limited(unpack, parts, MEMBERS, str(fresh), memory=MOST, seconds=_UNPACKING, source=parts[0])
+            members = {name: unpacked / pathlib.PurePosixPath(name).name for name in MEMBERS}
+            converted = _convert(entry, folder / entry.name, members if entry.archived else sources)
         except UserError as error:
             # Damage to a download without a known hash shows only in use.
             unchecked = [sources[one.file] for one in entry.sources if one.file in sources and not one.sha256]
@@ -261,15 +260,6 @@ def _another(source: Source, where: str, then: str) -> str:
         f"repositories; {then}. If you trust it all the same, download it by hand, and convert it with gan2shape-jax "
         "convert"
     )
-
-
-def _members(place: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Returns the archive's files by their names in it; first unpacks `parts`, if any, for all entries."""
-    if parts:
-        paths = [str(path) for path in parts]
-        with atomic_folder(place) as fresh:
-            run_limited(unpack, paths, MEMBERS, str(fresh), memory=MOST, seconds=_UNPACKING, source=parts[0])
-    return {name: place / pathlib.PurePosixPath(name).name for name in MEMBERS}
 
 
 def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:

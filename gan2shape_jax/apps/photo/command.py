@@ -1,7 +1,5 @@
 """`gan2shape-jax photo`: from a photo to its shape and a page; crop, mask and latent are found automatically."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import pathlib
@@ -85,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
     framer = photo_run.load_framer(config, say=_say)
     with start.hold(out):
-        code = _reconstruct(options, config, framer, paths, wishes)
+        code = _reconstruct(options, config, framer, paths, **wishes)
     page = out / "index.html"
     if page.is_file():
         print(one_line(f"page: {page}"))
@@ -95,11 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _reconstruct(
-    options: argparse.Namespace,
-    config: ConfigDict,
-    framer: photo_run.Framer,
-    paths: Sequence[pathlib.Path],
-    wishes: dict[str, Any],
+    options: argparse.Namespace, config: ConfigDict, framer: photo_run.Framer, paths: list[pathlib.Path], **wishes: Any
 ) -> int:
     """Prepares the photos, and runs over those that are not done; returns the exit status."""
     out, prepared, failed = pathlib.Path(config.workdir), [], 0

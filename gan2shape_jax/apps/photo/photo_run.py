@@ -12,8 +12,6 @@ OUT/photos/.work/             the same of runs under way, until a photo's result
 Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import glob
@@ -34,7 +32,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan2shape_jax.apps.export.texture import encoded, write_photo_textured
+from gan2shape_jax.apps.export.texture import write_photo_textured
 from gan2shape_jax.apps.photo.framing import Frame, find_frames, framing_picture
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
@@ -48,6 +46,7 @@ from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.result import TEXTURE, load_result
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
@@ -70,10 +69,8 @@ def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[path
     """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
 
     A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
-    there is a file of exactly that name. `say` is told what else a folder or pattern holds.
-
-    Raises:
-      UserError: there is no such file, or a folder or pattern holds no picture.
+    there is a file of exactly that name. `say` is told what else a folder or pattern holds. Raises `UserError`: there
+    is no such file, or a folder or pattern holds no picture.
     """
     files: dict[str, pathlib.Path] = {}
     for argument in arguments:
@@ -205,16 +202,10 @@ def prepare(
 ) -> Prepared:
     """Writes what a run reads of a photo, beside what is there of it, which `run_over` replaces.
 
-    Args:
-      path: the photo's path.
-      name: the name everything is filed under, see `names_for`.
-      config: of the run, see `config_of`.
-      framer: finds crops and masks.
-      box: the crop, in the pixels of the photo's file; without one it is searched for.
-      which: the number of the object, 1 for the surest.
-      mask: file, white on the object, with the photo's proportions, or square, showing the crop.
-      latent: file of the crop's latent.
-      anyway: whether a photo in which nothing was found is prepared all the same.
+    `name` is what everything is filed under, see `names_for`. `box` is the crop, in the pixels of the photo's file;
+    without one it is searched for, and `which` is the number of the object, 1 for the surest. `mask` is a file, white
+    on the object, with the photo's proportions, or square, showing the crop; `latent` a file of the crop's latent.
+    `anyway` says whether a photo in which nothing was found is prepared all the same.
 
     Raises:
       NothingFoundError: nothing was found; of a photo without a record, the drawing of the nearest is left.

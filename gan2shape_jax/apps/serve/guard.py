@@ -8,8 +8,6 @@ who names it, or fetch an address. It also forwards the contents of public addre
 Gradio's answers, and the links in them, have the paths of files: visitors get `_PLACE` in place of the server's folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ Nothing here computes for long: that is a job of the worker, in Gradio's queue. 
 loop. Names and messages from elsewhere are escaped before they are shown.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import html
@@ -23,7 +21,6 @@ from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
-from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 
@@ -74,7 +71,7 @@ Updates = dict[Any, Any]  # new values of components
 class Page:
     """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
-    def __init__(self, visits: Visits, worker: Worker, limits: Limits, *, kinds: dict[str, str]):
+    def __init__(self, visits: Visits, worker: jobs.Worker, limits: Limits, *, kinds: dict[str, str]):
         """Builds the page, `blocks`; `kinds` are what the models, by name, know, in one word; the first is chosen."""
         self._visits, self._worker, self._limits, self._kinds = visits, worker, limits, kinds
         self._cancelled: set[str] = set()  # pages whose latest job was cancelled

@@ -8,8 +8,6 @@ CACHE/gan2shape_jax/serving/
   NAME/visits/TOKEN/      a visitor's: photo, frame-N/, result-N/
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import pathlib

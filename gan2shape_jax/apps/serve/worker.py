@@ -7,8 +7,6 @@ cancelled, costs only this process: the next job starts another. Through a pipe 
 reconstructs one of them (`performer`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses

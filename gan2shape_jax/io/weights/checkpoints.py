@@ -305,8 +305,7 @@ def _read_pickled(file: BinaryIO | io.BytesIO) -> Any:
 def as_data(content: Any) -> Any:
     """Returns what an unpickler has read as plain values, lists, tuples, dictionaries, sets, arrays and `Record`s.
 
-    Raises:
-      Refused: it is nested without end, or unfolds to more values than any checkpoint has.
+    Raises `Refused`: it is nested without end, or unfolds to more values than any checkpoint has.
     """
     left = _VALUES
 

@@ -15,23 +15,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A kind of checkpoint.
+    """A kind of checkpoint."""
 
-    Attributes:
-      name: short name, for code and tables.
-      title: readable name, as in "this is ...".
-      tool: the converter, as `gan2shape-jax convert` names it, or None if nothing here converts it.
-      patterns: regular expressions; each must match the start of some name.
-      without: regular expressions, none of which may match.
-      advice: what to do instead if `tool` is None.
-    """
-
-    name: str
-    title: str
-    tool: str | None
-    patterns: tuple[str, ...]
-    without: tuple[str, ...] = ()
-    advice: str = ""
+    name: str  # short name, for code and tables
+    title: str  # readable name, as in "this is ..."
+    tool: str | None  # the converter, as `gan2shape-jax convert` names it, or None if nothing here converts it
+    patterns: tuple[str, ...]  # regular expressions; each must match the start of some name
+    without: tuple[str, ...] = ()  # regular expressions, none of which may match
+    advice: str = ""  # what to do instead if `tool` is None
 
 
 _STYLEGAN2, _NETWORKS = "stylegan2", "networks"

@@ -60,18 +60,13 @@ def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 class TensorFile:
-    """An open safetensors file.
-
-    Attributes:
-      metadata: the header's metadata, all text.
-      shapes: the tensors' shapes, by name.
-    """
+    """An open safetensors file."""
 
     def __init__(self, file: Any) -> None:
         """Takes what `safetensors.safe_open` returns; refuses tensors of other types than floats."""
         self._file = file
-        self.metadata: Mapping[str, str] = file.metadata() or {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.metadata: Mapping[str, str] = file.metadata() or {}  # the header's, all text
+        self.shapes: dict[str, tuple[int, ...]] = {}  # the tensors', by name
         for name in file.keys():  # it is no dictionary
             entry = file.get_slice(name)
             if entry.get_dtype() not in _TYPES:
@@ -82,8 +77,7 @@ class TensorFile:
 
     def read(self, name: str) -> np.ndarray:
         """Returns a tensor."""
-        tensor: np.ndarray = self._file.get_tensor(name)
-        return tensor
+        return self._file.get_tensor(name)
 
     def read_all(self, shapes: Mapping[str, tuple[int, ...]], fault: str) -> dict[str, np.ndarray]:
         """Returns all tensors; a `UserError` begins with `fault` and lists how they differ, see `misfits`."""
