@@ -340,8 +340,7 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
         rough = rough_views(result.depth, textures[some], seen_from[some], camera=result.camera, sampling=sampling)
         return project(np.asarray(rough))
 
-    shown = in_batches(drawn, np.arange(len(seen_from)), size=batch)
-    yaws, pitches, lit_ones = np.split(shown, [_YAWS, len(turns)])
+    yaws, pitches, lit_ones = np.split(in_batches(drawn, np.arange(len(seen_from)), size=batch), [_YAWS, len(turns)])
     return GanViews(yaws, pitches, lit_ones.reshape(len(_LIGHT_ROWS), len(_DXS), *lit_ones.shape[1:]))
 
 

@@ -215,21 +215,20 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
     `finished` is called when an image's results are there, see `Units`. Raises `UserError`: the GAN or the folder is
     unusable, so that no image could succeed.
     """
-    with start.begin(config, names) as started:
-        with at_work(config, started.folder) as work:
-            monitor = work.monitor
-            if refinement.refines(config):
-                what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
-                monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
-            judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
-            trainer = Trainer(**vars(work), names=names, judge=judge)
-            # Without `reset_weight`, an image starts from the results of the one before it.
-            monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
-            with Units(work.folder, names, monitor.say, finished, ahead=int(config.schedule.reset_weight)) as units:
-                for unit in units.unfinished(trainer.groups(started.units)):
-                    for images in trainer.alike(unit, units):
-                        trainer.train(images, units)
-                return units.status
+    with start.begin(config, names) as started, at_work(config, started.folder) as work:
+        monitor = work.monitor
+        if refinement.refines(config):
+            what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
+            monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
+        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
+        trainer = Trainer(**vars(work), names=names, judge=judge)
+        # Without `reset_weight`, an image starts from the results of the one before it.
+        monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
+        with Units(work.folder, names, monitor.say, finished, ahead=int(config.schedule.reset_weight)) as units:
+            for unit in units.unfinished(trainer.groups(started.units)):
+                for images in trainer.alike(unit, units):
+                    trainer.train(images, units)
+            return units.status
 
 
 @dataclasses.dataclass(frozen=True)

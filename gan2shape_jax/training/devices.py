@@ -52,14 +52,9 @@ def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
 def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) -> Callable[..., Any]:
     """Turns a function of one image into a function of many, to be called inside `jax.jit`.
 
-    Args:
-      function: takes what is an image's own, then what is the same for all images.
-      mesh: the devices that hold the images; None leaves the function as it is.
-      shared: the number of arguments, the last ones, that are the same for all images.
-
-    Returns:
-      A function of the same arguments. The leaves of its result, and of all arguments but the last `shared`, have the
-      images as first axis.
+    Its last `shared` arguments are the same for all images, those before are an image's own. The returned function
+    takes the same arguments; the leaves of its result, and of all arguments but the last `shared`, have the images as
+    first axis. `mesh` has the devices that hold the images; None leaves the function as it is.
     """
     if mesh is None:
         return function

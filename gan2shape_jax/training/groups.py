@@ -65,10 +65,9 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
     `asked` is the configured number, 0 to leave the choice to this function; `devices` are this host's. `bytes_of_one`
     returns the memory that one image needs; it is called only if the answer matters.
 
-    Returns:
-      On CPU, 1 unless asked otherwise, because one image keeps the cores busy; never more than the number of devices,
-      which is at most the number of cores: beyond that, images only compete for cache (docs/reports/speed.md).
-      Elsewhere, as many as fit in the devices' free memory.
+    On CPU, it is 1 unless asked otherwise, because one image keeps the cores busy, and never more than the number of
+    devices, which is at most the number of cores: beyond that, images only compete for cache (docs/reports/speed.md).
+    Elsewhere, it is as many as fit in the devices' free memory.
     """
     on_cpu = devices[0].platform == "cpu"
     if asked:
