@@ -51,10 +51,8 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
     if not np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
         return fallback
     cv2.setRNGSeed(0)
-    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    cut, _, _ = cv2.grabCut(
-        seen, labels, (0, 0, 1, 1), background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK
-    )  # the rectangle is ignored
+    models, rectangle = (np.zeros((1, 65)), np.zeros((1, 65))), (0, 0, 1, 1)  # which is ignored
+    cut, _, _ = cv2.grabCut(seen, labels, rectangle, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
     mask = cv2.resize(_largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD))), (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback
 

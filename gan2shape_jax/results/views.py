@@ -237,8 +237,7 @@ def fitting_window(result: Result, views: Views, *, cut: bool = True) -> float:
     part = surface(result, cut=cut)
     corners = points(part.depth, result.camera)[part.mask >= 0.5]
     center = np.array([0, 0, result.camera.rot_center_depth])
-    rotated = np.einsum("nij,kj->nki", rotations(views[:, :3]), corners - center)
-    turned = rotated + center + views[:, None, 3:]
+    turned = np.einsum("nij,kj->nki", rotations(views[:, :3]), corners - center) + center + views[:, None, 3:]
     reach = np.abs(turned[..., :2] / turned[..., 2:]).max() * result.camera.focal_length
     return max(1.0, float(reach / (result.camera.image_size / 2) / (1 - 2 * _MARGIN)))
 

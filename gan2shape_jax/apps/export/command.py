@@ -103,12 +103,8 @@ def _print(words: Sequence[str]) -> None:
     for note in solid.notes:
         print(one_line(f"note: {note}"))
     width, height, tall = solid.mesh.extents
-    print(
-        one_line(
-            f"wrote {out}: {result.name}, {width:.1f} x {height:.1f} mm on the bed, {tall:.1f} mm high, "
-            f"{solid.mesh.volume / 1000:.1f} cm3, {len(solid.mesh.faces)} triangles, closed"
-        )
-    )
+    size = f"{width:.1f} x {height:.1f} mm on the bed, {tall:.1f} mm high, {solid.mesh.volume / 1000:.1f} cm3"
+    print(one_line(f"wrote {out}: {result.name}, {size}, {len(solid.mesh.faces)} triangles, closed"))
 
 
 def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:

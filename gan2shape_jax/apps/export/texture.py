@@ -273,8 +273,7 @@ def project_photo(photo: Photo, box: CropBox, place: Places, size: int) -> tuple
     within = ((x > 0) & (x < width) & (y > 0) & (y < height)).astype(np.float32)
     if box.side > texels:  # finer than the texture: shrunk first to avoid aliasing
         photo = sample_crop(photo, dataclasses.replace(box, side=box.side * _AROUND), math.ceil(texels * _AROUND))
-        inner = len(photo) / _AROUND
-        at = cv2.transform(place, _affine(CropBox(len(photo) / 2, len(photo) / 2, inner), size))
+        at = cv2.transform(place, _affine(CropBox(len(photo) / 2, len(photo) / 2, len(photo) / _AROUND), size))
     column, row = cv2.split(at - np.float32(0.5))
     shown = cv2.remap(photo, column, row, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return shown.astype(np.float32) / 255, within
