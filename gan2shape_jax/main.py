@@ -53,7 +53,11 @@ def main(argv: Sequence[str]) -> int:
     # thousands of characters; what ends a program comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        return _action(list(argv))() or 0
+        action, page = _action(list(argv))
+        code = action() or 0
+        if page is not None and page.is_file():
+            print(one_line(f"page: {page}"))
+        return code
     except (UserError, OSError, RuntimeError, AssertionError) as error:
         if isinstance(error, (RuntimeError, AssertionError)):
             error = importlib.import_module("gan2shape_jax.platforms").no_device(error)  # imports jax
@@ -88,37 +92,30 @@ def console() -> None:
     interrupt.finished()
 
 
-def _action(argv: list[str]) -> Callable[[], int | None]:
-    """Returns the call that the arguments request; it takes no arguments and returns the exit code."""
+def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | None]:
+    """Returns the call that the arguments request, which returns the exit code, and the page that it leaves, if any."""
     if argv and argv[0] in _COMMANDS:
         module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
         if module.startswith("tools."):
-            return functools.partial(bundled.import_tool(module.removeprefix("tools.")).main, argv[1:])
-        return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:])
+            return functools.partial(bundled.import_tool(module.removeprefix("tools.")).main, argv[1:]), None
+        return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:]), None
     arguments = command_line.parse(argv)
     if arguments.version:
-        return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}")
+        return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}"), None
     if arguments.help is not None:
         about = {name: line for name, (_, line) in _COMMANDS.items()}
-        return functools.partial(print, command_line.help_text(arguments.help, arguments.spec, commands=about))
+        return functools.partial(print, command_line.help_text(arguments.help, arguments.spec, commands=about)), None
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
     if arguments.check:
         from gan2shape_jax.run import check  # --help should not wait for what this imports
 
-        return functools.partial(check.run_check, config)
+        return functools.partial(check.run_check, config), None
     from gan2shape_jax.run import experiment
 
-    run, page = experiment.prepared(config), pathlib.Path(config.workdir, "index.html")
-
-    def told() -> int:
-        code = run()
-        if page.is_file() and config.mode != "lift":
-            print(one_line(f"page: {page}"))
-        return code
-
-    return told
+    page = None if config.mode == "lift" else pathlib.Path(config.workdir, "index.html")
+    return experiment.prepared(config), page
 
 
 def _warning_printer() -> Callable[..., None]:
