@@ -4,9 +4,12 @@ Images are `(s, s, 3)` in [-1, 1], masks `(s, s)` in [0, 1]. Source: Rother et a
 OpenCV's implementation.
 """
 
-import cv2
 import numpy as np
+from etils import epy
 from jaxtyping import Float
+
+with epy.lazy_imports():  # importing it changes the environment
+    import cv2
 
 _SIDE = 128  # pixels that GrabCut works on: outlines in smaller pictures come out finer than their pixels
 _ITERATIONS = 3

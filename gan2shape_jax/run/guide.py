@@ -23,12 +23,12 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import safetensors.numpy
+from etils import epy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, UInt8
 
@@ -44,6 +44,9 @@ from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
 from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
 from gan2shape_jax.training.network_files import in_order
+
+with epy.lazy_imports():  # importing it changes the environment
+    import cv2
 
 # Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
 Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
@@ -254,16 +257,14 @@ def make_guide(architecture: Architecture, weights: dict[str, Any], *, say: Call
 
 def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns samples of the GAN, resized to `SIDE`; not truncated: photos vary as much."""
-    images, _ = random_images(
-        jax.random.key(_SEED),
-        weights["generator"],
-        arch=architecture,
-        count=count,
-        truncation=1.0,
-        mean=jnp.zeros((1, architecture.style_dim)),
-    )
-    side, how = SIDE, cv2.INTER_AREA if architecture.size > SIDE else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in to_uint8(images)])
+    key, mean = jax.random.key(_SEED), jnp.zeros((1, architecture.style_dim))
+    drawn = random_images(key, weights["generator"], arch=architecture, count=count, truncation=1.0, mean=mean)
+    return np.stack([resized(picture) for picture in to_uint8(drawn[0])])
+
+
+def resized(picture: UInt8[np.ndarray, "l l 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    """Returns a square picture at `SIDE`."""
+    return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA if len(picture) > SIDE else cv2.INTER_LINEAR)
 
 
 class Seen(NamedTuple):

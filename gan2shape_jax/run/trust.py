@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import safetensors.numpy
 from jaxtyping import Float
@@ -225,8 +224,7 @@ def seen_by(judge: Judge, result: Result) -> Seen | None:
         except UserError:
             return None
         image = np.asarray(image_files.crop_and_resize(picture, None, guide.SIDE))
-    how = cv2.INTER_AREA if len(image) > guide.SIDE else cv2.INTER_LINEAR
-    return judge.sight.look(cv2.resize(image, (guide.SIDE, guide.SIDE), interpolation=how)[None])[0]
+    return judge.sight.look(guide.resized(image)[None])[0]
 
 
 def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

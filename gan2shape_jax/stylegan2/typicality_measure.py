@@ -9,15 +9,18 @@ spectrum with other phases have its colours but not its layout. Images are (n, S
 import dataclasses
 import functools
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epy
 from jaxtyping import Float
 
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.typicality import DISTANCE, Typicality, answers, features, resized, side_of
+
+with epy.lazy_imports():  # importing it changes the environment
+    import cv2
 
 _Images = Float[np.ndarray, "n s s 3"]
 _DIRECTIONS = 64

@@ -267,7 +267,7 @@ def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
     assert experiment.run(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
-    assert "warning: 001: this does not look like a" in capsys.readouterr().err
+    assert "warning: 001: no face found: the shape is a guess" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
     for name in ("results.md", "results.csv", "index.html"):
