@@ -11,8 +11,6 @@ estimate; it has none for scatters, gathers, sorts, loops of unknown length and 
 are counted, as are the collectives. A loop's body is counted once. Estimates are not measurements.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import json

@@ -271,7 +271,7 @@ def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
     for name in ("results.md", "results.csv", "index.html"):
-        assert "far from what the GAN draws" in (tmp_path / "run" / name).read_text()
+        assert "no face found" in (tmp_path / "run" / name).read_text()
 
 
 def test_the_bundled_model_fits_the_bundled_configuration():

@@ -1,7 +1,5 @@
 """Train steps and their parts in JAX, as calls to time."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time

@@ -1,7 +1,5 @@
 """The programs of a run, lowered for chips given only by description: the very functions that runs compile."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """diffren and jaxrenderer as functions from vertices to visible attributes or depth."""
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import os

@@ -1,7 +1,5 @@
 """Tables and JSON of the timings."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any

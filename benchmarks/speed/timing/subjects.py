@@ -1,7 +1,5 @@
 """What is timed: a configuration with its GAN, its first image and its networks, loaded or drawn at random."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import tempfile

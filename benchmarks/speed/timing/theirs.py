@@ -1,7 +1,5 @@
 """The same train steps and parts in PyTorch, as calls to time."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Train steps: draws, updates and the samples of step 3, as the published trainer's loop calls them."""
 
-from __future__ import annotations
-
 import torch
 
 from . import steps
