@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     architecture, weights = stylegan2.load(options.gan)
     known = guide.guide_of(options.gan, architecture, weights, say=lambda line: print(line, flush=True))
-    sight = guide.sight_by(known, architecture, weights)
+    sight = guide.sight_by(known, architecture, weights, size=guide.CROPS)
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:

@@ -133,7 +133,7 @@ def _others(options: argparse.Namespace) -> None:
     file = pathlib.Path(config.gan.checkpoint)
     arch, weights = stylegan2.load(file)
     known = guide.guide_of(file, arch, weights, say=print)
-    sight = guide.sight_by(known, arch, weights)
+    sight = guide.sight_by(known, arch, weights, size=guide.CROPS)
     crops = []
     for picture in _pictures(options.without):
         if options.half in (None, _half(picture)):

@@ -56,7 +56,7 @@ _WIDTH = 32
 # Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
 _RANGE = (0.5, 0.5, 0.6, 0.6)
 _INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
-CROPS = 32  # crops per batch: one compiled program for any number
+CROPS = 32  # crops per batch of a search; of one image, there are eight
 
 KINDS = ("repeated", "blurred", "plain", "faded")
 # Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
@@ -71,10 +71,9 @@ _BETWEEN = 200  # steps between reports
 MODULE = Encoder(size=SIDE, channels_out=len(_RANGE), width=_WIDTH)  # the network's architecture
 
 
-def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
-    """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
-    found: np.ndarray = in_batches(lambda some: _corrections(params, some), crops, size=CROPS)
-    return found
+def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"], size: int = CROPS) -> Float[np.ndarray, "n 4"]:
+    """Returns the corrections of crops of `SIDE` pixels, computed in batches of `size`."""
+    return np.asarray(in_batches(lambda some: _corrections(params, some), crops, size=size))
 
 
 @jax.jit
@@ -279,33 +278,34 @@ class Sight(NamedTuple):
 
     alignment: Params
     score: Score
+    size: int  # crops per batch
 
     def look(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Seen]:
         """Returns what is seen in each of at least one crop, judged by the crop alone."""
         turned = np.concatenate([np.rot90(crops, turns, axes=(1, 2)) for turns in range(4)])
         plain, *others = np.asarray(self.score(turned), np.float64).reshape(4, -1)
-        spread = np.log(_disagreement(self.alignment, crops) + _LEAST_SPREAD)
+        spread = np.log(_disagreement(self.alignment, crops, self.size) + _LEAST_SPREAD)
         odds = _ODDS @ np.stack([np.ones(len(crops)), plain, spread, np.min(others, axis=0) - plain])
         return list(map(Seen, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
 
 
-def sight_by(guide: Guide, architecture: Architecture, weights: dict[str, Any]) -> Sight:
-    """Returns what looks at any number of crops with two compiled programs; `weights` has the discriminator's."""
+def sight_by(guide: Guide, architecture: Architecture, weights: dict[str, Any], *, size: int = 8) -> Sight:
+    """Returns what looks at any number of crops, `size` at a time; `weights` has the discriminator's."""
 
     def score(crops: np.ndarray) -> jax.Array:
         images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
         return typicality.atypicality(guide.typicality, weights["discriminator"], images, arch=architecture)
 
-    return Sight(guide.alignment, lambda crops: in_batches(score, crops, size=CROPS))
+    return Sight(guide.alignment, lambda crops: in_batches(score, crops, size=size), size)
 
 
-def _disagreement(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, " n"]:
+def _disagreement(params: Params, crops: UInt8[np.ndarray, "n s s 3"], size: int) -> Float[np.ndarray, " n"]:
     """Returns how far apart the ends are to which wrong crops of each crop are led: sides, log scale or radians."""
     home = CropBox(SIDE / 2, SIDE / 2, SIDE)
     boxes = [[corrected(home, nudge) for nudge in _NUDGES] for _ in crops]
     for _ in range(_LEADS):
         views = [sample_crop(crop, box, SIDE) for crop, row in zip(crops, boxes, strict=True) for box in row]
-        steps = iter(corrections(params, np.stack(views)))
+        steps = iter(corrections(params, np.stack(views), size))
         boxes = [[_on_crop(corrected(box, next(steps)), box) for box in row] for row in boxes]
     ends = np.array([[between(home, box) for box in row] for row in boxes])
     off = np.abs(ends - np.median(ends, axis=1, keepdims=True)).max(2)

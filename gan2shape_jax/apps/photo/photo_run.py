@@ -51,7 +51,7 @@ from gan2shape_jax.results.result import TEXTURE, load_result
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
-from gan2shape_jax.run.guide import PERHAPS, SIDE, Sight, guide_of, sight_by
+from gan2shape_jax.run.guide import CROPS, PERHAPS, SIDE, Sight, guide_of, sight_by
 from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "ictface"  # the model
@@ -169,7 +169,7 @@ def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool
         usual = load_mask(pathlib.Path(file), side)
     else:
         usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
-    kind, sight = str(category_of(config.category)), sight_by(found, *gan)
+    kind, sight = str(category_of(config.category)), sight_by(found, *gan, size=CROPS)
     return Framer(side, config.gan.style_dim, sight, kind, usual, not file, foreign)
 
 

@@ -18,7 +18,7 @@ def bundled():
     checkpoint = pathlib.Path(load_config("ictface").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
     found = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
-    return found, guide.sight_by(found, *gan)
+    return found, guide.sight_by(found, *gan, size=guide.CROPS)
 
 
 @pytest.fixture(scope="session")
