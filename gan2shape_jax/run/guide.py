@@ -16,8 +16,6 @@ that a search for the most typical crop does not improve: whether the network le
 and how much less typical it is upside down and on its sides. See docs/reports/trust.md.
 """
 
-from __future__ import annotations
-
 import math
 import pathlib
 from collections.abc import Callable

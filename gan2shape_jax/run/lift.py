@@ -8,6 +8,7 @@ WORKDIR/samples/               the networks' output for held-out samples, at the
 WORKDIR/joint.json             whether training has gone back to an earlier checkpoint
 """
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError
+from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file, refinement, samples
 from gan2shape_jax.lift import task as task_lib
@@ -46,8 +47,9 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
-        if started.trained and (folder.root / model_file.NAME).is_file():
-            return 0
+        with contextlib.suppress(UserError):  # one that is damaged is made again
+            if started.trained and model_file.read_facts(folder.root / model_file.NAME):
+                return 0
         with at_work(config, folder) as work:
             lift = _Lift(**vars(work))
             if not started.trained:

@@ -198,7 +198,8 @@ def test_lpips_is_ours():
     state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
     params = perceptual.lpips_from_torch(state)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
-    ours = jax.jit(perceptual.lpips)(params, a, b)
+    seen = functools.partial(perceptual.lpips_features, params)
+    ours = jax.jit(lambda *pair: perceptual.lpips_distance(params, *map(seen, pair)))(a, b)
     theirs = torch_losses.Lpips(params)(load.nchw(a), load.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 

@@ -78,7 +78,9 @@ def _gan() -> bytes:
     # Of the inputs of the block that comes first now there are twice as many.
     discriminator["from_rgb"] = {k: np.concatenate([v, v], -1) for k, v in discriminator["from_rgb"].items()}
     with tempfile.TemporaryDirectory() as folder:  # once, as two writes differ in the order of the header
-        weights.save(f"{folder}/gan", arch, {"generator": generator, "discriminator": discriminator})
+        told = weights.read_header(asset("ictface/gan.safetensors"))[1]["license"]
+        params = {"generator": generator, "discriminator": discriminator}
+        weights.save(f"{folder}/gan", arch, params, license_note=told)
         return pathlib.Path(folder, "gan").read_bytes()
 
 

@@ -219,7 +219,8 @@ def test_the_anchored_step_searches_and_step_3_does_not(searching):
             samples = _project(state, Phase(3, 1, step, 4, False), problem, frozen, some)
             images[step.name, count] = np.asarray(samples.images)
     np.testing.assert_array_equal(images["step3", 0], images["step3", 4])
-    np.testing.assert_array_equal(images["step3", 0], images["anchored", 0])
+    # Two programs, whose sums differ by up to 2e-4, as above.
+    np.testing.assert_allclose(images["step3", 0], images["anchored", 0], atol=1e-3)
     assert np.abs(images["anchored", 4] - images["anchored", 0]).max() > 0.01
 
 
