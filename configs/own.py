@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.networks.update(width=32, group_base=8)
     config.gan.update(size=64, channel_multiplier=0, style_dim=128, F1_d=8, relative_enc=True)
     # Of rendered faces. Views are relative to the mean view, and lights hardly differ from kind to kind.
-    config.sampling.update(view_mvn=asset("ictface/view_mvn.pth"), light_mvn=asset("ictface/light_mvn.pth"))
+    config.sampling.update(view_mvn=asset("ictface/view_mvn.npz"), light_mvn=asset("ictface/light_mvn.npz"))
     config.sampling.update(view_scale=1.2, rand_light=(-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4))
     config.loss.perceptual = "discriminator"
     config.schedule.stages = ((600, 600, 400), (200, 500, 300))

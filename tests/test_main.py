@@ -19,7 +19,6 @@ from gan2shape_jax import main as program
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.run import experiment as runner
 from gan2shape_jax.stylegan2 import latents
@@ -176,7 +175,7 @@ def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot
     for words in ("convert", "convert --class 3 a.pt b.safetensors"):
         assert program.main(words.split()) == 2
         assert "convert [stylegan2|networks] IN" in capsys.readouterr().err
-    source, target = asset("ictface/view_mvn.pth"), tmp_path / "view.npz"
+    source, target = pathlib.Path(__file__).parent / "data" / "view_mvn.pth", tmp_path / "view.npz"
     for words in ([], ["networks"]):
         assert program.main(["convert", *words, str(source), str(target), "--no-sheet"]) == 0, capsys.readouterr()
         assert np.load(target)["cov"].shape == (6, 6)
