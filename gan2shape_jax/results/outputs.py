@@ -36,7 +36,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.results import pictures, surface, views
-from gan2shape_jax.results.result import FILES, TEXTURE, Result, array_files, write_folder
+from gan2shape_jax.results.result import FILES, TEXTURE, Result, add_files, array_files, write_folder
 
 if TYPE_CHECKING:
     import trimesh
@@ -358,14 +358,15 @@ def write_outputs(
     *,
     gan_project: views.Projection | None = None,
     options: OutputOptions = OutputOptions(),
-    extra: Mapping[str, bytes] | None = None,
+    extra: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
 
     The folder is written anew as a whole: existing contents are replaced only once everything is written. `gan_project`
     is the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made. `extra` are
-    contents of further files by name, such as the networks' weights; `made_with` is for the folder's record.
+    contents of further files as for `write_folder`, such as the networks' weights; `made_with` is for the folder's
+    record.
     """
     drawing = Drawing(result, options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
@@ -373,9 +374,13 @@ def write_outputs(
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 
-def shown_textured(result: Result, folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the files, contents by name, that a texture adds to a result's folder or changes in it."""
+def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any]) -> None:
+    """Adds files to a folder, each whole, with those that the texture of a result adds to its folder or changes there.
+
+    Raises `UserError` if the file system refuses.
+    """
     drawing = Drawing(result, OutputOptions())
-    drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write in (_photo, _fragment, _overview))
-    files = {name: content for one in drawn for name, content in one.items()}
-    return {name: files[name] for name in files if name in (TEXTURED, TEXTURE, USDZ) or (folder / name).exists()}
+    drawn = {**files, **(_photo(drawing) or {})}
+    for name, write in ((FRAGMENT, _fragment), ("overview.png", _overview)):
+        drawn |= write(drawing) if (folder / name).exists() else {}
+    add_files(folder, drawn)

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
@@ -13,13 +14,16 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 
+if TYPE_CHECKING:
+    from gan2shape_jax.run.runner import Handover
 
-def run(config: ConfigDict, finished: Callable[[str], None] = lambda name: None) -> int:
+
+def run(config: ConfigDict, handover: "Handover | None" = None) -> int:
     """Reconstructs every image of the list, in the mode set by `config.mode`.
 
     An image that fails is reported in `failures.json` and does not stop the others; an image that already
     has results is skipped; a run that was interrupted resumes from its last checkpoint. Where images have results
-    in turn, `finished` is called with the name (without ending) of each whose results were written.
+    in turn, `handover` takes them, and table and page of all images are left to it.
 
     Returns:
       0, or 1 if an image failed.
@@ -28,10 +32,10 @@ def run(config: ConfigDict, finished: Callable[[str], None] = lambda name: None)
       ConfigError: a value, or a pair of values, is unusable in any run.
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
-    return prepared(config, finished)()
+    return prepared(config, handover)()
 
 
-def prepared(config: ConfigDict, finished: Callable[[str], None] = lambda name: None) -> Callable[[], int]:
+def prepared(config: ConfigDict, handover: "Handover | None" = None) -> Callable[[], int]:
     """Checks what can be checked before anything is computed; returns the call that does the work of `run`."""
     validate(config)
     require_places(config)
@@ -48,7 +52,8 @@ def prepared(config: ConfigDict, finished: Callable[[str], None] = lambda name: 
     runtime.set_up_runtime(config)
     if config.mode in ("joint", "lift"):
         return functools.partial(joint.run if config.mode == "joint" else lift.run, config, names)
-    return functools.partial(runner.run if config.mode == "instance" else predict.run, config, names, finished)
+    module = runner if config.mode == "instance" else predict
+    return functools.partial(module.run, config, names, handover or runner.Handover())
 
 
 def require_folder(config: ConfigDict, names: Sequence[str]) -> None:

@@ -32,6 +32,13 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 
 def explain(
+    params: models.Params, prepared: PreparedImage, frozen: FrozenModels, judge: trust.Judge, **known: Any
+) -> Result:
+    """Returns what `described` does, from the same arguments, with how far to trust it."""
+    return trust.judged(judge, [described(params, prepared, frozen, judge, **known)])[0]
+
+
+def described(
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
@@ -42,7 +49,7 @@ def explain(
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Returns the networks' reconstruction of an image, with its errors and how far to trust it.
+    """Returns the networks' reconstruction of an image, with its errors.
 
     `view` is what the networks make of the image, if that is known already. `history` is that of its training and
     `start` the networks that this began with, [] and None if nothing was trained; `measured` are further metrics.
@@ -64,7 +71,7 @@ def explain(
     }
     if judge.typical_l1 is not None:
         metrics |= trust.nearness(judge.typical_l1, l1 if start is None else _l1(see(start), problem))
-    result = Result(
+    return Result(
         name=prepared.name,
         camera=settings.camera,
         depth=np.asarray(view.depth),
@@ -83,7 +90,6 @@ def explain(
         category=judge.config.category,
         reference=settings.sampling == "half",
     )
-    return trust.judged(judge, result)
 
 
 @jax.jit
@@ -150,7 +156,7 @@ def write(
     config: ConfigDict,
     *,
     project: Projection | None = None,
-    extra: Mapping[str, bytes] | None = None,
+    extra: Mapping[str, Any] | None = None,
     **made_with: Any,
 ) -> None:
     """Writes an image's results folder, as set by `config.outputs`; it appears complete or not at all.

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,12 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction, see, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, prepare, start, trust
+from gan2shape_jax.run.guide import Seen
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import FAILURES, Units, failures_of
+from gan2shape_jax.run.runner import FAILURES, Handover, Units, failures_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import groups, network_files
 
@@ -53,9 +55,14 @@ class Predictor:
         latent = None if self.frozen.generator is None else item.latent
         return prepare.prepare_image(self.judge.config, item, latent, self.architecture, self.frozen)
 
-    def explain(self, prepared: PreparedImage, view: Reconstruction | None = None) -> Result:
-        """Returns the networks' result for an image; `view` is what they make of it, if that is known already."""
-        return explain.explain(self.params, prepared, self.frozen, self.judge, view=view)
+    def explain(self, prepared: PreparedImage) -> Result:
+        """Returns the networks' result for an image."""
+        return explain.explain(self.params, prepared, self.frozen, self.judge)
+
+    def explain_all(self, images: Sequence[PreparedImage], views: Sequence[Reconstruction]) -> list[Result]:
+        """Returns the networks' results for images; `views` are what they make of them."""
+        described = functools.partial(explain.described, self.params, frozen=self.frozen, judge=self.judge)
+        return trust.judged(self.judge, [described(one, view=view) for one, view in zip(images, views, strict=True)])
 
 
 def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
@@ -88,18 +95,22 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
     return config.lock()
 
 
-def load_predictor(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
+def load_predictor(
+    config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None, seen: Mapping[str, Seen] | None = None
+) -> Predictor:
     """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
-    Raises `UserError`: the networks or the statistics are unusable, or do not fit the configuration.
+    `seen` is what is seen in pictures, by name, if that is known already. Raises `UserError`: the networks or the
+    statistics are unusable, or do not fit the configuration.
     """
     architecture, frozen = gan or _without_gan(config)
     settings = model_file.settings_of(config, architecture, original_size=config.image_size)
     model_file.require_fits(config, settings, gan=gan is not None)
-    like = models.init_params(jax.random.key(config.seed), settings)
+    like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator))
+    params = jax.device_put({name: params[name] for name in needed})
+    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator), known=seen)
     return Predictor(architecture, frozen, settings, params, judge)
 
 
@@ -152,20 +163,19 @@ def no_gan_because(config: ConfigDict) -> str | None:
     return None
 
 
-def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
+def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
-    `finished` is called when an image's results are there, see `runner.Units`. Raises `UserError`: the networks or the
-    statistics are unusable.
+    Raises `UserError`: the networks or the statistics are unusable.
     """
     with start.begin(config, names) as started:
         reason, folder = no_gan_because(config), started.folder
         gan = prepare.load_frozen(config, perceptual_weights=False) if reason is None else None
-        networks = load_predictor(config, gan)
+        networks = load_predictor(config, gan, handover.seen)
         folder.describe(config)
         frozen = networks.frozen
         at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
-        with Monitor((), None) as monitor, Units(folder, names, monitor.say, finished) as units:
+        with Monitor((), None) as monitor, Units(folder, names, monitor.say, handover) as units:
             if reason:
                 monitor.say(f"no pictures through the GAN: {reason}")
 
@@ -174,7 +184,8 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
                 project = explain.projector(networks.params, prepared, frozen) if has_latent else None
-                explain.write(result, folder.result(result.name), config, project=project)
+                result, files = handover.dress(result)
+                explain.write(result, folder.result(result.name), config, project=project, extra=files)
 
             for group in units.unfinished(groups.plan(started.units, at_once)):
                 monitor.check()
@@ -183,7 +194,8 @@ def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -
                 try:
                     views = dict(zip(images, _see(networks, list(images.values()), at_once)))
                     left = {name: one for name, one in images.items() if not folder.is_finished(stem_of(name))}
-                    results = {name: networks.explain(one, views[name]) for name, one in left.items()}
+                    seen = networks.explain_all([*left.values()], [views[name] for name in left])
+                    results = dict(zip(left, seen, strict=True))
                 except FAILURES as error:
                     units.fail(failures_of(list(images), error))
                     continue

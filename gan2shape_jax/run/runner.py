@@ -28,9 +28,10 @@ from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.results import Result, Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run.guide import Seen
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -59,6 +60,17 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
     return dict.fromkeys(map(stem_of, names), message)
 
 
+@dataclasses.dataclass(frozen=True)
+class Handover:
+    """What the caller of a run knows of its images, and does with their results, in the thread that writes these."""
+
+    seen: Mapping[str, Seen] | None = None  # what is seen in each image, by name without ending
+    # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
+    dress: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
+    # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
+    finished: Callable[[str], None] | None = None
+
+
 class Units:
     """A run's units, that is, images by name in groups that are trained together; most have one image.
 
@@ -72,21 +84,23 @@ class Units:
         folder: RunFolder,
         names: Sequence[str],
         say: Callable[[Any], None],
-        finished: Callable[[str], None] = lambda name: None,
+        handover: Handover = Handover(),
         *,
         ahead: int = 1,
     ):
         """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written.
 
-        `finished` is called with an image's name without ending when its results are there, in the writing thread.
+        If `handover` takes the results, the only summaries are `failures.json` and the console's table.
         """
         self.folder = folder
         self._say = say
-        self._tell_finished = finished
+        self._handover = handover
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
         self._finished: dict[str, Row] = {}
+        self._rows: list[Row] = []  # of the last summaries
+        self._told: dict[str, str] | None = None  # failures in them
         self._due = 0.0  # earliest time of the next write of the summaries
         # One thread: results appear in the order of the list.
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
@@ -133,6 +147,11 @@ class Units:
         if time.monotonic() >= self._due:
             self.summarize()
 
+    def note(self, stem: str) -> None:
+        """Notes that an image has another result than before; updates the summaries as `fail` does."""
+        self._finished.pop(stem, None)
+        self.fail({})
+
     def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
         """Has images' results written in another thread, by jobs that may raise `FAILURES`; then calls `after`."""
 
@@ -141,7 +160,8 @@ class Units:
             for name, job in jobs.items():
                 try:
                     job()
-                    self._tell_finished(stem_of(name))
+                    if self._handover.finished is not None:
+                        self._handover.finished(stem_of(name))
                 except FAILURES as error:
                     failures |= failures_of([name], error)
             if not failures:
@@ -157,23 +177,25 @@ class Units:
             self.fail(self._writing.popleft().result())
 
     def summarize(self) -> list[Row]:
-        """Writes summaries of the folder's current contents; returns their rows.
+        """Writes summaries of the folder's current contents unless they are there; returns their rows.
 
         If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
         are written again: whoever writes last has seen everything.
         """
-        start, changed = time.monotonic(), True
+        start = time.monotonic()
         self.folder.require()
-        self._read()
-        while changed:
-            failures = self.folder.write_failures(self._failures)
+        while True:
+            changed, failures = self._read(), self.folder.write_failures(self._failures)
+            if not changed and failures == self._told:
+                break
+            self._told = failures
             known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
-            rows = [known[stem] for stem in self._stems if stem in known]
-            write_table(self.folder.root, rows)
-            write_page(self.folder.root, rows)
-            changed = self._read()
+            self._rows = [known[stem] for stem in self._stems if stem in known]
+            if self._handover.finished is None:
+                write_table(self.folder.root, self._rows)
+                write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
-        return rows
+        return self._rows
 
     def _read(self) -> bool:
         """Reads new results; returns whether there are any."""
@@ -209,22 +231,21 @@ def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
         yield Work(config, folder, architecture, frozen, monitor)
 
 
-def run(config: ConfigDict, names: list[str], finished: Callable[[str], None]) -> int:
+def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
-    `finished` is called when an image's results are there, see `Units`. Raises `UserError`: the GAN or the folder is
-    unusable, so that no image could succeed.
+    Raises `UserError`: the GAN or the folder is unusable, so that no image could succeed.
     """
     with start.begin(config, names) as started, at_work(config, started.folder) as work:
         monitor = work.monitor
         if refinement.refines(config):
             what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
             monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
-        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator))
-        trainer = Trainer(**vars(work), names=names, judge=judge)
+        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator), known=handover.seen)
+        trainer = Trainer(**vars(work), names=names, judge=judge, handover=handover)
         # Without `reset_weight`, an image starts from the results of the one before it.
         monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
-        with Units(work.folder, names, monitor.say, finished, ahead=int(config.schedule.reset_weight)) as units:
+        with Units(work.folder, names, monitor.say, handover, ahead=int(config.schedule.reset_weight)) as units:
             for unit in units.unfinished(trainer.groups(started.units)):
                 for images in trainer.alike(unit, units):
                     trainer.train(images, units)
@@ -237,6 +258,7 @@ class Trainer(Work):
 
     names: Sequence[str]
     judge: trust.Judge
+    handover: Handover = Handover()
 
     def groups(self, units: Sequence[list[str]]) -> list[list[str]]:
         """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
@@ -347,12 +369,13 @@ class Trainer(Work):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
+        result, files = self.handover.dress(result)
         explain.write(
             result,
             self.folder.result(prepared.name),
             self.config,
             project=explain.projector(params, prepared, self.frozen),
-            extra=explain.training_files(params, trained.history, networks=kept),
+            extra=files | explain.training_files(params, trained.history, networks=kept),
             **together,
         )
 

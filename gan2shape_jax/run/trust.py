@@ -11,13 +11,14 @@ shows how reliable the answers are.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
@@ -95,13 +96,15 @@ class Judge:
 
     Attributes:
       config: the run's configuration.
-      sight: what looks at crops of pictures; None if the GAN has no guide.
+      sight: what looks at crops of pictures; None if the GAN has no guide, or everything is known.
+      known: what is seen in pictures, by the results' names, where that is known already.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
     """
 
     config: ConfigDict
     sight: Sight | None = None
+    known: Mapping[str, Seen] = dataclasses.field(default_factory=dict)
     record: TrustRecord | None = None
     typical_l1: float | None = None
 
@@ -111,23 +114,27 @@ class Judge:
 
 
 def load_judge(
-    config: ConfigDict, gan: tuple[Architecture, dict[str, Any]] | None = None, *, checkpoint: str | None = None
+    config: ConfigDict,
+    gan: tuple[Architecture, dict[str, Any]] | None = None,
+    *,
+    checkpoint: str | None = None,
+    known: Mapping[str, Seen] | None = None,
 ) -> Judge:
     """Returns the judge of a run's results, as far as the files for it exist.
 
     `gan` has the architecture and the discriminator's parameters, if already loaded; `checkpoint` is the GAN's file, if
-    it is another than the configuration's.
+    it is another than the configuration's; `known` what is seen in every picture, by name, if that is known already.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
-    known = guide.known_guide(pathlib.Path(file)) if file else None
-    if known is not None and gan is None:
+    found = guide.known_guide(pathlib.Path(file)) if file and known is None else None
+    if found is not None and gan is None:
         architecture, weights = stylegan2.load(file)
         gan = architecture, weights["discriminator"]
-    sight = None if known is None or gan is None else guide.sight_by(known, gan[0], {"discriminator": gan[1]})
+    sight = None if found is None or gan is None else guide.sight_by(found, gan[0], {"discriminator": gan[1]})
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
-    return Judge(config, sight, record, typical)
+    return Judge(config, sight, known or {}, record, typical)
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
@@ -135,9 +142,13 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
     return {"model_l1": l1, "model_l1_p95": l1_p95, "far_from_category": l1 > FAR_RATIO * l1_p95}
 
 
-def judged(judge: Judge, result: Result) -> Result:
-    """Returns a result with its verdict added: `metrics["trust"]` and `depth_spread`."""
-    seen, metrics = seen_by(judge, result), result.metrics
+def judged(judge: Judge, results: Sequence[Result]) -> list[Result]:
+    """Returns results with their verdicts added: `metrics["trust"]` and `depth_spread`."""
+    return list(map(functools.partial(_judged, judge), results, seen_by(judge, results)))
+
+
+def _judged(judge: Judge, result: Result, seen: Seen | None) -> Result:
+    metrics = result.metrics
     if seen is None and "far_from_category" not in metrics:
         return result
     sure = seen.certainty if seen else float(not metrics["far_from_category"])
@@ -213,18 +224,25 @@ def verdict_on(
     return {"found": found, "shape": shape, "invented": invented, "verdict": sentence, "grade": grade}
 
 
-def seen_by(judge: Judge, result: Result) -> Seen | None:
-    """Returns what is seen in a result's image; None if that cannot be determined."""
-    if judge.sight is None:
+def seen_by(judge: Judge, results: Sequence[Result]) -> list[Seen | None]:
+    """Returns what is seen in the image of each result; None where that cannot be determined."""
+    seen = {result.name: judge.known.get(result.name) for result in results}
+    if judge.sight is not None:
+        pictures = {result.name: _picture(judge.config, result) for result in results}
+        there = {name: guide.resized(picture) for name, picture in pictures.items() if picture is not None}
+        seen |= dict(zip(there, judge.sight.look(np.stack([*there.values()])) if there else (), strict=True))
+    return [seen[result.name] for result in results]
+
+
+def _picture(config: ConfigDict, result: Result) -> UInt8[np.ndarray, "s s 3"] | None:
+    """Returns what a result's image shows, as the GAN frames it; None if that cannot be read."""
+    if not config.data.crop:
+        return to_uint8(np.asarray(result.image))
+    try:  # the GAN draws more than the crop
+        picture = data.open_picture(config, f"{result.name}.png").picture
+    except UserError:
         return None
-    image = to_uint8(np.asarray(result.image))
-    if judge.config.data.crop:  # the GAN draws more than the crop
-        try:
-            picture = data.open_picture(judge.config, f"{result.name}.png").picture
-        except UserError:
-            return None
-        image = np.asarray(image_files.crop_and_resize(picture, None, guide.SIDE))
-    return judge.sight.look(guide.resized(image)[None])[0]
+    return np.asarray(image_files.crop_and_resize(picture, None, guide.SIDE))
 
 
 def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,9 +4,7 @@ Tensors are named by their path in the parameters (`generator/layers/0/weight`).
 JSON, the licence note of the source and its SHA-256, so that a run can record what it used.
 """
 
-import contextlib
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -108,18 +106,6 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
     """
     if not os.fspath(path):
         raise UserError("no GAN is named: gan.checkpoint is empty")
-    version: tuple[int, ...] = ()
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    arch, params = _loaded(os.fspath(path), version)
-    return arch, jax.tree.map(lambda leaf: leaf, params)  # the caller gets dictionaries of its own
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(path: str, version: tuple[int, ...]) -> tuple[Architecture, Params]:
-    """Reads a file once for as long as it is unchanged: a command needs its GAN in several places."""
-    del version
     with open_safetensors(path, _conversion(path)) as file:
         arch = _architecture(path, file.metadata)
         flat = file.read_all(parameter_shapes(arch), f"{path}: {_FAULT}")

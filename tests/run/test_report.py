@@ -167,6 +167,23 @@ def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are
     assert "\nc," in (tmp_path / "results.csv").read_text()
 
 
+def test_summaries_are_written_again_only_where_they_say_something_new(tmp_path, monkeypatch):
+    folder, written = RunFolder(tmp_path), []
+    monkeypatch.setattr(runner, "write_page", lambda root, rows: written.append([row.status for row in rows]))
+    monkeypatch.setattr(runner, "_SPACING", 0)
+    units = Units(folder, ["a.png"], print)
+    _save(folder, "a")
+    units.fail({})
+    units.fail({})
+    units.summarize()
+    assert written == [["done"]]
+    _save(folder, "a", side=0.05, worse_than_prior=True)  # in its place
+    units.note("a")
+    assert written[1:] == [["done, worse than its prior"]]
+    list(Units(folder, ["a.png"], print, runner.Handover(finished=print)).unfinished([]))  # another one's task
+    assert len(written) == 2
+
+
 def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     folder = RunFolder(tmp_path)
     _save(folder, "good", worse_than_prior=False)

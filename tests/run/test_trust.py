@@ -94,7 +94,7 @@ def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
 
 def test_no_shape_is_promised_for_another_category():
     judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    near, far = (trust.judged(judge, plain_result("a", 8, metrics=trust.nearness(0.2, l1))) for l1 in (0.1, 0.9))
+    near, far = trust.judged(judge, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.1, 0.9)])
     assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
     assert far.depth_spread is None
@@ -105,7 +105,7 @@ def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config.data.crop, config.data.image_root = 100, str(tmp_path)
     judge = trust.load_judge(config.lock())
     assert judge.sight is not None and judge.record is not None and judge.typical_l1 > 0
-    assert trust.seen_by(judge, plain_result("a")) is None
+    assert trust.seen_by(judge, [plain_result("a")]) == [None]
     assert judge.without_files().sight is None
     plain = dataclasses.replace(judge, config=load_config("ictface"))
     assert plain.without_files() is plain

@@ -28,7 +28,7 @@ import math
 import pathlib
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import jax
@@ -46,8 +46,8 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import read_object, require_folder_place, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.results import surface
-from gan2shape_jax.results.outputs import shown_textured
-from gan2shape_jax.results.result import Result, add_files, load_result
+from gan2shape_jax.results.outputs import add_textured
+from gan2shape_jax.results.result import Result, load_result
 
 # Of texels; of a picture, upright RGB.
 Colours = Float[np.ndarray, "t t 3"]
@@ -93,7 +93,8 @@ def run(argv: Sequence[str]) -> None:
     if box.side < result.camera.image_size:
         warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
     out.mkdir(parents=True, exist_ok=True)
-    texture = write_photo_textured(result, photo, seen_box, out, largest=options.size, mirror=options.mirror)
+    texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=options.mirror)
+    add_textured(out, *photo_textured(result, photo, texture, seen_box))
     seen, mirrored, made_up = texture.shares * 100
     files = f"{out / 'textured.glb'} and textured_unlit.glb"
     size = f"{len(texture.albedo)} x {len(texture.albedo)}"
@@ -149,16 +150,11 @@ class PhotoTexture:
     shares: np.ndarray  # (3,) their means over the object
 
 
-def write_photo_textured(
-    result: Result, photo: Photo, box: CropBox, folder: pathlib.Path, *, largest: int = 2048, mirror: bool = True
-) -> PhotoTexture:
-    """Writes the files listed at the top of this module into an existing folder, each whole or not at all.
+def photo_textured(result: Result, photo: Photo, texture: PhotoTexture, box: CropBox) -> tuple[Result, dict[str, Any]]:
+    """Returns a result with its texture, and the files of its folder that are not made of that result alone.
 
-    In a result's folder, overview and page.jsonl show the texture from then on.
-
-    Arguments and `ArgumentError` are those of `photo_texture`; `UserError` if the file system refuses.
+    Contents are as for `write_folder`; the top of this module says what they are.
     """
-    texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
     mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
     files = {
         "texture.png": texture.albedo,
@@ -167,8 +163,7 @@ def write_photo_textured(
         "photo_crop.jpg": surface.jpeg(sample_crop(photo, box, side)).content,
         "photo.json": _description(photo, box, side),
     }
-    add_files(folder, files | shown_textured(dataclasses.replace(result, texture=texture.lit), folder))
-    return texture
+    return dataclasses.replace(result, texture=texture.lit), files
 
 
 def difference_from_photo(result: Result, photo: Photo, box: CropBox) -> float:

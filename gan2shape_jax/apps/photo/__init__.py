@@ -68,7 +68,7 @@ def photo(
         for note in done.notes[1:]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            failed = photo_run.run_over(config, [name])
+            failed = photo_run.run_over(config, [done])
         if failed:
             raise UserError(failed[name])
         record = load_result(pathlib.Path(folder, "results", name))

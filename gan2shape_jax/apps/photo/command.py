@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
@@ -117,10 +116,7 @@ def _reconstruct(
         with contextlib.suppress(UserError):  # of the others, the run says how far to trust them
             if sentence := trust.sentence_of(name, load_metrics(out / "results" / name)):
                 _say(sentence)
-    # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
-    jax.clear_caches()
-    dress = photo_run.dresser(prepared, framer) if options.texture else None
-    failed += len(photo_run.run_over(config, [photo.name for photo in prepared], dress))
+    failed += len(photo_run.run_over(config, prepared, framer if options.texture else None))
     return int(failed > 0 or not prepared)
 
 

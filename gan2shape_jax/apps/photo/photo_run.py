@@ -26,13 +26,14 @@ import shutil
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan2shape_jax.apps.export.texture import write_photo_textured
+from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
 from gan2shape_jax.apps.photo.framing import Frame, find_frames, framing_picture
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
@@ -46,12 +47,14 @@ from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.results import Result, load_result
+from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import TEXTURE, load_result
+from gan2shape_jax.results.result import TEXTURE
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
-from gan2shape_jax.run.guide import CROPS, PERHAPS, SIDE, Sight, guide_of, sight_by
+from gan2shape_jax.run.guide import CROPS, PERHAPS, SIDE, Seen, Sight, guide_of, sight_by
 from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "ictface"  # the model
@@ -61,7 +64,6 @@ _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
-Dress = Callable[[str, pathlib.Path], None]
 _LONGEST = 60  # characters of a made-up name
 
 
@@ -372,61 +374,60 @@ def is_done(config: ConfigDict, name: str) -> bool:
     return is_result(out / "results" / name) and _content(out / FOLDER, name) == _content(_work_folder(config), name)
 
 
-def dresser(prepared: Sequence[Prepared], framer: Framer) -> Dress:
-    """Returns what writes a photo's own texture into its result's folder, given its name and that folder."""
-    photos = {photo.name: photo for photo in prepared}
-
-    def dress(name: str, result: pathlib.Path) -> None:
-        seen = framer.opened(photos[name].path)
-        box = scaled_box(photos[name].frame.box, 1 / seen.reduction)
-        write_photo_textured(load_result(result), np.asarray(seen.picture), box, result)
-
-    return dress
-
-
-def run_over(config: ConfigDict, names: Sequence[str], dress: Dress | None = None) -> dict[str, str]:
+def run_over(config: ConfigDict, photos: Sequence[Prepared], framer: Framer | None = None) -> dict[str, str]:
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
-    A photo's former result stays until the new one is complete. The page shows all photos of the folder. Without
-    `dress`, see `dresser`, results do not get the photo's own texture.
+    A photo's former result stays until the new one is complete. The page shows all photos of the folder. With `framer`,
+    which reads the photos, results get their photo's own texture, also those that were made without.
     """
-    work, left = _work_folder(config), [name for name in names if not is_done(config, name)]
-    results = {name: pathlib.Path(config.workdir, "results", name) for name in names if name not in left}
-    bare = [name for name, result in results.items() if dress and not (result / TEXTURE).exists()]
-    failed = _make(config, work, left, bare, dress or (lambda name, result: None)) if left or bare else {}
+    work, results = _work_folder(config), pathlib.Path(config.workdir, "results")
+    bare = [one.name for one in photos if framer is not None and not (results / one.name / TEXTURE).exists()]
+    left = [one for one in photos if one.name in bare or not is_done(config, one.name)]
+    failed = _make(config, work, left, framer) if left else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
     return failed
 
 
-def _make(
-    config: ConfigDict, work: pathlib.Path, names: Sequence[str], bare: Sequence[str], dress: Dress
-) -> dict[str, str]:
-    """Runs over photos and puts their results in their place; those of `bare` are there and get a texture only."""
-    out = pathlib.Path(config.workdir)
+def _make(config: ConfigDict, work: pathlib.Path, photos: Sequence[Prepared], framer: Framer | None) -> dict[str, str]:
+    """Runs over photos, puts results in their place, and adds the textures that those that were there lack."""
+    out, known = pathlib.Path(config.workdir), {photo.name: photo for photo in photos}
+    left = [name for name in known if not is_done(config, name)]
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
     for field in ("image", "mask", "latent"):
         root = str(work / field) if (work / field).is_dir() else ""  # without latents, the run finds them by inversion
         staged.data[f"{field}_root"] = root if config.data[f"{field}_root"] else ""
-    _write_list(work, names)
-    every = sorted(records_in(out).keys() | set(names))
+    _write_list(work, left)
+    every = sorted(records_in(out).keys() | known.keys())
     with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
 
-        def put(name: str) -> None:
-            _put(config, name, dress)
-            folder.fail({})  # brings the page up to date
+        def dress(result: Result) -> tuple[Result, dict[str, Any]]:
+            made_with = {"config.json": to_json(config) + "\n"}
+            if framer is None:
+                return result, made_with
+            seen = framer.opened(known[result.name].path)
+            photo, box = np.asarray(seen.picture), scaled_box(known[result.name].frame.box, 1 / seen.reduction)
+            result, files = photo_textured(result, photo, photo_texture(result, photo, box), box)
+            return result, files | made_with
 
-        for name in bare:
-            dress(name, out / "results" / name)
+        def put(name: str) -> None:
+            _put(config, name)
+            folder.note(name)
+
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
-            if names:
-                experiment.run(staged.lock(), put)
-        for name in names:
+            if left:
+                seen = {name: Seen(*known[name].frame[1:]) for name in left}
+                experiment.run(staged.lock(), runner.Handover(seen, dress, put))
+        for name in left:
             if is_result(work / "results" / name) and not is_done(config, name):
-                _put(config, name, dress)  # of an earlier run, which was killed before it did so
+                put(name)  # of an earlier run, which was killed before it did so
+        for name in known if framer is not None else ():
+            if is_done(config, name) and not ((place := out / "results" / name) / TEXTURE).exists():
+                add_textured(place, *dress(load_result(place)))
+                folder.note(name)
         failures = work / "failures.json"
         failed = read_object(failures, "a run's failures") if failures.is_file() else {}
         folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
@@ -435,15 +436,13 @@ def _make(
     return failed
 
 
-def _put(config: ConfigDict, name: str, dress: Dress) -> None:
+def _put(config: ConfigDict, name: str) -> None:
     """Puts a photo's files and result in their place, the record last; what was made of others goes."""
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
     (place / f"{name}.json").unlink(missing_ok=True)
     with atomic_folder(out / "results" / name) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
-        (fresh / "config.json").write_text(to_json(config) + "\n")
-        dress(name, fresh)
     found = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}
     for part in _parts(name):

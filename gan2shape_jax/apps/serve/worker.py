@@ -228,7 +228,7 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     box = CropBox(*task["box"])
     photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, framer, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if failed := photo_run.run_over(config, [photo.name], photo_run.dresser([photo], framer)):
+    if failed := photo_run.run_over(config, [photo], framer):
         raise UserError(failed[photo.name])
     metrics = json.loads((out / "results" / photo.name / "metrics.json").read_text())
     files = result_files(out, photo.name)

@@ -24,12 +24,13 @@ from PIL import Image
 
 from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.command import write_solid
-from gan2shape_jax.apps.export.texture import write_photo_textured
+from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.io import bundled
 from gan2shape_jax.main import main
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
+from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.solid import cut_sheet
 from gan2shape_jax.results.surface import surface
 
@@ -246,7 +247,8 @@ def test_blender_itself_sees_mesh_and_silhouette_there(tmp_path):
     known = photographed()
     result, size = known.result, 256
     save_result(result, tmp_path / "r")
-    write_photo_textured(result, known.photo, known.box, tmp_path / "r", largest=256)
+    texture = photo_texture(result, known.photo, known.box, largest=256)
+    add_textured(tmp_path / "r", *photo_textured(result, known.photo, texture, known.box))
     numbers, picture = tmp_path / "seen.json", tmp_path / "drawn.png"
     program = bundled.folder("tools").parent / "tests" / "helpers" / "blender_program.py"
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

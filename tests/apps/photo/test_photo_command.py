@@ -13,6 +13,7 @@ from PIL import Image
 
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
+from gan2shape_jax.results import views
 
 _ROOT = pathlib.Path(__file__).parents[3]
 
@@ -25,8 +26,11 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments: main(["photo", *map(str, arguments)])
 
 
-def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo, capsys):
-    name = '<b>"my" face'
+def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo, capsys, monkeypatch):
+    """Each is drawn once, with its texture."""
+    name, drawn = '<b>"my" face', []
+    draw = views.draw_overview
+    monkeypatch.setattr(views, "draw_overview", lambda *given, **how: drawn.append(given[0]) or draw(*given, **how))
     Image.fromarray(face_photo()).save(tmp_path / f"{name}.png")
     Image.fromarray(face_photo("009")).save(tmp_path / "b.jpg", quality=95)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff but no picture")
@@ -36,6 +40,7 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     assert printed.err.count(": a face: the general shape of a face") == 2
     names = sorted(path.stem for path in (tmp_path / "out" / "photos").glob("*.json"))
     assert len(names) == 2 and "b" in names
+    assert sorted(one.name for one in drawn) == names and all(one.texture is not None for one in drawn)
     for one in names:
         folder = tmp_path / "out" / "results" / one
         assert len(trimesh.load(folder / "mesh.glb", force="mesh").faces) > 1000

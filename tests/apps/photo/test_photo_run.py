@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+from helpers.plain_result import plain_result
 from PIL import Image
 
 from gan2shape_jax.apps.evaluate.reports import find_runs
@@ -72,14 +73,16 @@ def made(monkeypatch):
     """Has runs write a result that says which configuration made it, or fail; returns the configurations that ran."""
     configs = []
 
-    def run(config, finished):
+    def run(config, handover):
         configs.append(config)
         work = pathlib.Path(config.workdir)
         if config.seed:
             (work / "failures.json").write_text('{"a": "it failed"}')
             return 1
-        write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}])
-        finished("a")
+        _, files = handover.dress(plain_result("a"))
+        write_folder(work / "results" / "a", [files | {"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}])
+        assert handover.seen["a"] == (1.0, 0.9)
+        handover.finished("a")
         return 0
 
     monkeypatch.setattr(photo_run.experiment, "run", run)
@@ -93,10 +96,10 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         config = _config(out, refine=wishes.get("refine", False)).copy_and_resolve_references()
         with config.unlocked():
             config.seed = seed
-        photo_run.prepare(
+        done = photo_run.prepare(
             photo, "a", config, _framer(), **({"box": _BOX} | {k: wishes[k] for k in wishes if k == "box"})
         )
-        return photo_run.run_over(config.lock(), ["a"]), len(made)
+        return photo_run.run_over(config.lock(), [done]), len(made)
 
     assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
     record, mode = out / "photos/a.json", out / "results/a/mode.txt"
@@ -125,11 +128,11 @@ def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crop
     write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
     _prepare(photo, out)
     assert (work / "checkpoints/a").is_dir()
-    _prepare(photo, out, box=CropBox(x=180, y=100, side=96))
+    prepared = _prepare(photo, out, box=CropBox(x=180, y=100, side=96))
     assert not (work / "checkpoints/a").exists() and not (work / "results/a").exists()
     write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
-    monkeypatch.setattr(photo_run.experiment, "run", lambda config, finished: 0)  # finished before, skipped
-    photo_run.run_over(_config(out), ["a"])
+    monkeypatch.setattr(photo_run.experiment, "run", lambda config, handover: 0)  # finished before, skipped
+    photo_run.run_over(_config(out), [prepared])
     assert (out / "results/a/result.json").is_file() and json.loads((out / "photos/a.json").read_text())["given"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
