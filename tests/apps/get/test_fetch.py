@@ -11,9 +11,8 @@ import zlib
 
 import pytest
 
-from gan2shape_jax.apps.get import table
 from gan2shape_jax.apps.get.command import MOST, fetch, unpack
-from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Source
+from gan2shape_jax.apps.get.table import ENTRIES, FOUND, MEMBERS, SOURCES, Source
 from gan2shape_jax.config import flatten, load_config, names
 from gan2shape_jax.errors import UserError
 
@@ -104,9 +103,6 @@ def test_links_devices_folders_and_damaged_archives_are_refused(tmp_path):
             unpack([path], ["a.pt"], str(tmp_path))
 
 
-_FOUND = set(re.findall(r"^- ([A-Z]):", table.__doc__, re.MULTILINE))
-
-
 def test_entries_are_in_order():
     fields, addresses = flatten(load_config("base")), dict[str, str]()
     for name, entry in ENTRIES.items():
@@ -114,7 +110,7 @@ def test_entries_are_in_order():
         for source in entry.sources:
             assert source.url.startswith("https://") and re.fullmatch(r"[\w.-]+", source.file)
             assert re.fullmatch(r"[0-9a-f]{64}|", source.sha256) and 0 < (source.size or 1) < MOST
-            assert set(source.found.split(", ")) <= _FOUND
+            assert set(source.found.split(", ")) <= set(FOUND)
             assert addresses.setdefault(source.file, source.url) == source.url
         there = set(MEMBERS) if entry.archived else {source.file for source in entry.sources}
         for given in entry.gives:
@@ -125,8 +121,8 @@ def test_entries_are_in_order():
         assert entry.config in ("", *names()) and set(entry.also) <= set(ENTRIES)
         assert entry.licence.url.startswith("https://")
     used = {letter for entry in ENTRIES.values() for source in entry.sources for letter in source.found.split(", ")}
-    assert used == _FOUND
-    assert set(table._KNOWN) <= {source.file for entry in ENTRIES.values() for source in entry.sources}
+    assert used == set(FOUND)
+    assert set(SOURCES) == {source.file for entry in ENTRIES.values() for source in entry.sources}
     assert len({pathlib.PurePosixPath(member).name for member in MEMBERS}) == len(MEMBERS)
 
 
