@@ -26,7 +26,7 @@ from gan2shape_jax.results import pictures
 from gan2shape_jax.results.outputs import USDZ
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
-from gan2shape_jax.results.surface import build_mesh, jpeg, usdz_bytes
+from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
 if TYPE_CHECKING:
     import trimesh
@@ -148,17 +148,13 @@ _MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/
 
 def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     model = _MODEL % (
-        _rows('<vertex x="%.6f" y="%.6f" z="%.6f"/>\n', np.asarray(mesh.vertices)),
-        _rows('<triangle v1="%d" v2="%d" v3="%d"/>\n', np.asarray(mesh.faces)),
+        rows('<vertex x="%.6f" y="%.6f" z="%.6f"/>\n', np.asarray(mesh.vertices)),
+        rows('<triangle v1="%d" v2="%d" v3="%d"/>\n', np.asarray(mesh.faces)),
     )
     date = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in (("[Content_Types].xml", _TYPES), ("_rels/.rels", _RELATIONS), ("3D/3dmodel.model", model)):
             archive.writestr(zipfile.ZipInfo(name, date), text, zipfile.ZIP_DEFLATED)
-
-
-def _rows(pattern: str, values: np.ndarray) -> str:
-    return pattern * len(values) % tuple(values.reshape(-1).tolist())
 
 
 def _usdz(words: Sequence[str]) -> None:
