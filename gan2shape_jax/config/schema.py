@@ -328,6 +328,11 @@ def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
             f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
             f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
         )
+    if not architecture.discriminator_channels:
+        found.append(
+            f"{path} is a generator alone: the method compares images by its discriminator's features. Convert it "
+            "again with --discriminator, a file of the same training that has one"
+        )
     if gan.F1_d > architecture.mapping_layers:
         found.append(
             f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "

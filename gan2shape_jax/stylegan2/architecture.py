@@ -29,7 +29,8 @@ class Architecture:
     style_dim: int  # width of z and w
     mapping_layers: int  # linear layers of the mapping network (not counting its pixel norm)
     channels: tuple[int, ...]  # the generator's width at 4, 8, ..., `size` pixels
-    discriminator_channels: tuple[int, ...]  # the discriminator's at 4, 8, ..., `discriminator_size` pixels
+    # The discriminator's at 4, 8, ..., `discriminator_size` pixels; empty for a generator alone.
+    discriminator_channels: tuple[int, ...]
     # Learning-rate multiplier of the mapping network. No shape reveals it; it is 0.01 in all published weights.
     mapping_scale: float = 0.01
     # Images over which the discriminator measures the batch's standard deviation; 0 means the whole batch.
@@ -56,7 +57,7 @@ class Architecture:
             raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; possible are {_SIZES}")
         if len(self.channels) != _levels(self.size):
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
-        if not 2 <= len(self.discriminator_channels) <= _levels(1024):
+        if self.discriminator_channels and not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
         for kind in (self.generator_kind, self.discriminator_kind):
             if kind not in _KINDS:
@@ -70,7 +71,11 @@ class Architecture:
         if not _is_number(self.mapping_scale) or not isinstance(self.stored_mean, bool):
             found = f"{short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
             raise ValueError(f"a mapping scale of {found}")
-        if self.stddev_channels and self.discriminator_channels[0] % self.stddev_channels:
+        if (
+            self.discriminator_channels
+            and self.stddev_channels
+            and self.discriminator_channels[0] % self.stddev_channels
+        ):
             width, deviations = self.discriminator_channels[0], self.stddev_channels
             raise ValueError(f"{width} channels do not divide into {deviations} of deviations")
 
@@ -86,8 +91,8 @@ class Architecture:
 
     @property
     def discriminator_size(self) -> int:
-        """Side of the images that the discriminator was trained on."""
-        return 1 << (len(self.discriminator_channels) + 1)
+        """Side of the images that the discriminator was trained on; 0 if there is none."""
+        return 1 << (len(self.discriminator_channels) + 1) if self.discriminator_channels else 0
 
     def colours_at(self, level: int) -> bool:
         """Whether the generator produces colours at level 0, 1, ... (4, 8, ... pixels)."""
@@ -153,6 +158,8 @@ def discriminator_shapes(arch: Architecture) -> Params:
     is the one after the last block.
     """
     widths = arch.discriminator_channels[::-1]
+    if not widths:
+        return {}
     blocks: Params = {}
 
     def from_rgb(width: int) -> Params:

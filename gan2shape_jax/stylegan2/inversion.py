@@ -70,7 +70,7 @@ def _step(
             return jnp.abs(a - b).mean(axis=(1, 2, 3))
 
         drawn = stylegan2.synthesize(generator, w + noise, arch=arch)
-        features = stylegan2.discriminator_features(discriminator, drawn, arch=arch)
+        features = stylegan2.discriminator_features(discriminator, drawn, arch=arch) if discriminator else ()
         from_mean = jnp.mean(((w - mean) / spread) ** 2, axis=-1)
         unlike = sum(map(away, features, target), jnp.zeros(()))
         return jnp.sum(away(drawn, image) + unlike + _MEAN_WEIGHT * from_mean)
@@ -96,7 +96,7 @@ def invert(
       gan_params: the generator's parameters.
       image: in [-1, 1].
       arch: the sizes.
-      disc_params: the discriminator's parameters.
+      disc_params: the discriminator's parameters; without any, {}, only pixels are compared.
       steps: number of Adam steps.
       learning_rate: the peak step size, in W.
 
@@ -107,7 +107,7 @@ def invert(
     mean, spread = _typical(mean_key, gan_params, arch=arch)
     w = jnp.tile(mean, (image.shape[0], 1))
     state = optax.scale_by_adam().init(w)
-    target = _features(disc_params, image, arch=arch)
+    target = _features(disc_params, image, arch=arch) if disc_params else ()
     # A loop of jitted steps: convolutions inside a scan are an order of magnitude slower on a CPU.
     for step in range(steps):
         rate = learning_rate_at(step, steps, peak=learning_rate)

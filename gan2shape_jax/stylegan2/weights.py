@@ -56,7 +56,7 @@ def save(
     source_sha256: str = "",
     notes: str = "",
 ) -> None:
-    """Writes a StyleGAN2, parameters {"generator": ..., "discriminator": ...}, as a weight file.
+    """Writes a StyleGAN2, parameters {"generator": ..., "discriminator": ...}, as a weight file; the latter may be {}.
 
     `license_note`, the SHA-256 of the file that it was converted from and other `notes` stand in its header.
 
@@ -98,7 +98,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, s
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
-    """Reads a converted StyleGAN2: (architecture, {"generator": params, "discriminator": params}).
+    """Reads a converted StyleGAN2: (architecture, {"generator": params, "discriminator": params, {} if there is none}).
 
     Raises:
       UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
@@ -109,7 +109,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
     with open_safetensors(path, _conversion(path)) as file:
         arch = _architecture(path, file.metadata)
         flat = file.read_all(parameter_shapes(arch), f"{path}: {_FAULT}")
-    return arch, jax.device_put(unflatten_dict(flat, sep="/"))  # jnp.asarray would compile a program for every shape
+    params = {"discriminator": {}} | unflatten_dict(flat, sep="/")
+    return arch, jax.device_put(params)  # jnp.asarray would compile a program for every shape
 
 
 def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:

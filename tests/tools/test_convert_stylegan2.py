@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
+from gan2shape_jax.run import prepare
+from gan2shape_jax.stylegan2 import inversion
 from tools.convert_stylegan2 import convert, read_checkpoint
 from tools.convert_stylegan2.__main__ import main
 
@@ -56,10 +59,67 @@ def test_sizes_come_from_the_shapes(golden_path, tmp_path, states):
 
 def test_prefixes_of_data_parallel_training_and_other_keys_are_ignored(tmp_path, states):
     arch, params = _convert(tmp_path / "x.pt", states)
-    wrapped = {k: {f"module.{n}": v for n, v in s.items()} for k, s in states.items()}
-    other, same = _convert(tmp_path / "y.pt", wrapped | {"g_optim": {"x": np.zeros(3)}})
-    assert other == arch
-    jax.tree.map(np.testing.assert_array_equal, params, same)
+    for prefix in ("module.", "_orig_mod.", "_orig_mod.module."):
+        wrapped = {k: {prefix + n: v for n, v in s.items()} for k, s in states.items()}
+        other, same = _convert(tmp_path / "y.pt", wrapped | {"g_optim": {"x": np.zeros(3)}})
+        assert other == arch
+        jax.tree.map(np.testing.assert_array_equal, params, same)
+
+
+def test_a_generator_alone_draws_and_is_inverted(tmp_path, states):
+    """As most people share it: `g_ema` with or without the mean latent, or its bare dictionary."""
+    _, whole = _convert(tmp_path / "whole.pt", states)
+    mean = np.arange(whole["generator"]["mapping"]["1"]["bias"].size, dtype=np.float32)
+    alone = states["g_ema"]
+    torch.save({name: torch.tensor(np.array(value)) for name, value in alone.items()}, tmp_path / "bare.pt")
+    _write(tmp_path / "ema.pt", {"g_ema": alone})
+    content = {
+        "g_ema": {name: torch.tensor(np.array(v)) for name, v in alone.items()},
+        "latent_avg": torch.tensor(mean),
+    }
+    torch.save(content, tmp_path / "mean.pt")
+    for name in ("bare", "ema", "mean"):
+        converted = read_checkpoint(tmp_path / f"{name}.pt")
+        assert "No discriminator" in converted.notes and not converted.arch.discriminator_channels
+        stylegan2.save(tmp_path / f"{name}.safetensors", converted.arch, converted.params)
+        arch, params = stylegan2.load(tmp_path / f"{name}.safetensors")
+        assert params.pop("discriminator") == {} and arch.stored_mean == (name == "mean")
+        if name == "mean":
+            np.testing.assert_array_equal(params["generator"].pop("mean_w"), mean)
+        jax.tree.map(np.testing.assert_array_equal, params["generator"], whole["generator"])
+    _write(tmp_path / "d.pt", {"d": states["d"]})
+    both = read_checkpoint(tmp_path / "ema.pt", discriminator=tmp_path / "d.pt")
+    jax.tree.map(np.testing.assert_array_equal, both.params, whole)
+    key, latent = jax.random.key(0), np.ones((1, arch.style_dim), np.float32)
+    image = stylegan2.synthesize(whole["generator"], latent, arch=arch)
+    found = inversion.invert(key, params["generator"], image, arch=arch, disc_params={}, steps=20)
+    start = inversion.invert(key, params["generator"], image, arch=arch, disc_params={}, steps=0)
+    away = [
+        float(np.abs(stylegan2.synthesize(whole["generator"], w, arch=arch) - image).mean()) for w in (found, start)
+    ]
+    assert away[0] < 0.7 * away[1]
+
+
+def test_what_the_method_misses_of_a_generator_alone_is_a_sentence(tmp_path, states, capsys):
+    _write(tmp_path / "ema.pt", {"g_ema": states["g_ema"]})
+    target = tmp_path / "gan.safetensors"
+    assert main([str(tmp_path / "ema.pt"), str(target), "--no-samples"]) == 0
+    arch = stylegan2.read_header(target)[0]
+    config = load_config("ictface:scratch").unlock()
+    config.gan.update(checkpoint=str(target), size=arch.size, style_dim=arch.style_dim)
+    with pytest.raises(UserError, match=r"generator alone.*--discriminator"):
+        prepare.load_gan(config)
+    assert "No discriminator" in capsys.readouterr().out
+
+
+def test_pointers_and_other_peoples_gans_are_named(tmp_path):
+    (tmp_path / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(UserError, match="pointer of Git LFS"):
+        convert(tmp_path / "lfs.pt")
+    for name, family in (("GAN.G.blocks.0.to_style1.weight", "lucidrains"), ("g_running.x", "first generation")):
+        torch.save({name: torch.zeros(1)}, tmp_path / "other.pt")
+        with pytest.raises(UserError, match=family):
+            convert(tmp_path / "other.pt")
 
 
 def test_missing_extra_misshapen_and_broken_tensors_are_all_listed(tmp_path, states):
@@ -89,10 +149,8 @@ def test_a_tensor_that_tells_a_size_may_not_be_missing(tmp_path, states):
 
 
 def test_checkpoints_of_other_kinds_are_refused(tmp_path, states):
-    for key, what in (("g_ema", "generator"), ("d", "discriminator")):
-        partial = {k: v for k, v in states.items() if k != key}
-        with pytest.raises(UserError, match=f"no '{key}' .the {what}."):
-            _convert(tmp_path / "bad.pt", partial)
+    with pytest.raises(UserError, match="no 'g_ema' .the generator."):
+        _convert(tmp_path / "bad.pt", {"d": states["d"]})
     with pytest.raises(UserError, match="bad.pt"):
         _convert(tmp_path / "bad.pt", {"g_ema": {"x": np.zeros(2)}, "d": {"y": np.zeros(2)}})
     states["d"]["convs.1.skip.0.kernel"] = np.eye(4)

@@ -62,7 +62,8 @@ def read_checkpoint(
         if _family(other, discriminator) != family:
             raise UserError(f"{discriminator}: a discriminator of another family than {path}")
         content |= _discriminator(_parts(other, family), family, discriminator)
-    _discriminator(content, family, path)
+    elif family != "stylegan2-rosinality":
+        _discriminator(content, family, path)
     if family == "stylegan2-nvidia":
         arch, params, notes = nvidia.convert(content, path, class_index)
     elif class_index is not None:
@@ -74,6 +75,11 @@ def read_checkpoint(
         arch, params, notes = nvidia_tf.convert(content, path)
     else:
         arch, params, notes = rosinality.convert(content, path)
+        if not arch.discriminator_channels:
+            notes.append(
+                "No discriminator: it serves for samples, inversion and the Python interface; for the method and for "
+                "photos convert it again with --discriminator, a checkpoint of the same training."
+            )
     if discriminator is not None:
         notes.append(f"Discriminator from a file of SHA-256 {sha256(discriminator)}.")
     return Converted(
@@ -101,7 +107,7 @@ def _family(content: Any, path: str | os.PathLike) -> str:
 
 
 def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Returns the discriminator by its key; raises `UserError` if there is none, as every run needs one."""
+    """Returns the discriminator by its key; raises `UserError` if there is none."""
     key = "d" if family == "stylegan2-rosinality" else "D"
     if content.get(key) is None:
         raise UserError(
@@ -113,4 +119,5 @@ def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike
 
 
 def _parts(content: Any, family: str) -> dict[str, Any]:
-    return dict((nvidia_tf if family == "stylegan2-tensorflow" else nvidia).networks_of(content))
+    readers = {"stylegan2-tensorflow": nvidia_tf, "stylegan2-rosinality": rosinality}
+    return dict(readers.get(family, nvidia).networks_of(content))

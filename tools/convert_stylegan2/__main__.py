@@ -44,10 +44,11 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
 def _parser() -> argparse.ArgumentParser:
     about = (
         "Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
-        "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's stylegan2-ada-pytorch or "
-        "stylegan3 (.pkl with G_ema and D), or of their TensorFlow's stylegan2 and stylegan2-ada (any kind of blocks, "
-        "clamps, filters; float16 layers are computed in float32; alias-free networks are not supported). The content "
-        "tells which. Nothing in the file is executed, and PyTorch is not needed."
+        "rosinality/stylegan2-pytorch (.pt with g_ema and d, or the generator alone), or a network pickle of NVIDIA's "
+        "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D), or of their TensorFlow's stylegan2 and "
+        "stylegan2-ada (any kind of blocks, clamps, filters; float16 layers are computed in float32; alias-free "
+        "networks are not supported). The content tells which. Nothing in the file is executed, and PyTorch is not "
+        "needed."
     )
     parser, path = option_types.parser("convert stylegan2", about), option_types.path
     parser.add_argument("source", type=path("IN"), metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
@@ -84,9 +85,11 @@ def _summary(converted: Converted) -> str:
         f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
         f"layers{', mean latent stored' if arch.stored_mean else ''} (family {converted.family})",
         f"  generator: {arch.generator_kind}, channels {' '.join(map(str, arch.channels))}{clamped(arch.conv_clamp)}",
-        f"  discriminator: {arch.discriminator_kind}, channels "
-        f"{' '.join(map(str, arch.discriminator_channels))}{clamped(arch.discriminator_clamp)}, {deviation}",
     ]
+    if arch.discriminator_channels:
+        widths = " ".join(map(str, arch.discriminator_channels))
+        described = f"{arch.discriminator_kind}, channels {widths}{clamped(arch.discriminator_clamp)}, {deviation}"
+        lines.append(f"  discriminator: {described}")
     return "\n".join(lines + ([f"  {converted.notes}"] if converted.notes else []))
 
 

@@ -1,9 +1,10 @@
 """Converts the tensors of a rosinality-style checkpoint to the package's parameters and architecture.
 
-Such a file holds `g_ema` (the generator's moving average) and `d` (the discriminator), each a
-dictionary of tensors in PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in),
-images NCHW. Sizes are read from the shapes; every tensor must then be present with the shape that
-the sizes imply, and there must be no others.
+Such a file holds `g_ema` (the generator's moving average), `d` (the discriminator) and, if it was converted from
+NVIDIA's, `latent_avg` (the mean latent); each network is a dictionary of tensors in PyTorch's layouts: convolutions
+(out, in, kh, kw), linear layers (out, in), images NCHW. The generator alone is also shared, as `g_ema` or as its bare
+dictionary. Sizes are read from the shapes; every tensor must then be present with the shape that the sizes imply, and
+there must be no others.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.families import WRAPPERS
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
@@ -31,6 +33,8 @@ def _generator_tensor(path: Path, shape: Shape) -> Tensor:
         return tensors.weight(f"style.{i}.{part}", shape)
     if kind == "input":
         return tensors.constant("input.input", shape, (1,))
+    if kind == "mean_w":
+        return tensors.same("latent_avg", shape)
     if kind == "noise":
         return tensors.plain(f"noises.noise_{i}", (1, 1, *shape), shape)
     first, others = ("conv1", "convs") if kind == "layers" else ("to_rgb1", "to_rgbs")
@@ -103,22 +107,37 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
             style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
             mapping_layers=_count(generator, r"style\.(\d{1,9})\.weight") - 1,
             channels=tuple(channels),
-            discriminator_channels=tuple(widths[::-1]),
+            discriminator_channels=tuple(widths[::-1]) if discriminator else (),
+            stored_mean="latent_avg" in generator,
         )
     except ValueError as error:
         raise UserError(f"{source}: its tensors' names are not those of rosinality's StyleGAN2 ({error})") from error
 
 
-def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+def networks_of(content: Any) -> dict[str, Any]:
+    """Returns the file's content by key, `g_ema` or `d` for a network that was saved alone; {} if there is none."""
+    if not isinstance(content, dict):
+        return {}
+    content = content.get("state_dict", content)
+    if all(isinstance(value, np.ndarray) for value in content.values()):
+        return {"d" if any("final_linear" in str(name) for name in content) else "g_ema": content}
+    return dict(content)
+
+
+def _states(content: dict[str, Any], source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
     states = {}
-    for key, what in (("g_ema", "generator"), ("d", "discriminator")):
-        state = content.get(key) if isinstance(content, dict) else None
+    for key in ("g_ema", "d"):
+        state = content.get(key) or {}
         if not isinstance(state, dict) or not all(isinstance(n, str) for n in state):
-            raise UserError(f"{source}: no '{key}' (the {what}) in it; rosinality has both 'g_ema' and 'd'")
+            raise UserError(f"{source}: '{key}' in it is no dictionary of tensors")
         strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
         if strange:
             raise UserError(f"{source}: '{key}' holds what is no tensor: {listed(strange)}")
-        states[key] = {n.removeprefix("module."): v for n, v in state.items()}
+        states[key] = {".".join(p for p in n.split(".") if p not in WRAPPERS): v for n, v in state.items()}
+    if not states["g_ema"]:
+        raise UserError(f"{source}: no 'g_ema' (the generator) in it; rosinality has 'g_ema' and 'd'")
+    if isinstance(mean := content.get("latent_avg"), np.ndarray):
+        states["g_ema"]["latent_avg"] = mean.reshape(-1)
     return states
 
 
@@ -163,8 +182,8 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
             if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
                 what = f"the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported"
                 raise UserError(f"{source}: {what}")
-    notes = _add_noise(states["g_ema"], sources["g_ema"])
+    notes = [_add_noise(states["g_ema"], sources["g_ema"])]
     parts = {
         what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))
     }
-    return arch, tensors.params_of(parts, source), [notes] if notes else []
+    return arch, tensors.params_of(parts, source), [note for note in notes if note]

@@ -84,6 +84,10 @@ def _check_start(path: str, file: BinaryIO) -> None:
             f"{path} is a safetensors file: what is converted already is used as it is (a StyleGAN2 as "
             "config.gan.checkpoint), and only files of PyTorch and NVIDIA are converted"
         )
+    if head.startswith(b"version https://"):
+        raise UserError(
+            f"{path} is a pointer of Git LFS, not the checkpoint itself: fetch that with `git lfs pull`, or download it"
+        )
     if head.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
     file.seek(0)

@@ -25,6 +25,8 @@ class Family:
     advice: str = ""  # what to do instead if `tool` is None
 
 
+# What data parallelism, compilation and trainers add to the names of tensors.
+WRAPPERS = ("module", "_orig_mod", "state_dict")
 _STYLEGAN2, _NETWORKS = "stylegan2", "networks"
 _TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 
@@ -51,6 +53,14 @@ FAMILIES: tuple[Family, ...] = (
         (r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|generator\.progression\.",),
         advice="it is another network than StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
         "kind too); take a StyleGAN2 of the same data, config e or f",
+    ),
+    Family(
+        "stylegan2-lucidrains",
+        "a GAN of lucidrains/stylegan2-pytorch",
+        None,
+        (r"(GAN\.)?(G|GE|D)\.(initial_block|blocks\.\d+\.(to_style1|conv_res))",),
+        advice="its networks differ from StyleGAN2's and are not supported; take a StyleGAN2 of the same data, or "
+        "train one with gan2shape-jax train-gan",
     ),
     Family(
         "stylegan2-tensorflow",
@@ -94,11 +104,8 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def recognise(names: Iterable[str]) -> Family | None:
-    """Returns the family that a checkpoint's names reveal, or None.
-
-    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
-    """
-    plain = [".".join(part for part in name.split(".") if part not in ("module", "state_dict")) for name in names]
+    """Returns the family that a checkpoint's names reveal, or None; the `WRAPPERS` may stay in the names."""
+    plain = [".".join(part for part in name.split(".") if part not in WRAPPERS) for name in names]
 
     def some(pattern: str) -> bool:
         return any(map(re.compile(pattern).match, plain))
