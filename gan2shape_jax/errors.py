@@ -50,6 +50,10 @@ class FolderGoneError(RunEndingError):
     """The run's folder was removed or replaced during the run."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: the machine wants this process to end."""
+
+
 def refused(error: OSError, message: str) -> UserError:
     """Returns the error to raise when the file system refused: `message`, and why it did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -58,18 +62,18 @@ def refused(error: OSError, message: str) -> UserError:
 
 
 def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
-    """Runs a command and returns its status: 1 after a `UserError`, 130 after Ctrl-C, both reported on stderr.
+    """Runs a command and returns its status: 1 after a `UserError`, 130 after Ctrl-C, 143 after SIGTERM, each reported.
 
-    `action` returns the exit status, or None for 0; `interrupted` is the message after Ctrl-C.
+    `action` returns the exit status, or None for 0; `interrupted` is the message after the latter two.
     """
     try:
         return action() or 0
     except UserError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(interrupted, file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,7 @@
 """The command line: `gan2shape-jax --config=NAME`, also `python -m gan2shape_jax.main ...`.
 
-Exit codes: 0 success; 1 something is wrong with the data or the machine, or an image failed; 2
-the command line or the configuration is wrong; 130 interrupted; 141 nobody reads the output any more.
+Exit codes: 0 success; 1 something is wrong with the data or the machine, or an image failed; 2 the command line or the
+configuration is wrong; 130 interrupted; 143 ended by SIGTERM; 141 nobody reads the output any more.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import Any
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
-from gan2shape_jax.errors import ConfigError, UserError, one_line, printable
+from gan2shape_jax.errors import ConfigError, Terminated, UserError, one_line, printable
 from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt
 
@@ -64,9 +64,9 @@ def main(argv: Sequence[str]) -> int:
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"\n{interrupt.MESSAGE}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def console() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gan2shape_jax import main as program
 from gan2shape_jax.config import flatten, load_config
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import Terminated, UserError
 from gan2shape_jax.io import option_types
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.run import experiment as runner
@@ -57,6 +57,7 @@ def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(experiment
     for error, code, message in (
         (UserError("bad.png is bad"), 1, "error: bad.png is bad\n"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
+        (Terminated(), 143, "interrupted; run the same command again to go on\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 1, "No space left on device: 'x.png'\n"),
     ):
         experiment.action = functools.partial(fail, error)

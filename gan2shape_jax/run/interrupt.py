@@ -1,9 +1,10 @@
-"""Ctrl-C: a run stops after its current iteration, at the second press at once.
+"""Ctrl-C and SIGTERM: a run stops after its current iteration, at the second Ctrl-C at once.
 
-Python raises KeyboardInterrupt between two of its instructions. During compilation there are none for up to a minute,
-and inside a callback, or while a library is imported, the exception is printed and lost. Files are written completely
-or not at all, so a command may end at any moment: `watch` has a separate thread wait for the signal and end the
-process. In a loop (`noted`), and where another program uses this package, the first press only sets a flag.
+SIGTERM comes from Slurm, Kubernetes and spot machines shortly before they take a process away. Python raises
+KeyboardInterrupt between two of its instructions. During compilation there are none for up to a minute, and inside a
+callback, or while a library is imported, the exception is printed and lost. Files are written completely or not at all,
+so a command may end at any moment: `watch` has a separate thread wait for the signal and end the process. In a loop
+(`noted`), and where another program uses this package, the first signal only sets a flag.
 """
 
 import contextlib
@@ -13,7 +14,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from gan2shape_jax.errors import Terminated
+
 MESSAGE = "interrupted; run the same command again to go on"
+_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}  # as shells count
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
 
 _watched = threading.Event()
@@ -21,14 +25,17 @@ _deferred = threading.Event()
 
 
 def watch() -> None:
-    """Makes Ctrl-C end this process at once with status 130, wherever Python is; to be called at program start.
+    """Makes Ctrl-C and SIGTERM end this process at once with status 130 or 143, wherever Python is.
+
+    To be called at program start.
 
     Nothing is unwound: files being written are left under their temporary names.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGINT, lambda signum, frame: None)  # in place of KeyboardInterrupt
+    for number in _STATUS:
+        signal.signal(number, lambda signum, frame: None)  # in place of KeyboardInterrupt
     _watched.set()
     threading.Thread(target=_listen, args=(reading,), name="ctrl-c", daemon=True).start()
 
@@ -37,43 +44,50 @@ def _listen(reading: int) -> None:
     presses = 0
     while signals := os.read(reading, 64):
         presses += signals.count(signal.SIGINT)
-        if presses > 1 or (presses and not _deferred.is_set()):
+        ending = presses or signal.SIGTERM in signals
+        if presses > 1 or (ending and not _deferred.is_set()):
             with contextlib.suppress(Exception):  # a closed terminal
                 show = _SHOW_CURSOR if sys.stderr.isatty() else ""
                 os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
-            os._exit(130)
+            os._exit(_STATUS[signal.SIGINT if presses else signal.SIGTERM])
 
 
 def finished() -> None:
-    """Makes Ctrl-C have no effect any more, so that a finished run does not end as killed while Python shuts down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes signals have no effect any more, so that a finished run does not end as killed while Python shuts down."""
+    for number in _STATUS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[Callable[[], None]]:
+def noted(*, terminate: bool = True) -> Iterator[Callable[[], None]]:
     """Yields a function that raises KeyboardInterrupt if Ctrl-C has been pressed; to be called between iterations.
 
-    Outside the main thread, where Python allows no signal handlers, Ctrl-C keeps its usual behaviour.
+    After SIGTERM it raises `Terminated`, unless that is left to others (`terminate`): hosts that compute together have
+    to stop at the same iteration. Outside the main thread, where Python allows no signal handlers, signals keep their
+    usual behaviour.
     """
-    pressed = threading.Event()
+    seen: list[int] = []
 
-    def note(signum, frame) -> None:
-        if pressed.is_set() and not _watched.is_set():
-            signal.default_int_handler(signum, frame)
-        pressed.set()
-        print("\nstopping after this iteration; Ctrl-C again stops at once", file=sys.stderr)
+    def note(number, frame) -> None:
+        if number == signal.SIGINT and number in seen and not _watched.is_set():
+            signal.default_int_handler(number, frame)
+        seen.append(number)
+        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+        print(f"\nstopping after this iteration{again}", file=sys.stderr)
 
     def check() -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
+        if seen:
+            raise Terminated if signal.SIGTERM in seen else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield check
         return
-    former = signal.signal(signal.SIGINT, note)
+    numbers = list(_STATUS) if terminate else [signal.SIGINT]
+    former = {number: signal.signal(number, note) for number in numbers}
     _deferred.set()
     try:
         yield check
     finally:
         _deferred.clear()
-        signal.signal(signal.SIGINT, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

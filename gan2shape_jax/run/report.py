@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epy
 from rich import progress as bars
@@ -68,7 +69,7 @@ class Monitor(contextlib.ExitStack):
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
-        self.check = self.enter_context(interrupt.noted())
+        self.check = self.enter_context(interrupt.noted(terminate=jax.process_count() == 1))
         if self.console.is_terminal:
             self.enter_context(self._bars)
         return self

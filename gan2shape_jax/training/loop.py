@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
-from gan2shape_jax.errors import DivergedError
+from gan2shape_jax.errors import DivergedError, Terminated
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -105,7 +106,8 @@ def run_schedule(
 
     `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `made_with`
     is what checkpoints must match, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
-    does not fit the configuration.
+    does not fit the configuration. After Ctrl-C
+    `KeyboardInterrupt` and after SIGTERM `Terminated`, once a checkpoint has been written.
     """
     kept: Checkpoints | contextlib.nullcontext[None] = contextlib.nullcontext()
     if folder:
@@ -145,9 +147,18 @@ def run_schedule(
                     loss = here.history[-1]["loss"]
                     if done == phase.iterations and view is not None:
                         watcher.on_phase_end(phase, view)
-                watcher.on_progress(phase, done, loss)
-                if checkpoints and _is_due(done, phase, cadence.checkpoint):
-                    checkpoints.save(before + done, here.state, here.record(phase))
+                due, hosts = _is_due(done, phase, cadence.checkpoint), jax.process_count()
+                try:
+                    watcher.on_progress(phase, done, loss)
+                    # JAX catches SIGTERM on hosts that compute together, and has them stop at the same iteration.
+                    if hosts > 1 and multihost_utils.reached_preemption_sync_point(before + done):
+                        raise Terminated
+                except KeyboardInterrupt as stop:
+                    due = hosts == 1 or isinstance(stop, Terminated)
+                    raise
+                finally:
+                    if checkpoints and due:
+                        checkpoints.save(before + done, here.state, here.record(phase))
             here.phase, here.iteration, here.recent = phase.number + 1, 0, []
             before += phase.iterations
     return Trained(here.state, here.history)

@@ -7,11 +7,11 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
-def die_at(phase_number: int, iteration: int) -> Watcher:
+def die_at(phase_number: int, iteration: int, error: type[BaseException] = Killed) -> Watcher:
     """Returns a watcher that ends the run there."""
 
     def die(phase, done, loss):
         if (phase.number, done) == (phase_number, iteration):
-            raise Killed
+            raise error
 
     return Watcher(on_progress=die)

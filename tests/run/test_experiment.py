@@ -179,12 +179,16 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
 
 @pytest.mark.heavy  # three starts, each of which traces what it trains
 def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, tmp_path):
-    """SIGKILL early, Ctrl-C later: the third start goes on to the results of an undisturbed run."""
+    """SIGKILL early, then SIGTERM and Ctrl-C: the last start goes on to the results of an undisturbed run."""
     config = _config(tmp_path / "killed")
     command = [sys.executable, "-m", "gan2shape_jax.main", *_command(config)]
     root = pathlib.Path(config.workdir)
     # At 9 the first iteration of step 3 is still to be compiled: the interrupt cannot come after the last of its two.
-    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 9, 130)):
+    for kind, iterations, code in (
+        (signal.SIGKILL, 5, -signal.SIGKILL),
+        (signal.SIGTERM, 7, 143),
+        (signal.SIGINT, 9, 130),
+    ):
         said = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
         assert not (root / "results" / "001").exists()
     assert "interrupted; run the same command again to go on" in said and "Traceback" not in said

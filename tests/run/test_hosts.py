@@ -187,3 +187,26 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
     for two, one in zip(*logged, strict=True):
         assert (two["step"], two["iteration"]) == (one["step"], one["iteration"])
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=_NEAR[two["step"]])
+
+
+@pytest.mark.slow
+def test_two_hosts_that_are_told_to_end_stop_together_and_go_on(tmp_path):
+    """SIGTERM to one host of a joint run: both write the same checkpoint and end with 143; the next start ends it."""
+    fields = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
+    fields |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
+    for name in ("undisturbed", "ended"):
+        (tmp_path / name).mkdir()
+    codes, told = _ends(_start(tmp_path / "undisturbed", 2, **fields))
+    assert codes == [0, 0], told
+    processes = _start(tmp_path / "ended", 2, **fields)
+    checkpoints, deadline = tmp_path / "ended" / "run" / "checkpoints", time.monotonic() + 500
+    while not any(path.name.isdigit() for path in checkpoints.glob("**/*")):
+        assert processes[0].poll() is None, processes[0].communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, told = _ends(processes)
+    assert codes == [143, 143], told
+    codes, told = _ends(_start(tmp_path / "ended", 2, **fields))
+    assert codes == [0, 0] and "goes on from" in told[0], told
+    assert _bits(tmp_path / "ended" / "run") == _bits(tmp_path / "undisturbed" / "run")

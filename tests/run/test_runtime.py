@@ -101,8 +101,16 @@ time.sleep(0.2)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("finished", "codes"), [("interrupt.finished()", {0}), ("", {-signal.SIGINT, 130})])
-def test_a_finished_process_ends_with_0_whatever_is_pressed(finished, codes):
-    program = _PRESSED.format(finished=finished, signal=int(signal.SIGINT))
+@pytest.mark.parametrize(
+    ("number", "finished", "codes"),
+    [
+        (signal.SIGINT, "interrupt.finished()", {0}),
+        (signal.SIGINT, "", {-signal.SIGINT, 130}),
+        (signal.SIGTERM, "interrupt.finished()", {0}),
+        (signal.SIGTERM, "", {-signal.SIGTERM, 143}),
+    ],
+)
+def test_a_finished_process_ends_with_0_whatever_is_pressed(number, finished, codes):
+    program = _PRESSED.format(finished=finished, signal=int(number))
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode in codes, ended.stderr

@@ -18,7 +18,7 @@ from helpers.tiny import tiny_config
 
 import gan2shape_jax
 from gan2shape_jax import main as program
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import DiskFullError, Terminated, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
@@ -55,12 +55,19 @@ def whole(run, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "stop", [(3, 3), pytest.param((1, 1), marks=pytest.mark.heavy), pytest.param((6, 1), marks=pytest.mark.heavy)]
+    ("stop", "error"),
+    [
+        ((3, 3), Terminated),
+        *(pytest.param(stop, Killed, marks=pytest.mark.heavy) for stop in ((3, 3), (1, 1), (6, 1))),
+    ],
 )
-def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_path, stop):
-    with pytest.raises(Killed):
-        _train(run, tmp_path, die_at(*stop))
-    state, history = _train(run, tmp_path)
+def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_path, stop, error):
+    with pytest.raises(error):
+        _train(run, tmp_path, die_at(*stop, error))
+    resumed = []
+    state, history = _train(run, tmp_path, Watcher(on_resume=lambda phase, done: resumed.append((phase.number, done))))
+    # After a signal there is a checkpoint of just that iteration, of which none was due.
+    assert len(resumed) == 1 and (resumed == [stop]) == (error is Terminated)
     jax.tree.map(np.testing.assert_array_equal, state, whole[0])
     assert history == whole[1]
 
