@@ -133,10 +133,10 @@ def _gan(config: ConfigDict) -> None:
     config.gan.channel_multiplier = Field(2, 0, 64)
     # Length of a latent in W; must match the checkpoint.
     config.gan.style_dim = Field(512, 1, 16384)
-    # Truncation of latents towards the mean; 1 leaves them unchanged.
+    # Truncation of latents, offsets included, towards the mean; 1 leaves them unchanged.
     config.gan.truncation = Field(1.0, 0, 1)
-    # Number of mapping-network layers, counted from the end, that the projected offset passes through (as
-    # regularisation); 8 means all.
+    # Modules at the end of the mapping network, less one, that the projected offset passes through (as
+    # regularisation), as the published code counts: 2 means its last three layers, 8 all eight and the normalisation.
     config.gan.F1_d = Field(2, 1, 8)
     # False uses the encoder's output directly as the offset in W, bypassing the mapping network (F1_d then has no
     # effect): an ablation for single images, but what a lift does, whose encoder has seen exact latents.

@@ -205,7 +205,7 @@ def _search(offset: Float[Array, "n w"], moments: Any, *given: Any) -> tuple[Flo
 def _version(
     offset: Float[Array, "n w"], problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:
-    return projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
+    return projection.synthesize(projection.moved(problem.latent, offset, settings), frozen, settings)
 
 
 def has_own_encoder(phase: Phase, settings: Settings) -> bool:

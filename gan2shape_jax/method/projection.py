@@ -90,9 +90,15 @@ def latent_offset(
     return styles - frozen.center_w
 
 
-def moved(latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"]) -> Float[Array, "n *layers w"]:
-    """Returns the input's latent moved by each offset; in W+, all layers move alike."""
-    return latent + (offset[:, None] if latent.ndim == 3 else offset)
+def moved(
+    latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"], settings: Settings
+) -> Float[Array, "n *layers w"]:
+    """Returns the input's latent moved by each offset; in W+, all layers move alike.
+
+    The published generator truncates their sum. The latent has been truncated before, so that the offset remains.
+    """
+    truncated = jnp.asarray(settings.offset_scale * offset)
+    return latent + (truncated[:, None] if latent.ndim == 3 else truncated)
 
 
 def project(
@@ -110,4 +116,4 @@ def project(
     `latent` is the input's and `reference` the GAN's image of it; `code` is the reference's, see `latent_offset`.
     """
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
-    return synthesize(moved(latent, offset), frozen, settings), offset
+    return synthesize(moved(latent, offset, settings), frozen, settings), offset

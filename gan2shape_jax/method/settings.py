@@ -76,6 +76,8 @@ class Settings:
     precision: Precision = _shaping("float32")
     # The terms of step 3 and of the anchored step that are computed: names of those below whose weights are positive.
     optional_terms: tuple[str, ...] = _shaping(())
+    # Scale of offsets in W: the truncation of the GAN, which applies to the input's latent and its offset together.
+    offset_scale: Any = 1.0
     # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
     hold_shape: Any = 0.0
     # For the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
@@ -168,6 +170,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         F1_d=gan.F1_d,
         relative_enc=gan.relative_enc,
         regularize_offset=gan.regularize_offset,
+        offset_scale=gan.truncation,
         precision=chosen(config.runtime.precision, jax.devices()[0].platform),
         # The published code's faults, which `config.reference` switches on together.
         sampling="half" if config.reference else "centred",

@@ -42,7 +42,7 @@ def version_loss(
     settings: Settings,
 ) -> LossAndMetrics:
     """Returns the loss: how far the GAN's images at these offsets are from pseudo-images, and the offsets from zero."""
-    projected = projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
+    projected = projection.synthesize(projection.moved(problem.latent, offset, settings), frozen, settings)
     l1 = losses.photometric(projected, pseudo, mask)
     distance = losses.feature_distance(
         discriminator_features(projected, frozen, settings),
