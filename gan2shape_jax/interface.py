@@ -6,22 +6,24 @@ frames and signs are described in `Reconstruction`. Errors in arguments name the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import operator
 import os
 import pathlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
+from rich.console import Console
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config, to_json
@@ -33,18 +35,19 @@ from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
+from gan2shape_jax.method.state import Step
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import explain, predict, prepare, runtime, trust
 from gan2shape_jax.run.folder import require_no_pattern
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
 
-_LARGEST_DEFAULT = 128  # pixels: the image side of the published method
 # Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
 
@@ -102,7 +105,7 @@ class Gan:
 
     @as_tested()
     def sample(
-        self, key: jax.Array | int, count: int = 1, *, truncation: float = 1.0
+        self, key: jax.Array | int | np.integer, count: int = 1, *, truncation: float = 1.0
     ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
         """Samples random images and their latents.
 
@@ -123,7 +126,7 @@ class Gan:
         if not 0 < truncation <= 1:
             raise ArgumentError(f"truncation is {truncation}: it has to be more than 0 and at most 1")
         images, latents = random_images(
-            jax.random.key(key) if isinstance(key, int) else key,
+            jax.random.key(key) if isinstance(key, (int, np.integer)) else key,
             self.weights["generator"],
             arch=self.architecture,
             count=count,
@@ -152,6 +155,17 @@ class Gan:
             )
         draw = functools.partial(_synthesize, self.weights["generator"], arch=self.architecture)
         return to_uint8(in_batches(draw, w, size=batch_size(self.architecture)))
+
+    def apply(self, latents: Float[Array, "n *layers w"]) -> Float[Array, "n s s 3"]:
+        """Generates images as a function that JAX can trace and differentiate.
+
+        Args:
+          latents: (n, W), or (n, L, W) in W+.
+
+        Returns:
+          Images (n, size, size, 3), float32, about -1 to 1 and not clamped.
+        """
+        return _synthesize(self.weights["generator"], latents, arch=self.architecture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +202,7 @@ def reconstruct(
     name: str = "image",
     callback: Callable[[Progress], object] | None = None,
     checkpoint_folder: str | os.PathLike[str] | None = None,
+    steps: Mapping[str, Step] | None = None,
 ) -> Reconstruction:
     """Finds an image's depth, albedo, view and light by training networks on it (GAN2Shape, section 3).
 
@@ -204,15 +219,17 @@ def reconstruct(
       true_depth: ground-truth depth (S, S) in the image's view, scene units, with S = `config.image_size` and the
         background at the greatest depth; adds errors to `metrics`.
       config: a configuration's name ('ictface', 'car', 'ictface:quick'), a file, or what `load_config` returned.
-        Defaults to `ictface:scratch` for GANs of up to 64 pixels, and above that to the published schedule for faces
-        at 128 pixels with the bundled faces' view and light statistics. For other objects, give their configuration,
-        whose statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields for images, masks, latents
-        and the GAN's file and size are ignored: those are arguments here.
+        Defaults to `ictface:scratch` for GANs of up to 64 pixels; above that it has to be given, since schedule, prior
+        and views are a category's. Its fields for images, masks, latents and the GAN's file and size are ignored: those
+        are arguments here.
       seed: overrides `config.seed`.
       name: the image's name; random numbers are a function of seed and name, as in a run.
       callback: called with a `Progress` after every compiled call: an iteration on CPU, several elsewhere
-        (`config.runtime.iterations_per_call`).
+        (`config.runtime.iterations_per_call`). Without one, a terminal or notebook shows a progress bar.
       checkpoint_folder: where to keep checkpoints; the same call with the same folder resumes from the last one.
+      steps: your own steps in place of the method's, by name: `{"step3": dataclasses.replace(STEP3, loss=mine)}` with
+        `STEP3` of `gan2shape_jax.method.step3` trains with your loss, which has the arguments and results of
+        `step3_loss`. The prior's fit is the step 'prior'.
 
     Returns:
       The reconstruction.
@@ -240,8 +257,14 @@ def reconstruct(
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
     given = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
-    made_with = {"image, configuration or seed": f"{zlib.crc32(to_json(chosen).encode(), zlib.crc32(arrays)):08x}"}
-    schedule = schedule_of(chosen)
+    losses = "".join(f"{key}{step.loss.__qualname__}" for key, step in sorted((steps or {}).items()))
+    text = (to_json(chosen) + losses).encode()
+    made_with = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}
+    if unknown := set(steps or {}) - STEPS.keys():
+        raise ArgumentError(f"steps has {', '.join(sorted(unknown))}: the method's are {', '.join(STEPS)}")
+    schedule = tuple(
+        dataclasses.replace(phase, kind=(steps or {}).get(phase.step, phase.kind)) for phase in schedule_of(chosen)
+    )
     costs = [phase.cost for phase in schedule]
 
     def report(phase: Phase, done: int, loss: float | None) -> None:
@@ -249,8 +272,11 @@ def reconstruct(
         if callback is not None:
             callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
 
-    watcher = loop.Watcher(on_progress=report)
-    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
+    with contextlib.ExitStack() as stack:
+        watcher, console = loop.Watcher(on_progress=report), Console(stderr=True)
+        if callback is None and (console.is_terminal or console.is_jupyter):
+            watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
+        state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
     params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     judge = trust.load_judge(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
     record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
@@ -341,7 +367,12 @@ class Model:
 
 def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict:
     """Returns a valid configuration for one image and this GAN, whose sizes override the configuration's."""
-    chosen = _default(architecture) if config is None else _named(config)
+    chosen = _named(config or "ictface:scratch")
+    if config is None and architecture.size > chosen.image_size:
+        raise ArgumentError(
+            f"config is needed for a GAN of {architecture.size} pixels, since schedule, prior and views are those of a "
+            "category: config='own' needs no other files, 'celeba', 'cat', 'car', 'church', 'horse' published ones"
+        )
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
     chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
     if seed is not None:
@@ -356,19 +387,6 @@ def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict
         raise ConfigError("\n".join(problems))
     _require_files(chosen)
     return refinement.as_refinement(chosen.lock())
-
-
-def _default(architecture: Architecture) -> ConfigDict:
-    """Returns the configuration for a GAN about which nothing else is known; it needs only the package's own files."""
-    bundled = _named("ictface:scratch")
-    if architecture.size <= bundled.image_size:
-        return bundled
-    config = _named("celeba")
-    config.image_size = min(architecture.size, _LARGEST_DEFAULT)
-    config.networks.pretrained = config.parsing.weights = ""
-    config.loss.perceptual = "discriminator"
-    config.sampling.view_mvn, config.sampling.light_mvn = bundled.sampling.view_mvn, bundled.sampling.light_mvn
-    return config
 
 
 def _named(config: Any) -> ConfigDict:

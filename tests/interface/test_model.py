@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import asset, tiny_config, tiny_image
@@ -139,6 +140,17 @@ def test_latents_give_their_images_again(gan):
     every_layer = np.repeat(latents[:, None], gan.architecture.latents, axis=1)
     for same in (latents, every_layer):  # each by a program of its own: a value may be rounded otherwise
         assert np.abs(gan.synthesize(same).astype(int) - images).max() <= 1
+
+
+def test_images_can_be_differentiated_and_a_seed_is_any_whole_number(gan):
+    images, latents = gan.sample(np.int64(3), 1)
+    np.testing.assert_array_equal(images, gan.sample(3, 1)[0])
+    drawn = gan.apply(latents)
+    np.testing.assert_allclose(np.clip(drawn, -1, 1) * 127.5 + 127.5, images, atol=1)
+    gradient = jax.grad(lambda w: jnp.mean(gan.apply(w) ** 2))(latents)
+    ahead = jnp.mean(gan.apply(latents + 1e-2 * gradient / jnp.linalg.norm(gradient)) ** 2)
+    slope = float(ahead - jnp.mean(drawn**2)) / 1e-2
+    assert slope == pytest.approx(float(jnp.linalg.norm(gradient)), rel=0.05)
 
 
 def test_what_cannot_be_drawn_is_refused(gan):

@@ -1,10 +1,12 @@
 """Reconstruction through the public interface: configuration, the command line's bits, nothing on disk, resuming."""
 
 import contextlib
+import dataclasses
 import inspect
 import os
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import asset, tiny_config
@@ -15,6 +17,7 @@ from gan2shape_jax import interface
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io.arrays import load_latent, load_mvn
+from gan2shape_jax.method import step3
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment
 from gan2shape_jax.stylegan2 import Architecture
@@ -96,14 +99,28 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
     calls.clear()
     result = again(callback=calls.append)
     np.testing.assert_array_equal(result.depth, face[0].depth)
-    for progress in (broken_off, calls[0]):
-        assert (progress.stage, progress.step, progress.iteration) == (1, "step3", 3)
+    assert (broken_off.stage, broken_off.step, broken_off.iteration) == (1, "step3", 3)
+    assert (calls[0].stage, calls[0].step, calls[0].iteration) == (1, "step3", 4)  # nothing is done twice
     fractions = [progress.fraction for progress in calls]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert calls[-1].loss is not None and np.isfinite(calls[-1].loss)
     for changes in ({"seed": 1}, {"mask": np.ones((64, 64))}):
         with pytest.raises(g2s.UserError, match="made with another image, configuration or seed"):
             again(**changes)
+
+
+@pytest.mark.heavy  # traces a schedule once more
+def test_a_loss_of_ones_own_trains(face, config, gan):
+    def nearer(*given, **options):
+        loss, (metrics, extra) = step3.step3_loss(*given, **options)
+        away = jnp.mean(extra[0].depth)  # of the sheet
+        return loss + 10 * away, (metrics | {"away": away}, extra)
+
+    own = {"step3": dataclasses.replace(step3.STEP3, loss=nearer)}
+    given = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
+    result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **given)
+    assert result.depth.mean() < face[0].depth.mean() - 1e-4
+    assert "away" in result.history[-1]
 
 
 def test_what_cannot_be_reconstructed_is_refused_at_once():
@@ -115,6 +132,7 @@ def test_what_cannot_be_reconstructed_is_refused_at_once():
         ({"latent": np.zeros(7)}, r"latent has the shape \(7,\): this GAN takes \(128,\) or \(10, 128\)"),
         ({"true_depth": np.zeros((64, 64))}, "true_depth has values down to 0"),
         ({"seed": -1}, "config.seed is -1"),
+        ({"steps": {"step4": step3.STEP3}}, "steps has step4: the method's are prior, step1, step2, step3"),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
@@ -129,13 +147,16 @@ def _complete(config, size=64, seed=None, *, mapping_layers=8):
 
 
 def test_the_default_suits_the_gan_and_needs_no_file_of_the_user():
-    for size, side, stages in ((32, 64, 2), (64, 64, 2), (128, 128, 4), (512, 128, 4)):
+    for size in (32, 64):
         config = _complete(None, size)
         assert (config.gan.size, config.gan.style_dim) == (size, 32)
-        assert config.image_size == side and len(config.schedule.stages) == stages
+        assert config.image_size == 64 and len(config.schedule.stages) == 2
         assert (config.networks.pretrained, config.loss.perceptual) == ("", "discriminator")
         mean, covariance = load_mvn(config.sampling.view_mvn, 6)
         assert mean.shape == (6,) and np.linalg.eigvalsh(covariance).min() > -1e-6
+    with pytest.raises(ArgumentError, match="config is needed for a GAN of 128 pixels, .* config='own' needs"):
+        _complete(None, 128)
+    assert _complete("own", 128).gan.size == 128
 
 
 def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is():

@@ -9,6 +9,7 @@ import optax
 import pytest
 from helpers.tiny import tiny_image
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.lift import steps
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, sampling, step3
@@ -292,3 +293,13 @@ def test_the_schedule_is_data():
     lift = make_schedule(**twice, first=((steps.INVERSION_STEP, 5),), thirds=(steps.ANCHORED_STEP,))
     labels = ["prior", "inversion", *(f"stage 1 {name}" for name in ("step1", "step2", "anchored"))]
     assert [phase.label for phase in lift[:5]] == labels and lift[-1].label == "stage 2 step3"
+
+
+def test_truncation_applies_to_latent_and_offset_together(case):
+    """As in the published generator, which truncates what it is given; here the latent has been truncated before."""
+    problem, frozen, _, settings = case
+    rng = np.random.default_rng(0)
+    mean, offset = (jnp.asarray(rng.standard_normal((n, problem.latent.shape[-1])), jnp.float32) for n in (1, 3))
+    latent = stylegan2.truncate(problem.latent, mean, 0.7)
+    moved = projection.moved(latent, offset, changed(settings, offset_scale=0.7))
+    np.testing.assert_allclose(moved, stylegan2.truncate(problem.latent + offset, mean, 0.7), atol=1e-6)
