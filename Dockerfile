@@ -13,7 +13,7 @@ FROM python:${PYTHON}-slim
 # '' for CPU, gpu for NVIDIA GPUs, tpu for Google TPUs: the extra of setup.cfg
 ARG EXTRA=""
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir "$(echo /wheels/*.whl)${EXTRA:+[$EXTRA]}" && rm -r /wheels \
+RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[photo${EXTRA:+,$EXTRA}]" && rm -r /wheels \
     && useradd --create-home runner && mkdir -p /work/results && chown -R runner /work
 USER runner
 WORKDIR /work

@@ -50,7 +50,10 @@ def __getattr__(name: str) -> Any:
     """Imports a public name's module on first use of the name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise importlib.import_module(f"{__name__}.errors").not_installed(error) from error
     globals()[name] = value
     return value
 

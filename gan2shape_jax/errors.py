@@ -12,6 +12,14 @@ import errno
 import sys
 from collections.abc import Callable
 
+# What the extra `photo` brings, by the names that it is imported by.
+_APPLICATIONS = {
+    "cv2": "opencv-python-headless",
+    "filelock": "filelock",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "jinja2": "Jinja2",
+    "trimesh": "trimesh",
+}
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 _BREAKS = [0x2028, 0x2029]  # Unicode's line and paragraph separators
 _DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -59,6 +67,14 @@ def refused(error: OSError, message: str) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
+
+
+def not_installed(error: ModuleNotFoundError) -> UserError | ModuleNotFoundError:
+    """Returns the sentence to raise for a package that the applications need; the error itself for any other."""
+    package = _APPLICATIONS.get((error.name or "").split(".")[0])
+    if package is None:
+        return error
+    return UserError(f"{package} is not installed: pip install 'gan2shape-jax[photo]' brings what applications need")
 
 
 def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
-from gan2shape_jax.errors import ConfigError, Terminated, UserError, one_line, printable
+from gan2shape_jax.errors import ConfigError, Terminated, UserError, not_installed, one_line, printable
 from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt
 
@@ -57,10 +57,12 @@ def main(argv: Sequence[str]) -> int:
         if page is not None and page.is_file():
             print(one_line(f"page: {page}"))
         return code
-    except (UserError, OSError, RuntimeError, AssertionError) as error:
+    except (UserError, OSError, RuntimeError, AssertionError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError):
+            error = not_installed(error)
         if isinstance(error, (RuntimeError, AssertionError)):
             error = importlib.import_module("gan2shape_jax.platforms").no_device(error)  # imports jax
-        if isinstance(error, OSError) and error.errno not in _MACHINE:
+        if isinstance(error, ModuleNotFoundError) or (isinstance(error, OSError) and error.errno not in _MACHINE):
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

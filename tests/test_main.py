@@ -161,6 +161,35 @@ def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
 
 
+_WITHOUT_APPLICATIONS = """
+import importlib, importlib.abc, pkgutil, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("cv2", "filelock", "imageio_ffmpeg", "jinja2", "trimesh"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import gan2shape_jax
+for room in ("geometry", "networks", "stylegan2", "method", "training", "config"):
+    package = importlib.import_module(f"gan2shape_jax.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+from gan2shape_jax import errors, main
+try:
+    gan2shape_jax.reconstruct
+except errors.UserError as error:
+    print(error)
+sys.exit(main.main(["photo", "me.jpg"]))
+"""
+
+
+def test_the_core_needs_no_package_of_the_applications_which_say_what_to_install(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    command = [sys.executable, "-c", _WITHOUT_APPLICATIONS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    sentence = "Jinja2 is not installed: pip install 'gan2shape-jax[photo]' brings what applications need\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, sentence, f"error: {sentence}")
+
+
 def test_help_of_a_command_says_its_name(capsys):
     for words in (*program._COMMANDS, *_BELOW):
         try:
