@@ -30,6 +30,7 @@ with epy.lazy_imports():  # they import PyTorch if installed, which takes second
     from tensorboardX.proto import event_pb2
 
 _EVERY_S = 10.0  # between lines that say how far a run is, where there is no terminal
+_MEASURED = 0.05  # images that have to be done before their speed says how long the rest takes
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
@@ -88,7 +89,7 @@ class Monitor(contextlib.ExitStack):
         self._first = self._first or (now, done)
         since, first = self._first
         place = f"{min(int(done) + 1, count)} of {count}, " if count > 1 else ""
-        if done <= first:
+        if done - first < _MEASURED:  # until then, most of the time has gone into compiling
             return f"{place}time left unknown"
         seconds = (now - since) / (done - first) * (count - done)
         about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 10):.0f} seconds"

@@ -7,7 +7,6 @@ Needs no PyTorch and runs no code from the file. In a checkout also `python -m t
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,8 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, require_targets
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.stylegan2.latents import random_images
 
 from . import Converted, read_checkpoint
 
@@ -28,17 +29,11 @@ _SIDE_LIMIT = 1536  # pixels of the sample grid
 
 def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Image.Image:
     """Draws a square grid of samples, at most 6 by 6, truncated by `psi` towards the mean latent."""
-    arch = converted.arch
-    params = jax.tree.map(jax.numpy.asarray, converted.params["generator"])
-    count = max(1, min(6, _SIDE_LIMIT // arch.size))
-    mean_key, z_key = jax.random.split(jax.random.key(seed))
-    mean = stylegan2.mean_w(mean_key, params, arch=arch)
-    z = jax.random.normal(z_key, (count**2, arch.style_dim))
-    w = stylegan2.truncate(stylegan2.map_styles(params, z, arch=arch), mean, psi)
-    draw = jax.jit(functools.partial(stylegan2.synthesize, arch=arch))
-    rows = [np.concatenate(np.asarray(draw(params, row)), axis=1) for row in np.split(np.asarray(w), count)]
-    grid = np.concatenate(rows, axis=0)
-    return Image.fromarray(np.round((np.clip(grid, -1, 1) + 1) * 127.5).astype(np.uint8))
+    arch, params = converted.arch, converted.params["generator"]
+    key, count = jax.random.key(seed), max(1, min(6, _SIDE_LIMIT // arch.size))
+    mean = stylegan2.mean_w(key, params, arch=arch)
+    images, _ = random_images(key, params, arch=arch, count=count**2, truncation=psi, mean=mean)
+    return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in np.split(to_uint8(images), count)]))
 
 
 def _parser() -> argparse.ArgumentParser:

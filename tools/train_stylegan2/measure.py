@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images_in_parts
@@ -79,16 +80,10 @@ def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
         return Features("KID", lambda pictures: embed(pictures / np.float32(127.5) - 1))
     arch, params = stylegan2.load(path)
 
-    def features(pictures: np.ndarray) -> np.ndarray:
-        """Applies the discriminator to equal-sized parts, the last one padded, so that it is compiled once."""
-        parts = []
-        for start in range(0, len(pictures), _TOGETHER):
-            part = np.asarray(pictures[start : start + _TOGETHER])
-            filled = np.concatenate([part, np.repeat(part[-1:], _TOGETHER - len(part), axis=0)])
-            parts.append(np.asarray(_averaged(params["discriminator"], jnp.asarray(filled), arch=arch))[: len(part)])
-        return np.concatenate(parts)
-
-    return Features("discriminator distance", features)
+    averaged = functools.partial(_averaged, params["discriminator"], arch=arch)
+    return Features(
+        "discriminator distance", lambda pictures: np.asarray(in_batches(averaged, pictures, size=_TOGETHER))
+    )
 
 
 @functools.partial(jax.jit, static_argnames="arch")
