@@ -14,7 +14,6 @@ With `--sizes`, every n-th image is searched as it is, in files of seven sizes, 
 import argparse
 import math
 import pathlib
-import time
 
 import numpy as np
 from PIL import Image
@@ -89,7 +88,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for kind in guide.KINDS:
         rng = np.random.default_rng(7)
-        wrong, led, home, searched, began = [], [], [], [], 0.0
+        wrong, led, home, searched = [], [], [], []
         for number, image in enumerate(images):
             photo = guide.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
@@ -97,17 +96,12 @@ def main() -> None:
             for boxes, box in ((led, wrong[-1]), (home, right)):
                 boxes += framing.moved(photo, [box], sight, 7, upright=box.roll_deg)
             if number < options.searched:
-                start = time.monotonic()
                 searched.append(framing.find_frames(photo, sight)[0].box)
-                began += time.monotonic() - start
         own = [right] * len(images)
         print(_row(f"{kind}, disturbed", wrong, own))
         print(_row(f"{kind}, led back", led, own))
         print(_row(f"{kind}, led back, against where the right one is led", led, home))
-        print(
-            _row(f"{kind}, searched ({began / max(1, len(searched)):.1f} s)", searched, own[: len(searched)]),
-            flush=True,
-        )
+        print(_row(f"{kind}, searched", searched, own[: len(searched)]), flush=True)
 
 
 if __name__ == "__main__":

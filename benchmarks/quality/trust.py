@@ -1,17 +1,18 @@
 """How reliable what is told of a result is: whether the GAN's kind of object was found, and how good its shape is.
 
-    python benchmarks/quality/trust.py place --kind CATS/image --without PICTURES --out PLACED
-    python benchmarks/quality/trust.py found --model catface --kind PLACED --without PICTURES [--half judging]
+    python benchmarks/quality/trust.py place --kind CATS/image --without PICTURES --out PLACED [--hard]
+    python benchmarks/quality/trust.py found --model catface --kind PLACED --without PICTURES [--half judging --most 40]
     python benchmarks/quality/trust.py others --model catface --without PICTURES --half choosing --out guide.safetensors
-    python benchmarks/quality/trust.py shape --data FACES [--out shape.json]
+    python benchmarks/quality/trust.py shape --data FACES
 
-`place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, so that
-`photo` has something to search. Object and picture are of the same half: names' hashes split all files into those for
-choosing numbers by and those for judging.
+`place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, each
+into two of them, so that `photo` has something to search. With `--hard`, it draws every third lying on its side or half
+way to it, every third small, and half of every third. Object and picture are of the same half: names' hashes split all
+files into those for choosing numbers by and those for judging.
 
-`found` searches pictures with and without the kind as `photo` does, and reconstructs the best crop. It prints the AUROC
-of the certainty, how many of either are called found, perhaps or none, and, for placed objects, how many frames are
-right. Folders may have links to pictures.
+`found` searches pictures with and without the kind as `photo` does, at most so many of either, and reconstructs the
+best crop. It prints the AUROC of the certainty, how many of either are called found, perhaps or none, and, for placed
+objects, how many frames are right. OUT.png shows all. What is in OUT already is not done again.
 
 `others` measures typicality anew, with what a search prefers in pictures without the kind as further counterexamples,
 and writes the guide with it.
@@ -22,6 +23,7 @@ expected SIDE with the true one, and the share of pixels whose error is within t
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import pathlib
@@ -33,17 +35,17 @@ from typing import Any
 import cv2
 import numpy as np
 import trust_record
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import framing, photo_run
-from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
+from gan2shape_jax.results.pictures import strip
 from gan2shape_jax.run import guide, predict, trust
 from gan2shape_jax.stylegan2 import typicality_measure
 
@@ -52,8 +54,11 @@ _HALVES = ("choosing", "judging")
 _SAMPLES = 2048  # of the GAN, as for a guide made anew
 _TRUTH = "truth.json"  # where `place` put what
 _LONGER = 640  # pixels of the pictures that objects are placed in
-_SHARES = (0.22, 0.3, 0.42, 0.6, 0.85)  # of the shorter side
-_NEAR, _SIMILAR = 0.3, 1.7  # sides and ratio of sides within which a frame shows the object that was placed
+_SHARES, _SMALL = (0.22, 0.3, 0.42, 0.6, 0.85), 0.18  # of the shorter side
+_TURNS = (-90, -45, 45, 90)  # degrees
+# Sides, ratio of sides and degrees within which a frame shows the object that was placed.
+_NEAR, _SIMILAR, _UPRIGHT = 0.3, 1.7, 30
+_DRAWN = 200  # pixels of a picture on the sheet
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,19 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=pathlib.Path, help="folder of faces: image, mask, depth")
     parser.add_argument("--model", default="ictface")
     parser.add_argument("--kind", type=pathlib.Path, nargs="+", help="folders: objects to place, or pictures with some")
-    parser.add_argument("--without", type=pathlib.Path, nargs="+", help="folders of pictures without the kind")
+    parser.add_argument("--without", type=pathlib.Path, nargs="*", default=[], help="folders of pictures without it")
     parser.add_argument("--half", choices=_HALVES, help="(default: both)")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file of the figures; what is made")
+    parser.add_argument("--hard", action="store_true", help="place objects turned, small and half hidden")
+    parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or guide that is made")
     options = parser.parse_args(arguments)
-    if options.what == "place":
-        _place(_pictures(options.kind), _pictures(options.without), options.out)
-        return
-    if options.what == "others":
-        _others(options)
-        return
-    found = _found(options) if options.what == "found" else _shape(options.data)
-    if options.out:
-        atomic_text(options.out, json.dumps(found, indent=1) + "\n")
+    {"place": _place, "found": _found, "others": _others, "shape": _shape}[options.what](options)
 
 
 def _pictures(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -89,34 +88,38 @@ def _half(file: pathlib.Path) -> str:
 
 
 def _digest(file: pathlib.Path) -> bytes:
-    return hashlib.sha256(file.stem.encode()).digest()
+    return hashlib.sha256(file.stem.partition("+")[0].encode()).digest()
 
 
-def _place(objects: Sequence[pathlib.Path], pictures: Sequence[pathlib.Path], out: pathlib.Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    truth = {}
-    for number, file in enumerate(objects):
-        rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}"
+def _place(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    pictures, truth, hard = _pictures(options.without), {}, options.hard
+    for number, (file, times) in enumerate(itertools.product(_pictures(options.kind), range(1 if hard else 2))):
+        rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}{'+again' * times}"
         backs = [one for one in pictures if _half(one) == _half(pathlib.Path(name))]
         back = Image.open(backs[rng.integers(len(backs))]).convert("RGB")
         back.thumbnail((_LONGER, _LONGER))
-        least = min(back.size)
-        side = least * rng.choice(_SHARES) * rng.uniform(0.9, 1.1)
+        turned, small, hidden = (hard and number % 3 == which for which in range(3))
+        side = min(back.size) * (_SMALL if small else rng.choice(_SHARES[2 * hard :])) * rng.uniform(0.9, 1.1)
         x, y = (rng.uniform(side / 2, max(side / 2 + 1, length - side / 2)) for length in back.size)
-        box = CropBox(x, y, side, rng.normal(0, 10))
-        shown = _placed(np.asarray(Image.open(file).convert("RGB")), np.asarray(back), box)
-        Image.fromarray(shown).save(out / f"{name}.png")
+        box = CropBox(x, y, side, rng.normal(0, 10) + (rng.choice(_TURNS) if turned else 0))
+        crop = np.asarray(Image.open(file).convert("RGB"))
+        shown = _placed(crop, np.asarray(back), box, away=rng.uniform(0, 2 * np.pi) if hidden else None)
+        Image.fromarray(shown).save(options.out / f"{name}.png")
         truth[name] = [box.x, box.y, box.side, box.roll_deg]
-    atomic_text(out / _TRUTH, json.dumps(truth, indent=1) + "\n")
+    atomic_text(options.out / _TRUTH, json.dumps(truth, indent=1) + "\n")
 
 
-def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox) -> np.ndarray:
-    """Returns a picture with a crop drawn into it; its edges are repeated and fade over a fifth of its side."""
+def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox, *, away: float | None) -> np.ndarray:
+    """Returns a picture with a crop drawn into it, but for half of it that lies at the angle `away`; its edges fade."""
     side, rim = len(crop), len(crop) // 4
     wide = np.pad(crop, ((rim, rim), (rim, rim), (0, 0)), mode="edge").astype(np.float32)
     places = np.arange(len(wide))
     out = np.maximum(np.maximum(rim - places, places - (rim + side - 1)), 0)
     share = np.clip(1 - np.maximum(out[:, None], out[None, :]) / (0.18 * side), 0, 1).astype(np.float32)
+    if away is not None:
+        from_middle = places - (len(wide) - 1) / 2
+        share *= math.cos(away) * from_middle + math.sin(away) * from_middle[:, None] < 0
     if box.side < side:
         wide = cv2.GaussianBlur(wide, (0, 0), 0.4 * side / box.side)
     corners = np.array([[0.0, 0], [len(wide), 0], [0, len(wide)]])
@@ -146,20 +149,21 @@ def _others(options: argparse.Namespace) -> None:
     atomic_bytes(options.out, guide.guide_bytes(known._replace(typicality=found), sha256(file)))
 
 
-def _found(options: argparse.Namespace) -> dict[str, Any]:
+def _found(options: argparse.Namespace) -> None:
     config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
     framer = photo_run.load_framer(config, say=print)
     networks = predict.load_predictor(config, None)
     usual = networks.judge.typical_l1
     assert usual is not None, "the model does not say what L1 is usual"
     truth: dict[str, list[float]] = {}
-    for folder in options.kind:
-        if (folder / _TRUTH).is_file():
-            truth |= json.loads((folder / _TRUTH).read_text())
-    rows: dict[str, dict[str, Any]] = {}
+    for file in (folder / _TRUTH for folder in options.kind):
+        truth |= json.loads(file.read_text()) if file.is_file() else {}
+    rows: dict[str, dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     files = [(file, shows) for shows in (True, False) for file in _pictures(options.kind if shows else options.without)]
-    for file, shows in sorted(files, key=lambda pair: _digest(pair[0])[1:]):  # mixed: the first ones are a fair sample
-        if options.half not in (None, _half(file)):
+    files.sort(key=lambda pair: _digest(pair[0])[1:], reverse=True)  # mixed: the first ones are a fair sample
+    for file, shows in files:
+        known = sum(row["with"] is shows for row in rows.values())
+        if options.half not in (None, _half(file)) or known >= options.most or file.stem in rows:
             continue
         began, photo = time.monotonic(), framer.opened(file)
         frames = framer.frames(photo)
@@ -169,13 +173,26 @@ def _found(options: argparse.Namespace) -> dict[str, Any]:
         row |= {"atypicality": frames[0].atypicality, "seconds": time.monotonic() - began}
         row["box"] = [frames[0].box.x, frames[0].box.y, frames[0].box.side, frames[0].box.roll_deg]
         if file.stem in truth:
-            x, y, side, _ = truth[file.stem]
+            x, y, side, roll = truth[file.stem]
             off, ratio = math.dist((x, y), row["box"][:2]) / side, row["box"][2] / side
-            row["right"] = off < _NEAR and 1 / _SIMILAR < ratio < _SIMILAR
+            upright = abs((row["box"][3] - roll + 180) % 360 - 180) < _UPRIGHT
+            row["right"] = off < _NEAR and 1 / _SIMILAR < ratio < _SIMILAR and upright
         rows[file.stem] = row
+        atomic_text(options.out, json.dumps(rows, indent=1) + "\n")
         print(f"{file.stem}: {row['certainty']:.3f}, L1 {l1:.2f} of the usual, {row['seconds']:.1f} s", flush=True)
+    _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], framer).save(f"{options.out}.png")
     _tell(rows)
-    return rows
+
+
+def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], framer: photo_run.Framer) -> Image.Image:
+    cells = []
+    for file, row in found:
+        picture = np.asarray(framer.opened(file).picture)
+        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, framer.usual_mask)
+        cell = ImageOps.pad(drawn, (_DRAWN, _DRAWN))
+        ImageDraw.Draw(cell).text((2, 2), f"{file.stem} {row['certainty']:.2f}", fill="red")
+        cells.append(np.asarray(cell))
+    return Image.fromarray(strip(cells[i : i + 8] for i in range(0, len(cells), 8)))
 
 
 def _l1(networks: predict.Predictor, crop: np.ndarray, mask: np.ndarray) -> float:
@@ -184,7 +201,7 @@ def _l1(networks: predict.Predictor, crop: np.ndarray, mask: np.ndarray) -> floa
 
 
 def _tell(rows: dict[str, dict[str, Any]]) -> None:
-    table = Table("", "pictures", "found", "perhaps", "none", "frame right")
+    table = Table("", "pictures", "found", "perhaps", "none", "frame right, if not none")
     for half in _HALVES:
         known, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
         for name, some in (("with", known), ("without", others)):
@@ -194,7 +211,8 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
                 shares = (sure >= guide.SURE).mean(), (sure >= guide.PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
-                framed = f"{sum(right)} of {len(right)}" if right else "–"
+                shown = [row["right"] for row, one in zip(some, sure) if "right" in row and one >= guide.PERHAPS]
+                framed = f"{sum(right)} of {len(right)}, {sum(shown)} of {len(shown)}" if right else "–"
                 table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
         if known and others:
             pairs = stats.mannwhitneyu(*([row["certainty"] for row in some] for some in (known, others))).statistic
@@ -202,8 +220,8 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
     Console(width=100).print(table)
 
 
-def _shape(folder: pathlib.Path) -> dict[str, Any]:
-    networks = trust_record.networks_of(folder, "")
+def _shape(options: argparse.Namespace) -> None:
+    networks = trust_record.networks_of(options.data, "")
     record = networks.judge.record
     assert record is not None, "the model has no record: benchmarks/quality/trust_record.py writes one"
     rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in trust_record.DISTURBANCES}
@@ -212,24 +230,18 @@ def _shape(folder: pathlib.Path) -> dict[str, Any]:
         expected = trust.expected_side(record, one.atypical)
         assert expected is not None
         spread = trust.spread_of(record, expected)
-        there = np.asarray(resample.grid_sample(spread[..., None], one.to_input))[..., 0]
-        inside = one.result.input_mask > 0.5
-        covered = float((np.abs(one.error[inside]) <= there[inside]).mean())
+        covered = float((trust_record.ratios_of(one, spread) <= 1).mean())
         rows[kind].append((one.result.metrics["side"], expected, covered))
     table = Table("faces 024 to 047", "SIDE", "expected", "rank correlation", "pixels within the spread")
     sets = {kind: rows[kind] for kind in rows} | {
         "none and framing": rows["none"] + rows["framing"],
         "all": [row for some in rows.values() for row in some],
     }
-    found = {}
     for name, some in sets.items():
         side, expected, covered = (np.array(column) for column in zip(*some, strict=True))
-        rank = float(stats.spearmanr(side, expected).statistic)
-        found[name] = {"side": side.mean(), "expected": expected.mean(), "rank": rank, "covered": covered.mean()}
-        figures = f"{side.mean():.4f}", f"{expected.mean():.4f}", f"{rank:.2f}", f"{covered.mean():.1%}"
-        table.add_row(name, *figures)
+        rank = stats.spearmanr(side, expected).statistic
+        table.add_row(name, f"{side.mean():.4f}", f"{expected.mean():.4f}", f"{rank:.2f}", f"{covered.mean():.1%}")
     Console(width=100).print(table)
-    return {name: {key: float(value) for key, value in row.items()} for name, row in found.items()}
 
 
 if __name__ == "__main__":

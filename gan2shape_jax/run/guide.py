@@ -192,7 +192,7 @@ def train(
 
 
 # Certainty from which an object may be there, and from which it is.
-PERHAPS, SURE = 0.3, 0.85
+PERHAPS, SURE = 0.6, 0.85
 # Wrong crops whose ends are compared, as corrections of the right one.
 _NUDGES = np.concatenate([np.diag((0.2, 0.2, 0.3, 0.35)), -np.diag((0.2, 0.2, 0.3, 0.35))])
 _LEADS = 4  # corrections of each

@@ -1,6 +1,7 @@
 """Benchmarks: what those of quality make of faces, the arithmetic of timings, `--help`; the record of parity."""
 
 import importlib.util
+import json
 import pathlib
 import runpy
 import sys
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from helpers.parity_record import PYTORCH, Record
 from helpers.tiny import asset, tiny_image
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.lift import refinement as refinement_lib
 from gan2shape_jax.method import losses, models, reconstruction
 
@@ -80,6 +83,41 @@ def test_the_report_counts_what_refinement_did(capsys):
     assert "0.0170" in last and "1 of 2" in last
     assert "relative to the model: 1.00" in printed and "mean 1.00, above 0 in 2" in printed
     assert "seconds a face: 30" in printed
+
+
+def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_there(tmp_path):
+    (tmp_path / "cat/image").mkdir(parents=True)
+    (tmp_path / "without").mkdir()
+    rows, columns = np.mgrid[:64, :64].astype(np.uint8)
+    shown = np.stack([100 + 2 * rows, 100 + 2 * columns, 128 + rows - columns], -1)
+    for number in range(3):  # turned, small, half hidden
+        Image.fromarray(shown).save(tmp_path / f"cat/image/{number:03d}.png")
+    for number in range(8):
+        Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / f"without/{number}.png")
+    given = ["place", "--kind", str(tmp_path / "cat/image"), "--without", str(tmp_path / "without"), "--out"]
+    script = _script("trust")
+    script.main([*given, str(tmp_path / "hard"), "--hard"])
+    truth = json.loads((tmp_path / "hard/truth.json").read_text())
+    boxes = {name: CropBox(*values) for name, values in truth.items()}
+    photos = {name: np.asarray(Image.open(tmp_path / f"hard/{name}.png")) for name in boxes}
+    crops = {name: sample_crop(photos[name], box, 64).astype(float) for name, box in boxes.items()}
+    assert abs(boxes["cat000"].roll_deg) > 30 and boxes["cat001"].side < 40
+    assert all(np.abs(crops[name] - shown)[8:-8, 8:-8].mean() < 8 for name in ("cat000", "cat001"))
+    assert 0.4 < (np.abs(crops["cat002"] - 9).max(-1) < 9).mean() < 0.6
+    script.main([*given, str(tmp_path / "plain")])
+    again = json.loads((tmp_path / "plain/truth.json").read_text())
+    assert len(again) == 6 and again["cat000"] != again["cat000+again"]
+    assert script._half(pathlib.Path("cat000+again.png")) == script._half(pathlib.Path("cat000.png"))
+
+
+@pytest.mark.heavy
+def test_a_face_is_judged_by_its_true_depth():
+    script = _script("trust_record")
+    networks = script.networks_of(pathlib.Path(asset("ictface")), "")
+    ((_, item),) = script.faces_of(networks, [1], ["none"])
+    one = script.judged(networks, item)
+    assert one.atypical < 3 and 0 < one.result.metrics["side"] < 0.03
+    assert np.median(script.ratios_of(one, np.full((64, 64), 0.02))) < 1
 
 
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])

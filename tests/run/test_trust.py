@@ -35,6 +35,7 @@ def test_three_verdicts_that_agree():
     far, general = {"far_from_category": True}, "the general shape of a face, not this one's own"
     cases = [
         (0.1, None, {}, "no", "no face found", "the shape is a guess"),
+        (0.57, None, {}, "no", "no face found", "the shape is a guess"),  # as a coin was, for the cats' GAN
         (0.9, 0.01, far, "no", "perhaps a face", "the model cannot explain it, so the shape is a guess"),
         (0.1, 0.01, far, "no", "no face found", "the shape is a guess"),
         (0.9, 0.01, {"worse_than_prior": True}, "doubt", "a face", "training has not made the shape better"),
