@@ -27,6 +27,7 @@ _STRIDE, _COARSER = 0.35, 0.5  # sides between positions, upright and turned: th
 _KEPT, _MOVES = (32, 12), (3, 6)  # crops that are moved in the first round and in the last, and how often
 _LARGER = 1.0  # by what a frame's size counts, beside the odds
 _GREATEST_TURN = 50  # degrees: objects rotated further are searched for in a rotated photo
+_TILTED = 30  # degrees: beyond this, what is not certain may be an object that is rotated further
 _APART = 0.5  # least distance between the centres of two objects, in sides
 
 _DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
@@ -47,12 +48,14 @@ class Frame(NamedTuple):
 def find_frames(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[Frame]:
     """Returns the objects in a photo, the best first; at least one, of which alone `certainty` may be below `SURE`.
 
-    If the photo has none as it is, it is also searched sideways and upside down.
+    If the photo has none as it is, or perhaps one that is far from upright, it is also searched sideways and upside
+    down.
     """
     factor = max(photo.shape) / _WORK_SIDE
     work = _resized(photo, 1 / factor)
     found = _search(work, sight, turned=0.0)
-    for turned in (90.0, 270.0, 180.0) if found[0].certainty < PERHAPS else ():
+    enough = SURE if abs(found[0].box.roll_deg) > _TILTED else PERHAPS
+    for turned in (90.0, 270.0, 180.0) if found[0].certainty < enough else ():
         other = _search(work, sight, turned=turned)
         if other[0].certainty > max(SURE, found[0].certainty):
             found = other

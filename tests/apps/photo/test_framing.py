@@ -144,6 +144,19 @@ def test_two_faces_are_two_objects_and_a_turned_photo_is_searched_too(bundled, f
     assert abs(frame.box.roll_deg % 180 - 90) < 10
 
 
+@pytest.mark.parametrize(
+    ("tilt", "certainty", "found"), [(50, 0.73, 90), (-50, 0.9, -50), (10, 0.73, 10), (10, 0.5, 90)]
+)
+def test_what_is_uncertain_and_far_from_upright_is_searched_for_sideways(bundled, monkeypatch, tilt, certainty, found):
+    """A head on its side was framed half way to it, as the search that expects heads upright turns no further."""
+
+    def search(work, sight, *, turned):
+        return [framing.Frame(CropBox(9, 9, 9, turned or tilt), 0.0, {0: certainty, 90: 0.97}.get(turned, 0.1))]
+
+    monkeypatch.setattr(framing, "_search", search)
+    assert framing.find_frames(np.zeros((40, 40, 3), np.uint8), bundled[1])[0].box.roll_deg == found
+
+
 def test_photos_of_any_shape_and_of_nothing_have_one_frame(bundled):
     _, sight = bundled
     (frame,) = framing.find_frames(np.full((16, 48, 3), 7, np.uint8), sight)
