@@ -67,20 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=("place", "found", "others", "shape"))
     parser.add_argument("--data", type=pathlib.Path, help="folder of faces: image, mask, depth")
     parser.add_argument("--model", default="ictface")
-    parser.add_argument("--kind", type=pathlib.Path, nargs="+", help="folders: objects to place, or pictures with some")
-    parser.add_argument("--without", type=pathlib.Path, nargs="*", default=[], help="folders of pictures without it")
+    parser.add_argument("--kind", nargs="+", help="folders: objects to place, or pictures with some")
+    parser.add_argument("--without", nargs="*", default=[], help="folders of pictures without it")
     parser.add_argument("--half", choices=_HALVES, help="(default: both)")
     parser.add_argument("--hard", action="store_true", help="place objects turned, small and half hidden")
     parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or guide that is made")
     options = parser.parse_args(arguments)
     {"place": _place, "found": _found, "others": _others, "shape": _shape}[options.what](options)
-
-
-def _pictures(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    return sorted(
-        file for folder in folders for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg")
-    )
 
 
 def _half(file: pathlib.Path) -> str:
@@ -93,8 +87,10 @@ def _digest(file: pathlib.Path) -> bytes:
 
 def _place(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures, truth, hard = _pictures(options.without), {}, options.hard
-    for number, (file, times) in enumerate(itertools.product(_pictures(options.kind), range(1 if hard else 2))):
+    pictures, truth, hard = photo_run.expand(options.without, say=print), {}, options.hard
+    for number, (file, times) in enumerate(
+        itertools.product(photo_run.expand(options.kind, say=print), (0,) if hard else (0, 1))
+    ):
         rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}{'+again' * times}"
         backs = [one for one in pictures if _half(one) == _half(pathlib.Path(name))]
         back = Image.open(backs[rng.integers(len(backs))]).convert("RGB")
@@ -138,7 +134,7 @@ def _others(options: argparse.Namespace) -> None:
     known = guide.guide_of(file, arch, weights, say=print)
     sight = guide.sight_by(known, arch, weights, size=guide.CROPS)
     crops = []
-    for picture in _pictures(options.without):
+    for picture in photo_run.expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
             crops += framing.tempting(photo, sight)
@@ -156,14 +152,15 @@ def _found(options: argparse.Namespace) -> None:
     usual = networks.judge.typical_l1
     assert usual is not None, "the model does not say what L1 is usual"
     truth: dict[str, list[float]] = {}
-    for file in (folder / _TRUTH for folder in options.kind):
+    for file in (pathlib.Path(folder, _TRUTH) for folder in options.kind):
         truth |= json.loads(file.read_text()) if file.is_file() else {}
     rows: dict[str, dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    files = [(file, shows) for shows in (True, False) for file in _pictures(options.kind if shows else options.without)]
+    known = [(file, True) for file in photo_run.expand(options.kind, say=print)]
+    files = known + [(file, False) for file in photo_run.expand(options.without, say=print)]
     files.sort(key=lambda pair: _digest(pair[0])[1:], reverse=True)  # mixed: the first ones are a fair sample
     for file, shows in files:
-        known = sum(row["with"] is shows for row in rows.values())
-        if options.half not in (None, _half(file)) or known >= options.most or file.stem in rows:
+        enough = sum(row["with"] is shows for row in rows.values()) >= options.most
+        if options.half not in (None, _half(file)) or enough or file.stem in rows:
             continue
         began, photo = time.monotonic(), framer.opened(file)
         frames = framer.frames(photo)

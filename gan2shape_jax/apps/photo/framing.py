@@ -48,8 +48,7 @@ class Frame(NamedTuple):
 def find_frames(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[Frame]:
     """Returns the objects in a photo, the best first; at least one, of which alone `certainty` may be below `SURE`.
 
-    If the photo has none as it is, or perhaps one that is far from upright, it is also searched sideways and upside
-    down.
+    If the photo has none as it is, or perhaps one far from upright, it is also searched sideways and upside down.
     """
     factor = max(photo.shape) / _WORK_SIDE
     work = _resized(photo, 1 / factor)
