@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from gan2shape_jax.errors import Terminated
 from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
@@ -144,10 +145,10 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
     assert all(np.isfinite(row["side"]) for row in history)
 
 
-@pytest.mark.parametrize("stop", [(1, 1), (3, 1)])
-def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop):
-    with pytest.raises(Killed):
-        _train(run, tmp_path, watcher=die_at(*stop))
+@pytest.mark.parametrize(("stop", "error"), [((1, 1), Killed), ((3, 1), Terminated)])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop, error):
+    with pytest.raises(error):
+        _train(run, tmp_path, watcher=die_at(*stop, error))
     _, state, history = _train(run, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, state, together[1])
     assert history == together[2]

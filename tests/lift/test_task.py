@@ -9,6 +9,7 @@ import pytest
 from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_lift
 
+from gan2shape_jax.errors import Terminated
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
@@ -151,8 +152,8 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
         pairs = zip(jax.tree.leaves(leaf), jax.tree.leaves(initial[name]), strict=True)
         same = all(np.allclose(one, two, rtol=1e-5, atol=1e-8) for one, two in pairs)
         assert same == (name == "view"), name
-    with pytest.raises(Killed):
-        run("cut", die_at(schedule[-1].number, 2))  # in step 3
+    with pytest.raises(Terminated):
+        run("cut", die_at(schedule[-1].number, 2, Terminated))  # in step 3
     again = run("cut")
     jax.tree.map(np.testing.assert_array_equal, again.state.params, whole.state.params)
     assert again.history == whole.history

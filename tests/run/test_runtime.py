@@ -12,8 +12,9 @@ import pytest
 from helpers.command_line import overrides
 from helpers.tiny import tiny_config
 
+from gan2shape_jax.errors import Terminated
 from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.run import runtime
+from gan2shape_jax.run import interrupt, runtime
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -48,9 +49,9 @@ def _start(workdir: pathlib.Path, cache: pathlib.Path) -> dict[str, int]:
 def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
     cache = tmp_path / "cache"
     cold = _start(tmp_path / "cold", cache)
-    assert cold["cache_misses"] > 100 and len(list(cache.glob("gan2shape_jax/xla-*/*-cache"))) > 100
+    assert cold["cache_misses"] > 50 and len(list(cache.glob("gan2shape_jax/xla-*/*-cache"))) > 50
     warm = _start(tmp_path / "warm", cache)
-    assert warm.get("cache_misses", 0) == 0 and warm["cache_hits"] > 100
+    assert warm.get("cache_misses", 0) == 0 and warm["cache_hits"] > 50
     for file in ("depth.npy", "albedo.npy", "view.npy", "light.npy", "networks.safetensors"):
         first, second = (tmp_path / name / "run" / "results" / "001" / file for name in ("cold", "warm"))
         assert first.read_bytes() == second.read_bytes(), file
@@ -79,6 +80,21 @@ def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_p
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+def test_a_signal_is_noted_between_iterations():
+    with interrupt.noted() as check:
+        check()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Terminated):
+            check()
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupt.noted(terminate=False) as check:  # hosts that compute together: JAX's own handler stays
+        assert signal.getsignal(signal.SIGTERM) is before
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as pressed:
+            check()
+    assert pressed.type is KeyboardInterrupt
 
 
 # Another process presses Ctrl-C every few milliseconds until this one has gone.

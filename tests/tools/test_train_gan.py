@@ -18,7 +18,7 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
-from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.errors import DivergedError, Terminated, UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import interrupt
 from tools.train_stylegan2 import __main__ as program
@@ -62,12 +62,12 @@ def _weights(out):
 
 @contextlib.contextmanager
 def _stopping_after(count):
-    """In place of Ctrl-C between two iterations."""
+    """In place of SIGTERM between two iterations."""
     left = iter(range(count))
 
     def check():
         if next(left, None) is None:
-            raise KeyboardInterrupt
+            raise Terminated
 
     yield check
 
@@ -98,7 +98,7 @@ def test_a_training_that_was_stopped_anywhere_ends_with_the_same_bits(photos, st
     out = tmp_path / "gan"
     with monkeypatch.context() as patch:
         patch.setattr(interrupt, "noted", lambda: _stopping_after(6))
-        assert _train(photos, out, 160) == 130
+        assert _train(photos, out, 160) == 143
     assert "run the same command again" in capsys.readouterr().err
     assert _train(photos, out, 160) == 0
     assert "going on after 56 photos" in capsys.readouterr().out
