@@ -165,7 +165,9 @@ def _found(options: argparse.Namespace) -> None:
         began, photo = time.monotonic(), framer.opened(file)
         frames = framer.frames(photo)
         crop = sample_crop(np.asarray(photo.picture), frames[0].box, guide.SIDE)
-        l1 = _l1(networks, crop, framer.usual_mask) / usual
+        image, mask = crop.astype(np.float32) / 127.5 - 1, framer.usual_mask.astype(np.float32)
+        item = networks.prepared(Item("a", image, mask, None, None, len(crop), None))
+        l1 = float(networks.explain(item).metrics["model_l1"]) / usual
         row = {"with": shows, "half": _half(file), "certainty": frames[0].certainty, "l1": l1, "objects": len(frames)}
         row |= {"atypicality": frames[0].atypicality, "seconds": time.monotonic() - began}
         row["box"] = [frames[0].box.x, frames[0].box.y, frames[0].box.side, frames[0].box.roll_deg]
@@ -190,11 +192,6 @@ def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], framer: photo_r
         ImageDraw.Draw(cell).text((2, 2), f"{file.stem} {row['certainty']:.2f}", fill="red")
         cells.append(np.asarray(cell))
     return Image.fromarray(strip(cells[i : i + 8] for i in range(0, len(cells), 8)))
-
-
-def _l1(networks: predict.Predictor, crop: np.ndarray, mask: np.ndarray) -> float:
-    item = Item("a", crop.astype(np.float32) / 127.5 - 1, mask.astype(np.float32), None, None, len(crop), None)
-    return float(networks.explain(networks.prepared(item)).metrics["model_l1"])
 
 
 def _tell(rows: dict[str, dict[str, Any]]) -> None:
