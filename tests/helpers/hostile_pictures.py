@@ -24,14 +24,9 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def black(width: int, height: int, *beside: bytes) -> bytes:
     """A PNG that says it is of that size, and has no pixels."""
-    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + head
-        + b"".join(beside)
-        + _chunk(b"IDAT", zlib.compress(bytes(99)))
-        + _chunk(b"IEND", b"")
-    )
+    parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *beside]
+    parts += [_chunk(b"IDAT", zlib.compress(bytes(99))), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _exif(count: int, size: int) -> bytes:

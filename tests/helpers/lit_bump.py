@@ -24,19 +24,7 @@ def lit_bump() -> Result:
     canonical = lit(albedo, shading(normals(depth, camera), light))
     warped = np.asarray(render.warp_depth(depth, view, camera))
     reconstruction = np.asarray(render.draw_texture(canonical, warped, view, camera))
-    return plain_result(
-        "bump",
-        size,
-        depth=depth,
-        albedo=albedo,
-        view=view,
-        light=light,
-        mask=mask,
-        image=reconstruction,
-        input_mask=(warped < 1.035).astype(np.float32),
-        canonical=np.clip(canonical, -1, 1),
-        reconstruction=reconstruction,
-        warped_depth=warped,
-        metrics={"side": 0.0123},
-        category="bump",
-    )
+    arrays = {"depth": depth, "warped_depth": warped, "albedo": albedo, "view": view, "light": light}
+    arrays |= {"mask": mask, "input_mask": (warped < 1.035).astype(np.float32)}
+    arrays |= {"canonical": np.clip(canonical, -1, 1), "image": reconstruction, "reconstruction": reconstruction}
+    return plain_result("bump", size, **arrays, metrics={"side": 0.0123}, category="bump")

@@ -62,17 +62,11 @@ def photographed(
     crop = crop.reshape(pixels, supersample, pixels, supersample, 3).mean((1, 3))
     cell = pixels * supersample // size
     fine = drawn.reshape(size, cell, size, cell).mean((1, 3))
-    result = plain_result(
-        "known", size, depth=depth, mask=mask, view=view, light=np.array(light), input_mask=(fine > 0.5) * 1.0
-    )
+    arrays = {"depth": depth, "mask": mask, "view": view, "light": np.array(light), "input_mask": (fine > 0.5) * 1.0}
+    result = plain_result("known", size, **arrays)
     photo = crop if box is None else _placed(crop, box)
-    return Photographed(
-        result=result,
-        photo=np.rint(photo * 255).astype(np.uint8),
-        box=box or CropBox(pixels / 2, pixels / 2, pixels),
-        texture=texture,
-        shading=shading,
-    )
+    box = box or CropBox(pixels / 2, pixels / 2, pixels)
+    return Photographed(result, np.rint(photo * 255).astype(np.uint8), box, texture, shading)
 
 
 def _pattern(pixels: int, symmetric: bool) -> np.ndarray:

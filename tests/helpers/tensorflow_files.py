@@ -22,15 +22,8 @@ class Network:
     """A network: what `__getstate__` of theirs gives."""
 
     def __init__(self, name, builder, kwargs, variables, components=None, version=4):
-        self.state = {
-            "version": version,
-            "name": name,
-            "static_kwargs": kwargs,
-            "components": components or {},
-            "build_module_src": SOURCE,
-            "build_func_name": builder,
-            "variables": list(variables.items()),
-        }
+        self.state = {"version": version, "name": name, "static_kwargs": kwargs, "components": components or {}}
+        self.state |= {"build_module_src": SOURCE, "build_func_name": builder, "variables": list(variables.items())}
 
     def __getstate__(self):
         return self.state
@@ -190,12 +183,8 @@ def inputs(case, seed=0):
     return z.astype(np.float32), pictures.astype(np.float32)
 
 
-_MODULES = {
-    "dnnlib": {},
-    "dnnlib.tflib": {},
-    "dnnlib.tflib.network": {"Network": Network},
-    "dnnlib.util": {"EasyDict": EasyDict},
-}
+_MODULES = {"dnnlib": {}, "dnnlib.util": {"EasyDict": EasyDict}}
+_MODULES |= {"dnnlib.tflib": {}, "dnnlib.tflib.network": {"Network": Network}}
 
 
 def save(path, content, protocol=4):

@@ -4,7 +4,6 @@ Written after the published descriptions, to compare with: any width, random wei
 tests of conversion put beside the networks in a file, and read from the results.
 """
 
-import numpy as np
 import safetensors
 import torch
 from torch import nn
@@ -201,13 +200,6 @@ def optimizer_state(net):
         value.grad = torch.ones_like(value)
     optimizer.step()
     return optimizer.state_dict()
-
-
-def relative(ours, theirs):
-    """The relative L2 error."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape
-    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
 def header(path):

@@ -32,10 +32,8 @@ def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
         assert item.image.shape == (64, 64, 3) and item.image.dtype == np.float32
         assert -1 <= item.image.min() < 0 < item.image.max() <= 1
         assert item.mask.shape == (64, 64) and set(np.unique(item.mask)) == {0, 1}
-        assert item.depth.shape == (64, 64) and item.depth.max() == np.float32(1.1)
-        assert item.depth.min() > 0.85
-        assert item.latent.shape == (1, 128)
-        assert (item.original_size, item.crop) == (64, None)
+        assert item.depth.shape == (64, 64) and item.depth.max() == np.float32(1.1) and item.depth.min() > 0.85
+        assert item.latent.shape == (1, 128) and (item.original_size, item.crop) == (64, None)
 
 
 def test_background_and_what_lies_beyond_becomes_the_greatest_depth(tmp_path):
@@ -146,12 +144,8 @@ _PUBLISHED = pathlib.Path(__file__).parents[1] / "data" / "published" / "faces" 
 
 def _overrides(folder: pathlib.Path) -> dict[str, str]:
     """What the original's files cannot say: masks of one's own, a smaller GAN, no LPIPS weights."""
-    return {
-        "data.mask_root": f"{folder}/mask",
-        "gan.channel_multiplier": "0",
-        "loss.perceptual": "discriminator",
-        "data.mask_source": "file",
-    }
+    other = {"gan.channel_multiplier": "0", "loss.perceptual": "discriminator", "data.mask_source": "file"}
+    return other | {"data.mask_root": f"{folder}/mask"}
 
 
 @pytest.fixture
@@ -254,11 +248,8 @@ def test_missing_latents_are_a_warning_until_all_are_missing(layout):
     names = image_lists.read_names(config.data.image_list)
     (layout / "latents/001_image_1.pt").unlink()
     (layout / "latents/006_image_1.pt").unlink()
-    with pytest.warns(
-        UserWarning,
-        match=r"2 of the 3 images .* no latent .*: 001_image_1.png, 006_image_1.png; "
-        "these are found by inverting the GAN",
-    ):
+    named = "001_image_1.png, 006_image_1.png; these are found by inverting the GAN"
+    with pytest.warns(UserWarning, match=f"2 of the 3 images .* no latent .*: {named}"):
         require_images(config, names)
     (layout / "latents/005_image_1.pt").unlink()
     with pytest.raises(UserError, match=r"3 of the 3 images .* no latent .*latent_root= finds them all"):

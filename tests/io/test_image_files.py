@@ -12,16 +12,9 @@ from helpers.picture_files import save as _save
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import image_files
 from gan2shape_jax.io.arrays import picture_of
-from gan2shape_jax.io.image_files import (
-    _decoded,
-    crop_and_resize,
-    finished,
-    open_square,
-    open_upright,
-    picture_sides,
-    pictures_in,
-)
+from gan2shape_jax.io.image_files import crop_and_resize, finished, open_square, open_upright
 
 _RNG = np.random.default_rng(0)
 # Pictures in colours of their own, whose profiles (ICC, version 2) and values were computed once in NumPy from the
@@ -83,7 +76,7 @@ def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_p
     left, top = (round((length - side) / 2) for length in size)
     inner = pixels[top : top + side, left : left + side]
     np.testing.assert_array_equal(open_square(path, cut=True).picture, inner[..., :3])
-    assert picture_sides(path) == tuple(sorted(size))
+    assert image_files.picture_sides(path) == tuple(sorted(size))
     cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
     np.testing.assert_array_equal(open_square(cut_out, cut=True).alpha, inner[..., 3])
     with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
@@ -196,12 +189,8 @@ def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
 
 def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
     soft, (picture, profile, _) = _soft(), _coloured("linear.png")
-    kinds = {
-        "jpg": {"quality": 100, "subsampling": 0},
-        "webp": {"lossless": True},
-        "tif": {},
-        "avif": {"quality": 100, "subsampling": "4:4:4"},  # in a child process
-    }
+    kinds = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}, "tif": {}}
+    kinds["avif"] = {"quality": 100, "subsampling": "4:4:4"}  # in a child process
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -248,10 +237,11 @@ def test_bytes_after_a_picture_are_not_read(tmp_path):
         endings, heif = [*endings, "heic"], [other_heif, other_heif[:-300]]
     for ending in endings:
         path = _save(tmp_path / f"a.{ending}")
-        whole, expected = path.read_bytes(), np.asarray(_decoded(path, alone=True)[0].convert("RGB"))
+        whole, expected = path.read_bytes(), np.asarray(image_files._decoded(path, alone=True)[0].convert("RGB"))
         for after in (clip, other, bytes(999), _RNG.bytes(9999), whole, *heif):
             path.write_bytes(whole + after)
-            np.testing.assert_array_equal(_decoded(path, alone=True)[0].convert("RGB"), expected, err_msg=ending)
+            found = image_files._decoded(path, alone=True)[0].convert("RGB")
+            np.testing.assert_array_equal(found, expected, err_msg=ending)
 
 
 def test_a_folders_pictures_are_found_through_links_once_and_the_rest_is_named(tmp_path):
@@ -263,7 +253,7 @@ def test_a_folders_pictures_are_found_through_links_once_and_the_rest_is_named(t
     (folder / "b").symlink_to(elsewhere)
     for loop in (folder / "a" / "up", elsewhere / "self", folder / "c"):
         loop.symlink_to(elsewhere if loop.name == "c" else loop.parent)
-    found, others = pictures_in(folder, below=True)
+    found, others = image_files.pictures_in(folder, below=True)
     assert [str(path.relative_to(folder)) for path in found] == ["1.JFIF", "a/2.heic", "b/5.jpeg"]
     assert others == ["a/notes.txt", "clip.mov"]
-    assert pictures_in(folder, below=False) == ([folder / "1.JFIF"], ["a", "b", "c", "clip.mov"])
+    assert image_files.pictures_in(folder, below=False) == ([folder / "1.JFIF"], ["a", "b", "c", "clip.mov"])

@@ -83,59 +83,42 @@ _TAKEN = (
     *("group-12345678.png", "all-images.png", "console.png", "com.png", "without_ending", "a.b.c.png", "./a.png"),
     "a//b.png",
 )
-_REFUSED = {
-    "a\x1b]0;t\x07.png": "control character \\x1b",
-    "a\0b.png": "control character \\x00",
-    "a\nb.png": "control character \\n",
-    "a\u2028b.png": "control character \\u2028",
-    "a\\b.png": "backslash",
-    "C:/a.png": "colon",
-    "/etc/passwd": "relative",
-    "a/../b.png": "relative",
-    "..": "relative",
-    "a/": "names a folder",
-    "": "names a folder",
-    "a/.": "names a folder",
-    ".png": "begins with a dot",
-    ".hidden/a.png": "begins with a dot",
-    "a.": "ends with a dot or a space",
-    "a .png": "ends with a dot or a space",
-    "a./b.png": "ends with a dot or a space",
-    "a /b.png": "ends with a dot or a space",
-    "CON": "a device",
-    "nul .png": "a device",
-    "a/Aux.tar.png": "a device",
-    "lpt1/b.png": "a device",
-    "COM¹.png": "a device",
-    "x" * 251 + ".png": "255 bytes",
-    "한" * 30 + ".png": "bytes",  # 90 as one character each, 270 as most file systems of a Mac have them
-    "/".join(["x" * 200] * 6) + ".png": "1209 bytes",
+_REFUSED = {f"control character {ascii(sign)[1:-1]}": [f"a{sign}]0;t\x07.png"] for sign in "\x1b\0\n\u2028"} | {
+    "backslash": ["a\\b.png"],
+    "colon": ["C:/a.png"],
+    "relative": ["/etc/passwd", "a/../b.png", ".."],
+    "names a folder": ["a/", "", "a/."],
+    "begins with a dot": [".png", ".hidden/a.png"],
+    "ends with a dot or a space": ["a.", "a .png", "a./b.png", "a /b.png"],
+    "a device": ["CON", "nul .png", "a/Aux.tar.png", "lpt1/b.png", "COM¹.png"],
+    "255 bytes": ["x" * 251 + ".png"],
+    "bytes": ["한" * 30 + ".png"],  # 90 as one character each, 270 as most file systems of a Mac have them
+    "1209 bytes": ["/".join(["x" * 200] * 6) + ".png"],
 }
 
 
 def test_names_are_taken_unless_some_system_cannot_keep_them():
     assert not any(map(fault_of, _TAKEN))
-    for name, why in _REFUSED.items():
-        assert why in fault_of(name), name
+    for why, names in _REFUSED.items():
+        assert [name for name in names if why not in fault_of(name)] == []
     for name in ["a.png", "a.tar.png", "p/q.x/r.png", "./a.png", "a//b.png", "p/./a.b", "p.q/r", "a"]:
         assert stem_of(name) == pathlib.PurePosixPath(name).with_suffix("").as_posix()
+
+
+_INSIDE = "the results or the latent of {} would lie inside those of a.png"
 
 
 @pytest.mark.parametrize(
     ("names", "which", "why"),
     [
-        (["a/b.png", "a.png"], (1, 0), "the results or the latent of a/b.png would lie inside those of a.png"),
-        (
-            ["a.png", "x.png", "A/b/c.png"],
-            (2, 0),
-            "the results or the latent of A/b/c.png would lie inside those of a.png",
-        ),
+        (["a/b.png", "a.png"], (1, 0), _INSIDE.format("a/b.png")),
+        (["a.png", "x.png", "A/b/c.png"], (2, 0), _INSIDE.format("A/b/c.png")),
+        (["a.png", "A.NPY/b.png"], (1, 0), _INSIDE.format("A.NPY/b.png")),
         (["a.png", "b.png", "a.jpg"], (2, 0), "both would have the results folder a"),
         (["a.png", "a.png"], (1, 0), "it is the same image"),
         (["a.png", "A.JPG"], (1, 0), "differ only by case"),
         (["p/\xe9.png", "p/e\u0301.png"], (1, 0), "how accents are written"),
         (["STRASSE.png", "straße.png"], (1, 0), "differ only by case"),
-        (["a.png", "A.NPY/b.png"], (1, 0), "the results or the latent of A.NPY/b.png would lie inside those of a.png"),
     ],
 )
 def test_names_that_cannot_stand_beside_each_other(names, which, why):
@@ -160,13 +143,11 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
 
 
 def test_a_list_of_other_bytes_or_beyond_the_limit_is_refused(write, monkeypatch):
+    beside = "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"
     for content, why in (
         (b"a.png\nb.png\nc\xff.png\nd.png\n", "cannot be read as text: line 3 is not UTF-8"),
         (b"\n \n", "names no image"),
-        (
-            b"a.png\n\na.jpg\n",
-            "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a",
-        ),
+        (b"a.png\n\na.jpg\n", beside),
     ):
         with pytest.raises(UserError, match=f"list.txt.* {why}"):
             read_names(write(content))

@@ -59,14 +59,9 @@ def folder(tmp_path):
 
 
 def _config(folder, **fields):
-    given = {
-        "data.image_list": str(folder / "list.txt"),
-        "data.image_root": str(folder),
-        "data.latent_root": "",
-        "data.depth_root": "",
-        "data.mask_root": "",
-        **{name.replace("__", "."): str(value) for name, value in fields.items()},
-    }
+    given = dict.fromkeys(("data.latent_root", "data.depth_root", "data.mask_root"), "")
+    given |= {"data.image_list": str(folder / "list.txt"), "data.image_root": str(folder)}
+    given |= {name.replace("__", "."): str(value) for name, value in fields.items()}
     return apply_overrides(load_config("ictface:scratch"), given)
 
 
@@ -105,12 +100,10 @@ def test_a_masks_alpha_channel_is_the_mask(folder):
     Image.fromarray(opaque).save(folder / "m.png")
     np.testing.assert_array_equal(data.load_mask(folder / "m.png", 64), _DISC)
     Image.fromarray(np.dstack([noise, 0 * alpha])).save(folder / "m.png")
-    for read in (
-        lambda: data.load_mask(folder / "m.png", 64),
-        lambda: arrays.mask_of(Image.open(folder / "m.png"), 64, 64, None),
-    ):
+    opened = Image.open(folder / "m.png")
+    for read, *given in ((data.load_mask, folder / "m.png", 64), (arrays.mask_of, opened, 64, 64, None)):
         with pytest.raises(UserError, match=r"mask.* is transparent but shows no object"):
-            read()
+            read(*given)
 
 
 def test_an_inverted_mask_is_warned_of(folder):

@@ -195,9 +195,8 @@ def test_views_have_the_given_mean_and_covariance():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(6, 6)) * 0.1
     mean = rng.normal(size=6)
-    drawn = np.asarray(
-        sampling.draw_views(jax.random.key(0), jnp.asarray(mean, jnp.float32), jnp.asarray(factor, jnp.float32), 40_000)
-    )
+    given = (jnp.asarray(array, jnp.float32) for array in (mean, factor))
+    drawn = np.asarray(sampling.draw_views(jax.random.key(0), *given, 40_000))
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.01)
     np.testing.assert_allclose(np.cov(drawn.T), factor @ factor.T, atol=0.005)
 
@@ -255,10 +254,9 @@ def test_the_published_order_skips_the_first_batch_and_the_last():
     assert len(set(second)) == 99 * 8
 
 
-def test_one_batch_in_all_is_seen_every_time():
-    for skip in (False, True):
-        for batch in _batches(4, 4, 3, skip):
-            assert sorted(batch) == [0, 1, 2, 3]
+@pytest.mark.parametrize("skip", [False, True])
+def test_one_batch_in_all_is_seen_every_time(skip):
+    assert all(sorted(batch) == [0, 1, 2, 3] for batch in _batches(4, 4, 3, skip))
 
 
 def test_every_step_trains_the_networks_that_the_paper_names():
@@ -277,16 +275,10 @@ def test_every_step_trains_the_networks_that_the_paper_names():
 
 def test_the_schedule_is_data():
     planned = make_schedule(((6, 5, 4), (3, 2, 1)), flip1=(False, False), flip3=(True, False), prior_iterations=7)
-    assert [(p.label, p.iterations, p.flip) for p in planned] == [
-        ("prior", 7, False),
-        ("stage 1 step1", 6, False),
-        ("stage 1 step2", 5, False),
-        ("stage 1 step3", 4, True),
-        ("stage 2 step1", 3, False),
-        ("stage 2 step2", 2, False),
-        ("stage 2 step3", 1, False),
-    ]
-    assert [p.number for p in planned] == list(range(7))
+    stages = [f"stage {stage} step{step}" for stage in (1, 2) for step in (1, 2, 3)]
+    assert [p.label for p in planned] == ["prior", *stages] and [p.number for p in planned] == list(range(7))
+    assert [p.iterations for p in planned] == [7, 6, 5, 4, 3, 2, 1]
+    assert [p.label for p in planned if p.flip] == ["stage 1 step3"]
     without = make_schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=0)
     assert [p.step for p in without] == ["step1", "step2", "step3"]
     twice = {"stages": ((1, 1, 1),) * 2, "flip1": (False,) * 2, "flip3": (False,) * 2, "prior_iterations": 1}

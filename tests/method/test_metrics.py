@@ -130,17 +130,12 @@ _PUBLISHED = {
 }
 
 
-def _recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The weights that the reference ran with, drawn by the tensor's name."""
-    if name in _PUBLISHED:
-        return _PUBLISHED[name].reshape(shape)
-    return reference_weights.drawn(name, shape, seed)
-
-
 def _torch_state(names, seed: int = 0) -> dict[str, np.ndarray]:
+    """The weights that the reference ran with, drawn by the tensor's name."""
     shapes = perceptual.torch_shapes()
     assert set(names) == set(shapes)
-    return {str(name): _recipe(str(name), shapes[str(name)], seed) for name in names}
+    state = {name: reference_weights.drawn(name, shape, seed) for name, shape in shapes.items()}
+    return state | {name: value.reshape(shapes[name]) for name, value in _PUBLISHED.items()}
 
 
 @pytest.fixture(name="params", scope="module")

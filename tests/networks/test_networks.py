@@ -13,23 +13,11 @@ from helpers.parity_record import relative
 from gan2shape_jax import platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.networks import convolution, modules
-from gan2shape_jax.networks.modules import (
-    Encoder,
-    EncoderDecoder,
-    ResidualEncoder,
-    default_group_base,
-    default_width,
-    initial_params,
-)
+from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, initial_params
 from gan2shape_jax.training.network_files import params_from_torch, params_to_torch
 
 _AS_OTHERS = [pytest.param(net, marks=pytest.mark.heavy) for net in ("depth64", "latent64")]  # at another size
 NETS = ("albedo64", "depth128", "view64", "light128", "latent128", *_AS_OTHERS)
-
-
-def _state(archive, net):
-    prefix = f"{net}/params/"
-    return {k.removeprefix(prefix): v for k, v in archive.items() if k.startswith(prefix)}
 
 
 def _module(net: str, state: dict, size: int, group_base: int | None):
@@ -60,7 +48,8 @@ GROUPS_PER_WIDTH = 1 / 2
 @pytest.mark.parametrize("net", NETS)
 def test_golden_outputs_and_input_gradients_and_weights_there_and_back(golden, parity, net):
     archive = golden("nets.npz")
-    state = _state(archive, net)
+    prefix = f"{net}/params/"
+    state = {k.removeprefix(prefix): v for k, v in archive.items() if k.startswith(prefix)}
     images = _nhwc(archive[f"{net}/in"])
     width = state["network.0.weight"].shape[0]
     module = _module(net, state, images.shape[1], int(width * GROUPS_PER_WIDTH))
@@ -90,8 +79,8 @@ def test_from_torch_lists_every_tensor_that_does_not_fit():
 
 
 def test_default_sizes_are_the_originals():
-    assert [default_width(s) for s in (64, 128, 256, 512)] == [64, 32, 16, 16]
-    assert [default_group_base(s) for s in (64, 128, 256)] == [16, 8, 8]
+    assert [modules.default_width(s) for s in (64, 128, 256, 512)] == [64, 32, 16, 16]
+    assert [modules.default_group_base(s) for s in (64, 128, 256)] == [16, 8, 8]
 
 
 def test_a_width_that_does_not_divide_into_groups_is_refused():

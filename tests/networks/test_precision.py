@@ -109,9 +109,8 @@ def test_losses_are_close_to_float32s(case, step):
 def test_depth_is_smooth_enough_for_normals(case):
     """Between neighbouring pixels the error of depth varies by a tenth of what depth itself does, at most."""
     problem, _, params, settings = case
-    depth = {
-        kind: jax.jit(models.depth)(params, problem.image, settings=chosen)[0] for kind, chosen in settings.items()
-    }
+    depth_of = jax.jit(models.depth)
+    depth = {kind: depth_of(params, problem.image, settings=chosen)[0] for kind, chosen in settings.items()}
     error = depth["bfloat16"] - depth["float32"]
     for axis in (0, 1):
         assert jnp.diff(error, axis=axis).std() < 0.1 * jnp.diff(depth["float32"], axis=axis).std()

@@ -14,17 +14,8 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.results import (
-    OUTPUTS,
-    OutputOptions,
-    Result,
-    examine,
-    load_metrics,
-    load_result,
-    save_result,
-    write_outputs,
-)
-from gan2shape_jax.results.outputs import PRESETS
+from gan2shape_jax.results import OutputOptions, Result, examine, load_metrics, load_result, save_result, write_outputs
+from gan2shape_jax.results.outputs import OUTPUTS, PRESETS
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,8 @@ from gan2shape_jax.results.page import OFFERS
 from gan2shape_jax.results.surface import object_mask, surface
 
 _PLAIN = OutputOptions(preset="mesh")
-_NASTY = (
-    "<img src=x onerror=alert(1)>",
-    "'><script>alert(1)</script>",
-    "=cmd|' /C calc'!A1",
-    "my  photo",
-    "50% off & more",
-    "{{ style }}{% for %}",
-)
+_NASTY = ("<img src=x onerror=alert(1)>", "'><script>alert(1)</script>", "=cmd|' /C calc'!A1")
+_NASTY += ("my  photo", "50% off & more", "{{ style }}{% for %}")
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +71,9 @@ def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(
     assert {"mesh.glb", "camera.json", "metrics.json", "depth.npy", "mesh_obj.zip"} <= set(names)
     assert len(_blocks(text, "file")) == 3 * len(names) and _notes(text) == "" and '<body class="many">' in text
     assert text.count("<img src=") == 3  # the gallery's pictures; no file beside the page is shown
-    inside = [
-        [(OFFERS[number].archive or OFFERS[number].files[0]) for number, _, here in image["files"] if here]
-        for image in _facts(text)["images"]
-    ]
-    assert inside == [names] * 3
+    for image in _facts(text)["images"]:
+        inside = [OFFERS[number] for number, _, here in image["files"] if here]
+        assert [one.archive or one.files[0] for one in inside] == names
 
 
 def test_what_finds_no_room_goes_in_the_order_that_is_promised(tmp_path, source):
@@ -128,14 +120,9 @@ def test_the_verdict_is_in_the_gallery_in_words(tmp_path):
     text = _page(tmp_path, [Row("a", "done", {"trust": trust}), Row("b", "done, worse than its prior"), Row("c")])
     badges = re.findall(r'<span class="badge (\w+)">([^<]+)</span>', text)
     assert badges == [("no", "do not trust it"), ("told", "worse than its prior")]
-    found = trust | {
-        "found": "no cat's face found",
-        "shape": "the shape is a guess",
-        "invented": "all of it is invented",
-    }
-    assert '<span class="badge no">no cat&#39;s face found</span>' in _page(
-        tmp_path, [Row("a", "done", {"trust": found})]
-    )
+    found = {"found": "no cat's face found", "shape": "the shape is a guess", "invented": "all of it is invented"}
+    cat = _page(tmp_path, [Row("a", "done", {"trust": trust | found})])
+    assert '<span class="badge no">no cat&#39;s face found</span>' in cat
     assert _facts(text)["images"][0]["trust"] == {"grade": "no", "verdict": "No face.", "category": 0.1}
     assert "trust" not in _facts(text)["images"][2]
 

@@ -31,9 +31,8 @@ def pierced_faces(vertices: np.ndarray, faces: np.ndarray) -> int:
     rows = max(1, _PAIRS // len(edges))
     for some in np.split(faces, range(rows, len(faces), rows)):
         corners = vertices[some]
-        near = np.all(
-            (corners.min(1)[:, None] <= high[None]) & (corners.max(1)[:, None] >= low[None]), axis=-1
-        )  # boxes that touch
+        touching = (corners.min(1)[:, None] <= high[None]) & (corners.max(1)[:, None] >= low[None])  # of boxes
+        near = touching.all(-1)
         near &= ~(some[:, :, None, None] == edges[None, None]).any((1, 3))
         triangle, edge = np.nonzero(near)
         hits = _goes_through(corners[triangle], start[edge], end[edge])

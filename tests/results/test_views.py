@@ -69,11 +69,8 @@ def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(
     surfaces = views.draw(dataclasses.replace(result, albedo=spot), views.sweep_views(yaw_deg=[0, 40]), size=32)
     front, turned = (view.sum(axis=(0, 2)).argmax() for view in surfaces.albedo)
     assert turned < front - 2
-    lit = views.picture(
-        dataclasses.replace(surfaces, albedo=np.ones_like(surfaces.albedo)),
-        "image",
-        light=np.array([0.0, 1.0, 1.0, 0.0], np.float32),
-    )[0].mean(axis=-1)
+    white = dataclasses.replace(surfaces, albedo=np.ones_like(surfaces.albedo))
+    lit = views.picture(white, "image", light=np.array([0.0, 1.0, 1.0, 0.0], np.float32))[0].mean(axis=-1)
     seen = surfaces.coverage[0] > 0.9
     assert lit[:, :16][seen[:, :16]].mean() > lit[:, 16:][seen[:, 16:]].mean() + 20
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import threading
 import time
+from unittest import mock
 
 import jax
 import numpy as np
@@ -199,38 +200,22 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     assert [row.split(",")[1] for row in rows if row.startswith("good,")] == ["done"]
 
 
-@pytest.fixture
-def schedules(monkeypatch):
-    """Stands in for the training: notes its calls, and gives up on the image."""
-    calls = []
-
-    def run_schedule(*given):
-        calls.append(given)
-        raise UserError("not trained")
-
-    monkeypatch.setattr(loop, "run_schedule", run_schedule)
-    return calls
-
-
-def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_path, schedules, monkeypatch, capsys):
+def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_path, monkeypatch, capsys):
     """As on GPU and TPU, where the number of images at once depends on the memory that one of them takes."""
     config = tiny_config(tmp_path, names=("001.png", "005.png", "006.png"))
-    asked = []
+    asked, train = [], mock.Mock(side_effect=UserError("not trained"))
 
     def load(config, name, *rest, original=prepare.load_image):
         if name == "001.png":
             raise UserError("001.png is damaged")
         return original(config, name, *rest)
 
-    def choose_size(_, images, devices, bytes_of_one):
-        asked.append(bytes_of_one())
-        return 1
-
+    monkeypatch.setattr(loop, "run_schedule", train)
     monkeypatch.setattr(prepare, "load_image", load)
     monkeypatch.setattr(groups, "bytes_of_one", lambda prepared, _: int(prepared.name))
-    monkeypatch.setattr(groups, "choose_size", choose_size)
+    monkeypatch.setattr(groups, "choose_size", lambda _, images, devices, of_one: asked.append(of_one()) or 1)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
-    assert asked == [5] and len(schedules) == 2
+    assert asked == [5] and train.call_count == 2
     said = capsys.readouterr().err
     assert said.count("001: 001.png is damaged") == 1 and "005: not trained" in said and "Traceback" not in said
 

@@ -52,9 +52,8 @@ def test_three_verdicts_that_agree():
         assert (told["grade"], told["found"]) == (grade, found) and shape in told["shape"]
         assert told["invented"] == ("all of it is invented" if grade == "no" else "what is turned away is invented")
         assert told["verdict"] == f"{found}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
-    assert trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)["shape"].startswith(
-        "its own shape, as exact"
-    )
+    own = trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)
+    assert own["shape"].startswith("its own shape, as exact")
     assert trust.found_words(0.9, "object") == "an object"
 
 

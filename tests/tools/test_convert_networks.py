@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import reference_weights
-from helpers.parity_record import PER_VALUE, per_value, share_off
+from helpers.parity_record import PER_VALUE, per_value, relative, share_off
 from helpers.pickles import modules_named
 from PIL import Image
 
@@ -28,7 +28,7 @@ from tools.convert_networks.__main__ import main
 
 torch = pytest.importorskip("torch")
 from helpers import torch_networks  # noqa: E402
-from helpers.torch_networks import header, optimizer_state, randomise, relative  # noqa: E402
+from helpers.torch_networks import header, optimizer_state, randomise  # noqa: E402
 
 from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder  # noqa: E402
 
@@ -115,24 +115,15 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     trace.data = {"train": [{"loss": 0.5}]}
     four = [name for name in shape_networks if name != "netEnc"]
     content = {name: shape_networks[name].state_dict() for name in four}
-    extras = {
-        "netC": torch.nn.Conv2d(3, 4, 4).state_dict(),
-        "optimizerD": optimizer_state(torch.nn.Linear(2, 2)),
-        "metrics_trace": trace,
-        "epoch": 30,
-    }
+    extras = {"netC": torch.nn.Conv2d(3, 4, 4).state_dict(), "optimizerD": optimizer_state(torch.nn.Linear(2, 2))}
+    extras |= {"metrics_trace": trace, "epoch": 30}
     source, target = tmp_path / "checkpoint030.pth", tmp_path / "celeba.safetensors"
     with modules_named({"unsup3d": {}, "unsup3d.meters": {"MetricsTrace": type(trace)}}):
         torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
     assert main([str(source), str(target), "--group-base", str(GROUPS), "--no-sheet"]) == 0
     printed = capsys.readouterr().out
-    for part in (
-        "ignored: netC, optimizerD, metrics_trace, epoch",
-        "no encoder in it",
-        "add_mean_V=False",
-        "elliottwu",
-    ):
-        assert part in printed
+    ignored = "ignored: netC, optimizerD, metrics_trace, epoch"
+    assert all(part in printed for part in (ignored, "no encoder in it", "add_mean_V=False", "elliottwu"))
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
     _compare(parity, params, settings, shape_networks, ["depth", "albedo", "view", "light"])
@@ -202,18 +193,6 @@ def test_other_files_are_refused_and_the_tool_for_them_named(golden_path, tmp_pa
         network_files.load_networks(golden_path("stylegan2.pt"), like, settings)
 
 
-_PARSERS = {
-    "bisenet": (lambda: torch_networks.BiSeNet(19, 4), 64),
-    "pspnet": (lambda: torch_networks.PSPNet(21, 4, (1, 2, 1, 1)), 65),
-}
-
-
-@pytest.fixture(scope="module", params=_PARSERS)
-def parser(request):
-    build, side = _PARSERS[request.param]
-    return randomise(build()), side
-
-
 def _save_parser(net, path):
     """As published: BiSeNet's state dictionary itself; PSPNet's inside a training checkpoint, wrapped."""
     state = net.state_dict()
@@ -223,8 +202,11 @@ def _save_parser(net, path):
     torch.save(state, path)
 
 
-def test_parsers(tmp_path, parser, capsys, parity):
-    net, side = parser
+@pytest.mark.parametrize(
+    "family, sizes, side", [("BiSeNet", (19, 4), 64), ("PSPNet", (21, 4, (1, 2, 1, 1)), 65)], ids=["bisenet", "pspnet"]
+)
+def test_parsers(tmp_path, family, sizes, side, capsys, parity):
+    net = randomise(getattr(torch_networks, family)(*sizes))
     source, target = tmp_path / "parser.pth", tmp_path / "parser.safetensors"
     _save_parser(net, source)
     assert main([str(source), str(target), "--no-sheet"]) == 0
@@ -313,14 +295,9 @@ def test_lpips_in_one_file_and_incomplete(tmp_path):
     net = torch_networks.Lpips()
     vgg, linear = _lpips_files(tmp_path, net)
     apart = convert([vgg, linear])
-    module = {
-        **{
-            name: torch.tensor(apart.tensors[name.split(".")[1]]).reshape(1, 3, 1, 1)
-            for name in ("scaling_layer.shift", "scaling_layer.scale")
-        },
-        **dict(net.linear.state_dict()),
-        **{f"lins.{name[3:]}": value for name, value in net.linear.state_dict().items()},  # newer modules repeat them
-    }
+    tensors = {name: torch.tensor(apart.tensors[name]).reshape(1, 3, 1, 1) for name in ("shift", "scale")}
+    module = {f"scaling_layer.{name}": value for name, value in tensors.items()} | dict(net.linear.state_dict())
+    module |= {f"lins.{name[3:]}": value for name, value in net.linear.state_dict().items()}  # newer ones repeat them
     for name, value in net.vgg.features.state_dict().items():
         block = sum(int(name.split(".")[0]) >= end for end in (4, 9, 16, 23)) + 1
         module[f"net.slice{block}.{name}"] = value
@@ -329,11 +306,11 @@ def test_lpips_in_one_file_and_incomplete(tmp_path):
     together = convert([whole])
     jax.tree.map(np.testing.assert_array_equal, together.tensors, apart.tensors)
     assert len(together.ignored) == 5
-    with pytest.raises(UserError, match="VGG16 alone: name LPIPS' linear weights too"):
-        convert([vgg])
-    with pytest.raises(UserError, match="alone: name VGG16 too"):
-        convert([linear])
-    with pytest.raises(UserError, match="of the same kind"):
-        convert([vgg, vgg])
-    with pytest.raises(UserError, match="give it alone"):
-        convert([whole, vgg])
+    for message, given in {
+        "VGG16 alone: name LPIPS' linear weights too": [vgg],
+        "alone: name VGG16 too": [linear],
+        "of the same kind": [vgg, vgg],
+        "give it alone": [whole, vgg],
+    }.items():
+        with pytest.raises(UserError, match=message):
+            convert(given)

@@ -39,11 +39,8 @@ def _latents(folder) -> np.ndarray:
 def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_path, capsys):
     """Also where the run truncates latents itself, as here."""
     source, out = tmp_path / "mine.py", tmp_path / "samples"
-    source.write_text(
-        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
-        "    config = load_config('ictface:scratch').unlock()\n    config.gan.truncation = 0.5\n"
-        "    return config\n"
-    )
+    text = "    config = load_config('ictface:scratch').unlock()\n    config.gan.truncation = 0.5\n    return config\n"
+    source.write_text(f"from gan2shape_jax.config import load_config\n\n\ndef get_config():\n{text}")
     assert _sample(out, f"--config={source}", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
     printed = capsys.readouterr().out
     words = shlex.split(printed[printed.index("gan2shape-jax") :].replace("\\\n", " "))[1:]
@@ -61,11 +58,8 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_
 
 
 def test_a_sample_depends_on_seed_and_number_alone_and_truncation_moves_it_towards_the_mean(written, tmp_path):
-    for name, words in {
-        "ten": ["--count", "10"],
-        "far": ["--count", "3", "--truncation", "1"],
-        "5": ["--seed", "5"],
-    }.items():
+    given = {"ten": ["--count", "10"], "far": ["--count", "3", "--truncation", "1"], "5": ["--seed", "5"]}
+    for name, words in given.items():
         assert program.main(["--gan", _GAN, "--out", str(tmp_path / name), *words]) == 0
     ten, few = _latents(tmp_path / "ten"), _latents(written)
     assert sorted(path.name for path in (tmp_path / "ten" / "image").iterdir()) == [f"{i:04}.png" for i in range(10)]

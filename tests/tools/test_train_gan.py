@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -175,10 +176,8 @@ def test_eight_devices_give_the_losses_of_one():
 def test_a_loss_that_is_lost_ends_the_training_and_a_discriminator_that_has_won_is_reported():
     row = {"images": 800, "generator_loss": 1.0, "gradient_penalty": 5000.0}
     record.require_sound(row, kept="")
-    for value, message in (
-        (float("nan"), "generator_loss not finite after 800 photos.*--rate"),
-        (5000.0, "5000 after"),
-    ):
+    told = {"generator_loss not finite after 800 photos.*--rate": float("nan"), "5000 after": 5000.0}
+    for message, value in told.items():
         with pytest.raises(DivergedError, match=message):
             record.require_sound(row | {"generator_loss": value}, kept="nothing was kept")
     won = {"images": 800, "generator_loss": 9.0, "taken_for_real": 1.0, "augmentation": 0.0}
@@ -241,10 +240,6 @@ def _pictures(count, side, seed, contrast=1.0):
     return (127.5 + contrast * (coarse - 127.5)).astype(np.uint8)
 
 
-def _lost(path, preparation):
-    raise UserError("give --size")
-
-
 def test_what_samples_are_compared_by(tmp_path, monkeypatch):
     features = measure.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
     assert features.name == "discriminator distance"
@@ -254,7 +249,7 @@ def test_what_samples_are_compared_by(tmp_path, monkeypatch):
     pictures = _pictures(5, 16, 0)
     assert network.name == "KID"
     np.testing.assert_allclose(network.of(pictures), pictures.mean(axis=(1, 2)) / 127.5 - 1, atol=0.01)
-    monkeypatch.setattr(measure, "load_embedding", _lost)
+    monkeypatch.setattr(measure, "load_embedding", mock.Mock(side_effect=UserError("give --size")))
     with pytest.raises(UserError, match="give --features-side"):
         measure.load_features(tmp_path / "f.onnx")
     (tmp_path / "f.safetensors").write_bytes(b"no weights")

@@ -42,9 +42,11 @@ def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) 
 
 
 def _run(folder, *results):
+    """A run's folder with these results; a name stands for a bump."""
     for result in results:
-        save_result(result, folder / "results" / result.name)
-    (folder / "config.json").write_text("{}")
+        name, known = (result, bump.result()) if isinstance(result, str) else (result.name, result)
+        save_result(known, folder / "results" / name)
+    (folder / "config.json").write_text('{"seed": 3}')
     return folder
 
 
@@ -65,8 +67,7 @@ def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
     errors = metrics.depth_metrics(result.warped_depth, result.true_depth, valid, result.camera)
     for name, value in errors.items():
         assert score.figures[name] == pytest.approx(float(value), rel=1e-5), name
-    assert score.figures["side"] < 0.1
-    assert score.figures["reconstruction_l1"] == pytest.approx(0.25)
+    assert score.figures["side"] < 0.1 and score.figures["reconstruction_l1"] == pytest.approx(0.25)
 
 
 def test_a_folder_of_truth_takes_the_place_of_the_saved_truth(two_runs, tmp_path):
@@ -91,23 +92,21 @@ def test_results_without_truth_keep_what_needs_none(tmp_path, capsys):
 
 def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
     comparison = compare({run.label: score_run(run) for run in find_runs(two_runs)}, "first", "second")
-    assert comparison.images == 2
-    assert comparison.notes == ["only in first: c", "only in second: d"]
+    assert comparison.images == 2 and comparison.notes == ["only in first: c", "only in second: d"]
     by_hand = np.mean([_scores(two_runs[1])[n].figures["side"] - _scores(two_runs[0])[n].figures["side"] for n in "ab"])
     assert comparison.differences["side"].estimate == pytest.approx(by_hand)
     assert comparison.differences["reconstruction_l1"].estimate == 0
 
 
 def test_images_of_other_sizes_and_other_truths_are_not_compared():
-    known = {
-        "one": [("a", 1.0, 64, 1), ("b", 1.0, 64, 1), ("c", 1.0, 64, 1)],
-        "two": [("a", 3.0, 128, 1), ("b", 4.0, 64, 2), ("c", 2.0, 64, 1)],
-    }
-    runs = {
-        label: [Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth) for name, value, size, truth in some]
-        for label, some in known.items()
-    }
-    comparison = compare(runs, "one", "two")
+    def scores(*known):
+        return [
+            Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth) for name, value, size, truth in known
+        ]
+
+    one = scores(*((name, 1.0, 64, 1) for name in "abc"))
+    two = scores(("a", 3.0, 128, 1), ("b", 4.0, 64, 2), ("c", 2.0, 64, 1))
+    comparison = compare({"one": one, "two": two}, "one", "two")
     assert comparison.differences["side"].count == 1 and comparison.differences["side"].estimate == 1.0
     assert comparison.differences["inversion_l1"].count == 2 and comparison.differences["inversion_l1"].estimate == 2.0
     assert comparison.notes == [
@@ -226,21 +225,12 @@ def test_one_value_has_no_interval(interval):
     assert math.isnan(single.low) and math.isnan(single.high) and not single.excludes_zero
 
 
-def _saved_run(root, *names):
-    """A run's folder with results of these images."""
-    for name in names:
-        save_result(bump.result(), root / "results" / name)
-    (root / "config.json").write_text(json.dumps({"seed": 3}))
-    (root / "versions.json").write_text("{}")
-    return root
-
-
 def _images(*paths):
     return [list(run.images) for run in find_runs(paths)]
 
 
 def test_names_are_paths_below_the_folder_of_results(tmp_path):
-    run = _saved_run(tmp_path / "run", "a", "people/b", "result.json", "results/c")
+    run = _run(tmp_path / "run", "a", "people/b", "result.json", "results/c")
     save_result(bump.result(), run / "results" / ".a.abcdefgh.part")
     assert _images(run) == [["a", "people/b", "result.json", "results/c"]]
     assert _images(run / "results") == [["a", "people/b", "result.json", "results/c"]]
@@ -248,17 +238,17 @@ def test_names_are_paths_below_the_folder_of_results(tmp_path):
 
 
 def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
-    first = _saved_run(tmp_path / "all" / "first", "a", "people/b")
-    second = _saved_run(tmp_path / "all" / "second", "a", "people/b")
+    first = _run(tmp_path / "all" / "first", "a", "people/b")
+    second = _run(tmp_path / "all" / "second", "a", "people/b")
     assert _images(first, second) == [["a", "people/b"]] * 2
     assert _images(tmp_path / "all") == [["first/a", "first/people/b", "second/a", "second/people/b"]]
-    paths = [_saved_run(tmp_path / name / "run", "a") for name in ("one", "two")]
+    paths = [_run(tmp_path / name / "run", "a") for name in ("one", "two")]
     assert [run.label for run in find_runs(paths)] == ["one/run", "two/run"]  # as long as it takes to differ
     assert [run.label for run in find_runs(paths[:1])] == ["run"]
 
 
 def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
-    run = _saved_run(tmp_path / "run", "a")
+    run = _run(tmp_path / "run", "a")
     (found,) = find_runs([run / "results/a"])
     assert found.home == run and found.config.seed == 3 and list(found.images) == ["a"]
     with pytest.raises(UserError, match="is named twice"):
@@ -268,7 +258,7 @@ def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
 def test_names_in_reports_are_text(tmp_path, capsys):
     """Folders may be called anything: control characters among it, for nobody has checked their names."""
     names = ("=1+1", "a|b`c`", "<img src=x>", "x[y](z)", "t\x1b]0;owned\x07", "two\nlines", "- x")
-    run = _saved_run(tmp_path / "=run|<b>", *names)
+    run = _run(tmp_path / "=run|<b>", *names)
     if sys.platform == "linux":  # bytes that are no text
         shutil.copytree(run / "results" / "- x", os.fsdecode(os.fsencode(run / "results") + b"/\xff"))
     failures = {"\x1b[2J": "no\x1b[2J | <b>latent</b>\nat all", "@SUM(A1)": "x"}

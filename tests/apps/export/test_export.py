@@ -64,15 +64,13 @@ def test_the_3mf_consortiums_own_reader_finds_nothing_wrong(solid, tmp_path):
     reader = model.QueryReader("3mf")
     reader.SetStrictModeActive(True)
     reader.ReadFromFile(str(tmp_path / "a.3mf"))
-    assert reader.GetWarningCount() == 0
-    assert model.GetUnit() == lib3mf.ModelUnit.MilliMeter
+    assert reader.GetWarningCount() == 0 and model.GetUnit() == lib3mf.ModelUnit.MilliMeter
     objects = model.GetMeshObjects()
     assert objects.MoveNext()
     body = objects.GetCurrentMeshObject()
     assert body.IsValid() and body.IsManifoldAndOriented()
     assert (body.GetVertexCount(), body.GetTriangleCount()) == (len(solid.mesh.vertices), len(solid.mesh.faces))
-    assert not objects.MoveNext()
-    assert model.GetBuildItems().Count() == 1
+    assert not objects.MoveNext() and model.GetBuildItems().Count() == 1
 
 
 def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsys):
@@ -81,9 +79,7 @@ def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsy
     assert command.main([*words, "--width", "50", "--back", "mirrored", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "50.0 x" in said and "closed" in said and str(out) in said
-    read = trimesh.load(out)
-    assert read.is_volume
-    assert read.extents[0] == pytest.approx(50, abs=1e-4)
+    assert trimesh.load(out).is_volume and trimesh.load(out).extents[0] == pytest.approx(50, abs=1e-4)
     assert command.main(words) == 0
     assert trimesh.load(saved_results / "001" / "print.3mf", force="mesh").is_volume
 
@@ -141,13 +137,11 @@ def test_quick_looks_own_rules_find_nothing_wrong_with_a_usdz_and_it_holds_the_m
     pytest.importorskip("pxr", reason="the extra `usdz` is not installed")
     from pxr import Usd, UsdGeom, UsdShade
 
-    texture = np.zeros((32, 32, 3), np.uint8)
-    save_result(dataclasses.replace(bump.result()), tmp_path / "plain")
+    save_result(bump.result(), tmp_path / "plain")
     assert main(["export", "usdz", str(tmp_path / "plain")]) == 0
     assert "with the method's colours" in capsys.readouterr().out
-    write_outputs(
-        dataclasses.replace(bump.result(), texture=texture), tmp_path / "photo", options=OutputOptions("mesh")
-    )
+    textured = dataclasses.replace(bump.result(), texture=np.zeros((32, 32, 3), np.uint8))
+    write_outputs(textured, tmp_path / "photo", options=OutputOptions("mesh"))
     for path in (tmp_path / "plain/model.usdz", tmp_path / "photo/model.usdz"):
         stage = Usd.Stage.Open(str(path))
         assert _complaints(str(path), stage) == []
@@ -171,26 +165,6 @@ def _module():
     return module
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        {"view": [-0.4, 0.9, 1.3, 0.03, -0.05, 0.08]},
-        {"view": [0, 0, 0, 0, 0, 0], "fov_deg": 35.0, "rot_center_depth": 1.4},
-    ],
-    ids=["far", "another camera"],
-)
-def exported(request, tmp_path_factory):
-    """A folder with `camera.json` and `mesh.glb`, and where the camera sees the mesh's vertices, pixels."""
-    given = dict(request.param)
-    result = bump.result()
-    view = np.array(given.pop("view"), np.float32)
-    result = dataclasses.replace(result, view=view, camera=dataclasses.replace(result.camera, **given))
-    folder = tmp_path_factory.mktemp("blender")
-    write_outputs(result, folder / "r", options=OutputOptions("mesh"))
-    points = cameras.transform(cameras.back_project(result.depth, result.camera), view, result.camera)
-    return folder / "r", result, np.asarray(cameras.project(points, result.camera), np.float64)
-
-
 def _as_blender_sees(module, description, vertices):
     """Pixels of points in Blender's world: its camera looks along -z, its lens is measured on the sensor's width."""
     matrix = module.camera_matrix(description)
@@ -202,14 +176,22 @@ def _as_blender_sees(module, description, vertices):
     return np.stack([(0.5 + across) * side - 0.5, (0.5 - up) * side - 0.5], axis=-1)
 
 
-def test_the_camera_sees_the_mesh_where_the_packages_own_does(exported):
-    folder, result, pixels = exported
-    mesh = trimesh.load(folder / "mesh.glb", force="mesh", process=False)
+@pytest.mark.parametrize(
+    "view, other",
+    [([-0.4, 0.9, 1.3, 0.03, -0.05, 0.08], {}), ([0] * 6, {"fov_deg": 35.0, "rot_center_depth": 1.4})],
+    ids=["far", "another camera"],
+)
+def test_the_camera_sees_the_mesh_where_the_packages_own_does(view, other, tmp_path):
+    result = bump.result()
+    view, camera = np.array(view, np.float32), dataclasses.replace(result.camera, **other)
+    write_outputs(dataclasses.replace(result, view=view, camera=camera), tmp_path, options=OutputOptions("mesh"))
+    points = cameras.transform(cameras.back_project(result.depth, camera), view, camera)
+    pixels = np.asarray(cameras.project(points, camera), np.float64)
+    mesh = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False)
     x, y, z = mesh.vertices.T
     imported = np.stack([x, -z, y], axis=-1)  # as Blender's importer turns glTF's axes
-    description = json.loads((folder / "camera.json").read_text())
-    seen = _as_blender_sees(_module(), description, imported)
-    side = result.camera.image_size
+    seen = _as_blender_sees(_module(), json.loads((tmp_path / "camera.json").read_text()), imported)
+    side = camera.image_size
     columns, rows = mesh.visual.uv[:, 0] * side - 0.5, (1 - mesh.visual.uv[:, 1]) * side - 0.5
     expected = pixels[np.rint(rows).astype(int), np.rint(columns).astype(int)]
     whole = np.abs([columns - np.rint(columns), rows - np.rint(rows)]).max(axis=0) < 1e-4  # not where it was cut

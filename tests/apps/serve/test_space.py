@@ -24,15 +24,8 @@ _ROOT = pathlib.Path(__file__).parents[3]
 _SPACE = _ROOT / "deploy"
 _HOST = "user-name.hf.space"
 # What a Space sets; the port is this test's own, and as in a Space the proxy has no address that uvicorn trusts.
-_VARIABLES = {
-    "FORWARDED_ALLOW_IPS": "10.0.0.1",
-    "SYSTEM": "spaces",
-    "SPACE_ID": "user/name",
-    "SPACE_HOST": _HOST,
-    "GRADIO_SERVER_NAME": "0.0.0.0",
-    "GRADIO_SERVER_PORT": "0",
-    "GRADIO_ANALYTICS_ENABLED": "True",
-}
+_VARIABLES = {"FORWARDED_ALLOW_IPS": "10.0.0.1", "SYSTEM": "spaces", "SPACE_ID": "user/name", "SPACE_HOST": _HOST}
+_VARIABLES |= {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "0", "GRADIO_ANALYTICS_ENABLED": "True"}
 
 
 def _header():

@@ -40,12 +40,7 @@ def _legacy(path, content):
     return path
 
 
-def _plain(path, content):
-    path.write_bytes(content)
-    return path
-
-
-_CONTAINERS = {"zip": _archive, "legacy": _legacy, "pickle": _plain}
+_CONTAINERS = {"zip": _archive, "legacy": _legacy, "pickle": lambda path, content: path.write_bytes(content) and path}
 
 
 @pytest.mark.parametrize("container", _CONTAINERS)

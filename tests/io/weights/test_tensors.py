@@ -137,15 +137,13 @@ def test_the_converter_names_the_tool_for_other_families(tmp_path):
 
 
 def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
-    def network(builder, version):
-        return Call(
-            "dnnlib.tflib.network.Network",
-            state={"version": version, "build_module_src": "raise SystemExit", "build_func_name": builder},
-        )
+    def networks(*builders):
+        state, name = {"version": 2, "build_module_src": "raise SystemExit"}, "dnnlib.tflib.network.Network"
+        return tuple(Call(name, state=state | {"build_func_name": builder}) for builder in builders)
 
-    message = _refusal(tmp_path / "old.pkl", (network("G_paper", 2), network("D_paper", 2), network("G_paper", 2)))
+    message = _refusal(tmp_path / "old.pkl", networks("G_paper", "D_paper", "G_paper"))
     assert "TensorFlow" in message and "not of a StyleGAN2" in message and "not supported" in message
-    message = _refusal(tmp_path / "older.pkl", (network("G_style", 2), network("D_basic", 2), network("G_style", 2)))
+    message = _refusal(tmp_path / "older.pkl", networks("G_style", "D_basic", "G_style"))
     assert "first generation" in message and "not supported" in message and "config e or f" in message
     # What is not even in the closed list is still told.
     message = _refusal(tmp_path / "odd.pkl", Call("dnnlib.tflib.tfutil.run", 1))
