@@ -10,6 +10,7 @@ import dataclasses
 import operator
 import os
 import pathlib
+import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -68,8 +69,10 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
-        source = next((file for file in beside if os.path.isfile(file)), beside[0])
-        need("gan.checkpoint", families.command(source, target=path or _OUT))
+        source = next((file for file in beside if os.path.isfile(file)), "")
+        named = "" if source else _published(pathlib.Path(path).name)
+        convert = families.command(source or beside[0], target=path or _OUT)
+        need("gan.checkpoint", f"gan2shape-jax get {named}" if named else convert)
     need("sampling.view_mvn")
     need("sampling.light_mvn")
     if lift:
@@ -111,6 +114,12 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
         command = families.command(_beside(path, ".pth"), target=path or _OUT)
         own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
         need("parsing.weights", f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; {own}")
+
+
+def _published(file: str) -> str:
+    """Returns the name by which `gan2shape-jax get` makes a file of that name; '' if it does not."""
+    entries = tomllib.loads(pathlib.Path(asset("published.toml")).read_text(encoding="utf-8"))["entries"]
+    return next((name for name, one in entries.items() if any(given["file"] == file for given in one["gives"])), "")
 
 
 def _beside(path: str, suffix: str) -> str:

@@ -50,9 +50,15 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, ca
     message = capsys.readouterr().err
     for required in required_files_of(load_config("car")):
         assert required.path in message
-    stem = "checkpoints/stylegan2/stylegan2-car-config-f"
-    assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in message
-    assert "github.com/XingangPan/GAN2Shape/releases" in message
+    assert "gan2shape-jax get car\n" in message and "github.com/XingangPan/GAN2Shape/releases" in message
+    stem = pathlib.Path("checkpoints/stylegan2/stylegan2-car-config-f")  # if somebody has fetched it already
+    stem.parent.mkdir(parents=True)
+    stem.with_suffix(".pt").touch()
+    assert main(["--config=car"]) == 1
+    assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in capsys.readouterr().err
+    assert main(["--config=horse", "--check"]) == 1
+    printed = capsys.readouterr()
+    assert "gan2shape-jax get horse\n" in printed.out + printed.err
 
 
 def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, capsys):
