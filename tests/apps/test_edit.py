@@ -141,11 +141,9 @@ def test_strength_is_that_of_the_methods_relighting(editor):
 
 
 def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
-    options = _options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5")
-    shots = render.shots(options, editor.result)
-    np.testing.assert_allclose(
-        np.rad2deg(shots.views[:, :3]), [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)], atol=1e-5
-    )
+    shots = render.shots(_options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5"), editor.result)
+    turns = [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)]
+    np.testing.assert_allclose(np.rad2deg(shots.views[:, :3]), turns, atol=1e-5)
     assert shots.captions == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
     single = _options("--pitch", "5", "--light", "-0.5", "0")
     assert render.shots(single, editor.result).captions == ["pitch +5°  light -0.5, 0"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import tiny_config
+from helpers.tiny import images_of, tiny_config
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
@@ -17,7 +17,6 @@ from gan2shape_jax.method.prior import prior_loss
 from gan2shape_jax.method.reconstruction import input_scene
 from gan2shape_jax.method.sampling import pseudo_images
 from gan2shape_jax.method.schedule import STEPS
-from gan2shape_jax.run import prepare
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
@@ -53,21 +52,14 @@ class _Case:
 def _case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     config = tiny_config(folder, image_size=32, data__depth_root="", schedule__use_mask=True)
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, folder)
+    (prepared,), frozen = images_of(config)
     params = models.init_params(jax.random.key(3), prepared.settings)
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
     masks = np.ones((2, 32, 32))
     masks[:, :, :5] = 0
-    return _Case(
-        prepared.settings,
-        frozen,
-        prepared.problem,
-        params,
-        jnp.asarray(images, jnp.float32),
-        jnp.asarray(masks, jnp.float32),
-    )
+    batch = (jnp.asarray(array, jnp.float32) for array in (images, masks))
+    return _Case(prepared.settings, frozen, prepared.problem, params, *batch)
 
 
 def _ours(case, step, loss):
@@ -102,18 +94,14 @@ def _loss_of(case, step, flip):
         return lambda p, problem, frozen: prior_loss(p, problem, frozen, settings)[0]
     if step == "step2":
         return lambda p, problem, frozen: step2.step2_loss(p, case.images, case.masks, problem, frozen, settings)[0]
-    if step == "step3":
-        return lambda p, problem, frozen: step3.step3_loss(
-            p, case.images, case.masks, problem, frozen, settings, flip=flip
-        )[0]
 
-    def loss_of_step1(p, problem, frozen):
-        scene = input_scene(p, problem, frozen, settings, flip=flip)
-        return step1.step1_loss(
-            p, step1.Step1Cache(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip
-        )[0]
+    def loss(p, *given):
+        if step == "step3":
+            return step3.step3_loss(p, case.images, case.masks, *given, settings, flip=flip)[0]
+        scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, *given, settings, flip=flip)))
+        return step1.step1_loss(p, scene, *given, settings, flip=flip)[0]
 
-    return loss_of_step1
+    return loss
 
 
 def _torch_loss_of(case, model, step, flip):
@@ -191,10 +179,8 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
 
 def test_lpips_is_ours():
     rng = np.random.default_rng(4)
-    state = {
-        name: (rng.standard_normal(shape) * (2 / max(np.prod(shape[1:]), 1)) ** 0.5).astype(np.float32)
-        for name, shape in perceptual.torch_shapes().items()
-    }
+    drawn = {name: rng.standard_normal(shape) for name, shape in perceptual.torch_shapes().items()}
+    state = {name: np.float32(x * (2 / max(np.prod(x.shape[1:]), 1)) ** 0.5) for name, x in drawn.items()}
     state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
     params = perceptual.lpips_from_torch(state)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
@@ -211,11 +197,8 @@ def test_every_step_trains_its_own_networks(case):
         before = {name: [p.detach().clone() for p in net.parameters()] for name, net in model.networks.items()}
         training = Training(model, step, flip=False)
         assert np.isfinite(training.update().item())
-        moved = {
-            name
-            for name, net in model.networks.items()
-            if any(not torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True))
-        }
-        assert moved == set(record.networks)
+        for name, net in model.networks.items():
+            same = all(map(torch.equal, before[name], net.parameters()))
+            assert same == (name not in record.networks)
     images, masks = training.collect()
     assert images.shape == (2, 3, 32, 32) and masks.shape == (2, 32, 32)

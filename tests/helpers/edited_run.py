@@ -7,11 +7,10 @@ import numpy as np
 
 from gan2shape_jax.method import models
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import network_files
 from helpers.plain_result import plain_result
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import asset, images_of, tiny_config
 
 SIZE = 32  # below the GAN's 64 pixels, so that the two sizes are told apart
 OVER_GAN = 64
@@ -23,8 +22,7 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     config = tiny_config(folder, data__depth_root="", schedule__use_mask=True, **gan | fields)
     run = RunFolder.at(config)
     run.describe(config)
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, run.latents)
+    ((prepared,), _) = images_of(config)
     problem = prepared.problem
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
     depth = (1.05 - 0.08 * np.clip(1 - (x - 0.1) ** 2 - y**2, 0, None)).astype(np.float32)

@@ -18,13 +18,12 @@ from gan2shape_jax.errors import Terminated
 from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
-from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runner import Trainer
 from gan2shape_jax.training import devices, groups, loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
 from helpers.killed import Killed, die_at
-from helpers.tiny import tiny_config
+from helpers.tiny import images_of, tiny_config
 
 NAMES = ("001.png", "006.png")
 _COLLECTIVE = re.compile(r"all_reduce|all_gather|all_to_all|reduce_scatter|collective_permute")
@@ -41,9 +40,7 @@ def run(tmp_path_factory):
     config = tiny_config(
         tmp_path_factory.mktemp("group"), names=NAMES, schedule__use_mask=True, schedule__stages=((2, 2, 2),)
     )
-    architecture, frozen = prepare.load_frozen(config)
-    latents = RunFolder.at(config).latents
-    images = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
+    images, frozen = images_of(config)
     initial = models.init_params(jax.random.key(0), images[0].settings)
     last = initial["depth"]["output"]
     initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
@@ -161,15 +158,8 @@ def test_memory_of_one_image_is_more_than_its_state(run):
 
 
 def _config(tmp_path, **fields):
-    return tiny_config(
-        tmp_path,
-        schedule__use_mask=True,
-        schedule__stages=((2, 2, 2),),
-        prior__iterations=2,
-        outputs__picture_size=32,
-        outputs__turntable_frames=2,
-        **fields,
-    )
+    fields |= {"schedule__use_mask": True, "schedule__stages": ((2, 2, 2),), "prior__iterations": 2}
+    return tiny_config(tmp_path, outputs__picture_size=32, outputs__turntable_frames=2, **fields)
 
 
 def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, monkeypatch):
@@ -185,8 +175,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
     root = pathlib.Path(config.workdir)
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["006"] and "the loss became nan in prior" in failures["006"]
-    assert (root / "results" / "001" / "mesh.glb").is_file()
-    assert not (root / "results" / "006").exists()
+    assert (root / "results" / "001" / "mesh.glb").is_file() and not (root / "results" / "006").exists()
     assert not list((root / ".groups").glob("*")) and not list((root / "checkpoints").glob(".group*"))
 
 

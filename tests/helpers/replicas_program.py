@@ -20,35 +20,22 @@ import optax  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
-from gan2shape_jax.run import prepare, runtime  # noqa: E402
-from gan2shape_jax.run.folder import RunFolder  # noqa: E402
+from gan2shape_jax.run import runtime  # noqa: E402
 from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
-from helpers.tiny import asset, tiny_config  # noqa: E402
+from helpers.tiny import asset, images_of, tiny_config  # noqa: E402
 
 REPLICAS = 8
 
 
 def _parts(folder: pathlib.Path):
     names = sorted(path.name for path in pathlib.Path(asset("ictface/image")).glob("*.png"))
-    config = tiny_config(
-        folder,
-        names=names,
-        mode="joint",
-        schedule__joint=True,
-        schedule__use_mask=True,
-        schedule__stages=((2, 2, 2),),
-        prior__iterations=2,
-        schedule__flip3=(True,),
-        sampling__collect_iters=6,
-        optimizer__eps=1e-3,
-        image_size=64,
-        gan__size=64,
-        gan__checkpoint=asset("ictface/gan.safetensors"),
-        data__depth_root=asset("ictface/depth"),
-    )  # with a small one Adam makes a whole step of the rounding of a gradient that is zero
-    architecture, frozen = prepare.load_frozen(config)
-    group = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
+    fields = {"mode": "joint", "schedule__joint": True, "schedule__use_mask": True, "schedule__flip3": (True,)}
+    fields |= {"schedule__stages": ((2, 2, 2),), "prior__iterations": 2, "sampling__collect_iters": 6}
+    fields |= {"image_size": 64, "gan__size": 64, "gan__checkpoint": asset("ictface/gan.safetensors")}
+    # With a small epsilon Adam makes a whole step of the rounding of a gradient that is zero.
+    config = tiny_config(folder, names=names, data__depth_root=asset("ictface/depth"), optimizer__eps=1e-3, **fields)
+    group, frozen = images_of(config)
     eight = shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS)
     alone = dataclasses.replace(eight, mesh=devices_lib.mesh_of(REPLICAS, jax.devices()[:1]))
     return eight, alone, runtime.schedule_of(config)
@@ -60,9 +47,7 @@ def _keys(plan) -> jax.Array:
 
 def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
     """Two iterations, replica after replica, on one device."""
-    problems = shared_lib.stacked(task.problems)
-
-    step = phase.kind
+    problems, step = shared_lib.stacked(task.problems), phase.kind
 
     @jax.jit
     def gradient(active, factors, number, constants, problem, key):

@@ -12,12 +12,7 @@ def records_of(program: str, *arguments: object) -> list[dict]:
     here = pathlib.Path(__file__).resolve().parent
     paths = os.pathsep.join((str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")))
     environ = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run(
-        [sys.executable, str(here / program), *map(str, arguments)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, str(here / program), *map(str, arguments)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line.removeprefix("record ")) for line in done.stdout.splitlines() if line.startswith("record")]

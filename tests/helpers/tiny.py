@@ -14,6 +14,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.stylegan2 import weights
 
 SIZE = 32
@@ -27,30 +28,16 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     config.workdir = str(tmp_path / "run")
     config.data.image_list = str(listed)
     _shrink(config, tmp_path)
-    config.networks.width = 8
-    config.networks.group_base = 4
-    config.networks.zdim = 16
-    config.networks.encoder_width = 4
+    config.networks.update(width=8, group_base=4, zdim=16, encoder_width=4)
     config.prior.iterations = 4
     config.schedule.stages = ((3, 3, 4), (2, 2, 2))
-    config.schedule.flip1 = (False, False)
-    config.schedule.flip3 = (True, True)  # one program of step 3
-    config.sampling.batch_size = 2
-    config.sampling.collect_iters = 2
+    config.schedule.update(flip1=(False, False), flip3=(True, True))  # one program of step 3
+    config.sampling.update(batch_size=2, collect_iters=2)
     config.checkpoint.every_iterations = 2
-    config.logging.every_iterations = 2
-    config.logging.tensorboard = False
-    config.outputs.animation = False
-    config.outputs.picture_size = 64
-    config.outputs.turntable_frames = 4
-    config.outputs.gan_images = False
+    config.logging.update(every_iterations=2, tensorboard=False)
+    config.outputs.update(animation=False, picture_size=64, turntable_frames=4, gan_images=False)
     config.inversion.steps = 5
-    for name, value in fields.items():
-        owner = config
-        *parents, last = name.split("__")
-        for parent in parents:
-            owner = owner[parent]
-        owner[last] = value
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return config.lock()
 
 
@@ -92,12 +79,17 @@ def tiny_lift(tmp_path, **fields) -> ConfigDict:
     return tiny_config(tmp_path, **given | fields)
 
 
-def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
-    """The first image of `tiny_config` and the frozen networks."""
-    config = tiny_config(tmp_path)
+def images_of(config: ConfigDict) -> tuple[list[PreparedImage], FrozenModels]:
+    """The images of a configuration's list and its frozen networks."""
     architecture, frozen = prepare.load_frozen(config)
-    name = image_lists.read_names(config.data.image_list)[0]
-    return prepare.load_image(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
+    names, latents = image_lists.read_names(config.data.image_list), RunFolder.at(config).latents
+    return [prepare.load_image(config, name, architecture, frozen, latents) for name in names], frozen
 
 
-__all__ = ["asset", "tiny_config", "tiny_image", "tiny_lift"]
+def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
+    """The image of `tiny_config` and the frozen networks."""
+    (image,), frozen = images_of(tiny_config(tmp_path))
+    return image, frozen
+
+
+__all__ = ["asset", "images_of", "tiny_config", "tiny_image", "tiny_lift"]

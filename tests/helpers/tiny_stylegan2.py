@@ -1,13 +1,19 @@
 """A StyleGAN2 small enough to be compared number by number, and how far its outputs are from others."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.stylegan2 import Architecture, weights
 from helpers import parity_record
 
 TINY = Architecture(size=16, style_dim=6, mapping_layers=2, channels=(5, 4, 3), discriminator_channels=(4, 5, 3))
+
+# Compiled once for each architecture and use: running the operations one by one is slower.
+synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
+discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
 
 def nhwc(x):

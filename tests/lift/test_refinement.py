@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import tiny_config, tiny_image
+from helpers.tiny import images_of, tiny_config, tiny_image
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
@@ -17,7 +17,6 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import check, experiment, prepare
-from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -129,13 +128,8 @@ def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, n
         np.testing.assert_array_equal(_leaves(params[name]), _leaves(refined.params[name]))
 
 
-_SHORT = {
-    "refinement__lengths": ((3, 2, 4),),
-    "refinement__learning_rate": 5e-4,
-    "refinement__collect_iters": 2,
-    "refinement__batch_size": 2,
-    "refinement__kept_out": 1,
-}
+_SHORT = {"lengths": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "kept_out": 1}
+_SHORT = {f"refinement__{name}": value for name, value in _SHORT.items()}
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +137,7 @@ def made(tmp_path_factory):
     """Random networks as a model and as mere networks, by name."""
     folder = tmp_path_factory.mktemp("model")
     config = tiny_config(folder)
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
+    ((prepared,), _) = images_of(config)
     settings = changed(prepared.settings, relative_enc=True, regularize_offset=False)
     params = models.init_params(jax.random.key(5), settings)
     statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
@@ -172,11 +165,8 @@ def _config(folder, pretrained, **fields):
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
     config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
     chosen = refinement.as_refinement(config)
-    assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
-        ("step1", 3, True),
-        ("step2", 2, False),
-        ("step3", 4, True),
-    ]
+    planned = [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)]
+    assert planned == [("step1", 3, True), ("step2", 2, False), ("step3", 4, True)]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
     assert refinement.as_refinement(chosen) == chosen
@@ -285,19 +275,16 @@ def test_the_bundled_model_fits_the_bundled_configuration():
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path, at_once):
-    names = ("001.png", "002.png")
-    away = {}
+    more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
+    more["names"], away = ("001.png", "002.png"), {}
     for hold in (0.0, 1000.0):
-        more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
-        config = _config(tmp_path / str(hold), made["model"], names=names, refinement__hold_shape=hold, **more)
+        config = _config(tmp_path / str(hold), made["model"], refinement__hold_shape=hold, **more)
         assert check.examine(config) == [] and experiment.run(config) == 0
-        architecture, frozen = prepare.load_frozen(config)
         away[hold] = []
-        for name in names:
-            prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.at(config).latents)
-            params = prepare.initial_params(config, prepared.settings)
+        for one in images_of(config)[0]:
+            params = prepare.initial_params(config, one.settings)
             explain = jax.jit(models.depth)
-            model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]
-            found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")
+            model = np.asarray(explain(params, one.problem.image, settings=one.settings))[0, :, 2:-2]
+            found = np.load(tmp_path / str(hold) / f"run/results/{one.name}/depth.npy")
             away[hold].append(np.abs(found[:, 2:-2] - model).mean())
     assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))

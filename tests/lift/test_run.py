@@ -26,8 +26,7 @@ def _config(folder, **fields):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("lift"))
-    assert check.run_check(config) == 0
-    assert experiment.run(config) == 0
+    assert check.run_check(config) == 0 and experiment.run(config) == 0
     return config, pathlib.Path(config.workdir)
 
 
@@ -37,13 +36,8 @@ def test_networks_history_and_pictures_are_there(finished):
     rows = json.loads((root / "history.json").read_text())
     assert {"kept_out_l1", "roughness", "saturation"} <= set(rows[-1])
     pictures = sorted(path.name for path in (root / "samples").iterdir())
-    assert pictures == [
-        "00_prior.png",
-        "01_inversion.png",
-        "02_stage_1_step1.png",
-        "03_stage_1_step2.png",
-        "04_stage_1_anchored.png",
-    ]
+    phases = ("prior", "inversion", "stage_1_step1", "stage_1_step2", "stage_1_anchored")
+    assert pictures == [f"{number:02}_{phase}.png" for number, phase in enumerate(phases)]
     with Image.open(root / "samples" / pictures[-1]) as picture:
         assert picture.size == (2 * 128 + 2, 5 * 128 + 4 * 2)
     assert not (root / "checkpoints").exists() or not any((root / "checkpoints").rglob("*.json"))
@@ -51,20 +45,12 @@ def test_networks_history_and_pictures_are_there(finished):
 
 @pytest.mark.slow
 def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp_path):
-    config = _config(
-        tmp_path,
-        networks__pretrained=str(finished[1] / "networks.safetensors"),
-        schedule__stages=((1, 1, 3), (1, 1, 3)),
-        schedule__flip1=(True, True),
-        schedule__flip3=(True, True),
-        schedule__batches_per_iteration=2,
-        lift__inversion_iterations=0,
-        lift__anchored_stages=0,
-        lift__own_encoder_iterations=2,
-        lift__overshoot=0.5,
-    )
-    assert check.run_check(config) == 0
-    assert experiment.run(config) == 0
+    schedule = {"stages": ((1, 1, 3),) * 2, "flip1": (True,) * 2, "flip3": (True,) * 2, "batches_per_iteration": 2}
+    lifted = {"inversion_iterations": 0, "anchored_stages": 0, "own_encoder_iterations": 2, "overshoot": 0.5}
+    fields = {f"schedule__{name}": value for name, value in schedule.items()}
+    fields |= {f"lift__{name}": value for name, value in lifted.items()}
+    config = _config(tmp_path, networks__pretrained=str(finished[1] / "networks.safetensors"), **fields)
+    assert check.run_check(config) == 0 and experiment.run(config) == 0
     root = pathlib.Path(config.workdir)
     trained, model = (safetensors.numpy.load_file(root / f"{name}.safetensors") for name in ("networks", "model"))
     carried = {name.split("/")[0] for name in trained if np.abs(trained[name] - model[name]).max() > 4e-4}
@@ -138,10 +124,8 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     other = tmp_path / "other.safetensors"
     content = pathlib.Path(finished[0].gan.checkpoint).read_bytes()
     other.write_bytes(content.replace(b"MIT licence", b"MIT-licence"))
-    config = tiny_config(
-        tmp_path, networks__pretrained=str(finished[1] / "model.safetensors"), gan__checkpoint=str(other)
-    )
-    assert experiment.run(config) == 1
+    model = str(finished[1] / "model.safetensors")
+    assert experiment.run(tiny_config(tmp_path, networks__pretrained=model, gan__checkpoint=str(other))) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 

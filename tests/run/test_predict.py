@@ -8,7 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import asset, tiny_config, tiny_image
 from PIL import Image
 
 from gan2shape_jax.config import schema
@@ -17,8 +17,7 @@ from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, predict, prepare
-from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
 
 _NOTHING_ELSE = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
@@ -29,9 +28,7 @@ _NOTHING_ELSE |= {"gan__checkpoint": "nowhere.safetensors", "outputs__gan_images
 def trained(tmp_path_factory):
     """Random networks as a file, and their parameters."""
     folder = tmp_path_factory.mktemp("trained")
-    config = tiny_config(folder)
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
+    prepared, frozen = tiny_image(folder)
     params = models.init_params(jax.random.key(8), prepared.settings)
     path = folder / "networks.safetensors"
     path.write_bytes(network_files.networks_bytes(params))

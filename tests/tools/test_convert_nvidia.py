@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from helpers import nvidia_networks  # noqa: E402
 from helpers.parity_record import LARGEST, largest  # noqa: E402
-from helpers.tiny_stylegan2 import relative  # noqa: E402
+from helpers.tiny_stylegan2 import discriminate, relative, synthesize  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
 from gan2shape_jax.errors import UserError  # noqa: E402
@@ -20,8 +20,6 @@ from tools.convert_stylegan2.__main__ import main  # noqa: E402
 
 WIDTH, SMALL = 12, (6, 5, 4)
 _SIDE32 = (8, 6, 5, 4)
-_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
-_discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,12 +78,12 @@ def _compare(parity, path, g, d, index=None):
     parity(f"{name}, truncated latents", relative(stylegan2.truncate(ours, mean, 0.5), halfway), 1e-4)
     plus = torch.randn(2, arch.latents, WIDTH)  # a style of its own for every layer
     image = g.synthesis(plus)
-    drawn = _synthesize(params["generator"], jnp.asarray(plus.numpy()), arch=arch)
+    drawn = synthesize(params["generator"], jnp.asarray(plus.numpy()), arch=arch)
     parity(f"NVIDIA {arch.generator_kind} generator, images", relative(drawn, image), 1e-3)
     side = arch.discriminator_size
     x = torch.randn(8, 3, side, side)
     logits, features = d(x, label)
-    judged, seen = _discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=arch)
+    judged, seen = discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=arch)
     name = f"NVIDIA {arch.discriminator_kind} discriminator"
     parity(f"{name}, logits", relative(judged, logits), 1e-3)
     assert len(seen) == len(features)

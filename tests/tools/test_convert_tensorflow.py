@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from helpers.parity_record import LARGEST, largest
 from helpers.tensorflow_files import CASES, Case, inputs, networks, save
-from helpers.tiny_stylegan2 import nhwc, relative
+from helpers.tiny_stylegan2 import discriminate, nhwc, relative, synthesize
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from tools.convert_stylegan2 import convert, read_checkpoint
 
 _GOLDEN = "stylegan2_tensorflow.npz"
-_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
-_discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
 
 def _computed(path, case):
@@ -26,8 +24,8 @@ def _computed(path, case):
     z, pictures = inputs(case)
     w = stylegan2.map_styles(generator, jnp.asarray(z), arch=arch)
     mean = stylegan2.mean_w(jax.random.key(0), generator, arch=arch)
-    drawn = [_synthesize(generator, latent, arch=arch) for latent in (w, stylegan2.truncate(w, mean, 0.5))]
-    logits, _ = _discriminate(discriminator, nhwc(pictures), arch=arch)
+    drawn = [synthesize(generator, latent, arch=arch) for latent in (w, stylegan2.truncate(w, mean, 0.5))]
+    logits, _ = discriminate(discriminator, nhwc(pictures), arch=arch)
     return {"w": w, "image": drawn[0], "truncated": drawn[1], "logits": logits}
 
 

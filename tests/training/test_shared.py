@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from helpers.killed import Killed, die_at
 from helpers.simulated import records_of
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import asset, images_of, tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, prepare, runtime
+from gan2shape_jax.run import experiment, runtime
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import joint as joint_run
-from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -32,26 +31,15 @@ CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 
 
 def _config(folder, **fields):
-    return tiny_config(
-        folder,
-        names=NAMES,
-        mode="joint",
-        schedule__joint=True,
-        schedule__use_mask=True,
-        schedule__flip3=(True, True),
-        sampling__collect_iters=7,
-        **fields,
-    )  # one program for step 3
+    fields |= {"mode": "joint", "schedule__joint": True, "schedule__use_mask": True, "sampling__collect_iters": 7}
+    return tiny_config(folder, names=NAMES, **fields)
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """The prepared images, the frozen networks and the schedule."""
     config = _config(tmp_path_factory.mktemp("joint"))
-    architecture, frozen = prepare.load_frozen(config)
-    latents = RunFolder.at(config).latents
-    group = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
-    return group, frozen, runtime.schedule_of(config)
+    return *images_of(config), runtime.schedule_of(config)
 
 
 def _gather(parts, group=None, *, collect_iters=7, **fields):
