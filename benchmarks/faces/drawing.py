@@ -1,0 +1,313 @@
+"""Draws heads with the package's rasteriser of meshes: picture, true depth, albedo and mask of a batch, in one program.
+
+A head is made from its modes, turned, lit by second-order harmonics and a key light whose shadow is a second pass from the
+light, painted by formulas in the coordinates of the head at rest, and put before a background. Conventions are those of
+`geometry.camera`: x right, y down, z away, the rotation centre one unit from the camera.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sources import EYE, GLASSES, HAIR, MOUTH, SKIN, TEETH
+
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.geometry.camera import Camera, rotation_matrix
+from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
+
+FAR = 1.6  # depth of the background, scene units
+_UNIT = 0.0594  # scene units of a unit of the head at 10 degrees
+_CENTER = np.array([0.0, -0.51, -0.35])  # of rotation, in the head's frame
+_SKULL = np.array([0.0, 0.25, -1.2])  # its middle, in the head's frame
+_FOV = 10.0
+_HALF = 0.44  # from the middle to an eye
+_SHADOW = 112  # side of the shadow's map
+
+
+def occlusion(family: dict, directions: int = 48) -> np.ndarray:
+    """Returns the share of the sky that each vertex sees at rest, `(styles, N + H)`, weighted by the cosine."""
+    k = np.arange(directions) + 0.5
+    up, turn = 1 - 2 * k / directions, k * np.pi * (1 + 5**0.5)
+    sky = np.stack([np.sqrt(1 - up**2) * np.cos(turn), up, np.sqrt(1 - up**2) * np.sin(turn)], -1)
+    camera = Camera(image_size=160, fov_deg=20.0)
+    result = []
+
+    @jax.jit
+    def seen(vertices, faces, normals, direction):
+        side = jnp.cross(direction, jnp.where(jnp.abs(direction[1]) < 0.9, jnp.array([0.0, 1, 0]), jnp.array([1.0, 0, 0])))
+        side /= jnp.linalg.norm(side)
+        frame = jnp.stack([side, jnp.cross(direction, side), -direction])
+        points = vertices @ frame.T * 0.048 + jnp.array([0, 0, 1.0])
+        depth = rasterize(points, camera, faces=faces).depth
+        xy = jnp.clip(jnp.round(points[:, :2] / points[:, 2:] * camera.focal_length + camera.center), 0, 159).astype(int)
+        visible = points[:, 2] < depth[xy[:, 1], xy[:, 0]] + 0.003
+        weight = jnp.maximum(normals @ direction, 0)
+        return weight * visible, weight
+
+    for style in range(len(family["hair"])):
+        vertices = jnp.asarray(np.concatenate([family["rest"], family["hair"][style]]))
+        faces = np.concatenate([family["faces"][family["parts"] != GLASSES], family["hair_faces"][style] + len(family["rest"])])
+        normals = _normals(vertices, jnp.asarray(family["faces"]), len(family["rest"]))
+        total = sum(np.stack(seen(vertices, jnp.asarray(faces), normals, jnp.asarray(d, jnp.float32))) for d in sky)
+        result.append(total[0] / np.maximum(total[1], 1e-3))
+    return np.stack(result).astype(np.float32)
+
+
+def _normals(vertices, faces, head: int):
+    """Returns the vertices' outward normals: the surface's for the head, away from its middle for hair."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    across = jnp.cross(b - a, c - a)
+    total = jnp.zeros((head, 3)).at[faces.reshape(-1)].add(jnp.repeat(across, 3, 0))
+    return jnp.concatenate([_unit(total), _unit(vertices[head:] - jnp.array([0, -0.2, -1.1]))])
+
+
+def _unit(vectors):
+    return vectors / jnp.sqrt(jnp.maximum((vectors**2).sum(-1, keepdims=True), 1e-12))
+
+
+def _step(value, low, high):
+    t = jnp.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _bell(*distances):
+    return jnp.exp(-sum(d**2 for d in distances))
+
+
+def _paint(q, part, lips, shade, p, balls, radius, gaze):
+    """Returns linear albedo (..., 3) and gloss (...) at points of the head at rest."""
+    x, y, z = q[..., 0], q[..., 1], q[..., 2]
+    u = jnp.abs(x) / _HALF
+    phase = q @ (p["waves"] * jnp.linspace(2, 22, len(p["waves"]))[:, None]).T + p["phases"]
+    waves = jnp.sin(phase)
+    coarse, fine = waves[..., :10].mean(-1), waves[..., 10:].mean(-1)
+    skin = p["skin"] * (1 + 0.10 * coarse + 0.07 * fine)[..., None]
+    blush = p["blush"] * (_bell((u - 1.25) / 0.55, (y + 0.6) / 0.32) + 0.8 * _bell(u / 0.5, (y + 0.62) / 0.2) * (z > 0.3) + 0.5 * (z < -1.0) * (y > -0.9))
+    skin = skin * (1 - blush[..., None] * jnp.array([0.02, 0.24, 0.2]))
+    socket = _bell((u - 1) / 0.5, (y + 0.03) / 0.2) * (z > -0.6)
+    bags = p["age"] * (_bell((u - 0.95) / 0.45, (y + 0.3) / 0.06) + _bell((u - 0.85 + (y + 0.85) * 0.5) / 0.09, (y + 0.8) / 0.3))
+    skin = skin * (1 - (0.2 * socket + 0.3 * bags * (z > -0.5))[..., None] * jnp.array([0.8, 1, 1]))
+    skin = skin * (1 - p["freckles"] * 0.6 * (_step(fine, 0.12, 0.3) * _bell(u / 1.6, (y + 0.4) / 0.5))[..., None] * jnp.array([0.5, 0.8, 1]))
+    skin = skin + lips[..., None] * (p["lip"] - skin)
+
+    strands = 0.8 + 0.4 * jnp.sin(70 * u + 55 * y + 12 * fine) * jnp.sin(23 * y - 9 * u + 9 * coarse)
+    # Eyebrows.
+    shift, arch, thick, strength = p["brow"]
+    line = jnp.interp(u, jnp.array([0.2, 0.5, 1.25, 1.9]), jnp.array([0.37, 0.40, 0.46, 0.34])) + shift + arch * (u - 0.9)
+    width = thick * jnp.interp(u, jnp.array([0.3, 0.55, 1.2, 1.85]), jnp.array([0.05, 0.068, 0.052, 0.012]))
+    brow = strength * _step(width - jnp.abs(y - line), -0.03, 0.03) * _step(u, 0.28, 0.45) * (1 - _step(u, 1.75, 1.95)) * (z > -0.7)
+    skin = skin + (brow * jnp.clip(strands + 0.2, 0, 1))[..., None] * (p["brow_colour"] - skin)
+    # Beard: stubble everywhere, moustache, chin, cheeks.
+    top = jnp.interp(u, jnp.array([0.0, 0.7, 1.05, 1.5, 2.2, 3.0]), jnp.array([-0.70, -0.74, -0.95, -0.8, -0.35, -0.1])) + 0.03 * coarse
+    area = _step(top - y, -0.05, 0.1) * _step(y, -2.3, -1.9) * (z > -1.5)
+    over = _step(y, -1.08, -0.98) * (u < 1.3)
+    chin = (1 - over) * (1 - _step(u, 0.75, 1.05))
+    cheek = (1 - over) * _step(u, 0.75, 1.05)
+    beard = area * (p["beard"][1] * over + p["beard"][2] * chin + p["beard"][3] * cheek) * (1 - 0.9 * lips)
+    bearded = skin + (beard * jnp.clip(strands + 0.1, 0, 1) * 0.92)[..., None] * (p["brow_colour"] * 1.4 - skin)
+    skin = jnp.where(p["beard"][:1] > 0, bearded * 0.9 + 0.1 * skin, bearded)
+    # Lids.
+    ball = jnp.where(x[..., None] > 0, balls[0], balls[1])
+    away = jnp.sqrt(((q - ball) ** 2).sum(-1)) / radius
+    lid = (1 - _step(away, 1.06, 1.22)) * jnp.where(y > -0.0, 1.0, 0.45) * p["liner"]
+    skin = skin * (1 - lid[..., None] * jnp.array([0.8, 0.85, 0.85]))
+    # Scalp and clothes.
+    hairline = jnp.interp(-z, jnp.array([-0.3, 0.2, 0.55, 0.8, 1.1, 1.45, 2.2]), jnp.array([1.12, 1.02, 0.7, 0.35, -0.05, -0.2, -1.1]))
+    scalp = p["shaved"] * _step(y - hairline - p["hairline"] * (z > -0.8) + 0.08 * coarse, -0.1, 0.4 - 0.25 * p["shaved"]) * (0.8 + 0.2 * strands)
+    scalp = scalp * jnp.where((z < -0.95) & (z > -1.75) & (u > 3.0) & (y < 0.35), 0, 1)  # not the ears
+    skin = skin + scalp[..., None] * (p["hair"] * 0.6 - skin)
+    shirt = _step(p["collar"] + 0.35 * (z < -1) - y + 0.15 * z, 0, 0.04)
+    skin = skin + shirt[..., None] * (p["shirt"] * (1 + 0.1 * fine[..., None]) - skin)
+    gloss = 0.35 * (1 - scalp) * (1 - shirt) * (1 + lips + 0.5 * _bell(u / 0.6, (y + 0.3) / 0.8))
+
+    # Eyes: angle from the gaze.
+    look = _unit(q - ball)
+    ahead = jnp.array([jnp.sin(gaze[0]), jnp.sin(gaze[1]), jnp.cos(gaze[0]) * jnp.cos(gaze[1])])
+    angle = jnp.arccos(jnp.clip(look @ ahead, -1, 1))
+    around = jnp.sin(23 * jnp.arctan2(look[..., 1], look[..., 0]) + 5 * coarse)
+    white = jnp.array([0.62, 0.56, 0.53]) * (1 - 0.2 * _step(angle, 0.6, 1.2))[..., None]
+    iris = p["iris"] * (1.15 + 0.2 * around - 0.75 * _step(angle, 0.36, 0.44))[..., None]
+    eye = jnp.where((angle < 0.45)[..., None], iris, white) * _step(angle, 0.15, 0.2)[..., None] + 0.004
+
+    locks = jnp.arctan2(x, z - _SKULL[2])
+    locks = 0.18 * jnp.sin(41 * locks + 6 * coarse) + 0.14 * jnp.sin(97 * locks + 3 * y) + 0.25 * coarse + 0.15 * fine
+    hair = p["hair"] * (jnp.clip(shade, 0.3, 2.0) ** 1.4 * (0.95 + locks))[..., None]
+    albedo, shine = skin, gloss
+    for number, colour, light in (
+        (MOUTH, jnp.array([0.16, 0.04, 0.035]), 0.3), (TEETH, jnp.array([0.6, 0.54, 0.44]), 0.5), (EYE, eye, 1.5),
+        (HAIR, hair, 0.25), (GLASSES, p["frames"], 1.0),
+    ):  # fmt: skip
+        albedo = jnp.where((part == number)[..., None], colour, albedo)
+        shine = jnp.where(part == number, light, shine)
+    return jnp.clip(albedo, 0.003, 0.85), shine
+
+
+def _background(s, size: int):
+    """Returns a linear background (size, size, 3): a gradient, soft shapes as of a room out of focus, and texture."""
+    at = (jnp.arange(size) + 0.5) / size
+    x, y = at[None, :], at[:, None]
+    slope = _step(x * s["gradient"][0] + y * s["gradient"][1] + 0.5, 0, 1)[..., None]
+    colour = s["palette"][0] + slope * (s["palette"][1] - s["palette"][0])
+    for blob, tone in zip(s["blobs"], s["palette"][2:], strict=True):
+        cx, cy, wide, high, kind, soft = blob
+        box = jnp.maximum(jnp.abs(x - cx) - wide, jnp.abs(y - cy) - high)
+        disc = jnp.sqrt((x - cx) ** 2 + (y - cy) ** 2) - wide
+        inside = jax.nn.sigmoid(-jnp.where(kind < 0.65, box, disc) / soft) * s["busy"]
+        colour = colour + inside[..., None] * (tone - colour)
+    noise = jax.image.resize(s["texture"], (size, size), "cubic")
+    return jnp.clip(colour * jnp.exp(noise)[..., None], 0.002, 0.95)
+
+
+def _harmonics(s):
+    """Returns coefficients (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 for an ambient light and lobes."""
+    x, y, z = s["lobes"].T
+    one = jnp.ones_like(x)
+    # (1 + n.d)^2 / 4 on the unit sphere, expanded
+    basis = jnp.stack([(one + 1 / 3) / 4, x / 2, y / 2, z / 2, x * y / 2, x * z / 2, y * z / 2, (x**2 - y**2) / 8, (3 * z**2 - 1) / 24])
+    return (basis @ s["lobe_colour"]).at[0].add(s["ambient"])
+
+
+def harmonic_light(normal, coefficients):
+    x, y, z = normal[..., 0], normal[..., 1], normal[..., 2]
+    basis = jnp.stack([jnp.ones_like(x), x, y, z, x * y, x * z, y * z, x**2 - y**2, 3 * z**2 - 1], -1)
+    return jnp.maximum(basis @ coefficients, 0)
+
+
+def _shadow(points, faces, position, direction, soft):
+    """Returns how much of the key light reaches positions (..., 3): a map of depths seen from the light, softened."""
+    up = jnp.array([0.02, 1.0, 0.03])
+    side = _unit(jnp.cross(up, direction))
+    frame = jnp.stack([side, jnp.cross(direction, side), -direction])
+    camera = Camera(image_size=_SHADOW, fov_deg=20.0)
+    middle = jnp.array([0, 0, 1.0])
+    from_light = lambda p: (p - middle) @ frame.T * (0.17 / 0.17) + middle  # noqa: E731
+    depth = rasterize(from_light(points), camera, faces=faces).depth
+    at = from_light(position)
+    xy = at[..., :2] / at[..., 2:] * camera.focal_length + camera.center
+    lit = 0.0
+    offsets = [(0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9)]
+    for dx, dy in offsets:
+        near = xy + soft * jnp.array([dx, dy])
+        low = jnp.floor(near)
+        part = near - low
+        for i in (0, 1):
+            for j in (0, 1):
+                c = jnp.clip(low + jnp.array([i, j]), 0, _SHADOW - 1).astype(jnp.int32)
+                weight = jnp.abs(1 - i - part[..., 0]) * jnp.abs(1 - j - part[..., 1])
+                lit += weight * (at[..., 2] < depth[c[..., 1], c[..., 0]] + 0.0012)
+    return lit / len(offsets)
+
+
+def _gamma(linear):
+    return jnp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * jnp.maximum(linear, 1e-4) ** (1 / 2.4) - 0.055)
+
+
+def _blurred(image, sigma):
+    reach = jnp.arange(-2, 3)
+    kernel = jnp.exp(-(reach**2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padded = jnp.pad(image, [(2, 2) if k == axis else (0, 0) for k in range(3)], mode="edge")
+        image = sum(kernel[k] * jax.lax.slice_in_dim(padded, k, k + image.shape[axis], axis=axis) for k in range(5))
+    return image
+
+
+def _draw_one(family, p, s, size: int, supersample: int):
+    camera = Camera(image_size=size, far=FAR)
+    rest, style = family["rest"], p["style"]
+    head = len(rest)
+    moved = jnp.tensordot(p["weights"], family["modes"], 1)
+    mirror = jnp.stack([p["mirror"], 1.0, 1.0])
+    worn = (family["hair"][style] - _SKULL) * p["volume"] + _SKULL + jnp.stack([0.0, *p["lift"]])
+    hair = (worn + moved[family["hair_near"][style]].mean(1) * mirror) * mirror
+    points = jnp.concatenate([rest + moved, hair])
+    # Framed alike: by the distances between the eyes and from them to the mouth.
+    eyes = points[family["eyes"]].mean(1)
+    middle = eyes.mean(0)
+    mouth = (points[:head] * family["lips"][:, None]).sum(0) / family["lips"].sum()
+    unit = (jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]) / 2
+    points = (points - middle) / unit - _CENTER
+    faces = jnp.concatenate([jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"]), family["hair_faces"][style] + head])
+    parts = jnp.concatenate([family["parts"], jnp.full(len(family["hair_faces"][0]), HAIR)])
+    normals = _normals(points + _CENTER, family["faces"], head)
+    # Into the scene; other focal lengths come nearer and are scaled to the camera's.
+    axes = jnp.array([1.0, -1, -1])
+    tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(_FOV) / 2)
+    turn = rotation_matrix(s["view"][:3])
+    shift = s["view"][3:] * tangent + jnp.array([0, 0, 1.0])
+    scene = (points * axes * _UNIT * s["zoom"] * tangent) @ turn.T + shift
+    normals = (normals * axes) @ turn.T
+    lens = jnp.array([1, 1, tangent]) / tangent
+    fragments = rasterize(scene * lens, camera, faces=faces, supersample=supersample)
+    paint = jnp.concatenate([rest, family["hair"][style]])
+    attributes = jnp.concatenate([
+        paint, normals, scene,
+        family["occlusion"][style][:, None],
+        jnp.concatenate([family["lips"], family["hair_shade"][style]])[:, None],
+    ], -1)  # fmt: skip
+    values = interpolate(fragments, attributes, faces=faces)
+    seen = fragments.triangle >= 0
+    part = jnp.where(seen, parts[jnp.maximum(fragments.triangle, 0)], -1)
+    q, normal, position, sky, extra = values[..., :3], _unit(values[..., 3:6]), values[..., 6:9], values[..., 9], values[..., 10]
+    is_hair = part == HAIR
+    albedo, gloss = _paint(q, part, jnp.where(is_hair, 0, extra), jnp.where(is_hair, extra, 1), p, family["balls"], family["radius"], s["gaze"])
+    facing = jnp.where(normal[..., 2:] > 0, 0, 1) * 2 - 1
+    normal = jnp.where((part == HAIR)[..., None], normal, normal * facing)
+    sky = jnp.maximum(sky, jnp.where(part == EYE, 0.55, jnp.where(part == TEETH, 0.5, 0)))  # at rest both are hidden
+    # Light.
+    direction = _unit(s["key_direction"])
+    around = harmonic_light(normal, _harmonics(s)) * (0.25 + 0.75 * sky[..., None]) ** 1.3 * jnp.minimum(1, sky[..., None] * 1.5 + 0.1)
+    lit = _shadow(scene, faces, position + normal * 0.0025, direction, s["soft"])
+    cosine = normal @ direction
+    wrap = jnp.where((part == SKIN)[..., None], jnp.array([0.22, 0.1, 0.06]), jnp.where((part == HAIR)[..., None], 0.35, 0.0))
+    diffuse = jnp.maximum(cosine[..., None] + wrap, 0) / (1 + wrap)
+    half = _unit(direction - _unit(position))
+    shine = jnp.maximum((normal * half).sum(-1), 0)
+    rough = jnp.where(part == EYE, 180.0, jnp.where(part == HAIR, 12.0, 18.0))
+    grazing = 0.04 + 0.5 * (1 - jnp.abs((normal * _unit(position)).sum(-1))) ** 4
+    spec = gloss * jnp.where(part == EYE, 3.0, p["gloss"]) * (grazing * shine**rough * 8)
+    light = around + s["key"] * (lit[..., None] * diffuse)
+    radiance = albedo * light + (spec * lit)[..., None] * s["key"] + 0.025 * (gloss * p["gloss"])[..., None] * around
+    # Exposure as a camera would choose it, for what is seen and for the room.
+    behind = _background(s, size * supersample)
+    brightness = (radiance.mean(-1) * seen).sum() / jnp.maximum(seen.sum(), 1)
+    radiance = radiance * s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
+    picture = jnp.where(seen[..., None], radiance, behind * s["exposure"])
+    picture = resample.average_cells(jnp.minimum(picture, 2.0), supersample)
+    picture = _blurred(picture, s["blur"] * size / 64)
+    picture = picture / (1 + 0.15 * picture)
+    grain = jax.random.normal(jax.random.PRNGKey(s["grain_seed"]), picture.shape)
+    picture = picture + s["grain"] * grain * (0.3 + jnp.sqrt(jnp.maximum(picture, 0)))
+    grey = picture.mean(-1, keepdims=True)
+    shown = jnp.clip(_gamma(grey + s["saturation"] * (picture - grey)), 0, 1)
+    shown = shown + s["contrast"] * (shown * shown * (3 - 2 * shown) - shown)
+    cell = slice(supersample // 2, None, supersample)
+    return {
+        "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
+        "depth": jnp.where(seen, fragments.depth, 0)[cell, cell],
+        "mask": seen[cell, cell],
+        "albedo": jnp.round(jnp.clip(_gamma(jnp.where(seen[..., None], albedo, 0)[cell, cell]), 0, 1) * 255).astype(jnp.uint8),
+        "normal": jnp.where(seen[..., None], normal * jnp.array([-1, -1, -1]), 0)[cell, cell],
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("size", "supersample"))
+def draw(family, people, scenes, *, size: int, supersample: int):
+    """Draws a batch: dictionaries of arrays with a leading axis; see `people`."""
+    return jax.vmap(lambda p, s: _draw_one(family, p, s, size, supersample))(people, scenes)
+
+
+def on_device(family: dict) -> dict:
+    """Returns a family's arrays for `draw`."""
+    rest, eyes = family["rest"], family["eyes"]
+    balls = rest[eyes].mean(1)
+    center = np.stack([(rest[e].min(0) + rest[e].max(0)) / 2 for e in eyes])
+    radius = float((rest[eyes[0]].max(0) - rest[eyes[0]].min(0))[0] / 2)
+    center[:, 2] = rest[eyes[0]][:, 2].max() - radius
+    mouth = (rest * family["lips"][:, None]).sum(0) / family["lips"].sum()
+    arrays = {name: jnp.asarray(family[name]) for name in family if name != "names"}
+    return arrays | {
+        "balls": jnp.asarray(center, jnp.float32), "radius": radius,
+        "apart": float(np.linalg.norm(balls[0] - balls[1])), "above": float(np.linalg.norm(balls.mean(0) - mouth)),
+    }  # fmt: skip
