@@ -1,8 +1,9 @@
-"""Draws heads with the package's rasteriser of meshes: picture, true depth, albedo and mask of a batch, in one program.
+"""Draws heads with the package's rasteriser of meshes: a batch of pictures, and what is true of them, in one program.
 
-A head is made from its modes, turned, lit by second-order harmonics and a key light whose shadow is a second pass from the
-light, painted by formulas in the coordinates of the head at rest, and put before a background. Conventions are those of
-`geometry.camera`: x right, y down, z away, the rotation centre one unit from the camera.
+A head is made from its modes, turned, lit by second-order harmonics and a key light whose shadow is a second pass from
+the light, painted by formulas in the coordinates of the head at rest, and put before a background. Conventions are
+those of `geometry.camera`: x right, y down, z away, the rotation centre one unit from the camera; of what is returned,
+normals and light are as in `geometry.lighting`.
 """
 
 import functools
@@ -17,8 +18,8 @@ from gan2shape_jax.geometry.camera import Camera, rotation_matrix
 from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
 
 FAR = 1.6  # depth of the background, scene units
-_UNIT = 0.0594  # scene units of a unit of the head at 10 degrees
-_CENTER = np.array([0.0, -0.51, -0.35])  # of rotation, in the head's frame
+_UNIT = 0.0677  # scene units of a unit of the head; with the next line, framed as the bundled faces are
+_CENTER = np.array([0.0, -0.51, -0.28])  # of rotation, in the head's frame
 _SKULL = np.array([0.0, 0.25, -1.2])  # its middle, in the head's frame
 _FOV = 10.0
 _HALF = 0.44  # from the middle to an eye
@@ -35,19 +36,25 @@ def occlusion(family: dict, directions: int = 48) -> np.ndarray:
 
     @jax.jit
     def seen(vertices, faces, normals, direction):
-        side = jnp.cross(direction, jnp.where(jnp.abs(direction[1]) < 0.9, jnp.array([0.0, 1, 0]), jnp.array([1.0, 0, 0])))
+        side = jnp.cross(
+            direction, jnp.where(jnp.abs(direction[1]) < 0.9, jnp.array([0.0, 1, 0]), jnp.array([1.0, 0, 0]))
+        )
         side /= jnp.linalg.norm(side)
         frame = jnp.stack([side, jnp.cross(direction, side), -direction])
         points = vertices @ frame.T * 0.048 + jnp.array([0, 0, 1.0])
         depth = rasterize(points, camera, faces=faces).depth
-        xy = jnp.clip(jnp.round(points[:, :2] / points[:, 2:] * camera.focal_length + camera.center), 0, 159).astype(int)
+        xy = jnp.clip(jnp.round(points[:, :2] / points[:, 2:] * camera.focal_length + camera.center), 0, 159).astype(
+            int
+        )
         visible = points[:, 2] < depth[xy[:, 1], xy[:, 0]] + 0.003
         weight = jnp.maximum(normals @ direction, 0)
         return weight * visible, weight
 
     for style in range(len(family["hair"])):
         vertices = jnp.asarray(np.concatenate([family["rest"], family["hair"][style]]))
-        faces = np.concatenate([family["faces"][family["parts"] != GLASSES], family["hair_faces"][style] + len(family["rest"])])
+        faces = np.concatenate(
+            [family["faces"][family["parts"] != GLASSES], family["hair_faces"][style] + len(family["rest"])]
+        )
         normals = _normals(vertices, jnp.asarray(family["faces"]), len(family["rest"]))
         total = sum(np.stack(seen(vertices, jnp.asarray(faces), normals, jnp.asarray(d, jnp.float32))) for d in sky)
         result.append(total[0] / np.maximum(total[1], 1e-3))
@@ -71,6 +78,10 @@ def _step(value, low, high):
     return t * t * (3 - 2 * t)
 
 
+def _curve(value, places, heights):
+    return jnp.interp(value, jnp.array(places), jnp.array(heights))
+
+
 def _bell(*distances):
     return jnp.exp(-sum(d**2 for d in distances))
 
@@ -83,23 +94,31 @@ def _paint(q, part, lips, shade, p, balls, radius, gaze):
     waves = jnp.sin(phase)
     coarse, fine = waves[..., :10].mean(-1), waves[..., 10:].mean(-1)
     skin = p["skin"] * (1 + 0.10 * coarse + 0.07 * fine)[..., None]
-    blush = p["blush"] * (_bell((u - 1.25) / 0.55, (y + 0.6) / 0.32) + 0.8 * _bell(u / 0.5, (y + 0.62) / 0.2) * (z > 0.3) + 0.5 * (z < -1.0) * (y > -0.9))
+    blush = p["blush"] * (
+        _bell((u - 1.25) / 0.55, (y + 0.6) / 0.32)
+        + 0.8 * _bell(u / 0.5, (y + 0.62) / 0.2) * (z > 0.3)
+        + 0.5 * (z < -1.0) * (y > -0.9)
+    )
     skin = skin * (1 - blush[..., None] * jnp.array([0.02, 0.24, 0.2]))
     socket = _bell((u - 1) / 0.5, (y + 0.03) / 0.2) * (z > -0.6)
-    bags = p["age"] * (_bell((u - 0.95) / 0.45, (y + 0.3) / 0.06) + _bell((u - 0.85 + (y + 0.85) * 0.5) / 0.09, (y + 0.8) / 0.3))
+    bags = p["age"] * (
+        _bell((u - 0.95) / 0.45, (y + 0.3) / 0.06) + _bell((u - 0.85 + (y + 0.85) * 0.5) / 0.09, (y + 0.8) / 0.3)
+    )
     skin = skin * (1 - (0.2 * socket + 0.3 * bags * (z > -0.5))[..., None] * jnp.array([0.8, 1, 1]))
-    skin = skin * (1 - p["freckles"] * 0.6 * (_step(fine, 0.12, 0.3) * _bell(u / 1.6, (y + 0.4) / 0.5))[..., None] * jnp.array([0.5, 0.8, 1]))
+    spots = 0.3 * p["freckles"] * _step(fine, 0.12, 0.3) * _bell(u / 1.6, (y + 0.4) / 0.5)
+    skin = skin * (1 - spots[..., None] * jnp.array([0.5, 0.8, 1]))
     skin = skin + lips[..., None] * (p["lip"] - skin)
 
     strands = 0.8 + 0.4 * jnp.sin(70 * u + 55 * y + 12 * fine) * jnp.sin(23 * y - 9 * u + 9 * coarse)
     # Eyebrows.
     shift, arch, thick, strength = p["brow"]
-    line = jnp.interp(u, jnp.array([0.2, 0.5, 1.25, 1.9]), jnp.array([0.37, 0.40, 0.46, 0.34])) + shift + arch * (u - 0.9)
-    width = thick * jnp.interp(u, jnp.array([0.3, 0.55, 1.2, 1.85]), jnp.array([0.05, 0.068, 0.052, 0.012]))
-    brow = strength * _step(width - jnp.abs(y - line), -0.03, 0.03) * _step(u, 0.28, 0.45) * (1 - _step(u, 1.75, 1.95)) * (z > -0.7)
+    line = _curve(u, [0.2, 0.5, 1.25, 1.9], [0.37, 0.40, 0.46, 0.34]) + shift + arch * (u - 0.9)
+    width = thick * _curve(u, [0.3, 0.55, 1.2, 1.85], [0.05, 0.068, 0.052, 0.012])
+    brow = strength * _step(width - jnp.abs(y - line), -0.03, 0.03)
+    brow = brow * _step(u, 0.28, 0.45) * (1 - _step(u, 1.75, 1.95)) * (z > -0.7)
     skin = skin + (brow * jnp.clip(strands + 0.2, 0, 1))[..., None] * (p["brow_colour"] - skin)
     # Beard: stubble everywhere, moustache, chin, cheeks.
-    top = jnp.interp(u, jnp.array([0.0, 0.7, 1.05, 1.5, 2.2, 3.0]), jnp.array([-0.70, -0.74, -0.95, -0.8, -0.35, -0.1])) + 0.03 * coarse
+    top = _curve(u, [0.0, 0.7, 1.05, 1.5, 2.2, 3.0], [-0.70, -0.74, -0.95, -0.8, -0.35, -0.1]) + 0.03 * coarse
     area = _step(top - y, -0.05, 0.1) * _step(y, -2.3, -1.9) * (z > -1.5)
     over = _step(y, -1.08, -0.98) * (u < 1.3)
     chin = (1 - over) * (1 - _step(u, 0.75, 1.05))
@@ -113,8 +132,9 @@ def _paint(q, part, lips, shade, p, balls, radius, gaze):
     lid = (1 - _step(away, 1.06, 1.22)) * jnp.where(y > -0.0, 1.0, 0.45) * p["liner"]
     skin = skin * (1 - lid[..., None] * jnp.array([0.8, 0.85, 0.85]))
     # Scalp and clothes.
-    hairline = jnp.interp(-z, jnp.array([-0.3, 0.2, 0.55, 0.8, 1.1, 1.45, 2.2]), jnp.array([1.12, 1.02, 0.7, 0.35, -0.05, -0.2, -1.1]))
-    scalp = p["shaved"] * _step(y - hairline - p["hairline"] * (z > -0.8) + 0.08 * coarse, -0.1, 0.4 - 0.25 * p["shaved"]) * (0.8 + 0.2 * strands)
+    hairline = _curve(-z, [-0.3, 0.2, 0.55, 0.8, 1.1, 1.45, 2.2], [1.12, 1.02, 0.7, 0.35, -0.05, -0.2, -1.1])
+    above = y - hairline - p["hairline"] * (z > -0.8) + 0.12 * coarse
+    scalp = p["shaved"] * _step(above, -0.2, 0.6 - 0.45 * p["shaved"] ** 2) * (0.8 + 0.2 * strands)
     scalp = scalp * jnp.where((z < -0.95) & (z > -1.75) & (u > 3.0) & (y < 0.35), 0, 1)  # not the ears
     skin = skin + scalp[..., None] * (p["hair"] * 0.6 - skin)
     shirt = _step(p["collar"] + 0.35 * (z < -1) - y + 0.15 * z, 0, 0.04)
@@ -150,7 +170,7 @@ def _background(s, size: int):
     slope = _step(x * s["gradient"][0] + y * s["gradient"][1] + 0.5, 0, 1)[..., None]
     colour = s["palette"][0] + slope * (s["palette"][1] - s["palette"][0])
     for blob, tone in zip(s["blobs"], s["palette"][2:], strict=True):
-        cx, cy, wide, high, kind, soft = blob
+        cx, cy, kind, wide, high, soft = blob
         box = jnp.maximum(jnp.abs(x - cx) - wide, jnp.abs(y - cy) - high)
         disc = jnp.sqrt((x - cx) ** 2 + (y - cy) ** 2) - wide
         inside = jax.nn.sigmoid(-jnp.where(kind < 0.65, box, disc) / soft) * s["busy"]
@@ -162,9 +182,9 @@ def _background(s, size: int):
 def _harmonics(s):
     """Returns coefficients (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 for an ambient light and lobes."""
     x, y, z = s["lobes"].T
-    one = jnp.ones_like(x)
     # (1 + n.d)^2 / 4 on the unit sphere, expanded
-    basis = jnp.stack([(one + 1 / 3) / 4, x / 2, y / 2, z / 2, x * y / 2, x * z / 2, y * z / 2, (x**2 - y**2) / 8, (3 * z**2 - 1) / 24])
+    constant, squares = jnp.full_like(x, 1 / 3), [(x**2 - y**2) / 8, z**2 / 8 - 1 / 24]
+    basis = jnp.stack([constant, x / 2, y / 2, z / 2, x * y / 2, x * z / 2, y * z / 2, *squares])
     return (basis @ s["lobe_colour"]).at[0].add(s["ambient"])
 
 
@@ -181,21 +201,18 @@ def _shadow(points, faces, position, direction, soft):
     frame = jnp.stack([side, jnp.cross(direction, side), -direction])
     camera = Camera(image_size=_SHADOW, fov_deg=20.0)
     middle = jnp.array([0, 0, 1.0])
-    from_light = lambda p: (p - middle) @ frame.T * (0.17 / 0.17) + middle  # noqa: E731
-    depth = rasterize(from_light(points), camera, faces=faces).depth
-    at = from_light(position)
+    depth = rasterize((points - middle) @ frame.T + middle, camera, faces=faces).depth
+    at = (position - middle) @ frame.T + middle
     xy = at[..., :2] / at[..., 2:] * camera.focal_length + camera.center
     lit = 0.0
     offsets = [(0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9)]
-    for dx, dy in offsets:
-        near = xy + soft * jnp.array([dx, dy])
+    for offset in offsets:
+        near = xy + soft * jnp.array(offset)
         low = jnp.floor(near)
-        part = near - low
-        for i in (0, 1):
-            for j in (0, 1):
-                c = jnp.clip(low + jnp.array([i, j]), 0, _SHADOW - 1).astype(jnp.int32)
-                weight = jnp.abs(1 - i - part[..., 0]) * jnp.abs(1 - j - part[..., 1])
-                lit += weight * (at[..., 2] < depth[c[..., 1], c[..., 0]] + 0.0012)
+        for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            c = jnp.clip(low + jnp.array(corner), 0, _SHADOW - 1).astype(jnp.int32)
+            weight = jnp.maximum(1 - jnp.abs(low + jnp.array(corner) - near), 0).prod(-1)
+            lit += weight * (at[..., 2] < depth[c[..., 1], c[..., 0]] + 0.0012)
     return lit / len(offsets)
 
 
@@ -226,9 +243,16 @@ def _draw_one(family, p, s, size: int, supersample: int):
     eyes = points[family["eyes"]].mean(1)
     middle = eyes.mean(0)
     mouth = (points[:head] * family["lips"][:, None]).sum(0) / family["lips"].sum()
-    unit = (jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]) / 2
+    unit = (
+        jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]
+    ) / 2
     points = (points - middle) / unit - _CENTER
-    faces = jnp.concatenate([jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"]), family["hair_faces"][style] + head])
+    faces = jnp.concatenate(
+        [
+            jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"]),
+            family["hair_faces"][style] + head,
+        ]
+    )
     parts = jnp.concatenate([family["parts"], jnp.full(len(family["hair_faces"][0]), HAIR)])
     normals = _normals(points + _CENTER, family["faces"], head)
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
@@ -249,18 +273,39 @@ def _draw_one(family, p, s, size: int, supersample: int):
     values = interpolate(fragments, attributes, faces=faces)
     seen = fragments.triangle >= 0
     part = jnp.where(seen, parts[jnp.maximum(fragments.triangle, 0)], -1)
-    q, normal, position, sky, extra = values[..., :3], _unit(values[..., 3:6]), values[..., 6:9], values[..., 9], values[..., 10]
+    q, normal, position, sky, extra = (
+        values[..., :3],
+        _unit(values[..., 3:6]),
+        values[..., 6:9],
+        values[..., 9],
+        values[..., 10],
+    )
     is_hair = part == HAIR
-    albedo, gloss = _paint(q, part, jnp.where(is_hair, 0, extra), jnp.where(is_hair, extra, 1), p, family["balls"], family["radius"], s["gaze"])
+    albedo, gloss = _paint(
+        q,
+        part,
+        jnp.where(is_hair, 0, extra),
+        jnp.where(is_hair, extra, 1),
+        p,
+        family["balls"],
+        family["radius"],
+        s["gaze"],
+    )
     facing = jnp.where(normal[..., 2:] > 0, 0, 1) * 2 - 1
     normal = jnp.where((part == HAIR)[..., None], normal, normal * facing)
     sky = jnp.maximum(sky, jnp.where(part == EYE, 0.55, jnp.where(part == TEETH, 0.5, 0)))  # at rest both are hidden
     # Light.
     direction = _unit(s["key_direction"])
-    around = harmonic_light(normal, _harmonics(s)) * (0.25 + 0.75 * sky[..., None]) ** 1.3 * jnp.minimum(1, sky[..., None] * 1.5 + 0.1)
+    around = (
+        harmonic_light(normal, _harmonics(s))
+        * (0.25 + 0.75 * sky[..., None]) ** 1.3
+        * jnp.minimum(1, sky[..., None] * 1.5 + 0.1)
+    )
     lit = _shadow(scene, faces, position + normal * 0.0025, direction, s["soft"])
     cosine = normal @ direction
-    wrap = jnp.where((part == SKIN)[..., None], jnp.array([0.22, 0.1, 0.06]), jnp.where((part == HAIR)[..., None], 0.35, 0.0))
+    wrap = jnp.where(
+        (part == SKIN)[..., None], jnp.array([0.2, 0.12, 0.09]), jnp.where((part == HAIR)[..., None], 0.35, 0.0)
+    )
     diffuse = jnp.maximum(cosine[..., None] + wrap, 0) / (1 + wrap)
     half = _unit(direction - _unit(position))
     shine = jnp.maximum((normal * half).sum(-1), 0)
@@ -272,7 +317,8 @@ def _draw_one(family, p, s, size: int, supersample: int):
     # Exposure as a camera would choose it, for what is seen and for the room.
     behind = _background(s, size * supersample)
     brightness = (radiance.mean(-1) * seen).sum() / jnp.maximum(seen.sum(), 1)
-    radiance = radiance * s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
+    gain = s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
+    radiance = radiance * gain
     picture = jnp.where(seen[..., None], radiance, behind * s["exposure"])
     picture = resample.average_cells(jnp.minimum(picture, 2.0), supersample)
     picture = _blurred(picture, s["blur"] * size / 64)
@@ -282,14 +328,32 @@ def _draw_one(family, p, s, size: int, supersample: int):
     grey = picture.mean(-1, keepdims=True)
     shown = jnp.clip(_gamma(grey + s["saturation"] * (picture - grey)), 0, 1)
     shown = shown + s["contrast"] * (shown * shown * (3 - 2 * shown) - shown)
-    cell = slice(supersample // 2, None, supersample)
+    cell = slice(supersample // 2, None, supersample)  # what is true holds at the middle of a pixel
+    whole = seen[..., None]
+    # The surface's place in the method's scene: the head in its view at a scale that the focal length does not change.
+    depth = 1 + (fragments.depth - 1) / tangent
+    toward = direction.at[2].min(-0.2)  # a light of the method's comes from the front
     return {
         "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
-        "depth": jnp.where(seen, fragments.depth, 0)[cell, cell],
+        "depth": jnp.where(seen, depth, 0)[cell, cell],
         "mask": seen[cell, cell],
-        "albedo": jnp.round(jnp.clip(_gamma(jnp.where(seen[..., None], albedo, 0)[cell, cell]), 0, 1) * 255).astype(jnp.uint8),
-        "normal": jnp.where(seen[..., None], normal * jnp.array([-1, -1, -1]), 0)[cell, cell],
+        "albedo": jnp.round(jnp.clip(_gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(jnp.uint8),
+        "normal": jnp.where(whole, -normal, 0)[cell, cell],
+        "light": _as_one_light(light.mean(-1) * gain, normal, seen, toward),
+        # Of the method's normals, which point the other way
+        "harmonics": _harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
+        "key": jnp.stack([s["key"] * gain, -direction]),
     }
+
+
+def _as_one_light(shading, normal, seen, toward):
+    """Returns ambient, diffuse, dx and dy that explain what light falls onto a head best, in least squares."""
+    direct = jnp.maximum(normal @ _unit(toward), 0)
+    count = jnp.maximum(seen.sum(), 1)
+    mean, mean_direct = ((values * seen).sum() / count for values in (shading, direct))
+    together = ((shading - mean) * (direct - mean_direct) * seen).sum()
+    diffuse = jnp.maximum(together / jnp.maximum(((direct - mean_direct) ** 2 * seen).sum(), 1e-6), 0)
+    return jnp.stack([jnp.maximum(mean - diffuse * mean_direct, 0), diffuse, *(toward[:2] / toward[2])])
 
 
 @functools.partial(jax.jit, static_argnames=("size", "supersample"))

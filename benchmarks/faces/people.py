@@ -1,15 +1,16 @@
-"""Whom a picture shows, how and in which light: everything random, as plain arrays, a function of seed, split and number.
+"""Whom a picture shows, how and in which light: all that is random, as arrays, a function of seed, split and number.
 
 Whoever is drawn comes from one generator of random numbers, the picture from another, so that a person can be seen more
 than once. Colours are linear, lengths in units of the head (see `sources`), angles in radians.
 """
 
 import numpy as np
-from sources import AGES, ICT, RACES, SEXES, STYLES, WEIGHTS, macro_names
+from sources import AGES, ICT, MAKEHUMAN, RACES, SEXES, STYLES, WEIGHTS, macro_names
 
 SPLITS = ("train", "validation", "test")
 _WAVES = 24  # plane waves that the skin's noise is made of
 _BLOBS = 7  # shapes in a background
+_BLOB = ([-1.6, -1.2, -3.0], [0.6, 0.8, 0.8])  # log of their width, height and softness: mean and standard deviation
 
 
 def _linear(*srgb: float) -> np.ndarray:
@@ -17,13 +18,19 @@ def _linear(*srgb: float) -> np.ndarray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
+def _colours(*srgb: tuple[int, int, int]) -> np.ndarray:
+    return np.stack([_linear(*colour) for colour in srgb])
+
+
 # From little melanin to much.
-_SKINS = np.stack([_linear(240, 204, 184), _linear(228, 180, 153), _linear(212, 158, 124), _linear(184, 127, 91), _linear(141, 90, 62), _linear(99, 62, 44), _linear(70, 45, 34)])  # fmt: skip
-_HAIRS = {
-    "black": _linear(28, 24, 23), "brown": _linear(66, 45, 33), "light": _linear(120, 85, 55),
-    "blond": _linear(190, 155, 105), "red": _linear(138, 66, 34), "grey": _linear(122, 119, 115), "white": _linear(178, 175, 169),
-}  # fmt: skip
-_IRISES = {"brown": _linear(72, 44, 24), "hazel": _linear(112, 88, 50), "green": _linear(96, 116, 84), "blue": _linear(94, 128, 160), "grey": _linear(120, 132, 138)}  # fmt: skip
+_SKINS = _colours(
+    (243, 208, 190), (231, 186, 163), (212, 164, 138), (181, 132, 106), (140, 98, 77), (99, 70, 57), (69, 51, 45)
+)  # fmt: skip
+_HAIRS = _colours(
+    (28, 24, 23), (66, 45, 33), (120, 85, 55), (190, 155, 105), (138, 66, 34), (122, 119, 115), (178, 175, 169)
+)  # fmt: skip
+_BLACK, _BROWN, _GREY, _WHITE = 0, 1, 5, 6
+_IRISES = _colours((72, 44, 24), (112, 88, 50), (96, 116, 84), (94, 128, 160), (120, 132, 138))  # the first is brown
 
 
 def generator(seed: int, *numbers: int) -> np.random.Generator:
@@ -40,14 +47,18 @@ def person(rng: np.random.Generator, family: str, names: list[str]) -> dict[str,
     age = float(np.clip(rng.gamma(6.0, 6.5), 12, 85))
     melanin = np.clip(races @ [1.0, 4.6, 1.8] + rng.normal(0, 0.75), 0, 5.9)
     k = int(melanin)
-    skin = _SKINS[k] ** (1 - melanin + k) * _SKINS[min(k + 1, 6)] ** (melanin - k) * rng.normal(1, 0.04, 3).clip(0.85, 1.15)
+    skin = (
+        _SKINS[k] ** (1 - melanin + k)
+        * _SKINS[min(k + 1, 6)] ** (melanin - k)
+        * rng.normal(1, 0.04, 3).clip(0.85, 1.15)
+    )
     grey = np.clip((age - 48) / 30 + rng.normal(0, 0.25), 0, 1) * (age > 35)
-    kinds = ["black", "brown", "light", "blond", "red"]
-    natural = kinds[rng.choice(5, p=[0.12, 0.38, 0.22, 0.2, 0.08])] if rng.random() < races[0] * 1.1 - 0.05 else "black"
-    natural = "brown" if natural == "black" and rng.random() < 0.25 else natural
-    hair = _HAIRS[natural] * np.exp(rng.normal(0, 0.25)) * (1 - grey) + _HAIRS["white" if rng.random() < 0.4 else "grey"] * grey
+    natural = rng.choice(5, p=[0.12, 0.38, 0.22, 0.2, 0.08]) if rng.random() < races[0] * 1.1 - 0.05 else _BLACK
+    natural = _BROWN if natural == _BLACK and rng.random() < 0.25 else natural
+    hair = _HAIRS[natural] * np.exp(rng.normal(0, 0.25)) * (1 - grey)
+    hair = hair + _HAIRS[_WHITE if rng.random() < 0.4 else _GREY] * grey
     light_eyes = rng.random() < races[0] * 0.65
-    iris = _IRISES[["hazel", "green", "blue", "grey"][rng.choice(4)] if light_eyes else "brown"] * np.exp(rng.normal(0, 0.2))
+    iris = _IRISES[1 + rng.choice(4) if light_eyes else 0] * np.exp(rng.normal(0, 0.2))
     makeup = float((1 - male) * (rng.random() < 0.45) * rng.uniform(0.2, 1))
     lip = skin * [0.86, 0.55, 0.55]
     lip = lip * (1 - 0.7 * makeup) + 0.7 * makeup * _linear(*rng.uniform([120, 20, 40], [200, 90, 100]))
@@ -59,24 +70,38 @@ def person(rng: np.random.Generator, family: str, names: list[str]) -> dict[str,
     beard = np.array(beards[rng.choice(5, p=[0.42, 0.26, 0.08, 0.1, 0.14])]) * male * (age > 18) * rng.uniform(0.6, 1)
     return {
         "weights": _shape(rng, family, names, races, male, age),
-        "skin": skin, "hair": np.minimum(hair, 0.75), "iris": iris, "lip": lip,
+        "skin": skin,
+        "hair": np.minimum(hair, 0.75),
+        "iris": iris,
+        "lip": lip,
         "brow_colour": np.minimum(hair, 0.16) * rng.uniform(0.45, 0.8),
-        "style": np.int32(style), "beard": beard,
-        "shaved": np.float32(rng.choice([0.0, 0.3, 0.7], p=[0.3, 0.3, 0.4]) if style == 0 else 1.0),
-        "mirror": np.float32(rng.choice([-1, 1])), "volume": np.float32(rng.normal(1.01, 0.025)), "lift": rng.normal([0.03, -0.02], 0.04),
+        "style": np.int32(style),
+        "beard": beard,
+        "shaved": np.float32(rng.uniform(0, 0.7) if style == 0 else 1.0),
+        "mirror": np.float32(rng.choice([-1, 1])),
+        "volume": np.float32(rng.normal(1.01, 0.025)),
+        "lift": rng.normal([0.03, -0.02], 0.04),
         "hairline": np.float32(rng.normal(0, 0.08) + 0.25 * (male * (age > 40) * rng.random())),
-        "brow": np.array([rng.normal(0, 0.035), rng.normal(0, 0.05), np.exp(rng.normal(0.1 * male, 0.25)), rng.uniform(0.55, 1)]),
-        "blush": np.float32(rng.uniform(0, 0.5) + 0.5 * makeup), "liner": np.float32(rng.uniform(0.25, 0.6) + 0.35 * makeup),
-        "age": np.float32(np.clip((age - 30) / 45, 0, 1)), "freckles": np.float32(max(rng.normal(-0.5, 0.7), 0) * (melanin < 2)),
+        "brow": np.array(
+            [rng.normal(0, 0.035), rng.normal(0, 0.05), np.exp(rng.normal(0.1 * male, 0.25)), rng.uniform(0.55, 1)]
+        ),
+        "blush": np.float32(rng.uniform(0, 0.5) + 0.5 * makeup),
+        "liner": np.float32(rng.uniform(0.25, 0.6) + 0.35 * makeup),
+        "age": np.float32(np.clip((age - 30) / 45, 0, 1)),
+        "freckles": np.float32(max(rng.normal(-0.5, 0.7), 0) * (melanin < 2)),
         "glasses": np.float32(rng.random() < 0.1 + 0.15 * (age > 45)),
         "frames": _linear(*rng.uniform(10, [90, 80, 80])) if rng.random() < 0.75 else _linear(150, 140, 120),
-        "shirt": _linear(*np.clip(rng.uniform(20, 235) + rng.normal(0, 40, 3), 5, 245)), "collar": np.float32(rng.normal(-2.45, 0.12)),
-        "waves": rng.normal(0, 1, (_WAVES, 3)), "phases": rng.uniform(0, 2 * np.pi, _WAVES),
+        "shirt": _linear(*np.clip(rng.uniform(20, 235) + rng.normal(0, 40, 3), 5, 245)),
+        "collar": np.float32(rng.normal(-2.45, 0.12)),
+        "waves": rng.normal(0, 1, (_WAVES, 3)),
+        "phases": rng.uniform(0, 2 * np.pi, _WAVES),
         "gloss": np.float32(rng.uniform(0.15, 1)),
-    }  # fmt: skip
+    }
 
 
-def _shape(rng: np.random.Generator, family: str, names: list[str], races: np.ndarray, male: float, age: float) -> np.ndarray:
+def _shape(
+    rng: np.random.Generator, family: str, names: list[str], races: np.ndarray, male: float, age: float
+) -> np.ndarray:
     """Returns the weights of the modes of identity; those of expression are 0."""
     weights = np.zeros(len(names))
     if family == ICT:
@@ -98,7 +123,14 @@ def _shape(rng: np.random.Generator, family: str, names: list[str], races: np.nd
             for k, w in enumerate(WEIGHTS):
                 weights[place[f"universal-{s}-{a}-averagemuscle-{w}weight"]] = sex[i] * ages[j] * weight[k]
     macro = set(macro_names())
-    opposite = {"decr": "incr", "in": "out", "down": "up", "backward": "forward", "concave": "convex", "compress": "uncompress"}
+    opposite = {
+        "decr": "incr",
+        "in": "out",
+        "down": "up",
+        "backward": "forward",
+        "concave": "convex",
+        "compress": "uncompress",
+    }
     for name, k in place.items():
         if name in macro or name.startswith("expression"):
             continue
@@ -111,20 +143,31 @@ def _shape(rng: np.random.Generator, family: str, names: list[str], races: np.nd
     return weights.clip(0, 1)
 
 
+def _both(*modes: tuple[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{name}_{side}", weight) for name, weight in modes for side in "LR")
+
+
 _SMILE = {
-    ICT: (("mouthSmile_L", 0.7), ("mouthSmile_R", 0.7), ("cheekSquint_L", 0.5), ("cheekSquint_R", 0.5), ("mouthUpperUp_L", 0.25), ("mouthUpperUp_R", 0.25)),
-    "makehuman": (("expression-mouth-corner-puller", 0.8), ("expression-eye-left-slit", 0.3), ("expression-eye-right-slit", 0.3)),
-}  # fmt: skip
+    ICT: _both(("mouthSmile", 0.7), ("cheekSquint", 0.5), ("mouthUpperUp", 0.25)),
+    MAKEHUMAN: (
+        ("expression-mouth-corner-puller", 0.8),
+        ("expression-eye-left-slit", 0.3),
+        ("expression-eye-right-slit", 0.3),
+    ),
+}
 _TEETH = {
-    ICT: (("mouthUpperUp_L", 0.55), ("mouthUpperUp_R", 0.55), ("mouthLowerDown_L", 0.5), ("mouthLowerDown_R", 0.5), ("jawOpen", 0.06)),
-    "makehuman": (("expression-mouth-upward-retraction", 0.65),),
-}  # fmt: skip
-_OPEN = {ICT: "jawOpen", "makehuman": "expression-mouth-open"}
-_BLINK = {ICT: ("eyeBlink_L", "eyeBlink_R"), "makehuman": ("expression-eye-left-closure", "expression-eye-right-closure")}
+    ICT: (*_both(("mouthUpperUp", 0.55), ("mouthLowerDown", 0.5)), ("jawOpen", 0.06)),
+    MAKEHUMAN: (("expression-mouth-upward-retraction", 0.65),),
+}
+_OPEN = {ICT: "jawOpen", MAKEHUMAN: "expression-mouth-open"}
+_BLINK = {
+    ICT: ("eyeBlink_L", "eyeBlink_R"),
+    MAKEHUMAN: ("expression-eye-left-closure", "expression-eye-right-closure"),
+}
 
 
 def expression(rng: np.random.Generator, family: str, names: list[str]) -> np.ndarray:
-    """Returns weights of the modes of expression: often a smile, an open mouth or lids half closed, and traces of others."""
+    """Returns weights of the modes of expression: often a smile, an open mouth, half closed lids; traces of others."""
     weights = np.zeros(len(names))
     place = {name: k for k, name in enumerate(names)}
     first = 100 if family == ICT else next(k for k, name in enumerate(names) if name.startswith("expression"))
@@ -145,7 +188,7 @@ def expression(rng: np.random.Generator, family: str, names: list[str]) -> np.nd
 
 
 def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[str, np.ndarray]:
-    """Returns the view, lights, background and camera of a picture; yaw is a standard deviation and fov the field of view, degrees."""
+    """Returns a picture's view, lights, background and camera; yaw (a standard deviation) and fov in degrees."""
     view = np.zeros(6)
     view[:3] = np.radians([rng.normal(0, 8), np.clip(rng.normal(0, yaw), -60, 60), rng.normal(0, 4)])
     view[3:5] = rng.normal(0, 0.0022, 2)
@@ -160,17 +203,34 @@ def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[st
     tint = 1 + rng.normal(0, 0.1, (3, 1)) * [1, 0, -1] + rng.normal(0, 0.03, (3, 3))
     colour = tint * rng.uniform(0.1, 1, (3, 1))
     base = rng.uniform(25, 225)
-    palette = np.stack([_linear(*np.clip(base + rng.normal(0, 45) + rng.normal(0, 13, 3), 3, 250)) for _ in range(_BLOBS + 2)])
+    palette = np.stack(
+        [_linear(*np.clip(base + rng.normal(0, 45) + rng.normal(0, 13, 3), 3, 250)) for _ in range(_BLOBS + 2)]
+    )
     if rng.random() < 0.25:  # leaves or sky
         palette *= [[0.7, 0.95, 0.5], [0.75, 0.92, 1.2]][rng.choice(2)]
     return {
-        "view": view, "fov": np.float32(fov), "zoom": np.float32(np.exp(rng.normal(-0.01, 0.05))),
-        "key": key, "key_direction": direction, "lobes": lobes, "lobe_colour": colour, "ambient": tint[0] * rng.uniform(0.05, 0.35),
-        "soft": np.float32(rng.uniform(0.5, 2.5)), "gaze": rng.normal(0, [0.1, 0.05]) - [view[1] * 0.35, 0],
-        "palette": palette, "gradient": rng.normal(0, 0.35, 2),
-        "blobs": np.stack([rng.uniform(-0.2, 1.2, _BLOBS), rng.uniform(-0.2, 1.2, _BLOBS), np.exp(rng.normal(-1.6, 0.6, _BLOBS)), np.exp(rng.normal(-1.2, 0.8, _BLOBS)), rng.uniform(0, 1, _BLOBS), np.exp(rng.normal(-3.0, 0.8, _BLOBS))], -1),
-        "busy": np.float32(rng.choice([0, 0.5, 1.0], p=[0.3, 0.2, 0.5])), "texture": rng.normal(0, 1, (12, 12)) * max(rng.normal(0.03, 0.09), 0),
-        "exposure": np.float32(np.exp(rng.normal(0, 0.22))), "contrast": np.float32(rng.uniform(0.1, 0.8)), "saturation": np.float32(rng.normal(1.03, 0.08)),
-        "blur": np.float32(max(rng.normal(0.2, 0.22), 0.05)), "grain": np.float32(np.clip(rng.normal(0.004, 0.006), 0.001, 0.016)),
-        "jpeg": np.int32(rng.uniform(70, 98) if rng.random() < 0.6 else 100), "grain_seed": np.int32(rng.integers(2**31 - 1)),
-    }  # fmt: skip
+        "view": view,
+        "fov": np.float32(fov),
+        "zoom": np.float32(np.exp(rng.normal(-0.01, 0.05))),
+        "key": key,
+        "key_direction": direction,
+        "lobes": lobes,
+        "lobe_colour": colour,
+        "ambient": tint[0] * rng.uniform(0.05, 0.35),
+        "soft": np.float32(rng.uniform(0.5, 2.5)),
+        "gaze": rng.normal(0, [0.1, 0.05]) - [view[1] * 0.35, 0],
+        "palette": palette,
+        "gradient": rng.normal(0, 0.35, 2),
+        "blobs": np.concatenate(
+            [rng.uniform([-0.2, -0.2, 0], [1.2, 1.2, 1], (_BLOBS, 3)), np.exp(rng.normal(*_BLOB, (_BLOBS, 3)))], 1
+        ),
+        "busy": np.float32(rng.choice([0, 0.5, 1.0], p=[0.3, 0.2, 0.5])),
+        "texture": rng.normal(0, 1, (12, 12)) * max(rng.normal(0.03, 0.09), 0),
+        "exposure": np.float32(np.exp(rng.normal(0, 0.22))),
+        "contrast": np.float32(rng.uniform(0.1, 0.8)),
+        "saturation": np.float32(rng.normal(1.03, 0.08)),
+        "blur": np.float32(max(rng.normal(0.2, 0.22), 0.05)),
+        "grain": np.float32(np.clip(rng.normal(0.004, 0.006), 0.001, 0.016)),
+        "jpeg": np.int32(rng.uniform(70, 98) if rng.random() < 0.6 else 100),
+        "grain_seed": np.int32(rng.integers(2**31 - 1)),
+    }

@@ -1,10 +1,19 @@
-"""Renders faces with true depth, as a function of seed, split and number, from two families of openly licensed heads.
+"""Renders faces with all that is true of them, as a function of seed, split and number, from two families of heads.
 
     python benchmarks/faces/render.py --sources DIR --out faces --count 1000
     python benchmarks/faces/render.py --sources DIR --out faces --split test --seed 1 --size 128
 
-DIR holds the clones `ICT-FaceKit`, `makehuman` and `makehuman-assets` (see `sources`). Numbers take turns between the
-families. A rendering that was stopped goes on where it was, to the same bytes.
+DIR holds the clones `ICT-FaceKit`, `makehuman` and `makehuman-assets` (see `sources`). Even numbers are of the first
+family, odd ones of MakeHuman's. A rendering that was stopped goes on where it was, to the same bytes. OUT gets
+`list.txt`, `image/`, `mask/` and `depth/`, as the bundled faces have them, so that every command takes them with
+`--config.data`; `maps/`, normals and albedo; and `truth.npz`, where each row is a picture of the list:
+
+    family, person   0 or 1, and the person's number; no person is in two splits
+    view             rx, ry, rz (radians) and tx, ty, tz, as in `geometry.camera`
+    light            ambient, diffuse, dx, dy: the light of the method's kind that comes nearest
+    harmonics        (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 of the normal: the light from everywhere
+    key              (2, 3) colour and direction of the light that throws shadows
+    fov              degrees, of the lens; depths and views are those of the method's scene, whichever the lens
 """
 
 import argparse
@@ -23,55 +32,77 @@ import sources
 from PIL import Image
 
 KEPT_SEED = 9024  # for acceptance: nothing is trained, chosen or looked at with it
-_BATCH = 16
-_BYTES = {"image": 12_000, "all": 150_000}  # of a picture of 64 pixels, at most
+_BATCH = {64: 16, 128: 8, 256: 2}  # pictures drawn together, by size: 256 pixels take 1 GB for two
+_BYTES = {True: 13_000, False: 70_000}  # of a picture of 64 pixels, at most; without and with what is true of it
+_MAPS = {"image": "png", "mask": "png", "depth": "npy", "maps": "npz"}  # in the order in which they are written
+
+
+def fingerprint(folder: pathlib.Path) -> str:
+    """Returns what tells one state of the sources from another; raises `SourceError` where one is missing."""
+    print_of = hashlib.sha256(f"{sources.FORMAT}".encode())
+    for name, command in sources.CLONE.items():
+        if not (folder / name).is_dir():
+            raise sources.SourceError(f"{name} is not in {folder}: get it there with `{command}`")
+        for path in sorted((folder / name).glob("[!.]*/**/*")):
+            texture = path.name.endswith("_diffuse.png") and path.parent.name in set(sources.STYLES) - {*sources.SOLID}
+            if (texture or path.suffix in (".obj", ".target", ".mhclo")) and path.is_file():
+                print_of.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
+    return print_of.hexdigest()[:12]
 
 
 def heads(folder: pathlib.Path, cache: pathlib.Path) -> dict[str, dict]:
-    """Returns both families, read from their sources once and kept in a file beside the pictures."""
-    print_of = hashlib.sha256(f"{sources.FORMAT}".encode())
-    places = {name: folder / name for name in sources.CLONE}
-    for name, place in places.items():
-        if not place.is_dir():
-            raise sources.SourceError(f"{name} is not at {place}: get it there with `{sources.CLONE[name]}`")
-        for path in sorted(place.glob("[!.]*/**/*")):
-            if path.suffix in (".obj", ".target", ".mhclo", ".png") and path.is_file():
-                print_of.update(f"{path.relative_to(place)} {path.stat().st_size}".encode())
-    file = cache / f"heads-{print_of.hexdigest()[:12]}.npz"
+    """Returns both families, read from their sources once and kept in a file in the folder `cache`."""
+    file = cache / f"heads-{fingerprint(folder)}.npz"
     if file.is_file():
-        flat = dict(np.load(file))
-        families = {}
-        for key, value in flat.items():
-            family, name = key.split("/")
-            families.setdefault(family, {})[name] = list(value) if name == "names" else value
+        families: dict[str, dict] = {}
+        with np.load(file) as flat:
+            for key in flat.files:
+                family, name = key.split("/")
+                families.setdefault(family, {})[name] = list(flat[key]) if name == "names" else flat[key]
         return families
-    families = sources.read(*places.values())
+    families = sources.read(*(folder / name for name in sources.CLONE))
     for family in families.values():
         family["occlusion"] = drawing.occlusion(family)
-    flat = {f"{family}/{name}": value for family, arrays in families.items() for name, value in arrays.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, **flat)
+    np.savez(
+        buffer, **{f"{family}/{name}": value for family, arrays in families.items() for name, value in arrays.items()}
+    )
     cache.mkdir(parents=True, exist_ok=True)
     _replace(file, buffer.getvalue())
     return families
 
 
-def batch(family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Draws the pictures of one family with these numbers."""
-    f, split = sources.FAMILIES.index(name), people.SPLITS.index(options.split)
+def described(names: list[str], family: str, numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
+    """Returns who is in a family's pictures with these numbers and how they are taken, stacked; see `people`.
+
+    `names` and `mean` of the weights belong to the family's modes; a person's are told by seed, split and number alone.
+    """
+    f, split = sources.FAMILIES.index(family), people.SPLITS.index(options.split)
     persons, scenes = [], []
     for number in numbers:
         who = people.generator(options.seed, split, f, number // options.pictures, 0)
         how = people.generator(options.seed, split, f, number, 1)
-        person = people.person(who, name, family["names"])
-        person["weights"] = person["weights"] + people.expression(how, name, family["names"]) - family["mean"]
+        person = people.person(who, family, names)
+        person["weights"] = person["weights"] + people.expression(how, family, names)
         persons.append(person)
         scenes.append(people.scene(how, yaw=options.yaw, fov=options.fov))
-    stacked = [
-        {key: np.stack([_narrow(row[key]) for row in rows]) for key in rows[0]} for rows in (persons, scenes)
-    ]
-    drawn = drawing.draw(device, *stacked, size=options.size, supersample=options.supersample)
-    return {key: np.asarray(value) for key, value in drawn.items()} | {"jpeg": stacked[1]["jpeg"], "view": stacked[1]["view"], "fov": stacked[1]["fov"]}  # fmt: skip
+    rows = ({key: np.stack([_narrow(row[key]) for row in rows]) for key in rows[0]} for rows in (persons, scenes))
+    return next(rows), next(rows)
+
+
+def batch(
+    family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace
+) -> dict[str, np.ndarray]:
+    """Draws the pictures of one family with these numbers, and says what is true of them."""
+    persons, scenes = described(family["names"], name, numbers, options)
+    persons["weights"] = persons["weights"] - family["mean"]
+    drawn = drawing.draw(device, persons, scenes, size=options.size, supersample=options.supersample)
+    result = {key: np.asarray(value) for key, value in drawn.items()} | {
+        key: scenes[key] for key in ("jpeg", "view", "fov")
+    }
+    result["family"] = np.full(len(numbers), sources.FAMILIES.index(name), np.int32)
+    result["person"] = np.array(numbers, np.int32) // options.pictures
+    return result
 
 
 def _narrow(value: np.ndarray) -> np.ndarray:
@@ -79,7 +110,7 @@ def _narrow(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
 
 
-def _png(image: np.ndarray, quality: int = 100) -> bytes:
+def png(image: np.ndarray, quality: int = 100) -> bytes:
     """Returns an image as PNG, after JPEG's losses if the quality is below 100."""
     picture = Image.fromarray(image)
     if quality < 100:
@@ -91,9 +122,10 @@ def _png(image: np.ndarray, quality: int = 100) -> bytes:
     return buffer.getvalue()
 
 
-def _npy(array: np.ndarray) -> bytes:
+def packed(save, *arrays, **named) -> bytes:
+    """Returns what one of NumPy's functions that save would write."""
     buffer = io.BytesIO()
-    np.save(buffer, array)
+    save(buffer, *arrays, **named)
     return buffer.getvalue()
 
 
@@ -104,50 +136,79 @@ def _replace(path: pathlib.Path, content: bytes) -> None:
     os.replace(part, path)
 
 
+def _files(own: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """Returns the content of a picture's files, by their folders."""
+    facts = {key: own[key] for key in TRUTH}
+    return {
+        "image": png(own["image"], own["jpeg"]),
+        "mask": png(own["mask"].astype(np.uint8) * 255),
+        "depth": packed(np.save, own["depth"]),
+        "maps": packed(np.savez_compressed, normal=own["normal"].astype(np.float16), albedo=own["albedo"], **facts),
+    }
+
+
+TRUTH = ("family", "person", "view", "light", "harmonics", "key", "fov")
+
+
 def render(options: argparse.Namespace) -> int:
     """Renders what is missing; returns how many pictures were drawn."""
+    out, count = options.out, options.count
     if options.seed == KEPT_SEED and not options.acceptance:
         raise sources.SourceError(f"seed {KEPT_SEED} is kept for acceptance: choose another, or say --acceptance")
-    out = options.out
-    what = "image" if options.images_only else "all"
-    need = options.count * _BYTES[what] * (options.size / 64) ** 2
-    parent = next(p for p in (out, *out.absolute().parents) if p.exists())
-    free = shutil.disk_usage(parent).free
+    if min(count, options.pictures) < 1:
+        raise sources.SourceError("--count and --pictures are 1 or more")
+    facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
+    facts["heads"] = fingerprint(options.sources)
+    record = out / "render.json"
+    if record.is_file() and (made := json.loads(record.read_text())) != facts:
+        other = ", ".join(f"{key} {made.get(key)}" for key in facts if made.get(key) != facts[key])
+        raise sources.SourceError(f"{out} is of another rendering ({other}): choose another --out")
+    kinds = ["image"] if options.images_only else list(_MAPS)
+    stems = set.intersection(*({path.stem for path in (out / kind).glob(f"*.{_MAPS[kind]}")} for kind in kinds))
+    there = {int(stem) for stem in stems if stem.isdigit() and int(stem) < count}
+    missing = count - len(there)
+    need = missing * _BYTES[options.images_only] * (options.size / 64) ** 2
+    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
     if free < need:
-        raise sources.SourceError(f"{out} has room for {free / 1e9:.2f} GB, but {options.count} pictures may take {need / 1e9:.2f} GB: free some or lower --count")  # fmt: skip
+        raise sources.SourceError(
+            f"{out} has room for {free / 1e9:.2f} GB, but what is missing of {count} pictures may take "
+            f"{need / 1e9:.2f} GB: free some or lower --count"
+        )
+    if fewer := sources.lacking(options.sources / "makehuman-assets"):
+        print(f"warning: {fewer}", file=sys.stderr)
     families = heads(options.sources, options.cache or out)
-    kinds = ["image"] if options.images_only else ["image", "mask", "depth", "truth"]
     for kind in kinds:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
-    record = out / "render.json"
-    if record.is_file() and json.loads(record.read_text()) != facts:
-        raise sources.SourceError(f"{record} is of another rendering ({record.read_text().strip()}): choose another --out")
     _replace(record, (json.dumps(facts) + "\n").encode())
     devices = {name: drawing.on_device(family) for name, family in families.items()}
-    done = 0
-    for first in range(0, options.count, 2 * _BATCH):
+    together = _BATCH[options.size]
+    for first in range(0, count, 2 * together):
         for f, name in enumerate(sources.FAMILIES):
-            places = [first + 2 * k + f for k in range(_BATCH)]
-            wanted = [n for n in places if n < options.count]
-            suffix = {"image": "png", "mask": "png", "depth": "npy", "truth": "npz"}
-            if all((out / kind / f"{n:06d}.{suffix[kind]}").is_file() for n in wanted for kind in kinds):
+            numbers = [first + 2 * k + f for k in range(together)]
+            wanted = {number for number in numbers if number < count} - there
+            if not wanted:
                 continue
-            drawn = batch(families[name], devices[name], name, [n // 2 for n in places], options)
-            for k, n in enumerate(wanted):
-                own = {key: value[k] for key, value in drawn.items()}
-                if not options.images_only:
-                    _replace(out / "mask" / f"{n:06d}.png", _png(own["mask"].astype(np.uint8) * 255))
-                    _replace(out / "depth" / f"{n:06d}.npy", _npy(own["depth"]))
-                    buffer = io.BytesIO()
-                    np.savez_compressed(buffer, normal=own["normal"].astype(np.float16), albedo=own["albedo"], view=own["view"], fov=own["fov"])  # fmt: skip
-                    _replace(out / "truth" / f"{n:06d}.npz", buffer.getvalue())
-                _replace(out / "image" / f"{n:06d}.png", _png(own["image"], own["jpeg"]))
-            done += len(wanted)
-    return done
+            drawn = batch(families[name], devices[name], name, [number // 2 for number in numbers], options)
+            for k, number in enumerate(numbers):
+                if number in wanted:
+                    files = _files({key: value[k] for key, value in drawn.items()})
+                    for kind in kinds:
+                        _replace(_path(out, kind, number), files[kind])
+    _replace(out / "list.txt", "".join(f"{number:06d}.png\n" for number in range(count)).encode())
+    if not options.images_only:
+        rows = []
+        for number in range(count):
+            with np.load(_path(out, "maps", number)) as row:
+                rows.append({key: row[key] for key in TRUTH})
+        _replace(out / "truth.npz", packed(np.savez, **{key: np.stack([row[key] for row in rows]) for key in TRUTH}))
+    return missing
 
 
-def main() -> None:
+def _path(out: pathlib.Path, kind: str, number: int) -> pathlib.Path:
+    return out / kind / f"{number:06d}.{_MAPS[kind]}"
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=pathlib.Path, required=True, help="folder of the three clones")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
@@ -159,10 +220,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1, help="pictures of each person")
     parser.add_argument("--size", type=int, choices=(64, 128, 256), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
-    parser.add_argument("--yaw", type=float, default=20.0, help="standard deviation, degrees; 60 at most")
+    parser.add_argument("--yaw", type=float, default=20.0, help="standard deviation, degrees; 60 at most are drawn")
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
-    parser.add_argument("--images-only", action="store_true", help="no truth")
-    options = parser.parse_args()
+    parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
+    options = parser.parse_args(arguments)
     try:
         print(f"{render(options)} pictures drawn, {options.count} are in {options.out}")
     except (sources.SourceError, OSError) as error:

@@ -2,14 +2,13 @@
 
     git clone https://github.com/ICT-VGL/ICT-FaceKit
     git clone https://github.com/makehumancommunity/makehuman
-    git clone https://github.com/makehumancommunity/makehuman-assets      # with git-lfs, for hair
+    git lfs install && git clone https://github.com/makehumancommunity/makehuman-assets
 
-A family is a mesh at rest and modes that are added to it. Axes: x to the person's left, y up, z forward; the origin lies
-between the eyes, the unit is the height of the eyes above the mouth (about 6.5 cm). Hair, eyes and glasses have vertices of
-their own that follow the head's. Nothing of the sources is copied into the repository.
+A family is a mesh at rest and modes that are added to it. Axes: x to the person's left, y up, z forward; the origin
+lies between the eyes, the unit is the height of the eyes above the mouth (about 6.5 cm). Hair, eyes and glasses have
+vertices of their own that follow the head's. Nothing of the sources is copied into the repository.
 """
 
-import dataclasses
 import pathlib
 import re
 
@@ -25,6 +24,7 @@ CLONE = {
     "makehuman": "git clone https://github.com/makehumancommunity/makehuman",
     "makehuman-assets": "git lfs install && git clone https://github.com/makehumancommunity/makehuman-assets",
 }
+SOLID = ("afro01",)  # the gaps in its texture are finer than its triangles
 STYLES = ("short01", "short02", "short03", "short04", "bob02", "long01", "ponytail01", "braid01", "afro01")
 _NEIGHBOURS = 8  # of a hair's vertex, whose movement it follows
 FORMAT = 1  # of the compiled sources
@@ -34,29 +34,9 @@ class SourceError(Exception):
     """A source is missing, incomplete or of another version; one sentence says which and what to do."""
 
 
-@dataclasses.dataclass
-class Family:
-    """A family's arrays; N vertices of head, eyes and glasses in this order, then those of a hair style."""
-
-    rest: np.ndarray  # (N, 3)
-    modes: np.ndarray  # (M, N, 3)
-    names: list[str]  # of the modes
-    faces: np.ndarray  # (F, 3)
-    parts: np.ndarray  # (F,), SKIN to GLASSES
-    lips: np.ndarray  # (N,), 0 to 1
-    eyes: np.ndarray  # (2, E) vertices of the eyeballs, left and right
-    hair: np.ndarray  # (S, H, 3), at rest; style 0 is bald
-    hair_near: np.ndarray  # (S, H, 8) vertices of the head that each follows
-    hair_faces: np.ndarray  # (S, G, 3) numbers among the style's vertices, padded by (0, 0, 0)
-    hair_shade: np.ndarray  # (S, H), relative brightness of strands
-    occlusion: np.ndarray  # (S, N + H) share of the sky each vertex sees at rest, with each style
-
-
 def _file(folder: pathlib.Path, name: str, source: str) -> pathlib.Path:
     path = folder / name
     if not path.is_file():
-        if not folder.is_dir():
-            raise SourceError(f"{source} is not at {folder}: get it with `{CLONE[source]}` and name it")
         raise SourceError(f"{path} is missing, so {source} is incomplete or of another version: `{CLONE[source]}`")
     return path
 
@@ -154,7 +134,12 @@ def _nearest(points: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
 
 
 def _assemble(
-    head: np.ndarray, modes: np.ndarray, names: list[str], faces: np.ndarray, parts: np.ndarray, lips: np.ndarray,
+    head: np.ndarray,
+    modes: np.ndarray,
+    names: list[str],
+    faces: np.ndarray,
+    parts: np.ndarray,
+    lips: np.ndarray,
     balls: list[tuple[np.ndarray, float, np.ndarray]],
 ) -> dict[str, np.ndarray | list[str]]:
     """Normalises a head, adds eyeballs (centre, radius, movement by mode) and glasses, and drops unused vertices."""
@@ -175,7 +160,10 @@ def _assemble(
         modes = np.concatenate([modes, np.repeat(movement[:, None] / unit, len(points), 1)], 1)
     skin = np.arange(len(used))
     centers = rest[eyes].mean(1)
-    side = [skin[np.argmax(rest[skin, 0] * sign * (np.abs(rest[skin, 1]) < 0.6) * (rest[skin, 2] > -2.5))] for sign in (1, -1)]
+    side = [
+        skin[np.argmax(rest[skin, 0] * sign * (np.abs(rest[skin, 1]) < 0.6) * (rest[skin, 2] > -2.5))]
+        for sign in (1, -1)
+    ]
     bridge = skin[(np.abs(rest[skin, 0]) < 0.1) & (np.abs(rest[skin, 1] - 0.1) < 0.15)]
     ears = rest[side] * [1, 0, 1] + [0, 0.1, 0]
     points, triangles = _glasses(centers, ears, float(rest[bridge, 2].max()) + 0.06)
@@ -199,7 +187,6 @@ _ICT_POLYGONS = {SKIN: [(0, 11144), (13226, 14034)], MOUTH: [(11144, 13226)], TE
 _ICT_EYES = ((21451, 22221), (23021, 23791))
 _ICT_VERTICES = 26719
 _OUTER_LIPS = (1225, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841)[1:]
-_INNER_LIPS = (5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966)
 
 
 def _ict_vertices(path: pathlib.Path) -> np.ndarray:
@@ -257,10 +244,17 @@ def _read_ict(folder: pathlib.Path) -> dict:
 
 # ------------------------------------------------------------------------------------------------------------ MakeHuman
 
-RACES, SEXES, AGES, WEIGHTS = ("caucasian", "african", "asian"), ("female", "male"), ("child", "young", "old"), ("min", "average", "max")
+RACES, SEXES, AGES, WEIGHTS = (
+    ("caucasian", "african", "asian"),
+    ("female", "male"),
+    ("child", "young", "old"),
+    ("min", "average", "max"),
+)
 _MAKEHUMAN_VERTICES = 19158
 _DETAILS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "chin", "cheek", "ears", "neck", "asym")
-_LEFT_OUT = re.compile("head-trans|head-angle|head-scale|ear-shape|ear-trans|ear-flap|breast|trunk|neck-trans|eye-push|head-back|-rot-|nose-trans|bag-")
+_LEFT_OUT = re.compile(
+    "head-trans|head-angle|head-scale|ear-shape|ear-trans|ear-flap|breast|trunk|neck-trans|eye-push|head-back|-rot-|nose-trans|bag-"
+)
 
 
 def macro_names() -> list[str]:
@@ -297,11 +291,15 @@ def _read_makehuman(folder: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]
     for path in sorted((targets / "expression" / "units" / "caucasian").glob("*.target")):
         modes["expression-" + path.stem] = _target(path)
     if len(modes) < 200:
-        raise SourceError(f"{targets} has only {len(modes)} of the face's targets, so {source} is incomplete: `{CLONE[source]}`")
+        raise SourceError(
+            f"{targets} has only {len(modes)} of the face's targets, so {source} is incomplete: `{CLONE[source]}`"
+        )
     mean = sum(_mean_weight(name) * mode for name, mode in modes.items())
     rest = base + mean
     body = _triangles([polygon for name, group in groups if name == "body" for polygon in group])[..., 0]
-    teeth = _triangles([polygon for name, group in groups if name in ("helper-upper-teeth", "helper-lower-teeth") for polygon in group])[..., 0]
+    teeth = _triangles(
+        [polygon for name, group in groups if name in ("helper-upper-teeth", "helper-lower-teeth") for polygon in group]
+    )[..., 0]
     inside = (base[:, 1] > 5.35) & (np.abs(base[:, 0]) < 1.9)
     body = body[inside[body].all(1)]
     faces = np.concatenate([body, teeth])
@@ -355,9 +353,11 @@ def _worn(path: pathlib.Path, body: np.ndarray) -> np.ndarray:
 
 def _texture(folder: pathlib.Path) -> np.ndarray | None:
     """Returns the hair's texture (S, S, 4) in [0, 1]; None where it is not there or a pointer of git-lfs."""
-    for path in sorted(folder.glob("*_diffuse.png")):
+    for path in sorted(folder.glob("*_diffuse.png")) if folder.name not in SOLID else []:
         if path.stat().st_size > 1000:
-            return np.asarray(Image.open(path).convert("RGBA").resize((512, 512), Image.Resampling.BOX), np.float32) / 255
+            return (
+                np.asarray(Image.open(path).convert("RGBA").resize((512, 512), Image.Resampling.BOX), np.float32) / 255
+            )
     return None
 
 
@@ -385,7 +385,9 @@ def _style(folder: pathlib.Path, body: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return vertices, faces, np.clip(np.where(count > 0, total / np.maximum(count, 1), mean) / mean, 0.35, 2.2)
 
 
-def _hair(folder: pathlib.Path, body: np.ndarray, frame: np.ndarray, rest: np.ndarray, skin: np.ndarray, other: np.ndarray) -> dict:
+def _hair(
+    folder: pathlib.Path, body: np.ndarray, frame: np.ndarray, rest: np.ndarray, skin: np.ndarray, other: np.ndarray
+) -> dict:
     """Fits every style to a head: along rays from its middle, by how much larger it is than MakeHuman's, `other`."""
     center = np.array([0, 0.25, -1.2])
 
@@ -398,7 +400,8 @@ def _hair(folder: pathlib.Path, body: np.ndarray, frame: np.ndarray, rest: np.nd
     styles = []
     for name in STYLES:
         if not (folder / "base" / "hair" / name).is_dir():
-            raise SourceError(f"{folder} has no base/hair/{name}: `{CLONE['makehuman-assets']}`")
+            styles.append((np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros(0), np.zeros((0, _NEIGHBOURS), int)))
+            continue
         vertices, faces, shade = _style(folder / "base" / "hair" / name, body)
         vertices = (vertices - frame[:3]) / frame[3]
         direction, distance = polar(vertices)
@@ -406,20 +409,38 @@ def _hair(folder: pathlib.Path, body: np.ndarray, frame: np.ndarray, rest: np.nd
         ratio = np.where(direction[:, 1] < -0.45, 1, ratio)
         points = center + direction * (distance * ratio)[:, None]
         styles.append((points, faces, shade, skin[_nearest(points, rest[skin], _NEIGHBOURS)]))
-    most, most_faces = (max(len(style[k]) for style in styles) for k in (0, 1))
-    result = {"hair": [np.zeros((most, 3))], "hair_faces": [np.zeros((most_faces, 3), int)], "hair_shade": [np.ones(most)], "hair_near": [np.zeros((most, _NEIGHBOURS), int)]}  # fmt: skip
-    for points, faces, shade, near in styles:
+    most, most_faces = (max(1, *(len(style[k]) for style in styles)) for k in (0, 1))
+    kinds = {"hair": np.float32, "hair_faces": np.int32, "hair_shade": np.float32, "hair_near": np.int32}
+    result: dict[str, list] = {name: [] for name in kinds}
+    for points, faces, shade, near in [tuple(array[:0] for array in styles[0]), *styles]:
         room = most - len(points)
         result["hair"].append(np.pad(points, ((0, room), (0, 0))))
         result["hair_faces"].append(np.pad(faces, ((0, most_faces - len(faces)), (0, 0))))
         result["hair_shade"].append(np.pad(shade, (0, room), constant_values=1))
         result["hair_near"].append(np.pad(near, ((0, room), (0, 0))))
-    kinds = {"hair": np.float32, "hair_faces": np.int32, "hair_shade": np.float32, "hair_near": np.int32}
     return {name: np.stack(values).astype(kinds[name]) for name, values in result.items()}
 
 
+def lacking(assets: pathlib.Path) -> str:
+    """Returns what of the hair is not there, and what that changes; '' if it is complete."""
+    folders = {name: assets / "base" / "hair" / name for name in STYLES}
+    missing = [name for name, folder in folders.items() if not folder.is_dir()]
+    solid = [name for name, folder in folders.items() if name not in (*missing, *SOLID) and _texture(folder) is None]
+    said = f"no {', '.join(missing)}, so heads have less hair" if missing else ""
+    if solid:
+        said += f"{'; ' if said else ''}no textures of {', '.join(solid)} (`git lfs pull` gets them): hair without gaps"
+    return f"{assets} has {said}" if said else ""
+
+
 def read(ict: pathlib.Path, makehuman: pathlib.Path, assets: pathlib.Path) -> dict[str, dict]:
-    """Reads both families; raises `SourceError`."""
+    """Reads both families; raises `SourceError`.
+
+    A family has N vertices of head, eyes and glasses, in this order, and H of hair for each of S styles, the first of
+    them bald: rest (N, 3); modes (M, N, 3), their names and mean (M,), their weights at rest; faces (F, 3); parts (F,),
+    SKIN to GLASSES; lips (N,), 0 to 1; eyes (2, E), the eyeballs' vertices, left and right; hair (S, H, 3), at rest;
+    hair_near (S, H, 8), the vertices of the head that each follows; hair_faces (S, G, 3); hair_shade (S, H), the
+    strands' relative brightness.
+    """
     human, body, frame = _read_makehuman(makehuman)
     families = {ICT: _read_ict(ict), MAKEHUMAN: human}
     skins = {name: np.unique(family["faces"][family["parts"] == SKIN]) for name, family in families.items()}

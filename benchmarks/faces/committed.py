@@ -1,0 +1,90 @@
+"""The rendered faces that come with the repository: written compactly, and unpacked again without the sources.
+
+    python benchmarks/faces/committed.py unpack test faces_test        # or validation; a folder as render.py makes it
+    python benchmarks/faces/committed.py pack RENDERED benchmarks/faces/data/test
+    python benchmarks/faces/committed.py mean TRAIN                    # the training split's mean depth, for table.py
+
+`data/validation` and `data/test` hold 64 pictures of each family at 64 pixels, seed 0: `image/` and `truth.npz`, which
+has what `render.py` says, and relief (depth - 1, float16, 0 outside), mask, normal (127 times, int8) and albedo.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+import render
+from PIL import Image
+
+DATA = pathlib.Path(__file__).parent / "data"
+MEAN = DATA / "train_mean.npy"
+_FARTHEST = 1.1  # where the method's camera sees the background
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return (folder / "list.txt").read_text().split()
+
+
+def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns a packed folder's arrays: image uint8 (N, S, S, 3), depth float32 (N, S, S), 0 outside, and the rest."""
+    with np.load(folder / "truth.npz") as packed:
+        truth = dict(packed)
+    truth["depth"] = np.where(truth["mask"], 1 + truth.pop("relief").astype(np.float32), 0)
+    truth["normal"] = truth["normal"].astype(np.float32) / 127
+    truth["image"] = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "image").glob("*.png"))])
+    return truth
+
+
+def pack(rendered: pathlib.Path, folder: pathlib.Path) -> None:
+    (folder / "image").mkdir(parents=True, exist_ok=True)
+    rows = {"relief": [], "mask": [], "normal": [], "albedo": []}
+    for name in _names(rendered):
+        stem = pathlib.Path(name).stem
+        (folder / "image" / name).write_bytes((rendered / "image" / name).read_bytes())
+        mask = np.asarray(Image.open(rendered / "mask" / name)) > 0
+        rows["mask"].append(mask)
+        rows["relief"].append(np.where(mask, np.load(rendered / "depth" / f"{stem}.npy") - 1, 0).astype(np.float16))
+        with np.load(rendered / "maps" / f"{stem}.npz") as maps:
+            rows["normal"].append(np.round(maps["normal"].astype(np.float32) * 127).astype(np.int8))
+            rows["albedo"].append(maps["albedo"])
+    with np.load(rendered / "truth.npz") as truth:
+        np.savez_compressed(folder / "truth.npz", **truth, **{key: np.stack(value) for key, value in rows.items()})
+
+
+def unpack(folder: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes what the commands' `--config.data` takes: list.txt, image, mask and depth; and truth.npz."""
+    truth = load(folder)
+    for kind in ("image", "mask", "depth"):
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    names = [path.name for path in sorted((folder / "image").glob("*.png"))]
+    for number, name in enumerate(names):
+        (out / "image" / name).write_bytes((folder / "image" / name).read_bytes())
+        (out / "mask" / name).write_bytes(render.png(truth["mask"][number].astype(np.uint8) * 255))
+        np.save(out / "depth" / f"{pathlib.Path(name).stem}.npy", truth["depth"][number])
+    (out / "list.txt").write_text("".join(f"{name}\n" for name in names))
+    np.savez(out / "truth.npz", **{key: truth[key] for key in render.TRUTH})
+
+
+def mean(rendered: pathlib.Path) -> None:
+    """Writes the mean of the true depths of a rendering, as seen, with the background at its greatest depth."""
+    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in _names(rendered))
+    np.save(MEAN, np.mean([np.where((d > 0) & (d < _FARTHEST), d, _FARTHEST) for d in depths], 0, dtype=np.float32))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("unpack", "pack", "mean"))
+    parser.add_argument("folders", nargs="+", type=pathlib.Path, metavar="FOLDER")
+    options = parser.parse_args()
+    try:
+        if options.what == "unpack":
+            split, out = options.folders
+            unpack(DATA / split, out)
+        else:
+            {"pack": pack, "mean": mean}[options.what](*options.folders)
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

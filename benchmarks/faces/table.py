@@ -1,0 +1,101 @@
+"""One table: how far methods are from the true depth of rendered faces, by family and by yaw.
+
+    python benchmarks/faces/table.py                                        # the committed test split
+    python benchmarks/faces/table.py --data benchmarks/faces/data/validation --model lifted/model.safetensors
+
+SIDE and MAD (unit normals, degrees) over the object less its outermost pixel, as `gan2shape-jax evaluate` has them; yaw
+and pitch: mean absolute errors of the view, degrees. Means with 95% intervals over persons (Student's t). `flat` is a
+plane, `mean` the mean depth of 256 pictures of the training split, `ellipsoid` the prior fitted to the true mask; they
+know no view. The background is cut off at the method's greatest depth, 1.1.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable, Iterator
+
+import committed
+import numpy as np
+import sources
+
+import gan2shape_jax
+from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
+from gan2shape_jax.config import load_config
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.method import metrics, prior
+
+_YAWS = (0, 15, 30, 60)  # degrees
+_MODEL = gan2shape_jax.__path__[0] + "/assets/ictface/model.safetensors"
+
+
+def _network(model: str) -> Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]:
+    networks = gan2shape_jax.load_model(model)
+
+    def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
+        result = networks.explain(truth["image"][number]).record
+        return result.warped_depth, np.degrees(result.view[:2])
+
+    return explain
+
+
+def ways(models: list[str], size: int) -> dict[str, Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]]:
+    """Returns what each row makes of a picture: the depth in its view, and pitch and yaw or None."""
+    mean, config = np.load(committed.MEAN), load_config("ictface:predict").unlock()
+    config.prior.shape = "whole_ellipsoid"
+    return {
+        "flat": lambda truth, number: (np.ones((size, size), np.float32), None),
+        "mean": lambda truth, number: (mean, None),
+        "ellipsoid": lambda truth, number: (prior.prior_depth(config, truth["mask"][number].astype(np.float32)), None),
+        **{f"networks ({pathlib.Path(model).parent.name})": _network(model) for model in models},
+    }
+
+
+def measured(truth: dict[str, np.ndarray], explain: Callable) -> dict[str, np.ndarray]:
+    """Returns the errors of a row on every picture."""
+    camera = Camera(image_size=truth["depth"].shape[-1])
+    seen = [explain(truth, number) for number in range(len(truth["depth"]))]
+    farthest = np.where((truth["depth"] > 0) & (truth["depth"] < camera.max_depth), truth["depth"], camera.max_depth)
+    errors = metrics.depth_errors(np.stack([depth for depth, _ in seen]), farthest.astype(np.float32), camera)
+    result = {"side": errors["side"], "mad": errors["mad_unit"]}
+    if seen[0][1] is not None:
+        off = np.abs(np.stack([view for _, view in seen]) - np.degrees(truth["view"][:, :2]))
+        result |= {"pitch": off[:, 0], "yaw": off[:, 1]}
+    return result
+
+
+def groups(truth: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the names of groups of pictures, and which are in them."""
+    yaw = np.abs(np.degrees(truth["view"][:, 1]))
+    yield "all", yaw >= 0
+    for number, family in enumerate(sources.FAMILIES):
+        yield family, truth["family"] == number
+    for low, high in zip(_YAWS, _YAWS[1:]):
+        yield f"yaw {low} to {high}", (yaw >= low) & (yaw <= high)
+
+
+def over_persons(values: np.ndarray, truth: dict[str, np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """Returns the mean of each person's chosen pictures."""
+    keys = truth["person"] * 2 + truth["family"]
+    return np.array([values[chosen & (keys == key)].mean() for key in np.unique(keys[chosen])])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path, default=committed.DATA / "test", help="as committed.py packs it")
+    parser.add_argument("--model", nargs="+", default=[_MODEL], help="files of lifted models")
+    options = parser.parse_args()
+    truth = committed.load(options.data)
+    rows = []
+    for name, explain in ways(options.model, truth["depth"].shape[-1]).items():
+        errors = measured(truth, explain)
+        for group, chosen in groups(truth):
+            digits = {"side": 4, "mad": 1, "pitch": 1, "yaw": 1}
+            cells = [
+                interval_text(mean_interval(over_persons(errors[key], truth, chosen)), places) if key in errors else ""
+                for key, places in digits.items()
+            ]
+            rows.append([name, group, str(chosen.sum()), *cells])
+    print(markdown_table(["", "", "pictures", "SIDE", "MAD", "pitch off", "yaw off"], rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Rendered faces: what is said to be true of a picture is, people of one split are in no other, refusals."""
+
+import argparse
+import importlib
+import json
+import pathlib
+import shutil
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.geometry.camera import Camera, rotation_matrix
+from gan2shape_jax.geometry.render import valid_pixels, warp_depth
+from gan2shape_jax.io.data import load_item
+
+_FACES = pathlib.Path(__file__).parents[2] / "benchmarks" / "faces"
+_NAMES = [f"identity{k:03d}" for k in range(100)] + [f"other{k}" for k in range(4)] + ["jawOpen"]
+_NAMES += [
+    f"{name}_{side}"
+    for name in ("mouthSmile", "cheekSquint", "mouthUpperUp", "mouthLowerDown", "eyeBlink")
+    for side in "LR"
+]
+_AXES = np.array([1.1, 1.5, 1.3])  # of an ellipsoid, units of the head
+_SIZE = 32
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(_FACES)
+    names = ("sources", "people", "drawing", "render", "committed", "table")
+    yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
+    for name in names:
+        sys.modules.pop(name)
+
+
+def _options(**changed):
+    plain = {"seed": 0, "split": "train", "pictures": 1, "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
+    return argparse.Namespace(**plain | changed)
+
+
+def _ellipsoid(scripts):
+    """Returns a family of one bald ellipsoid, of a stuff without gloss or a glow of its own."""
+    down, around = np.meshgrid(np.linspace(0.01, np.pi - 0.01, 60), np.arange(80) * (2 * np.pi / 80), indexing="ij")
+    unit = np.stack([np.sin(down) * np.sin(around), np.cos(down), np.sin(down) * np.cos(around)], -1).reshape(-1, 3)
+    faces = scripts.sources._tube_faces(60, 80)[:, ::-1]
+    eyes = np.array([[20 * 80 + 8], [20 * 80 + 72]])
+    rest = (unit * _AXES - (unit * _AXES)[eyes[:, 0]].mean(0)).astype(np.float32)
+    count = len(rest)
+    lips = np.zeros(count, np.float32)
+    lips[40 * 80] = 1
+    family = {
+        "rest": rest, "modes": np.zeros((len(_NAMES), count, 3), np.float32), "faces": faces, "eyes": eyes,
+        "lips": lips,
+        "parts": np.full(len(faces), scripts.sources.TEETH), "hair": np.zeros((1, 1, 3), np.float32),
+        "hair_near": np.zeros((1, 1, 8), np.int32), "hair_faces": np.zeros((1, 1, 3), np.int32),
+        "hair_shade": np.ones((1, 1), np.float32), "occlusion": np.ones((1, count + 1), np.float32),
+    }  # fmt: skip
+    return family, rest.mean(0)
+
+
+def _drawn(scripts, **changed):
+    """Returns the truth of four pictures of the ellipsoid, how they were taken, and its centre in the head's frame."""
+    family, center = _ellipsoid(scripts)
+    people, scenes = scripts.render.described(_NAMES, "ict", [0, 1, 2, 3], _options(**changed))
+    people |= {"style": np.zeros(4, np.int32), "glasses": np.zeros(4, np.float32)}
+    scenes["zoom"][:] = 1
+    drawn = scripts.drawing.draw(scripts.drawing.on_device(family), people, scenes, size=_SIZE, supersample=1)
+    return {key: np.asarray(value) for key, value in drawn.items()}, scenes, center
+
+
+def _exact(scripts, scene, number, center):
+    """Returns the ellipsoid's depth (0 outside) and outward normals by intersecting the rays of a lens with it."""
+    lens = np.tan(np.radians(scene["fov"][number]) / 2) / np.tan(np.radians(5))
+    turn = np.asarray(rotation_matrix(jnp.asarray(scene["view"][number, :3])), float)
+    scale = scripts.drawing._UNIT * lens
+    middle = scale * turn @ ((center - scripts.drawing._CENTER) * [1, -1, -1])
+    middle += scene["view"][number, 3:] * lens + [0, 0, 1]
+    slope = (np.arange(_SIZE) - (_SIZE - 1) / 2) / ((_SIZE - 1) / 2) * np.tan(np.radians(5)) * lens
+    rays = np.stack(np.broadcast_arrays(slope[None, :], slope[:, None], 1.0), -1)
+    ray, origin = rays @ turn / (_AXES * scale), -middle @ turn / (_AXES * scale)
+    a, b, c = (ray**2).sum(-1), ray @ origin, origin @ origin - 1
+    hit = b**2 > a * c
+    z = (-b - np.sqrt(np.where(hit, b**2 - a * c, 0))) / a
+    outward = (origin + z[..., None] * ray) / _AXES @ turn.T
+    return np.where(hit, 1 + (z - 1) / lens, 0), outward / np.linalg.norm(outward, axis=-1, keepdims=True)
+
+
+@pytest.mark.heavy
+def test_depth_normals_mask_and_light_are_those_of_an_ellipsoid(scripts):
+    drawn, scenes, center = _drawn(scripts)
+    assert np.ptp(scenes["fov"]) > 1  # lenses differ
+    for number in range(4):
+        depth, outward = _exact(scripts, scenes, number, center)
+        mask = drawn["mask"][number]
+        assert (mask != (depth > 0)).mean() < 0.02  # the outline, which the mesh cuts short
+        inside = mask & (depth > 0)
+        np.testing.assert_allclose(drawn["depth"][number][inside], depth[inside], atol=2e-3)
+        assert np.median(np.abs(drawn["depth"][number] - depth)[inside]) < 1e-4
+        normal = drawn["normal"][number]
+        assert np.percentile((normal * -outward).sum(-1)[inside], 5) > 0.99
+        _, gain = drawn["key"][number][0] / scenes["key"][number], drawn["key"][number][0, 0] / scenes["key"][number][0]
+        lobes = (1 + outward @ scenes["lobes"][number].T) ** 2 / 4 @ scenes["lobe_colour"][number]
+        expected = gain * (lobes + scenes["ambient"][number])
+        ours = scripts.drawing.harmonic_light(jnp.asarray(-outward), jnp.asarray(drawn["harmonics"][number]))
+        np.testing.assert_allclose(np.asarray(ours)[inside], expected[inside], rtol=1e-3, atol=1e-3)
+        toward = -scenes["key_direction"][number]
+        assert np.dot(drawn["key"][number][1], toward) > 0.999
+        if toward[2] > 0.3:
+            np.testing.assert_allclose(drawn["light"][number][2:], toward[:2] / toward[2], rtol=1e-3, atol=1e-4)
+            shading = np.asarray(lighting.shade(jnp.asarray(normal), jnp.asarray(drawn["light"][number]))[0])
+            picture = drawn["image"][number].mean(-1)
+            assert np.corrcoef(shading[inside], picture[inside])[0, 1] > 0.8
+
+
+@pytest.mark.heavy
+def test_the_packages_own_renderer_sees_the_true_depth_from_the_true_view(scripts):
+    camera = Camera(image_size=_SIZE)
+    turned, scenes, _ = _drawn(scripts, fov=10.0)
+    family, _ = _ellipsoid(scripts)
+    people, frontal = scripts.render.described(_NAMES, "ict", [0, 1, 2, 3], _options(fov=10.0))
+    people |= {"style": np.zeros(4, np.int32), "glasses": np.zeros(4, np.float32)}
+    frontal["zoom"][:], frontal["view"][:] = 1, 0
+    device = scripts.drawing.on_device(family)
+    canonical = np.asarray(scripts.drawing.draw(device, people, frontal, size=_SIZE, supersample=1)["depth"])
+    canonical = np.where(canonical > 0, canonical, 1.3).astype(np.float32)
+    warped = warp_depth(jnp.asarray(canonical), jnp.asarray(scenes["view"]), camera)
+    seen = (np.asarray(valid_pixels(warped, camera)) > 0) & turned["mask"]
+    assert seen.mean() > 0.3 and np.ptp(np.degrees(scenes["view"][:, 1])) > 20
+    off = np.abs(np.asarray(warped) - turned["depth"])
+    assert np.median(off[seen]) < 3e-4
+    mirrored = scenes["view"] * [1, -1, 1, 1, 1, 1]
+    wrong = np.abs(
+        np.asarray(warp_depth(jnp.asarray(canonical), jnp.asarray(mirrored, jnp.float32), camera)) - turned["depth"]
+    )
+    assert np.median(wrong[seen]) > 3 * np.median(off[seen])
+
+
+def test_no_person_is_in_two_splits_and_each_is_in_as_many_pictures_as_asked(scripts):
+    seen = {}
+    for split in scripts.people.SPLITS:
+        for family in ("ict",):
+            people, scenes = scripts.render.described(_NAMES, family, list(range(8)), _options(split=split, pictures=2))
+            shapes = people["weights"][:, :100]
+            for first in range(0, 8, 2):
+                np.testing.assert_array_equal(shapes[first], shapes[first + 1])  # the person's; expressions differ
+                assert not np.array_equal(scenes["view"][first], scenes["view"][first + 1])
+            seen[split] = {row.tobytes() for row in shapes}
+            assert len(seen[split]) == 4
+    assert len(set.union(*seen.values())) == 12
+    again, _ = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2))
+    assert again["weights"][0, :100].tobytes() in seen["test"]  # whatever else is drawn with it
+
+
+def _refused(scripts, capsys, *arguments):
+    with pytest.raises(SystemExit) as refusal:
+        scripts.render.main([str(argument) for argument in arguments])
+    message = str(refusal.value.code)
+    assert message.startswith("error: ") and "\n" not in message
+    return message
+
+
+def test_refusals_are_one_sentence_and_change_nothing(scripts, tmp_path, capsys, monkeypatch):
+    given, out = tmp_path / "sources", tmp_path / "out"
+    given.mkdir()
+    usual = ("--sources", given, "--out", out)
+    assert "`git clone https://github.com/ICT-VGL/ICT-FaceKit`" in _refused(scripts, capsys, *usual)
+    for name in scripts.sources.CLONE:
+        (given / name).mkdir()
+    assert "kept for acceptance" in _refused(scripts, capsys, *usual, "--seed", scripts.render.KEPT_SEED)
+    assert "base.obj is missing" in _refused(scripts, capsys, *usual)
+    base = given / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
+    base.parent.mkdir(parents=True)
+    base.write_text("v 0 0 0\n")
+    assert "has 1 vertices, not 19158" in _refused(scripts, capsys, *usual)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: argparse.Namespace(free=1e6))
+    assert "room for 0.00 GB" in _refused(scripts, capsys, *usual, "--count", 10_000)
+    assert not out.exists()
+    out.mkdir()
+    (out / "render.json").write_text(json.dumps({"seed": 3}))
+    assert "another rendering (seed 3, " in _refused(scripts, capsys, *usual)
+    assert sorted(path.name for path in out.iterdir()) == ["render.json"]
+
+
+def test_hair_that_is_not_there_is_said(scripts, tmp_path):
+    for name in scripts.sources.STYLES[1:]:
+        (tmp_path / "base" / "hair" / name).mkdir(parents=True)
+    (tmp_path / "base" / "hair" / "long01" / "long01_diffuse.png").write_text(
+        "version https://git-lfs.github.com/spec/v1\n"
+    )
+    said = scripts.sources.lacking(tmp_path)
+    assert "no short01" in said and "long01" in said and "git lfs pull" in said and "afro01" not in said
+
+
+@pytest.mark.heavy
+def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path, monkeypatch):
+    family, _ = _ellipsoid(scripts)
+    family |= {"names": _NAMES, "mean": np.zeros(len(_NAMES), np.float32)}
+    styles = {name: np.repeat(family[name], 10, 0) for name in family if name.startswith(("hair", "occlusion"))}
+    monkeypatch.setattr(scripts.sources, "FAMILIES", ("ict", "ict"))
+    monkeypatch.setattr(scripts.render, "heads", lambda folder, cache: {"ict": family | styles})
+    monkeypatch.setattr(scripts.render, "fingerprint", lambda folder: "")
+    usual = ["--sources", str(tmp_path), "--count", "7", "--supersample", "1"]
+    scripts.render.main([*usual, "--out", str(tmp_path / "whole")])
+    replace, left = scripts.render._replace, [9]
+
+    def stopped(path, content):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        replace(path, content)
+
+    monkeypatch.setattr(scripts.render, "_replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
+    monkeypatch.setattr(scripts.render, "_replace", replace)
+    scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
+    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
+    assert files == {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
+    assert len(files) > 7
+    for file in files:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
+
+
+def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
+    people = set()
+    for split in ("validation", "test"):
+        truth = scripts.committed.load(scripts.committed.DATA / split)
+        assert truth["image"].shape == (128, 64, 64, 3) and list(np.bincount(truth["family"])) == [64, 64]
+        assert all(len(values) == 128 for values in truth.values())
+        people |= {row.tobytes() for row in truth["albedo"]}
+        # Depth, normals and mask are of one surface.
+        camera = Camera(image_size=64)
+        depth = np.where(truth["mask"], truth["depth"], 1.3).astype(np.float32)
+        normal = np.asarray(lighting.normals(jnp.asarray(depth), camera))
+        assert np.median((normal * truth["normal"]).sum(-1)[truth["mask"]]) > 0.97
+    assert len(people) == 256
+    scripts.committed.unpack(scripts.committed.DATA / "test", tmp_path)
+    config = load_config("ictface:predict").unlock()
+    for root in ("image", "mask", "depth"):
+        config.data[f"{root}_root"] = str(tmp_path / root)
+    name = (tmp_path / "list.txt").read_text().split()[5]
+    item = load_item(config, name)
+    inside = truth["mask"][5] & (truth["depth"][5] < 1.1)
+    np.testing.assert_allclose(item.depth[inside], truth["depth"][5][inside])
+    np.testing.assert_array_equal(item.mask > 0.5, truth["mask"][5])
+    assert item.depth[~truth["mask"][5]].min() == np.float32(1.1)
+
+
+def test_the_table_averages_over_persons(scripts):
+    truth = {
+        "person": np.array([0, 0, 1, 0]),
+        "family": np.array([0, 0, 0, 1]),
+        "view": np.radians([[0, 5.0], [0, -20], [0, 50], [0, 0]]),
+    }
+    groups = dict(scripts.table.groups(truth))
+    assert [int(groups[name].sum()) for name in ("all", "ict", "makehuman", "yaw 15 to 30")] == [4, 3, 1, 1]
+    means = scripts.table.over_persons(np.array([1.0, 3, 10, 7]), truth, groups["all"])
+    assert sorted(means) == [2, 7, 10]
+    mean = np.load(scripts.committed.MEAN)
+    assert mean.shape == (64, 64) and mean[31, 31] < 0.97 < 1.04 < mean[31, 0]
