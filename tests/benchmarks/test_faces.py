@@ -225,6 +225,10 @@ def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
 
 
+_there = pytest.mark.skipif(not (_FACES / "data").is_dir(), reason="benchmarks/faces/data is not in the distribution")
+
+
+@_there
 def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
     people = set()
     for split in ("validation", "test"):
@@ -250,6 +254,7 @@ def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
     assert item.depth[~truth["mask"][5]].min() == np.float32(1.1)
 
 
+@_there
 def test_the_table_averages_over_persons(scripts):
     truth = {
         "person": np.array([0, 0, 1, 0]),
