@@ -247,12 +247,8 @@ def _draw_one(family, p, s, size: int, supersample: int):
         jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]
     ) / 2
     points = (points - middle) / unit - _CENTER
-    faces = jnp.concatenate(
-        [
-            jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"]),
-            family["hair_faces"][style] + head,
-        ]
-    )
+    shown = jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"])
+    faces = jnp.concatenate([shown, family["hair_faces"][style] + head])
     parts = jnp.concatenate([family["parts"], jnp.full(len(family["hair_faces"][0]), HAIR)])
     normals = _normals(points + _CENTER, family["faces"], head)
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
@@ -273,24 +269,10 @@ def _draw_one(family, p, s, size: int, supersample: int):
     values = interpolate(fragments, attributes, faces=faces)
     seen = fragments.triangle >= 0
     part = jnp.where(seen, parts[jnp.maximum(fragments.triangle, 0)], -1)
-    q, normal, position, sky, extra = (
-        values[..., :3],
-        _unit(values[..., 3:6]),
-        values[..., 6:9],
-        values[..., 9],
-        values[..., 10],
-    )
-    is_hair = part == HAIR
-    albedo, gloss = _paint(
-        q,
-        part,
-        jnp.where(is_hair, 0, extra),
-        jnp.where(is_hair, extra, 1),
-        p,
-        family["balls"],
-        family["radius"],
-        s["gaze"],
-    )
+    q, position, sky, extra = values[..., :3], values[..., 6:9], values[..., 9], values[..., 10]
+    normal, is_hair = _unit(values[..., 3:6]), part == HAIR
+    eyeballs = family["balls"], family["radius"], s["gaze"]
+    albedo, gloss = _paint(q, part, jnp.where(is_hair, 0, extra), jnp.where(is_hair, extra, 1), p, *eyeballs)
     facing = jnp.where(normal[..., 2:] > 0, 0, 1) * 2 - 1
     normal = jnp.where((part == HAIR)[..., None], normal, normal * facing)
     sky = jnp.maximum(sky, jnp.where(part == EYE, 0.55, jnp.where(part == TEETH, 0.5, 0)))  # at rest both are hidden

@@ -123,14 +123,8 @@ def _shape(
             for k, w in enumerate(WEIGHTS):
                 weights[place[f"universal-{s}-{a}-averagemuscle-{w}weight"]] = sex[i] * ages[j] * weight[k]
     macro = set(macro_names())
-    opposite = {
-        "decr": "incr",
-        "in": "out",
-        "down": "up",
-        "backward": "forward",
-        "concave": "convex",
-        "compress": "uncompress",
-    }
+    opposite = {"decr": "incr", "in": "out", "down": "up", "backward": "forward", "concave": "convex"}
+    opposite["compress"] = "uncompress"
     for name, k in place.items():
         if name in macro or name.startswith("expression"):
             continue

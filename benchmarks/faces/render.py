@@ -60,7 +60,11 @@ def heads(folder: pathlib.Path, cache: pathlib.Path) -> dict[str, dict]:
                 family, name = key.split("/")
                 families.setdefault(family, {})[name] = list(flat[key]) if name == "names" else flat[key]
         return families
-    families = sources.read(*(folder / name for name in sources.CLONE))
+    try:
+        families = sources.read(*(folder / name for name in sources.CLONE))
+    except (ValueError, IndexError, KeyError) as error:  # of files that end too early, say
+        commands = "; ".join(f"`{command}`" for command in sources.CLONE.values())
+        raise sources.SourceError(f"a file in {folder} is damaged ({error}): clone again, {commands}") from error
     for family in families.values():
         family["occlusion"] = drawing.occlusion(family)
     buffer = io.BytesIO()

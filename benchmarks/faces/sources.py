@@ -41,6 +41,13 @@ def _file(folder: pathlib.Path, name: str, source: str) -> pathlib.Path:
     return path
 
 
+def _require_count(count: float, known: int, where: str, what: str, source: str) -> None:
+    if count != known:
+        raise SourceError(
+            f"{where} {count:g} {what}, not {known}: {source} is incomplete or of another version: `{CLONE[source]}`"
+        )
+
+
 def _obj(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, list[tuple[str, list[list[tuple[int, int]]]]]]:
     """Returns vertices, texture coordinates and the faces (vertex, texture) of each group or material in order."""
     vertices, texture, groups = [], [], [("", [])]
@@ -62,9 +69,6 @@ def _triangles(polygons: list[list[tuple[int, int]]]) -> np.ndarray:
     """Returns (F, 3, 2): vertex and texture numbers of the polygons' corners, as fans."""
     fans = [[polygon[0], polygon[k], polygon[k + 1]] for polygon in polygons for k in range(1, len(polygon) - 1)]
     return np.array(fans, np.int32).reshape(-1, 3, 2)
-
-
-# ---------------------------------------------------------------------------------------------------------------- parts
 
 
 def _ball(center: np.ndarray, radius: float, rings: int = 9, around: int = 14) -> tuple[np.ndarray, np.ndarray]:
@@ -180,23 +184,17 @@ def _assemble(
     }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------------------------ ICT
-
 # Of the model's table of geometries: numbers of polygons. Teeth: the twelve in front.
 _ICT_POLYGONS = {SKIN: [(0, 11144), (13226, 14034)], MOUTH: [(11144, 13226)], TEETH: [(17886, 18370), (20104, 20642)]}
 _ICT_EYES = ((21451, 22221), (23021, 23791))
 _ICT_VERTICES = 26719
-_OUTER_LIPS = (1225, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841)[1:]
+_OUTER_LIPS = (5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841)
 
 
 def _ict_vertices(path: pathlib.Path) -> np.ndarray:
     lines = [line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"v ")]
     vertices = np.array(b" ".join(lines).split(), np.float32)
-    if vertices.size != 3 * _ICT_VERTICES:
-        raise SourceError(
-            f"{path} has {vertices.size // 3} vertices where the known version of ICT-FaceKit has {_ICT_VERTICES}: "
-            f"`{CLONE['ICT-FaceKit']}`"
-        )
+    _require_count(vertices.size / 3, _ICT_VERTICES, f"{path} has", "vertices", "ICT-FaceKit")
     return vertices.reshape(-1, 3)
 
 
@@ -219,8 +217,7 @@ def _read_ict(folder: pathlib.Path) -> dict:
     shapes = [f"identity{k:03d}" for k in range(100)]
     listed = {path.stem for path in folder.glob("*.obj")}
     expressions = sorted(name for name in listed if not name.startswith(("identity", "generic", "Pupil", "eyeLook")))
-    if len(expressions) < 40:
-        raise SourceError(f"{folder} has only {len(expressions)} expressions: `{CLONE[source]}`")
+    _require_count(len(expressions), 47, f"{folder} has", "expressions", source)
     names = shapes + expressions
     modes = np.stack([_ict_vertices(_file(folder, f"{name}.obj", source)) - neutral for name in names])
     faces, parts = [], []
@@ -242,14 +239,8 @@ def _read_ict(folder: pathlib.Path) -> dict:
     return _assemble(neutral, modes, names, np.concatenate(faces), np.concatenate(parts), lips, balls)
 
 
-# ------------------------------------------------------------------------------------------------------------ MakeHuman
-
-RACES, SEXES, AGES, WEIGHTS = (
-    ("caucasian", "african", "asian"),
-    ("female", "male"),
-    ("child", "young", "old"),
-    ("min", "average", "max"),
-)
+RACES, SEXES = ("caucasian", "african", "asian"), ("female", "male")
+AGES, WEIGHTS = ("child", "young", "old"), ("min", "average", "max")
 _MAKEHUMAN_VERTICES = 19158
 _DETAILS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "chin", "cheek", "ears", "neck", "asym")
 _LEFT_OUT = re.compile(
@@ -278,8 +269,7 @@ def _read_makehuman(folder: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]
     source = "makehuman"
     base_path = _file(data, "3dobjs/base.obj", source)
     base, _, groups = _obj(base_path)
-    if len(base) != _MAKEHUMAN_VERTICES:
-        raise SourceError(f"{base_path} has {len(base)} vertices, not {_MAKEHUMAN_VERTICES}: `{CLONE[source]}`")
+    _require_count(len(base), _MAKEHUMAN_VERTICES, f"{base_path} has", "vertices", source)
     targets = data / "targets"
     modes = {name: _target(_file(targets, f"macrodetails/{name}.target", source)) for name in macro_names()}
     for group in _DETAILS:
@@ -290,10 +280,7 @@ def _read_makehuman(folder: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]
             modes[name] = modes.get(name, 0) + _target(path)
     for path in sorted((targets / "expression" / "units" / "caucasian").glob("*.target")):
         modes["expression-" + path.stem] = _target(path)
-    if len(modes) < 200:
-        raise SourceError(
-            f"{targets} has only {len(modes)} of the face's targets, so {source} is incomplete: `{CLONE[source]}`"
-        )
+    _require_count(len(modes), 296, f"{targets} gives", "modes", source)
     mean = sum(_mean_weight(name) * mode for name, mode in modes.items())
     rest = base + mean
     body = _triangles([polygon for name, group in groups if name == "body" for polygon in group])[..., 0]
@@ -327,9 +314,6 @@ def _mean_weight(name: str) -> float:
             return 0.5 * ("-young-" in name) * name.endswith("averageweight")
         return name.endswith("young") / 6
     return 0.0
-
-
-# ----------------------------------------------------------------------------------------------------------------- hair
 
 
 def _worn(path: pathlib.Path, body: np.ndarray) -> np.ndarray:

@@ -174,6 +174,8 @@ def test_refusals_are_one_sentence_and_change_nothing(scripts, tmp_path, capsys,
     assert "base.obj is missing" in _refused(scripts, capsys, *usual)
     base = given / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
     base.parent.mkdir(parents=True)
+    base.write_text("v 0 0 0\nv 0 0")
+    assert "is damaged" in _refused(scripts, capsys, *usual)
     base.write_text("v 0 0 0\n")
     assert "has 1 vertices, not 19158" in _refused(scripts, capsys, *usual)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: argparse.Namespace(free=1e6))
