@@ -8,15 +8,18 @@ The form is chosen while a function is traced, so it is part of what `jax.jit` c
 
 import contextlib
 import contextvars
+import functools
+import inspect
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import jax
 import numpy as np
 
 from gan2shape_jax.errors import UserError, message_line
 
+F = TypeVar("F", bound=Callable[..., Any])
 Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
 _CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
 
@@ -68,6 +71,49 @@ def tracing_for(platform: Platform) -> Iterator[None]:
     finally:
         _CHOSEN.reset(token)
         jax.clear_caches()
+
+
+def per_shard(**trailing: int) -> Callable[[F], F]:
+    """Decorates a function of arrays, named with their numbers of trailing axes; the leading ones are a batch.
+
+    Where the types of arrays say that the batch is sharded, each device computes its own part: gathers, scatters and
+    reshapes of all of it are not what such types can follow. What is returned has the batch's axes, broadcast.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
+            arrays = {name: given[name] for name in trailing if isinstance(given.get(name), jax.Array | np.ndarray)}
+            batches = {name: array.ndim - trailing[name] for name, array in arrays.items()}
+            most = max(batches.values(), default=0)
+            joint: list[Any] = [None] * max(most, 0)
+            mesh = None
+            for name, array in arrays.items():
+                kind = jax.typeof(array).sharding
+                for axis, names in enumerate(kind.spec[: max(batches[name], 0)], most - batches[name]):
+                    joint[axis], mesh = (names, kind.mesh) if names else (joint[axis], mesh)
+            if mesh is None:
+                return function(*args, **kwargs)
+            specs = jax.tree.map(lambda leaf: jax.P() if isinstance(leaf, jax.Array) else None, given)
+            for name, array in arrays.items():
+                axes = zip(array.shape, joint[most - batches[name] :])
+                specs[name] = jax.P(*(None if size == 1 else axis for size, axis in axes))
+                given[name] = jax.reshard(array, jax.NamedSharding(mesh, specs[name]))
+            local = jax.shard_map(
+                lambda given: function(**given),
+                mesh=mesh,
+                in_specs=(specs,),
+                out_specs=jax.P(*joint),
+                axis_names=set(jax.tree.leaves(joint)),
+            )
+            return local(given)
+
+        return cast(F, wrapped)
+
+    return decorate
 
 
 def in_batches(function: Callable[[np.ndarray], Any], rows: np.ndarray, *, size: int) -> Any:

@@ -9,12 +9,14 @@ and y of its direction (x, y, 1), which is normalised before use. Shading multip
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gan2shape_jax import platforms
 from gan2shape_jax.geometry import camera as camera_lib
 
 # What the published implementation adds to the length of a normal before dividing by it.
 _REFERENCE_EPSILON = 1e-7
 
 
+@platforms.per_shard(depth=2)
 def normals(
     depth: Float[Array, "*batch h w"], camera: camera_lib.Camera, *, unit: bool = True
 ) -> Float[Array, "*batch h w 3"]:
@@ -23,7 +25,7 @@ def normals(
     The one-pixel border is (0, 0, 1). `unit=False` reproduces the published implementation, which divides by
     length + 1e-7 where the length is about 3e-5: its normals are slightly short.
     """
-    points = camera_lib.back_project(depth, camera)
+    points = camera_lib.surface_points(depth, camera)
     along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:

@@ -1,13 +1,13 @@
 """Differentiable rasterisation of triangle meshes: any vertices, faces and attributes, with gradients to both.
 
-Vertices `(..., V, 3)` are in the camera's frame (x right, y down, z away, scene units), faces `(F, 3)` their numbers.
+Vertices `(..., V, 3)` are points as of `camera` (x right, y down, z away, scene units), faces `(F, 3)` their numbers.
 `rasterize` returns what each sample sees, `interpolate` the values there of attributes given at the vertices:
 
     fragments = rasterize(vertices, camera, faces=faces, supersample=2)
-    colours = interpolate(fragments, vertex_colours, faces=faces, supersample=2)      # (..., S, S, C)
+    colours = interpolate(fragments, vertex_colours, faces=faces, supersample=2)      # (..., H, W, C)
 
 Without faces the vertices are a grid `(..., H, W, 3)`, as from a depth map, with two triangles per cell (`grid_faces`);
-square grids take the faster path of `rasterizer`. Depth, barycentrics and interpolated values are differentiable, any
+they take the faster path of `rasterizer`. Depth, barycentrics and interpolated values are differentiable, any
 number of times, forward and backward, with the visible triangle of each sample held fixed: no gradient flows through
 visibility, so none moves a silhouette. GAN2Shape, section 3.1, takes this derivative of its depth renderer.
 """
@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gan2shape_jax import platforms
+from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, resample, visibility
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
@@ -53,51 +55,50 @@ def rasterize(
     """Rasterises triangle meshes that share their faces, or grids of vertices.
 
     Triangles are drawn, both sides, where their depth lies between camera.near and camera.far, so one that reaches
-    behind the camera is clipped at the near plane; in square grids, triangles with a vertex at or before it are dropped
-    entirely. Triangles without area or with a vertex that is not finite are not drawn. Where depths are equal, the
-    triangle with the lowest number is visible. Work and memory are bounded by the number of 4 x 4 tiles that the
-    triangles' boxes cover on screen, whatever their sizes.
+    behind the camera is clipped at the near plane; in grids, triangles with a vertex at or before it are dropped.
+    Triangles without area or with a vertex that is not finite are not drawn. Where depths are equal, the triangle with
+    the lowest number is visible. Work and memory are bounded by the number of 4 x 4 tiles that the triangles' boxes
+    cover on screen, whatever their sizes.
 
     Args:
-      vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point, in the camera's frame.
+      vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point.
       camera: the camera.
       faces: the three vertices of each triangle; not needed for grids. Under `jax.jit`, where values are not known, a
         triangle that names a nonexistent vertex is not drawn.
       supersample: samples along each side of a pixel.
-      size: pixels along each side of the picture; camera.image_size if not given.
+      size: pixels in a row of the picture; camera.width if not given.
       sampling: where samples lie, see `SampleGrid.over`.
       samples: where to sample, in place of these three.
 
     Returns:
-      What each of the n x n samples sees, n = size x supersample; `.depth` and `.barycentric` are differentiable in
-      the vertices.
+      What each of the n x m samples sees; `.depth` and `.barycentric` are differentiable in the vertices.
 
     Raises:
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
     _require("vertices", vertices, jnp.floating, "*shape 3")
     samples = samples or SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
+    vertices, camera = camera_lib.to_camera(vertices, camera), dataclasses.replace(camera, extrinsics=None)
     if faces is None:
         if vertices.ndim < 3:
             raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
-        *leading, height, width, _ = vertices.shape
-        points = vertices.reshape(*leading, height * width, 3)
+        height, width, _ = vertices.shape[-3:]
+        points = _listed(vertices)
         faces = jnp.asarray(grid_faces(height, width))
-        if height == width > 1:
+        if min(height, width) > 1:
             fragments = rasterizer.rasterize(vertices, camera, samples=samples)
-            barycentric = _surface(points, faces, fragments.triangle, camera, samples)[0]
+            barycentric = _surface(points, fragments.triangle, faces, camera, samples)[0]
             return dataclasses.replace(fragments, barycentric=barycentric)
         vertices = points
     *batch, count, _ = vertices.shape
     faces, exists = _checked_faces(faces, count)
-    shape = (*batch, samples.count, samples.count)
+    shape = (*batch, *samples.shape)
     if math.prod(shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{math.prod(shape):,} samples are more than 2,147,483,647: rasterise fewer images at once")
     if not (faces.shape[0] and math.prod(shape)):
-        zero = jnp.zeros(shape, vertices.dtype)
-        return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), zero.dtype), zero + camera.far)
-    triangle = _visible(jax.lax.stop_gradient(vertices), faces, exists, camera, samples)
-    barycentric, depth = _surface(vertices, faces, triangle, camera, samples)
+        return rasterizer.nothing_seen(shape, vertices.dtype, camera)
+    triangle = _visible(vertices, faces, exists, camera, samples)
+    barycentric, depth = _surface(vertices, triangle, faces, camera, samples)
     return Fragments(triangle, barycentric, depth)
 
 
@@ -107,7 +108,7 @@ def interpolate(
     *,
     faces: Integer[Array, "f 3"] | None = None,
     supersample: int = 1,
-) -> Float[Array, "*batch n n c"]:
+) -> Float[Array, "*batch n m c"]:
     """Interpolates values at vertices to samples or, averaging supersample x supersample of them, to pixels.
 
     Attributes are `(..., V, C)` with the faces that the fragments were rasterised with, `(..., H, W, C)` without;
@@ -122,24 +123,29 @@ def interpolate(
     if faces is None:
         if attributes.ndim < 3:
             raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
-        *leading, height, width, channels = attributes.shape
+        height, width, _ = attributes.shape[-3:]
         faces = jnp.asarray(grid_faces(height, width))
-        attributes = attributes.reshape(*leading, height * width, channels)
+        attributes = _listed(attributes)
     faces, _ = _checked_faces(faces, attributes.shape[-2], "attributes")
-    *batch, count, _ = fragments.triangle.shape
-    if count % max(supersample, 1) or supersample < 1:
-        raise ValueError(f"supersample is {supersample}; it must divide the {count} samples along a side")
+    *batch, rows, columns = fragments.triangle.shape
+    if supersample < 1 or rows % supersample or columns % supersample:
+        raise ValueError(f"supersample is {supersample}; it must divide the {rows} x {columns} samples")
     try:
-        attributes = jnp.broadcast_to(attributes, (*batch, *attributes.shape[-2:]))
+        if np.broadcast_shapes(attributes.shape[:-2], batch) != tuple(batch):
+            raise ValueError
     except ValueError:
         raise ValueError(f"attributes has leading axes {attributes.shape[:-2]}, the fragments {tuple(batch)}") from None
     if not (faces.shape[0] and fragments.triangle.size):
         values = jnp.zeros((*fragments.triangle.shape, attributes.shape[-1]), attributes.dtype)
     else:
-        triangle = fragments.triangle.reshape(-1, count, count)
-        flat = jnp.asarray(attributes).reshape(-1, attributes.shape[-1])
-        values = rasterizer.weighted_sum(fragments, flat, _corner_indices(triangle, faces, attributes.shape[-2]))
+        values = _weighted(fragments.triangle, fragments.barycentric, jnp.asarray(attributes), faces)
     return resample.average_cells(values, supersample) if supersample > 1 else values
+
+
+@platforms.per_shard(grid=3)
+def _listed(grid: Array) -> Array:
+    *batch, height, width, channels = grid.shape
+    return grid.reshape(*batch, height * width, channels)
 
 
 @functools.cache
@@ -176,23 +182,23 @@ def _checked_faces(
     return jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
 
 
+@platforms.per_shard(vertices=2)
 def _visible(vertices: Array, faces: Array, exists: Array, camera: Camera, samples: SampleGrid) -> Array:
-    """Returns the visible triangle of each sample, `(..., n, n)`; -1 where there is none."""
+    """Returns the visible triangle of each sample, `(..., n, m)`; -1 where there is none."""
     planes = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
+    planes, near = jax.lax.stop_gradient((planes, jnp.asarray(camera.near, vertices.dtype)))
     missing = jnp.where(exists, 0, jnp.nan).astype(vertices.dtype)
-    corners = [tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3)]
-    near = max(camera.near, float(jnp.finfo(vertices.dtype).tiny))
-
-    def visible(*corners: visibility.Corner) -> Any:
-        return visibility.visible_mesh_triangles(corners, count=samples.count, near=near, far=camera.far)[1]
-
-    size = faces.shape[0] // 2 + samples.count**2 // 4
-    triangle: Array = join_batch(lambda *corners: in_chunks(visible, *corners, size=size))(*corners)
-    return triangle.reshape(*vertices.shape[:-2], samples.count, samples.count)
+    corners = tuple(tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3))
+    visible = functools.partial(visibility.visible_mesh_triangles, shape=samples.shape)
+    size = faces.shape[0] // 2 + math.prod(samples.shape) // 4
+    near = jnp.broadcast_to(jnp.maximum(near, jnp.finfo(near.dtype).tiny), len(planes[0]))
+    depth, triangle = join_batch(lambda *arrays: in_chunks(visible, *arrays, size=size))(corners, near)
+    return jnp.where(depth < camera.far, triangle, -1).reshape(*vertices.shape[:-2], *samples.shape)
 
 
+@platforms.per_shard(vertices=2, triangle=2)
 def _surface(
-    vertices: Array, faces: Array, triangle: Array, camera: Camera, samples: SampleGrid
+    vertices: Array, triangle: Array, faces: Array, camera: Camera, samples: SampleGrid
 ) -> tuple[Array, Array]:
     """Returns barycentrics and depth of visible triangles at the samples, smooth functions of the vertices.
 
@@ -203,13 +209,13 @@ def _surface(
     triangle = triangle.reshape(-1, *shape[-2:])
     seen = triangle >= 0
     planes = [plane.reshape(-1) for plane in _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)]
-    lattice = jnp.arange(samples.count, dtype=vertices.dtype)
+    rows, columns = (jnp.arange(n, dtype=vertices.dtype) for n in samples.shape)
     x, y, z = [], [], []
     # Samples that see nothing get a stand-in triangle that is not part of the mesh.
     for index, stand_in in zip(_corner_indices(triangle, faces, vertices.shape[-2]), ((1, 0), (0, 1), (0, 0))):
         at_x, at_y, depth = (plane.at[index].get(mode="promise_in_bounds") for plane in planes)
-        x.append(jnp.where(seen, at_x - lattice * depth, stand_in[0]))
-        y.append(jnp.where(seen, at_y - lattice[:, None] * depth, stand_in[1]))
+        x.append(jnp.where(seen, at_x - columns * depth, stand_in[0]))
+        y.append(jnp.where(seen, at_y - rows[:, None] * depth, stand_in[1]))
         z.append(jnp.where(seen, depth, 1))
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = jax.lax.stop_gradient(parts[0] + parts[1] + parts[2])
@@ -226,10 +232,23 @@ def _surface(
 
 def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[Array, Array, Array]:
     """Returns x, y and z in homogeneous units of samples, `(B, V)` each: x / z and y / z lie on the lattice."""
-    scale = camera.focal_length / samples.spacing
-    origin = (camera.center - samples.first) / samples.spacing
+    (scale_x, origin_x), (scale_y, origin_y) = rasterizer.to_lattice(camera, samples)
     x, y, z = (vertices[..., k] for k in range(3))
-    return x * scale + origin * z, y * scale + origin * z, z
+    return x * scale_x + origin_x * z, y * scale_y + origin_y * z, z
+
+
+@platforms.per_shard(triangle=2, barycentric=3, attributes=2)
+def _weighted(triangle: Array, barycentric: Array, attributes: Array, faces: Array) -> Array:
+    """Returns the sum of weights times attributes at the visible triangles' corners; 0 where nothing is visible."""
+    attributes = jnp.broadcast_to(attributes, (*triangle.shape[:-2], *attributes.shape[-2:]))
+    flat = attributes.reshape(-1, attributes.shape[-1])
+    corners = _corner_indices(triangle.reshape(-1, *triangle.shape[-2:]), faces, attributes.shape[-2])
+    weights = barycentric.reshape(*corners[0].shape, 3)
+    total = jnp.zeros((), flat.dtype)
+    for k, index in enumerate(corners):
+        total = total + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
+    # Where nothing is seen the weights are 0, but the values they multiply need not be finite.
+    return jnp.where(triangle[..., None] >= 0, total.reshape(*triangle.shape, -1), 0)
 
 
 def _corner_indices(triangle: Array, faces: Array, vertices: int) -> list[Array]:

@@ -1,6 +1,6 @@
 """Differentiable rasterisation of grid meshes: which triangle each sample sees, where in it, and at what depth.
 
-A mesh is a grid of vertices `(..., S, S, 3)` in the camera's frame (x right, y down, z away, scene
+A mesh is a grid of vertices `(..., H, W, 3)` in the camera's frame (x right, y down, z away, scene
 units) with two triangles per cell, numbered as in `visibility`. Samples are a square lattice in pixel
 coordinates (`SampleGrid`); `Fragments` records what they see. Depth is perspective-correct:
 1 / z is linear on screen. Its gradient holds the visible triangle of each sample fixed and is then
@@ -9,14 +9,13 @@ exact in all three coordinates of all three vertices; none flows through visibil
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import chex
-import flax.struct
 import jax
 import jax.numpy as jnp
-from etils import epy
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from gan2shape_jax import platforms
@@ -24,18 +23,15 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-with epy.lazy_imports():  # only a TPU needs its kernels, and the import of Pallas changes the environment
-    from gan2shape_jax.geometry import tpu
-
 # Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleGrid:
-    """A lattice of count x count samples: sample k lies at pixel coordinate first + k spacing."""
+    """A lattice of rows x columns samples: sample k of either lies at pixel coordinate first + k spacing."""
 
-    count: int
+    shape: tuple[int, int]
     first: float
     spacing: float
 
@@ -43,112 +39,109 @@ class SampleGrid:
     def over(
         cls, camera: camera_lib.Camera, *, supersample: int = 1, size: int | None = None, sampling: str = "centred"
     ) -> "SampleGrid":
-        """Returns samples that divide the image, from -1/2 to S-1/2, into size x supersample equal parts.
+        """Returns samples that divide the image, from -1/2 to W-1/2, into size x supersample equal parts.
 
         They are `supersample` along each side of a pixel, and `size`, if not that of the camera's image, are the
-        pixels. `sampling` "half" shifts them half a pixel to the right and down, as the published implementation does.
+        pixels of a row. `sampling` "half" shifts them half a pixel to the right and down, as the published
+        implementation does.
 
         Raises:
-          ValueError: the size or number of samples is below 1, or the sampling is unknown.
+          ValueError: the size or number of samples is below 1 or leaves part of a row, or the sampling is unknown.
         """
         if sampling not in _SHIFTS:
             raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
-        size = camera.image_size if size is None else size
+        size = camera.width if size is None else size
         for name, value in (("supersample", supersample), ("size", size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
-        spacing = camera.image_size / (size * supersample)
-        return cls(size * supersample, (spacing - 1) / 2, spacing).shifted(_SHIFTS[sampling])
+        rows, part = divmod(camera.height * size, camera.width)
+        if part:
+            raise ValueError(f"size is {size}; it must leave whole rows of {camera.height} x {camera.width} pixels")
+        spacing = camera.width / (size * supersample)
+        shape = rows * supersample, size * supersample
+        return cls(shape, (spacing - 1) / 2, spacing).shifted(_SHIFTS[sampling])
 
     def shifted(self, pixels: float) -> "SampleGrid":
         """Returns the lattice shifted right and down."""
         return dataclasses.replace(self, first=self.first + pixels)
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Fragments:
-    """What n x n samples see of a mesh."""
+    """What n x m samples see of a mesh."""
 
-    triangle: jax.Array  # (..., n, n) int32, the number of the visible triangle; -1 where there is none
-    # (..., n, n, 3) perspective-correct weights of its corners, which sum to 1; 0 where there is none. Those from this
+    triangle: jax.Array  # (..., n, m) int32, the number of the visible triangle; -1 where there is none
+    # (..., n, m, 3) perspective-correct weights of its corners, which sum to 1; 0 where there is none. Those from this
     # module's `rasterize` carry no gradient; those from `mesh_rasterizer` are differentiable.
     barycentric: jax.Array
-    depth: jax.Array  # (..., n, n) z of the surface in scene units, differentiable; camera.far where there is none
+    depth: jax.Array  # (..., n, m) z of the surface in scene units, differentiable; camera.far where there is none
 
 
+@platforms.per_shard(vertices=3, mask=2)
 def rasterize(
-    vertices: Float[Array, "*batch s s 3"],
+    vertices: Float[Array, "*batch h w 3"],
     camera: camera_lib.Camera,
     *,
     samples: SampleGrid | None = None,
-    mask: Bool[Array, "*batch s s"] | None = None,
+    mask: Bool[Array, "*#batch h w"] | None = None,
 ) -> Fragments:
-    """Rasterises grid meshes in the camera's frame (GAN2Shape, section 3.1, its depth renderer).
+    """Rasterises grid meshes (GAN2Shape, section 3.1, its depth renderer).
 
     Triangles have any size and orientation; those with a vertex at or before camera.near, or outside the mask, are not
     drawn. Samples are the pixels' centres if not given.
     """
     samples = samples or SampleGrid.over(camera)
+    vertices = camera_lib.to_camera(vertices, camera)
     batch, grid = vertices.shape[:-3], vertices.shape[-3:-1]
-    chex.assert_shape(vertices, (*batch, grid[0], grid[0], 3))
+    shape = (*batch, *samples.shape)
+    if not math.prod(shape):
+        return nothing_seen(shape, vertices.dtype, camera)
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
     screen = _to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
-    if platforms.current() == "tpu":
-        depth, triangle = tpu.visible_triangles(fixed, count=samples.count, far=camera.far)
-        depth = _following_backward(screen, depth, triangle)
+    on_tpu = platforms.current() == "tpu"
+    if on_tpu:
+        depth, triangle = _kernels().visible_triangles(fixed, shape=samples.shape)
     else:
-        visible = functools.partial(visibility.visible_triangles, count=samples.count, far=camera.far)
-        depth, triangle = join_batch(lambda screen: in_chunks(visible, screen, size=grid[0] ** 2))(fixed)
-        depth = _following(screen, depth, triangle)
+        visible = functools.partial(visibility.visible_triangles, shape=samples.shape)
+        depth, triangle = join_batch(lambda screen: in_chunks(visible, screen, size=math.prod(grid)))(fixed)
+    near_enough = depth < camera.far
+    depth, triangle = jnp.where(near_enough, depth, camera.far), jnp.where(near_enough, triangle, -1)
+    depth = (_following_backward if on_tpu else _following)(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
-    shape = (*batch, samples.count, samples.count)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
-def interpolate(
-    fragments: Fragments, attributes: Float[Array, "*batch s s c"], *, exchanged: bool = False
-) -> Float[Array, "*batch n n c"]:
-    """Interpolates values at vertices to samples, 0 where nothing is visible; differentiable in the values.
-
-    `exchanged` swaps the values at the ends of every cell's diagonal, as the published code's mesh renderer does.
-    """
-    side = attributes.shape[-2]
-    triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
-    corners = _corner_indices(triangle, side)
-    if exchanged:
-        first, lower_left, third = corners
-        second_kind = triangle >= (side - 1) ** 2
-        upper_right = jnp.where(second_kind, first, third)
-        corners = [jnp.where(second_kind, lower_left, first), upper_right, jnp.where(second_kind, third, lower_left)]
-    return weighted_sum(fragments, jnp.asarray(attributes).reshape(-1, attributes.shape[-1]), corners)
+def nothing_seen(shape: tuple[int, ...], dtype: DTypeLike, camera: camera_lib.Camera) -> Fragments:
+    """Returns what samples of this shape see of nothing."""
+    return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), dtype), jnp.full(shape, camera.far, dtype))
 
 
-def weighted_sum(
-    fragments: Fragments, values: Float[Array, "v c"], corners: Sequence[Int[Array, "b n n"]]
-) -> Float[Array, "*batch n n c"]:
-    """Returns the sum of barycentrics times values at the three corners' indices; 0 where nothing is visible."""
-    shape = fragments.triangle.shape
-    weights = fragments.barycentric.reshape(*corners[0].shape, 3)
-    total = jnp.zeros((), values.dtype)
-    for k, index in enumerate(corners):
-        total = total + weights[..., k, None] * values.at[index].get(mode="promise_in_bounds")
-    # Where nothing is seen the weights are 0, but the values they multiply need not be finite.
-    return jnp.where(fragments.triangle[..., None] >= 0, total.reshape(*shape, -1), 0)
+def _kernels() -> Any:
+    from gan2shape_jax.geometry import tpu  # only a TPU needs them, and the import of Pallas changes the environment
+
+    return tpu
 
 
 def _to_screen(
-    vertices: Float[Array, "b s s 3"], camera: camera_lib.Camera, samples: SampleGrid, mask: Array | None
+    vertices: Float[Array, "b h w 3"], camera: camera_lib.Camera, samples: SampleGrid, mask: Array | None
 ) -> visibility.Screen:
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
     drawable = vertices[..., 2] > camera.near
     if mask is not None:
         drawable &= mask
     x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
-    scale = camera.focal_length / samples.spacing
-    origin = (camera.center - samples.first) / samples.spacing
-    x, y, inverse = (jnp.where(drawable, value, 0) for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
+    (scale_x, origin_x), (scale_y, origin_y) = to_lattice(camera, samples)
+    places = x / z * scale_x + origin_x, y / z * scale_y + origin_y, 1 / z
+    x, y, inverse = (jnp.where(drawable, value, 0) for value in places)
     return x, y, inverse
+
+
+def to_lattice(camera: camera_lib.Camera, samples: SampleGrid) -> list[tuple[Any, Any]]:
+    """Returns, for x and y, the factor of x / z and the term to add that give units of samples."""
+    fx, fy, cx, cy = camera.intrinsics
+    return [(f / samples.spacing, (c - samples.first) / samples.spacing) for f, c in ((fx, cx), (fy, cy))]
 
 
 @jax.custom_jvp
@@ -164,7 +157,7 @@ def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple
     depth = _following(*primals)
     # Recomputed in the backward pass: keeping what it needs for every sample would cost more than computing it.
     tangent = jax.checkpoint(_depth_tangent, prevent_cse=False)
-    return depth, in_chunks(tangent, screen, depth, triangle, tangents[0], size=screen[0].shape[-1] ** 2)
+    return depth, in_chunks(tangent, screen, depth, triangle, tangents[0], size=math.prod(screen[0].shape[1:]))
 
 
 @jax.custom_vjp
@@ -190,12 +183,12 @@ _following_backward.defvjp(_following_backward_push, _following_backward_pull)
 
 
 def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
-    """Returns the perspective-correct weights (B, n, n, 3), 0 where there is no triangle."""
+    """Returns the perspective-correct weights (B, n, m, 3), 0 where there is no triangle."""
     inverse = screen[2].reshape(-1)
     parts = [
         weight * inverse.at[index].get(mode="promise_in_bounds")
         for weight, index in zip(
-            _screen_weights(screen, triangle), _corner_indices(triangle, screen[0].shape[-1]), strict=True
+            _screen_weights(screen, triangle), _corner_indices(triangle, screen[0].shape[1:]), strict=True
         )
     ]
     total = parts[0] + parts[1] + parts[2]
@@ -206,10 +199,10 @@ def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
 
 def _depth_tangent(
     screen: visibility.Screen,
-    depth: Float[Array, "b n n"],
-    triangle: Int[Array, "b n n"],
+    depth: Float[Array, "b n m"],
+    triangle: Int[Array, "b n m"],
     change: visibility.Screen,
-) -> Float[Array, "b n n"]:
+) -> Float[Array, "b n m"]:
     """Returns how visible depth changes with x, y and 1/z of the vertices on screen, with visible triangles held fixed.
 
     Linear in `change`: from it JAX derives forward mode, second derivatives and, as its transpose, the backward pass.
@@ -226,11 +219,11 @@ def _depth_tangent(
     return jnp.where(triangle >= 0, -(total * depth * depth), 0)
 
 
-def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> list[Float[Array, "b n n"]]:
-    """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, n) each."""
-    lattice = jnp.arange(triangle.shape[-1], dtype=screen[0].dtype)
+def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n m"]) -> list[Float[Array, "b n m"]]:
+    """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, m) each."""
+    rows, columns = (jnp.arange(n, dtype=screen[0].dtype) for n in triangle.shape[-2:])
     x, y = _corners_at_samples(screen[:2], triangle, screen)
-    x, y = [corner - lattice for corner in x], [corner - lattice[:, None] for corner in y]
+    x, y = [corner - columns for corner in x], [corner - rows[:, None] for corner in y]
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = parts[0] + parts[1] + parts[2]
     parts = [jnp.where(area < 0, -part, part) for part in parts]
@@ -255,11 +248,11 @@ def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
 
 
 def triangles_at_samples(
-    planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
-) -> list[Float[Array, "b n n"]]:
+    planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n m"], screen: visibility.Screen
+) -> list[Float[Array, "b n m"]]:
     """Returns values of each sample's triangle, 0 where there is none; `planes` by kind, row and column of the cell."""
     if platforms.current() == "tpu":
-        seen = tpu.values_at_samples(jnp.stack(planes, 1), triangle, screen)
+        seen = _kernels().values_at_samples(jnp.stack(planes, 1), triangle, screen)
         return [seen[:, k] for k in range(len(planes))]
     batch, _, rows, columns = planes[0].shape
     start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * rows * columns)
@@ -268,24 +261,24 @@ def triangles_at_samples(
 
 
 def _corners_at_samples(
-    planes: Sequence[Float[Array, "b s s"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
-) -> list[list[Float[Array, "b n n"]]]:
+    planes: Sequence[Float[Array, "b h w"]], triangle: Int[Array, "b n m"], screen: visibility.Screen
+) -> list[list[Float[Array, "b n m"]]]:
     """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none."""
     if platforms.current() == "tpu":
         corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
-        seen = tpu.values_at_samples(corners, triangle, screen)
+        seen = _kernels().values_at_samples(corners, triangle, screen)
         return [[seen[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
-    indices = _corner_indices(triangle, planes[0].shape[-1])
+    indices = _corner_indices(triangle, planes[0].shape[1:])
     return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]
 
 
-def _corner_indices(triangle: Int[Array, "b n n"], side: int) -> Sequence[Int[Array, "b n n"]]:
-    """Returns flat (B S S) indices of the visible triangles' corners; those of triangle 0 where there is none."""
+def _corner_indices(triangle: Int[Array, "b n m"], grid: tuple[int, ...]) -> Sequence[Int[Array, "b n m"]]:
+    """Returns flat (B H W) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
-    return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
+    return visibility.corner_indices(jnp.maximum(triangle, 0), image, grid)
 
 
-def _grid_corners(grid: Float[Array, "b s s"]) -> Sequence[Float[Array, "b 2 r c"]]:
+def _grid_corners(grid: Float[Array, "b h w"]) -> Sequence[Float[Array, "b 2 r c"]]:
     """Returns the values of a grid at the corners of its triangles, by kind, row and column of the cell.
 
     The transpose adds up at each vertex in the reverse of this order of slices and stacks: another order rounds

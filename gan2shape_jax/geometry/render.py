@@ -1,7 +1,7 @@
 """Renders a canonical depth map from a view: warped depth, reconstruction, rough pictures for the GAN.
 
-Depth maps `(..., S, S)` are in scene units, views `(..., 6)` in radians and scene units, images
-`(..., S, S, C)` in [-1, 1]. Frames and pixel coordinates are those of `camera`.
+Depth maps `(..., H, W)` are in scene units, views `(..., 6)` in radians and scene units, images `(..., H, W, C)` in
+[-1, 1]; leading axes broadcast: one depth, many views. Frames and pixel coordinates are those of `camera`.
 """
 
 import jax
@@ -15,12 +15,12 @@ _SUPERSAMPLE = 2
 
 
 def warp_depth(
-    depth: Float[Array, "*batch s s"],
-    view: Float[Array, "*batch 6"],
+    depth: Float[Array, "*#batch h w"],
+    view: Float[Array, "*#batch 6"],
     camera: camera_lib.Camera,
     *,
     sampling: str = "centred",
-) -> Float[Array, "*batch s s"]:
+) -> Float[Array, "*batch h w"]:
     """Returns the canonical depth map seen from a view. GAN2Shape, section 3.1.
 
     A pixel is the mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max + margin]; clamped
@@ -28,7 +28,7 @@ def warp_depth(
     "half" reproduces the published implementation, which takes them 1/4 and 3/4 of a pixel past the centre.
     """
     samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE, sampling=sampling)
-    vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
+    vertices = camera_lib.moved_points(depth, view, camera)
     seen = rasterizer.rasterize(vertices, camera, samples=samples).depth
     return jnp.clip(
         resample.average_cells(seen[..., None], _SUPERSAMPLE)[..., 0],
@@ -37,18 +37,18 @@ def warp_depth(
     )
 
 
-def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera) -> Float[Array, "*batch s s"]:
+def valid_pixels(warped_depth: Float[Array, "*batch h w"], camera: camera_lib.Camera) -> Float[Array, "*batch h w"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
 def draw_texture(
-    texture: Float[Array, "*batch s s c"],
-    warped_depth: Float[Array, "*batch s s"],
-    view: Float[Array, "*batch 6"],
+    texture: Float[Array, "*#batch h w c"],
+    warped_depth: Float[Array, "*#batch h w"],
+    view: Float[Array, "*#batch 6"],
     camera: camera_lib.Camera,
-) -> Float[Array, "*batch s s c"]:
+) -> Float[Array, "*batch h w c"]:
     """Returns the canonical texture as seen from the view, clamped to [-1, 1].
 
     Each pixel of the warped depth is mapped back to the canonical frame, where the texture is sampled.
@@ -58,14 +58,14 @@ def draw_texture(
 
 
 def rough_rendering(
-    texture: Float[Array, "n s s 3"],
+    texture: Float[Array, "n h w 3"],
     depth: Float[Array, "s s"],
     mask: Float[Array, "s s"],
     view: Float[Array, "n 6"],
     camera: camera_lib.Camera,
     *,
     sampling: str = "centred",
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+) -> tuple[Float[Array, "n h w 3"], Float[Array, "n h w"]]:
     """Renders lit canonical textures on one depth map, each from its own view, for a GAN to make plausible.
 
     GAN2Shape, sections 3.2 and 3.3. Returns images clamped to [-1, 1], and the canonical object mask seen from each
@@ -74,6 +74,5 @@ def rough_rendering(
     depths = jnp.broadcast_to(depth, (view.shape[0], *depth.shape))
     warped = warp_depth(depths, view, camera, sampling=sampling)
     images = draw_texture(texture, warped, view, camera)
-    masks = jnp.broadcast_to(mask[..., None], (*depths.shape, 1))
-    seen = resample.grid_sample(masks, camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest")
+    seen = resample.grid_sample(mask[..., None], camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest")
     return images, seen[..., 0]

@@ -8,7 +8,6 @@ zero.
 import functools
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,19 +16,20 @@ from jaxtyping import Array, Float
 from gan2shape_jax import platforms
 
 
+@platforms.per_shard(image=3, grid=3)
 def grid_sample(
-    image: Float[Array, "*batch H W C"],
-    grid: Float[Array, "*batch h w 2"],
+    image: Float[Array, "*#batch H W C"],
+    grid: Float[Array, "*#batch h w 2"],
     *,
     mode: str = "bilinear",
 ) -> Float[Array, "*batch h w C"]:
     """Samples an image at grid points, (x, y) in [-1, 1] or outside; neighbours outside the image count as zero.
 
     `mode` is "bilinear", differentiable in image and grid, or "nearest" (halves round to even), in the image only.
+    Leading axes broadcast: many grids may sample one image.
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
-    chex.assert_shape(grid, (*image.shape[:-3], None, None, 2))
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
@@ -59,7 +59,9 @@ def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array
     if platforms.current() == "tpu" and image.shape[-3] == image.shape[-2]:
         return resize(image, image.shape[-2] // cell)  # products: cells of a few pixels leave registers mostly empty
     *batch, height, width, channels = image.shape
-    cells = image.reshape(*batch, height // cell, cell, width // cell, cell, channels)
+    # One axis at a time: JAX follows the sharding of a batch through either, but not through both at once.
+    cells = image.reshape(*batch, height // cell, cell, width, channels)
+    cells = cells.reshape(*batch, height // cell, cell, width // cell, cell, channels)
     return jnp.mean(cells, (-4, -2))
 
 
@@ -70,7 +72,7 @@ def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, 
     return image[..., top : top + size, left : left + size, :]
 
 
-def _gathered(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+def _gathered(mode: str, image: Float[Array, "*#batch H W C"], xy: Float[Array, "*#batch h w 2"]) -> Array:
     """Returns the weighted sums of the pixels around points, by looking them up."""
     height, width, channels = image.shape[-3:]
     batch = math.prod(image.shape[:-3])
@@ -98,7 +100,7 @@ def _corners(mode: str, xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array
     return [*upper, (x, y + 1, (1 - fx) * fy), (x + 1, y + 1, fx * fy)]
 
 
-def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+def _multiplied(mode: str, image: Float[Array, "*#batch H W C"], xy: Float[Array, "*#batch h w 2"]) -> Array:
     """Returns the same sums as products with matrices of weights: a TPU gathers and scatters one number at a time."""
     height, width, channels = image.shape[-3:]
 
@@ -110,6 +112,8 @@ def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array,
         picked = jnp.einsum("pw,hwc->pch", columns, image, precision=jax.lax.Precision.HIGHEST)
         return jnp.einsum("ph,pch->pc", rows, picked, precision=jax.lax.Precision.HIGHEST)
 
+    batch = np.broadcast_shapes(image.shape[:-3], xy.shape[:-3])
+    image, xy = (jnp.broadcast_to(array, (*batch, *array.shape[-3:])) for array in (image, xy))
     points = xy.reshape(-1, math.prod(xy.shape[-3:-1]), 2)
     # One image after another, nothing kept for gradients: there are many weights.
     samples: Array = jax.lax.map(sampled, (image.reshape(-1, height, width, channels), points))

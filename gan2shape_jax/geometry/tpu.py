@@ -44,16 +44,16 @@ _STORED, _NUMBERS = 13, 16
 _Place = tuple[Array, Array]  # of a tile: across, down
 
 
-def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+def visible_triangles(screen: Screen, *, shape: tuple[int, int]) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
     """Returns what `visibility.visible_triangles` does. Not differentiable."""
-    depth, number = join_batch(functools.partial(_visible, count=count, far=far))(screen)
+    depth, number = join_batch(functools.partial(_visible, shape=shape))(screen)
     return depth, number
 
 
 @jax.custom_vjp
 def values_at_samples(
-    values: Float[Array, "b k 2 r c"], triangle: Int[Array, "b n n"], screen: Screen
-) -> Float[Array, "b k n n"]:
+    values: Float[Array, "b k 2 r c"], triangle: Int[Array, "b n m"], screen: Screen
+) -> Float[Array, "b k n m"]:
     """Returns the values of each sample's triangle, 0 where there is none; up to eight per triangle; linear in them.
 
     Values are by kind, row and column of a triangle's cell; `screen`, constant, is what triangles were found with.
@@ -63,7 +63,7 @@ def values_at_samples(
 
 
 @jax.custom_vjp
-def _sums_over_samples(values: Float[Array, "b k n n"], triangle: Array, screen: Screen) -> Float[Array, "b k 2 r c"]:
+def _sums_over_samples(values: Float[Array, "b k n m"], triangle: Array, screen: Screen) -> Float[Array, "b k 2 r c"]:
     """Returns, for each triangle, the sums over the samples that see it: the transpose of `values_at_samples`."""
     sums: Array = join_batch(_sums)(values, triangle, screen)
     return sums
@@ -77,21 +77,21 @@ for _forth, _back in ((values_at_samples, _sums_over_samples), (_sums_over_sampl
 
 
 class _Blocks:
-    """The layout of a mesh of side x side vertices and of count x count samples."""
+    """The layout of a mesh of `grid` vertices and of `shape` samples, both rows and columns."""
 
-    def __init__(self, side: int, count: int):
-        self.count = count
-        self.cells = side - 1  # along a side of the mesh
-        self.columns = -(-self.cells // (_LANES // 2)) * (_LANES // 2)  # cells per row, padded to whole registers
+    def __init__(self, grid: tuple[int, ...], shape: tuple[int, ...]):
+        self.shape = shape
+        self.cells = grid[0] - 1, grid[1] - 1  # down and across the mesh
+        self.columns = -(-self.cells[1] // (_LANES // 2)) * (_LANES // 2)  # cells per row, padded to whole registers
         self.row_blocks = self.columns * 2 // _BLOCK  # blocks per row of cells
-        self.chunk_rows = min(self.cells, max(1, _CHUNK_BLOCKS // self.row_blocks))  # rows of cells per chunk
-        self.chunks = -(-self.cells // self.chunk_rows)
+        self.chunk_rows = min(self.cells[0], max(1, _CHUNK_BLOCKS // self.row_blocks))  # rows of cells per chunk
+        self.chunks = -(-self.cells[0] // self.chunk_rows)
         self.chunk_blocks = self.chunk_rows * self.row_blocks
         # Tiles across and down, with room for those processed unconditionally.
-        self.across, self.down = (-(-count // size) + _NEAR - 1 for size in _TILE)
+        self.across, self.down = (-(-count // size) + _NEAR - 1 for count, size in zip(shape[::-1], _TILE))
         self.tiles = self.across * self.down
         # Padding of rows and columns of cells.
-        self._room = (0, self.chunks * self.chunk_rows - self.cells), (0, self.columns - self.cells)
+        self._room = (0, self.chunks * self.chunk_rows - self.cells[0]), (0, self.columns - self.cells[1])
 
     def place(self, block: Array, chunk: Array) -> tuple[Array, Array]:
         """Returns the row and column of the first cell of a chunk's block; for use in kernels."""
@@ -104,18 +104,18 @@ class _Blocks:
         filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), *self._room))
         return jnp.moveaxis(filled, 2, -1)
 
-    def tiled(self, samples: Shaped[Array, "b n n"], *, fill: float) -> Shaped[Array, "b tiles 128"]:
+    def tiled(self, samples: Shaped[Array, "b n m"], *, fill: float) -> Shaped[Array, "b tiles 128"]:
         """Returns samples as tiles."""
-        room = self.down * _TILE[1] - self.count, self.across * _TILE[0] - self.count
+        room = self.down * _TILE[1] - self.shape[0], self.across * _TILE[0] - self.shape[1]
         samples = jnp.pad(samples, ((0, 0), (0, room[0]), (0, room[1])), constant_values=fill)
         samples = samples.reshape(-1, self.down, _TILE[1], self.across, _TILE[0])
         return jnp.swapaxes(samples, 2, 3).reshape(-1, self.tiles, _LANES)
 
-    def untiled(self, tiles: Shaped[Array, "b tiles 128"]) -> Shaped[Array, "b n n"]:
+    def untiled(self, tiles: Shaped[Array, "b tiles 128"]) -> Shaped[Array, "b n m"]:
         """Returns the samples of tiles."""
         samples = jnp.swapaxes(tiles.reshape(-1, self.down, self.across, _TILE[1], _TILE[0]), 2, 3)
         samples = samples.reshape(-1, self.down * _TILE[1], self.across * _TILE[0])
-        return samples[:, : self.count, : self.count]
+        return samples[:, : self.shape[0], : self.shape[1]]
 
     def reach(self, screen: Screen) -> tuple[list[Float[Array, "b 2 r c"]], Int[Array, "b chunks 5 blocks"]]:
         """Returns which samples triangles and blocks may cover.
@@ -124,7 +124,7 @@ class _Blocks:
         the last (before the first if there are none), and 1 if there are more than `_NEAR` across or down.
         """
         kind = np.arange(2, dtype=np.int32)[:, None]
-        low, high = visibility.boxes(visibility.cell_triangles(screen, kind), self.count)
+        low, high = visibility.boxes(visibility.cell_triangles(screen, kind), self.shape)
         # From (B, R, 2, C) to (B, R, C, 2).
         low, high = ([jnp.swapaxes(end, 2, 3) for end in ends] for ends in (low, high))
         nothing = (low[0] > high[0]) | (low[1] > high[1])
@@ -135,8 +135,8 @@ class _Blocks:
             return end.reshape(-1, self.chunks, self.chunk_blocks, _BLOCK)
 
         # The first tile must exist even if the block reaches none: it is processed unconditionally.
-        most = self.count - 1
-        first = [jnp.minimum(jnp.min(of_blocks(end, most), -1), most) // n for end, n in zip(low, _TILE)]
+        most = self.shape[1] - 1, self.shape[0] - 1
+        first = [jnp.minimum(jnp.min(of_blocks(end, m), -1), m) // n for end, m, n in zip(low, most, _TILE)]
         last = [jnp.max(of_blocks(end, -1), -1) // n for end, n in zip(high, _TILE)]
         farther = (last[0] - first[0] >= _NEAR) | (last[1] - first[1] >= _NEAR)
         tiles = jnp.stack([*first, *last, farther.astype(jnp.int32)], 2).astype(jnp.int32)
@@ -183,8 +183,8 @@ class _Blocks:
         )(reached, *arrays)
 
 
-def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
-    blocks = _Blocks(screen[0].shape[-1], count)
+def _visible(screen: Screen, *, shape: tuple[int, int]) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
+    blocks = _Blocks(screen[0].shape[1:], shape)
     ends, tiles = blocks.reach(screen)
     corners = visibility.cell_triangles(screen, jnp.arange(2)[:, None])
     values = jnp.stack([*(jnp.moveaxis(plane, 2, 1) for corner in corners for plane in corner), *ends], 1)
@@ -193,7 +193,7 @@ def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b
     numbers = jnp.transpose(laid, (0, 2, 4, 3, 1)).reshape(len(values), -1, *_REGISTER)
     dtypes = screen[0].dtype, jnp.int32
     depth, number = blocks.call(
-        functools.partial(_draw, far=far),
+        _draw,
         tiles,
         [(numbers, blocks.of_chunk(_LANES // _NUMBERS))],
         [(blocks.of_image(_LANES), (blocks.tiles, _LANES), dtype) for dtype in dtypes],
@@ -203,9 +203,9 @@ def _visible(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b
     return blocks.untiled(depth), blocks.untiled(number)
 
 
-def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k n n"]:
+def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k n m"]:
     batch, quantities, *_ = values.shape
-    blocks = _Blocks(screen[0].shape[-1], triangle.shape[-1])
+    blocks = _Blocks(screen[0].shape[1:], triangle.shape[1:])
     laid = blocks.laid_out(_filled(values, _SUBLANES)).reshape(batch, _SUBLANES, -1, _LANES)
     seen = blocks.tiled(triangle, fill=-1)
     inputs = [(seen, blocks.of_image(_LANES)), (jnp.swapaxes(laid, 1, 2), blocks.of_chunk(_LANES // _BLOCK))]
@@ -217,7 +217,7 @@ def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k
 
 def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2 r c"]:
     batch, quantities, *_ = values.shape
-    blocks = _Blocks(screen[0].shape[-1], triangle.shape[-1])
+    blocks = _Blocks(screen[0].shape[1:], triangle.shape[1:])
     tiles = blocks.tiled(_filled(values, _SUBLANES).reshape(-1, *triangle.shape[1:]), fill=0)
     tiles = jnp.swapaxes(tiles.reshape(batch, _SUBLANES, blocks.tiles, _LANES), 1, 2)
     inputs = [(blocks.tiled(triangle, fill=-1), blocks.of_image(_LANES)), (tiles, blocks.of_image())]
@@ -225,7 +225,7 @@ def _sums(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k 2
     output = blocks.of_chunk(_LANES // _BLOCK), (registers, *_REGISTER), values.dtype
     (out,) = blocks.call(_sum, blocks.reach(screen)[1], inputs, [output], name="sums_over_samples")
     laid = jnp.swapaxes(out, 1, 2)[:, :quantities].reshape(batch, quantities, -1, blocks.columns, 2)
-    return jnp.moveaxis(laid, -1, 2)[..., : blocks.cells, : blocks.cells]
+    return jnp.moveaxis(laid, -1, 2)[..., : blocks.cells[0], : blocks.cells[1]]
 
 
 def _filled(values: Array, count: int) -> Array:
@@ -304,7 +304,6 @@ def _draw(
     ids: Any,
     *,
     blocks: _Blocks,
-    far: float,
     unroll: bool,
 ) -> None:
     """Draws a chunk of an image's triangles; after the last chunk, writes the image."""
@@ -312,17 +311,17 @@ def _draw(
     lane = lax.broadcasted_iota(jnp.int32, _REGISTER, 1)
     in_tile = [part.astype(numbers.dtype) for part in (lane & (_TILE[0] - 1), lane >> (_TILE[0].bit_length() - 1))]
     triangle = lax.broadcasted_iota(jnp.int32, _REGISTER, 0)
-    in_block = (triangle >> 1) + (triangle & 1) * blocks.cells**2
+    in_block = (triangle >> 1) + (triangle & 1) * (blocks.cells[0] * blocks.cells[1])
 
     @pl.when(chunk == 0)
     def begin() -> None:
-        _fill(depths, blocks.tiles, far)
+        _fill(depths, blocks.tiles, jnp.inf)
         _fill(ids, blocks.tiles, visibility.NONE)
 
     def visit(register: Array, k: Array, block: Array, tiles: list[_Place], in_order: bool) -> None:
         columns = _columns(numbers[0, register], k, _NUMBERS, _STORED)
         row, column = blocks.place(block, chunk)
-        number = in_block + (row * blocks.cells + column)
+        number = in_block + (row * blocks.cells[1] + column)
         for across, down in tiles:
             x, y = (part + (tile * n).astype(part.dtype) for part, tile, n in zip(in_tile, (across, down), _TILE))
             covered, weighted, weight = visibility.coverage(
@@ -334,7 +333,7 @@ def _draw(
             before, name = depths[tile], ids[tile]
             wins = depth < before
             if not in_order:
-                wins |= (depth == before) & (number < name)
+                wins |= covered & (depth == before) & (number < name)
             depths[tile] = jnp.where(wins, depth, before)
             ids[tile] = jnp.where(wins, number, name)
 
@@ -357,8 +356,8 @@ def _names(block: Array, chunk: Array, blocks: _Blocks) -> list[Array]:
     row, column = blocks.place(block, chunk)
     numbers = []
     for k in range(_BLOCK):
-        exists = (column + k // 2 < blocks.cells) & (row < blocks.cells)
-        number = k % 2 * blocks.cells**2 + row * blocks.cells + column + k // 2
+        exists = (column + k // 2 < blocks.cells[1]) & (row < blocks.cells[0])
+        number = k % 2 * blocks.cells[0] * blocks.cells[1] + row * blocks.cells[1] + column + k // 2
         numbers.append(jnp.where(exists, number, -2))
     return numbers
 

@@ -1,12 +1,12 @@
 """Which triangle each sample sees, of grid meshes and of any triangle meshes: a z-buffer built from scatters.
 
-Samples lie at integers, count x count of them; both sides of triangles are drawn. Where depths are equal, the triangle
-with the lowest number is visible: scatters are minima, so the order of execution does not matter. Triangles are drawn
-tile by tile from a queue (`_draw_tiles`), so work grows with the area covered, whatever their size.
+Samples lie at integers, `shape` = (rows, columns) of them; both sides of triangles are drawn. Where depths are equal,
+the triangle with the lowest number is visible: scatters are minima, so the order of execution does not matter.
+Triangles are drawn tile by tile from a queue (`_draw_tiles`), so work grows with the area covered, whatever their size.
 
-Grid meshes are three arrays `(B, S, S)`: x and y in units of samples, and 1 / z. A vertex whose 1 / z is not positive
+Grid meshes are three arrays `(B, H, W)`: x and y in units of samples, and 1 / z. A vertex whose 1 / z is not positive
 is not drawable, and neither are its triangles. Cell (i, j) has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and
-triangle 1, (i, j+1) (i+1, j) (i+1, j+1); triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Every
+triangle 1, (i, j+1) (i+1, j) (i+1, j+1); triangle k of cell (i, j) has the number (k (H-1) + i) (W-1) + j. Every
 triangle tests a footprint of 3 x 3 samples starting at the corner of its screen box; only those with a larger box go
 through the queue, a loop that does not run if everything fits.
 
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gan2shape_jax import platforms
 
-Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
+Screen = tuple[Float[Array, "b h w"], Float[Array, "b h w"], Float[Array, "b h w"]]
 # x, y and 1 / z (or z) of a corner, of many triangles.
 Corner = Sequence[Array]
 # Depth and number of the nearest triangle of each sample.
@@ -45,93 +45,97 @@ _MOST = 20 * 64 * 64
 NONE = jnp.iinfo(jnp.int32).max
 
 
-@functools.partial(jax.jit, static_argnames=("count", "far"))
-def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+@functools.partial(jax.jit, static_argnames="shape")
+def visible_triangles(screen: Screen, *, shape: tuple[int, int]) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
     """Resolves the visibility of grid meshes. Not differentiable.
 
     Returns:
-      depth (far where there is nothing) and the triangle's number (-1 where there is nothing).
+      depth (infinite where there is nothing) and the triangle's number (-1 where there is nothing).
     """
-    batch, side, _ = screen[0].shape
-    cells = side - 1
-    empty = _empty(screen[0], batch * count**2, far)
+    batch, height, width = screen[0].shape
+    rows, columns = height - 1, width - 1  # of cells
+    empty = _empty(screen[0], batch * shape[0] * shape[1])
 
     kind = np.arange(2, dtype=np.int32)[:, None]
     image = np.arange(batch, dtype=np.int32)[:, None, None, None]
-    row = np.arange(cells, dtype=np.int32)[:, None, None]
-    number = (kind * cells + row) * cells + np.arange(cells, dtype=np.int32)
+    row = np.arange(rows, dtype=np.int32)[:, None, None]
+    number = (kind * rows + row) * columns + np.arange(columns, dtype=np.int32)
 
     def draw(screen: Screen) -> Buffers:
         # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of cells. The triangles
         # are built inside the test, from slices of the grid: XLA fuses it all into one vector loop.
         step = np.arange(_FOOTPRINT**2, dtype=np.int32)
         triangles = cell_triangles(screen, np.repeat(kind, step.size, 0))
-        low, high = boxes(triangles, count)
+        low, high = boxes(triangles, shape)
         step = np.tile(step, 2)[:, None]
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
         fits = ~_exceeds(low, high)
         depths = _grid_depths(triangles, at, high, fits)
-        return _merge(empty, depths, at, image, np.repeat(number, _FOOTPRINT**2, 1), count, far)
+        return _merge(empty, depths, at, image, np.repeat(number, _FOOTPRINT**2, 1), shape)
 
     # The condition also keeps the projection out of that loop, which would repeat it for every sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
-    low, high = boxes(cell_triangles(screen, kind), count)
+    low, high = boxes(cell_triangles(screen, kind), shape)
     exceeds = _exceeds(low, high)
     high = [jnp.where(exceeds, end, -1) for end in high]
     low, high = ([jnp.moveaxis(axis, 2, 1).reshape(-1) for axis in ends] for ends in (low, high))  # in order of number
     planes = [plane.reshape(-1) for plane in screen]
 
     def triangles_of(index: Array) -> tuple[list[list[Array]], Array, Array]:
-        image, number = jnp.divmod(index, 2 * cells**2)
-        return [[plane[at] for plane in planes] for at in corner_indices(number, image, side)], image, number
+        image, number = jnp.divmod(index, 2 * rows * columns)
+        corners = corner_indices(number, image, (height, width))
+        return [[plane[at] for plane in planes] for at in corners], image, number
 
     def queue(buffers: Buffers) -> Buffers:
-        return _draw_tiles(buffers, low, high, triangles_of, _grid_depths, count=count, far=far, least=_GRID_CHUNK)
+        return _draw_tiles(buffers, low, high, triangles_of, _grid_depths, shape=shape, least=_GRID_CHUNK)
 
-    return _finished(jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers), batch, count)
+    return _finished(jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers), batch, shape)
 
 
-@functools.partial(jax.jit, static_argnames=("count", "near", "far"))
+@functools.partial(jax.jit, static_argnames="shape")
 def visible_mesh_triangles(
-    corners: tuple[Corner, Corner, Corner], *, count: int, near: float, far: float
-) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+    corners: tuple[Corner, Corner, Corner], near: Float[Array, " b"], *, shape: tuple[int, int]
+) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
     """Resolves the visibility of triangle meshes; results as of `visible_triangles`. Not differentiable.
 
-    Triangles with a corner that is not finite are not drawn, nor are surfaces at or before `near`, at or beyond `far`.
+    Triangles with a corner that is not finite are not drawn, nor are surfaces at or before an image's `near`.
     """
     batch, faces = corners[0][0].shape
     planes = [[value.reshape(-1) for value in corner] for corner in corners]
-    low, high = ([axis.reshape(-1) for axis in ends] for ends in _mesh_boxes(corners, count, near))
+    low, high = ([axis.reshape(-1) for axis in ends] for ends in _mesh_boxes(corners, shape, near[:, None]))
 
-    def triangles_of(index: Array) -> tuple[list[list[Array]], Array, Array]:
-        return [[plane[index] for plane in corner] for corner in planes], *jnp.divmod(index, faces)
+    def triangles_of(index: Array) -> tuple[Any, Array, Array]:
+        image, number = jnp.divmod(index, faces)
+        return ([[plane[index] for plane in corner] for corner in planes], near[image]), image, number
 
-    def depths(triangles: Sequence[Corner], at: Sequence[Array], last: Sequence[Array]) -> Array:
+    def depths(triangles: Any, at: Sequence[Array], last: Sequence[Array]) -> Array:
+        triangles, near = triangles
         # Seen from a sample, the cross product of two corners is the third one's unnormalised perspective-correct
         # weight: what `coverage` computes.
         x, y = ([corner[k] - at[k].astype(corner[2].dtype) * corner[2] for corner in triangles] for k in (0, 1))
         covered, moment, weight = coverage(x, y, [corner[2] for corner in triangles])
         covered &= (at[0] <= last[0]) & (at[1] <= last[1])
         depth = moment / jnp.where(covered, weight, 1)
-        return jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)
+        return jnp.where(covered & (depth > near), depth, jnp.inf)
 
-    empty = _empty(corners[0][0], batch * count**2, far)
-    buffers = _draw_tiles(empty, low, high, triangles_of, depths, count=count, far=far, least=_MESH_CHUNK)
-    return _finished(buffers, batch, count)
+    empty = _empty(corners[0][0], batch * shape[0] * shape[1])
+    buffers = _draw_tiles(empty, low, high, triangles_of, depths, shape=shape, least=_MESH_CHUNK)
+    return _finished(buffers, batch, shape)
 
 
 def corner_indices(
-    number: Int[Array, "*shape"], image: Int[Array, "*#shape"], side: int
+    number: Int[Array, "*shape"], image: Int[Array, "*#shape"], grid: tuple[int, ...]
 ) -> tuple[Int[Array, "*shape"], Int[Array, "*shape"], Int[Array, "*shape"]]:
-    """Returns the positions of a triangle's three vertices in a flat (B S S) array."""
-    kind, cell = jnp.divmod(number, (side - 1) ** 2)
-    row, column = jnp.divmod(cell, side - 1)
-    upper_left = (image * side + row) * side + column
-    return upper_left + kind, upper_left + side, upper_left + 1 + kind * side
+    """Returns the positions of a triangle's three vertices in a flat array of grids (B, H, W)."""
+    height, width = grid
+    kind, cell = jnp.divmod(number, (height - 1) * (width - 1))
+    row, column = jnp.divmod(cell, width - 1)
+    upper_left = (image * height + row) * width + column
+    return upper_left + kind, upper_left + width, upper_left + 1 + kind * width
 
 
 def cell_triangles(screen: Screen, kind: Array | np.ndarray) -> tuple[Corner, Corner, Corner]:
-    """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, S-1, kinds, S-1)."""
+    """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, H-1, kinds, W-1)."""
     upper_left, upper_right, lower_left, lower_right = (
         [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen] for i in (0, 1) for j in (0, 1)
     )
@@ -143,11 +147,11 @@ def cell_triangles(screen: Screen, kind: Array | np.ndarray) -> tuple[Corner, Co
     return either(upper_right, upper_left), lower_left, either(lower_right, upper_right)
 
 
-def boxes(triangles: Sequence[Corner], count: int) -> tuple[list[Array], list[Array]]:
+def boxes(triangles: Sequence[Corner], shape: tuple[int, ...]) -> tuple[list[Array], list[Array]]:
     """Returns the first and last sample (x, y) of each triangle's box; the box of an undrawable triangle is empty."""
     drawable = functools.reduce(jnp.minimum, [corner[2] for corner in triangles]) > 0
     low, high = [], []
-    for axis in range(2):
+    for axis, count in enumerate(reversed(shape)):
         values = [corner[axis] for corner in triangles]
         least = jnp.ceil(functools.reduce(jnp.minimum, values))
         most = jnp.floor(functools.reduce(jnp.maximum, values))
@@ -162,7 +166,9 @@ def _exceeds(low: Sequence[Array], high: Sequence[Array]) -> Array:
     return (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
 
 
-def _mesh_boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[Array], list[Array]]:
+def _mesh_boxes(
+    triangles: Sequence[Corner], shape: tuple[int, int], near: Float[Array, "b 1"]
+) -> tuple[list[Array], list[Array]]:
     """Returns the first and the last sample (x, y) of each triangle's box in front of the near plane.
 
     A box encloses the corners in front of the plane and the points where edges cross it; a box that is not to be drawn,
@@ -187,8 +193,10 @@ def _mesh_boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[l
     low = [jnp.ceil(value - slack * (jnp.abs(value) + 1)) for value in low]
     high = [jnp.floor(value + slack * (jnp.abs(value) + 1)) for value in high]
     # Infinite where nothing is in front; NaN where numbers overflow, which draws nothing either.
-    low = [jnp.where(finite & (value < count), jnp.maximum(value, 0), count).astype(jnp.int32) for value in low]
-    high = [jnp.where(finite & (value >= 0), jnp.minimum(value, count - 1), -1).astype(jnp.int32) for value in high]
+    low = [jnp.where(finite & (v < n), jnp.maximum(v, 0), n).astype(jnp.int32) for v, n in zip(low, shape[::-1])]
+    high = [
+        jnp.where(finite & (v >= 0), jnp.minimum(v, n - 1), -1).astype(jnp.int32) for v, n in zip(high, shape[::-1])
+    ]
     return low, high
 
 
@@ -236,14 +244,16 @@ def depth_of(covered: Array, inverse: Array, weight: Array) -> Array:
     return jnp.where(inverse > 0, weight / jnp.where(inverse > 0, inverse, 1), jnp.inf)
 
 
-def _empty(data: jax.Array, samples: int, far: float) -> Buffers:
+def _empty(data: jax.Array, samples: int) -> Buffers:
     """Returns empty buffers, which vary over devices as the data does: `jax.shard_map` requires it."""
-    depth = jnp.full_like(data, far, shape=(samples,))
+    depth = jnp.full_like(data, jnp.inf, shape=(samples,))
     return depth, jnp.full_like(data, NONE, shape=(samples,), dtype=jnp.int32)
 
 
-def _finished(buffers: Buffers, batch: int, count: int) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
-    depth, number = (buffer.reshape(batch, count, count) for buffer in buffers)
+def _finished(
+    buffers: Buffers, batch: int, shape: tuple[int, int]
+) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
+    depth, number = (buffer.reshape(batch, *shape) for buffer in buffers)
     return depth, jnp.where(number == NONE, -1, number)
 
 
@@ -253,14 +263,13 @@ def _merge(
     at: Sequence[Array],
     image: Array | np.ndarray,
     numbers: Array | np.ndarray,
-    count: int,
-    far: float,
+    shape: tuple[int, int],
 ) -> Buffers:
-    """Merges the depths of tested samples `at` = (x, y) into the buffers; those beyond `far` are left out."""
+    """Merges the depths of tested samples `at` = (x, y) into the buffers; infinite ones are left out."""
     # One array carries both answers, so that the test is computed once. The barrier serves the same purpose: depths are
     # compared for equality below, so they must not be recomputed in another way.
     depths = jax.lax.optimization_barrier(depths)
-    positions = jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE)
+    positions = jnp.where(depths < jnp.inf, (image * shape[0] + at[1]) * shape[1] + at[0], NONE)
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
@@ -277,8 +286,7 @@ def _draw_tiles(
     triangles_of: Callable[[Array], tuple[Any, Array, Array]],
     depths_at: Callable[[Any, Sequence[Array], Sequence[Array]], Array],
     *,
-    count: int,
-    far: float,
+    shape: tuple[int, int],
     least: int,
 ) -> Buffers:
     """Draws triangles into buffers tile by tile of 4 x 4 samples, a chunk at a time; up to two billion tiles in all.
@@ -289,8 +297,7 @@ def _draw_tiles(
       high: last sample, before the first one where there is nothing to draw.
       triangles_of: from indices of triangles to their corners, image and number.
       depths_at: from corners, samples (x, y) and last samples of their boxes to depths, infinite where not covered.
-      count: samples along a side.
-      far: depth beyond which nothing is drawn.
+      shape: rows and columns of samples.
       least: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
     """
     across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
@@ -314,7 +321,7 @@ def _draw_tiles(
     def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
         (triangles, image, number), corner, last = operands
         at = corner[0] + step % _TILE, corner[1] + step // _TILE
-        return _merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
+        return _merge(buffers, depths_at(triangles, at, last), at, image, number, shape)
 
     state = jnp.zeros_like(ends[-1]), buffers
     drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
@@ -339,7 +346,15 @@ def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
             return array.reshape(-1, *array.shape[2:])
 
         leaves, structure = jax.tree.flatten(arrays)
-        results = call(*jax.tree.unflatten(structure, map(joined, leaves, jax.tree.leaves(in_batched))))
+        leaves = list(map(joined, leaves, jax.tree.leaves(in_batched)))
+        kinds = [jax.typeof(leaf).sharding for leaf in leaves]
+        kind = next((kind for kind in kinds if kind.spec[0]), None)
+        whole: Callable[..., PyTree] = call
+        if kind is not None:  # the mapped axis is sharded
+            spec = jax.P(kind.spec[0])
+            leaves = jax.reshard(leaves, jax.NamedSharding(kind.mesh, spec))
+            whole = jax.shard_map(call, mesh=kind.mesh, in_specs=spec, out_specs=spec)
+        results = whole(*jax.tree.unflatten(structure, leaves))
         split = jax.tree.map(lambda result: result.reshape(axis_size, -1, *result.shape[1:]), results)
         return split, jax.tree.map(lambda _: True, split)
 

@@ -165,7 +165,7 @@ def needs_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[s
 
     fits = {
         "image_size": settings.image_size,
-        "camera": dataclasses.asdict(settings.camera),
+        "camera": settings.camera.record(),
         "view_range": {name: round(float(value), 6) for name, value in vars(settings.view_range).items()},
         "view_mean": mean(config.sampling.view_mvn, 6) if settings.add_mean_V else [],
         "light_mean": mean(config.sampling.light_mvn, 4) if settings.add_mean_L else [],

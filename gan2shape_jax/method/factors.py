@@ -54,7 +54,7 @@ def depth_from_raw(raw: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
     """Maps raw network depth to [min_depth, max_depth]: zero mean, tanh, linear."""
     centred = raw - raw.mean(axis=(-2, -1), keepdims=True)
     unit = jnp.tanh(centred)
-    return (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
+    return jnp.asarray((1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth)
 
 
 def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w"]:
@@ -64,7 +64,7 @@ def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
     """
     weight = jnp.where(on_border(depth.shape[-1]), _BORDER_WEIGHT, 0.0).astype(depth.dtype)
     border_depth = 0.7 * camera.max_depth + 0.3 * camera.min_depth
-    return depth * (1 - weight) + weight * border_depth
+    return jnp.asarray(depth * (1 - weight) + weight * border_depth)
 
 
 def on_border(width: int) -> Bool[Array, " w"]:

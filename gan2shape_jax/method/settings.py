@@ -99,7 +99,7 @@ class Settings:
     @property
     def image_size(self) -> int:
         """Side of the input image in pixels."""
-        return self.camera.image_size
+        return self.camera.width
 
     @property
     def sample_count(self) -> int:

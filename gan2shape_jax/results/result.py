@@ -181,7 +181,7 @@ def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping
 def array_files(result: Result) -> dict[str, Any]:
     """Returns the files that `load_result` reads, as `write_folder` takes them, and `camera.json`."""
     arrays = {key: value for key in ARRAYS if (value := getattr(result, key)) is not None}
-    record = {"format": _FORMAT, "camera": dataclasses.asdict(result.camera), "arrays": list(arrays)}
+    record = {"format": _FORMAT, "camera": result.camera.record(), "arrays": list(arrays)}
     record |= {key: getattr(result, key) for key in ("name", "category", "reference", "metrics")}
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
     return files | {"camera.json": _camera_description(result), "result.json": record}
@@ -307,7 +307,7 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
 def _camera_description(result: Result) -> dict[str, Any]:
     camera, view, light = result.camera, result.view.tolist(), result.light.tolist()
     return {
-        **dataclasses.asdict(camera),
+        **camera.record(),
         "intrinsics": np.asarray(intrinsics(camera, np.float32), np.float64).tolist(),
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
         "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),

@@ -21,13 +21,14 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import message_line
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.geometry.resample import grid_sample
 from gan2shape_jax.io.categories import category_of
@@ -151,7 +152,9 @@ def _draw_chunk(
     kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
     fragments = rasterizer.rasterize(framed, camera, samples=lattice, mask=kept)
     shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
-    samples = rasterizer.interpolate(fragments, jnp.concatenate([shared, seen[..., 2:]], axis=-1), exchanged=exchanged)
+    values = jnp.concatenate([shared, seen[..., 2:]], axis=-1).reshape(count, depth.size, -1)
+    faces = grid_faces(*depth.shape)
+    samples = interpolate(fragments, values, faces=jnp.asarray(exchanged_faces(faces) if exchanged else faces))
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
     shown = jnp.concatenate([samples[..., :6], samples[..., -1:]], axis=-1)
     if texture is not None:
@@ -161,6 +164,12 @@ def _draw_chunk(
     # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
     cells = [shown[:, i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
     return sum(cells[1:], start=cells[0]) / _SAMPLES**2
+
+
+def exchanged_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "f 3"]:
+    """Returns a grid's faces with the ends of every cell's diagonal swapped, as in the published mesh renderer."""
+    first, second = np.split(faces, 2)
+    return np.concatenate([first[:, [0, 2, 1]], second[:, [1, 0, 2]]])
 
 
 def picture(

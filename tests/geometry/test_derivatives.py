@@ -72,14 +72,11 @@ def test_forward_mode_and_second_derivatives_agree_with_gradients(name, second):
 
 
 @pytest.mark.heavy
-def test_two_devices_see_what_one_sees():
+def test_eight_devices_see_what_one_sees():
     (record,) = records_of("derivatives_program.py")
     assert set(record) == set(CASES)
-    for name, error in record.items():
-        assert error < 1e-10, (name, error)
-
-
-_FAR = 100.0
+    for name, errors in record.items():
+        assert max(errors.values()) < 1e-10 and len(errors) >= 3, (name, errors)
 
 
 def _screen(side, count, *, roughness, batch=2):
@@ -102,7 +99,7 @@ def _screen(side, count, *, roughness, batch=2):
 )
 def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughness, most, chunks):
     monkeypatch.setattr(tpu, "_CHUNK_BLOCKS", most)
-    blocks = tpu._Blocks(side, count)
+    blocks = tpu._Blocks((side, side), (count, count))
     assert blocks.chunks == chunks
     screen = _screen(side, count, roughness=roughness)
     assert (np.asarray(blocks.reach(screen)[1][:, :, 4]).mean() > 0.1) == (roughness > 1)
@@ -112,7 +109,7 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
     def run(visible_triangles):
         @jax.jit
         def at_samples(values, cotangent):
-            depth, triangle = visible_triangles(screen, count=count, far=_FAR)
+            depth, triangle = visible_triangles(screen, shape=(count, count))
             planes = [values[:, k] for k in range(5)]
             seen, pull = jax.vjp(lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes)
             return depth, triangle, seen, jnp.stack(pull(cotangent), 1)

@@ -109,7 +109,7 @@ def test_triangles_are_cut_at_the_near_plane():
     camera = camera_lib.Camera(32, fov_deg=90.0, near=1.25, far=50.0)
     floor = jnp.asarray([[-1e3, 1, -1e3], [1e3, 1, -1e3], [0, 1, 1e3]], jnp.float32)
     fragments = compiled.rasterize(floor, camera, faces=np.array([[0, 1, 2]]))
-    y = np.arange(32)[:, None] + np.zeros(32) - camera.center
+    y = np.arange(32)[:, None] + np.zeros(32) - 15.5
     depth = np.where(y > 0, camera.focal_length / np.where(y > 0, y, 1), np.inf)
     seen = (depth > camera.near) & (depth < camera.far)
     assert 0.3 < seen.mean() < 0.5
@@ -168,8 +168,7 @@ def test_many_triangles_that_each_cover_the_screen():
         tuple(jnp.asarray(plane, jnp.float32) for plane in (x * depth, y * depth, depth))
         for (x, y), depth in zip(around, z, strict=True)
     ]
-    options = {"count": count, "near": 0.1, "far": 100.0}
-    depth, number = visibility.visible_mesh_triangles(tuple(corners), **options)
+    depth, number = visibility.visible_mesh_triangles(tuple(corners), jnp.full(2, 0.1), shape=(count, count))
     at = np.arange(count)
     system = np.stack([*around.T, np.ones(3)])
     weights = np.linalg.solve(system, np.stack([*(v.ravel() for v in np.meshgrid(at, at)), np.ones(count**2)]))
@@ -206,7 +205,7 @@ def test_refuses_values_that_do_not_go_with_the_fragments():
         ({"attributes": jnp.ones((3, 2))}, r"faces\[0\] is \[0, 1, 3\], but attributes has 3 rows"),
         ({"attributes": jnp.ones((5, 4, 2))}, r"attributes has leading axes \(5,\), the fragments \(2,\)"),
         ({"attributes": jnp.ones((4, 2)), "faces": None}, "without faces it must be"),
-        ({"supersample": 2}, "supersample is 2; it must divide the 9 samples"),
+        ({"supersample": 2}, "supersample is 2; it must divide the 9 x 9 samples"),
         ({"supersample": 0}, "supersample is 0; it must divide"),
     ):
         arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change

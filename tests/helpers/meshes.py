@@ -44,9 +44,9 @@ def rasterize(vertices, faces):
 
 def brute_force(vertices, faces, camera, samples):
     """Returns triangle, barycentrics and depth: the ray of every sample through every triangle, in float64."""
-    lattice = samples.first + samples.spacing * np.arange(samples.count)
-    x, y = np.meshgrid(lattice, lattice)
-    rays = np.stack([(x - camera.center) / camera.focal_length, (y - camera.center) / camera.focal_length, x * 0 + 1])
+    y, x = samples.first + samples.spacing * np.indices(samples.shape)
+    fx, fy, cx, cy = camera.intrinsics
+    rays = np.stack([(x - cx) / fx, (y - cy) / fy, x * 0 + 1])
     triangle = np.full(x.shape, -1)
     barycentric = np.zeros((*x.shape, 3))
     depth = np.full(x.shape, camera.far)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import mesh_rasterizer, render, resample
+from gan2shape_jax.geometry import lighting, mesh_rasterizer, render, resample
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 
 _CAMERA = camera_lib.Camera(5)
@@ -56,4 +56,21 @@ def drawn_mesh(batch=None):
     return loss, {"vertices": _varied(points, batch, 1e-4), "colours": _varied(rng.normal(size=(6, 2)), batch)}
 
 
+def drawn_grid(batch=None):
+    """A grid that is not square, lit, from a camera that is not at the world's origin, drawn sample by sample."""
+    turn = np.array([[1, 0, 0, 0.01], [0, 0.6, -0.8, 0.8], [0, 0.8, 0.6, 0.4]])
+    camera = camera_lib.Camera((4, 6), K=(22.0, 25.0, 2.2, 1.6), extrinsics=turn)
+    rng = np.random.default_rng(3)
+
+    def loss(arguments):
+        depth, light = arguments["depth"], arguments["light"]
+        shading = lighting.shade(lighting.normals(depth, camera), light)[0]
+        fragments = mesh_rasterizer.rasterize(camera_lib.back_project(depth, camera), camera, supersample=3)
+        return jnp.sum(jnp.sin(mesh_rasterizer.interpolate(fragments, shading[..., None], supersample=3)))
+
+    depth = 1 + 0.05 * rng.normal(size=(4, 6))
+    return loss, {"depth": _varied(depth, batch, 1e-5), "light": _varied(rng.normal(size=4), batch)}
+
+
 CASES = {"warped depth": warped_depth, "sampled image": sampled_image, "drawn mesh": drawn_mesh}
+CASES["drawn grid"] = drawn_grid

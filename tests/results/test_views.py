@@ -8,6 +8,7 @@ import sys
 from unittest import mock
 
 import imageio_ffmpeg
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import bump
@@ -16,7 +17,8 @@ from PIL import Image
 
 from gan2shape_jax.apps import render
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.geometry import lighting
+from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
+from gan2shape_jax.geometry.camera import Camera, back_project
 from gan2shape_jax.results import Result, draw_gan_views, load_result, pictures, save_result, views
 from gan2shape_jax.results.views import fitting_window, pictures_in_turn
 
@@ -217,3 +219,27 @@ def test_an_encoder_that_gives_up_leaves_nothing(program, error, message, tmp_pa
     with pytest.raises(error, match=message):
         render.write(tmp_path / "turn.mp4", still=dict, moving=lambda: [_FRAME] * 50, single=dict)
     assert {path.name for path in tmp_path.iterdir()} == {"ffmpeg", "half"}
+
+
+def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
+    """The published code hands a cell's colours over in the order of reading, not of its triangles' vertices."""
+    side = 5
+    camera = Camera(side)
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
+    flat = back_project(np.ones((side, side), np.float32), camera)
+    seen = rasterizer.rasterize(flat, camera, samples=rasterizer.SampleGrid.over(camera, size=4 * side))
+    faces = views.exchanged_faces(mesh_rasterizer.grid_faces(side, side))
+    drawn = np.asarray(mesh_rasterizer.interpolate(seen, jnp.asarray(colours.reshape(-1, 3)), faces=faces))
+    fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
+    for row, y in enumerate(fraction):
+        for column, x in enumerate(fraction):
+            if not (0 <= x < side - 1 and 0 <= y < side - 1) or abs(x % 1 + y % 1 - 1) < 1e-3:
+                continue  # outside the mesh, or on the diagonal
+            j, i, v, u = int(x), int(y), x % 1, y % 1
+            right, below = colours[i + 1, j], colours[i, j + 1]  # exchanged
+            if u + v < 1:
+                wanted = (1 - u - v) * colours[i, j] + v * right + u * below
+            else:
+                wanted = (u + v - 1) * colours[i + 1, j + 1] + (1 - u) * right + (1 - v) * below
+            np.testing.assert_allclose(drawn[row, column], wanted, atol=1e-4)

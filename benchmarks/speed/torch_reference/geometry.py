@@ -37,7 +37,7 @@ def light_from_raw(raw: torch.Tensor) -> torch.Tensor:
 
 def back_project(depth: torch.Tensor, camera: Camera) -> torch.Tensor:
     """(N, S, S) to points (N, S, S, 3)."""
-    slope = torch.arange(depth.shape[-1], dtype=depth.dtype, device=depth.device) - camera.center
+    slope = torch.arange(depth.shape[-1], dtype=depth.dtype, device=depth.device) - camera.intrinsics[2]
     slope = slope / camera.focal_length
     return torch.stack([depth * slope, depth * slope[:, None], depth], -1)
 
@@ -72,7 +72,7 @@ def transform(points: torch.Tensor, view: torch.Tensor, camera: Camera) -> torch
 
 
 def _grid(points: torch.Tensor, camera: Camera) -> torch.Tensor:
-    pixels = points[..., :2] / points[..., 2:] * camera.focal_length + camera.center
+    pixels = points[..., :2] / points[..., 2:] * camera.focal_length + camera.intrinsics[2]
     return pixels * (2 / (camera.image_size - 1)) - 1
 
 

@@ -25,7 +25,7 @@ def warp_depth(depth: torch.Tensor, view: torch.Tensor, camera: Camera, *, sampl
     """Depth maps (N, S, S) as seen in views (N, 6): 2 x 2 samples per pixel, averaged and clamped."""
     points = geometry.transform(geometry.back_project(depth, camera), view, camera)
     inverse = 1 / points[..., 2]
-    origin = camera.center + 0.25 - _SHIFT[sampling]
+    origin = camera.intrinsics[2] + 0.25 - _SHIFT[sampling]
     x, y = ((points[..., k] * inverse * camera.focal_length + origin) * 2 for k in (0, 1))
     seen = _Visible.apply(x, y, inverse, 2 * camera.image_size, camera.far)
     average = functional.avg_pool2d(seen, 2)

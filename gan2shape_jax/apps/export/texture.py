@@ -359,7 +359,7 @@ def project_texels(result: Result, part: surface.Surface, size: int) -> Projecti
     rotation = surface.rotations(result.view[:3]).astype(np.float64)
     seen_from = (surface.points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
     texels = _on_triangles(seen_from.astype(np.float32), size)
-    place = texels[..., :2] / texels[..., 2:] * np.float32(camera.focal_length) + np.float32(camera.center)
+    place = texels[..., :2] / texels[..., 2:] * np.float32(camera.focal_length) + np.float32(camera.intrinsics[2])
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
