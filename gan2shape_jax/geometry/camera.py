@@ -151,29 +151,24 @@ def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 
 
 def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
     """Returns the point seen by each pixel of a depth map; `ArgumentError` if its size is not that of the camera."""
-    points = surface_points(depth, camera)
-    if camera.extrinsics is None:
-        return points
-    rotation, shift = _extrinsics(camera, points.dtype)
-    return jnp.einsum("ji,...j->...i", rotation, points - shift, precision=_PRECISION)
-
-
-def surface_points(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
-    """Does what `back_project` does, for points in the camera's frame whatever its extrinsics."""
     if depth.shape[-2:] != (camera.height, camera.width):
         raise ArgumentError(f"depth has shape {depth.shape}: the camera has {camera.height} x {camera.width} pixels")
     fx, fy, cx, cy = camera.intrinsics
     slope_x = (jnp.arange(camera.width, dtype=depth.dtype) - cx) / fx
     slope_y = (jnp.arange(camera.height, dtype=depth.dtype) - cy) / fy
-    return jnp.stack([depth * slope_x, depth * slope_y[:, None], depth], -1)
+    points = jnp.stack([depth * slope_x, depth * slope_y[:, None], depth], -1)
+    if camera.extrinsics is None:
+        return points
+    matrix = jnp.asarray(camera.extrinsics, points.dtype)
+    return jnp.einsum("ji,...j->...i", matrix[:3, :3], points - matrix[:3, 3], precision=_PRECISION)
 
 
 def to_camera(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 3"]:
     """Returns points of the world in the camera's frame."""
     if camera.extrinsics is None:
         return points
-    rotation, shift = _extrinsics(camera, points.dtype)
-    return jnp.einsum("ij,...j->...i", rotation, points, precision=_PRECISION) + shift
+    matrix = jnp.asarray(camera.extrinsics, points.dtype)
+    return jnp.einsum("ij,...j->...i", matrix[:3, :3], points, precision=_PRECISION) + matrix[:3, 3]
 
 
 def project(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 2"]:
@@ -248,11 +243,6 @@ def _motion(points: Array, view: Array) -> tuple[Array, Array, str]:
     others = "klmnopqrstuvwxyz"[: last - leading]
     shift = jnp.expand_dims(view[..., 3:], tuple(range(leading, last)))
     return rotation_matrix(view[..., :3]), shift, f"...{others}j->...{others}i"
-
-
-def _extrinsics(camera: Camera, dtype: DTypeLike) -> tuple[Array, Array]:
-    matrix = jnp.asarray(camera.extrinsics, dtype)
-    return matrix[:3, :3], matrix[:3, 3]
 
 
 def _pair(x: Any, y: Any, dtype: DTypeLike) -> Array | float:

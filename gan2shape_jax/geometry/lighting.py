@@ -6,6 +6,8 @@ and y of its direction (x, y, 1), which is normalised before use. Shading multip
 [0, 1].
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,12 +27,12 @@ def normals(
     The one-pixel border is (0, 0, 1). `unit=False` reproduces the published implementation, which divides by
     length + 1e-7 where the length is about 3e-5: its normals are slightly short.
     """
-    points = camera_lib.surface_points(depth, camera)
+    points = camera_lib.back_project(depth, dataclasses.replace(camera, extrinsics=None))
     along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:
         # Differences are about one pixel in size: measured in pixels, their squares stay far from underflow.
-        inside = _unit(jnp.cross(along_x, along_y) * (camera.focal_length**2 / 4))
+        inside = _unit(jnp.cross(along_x, along_y) * (camera.intrinsics[0] * camera.intrinsics[1] / 4))
     else:
         inside = jnp.cross(along_x, along_y)
         length = jnp.sqrt(jnp.sum(inside**2, -1, keepdims=True))

@@ -29,6 +29,8 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
+_STEPS = 3  # triangles from a sample to a silhouette within a sample's distance, at most
+
 
 def _require(name: str, value: Any, kind: Any, axes: str) -> None:
     """Raises a `ValueError` unless a value is an array of such numbers, with axes "*shape 3", "*shape c" or "f 3"."""
@@ -79,26 +81,19 @@ def rasterize(
     _require("vertices", vertices, jnp.floating, "*shape 3")
     samples = samples or SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
     vertices, camera = camera_lib.to_camera(vertices, camera), dataclasses.replace(camera, extrinsics=None)
-    if faces is None:
-        if vertices.ndim < 3:
-            raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
-        height, width, _ = vertices.shape[-3:]
-        points = _listed(vertices)
-        faces = jnp.asarray(grid_faces(height, width))
-        if min(height, width) > 1:
-            fragments = rasterizer.rasterize(vertices, camera, samples=samples)
-            barycentric = _surface(points, fragments.triangle, faces, camera, samples)[0]
-            return dataclasses.replace(fragments, barycentric=barycentric)
-        vertices = points
-    *batch, count, _ = vertices.shape
-    faces, exists = _checked_faces(faces, count)
+    points, numbers, exists = _mesh("vertices", vertices, faces)
+    if faces is None and min(vertices.shape[-3:-1]) > 1:
+        fragments = rasterizer.rasterize(vertices, camera, samples=samples)
+        barycentric = _surface(points, fragments.triangle, numbers, camera, samples)[0]
+        return dataclasses.replace(fragments, barycentric=barycentric)
+    batch = points.shape[:-2]
     shape = (*batch, *samples.shape)
     if math.prod(shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{math.prod(shape):,} samples are more than 2,147,483,647: rasterise fewer images at once")
-    if not (faces.shape[0] and math.prod(shape)):
+    if not (numbers.shape[0] and math.prod(shape)):
         return rasterizer.nothing_seen(shape, vertices.dtype, camera)
-    triangle = _visible(vertices, faces, exists, camera, samples)
-    barycentric, depth = _surface(vertices, triangle, faces, camera, samples)
+    triangle = _visible(points, numbers, exists, camera, samples)
+    barycentric, depth = _surface(points, triangle, numbers, camera, samples)
     return Fragments(triangle, barycentric, depth)
 
 
@@ -120,13 +115,7 @@ def interpolate(
       pixel's coverage: attributes of 1 give that coverage.
     """
     _require("attributes", attributes, jnp.floating, "*shape c")
-    if faces is None:
-        if attributes.ndim < 3:
-            raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
-        height, width, _ = attributes.shape[-3:]
-        faces = jnp.asarray(grid_faces(height, width))
-        attributes = _listed(attributes)
-    faces, _ = _checked_faces(faces, attributes.shape[-2], "attributes")
+    attributes, faces, _ = _mesh("attributes", attributes, faces)
     *batch, rows, columns = fragments.triangle.shape
     if supersample < 1 or rows % supersample or columns % supersample:
         raise ValueError(f"supersample is {supersample}; it must divide the {rows} x {columns} samples")
@@ -140,6 +129,49 @@ def interpolate(
     else:
         values = _weighted(fragments.triangle, fragments.barycentric, jnp.asarray(attributes), faces)
     return resample.average_cells(values, supersample) if supersample > 1 else values
+
+
+def antialias(
+    values: Float[Array, "*batch n m c"],
+    fragments: Fragments,
+    vertices: Float[Array, "*shape 3"],
+    camera: Camera,
+    *,
+    faces: Integer[Array, "f 3"] | None = None,
+    samples: SampleGrid | None = None,
+) -> Float[Array, "*batch n m c"]:
+    """Blends samples' values where a silhouette passes between neighbours, which gives silhouettes a gradient.
+
+    Where neighbours see different triangles, the nearer one's surface may end between them: at an edge beyond which
+    there is none, or which folds back. What it covers of either's cell, from the middle of one to that of the other,
+    has the nearer one's value. So the sum of a mask follows the area that a mesh covers, and values are differentiable
+    in the vertices through the place of the silhouette (S. Laine et al., Modular Primitives for High-Performance
+    Differentiable Rendering, 2020, section 3.7). What is thinner than a sample is missed.
+
+    `values` are one for each sample, background included; what else is given is what `rasterize` was given and
+    returned, with its `samples` if they are not the pixels' centres. A `ValueError` if a shape or type is wrong.
+    """
+    _require("values", values, jnp.floating, "*shape c")
+    _require("vertices", vertices, jnp.floating, "*shape 3")
+    points, faces, _ = _mesh("vertices", vertices, faces)
+    samples = samples or SampleGrid.over(camera)
+    shape = (*points.shape[:-2], *samples.shape)
+    if not fragments.triangle.shape == values.shape[:-1] == shape:
+        raise ValueError(f"values has shape {values.shape}, fragments {fragments.triangle.shape}: both need {shape}")
+    if not (faces.shape[0] and values.size):
+        return values
+    points, camera = camera_lib.to_camera(points, camera), dataclasses.replace(camera, extrinsics=None)
+    topology = faces, _neighbours(faces)
+    return _blended(values, fragments.triangle, fragments.depth, points, topology, camera, samples)
+
+
+def _mesh(name: str, array: Array, faces: Any) -> tuple[Array, Int[Array, "f 3"], Bool[Array, " f"]]:
+    """Returns what vertices have as a list, its faces, and which of them exist: those of a grid if none are given."""
+    if faces is None:
+        if array.ndim < 3:
+            raise ValueError(f"{name} has shape {array.shape}; without faces it must be (..., H, W, {array.shape[-1]})")
+        faces, array = grid_faces(*array.shape[-3:-1]), _listed(array)
+    return array, *_checked_faces(faces, array.shape[-2], name)
 
 
 @platforms.per_shard(grid=3)
@@ -228,6 +260,78 @@ def _surface(
     barycentric = jnp.where(seen[..., None], jnp.stack(weights, -1), 0)
     depth = jnp.where(seen, depth, jnp.asarray(camera.far, depth.dtype))
     return barycentric.reshape(*shape, 3), depth.reshape(shape)
+
+
+def _neighbours(faces: Array) -> Int[Array, "f 3"]:
+    """Returns a triangle beyond the edge opposite each corner, -1 where there is none."""
+    xp: Any = jnp if isinstance(faces, jax.core.Tracer) else np
+    corners = xp.asarray(faces)
+    ends = xp.sort(xp.stack([corners[:, [1, 2, 0]].reshape(-1), corners[:, [2, 0, 1]].reshape(-1)]), axis=0)
+    order = xp.lexsort(ends)
+    same = (ends[:, order[1:]] == ends[:, order[:-1]]).all(0)
+    before, after = (xp.concatenate(parts) for parts in ((xp.zeros(1, bool), same), (same, xp.zeros(1, bool))))
+    partner = xp.where(after, xp.roll(order, -1), xp.where(before, xp.roll(order, 1), -1))
+    return jnp.asarray(partner[xp.argsort(order)].reshape(-1, 3) // 3, jnp.int32)
+
+
+@platforms.per_shard(values=3, triangle=2, depth=2, vertices=2)
+def _blended(
+    values: Array, triangle: Array, depth: Array, vertices: Array, topology: Any, camera: Camera, samples: SampleGrid
+) -> Array:
+    faces, beyond = topology
+    x, y, z = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
+    drawn = z > camera.near
+    x, y = (value / jnp.where(drawn, z, 1) for value in (x, y))
+    whole = drawn[:, faces].all(-1)
+    seen = triangle.reshape(-1, *triangle.shape[-2:])
+    pictures = values.reshape(*seen.shape, -1), seen, jax.lax.stop_gradient(depth).reshape(seen.shape)
+    rows = _change_of_rows(*pictures, (x, y, whole, faces, beyond), diagonal=True)
+    turned = [jnp.swapaxes(picture, 1, 2) for picture in pictures]
+    columns = _change_of_rows(*turned, (y, x, whole, faces, beyond), diagonal=False)
+    return values + (rows + jnp.swapaxes(columns, 1, 2)).reshape(values.shape)
+
+
+def _change_of_rows(values: Array, triangle: Array, depth: Array, mesh: Any, *, diagonal: bool) -> Array:
+    """Returns what silhouettes between neighbours in a row change, if they lie across it rather than along.
+
+    From the nearer one it is a walk towards the other, from triangle to triangle, that ends at a silhouette.
+    """
+    x, y, whole, faces, beyond = mesh
+    ahead = depth[..., :-1] <= depth[..., 1:]  # the left one is the nearer
+    visited = jnp.maximum(jnp.where(ahead, triangle[..., :-1], triangle[..., 1:]), 0)
+    image = jnp.arange(len(x))[:, None, None]
+    row, column = jnp.arange(triangle.shape[1])[:, None], jnp.arange(triangle.shape[2] - 1) + ~ahead
+
+    def away(x: Any, y: Any) -> Array:
+        crosses = (y[0] <= row) != (y[1] <= row)
+        place = x[0] + (row - y[0]) / jnp.where(crosses, y[1] - y[0], 1) * (x[1] - x[0])
+        return jnp.where(crosses, jnp.where(ahead, place - column, column - place), -jnp.inf)
+
+    distance, ended = jnp.asarray(0.5, x.dtype), triangle[..., :-1] == triangle[..., 1:]
+    for _ in range(_STEPS):
+        numbers = jnp.moveaxis(faces[visited], -1, 0)
+        at_x, at_y = ([plane[image, number] for number in numbers] for plane in jax.lax.stop_gradient((x, y)))
+        ways_out = [away((at_x[k - 2], at_x[k - 1]), (at_y[k - 2], at_y[k - 1])) for k in range(3)]
+        last = jnp.argmax(jnp.stack(ways_out), 0)[None]
+        following = jnp.take_along_axis(jnp.moveaxis(beyond[visited], -1, 0), last, 0)[0]
+        numbers = jnp.take_along_axis(numbers, (last + np.arange(3)[:, None, None, None]) % 3, 0)  # the edge's are last
+        third = faces[following].sum(-1) - numbers[1:].sum(0)
+        (x0, *xs, x3), (y0, *ys, y3) = ([plane[image, number] for number in (*numbers, third)] for plane in (x, y))
+        across, down = xs[1] - xs[0], ys[1] - ys[0]
+        one, other = (across * (v - ys[0]) - down * (u - xs[0]) for u, v in ((x0, y0), (x3, y3)))
+        silhouette = (following < 0) | (one * other > 0)
+        here = away(xs, ys)
+        reached = ~ended & whole[image, visited] & (here >= 0) & (here <= 1)
+        steep = jnp.abs(down) >= jnp.abs(across) if diagonal else jnp.abs(down) > jnp.abs(across)
+        distance = jnp.where(reached & silhouette & steep, here, distance)
+        ended |= reached & silhouette
+        visited = jnp.where(reached & ~silhouette, following, visited)
+    share = distance - 0.5  # of a cell, beyond the middle, that the nearer one covers
+    change = (share * jnp.where(ahead, 1, -1))[..., None] * (values[..., :-1, :] - values[..., 1:, :])
+    of_right = ((share > 0) == ahead)[..., None]
+    left, right = jnp.where(of_right, 0, change), jnp.where(of_right, change, 0)
+    rest = [(0, 0), (0, 0)]
+    return jnp.pad(left, [*rest, (0, 1), (0, 0)]) + jnp.pad(right, [*rest, (1, 0), (0, 0)])
 
 
 def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[Array, Array, Array]:

@@ -113,7 +113,13 @@ def visible_mesh_triangles(
         # Seen from a sample, the cross product of two corners is the third one's unnormalised perspective-correct
         # weight: what `coverage` computes.
         x, y = ([corner[k] - at[k].astype(corner[2].dtype) * corner[2] for corner in triangles] for k in (0, 1))
-        covered, moment, weight = coverage(x, y, [corner[2] for corner in triangles])
+        owned = []
+        for a, b in ((1, 2), (2, 0), (0, 1)):
+            (start_x, start_y, start_z), (end_x, end_y, end_z) = triangles[a], triangles[b]
+            first, second = start_y * end_z, start_z * end_y
+            level = jnp.abs(first - second) <= 2 * jnp.finfo(first.dtype).eps * (jnp.abs(first) + jnp.abs(second))
+            owned.append(jnp.where(level, start_z * end_x > start_x * end_z, first > second))
+        covered, moment, weight = coverage(x, y, [corner[2] for corner in triangles], owned)
         covered &= (at[0] <= last[0]) & (at[1] <= last[1])
         depth = moment / jnp.where(covered, weight, 1)
         return jnp.where(covered & (depth > near), depth, jnp.inf)
@@ -210,12 +216,15 @@ def _grid_depths(
     return depth_of(covered, inverse, weight)
 
 
-def coverage(x: Sequence[Array], y: Sequence[Array], values: Sequence[Array]) -> tuple[Array, Array, Array]:
+def coverage(
+    x: Sequence[Array], y: Sequence[Array], values: Sequence[Array], owned: Sequence[Array] | None = None
+) -> tuple[Array, Array, Array]:
     """Tests samples against triangles whose corners lie at (x, y) from them and have `values` such as 1 / z.
 
     Twice the areas of the three parts into which a sample divides its triangle are its unnormalised
     barycentric coordinates. An edge has the same area, up to sign and rounding, in the two triangles
-    that share it; the tolerance exceeds that rounding, so no sample falls between the two.
+    that share it; the tolerance exceeds that rounding, so no sample falls between the two. A sample on an edge belongs
+    to both or, where edges are `owned` (those that are left or top ones if the area is positive), to the owner alone.
 
     Returns:
       whether the triangle covers the sample; the sums over corners of weight times value and of weight.
@@ -230,9 +239,10 @@ def coverage(x: Sequence[Array], y: Sequence[Array], values: Sequence[Array]) ->
     # A triangle seen exactly edge-on covers nothing.
     covered = jnp.abs(area) > tolerances[0] + tolerances[1] + tolerances[2]
     weights = []
-    for part, tolerance in zip(parts, tolerances, strict=True):
+    for k, (part, tolerance) in enumerate(zip(parts, tolerances, strict=True)):
         part = jnp.where(area < 0, -part, part)
-        covered &= part >= -tolerance
+        inside = part >= -tolerance
+        covered &= inside if owned is None else jnp.where(owned[k] == (area > 0), inside, part > 0)
         weights.append(jnp.maximum(part, 0))
     weighted = weights[0] * values[0] + weights[1] * values[1] + weights[2] * values[2]
     return covered, weighted, weights[0] + weights[1] + weights[2]

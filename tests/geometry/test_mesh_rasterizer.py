@@ -10,7 +10,7 @@ from helpers import compiled
 from helpers.meshes import CAMERA, KINDS, SAMPLES, VERTICES, brute_force, random_mesh, rasterize
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull, Delaunay
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import mesh_rasterizer, visibility
@@ -305,3 +305,73 @@ def test_samples_on_an_edge_have_the_gradient_of_either_side():
     np.testing.assert_allclose(depth(vertices), 1, rtol=1e-6)  # the last bit is the processor's
     _, change = jax.jvp(depth, (vertices,), (jnp.zeros_like(vertices).at[:, 2].set(1),))
     np.testing.assert_allclose(change, 1, rtol=1e-6)
+
+
+def test_samples_on_shared_edges_are_counted_once():
+    """Triangles between points of the lattice, each drawn alone, cover all samples but the last row and column."""
+    camera = camera_lib.Camera(17, K=(16, 16, 8, 8))
+    points = np.random.default_rng(0).integers(0, 17, (40, 2))
+    points = np.unique(np.concatenate([[[0, 0], [16, 0], [0, 16], [16, 16]], points]), axis=0)
+    vertices = jnp.asarray(np.concatenate([(points - 8) / 16, np.ones((len(points), 1))], -1), jnp.float32)
+    faces = Delaunay(points).simplices.astype(np.int32)
+    faces[::2] = faces[::2, ::-1]
+    alone = jax.jit(jax.vmap(lambda face: mesh_rasterizer.rasterize(vertices, camera, faces=face[None]).triangle))
+    expected = np.ones((17, 17), int)
+    expected[16], expected[:, 16] = 0, 0
+    np.testing.assert_array_equal((alone(jnp.asarray(faces)) >= 0).sum(0), expected)
+
+
+def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
+    """Samples see the pixels' middles; blended, a mask is the area that the rectangle has in every pixel of a side."""
+    camera = camera_lib.Camera(8, K=(8, 8, 0, 0))
+    places = np.array([[1.2, 2.3], [5.9, 2.3], [1.2, 6.4], [5.9, 6.4]])
+    vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
+    faces = np.array([[0, 1, 2], [1, 3, 2]])
+    fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
+    mask = mesh_rasterizer.interpolate(fragments, jnp.ones((4, 1)), faces=faces)
+    blended = mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces)[..., 0]
+    pixels = np.arange(8)
+    across, down = (
+        np.clip(np.minimum(pixels + 0.5, end) - np.maximum(pixels - 0.5, start), 0, 1)
+        for start, end in zip(*places[[0, 3]])
+    )
+    np.testing.assert_allclose(blended[3:6, :], np.broadcast_to(across, (3, 8)), atol=1e-6)
+    np.testing.assert_allclose(blended[:, 2:6], np.broadcast_to(down[:, None], (8, 4)), atol=1e-6)
+    grid = vertices.reshape(2, 2, 3)  # the same as a grid, another cut, no edge of which is a silhouette
+    fragments = mesh_rasterizer.rasterize(grid, camera)
+    np.testing.assert_allclose(mesh_rasterizer.antialias(mask, fragments, grid, camera)[..., 0], blended, atol=1e-6)
+    with pytest.raises(ValueError, match=r"values has shape \(8, 8, 1\), fragments \(8, 8\): both need \(16, 16\)"):
+        samples = SampleGrid.over(camera, supersample=2)
+        mesh_rasterizer.antialias(mask, fragments, grid, camera, samples=samples)
+
+
+def test_silhouettes_have_the_gradient_of_the_covered_area():
+    """A box from many sides, moved, turned and scaled: its area is that of the convex hull of its corners on screen."""
+    camera = camera_lib.Camera((48, 40), K=(300, 330, 19, 24))
+    box = np.stack(np.meshgrid([-0.03, 0.03], [-0.04, 0.04], [-0.02, 0.02]), -1).reshape(-1, 3)
+    faces = ConvexHull(box).simplices.astype(np.int32)
+
+    def placed(moves):
+        return camera_lib.transform(box * moves[6:] + jnp.array([0, 0, 1.0]), moves[:6], camera)
+
+    def area(moves, faces):
+        vertices = placed(moves)
+        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
+        mask = jnp.where(fragments.triangle[..., None] >= 0, 1.0, 0.0)
+        return jnp.sum(mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces))
+
+    rng = np.random.default_rng(0)
+    poses = np.concatenate([rng.normal(size=(24, 6)) * [1, 1, 1, 0.005, 0.005, 0.02], np.ones((24, 3))], -1)
+    with jax.enable_x64(True):
+        found, slopes = jax.jit(jax.vmap(jax.value_and_grad(area), (0, None)))(jnp.asarray(poses), jnp.asarray(faces))
+        corners = jax.jit(jax.vmap(lambda moves: camera_lib.project(placed(moves), camera)))
+        steps = 1e-5 * np.eye(9)
+        exact = ([ConvexHull(c).volume for c in np.asarray(corners(poses + step))] for step in (0, *steps, *-steps))
+        whole, *moved = np.array(list(exact))
+        expected = (np.array(moved[:9]) - moved[9:]).T / 2e-5
+    np.testing.assert_allclose(found, whole, rtol=0.003)
+    off, size = (np.sqrt((array**2).mean(0)) for array in (slopes - expected, expected))
+    # Turned, nearer, larger: within 6%. Moved, both sides cancel but for at most a row or column that only one has.
+    turned, moved, nearer, larger = np.split(off, [3, 5, 6])
+    assert (turned < 0.06 * size[:2].mean()).all() and (nearer < 0.06 * size[5]).all(), off
+    assert (moved < [300, 330]).all() and (larger < 0.06 * size[6:]).all(), off
