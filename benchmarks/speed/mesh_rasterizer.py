@@ -4,13 +4,15 @@
 
 The mesh is a bumpy ball of 2 x rings x rings triangles (10,082 by default) that fills much of the picture.
 "forward" is a picture of three attributes of its vertices, "both" adds the gradient of a weighted sum of it with
-respect to vertices and attributes. Milliseconds per picture, median and minimum.
+respect to vertices and attributes. Milliseconds per picture, median and minimum, and triangles a second at the minimum.
 
     ours            mesh_rasterizer.rasterize and interpolate, one sample per pixel, like the others
     ours, 2 x 2     four samples per pixel, averaged
     diffren         google-research/diffren, its CPU kernel in C++ and its interpolation, without splatting
-    jaxrenderer     its depth shader, forward only: every pixel tests every triangle, and a gradient stores something
-                    for each such pair
+    ours, blended   with `antialias`, so that outlines have a gradient
+    ours, depth     the depth alone, as jaxrenderer's
+    jaxrenderer     its depth shader: every pixel tests every triangle, and a gradient stores something for each such
+                    pair, so it is left out where there are more than 10 million
 
 The others (`pip install --no-deps jaxrenderer`, a clone of google-research/diffren) are left out if missing. "differs"
 is the share of pixels whose values
@@ -22,7 +24,6 @@ import json
 import os
 import pathlib
 import platform
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 
 _TOLERANCE = 1e-3
+_PAIRS = 10_000_000
 
 
 def ball(rings: int) -> tuple[jax.Array, np.ndarray]:
@@ -55,12 +57,13 @@ def ball(rings: int) -> tuple[jax.Array, np.ndarray]:
     return jnp.asarray(points.reshape(-1, 3), jnp.float32), grid_faces(rings + 1, rings + 1)
 
 
-def ours(camera: Camera, faces: np.ndarray, supersample: int) -> Callable:
+def ours(camera: Camera, faces: np.ndarray, supersample: int, *, blended: bool = False) -> Callable:
     """Returns our picture of attributes of vertices."""
 
     def picture(vertices, attributes):
         fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces, supersample=supersample)
-        return mesh_rasterizer.interpolate(fragments, attributes, faces=faces, supersample=supersample)
+        shown = mesh_rasterizer.interpolate(fragments, attributes, faces=faces, supersample=supersample)
+        return mesh_rasterizer.antialias(shown, fragments, vertices, camera, faces=faces) if blended else shown
 
     return picture
 
@@ -83,26 +86,33 @@ def compare(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
     attributes = jnp.asarray(rng.uniform(0.5, 1, (len(vertices), 3)), jnp.float32)
     weights = jnp.asarray(rng.normal(size=(flags.size, flags.size, 3)), jnp.float32)
     pictures = {"ours": ours(camera, faces, 1), "ours, 2 x 2": ours(camera, faces, 2)}
+    pictures["ours, blended"] = ours(camera, faces, 1, blended=True)
     left_out = []
     if flags.diffren:
         pictures["diffren"] = diffren_attributes(camera, faces, flags.diffren)
     else:
         left_out.append("diffren: left out, no --diffren")
     compiled = {name: functions(picture, weights) for name, picture in pictures.items()}
+    depths = {"ours, depth": lambda vertices: mesh_rasterizer.rasterize(vertices, camera, faces=faces).depth}
+    if (depth := jaxrenderer_depth(camera, faces)) is None:
+        left_out.append("jaxrenderer: left out, it is not installed")
+    elif len(faces) * flags.size**2 > _PAIRS:
+        left_out.append(f"jaxrenderer: left out, more than {_PAIRS:,} pairs of a pixel and a triangle")
+    else:
+        depths["jaxrenderer"] = depth
+    for name, depth in depths.items():
+        compiled[name] = functions(lambda vertices, _, depth=depth: depth(vertices), weights[..., 0])
     results = {name: jax.block_until_ready(run["both"](vertices, attributes)) for name, run in compiled.items()}
-    rows = {name: {"name": name, "triangles": len(faces), "size": flags.size} for name in pictures}
-    if "diffren" in rows:
-        rows["diffren"] |= difference(results["diffren"], results["ours"])
+    rows = {name: {"name": name, "triangles": len(faces), "size": flags.size} for name in compiled}
+    for other, own in (("diffren", "ours"), ("jaxrenderer", "ours, depth")):
+        if other in rows:
+            rows[other] |= difference(results[other], results[own])
     for what in ("forward", "both"):
         calls = [clock.Call(lambda run=run[what]: jax.block_until_ready(run(vertices, attributes)))
                  for run in compiled.values()]  # fmt: skip
         for row, timing in zip(rows.values(), clock.side_by_side(calls, flags.repeat), strict=True):
             row |= {f"{what}_ms": 1e3 * timing.median_s, f"{what}_least_ms": 1e3 * timing.least_s}
-    if (depth := jaxrenderer_depth(camera, faces)) is None:
-        left_out.append("jaxrenderer: left out, it is not installed")
-    else:
-        rows["jaxrenderer"] = {"name": "jaxrenderer", "triangles": len(faces), "size": flags.size}
-        rows["jaxrenderer"] |= time_depth(jax.jit(depth), vertices, faces, camera)
+            row[f"{what}_triangles"] = len(faces) / timing.least_s
     return list(rows.values()), left_out
 
 
@@ -110,27 +120,23 @@ def difference(result, reference) -> dict[str, float]:
     """Returns by how much picture and gradients differ from the reference's; NaN counts as different."""
     shown, expected = (np.asarray(each[0]) for each in (result, reference))
     gradient, rightly = (np.concatenate([np.ravel(g) for g in each[1]]) for each in (result, reference))
-    differs = float(np.mean(~(np.abs(shown - expected) <= _TOLERANCE).all(-1)))
+    differs = float(
+        np.mean(
+            ~(np.abs(shown - expected) <= _TOLERANCE * np.maximum(expected, 1)).reshape(*expected.shape[:2], -1).all(-1)
+        )
+    )
     return {"differs": differs, "gradient": float(np.linalg.norm(gradient - rightly) / np.linalg.norm(rightly))}
-
-
-def time_depth(depth: Callable, vertices: jax.Array, faces: np.ndarray, camera: Camera) -> dict[str, float]:
-    """Returns times and differences of a renderer that renders only depth."""
-    seen = np.asarray(depth(vertices))
-    expected = np.asarray(mesh_rasterizer.rasterize(vertices, camera, faces=faces).depth)
-    begin = time.perf_counter()  # once: it takes most of a minute
-    jax.block_until_ready(depth(vertices))
-    return {"differs": float(np.mean(~(np.abs(seen - expected) <= _TOLERANCE * expected))),
-            "forward_ms": 1e3 * (time.perf_counter() - begin)}  # fmt: skip
 
 
 def tabulate(rows: list[dict[str, Any]]) -> Table:
     """Returns the table of what was measured."""
-    keys = {"forward_ms": 1, "forward_least_ms": 1, "both_ms": 1, "both_least_ms": 1, "differs": 4, "gradient": 4}
+    keys = {"forward_ms": 1, "forward_least_ms": 1, "forward_triangles": 0, "both_ms": 1, "both_least_ms": 1}
+    keys |= {"both_triangles": 0, "differs": 4, "gradient": 4}
     title = f"milliseconds, {rows[0]['triangles']:,} triangles, {rows[0]['size']} pixels"
-    table = Table("name", "forward", "least", "both", "least", "differs", "gradient", title=title)
+    heads = "forward", "least", "triangles/s", "both", "least", "triangles/s", "differs", "gradient"
+    table = Table("name", *heads, title=title)
     for row in rows:
-        table.add_row(row["name"], *(f"{row[key]:.{digits}f}" if key in row else "-" for key, digits in keys.items()))
+        table.add_row(row["name"], *(f"{row[key]:,.{digits}f}" if key in row else "-" for key, digits in keys.items()))
     return table
 
 

@@ -29,7 +29,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-_STEPS = 3  # triangles from a sample to a silhouette within a sample's distance, at most
+_STEPS = 32  # triangles from a sample to a silhouette within a sample's distance, at most
 
 
 def _require(name: str, value: Any, kind: Any, axes: str) -> None:
@@ -192,12 +192,11 @@ def grid_faces(height: int, width: int) -> np.ndarray:
     return faces
 
 
-def _checked_faces(
-    faces: Any, vertices: int, argument: str = "vertices"
-) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
+def _checked_faces(faces: Any, vertices: int, argument: str = "vertices") -> tuple[Any, Any]:
     """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
 
-    Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`.
+    Values that are known, as those of a jitted function's arguments are not, stay on the host; there, a number outside
+    0 to vertices - 1 raises `ValueError`.
     """
     _require("faces", faces, jnp.integer, "f 3")
     if not isinstance(faces, jax.core.Tracer):
@@ -209,7 +208,7 @@ def _checked_faces(
                 f"faces[{row}] is {known[row].tolist()}, but {argument} has {vertices} rows: "
                 f"each must be 0 to {vertices - 1}"
             )
-        return jnp.asarray(known, jnp.int32), jnp.ones(known.shape[0], bool)
+        return known.astype(np.int32), np.ones(known.shape[0], bool)
     exists = ((faces >= 0) & (faces < vertices)).all(-1)
     return jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
 
@@ -262,41 +261,41 @@ def _surface(
     return barycentric.reshape(*shape, 3), depth.reshape(shape)
 
 
-def _neighbours(faces: Array) -> Int[Array, "f 3"]:
+def _neighbours(corners: Any) -> Any:
     """Returns a triangle beyond the edge opposite each corner, -1 where there is none."""
-    xp: Any = jnp if isinstance(faces, jax.core.Tracer) else np
-    corners = xp.asarray(faces)
+    xp: Any = jnp if isinstance(corners, jax.core.Tracer) else np
     ends = xp.sort(xp.stack([corners[:, [1, 2, 0]].reshape(-1), corners[:, [2, 0, 1]].reshape(-1)]), axis=0)
     order = xp.lexsort(ends)
     same = (ends[:, order[1:]] == ends[:, order[:-1]]).all(0)
     before, after = (xp.concatenate(parts) for parts in ((xp.zeros(1, bool), same), (same, xp.zeros(1, bool))))
     partner = xp.where(after, xp.roll(order, -1), xp.where(before, xp.roll(order, 1), -1))
-    return jnp.asarray(partner[xp.argsort(order)].reshape(-1, 3) // 3, jnp.int32)
+    return (partner[xp.argsort(order)].reshape(-1, 3) // 3).astype(np.int32)
 
 
 @platforms.per_shard(values=3, triangle=2, depth=2, vertices=2)
 def _blended(
     values: Array, triangle: Array, depth: Array, vertices: Array, topology: Any, camera: Camera, samples: SampleGrid
 ) -> Array:
-    faces, beyond = topology
+    faces, beyond = map(jnp.asarray, topology)
     x, y, z = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
     drawn = z > camera.near
     x, y = (value / jnp.where(drawn, z, 1) for value in (x, y))
     whole = drawn[:, faces].all(-1)
     seen = triangle.reshape(-1, *triangle.shape[-2:])
     pictures = values.reshape(*seen.shape, -1), seen, jax.lax.stop_gradient(depth).reshape(seen.shape)
-    rows = _change_of_rows(*pictures, (x, y, whole, faces, beyond), diagonal=True)
-    turned = [jnp.swapaxes(picture, 1, 2) for picture in pictures]
-    columns = _change_of_rows(*turned, (y, x, whole, faces, beyond), diagonal=False)
+    rows = _change_of_rows(pictures, (x, y, whole, faces, beyond), diagonal=True)
+    turned = jax.tree.map(lambda picture: jnp.swapaxes(picture, 1, 2), pictures)
+    columns = _change_of_rows(turned, (y, x, whole, faces, beyond), diagonal=False)
     return values + (rows + jnp.swapaxes(columns, 1, 2)).reshape(values.shape)
 
 
-def _change_of_rows(values: Array, triangle: Array, depth: Array, mesh: Any, *, diagonal: bool) -> Array:
+def _change_of_rows(pictures: tuple[Array, Array, Array], mesh: Any, *, diagonal: bool) -> Array:
     """Returns what silhouettes between neighbours in a row change, if they lie across it rather than along.
 
-    From the nearer one it is a walk towards the other, from triangle to triangle, that ends at a silhouette.
+    From the nearer one it is a walk towards the other, from triangle to triangle, that ends at a silhouette: near an
+    outline, triangles are thin on screen.
     """
-    x, y, whole, faces, beyond = mesh
+    (values, triangle, depth), (x, y, whole, faces, beyond) = pictures, mesh
     ahead = depth[..., :-1] <= depth[..., 1:]  # the left one is the nearer
     visited = jnp.maximum(jnp.where(ahead, triangle[..., :-1], triangle[..., 1:]), 0)
     image = jnp.arange(len(x))[:, None, None]
@@ -307,25 +306,33 @@ def _change_of_rows(values: Array, triangle: Array, depth: Array, mesh: Any, *, 
         place = x[0] + (row - y[0]) / jnp.where(crosses, y[1] - y[0], 1) * (x[1] - x[0])
         return jnp.where(crosses, jnp.where(ahead, place - column, column - place), -jnp.inf)
 
-    distance, ended = jnp.asarray(0.5, x.dtype), triangle[..., :-1] == triangle[..., 1:]
-    for _ in range(_STEPS):
+    def leaving(visited: Array, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
         numbers = jnp.moveaxis(faces[visited], -1, 0)
-        at_x, at_y = ([plane[image, number] for number in numbers] for plane in jax.lax.stop_gradient((x, y)))
-        ways_out = [away((at_x[k - 2], at_x[k - 1]), (at_y[k - 2], at_y[k - 1])) for k in range(3)]
-        last = jnp.argmax(jnp.stack(ways_out), 0)[None]
+        at_x, at_y = (jnp.stack([plane[image, number] for number in numbers]) for plane in (x, y))
+        ways = [away((at_x[k - 2], at_x[k - 1]), (at_y[k - 2], at_y[k - 1])) for k in range(3)]
+        last = jnp.argmax(jnp.stack(ways), 0)[None]
+        turn = (last + np.arange(3)[:, None, None, None]) % 3  # first what is opposite the edge
+        numbers, (x0, *xs), (y0, *ys) = (jnp.take_along_axis(array, turn, 0) for array in (numbers, at_x, at_y))
         following = jnp.take_along_axis(jnp.moveaxis(beyond[visited], -1, 0), last, 0)[0]
-        numbers = jnp.take_along_axis(numbers, (last + np.arange(3)[:, None, None, None]) % 3, 0)  # the edge's are last
         third = faces[following].sum(-1) - numbers[1:].sum(0)
-        (x0, *xs, x3), (y0, *ys, y3) = ([plane[image, number] for number in (*numbers, third)] for plane in (x, y))
         across, down = xs[1] - xs[0], ys[1] - ys[0]
-        one, other = (across * (v - ys[0]) - down * (u - xs[0]) for u, v in ((x0, y0), (x3, y3)))
-        silhouette = (following < 0) | (one * other > 0)
-        here = away(xs, ys)
-        reached = ~ended & whole[image, visited] & (here >= 0) & (here <= 1)
+        places = (x0, y0), (x[image, third], y[image, third])
+        one, other = (across * (v - ys[0]) - down * (u - xs[0]) for u, v in places)
+        silhouette = whole[image, visited] & ((following < 0) | (one * other > 0))
         steep = jnp.abs(down) >= jnp.abs(across) if diagonal else jnp.abs(down) > jnp.abs(across)
-        distance = jnp.where(reached & silhouette & steep, here, distance)
-        ended |= reached & silhouette
-        visited = jnp.where(reached & ~silhouette, following, visited)
+        return following, away(xs, ys), silhouette, steep
+
+    def walk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        step, visited, on = state
+        following, here, silhouette, _ = leaving(visited, *jax.lax.stop_gradient((x, y)))
+        on &= whole[image, visited] & (here >= 0) & (here <= 1) & ~silhouette
+        return step + 1, jnp.where(on, following, visited), on
+
+    apart = triangle[..., :-1] != triangle[..., 1:]
+    start = jnp.zeros((), int), visited, apart
+    visited = jax.lax.while_loop(lambda state: (state[0] < _STEPS) & state[2].any(), walk, start)[1]
+    _, here, silhouette, steep = leaving(visited, x, y)
+    distance = jnp.where(apart & silhouette & steep & (here >= 0) & (here <= 1), here, 0.5)
     share = distance - 0.5  # of a cell, beyond the middle, that the nearer one covers
     change = (share * jnp.where(ahead, 1, -1))[..., None] * (values[..., :-1, :] - values[..., 1:, :])
     of_right = ((share > 0) == ahead)[..., None]
@@ -359,4 +366,5 @@ def _corner_indices(triangle: Array, faces: Array, vertices: int) -> list[Array]
     """Returns flat (B V) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     number = jnp.maximum(triangle, 0)
+    faces = jnp.asarray(faces)
     return [image * vertices + faces[:, k].at[number].get(mode="promise_in_bounds") for k in range(3)]

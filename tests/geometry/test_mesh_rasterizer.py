@@ -1,11 +1,13 @@
 """The rasteriser of triangle meshes against rays and triangles in numpy, and that of grids; its gradients."""
 
+import functools
 import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trimesh
 from helpers import compiled
 from helpers.meshes import CAMERA, KINDS, SAMPLES, VERTICES, brute_force, random_mesh, rasterize
 from hypothesis import given, settings
@@ -327,9 +329,15 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     places = np.array([[1.2, 2.3], [5.9, 2.3], [1.2, 6.4], [5.9, 6.4]])
     vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
     faces = np.array([[0, 1, 2], [1, 3, 2]])
-    fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
-    mask = mesh_rasterizer.interpolate(fragments, jnp.ones((4, 1)), faces=faces)
-    blended = mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces)[..., 0]
+
+    @functools.partial(jax.jit, static_argnames="grid")
+    def shown(vertices, grid=False):
+        kind = {} if grid else {"faces": faces}
+        fragments = mesh_rasterizer.rasterize(vertices, camera, **kind)
+        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
+        return mesh_rasterizer.antialias(mask, fragments, vertices, camera, **kind)[..., 0], fragments
+
+    blended, fragments = shown(vertices)
     pixels = np.arange(8)
     across, down = (
         np.clip(np.minimum(pixels + 0.5, end) - np.maximum(pixels - 0.5, start), 0, 1)
@@ -337,12 +345,10 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     )
     np.testing.assert_allclose(blended[3:6, :], np.broadcast_to(across, (3, 8)), atol=1e-6)
     np.testing.assert_allclose(blended[:, 2:6], np.broadcast_to(down[:, None], (8, 4)), atol=1e-6)
-    grid = vertices.reshape(2, 2, 3)  # the same as a grid, another cut, no edge of which is a silhouette
-    fragments = mesh_rasterizer.rasterize(grid, camera)
-    np.testing.assert_allclose(mesh_rasterizer.antialias(mask, fragments, grid, camera)[..., 0], blended, atol=1e-6)
+    np.testing.assert_allclose(shown(vertices.reshape(2, 2, 3), grid=True)[0], blended, atol=1e-6)
     with pytest.raises(ValueError, match=r"values has shape \(8, 8, 1\), fragments \(8, 8\): both need \(16, 16\)"):
         samples = SampleGrid.over(camera, supersample=2)
-        mesh_rasterizer.antialias(mask, fragments, grid, camera, samples=samples)
+        mesh_rasterizer.antialias(blended[..., None], fragments, vertices, camera, faces=faces, samples=samples)
 
 
 def test_silhouettes_have_the_gradient_of_the_covered_area():
@@ -357,7 +363,7 @@ def test_silhouettes_have_the_gradient_of_the_covered_area():
     def area(moves, faces):
         vertices = placed(moves)
         fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
-        mask = jnp.where(fragments.triangle[..., None] >= 0, 1.0, 0.0)
+        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
         return jnp.sum(mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces))
 
     rng = np.random.default_rng(0)
@@ -375,3 +381,23 @@ def test_silhouettes_have_the_gradient_of_the_covered_area():
     turned, moved, nearer, larger = np.split(off, [3, 5, 6])
     assert (turned < 0.06 * size[:2].mean()).all() and (nearer < 0.06 * size[5]).all(), off
     assert (moved < [300, 330]).all() and (larger < 0.06 * size[6:]).all(), off
+
+
+def test_an_outline_of_many_thin_triangles_has_its_gradient():
+    """A ball of 1,280 triangles: next to its outline, several lie between two samples."""
+    camera, ball = camera_lib.Camera(48), trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+    points = ball.vertices @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    faces = jnp.asarray(ball.faces, jnp.int32)
+
+    def area(scale, faces):
+        vertices = points * scale + jnp.array([0, 0, 1.0])
+        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
+        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
+        return jnp.sum(mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces))
+
+    with jax.enable_x64(True):
+        value, slope = jax.jit(jax.value_and_grad(area))(1.0, faces)
+        project = functools.partial(camera_lib.project, camera=camera)
+        around = [ConvexHull(project(points * scale + [0, 0, 1])).volume for scale in (0.999, 1, 1.001)]
+    np.testing.assert_allclose(value, around[1], rtol=1e-3)
+    np.testing.assert_allclose(slope, (around[2] - around[0]) / 0.002, rtol=0.02)
