@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from gan2shape_jax.geometry import camera as cameras
-from gan2shape_jax.geometry import lighting, rasterizer
+from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.results import Result
@@ -54,7 +54,7 @@ def photographed(
     samples = rasterizer.SampleGrid.over(camera, size=pixels, supersample=supersample)
     seen = rasterizer.rasterize(points, camera, samples=samples, mask=jnp.asarray(mask > 0.5))
     where = np.moveaxis(np.indices((size, size)).astype(np.float32), 0, -1)
-    at = np.moveaxis(np.asarray(rasterizer.interpolate(seen, jnp.asarray(where))), -1, 0)  # row, column of the vertices
+    at = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(seen, jnp.asarray(where))), -1, 0)
     at = (at + 0.5) * pixels / size - 0.5
     colours = np.stack([_at(texture[..., i] * shading, at) for i in range(3)], -1)
     drawn = np.asarray(seen.triangle)[..., None] >= 0

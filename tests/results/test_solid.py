@@ -96,7 +96,7 @@ def test_its_volume_is_what_the_rays_enclose():
     solid = build_solid(result, height_mm=100, thickness_mm=4)
     inside = surface(result).field >= 0.5
     focal = result.camera.focal_length
-    slope = (np.indices(inside.shape)[0] - result.camera.center) / focal
+    slope = (np.indices(inside.shape)[0] - result.camera.intrinsics[2]) / focal
     farthest = result.depth[inside].max()
     reach = float(np.ptp(slope[inside])) + 1 / focal  # whole pixels
     scale = (100 / reach - 4) / farthest

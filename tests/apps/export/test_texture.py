@@ -111,7 +111,7 @@ def test_texels_are_seen_where_no_triangle_is_in_front():
     points = cameras.transform(cameras.back_project(result.depth, result.camera), result.view, result.camera)
     points = np.asarray(points)
     corners = points.reshape(-1, 3)[grid_faces(side, side)].astype(float)
-    slopes = (projection.place.reshape(-1, 2) - result.camera.center) / result.camera.focal_length
+    slopes = (projection.place.reshape(-1, 2) - result.camera.intrinsics[2]) / result.camera.focal_length
     rays = np.concatenate([slopes, np.ones((len(slopes), 1))], -1)
     first = _first_hit(corners, rays)
     own = _own_depth(points, side, size).reshape(-1)
