@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -230,8 +231,11 @@ def one_of(state: TrainState, index: int) -> TrainState:
 
 def alike(first: PreparedImage, second: PreparedImage) -> bool:
     """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
-    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.problem) for one in (first, second)]
-    return settings_lib.same(first.settings, second.settings) and shapes[0] == shapes[1]
+    try:
+        chex.assert_trees_all_equal_shapes_and_dtypes(first.problem, second.problem)
+    except AssertionError:
+        return False
+    return settings_lib.same(first.settings, second.settings)
 
 
 def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:
