@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tarfile
 import zlib
+from typing import Any
 
+import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -107,6 +109,17 @@ def _imported(folder: str) -> set[str]:
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module else []
             imported |= {name.split(".")[0] for name in names}
     return imported
+
+
+def test_the_examples_for_researchers_work():
+    """One after the other, as a reader would paste them."""
+    blocks = re.findall(r"```python\n(.*?)```", (_ROOT / "docs/how-to/researchers.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, Any] = {}
+    exec("\n".join(blocks), names)
+    assert names["seen"].shape == (2, 48, 64) and np.isfinite(names["slope"]) and names["slope"]
+    assert np.abs(names["brighter"]).max() > 0 and names["result"].depth.shape == (64, 64)
+    assert names["own"]["step3"].loss is names["flatter"]
 
 
 def test_packaging_lists_every_package():
