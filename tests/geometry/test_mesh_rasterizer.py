@@ -68,15 +68,6 @@ def test_a_depth_map_looks_as_the_rasteriser_of_grids_sees_it(sampling, supersam
     assert np.mean(np.abs(pictures[0] - pictures[1]) < 1e-4) > 0.999
 
 
-def test_a_grid_need_not_be_square():
-    camera = camera_lib.Camera(12)
-    grid = camera_lib.back_project(jnp.ones((12, 12)), camera)
-    whole, part = (compiled.rasterize(g, camera, supersample=2) for g in (grid, grid[:, :7]))
-    left = np.arange(24) < 12  # samples before column 6
-    np.testing.assert_allclose(part.depth[:, left], whole.depth[:, left], rtol=1e-6)
-    assert (part.triangle[:, ~left][:, 2:] == -1).all()
-
-
 def test_a_pixel_is_the_mean_of_its_samples():
     vertices, faces = random_mesh("small", 3)
     fragments = rasterize(jnp.asarray(vertices, jnp.float32), faces)
@@ -323,6 +314,13 @@ def test_samples_on_shared_edges_are_counted_once():
     np.testing.assert_array_equal((alone(jnp.asarray(faces)) >= 0).sum(0), expected)
 
 
+def _silhouette(vertices, camera, **faces):
+    """The share of every pixel that a mesh or grid covers, and what the samples see."""
+    fragments = mesh_rasterizer.rasterize(vertices, camera, **faces)
+    mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
+    return mesh_rasterizer.antialias(mask, fragments, vertices, camera, **faces)[..., 0], fragments
+
+
 def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     """Samples see the pixels' middles; blended, a mask is the area that the rectangle has in every pixel of a side."""
     camera = camera_lib.Camera(8, K=(8, 8, 0, 0))
@@ -330,14 +328,8 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
     faces = np.array([[0, 1, 2], [1, 3, 2]])
 
-    @functools.partial(jax.jit, static_argnames="grid")
-    def shown(vertices, grid=False):
-        kind = {} if grid else {"faces": faces}
-        fragments = mesh_rasterizer.rasterize(vertices, camera, **kind)
-        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
-        return mesh_rasterizer.antialias(mask, fragments, vertices, camera, **kind)[..., 0], fragments
-
-    blended, fragments = shown(vertices)
+    shown = jax.jit(functools.partial(_silhouette, camera=camera))
+    blended, fragments = shown(vertices, faces=faces)
     pixels = np.arange(8)
     across, down = (
         np.clip(np.minimum(pixels + 0.5, end) - np.maximum(pixels - 0.5, start), 0, 1)
@@ -345,7 +337,7 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     )
     np.testing.assert_allclose(blended[3:6, :], np.broadcast_to(across, (3, 8)), atol=1e-6)
     np.testing.assert_allclose(blended[:, 2:6], np.broadcast_to(down[:, None], (8, 4)), atol=1e-6)
-    np.testing.assert_allclose(shown(vertices.reshape(2, 2, 3), grid=True)[0], blended, atol=1e-6)
+    np.testing.assert_allclose(shown(vertices.reshape(2, 2, 3))[0], blended, atol=1e-6)
     with pytest.raises(ValueError, match=r"values has shape \(8, 8, 1\), fragments \(8, 8\): both need \(16, 16\)"):
         samples = SampleGrid.over(camera, supersample=2)
         mesh_rasterizer.antialias(blended[..., None], fragments, vertices, camera, faces=faces, samples=samples)
@@ -361,10 +353,7 @@ def test_silhouettes_have_the_gradient_of_the_covered_area():
         return camera_lib.transform(box * moves[6:] + jnp.array([0, 0, 1.0]), moves[:6], camera)
 
     def area(moves, faces):
-        vertices = placed(moves)
-        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
-        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
-        return jnp.sum(mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces))
+        return jnp.sum(_silhouette(placed(moves), camera, faces=faces)[0])
 
     rng = np.random.default_rng(0)
     poses = np.concatenate([rng.normal(size=(24, 6)) * [1, 1, 1, 0.005, 0.005, 0.02], np.ones((24, 3))], -1)
@@ -390,10 +379,7 @@ def test_an_outline_of_many_thin_triangles_has_its_gradient():
     faces = jnp.asarray(ball.faces, jnp.int32)
 
     def area(scale, faces):
-        vertices = points * scale + jnp.array([0, 0, 1.0])
-        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
-        mask = (fragments.triangle[..., None] >= 0).astype(vertices.dtype)
-        return jnp.sum(mesh_rasterizer.antialias(mask, fragments, vertices, camera, faces=faces))
+        return jnp.sum(_silhouette(points * scale + jnp.array([0, 0, 1.0]), camera, faces=faces)[0])
 
     with jax.enable_x64(True):
         value, slope = jax.jit(jax.value_and_grad(area))(1.0, faces)

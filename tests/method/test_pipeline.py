@@ -48,53 +48,21 @@ def _nhwc(array):
 
 
 def _settings(config, architecture):
-    camera = Camera(
-        image_size=int(config["image_size"]),
-        fov_deg=float(config["fov"]),
-        rot_center_depth=float(config["rot_center_depth"]),
-        min_depth=float(config["min_depth"]),
-        max_depth=float(config["max_depth"]),
-    )
-    scale = ViewRange(
-        rotation_deg=float(config["xyz_rotation_range"]),
-        xy=float(config["xy_translation_range"]),
-        z=float(config["z_translation_range"]),
-    )
-    sizes = NetworkSizes(
-        width=int(config["nf"]),
-        group_base=int(config["gn_base"]),
-        zdim=int(config["zdim"]),
-        encoder_width=int(config["enc_nf"]),
-    )
-    return Settings(
-        camera=camera,
-        view_range=scale,
-        networks=sizes,
-        architecture=architecture,
-        batch_size=int(config["batchsize"]),
-        F1_d=int(config["F1_d"]),
-        relative_enc=bool(config["relative_enc"]),
-        use_mask=bool(config["use_mask"]),
-        add_mean_V=bool(config["add_mean_V"]),
-        add_mean_L=bool(config["add_mean_L"]),
-        view_scale=float(config["view_scale"]),
-        rand_light=tuple(map(float, config["rand_light"])),
-        perceptual="discriminator",
-        lam_perc=0.0,  # the file was made with the perceptual term zero
-        lam_smooth=float(config["lam_smooth"]),
-        lam_regular=float(config["lam_regular"]),
-        learning_rate=1e-4,
-        weight_decay=5e-4,
-        beta1=0.9,
-        beta2=0.999,
-        eps=1e-8,
-        collect_iters=1,
-        crop=None,
-        original_size=int(config["image_size"]),
-        sampling="half",
-        unit_normals=False,
-        skip_first_batch=True,
-    )
+    def of(record, **names):
+        return record(**{ours: config[theirs].item() for ours, theirs in names.items()})
+
+    depths = {name: name for name in ("rot_center_depth", "min_depth", "max_depth")}
+    camera = of(Camera, image_size="image_size", fov_deg="fov", **depths)
+    reach = of(ViewRange, rotation_deg="xyz_rotation_range", xy="xy_translation_range", z="z_translation_range")
+    sizes = of(NetworkSizes, width="nf", group_base="gn_base", zdim="zdim", encoder_width="enc_nf")
+    own = ("F1_d", "relative_enc", "use_mask", "add_mean_V", "add_mean_L", "view_scale", "lam_smooth", "lam_regular")
+    given = {name: config[name].item() for name in own} | {"rand_light": tuple(config["rand_light"].tolist())}
+    given |= {"batch_size": int(config["batchsize"]), "original_size": int(config["image_size"])}
+    # The file was made with the perceptual term zero.
+    given |= {"perceptual": "discriminator", "lam_perc": 0.0, "collect_iters": 1, "crop": None, "sampling": "half"}
+    given |= {"learning_rate": 1e-4, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    given |= {"unit_normals": False, "skip_first_batch": True}
+    return Settings(camera=camera, view_range=reach, networks=sizes, architecture=architecture, **given)
 
 
 @pytest.fixture(scope="module", params=["symmetric", pytest.param("masked", marks=pytest.mark.heavy)])

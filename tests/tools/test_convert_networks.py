@@ -262,21 +262,7 @@ def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     vgg, linear = _lpips_files(tmp_path, net)
     target = tmp_path / "lpips.safetensors"
     assert main([str(linear), str(vgg), str(target)]) == 0  # in any order
-    params = perceptual.load_lpips(target)
-    a, b = (jnp.asarray(archive[k].transpose(0, 2, 3, 1)) for k in ("a", "b"))
-
-    @jax.jit
-    def run(params, a, b):
-        def total(b):
-            features = perceptual.lpips_features(params, a), perceptual.lpips_features(params, b)
-            return perceptual.lpips_distance(params, *features).sum(), (
-                perceptual.lpips_distance(params, *features),
-                perceptual.lpips_per_layer(params, *features),
-            )
-
-        return jax.grad(total, has_aux=True)(b)
-
-    gradient, (distance, layers) = run(params, a, b)
+    gradient, (distance, layers) = reference_weights.lpips_of(archive, perceptual.load_lpips(target))
     file = "lpips.npz"
     parity("converted LPIPS, distance", per_value(distance, archive["distance"]), 1e-3, file, PER_VALUE)
     for ours, theirs in zip(layers[1:], archive["per_layer"][1:], strict=True):
