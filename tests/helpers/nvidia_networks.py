@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from helpers.pickles import modules_named
+from helpers.pickles import EasyDict, modules_named
 
 BINOMIAL = (1, 3, 3, 1)
 SOURCE = "raise RuntimeError('the source code of a record has run')\n"
@@ -22,20 +22,11 @@ def _reconstruct_persistent_obj(meta):
     raise AssertionError("only written")
 
 
-class EasyDict(dict):
-    pass
-
-
 _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-EasyDict.__module__ = "dnnlib.util"
 
 
-_MODULES = {
-    "torch_utils": {},
-    "dnnlib": {},
-    "dnnlib.util": {"EasyDict": EasyDict},
-    "torch_utils.persistence": {"_reconstruct_persistent_obj": _reconstruct_persistent_obj},
-}
+_MODULES = {"torch_utils": {}, "dnnlib": {}, "dnnlib.util": {"EasyDict": EasyDict}}
+_MODULES["torch_utils.persistence"] = {"_reconstruct_persistent_obj": _reconstruct_persistent_obj}
 
 
 def save(path, protocol=None, **networks):
@@ -78,13 +69,11 @@ def resample(x, kernel, *, up=1, down=1, pads=(0, 0)):
 
 
 def double(x, kernel):
-    n = len(kernel)
-    return resample(x, kernel, up=2, pads=((n + 1) // 2, (n - 2) // 2))
+    return resample(x, kernel, up=2, pads=((len(kernel) + 1) // 2, (len(kernel) - 2) // 2))
 
 
 def halve(x, kernel):
-    n = len(kernel)
-    return resample(x, kernel, down=2, pads=((n - 1) // 2, (n - 2) // 2))
+    return resample(x, kernel, down=2, pads=((len(kernel) - 1) // 2, (len(kernel) - 2) // 2))
 
 
 def activated(x, bias, gain=1.0, clamp=None):
@@ -222,11 +211,10 @@ class SynthesisBlock(Module):
     def forward(self, x, image, ws):
         if x is None:
             x = self.conv1(self.const.expand(len(ws), -1, -1, -1), ws[:, 0])
-        elif self.architecture == "resnet":
-            y = self.skip(x, gain=math.sqrt(0.5))
-            x = y + self.conv1(self.conv0(x, ws[:, 0]), ws[:, 1], gain=math.sqrt(0.5))
         else:
-            x = self.conv1(self.conv0(x, ws[:, 0]), ws[:, 1])
+            gain = math.sqrt(0.5) if self.architecture == "resnet" else 1.0
+            y = self.skip(x, gain=gain) if self.architecture == "resnet" else 0
+            x = y + self.conv1(self.conv0(x, ws[:, 0]), ws[:, 1], gain=gain)
         image = None if image is None else double(image, self.resample_filter)
         if hasattr(self, "torgb"):
             colour = self.torgb(x, ws[:, 2 if self.in_channels else 1])

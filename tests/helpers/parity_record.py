@@ -1,5 +1,6 @@
 """The differences that parity tests see, held against what is asked, kept by component, written as a table."""
 
+import importlib.util
 import platform
 from collections.abc import Iterable
 from importlib import metadata
@@ -96,7 +97,9 @@ def _summary(rows: dict[str, _Row]) -> Iterable[str]:
 
 
 def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
-    torch = _version("torch")
+    known = {name: metadata.version(name) for name in ("jax", "torch") if importlib.util.find_spec(name)}
+    torch = f", PyTorch {known['torch']}" if "torch" in known else ""
+    platform_used = importlib.import_module("jax").devices()[0].platform.upper()
     return (
         "# Parity with the published implementation",
         "",
@@ -109,8 +112,7 @@ def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
         "",
         f"    {command}",
         "",
-        f"JAX {_version('jax')}{f', PyTorch {torch}' if torch else ''}, {_device()}, Python "
-        f"{platform.python_version()}.",
+        f"JAX {known['jax']}{torch}, {platform_used}, Python {platform.python_version()}.",
         "",
         "| component | reference | difference | bound | largest seen |",
         "|---|---|---|---:|---:|",
@@ -126,16 +128,3 @@ def _line(item: tuple[str, _Row]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.1e}" if value else "0"
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _device() -> str:
-    import jax
-
-    return jax.devices()[0].platform.upper()

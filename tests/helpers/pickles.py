@@ -59,6 +59,13 @@ def network_record(class_name: str, **state) -> Call:
     return Call("torch_utils.persistence._reconstruct_persistent_obj", meta)
 
 
+class EasyDict(dict):
+    """NVIDIA's dictionary of settings."""
+
+
+EasyDict.__module__ = "dnnlib.util"
+
+
 @contextlib.contextmanager
 def modules_named(names):
     """Modules with this content under the names that a pickle shall hold, which its writer wants to find."""

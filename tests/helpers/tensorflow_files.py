@@ -9,13 +9,9 @@ import pickle
 
 import numpy as np
 
-from helpers.pickles import modules_named
+from helpers.pickles import EasyDict, modules_named
 
 SOURCE = "raise RuntimeError('the source code of a network has run')\n"
-
-
-class EasyDict(dict):
-    """Their dictionary of settings."""
 
 
 class Network:
@@ -30,7 +26,6 @@ class Network:
 
 
 Network.__module__ = "dnnlib.tflib.network"
-EasyDict.__module__ = "dnnlib.util"
 
 
 @dataclasses.dataclass(frozen=True)

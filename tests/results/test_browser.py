@@ -9,15 +9,18 @@ import time
 
 import numpy as np
 import pytest
-from helpers.lit_bump import lit_bump
+from helpers.plain_result import plain_result
 
 from benchmarks.pages import chromium
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Row, write_outputs, write_page
 from gan2shape_jax.results.surface import lit, normals, shading
 
 pytestmark = pytest.mark.browser
 
 IS_SHOWN = "document.body.dataset.shown === '{}'"  # whether the image of that number is
+_TITLES = "Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)"
 _VERDICT = "Looks like what this GAN draws; the side turned away is invented."
 _TRUST = {"category": 0.83, "expected_side": 0.0111, "verdict": _VERDICT, "grade": "trust"}
 _TRUST |= {"found": "a face", "shape": "its own shape", "invented": "the side turned away is invented"}
@@ -68,7 +71,24 @@ def browser():
 
 @pytest.fixture(scope="module")
 def result():
-    return lit_bump()
+    """A smooth bump with colours that change slowly, so that pixels of different grids can be compared."""
+    size = 48
+    camera = Camera(size)
+    y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
+    height = np.clip(1 - ((x - 0.08) / 0.8) ** 2 - (y / 0.9) ** 2, 0, None) ** 0.8
+    depth = (1.04 - 0.07 * height - 0.02 * np.exp(-(((x - 0.1) / 0.2) ** 2) - (y / 0.3) ** 2)).astype(np.float32)
+    colours = [0.2 + 0.5 * np.sin(3 * x + k) * np.cos(2.5 * y - k) for k in range(3)]
+    albedo = np.stack(colours, axis=-1).astype(np.float32)
+    mask = (height > 0.15).astype(np.float32)
+    light = np.array([0.35, 0.6, 0.5, 0.2], np.float32)
+    view = np.array([0.06, -0.2, 0.05, 0.004, -0.003, 0.002], np.float32)
+    canonical = lit(albedo, shading(normals(depth, camera), light))
+    warped = np.asarray(render.warp_depth(depth, view, camera))
+    reconstruction = np.asarray(render.draw_texture(canonical, warped, view, camera))
+    arrays = {"depth": depth, "warped_depth": warped, "albedo": albedo, "view": view, "light": light}
+    arrays |= {"mask": mask, "input_mask": (warped < 1.035).astype(np.float32)}
+    arrays |= {"canonical": np.clip(canonical, -1, 1), "image": reconstruction, "reconstruction": reconstruction}
+    return plain_result("bump", size, **arrays, metrics={"side": 0.0123}, category="bump")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +204,7 @@ def test_everything_has_a_name_for_screen_readers(page):
     assert roles.count("image") + roles.count("img") >= 8 and "application" in roles
     named = [node for node in nodes if node.get("name", {}).get("value") or node.get("ignored")]
     assert not [node for node in nodes if node.get("role", {}).get("value") in spoken and node not in named]
-    titles = page.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
+    titles = page.evaluate(_TITLES)
     assert len(titles) == 9 and {"The photo", "Depth", "Normals", "Light and shade"} <= set(titles)
     legend = page.evaluate("document.querySelector('#factors .ends').textContent")
     assert "near" in legend and "far" in legend
@@ -206,19 +226,21 @@ def test_the_verdict_is_said_in_words_and_by_a_sign(page):
 
 def test_images_can_be_sorted_and_searched(page):
     shown = "Array.from(document.querySelectorAll('#cards li:not([hidden])'), e => Number(e.dataset.index))"
-    choose = (
-        "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('{}')); }})()"
-    )
+
+    def choose(name, value, kind):
+        element = f"const e = document.getElementById('{name}'); e.value = '{value}'"
+        page.evaluate(f"(() => {{ {element}; e.dispatchEvent(new Event('{kind}')); }})()")
+
     # What is not known comes last either way.
     for order, expected in (("listed", [0, 1, 2, 3]), ("most", [0, 3, 1, 2]), ("least", [3, 0, 1, 2])):
-        page.evaluate(choose.format("sort", order, "change"))
+        choose("sort", order, "change")
         assert page.evaluate(shown) == expected
-    page.evaluate(choose.format("sort", "worst-side", "change"))
+    choose("sort", "worst-side", "change")
     assert page.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 1
-    page.evaluate(choose.format("filter", "UR", "input"))
+    choose("filter", "UR", "input")
     assert page.evaluate(shown) == [3]
     assert text_of(page, "count") == "1 of 4 images"
-    page.evaluate(choose.format("filter", "done", "input"))
+    choose("filter", "done", "input")
     assert page.evaluate(shown) == [1, 3, 0]
     show(page, 1)
     page.click("#after")
@@ -256,9 +278,7 @@ def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
     warm = [(shot[:, c, 0] - shot[:, c, 2])[shot[:, c, 3] > 254.5].mean() for c in (columns[2], columns[-3])]
     assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
     assert "uncertain 0.020" in text_of(page, "legend")
-    assert "Expected error" in page.evaluate(
-        "Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)"
-    )
+    assert "Expected error" in page.evaluate(_TITLES)
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM")

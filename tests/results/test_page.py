@@ -205,17 +205,11 @@ def _inflated(text: str) -> np.ndarray:
 
 
 def _depth(model: dict) -> np.ndarray:
-    """Decodes depth value by value, as its description says and unlike the code that wrote it."""
+    """Decodes depth as its description says: every value is what left, above and corner foretell, and a change."""
     coded, size = _inflated(model["depth"]).astype(int), model["size"]
-    steps = np.zeros((size, size), int)
-    for k in range(size * size):
-        row, column = divmod(k, size)
-        zigzag = coded[k] * 256 + coded[size * size + k]
-        change = zigzag // 2 if zigzag % 2 == 0 else -(zigzag // 2) - 1
-        left = steps[row, column - 1] if column else 0
-        above = steps[row - 1, column] if row else 0
-        corner = steps[row - 1, column - 1] if row and column else 0
-        steps[row, column] = (change + left + above - corner) % 65536
+    zigzag = (coded[: size**2] * 256 + coded[size**2 :]).reshape(size, size)
+    changes = np.where(zigzag % 2 == 0, zigzag // 2, -(zigzag // 2) - 1)
+    steps = changes.cumsum(0).cumsum(1) % 65536  # modulo 65536 throughout
     return model["depth_low"] + steps / 65535 * (model["depth_high"] - model["depth_low"])
 
 
