@@ -24,6 +24,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import load_result
@@ -174,16 +175,16 @@ def compare(runs: Runs, base: str, other: str) -> Comparison:
     ours, theirs = ({score.name: score for score in runs[label] if score.figures} for label in (base, other))
     notes = []
     for label, names in ((base, ours.keys() - theirs.keys()), (other, theirs.keys() - ours.keys())):
-        notes += [f"only in {label}: {_listed(names)}"] if names else []
+        notes += [f"only in {label}: {listed(sorted(names), 10)}"] if names else []
     common = sorted(ours.keys() & theirs.keys())
     misfits = [name for name in common if ours[name].size != theirs[name].size]
     if misfits:
         sizes = f"{ours[misfits[0]].size} and {theirs[misfits[0]].size} pixels for {misfits[0]}"
-        notes.append(f"{_listed(misfits)}: of different sizes ({sizes}), not compared")
+        notes.append(f"{listed(misfits, 10)}: of different sizes ({sizes}), not compared")
     paired = [name for name in common if name not in misfits]
     other_truth = [name for name in paired if ours[name].truth != theirs[name].truth]
     if other_truth:
-        notes.append(f"{_listed(other_truth)}: the runs' true depths differ, depth errors not compared")
+        notes.append(f"{listed(other_truth, 10)}: the runs' true depths differ, depth errors not compared")
     differences = {}
     for metric in METRICS:
         some = (name for name in paired if name not in other_truth or metric.endswith("_l1"))
@@ -191,11 +192,6 @@ def compare(runs: Runs, base: str, other: str) -> Comparison:
         if changes := [two[metric] - one[metric] for one, two in both if metric in one and metric in two]:
             differences[metric] = reports.mean_interval(changes)
     return Comparison(differences, len(paired), notes)
-
-
-def _listed(names: Sequence[str] | set[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(sorted(names)[:10]) + more
 
 
 _PREFACE = """\

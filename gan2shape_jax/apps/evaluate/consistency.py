@@ -218,7 +218,11 @@ def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> lis
     All images have the same shapes.
     """
     some = list(measured.values())
-    tables = [_shapes(some), _images(measured), _ranks(some)] if some else ["nothing was measured\n"]
+    tables = ["nothing was measured\n"]
+    if some:
+        rows = [[name, *(f"{each['unseen_error']:.4f}" for each in one.values())] for name, one in measured.items()]
+        images = "Unseen error of each image:\n\n" + reports.markdown_table(["image", *some[0]], rows)
+        tables = [_shapes(some), images, _ranks(some)]
     left_out = reports.bullets([f"{name}: {reason}" for name, reason in problems.items()], "Left out:")
     return [_PREAMBLE, *tables, left_out]
 
@@ -235,12 +239,6 @@ def _shapes(measured: Sequence[Measured]) -> str:
             means.append(reports.interval_text(reports.mean_interval(values), 4) if values else _NOTHING)
         rows.append([shape, str(len(measured)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
     return reports.markdown_table(titles, rows)
-
-
-def _images(measured: Mapping[str, Measured]) -> str:
-    shapes = next(iter(measured.values()))
-    rows = [[name, *(f"{one[shape]['unseen_error']:.4f}" for shape in shapes)] for name, one in measured.items()]
-    return "Unseen error of each image:\n\n" + reports.markdown_table(["image", *shapes], rows)
 
 
 def _ranks(measured: Sequence[Measured]) -> str:

@@ -259,16 +259,13 @@ def calibrate(
     """
     steps, yaws = np.asarray(steps, np.float64), np.asarray(yaws_deg, np.float64)
     start = int(np.abs(steps).argmin())
-    signs = {sign: _rising(sign * yaws, start) for sign in (1, -1)}
+    signs = {}
+    for sign in (1, -1):  # stretches begin where the values do not rise, the last of these is their end
+        starts = np.flatnonzero(np.diff(sign * yaws, prepend=np.inf, append=-np.inf) <= 0)
+        signs[sign] = slice(starts[starts <= start][-1], starts[starts > start][0])
     sign, part = max(signs.items(), key=lambda each: np.ptp(yaws[each[1]]))
     targets, rising = sign * np.asarray(targets_deg), sign * yaws[part]
     return np.interp(targets, rising, steps[part]), (targets >= rising[0]) & (targets <= rising[-1])
-
-
-def _rising(values: np.ndarray, start: int) -> slice:
-    """Returns the rising stretch around `start`."""
-    starts = np.flatnonzero(np.diff(values, prepend=np.inf, append=-np.inf) <= 0)  # of all stretches, and the end
-    return slice(starts[starts <= start][-1], starts[starts > start][0])
 
 
 _MEANING = """\

@@ -248,15 +248,7 @@ def publish(
     print(text)
     if arguments.out is None:
         return
-    record = json.dumps(_manifest(runs, more), indent=2, allow_nan=False) + "\n"
-    for file, content in {name: text, **tables, "manifest.json": record}.items():
-        atomic_text(arguments.out / file, content)
-    print(f"written to {arguments.out}", file=sys.stderr)
-
-
-def _manifest(runs: Sequence[FoundRun], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are."""
-    return {
+    manifest = {  # apart from `path` and `platform`, it does not depend on where the results are
         "gan2shape_jax": gan2shape_jax.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -270,6 +262,10 @@ def _manifest(runs: Sequence[FoundRun], more: Mapping[str, Any]) -> dict[str, An
         "runs": [_record(run) for run in runs],
         **more,
     }
+    record = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    for file, content in {name: text, **tables, "manifest.json": record}.items():
+        atomic_text(arguments.out / file, content)
+    print(f"written to {arguments.out}", file=sys.stderr)
 
 
 def _record(run: FoundRun) -> dict[str, Any]:

@@ -97,7 +97,11 @@ def _run(args: argparse.Namespace) -> None:
     entry = ENTRIES[args.name]
     files = found(entry, folder)
     if files is None:
-        _show_plan(entry)
+        print(f"{entry.name}: {entry.title} ({_size(entry)})")
+        for source in entry.sources:
+            known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
+            print(f"  {source.url} ({known}; never tried from here)")
+        print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
         for source in () if args.given else entry.sources:
             if source.by_hand:
                 raise UserError(
@@ -113,14 +117,6 @@ def _run(args: argparse.Namespace) -> None:
 def _size(entry: Entry) -> str:
     sizes = [source.size for source in entry.sources if source.size is not None]
     return f"{sum(sizes) / MIB:,.1f} MiB" if len(sizes) == len(entry.sources) else "size not known"
-
-
-def _show_plan(entry: Entry) -> None:
-    print(f"{entry.name}: {entry.title} ({_size(entry)})")
-    for source in entry.sources:
-        known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
-        print(f"  {source.url} ({known}; never tried from here)")
-    print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
 
 
 def _ask(entry: Entry) -> None:
