@@ -185,8 +185,7 @@ def transform(points: Float[Array, "*any 3"], view: Float[Array, "*batch 6"], ca
     The leading axes of `view` are the first of `points`, or either's have length 1 there: one view for a mesh (V, 3),
     a view each for meshes (B, V, 3), many views (B,) of one mesh (1, V, 3). Otherwise an `ArgumentError`.
     """
-    rotation, shift, axes = _motion(points, view)
-    center = _rotation_center(camera, points.dtype)
+    rotation, shift, center, axes = _motion(points, view, camera)
     rotated = jnp.einsum(f"...ij,{axes}", rotation, points - center, precision=_PRECISION)
     return rotated + center + shift
 
@@ -195,8 +194,7 @@ def inverse_transform(
     points: Float[Array, "*any 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*all 3"]:
     """Moves points seen in a view back into the canonical frame; undoes `transform`."""
-    rotation, shift, axes = _motion(points, view)
-    center = _rotation_center(camera, points.dtype)
+    rotation, shift, center, axes = _motion(points, view, camera)
     return jnp.einsum(f"...ji,{axes}", rotation, points - shift - center, precision=_PRECISION) + center
 
 
@@ -231,8 +229,8 @@ def moved_points(
     return move(back_project(depth, camera), view, camera)
 
 
-def _motion(points: Array, view: Array) -> tuple[Array, Array, str]:
-    """Returns a view's rotation, its translation with axes as of the points, and the subscripts of a rotation."""
+def _motion(points: Array, view: Array, camera: Camera) -> tuple[Array, Array, Array, str]:
+    """Returns a view's rotation, its translation with axes as of the points, its centre, and rotations' subscripts."""
     leading, last = view.ndim - 1, points.ndim - 1
     try:
         np.broadcast_shapes(points.shape[:leading], view.shape[:-1])
@@ -242,16 +240,13 @@ def _motion(points: Array, view: Array) -> tuple[Array, Array, str]:
         raise ArgumentError(f"points has shape {points.shape}, view {view.shape}: the first axes must be the same")
     others = "klmnopqrstuvwxyz"[: last - leading]
     shift = jnp.expand_dims(view[..., 3:], tuple(range(leading, last)))
-    return rotation_matrix(view[..., :3]), shift, f"...{others}j->...{others}i"
+    center = jnp.array([0, 0, camera.rot_center_depth], points.dtype)
+    return rotation_matrix(view[..., :3]), shift, center, f"...{others}j->...{others}i"
 
 
 def _pair(x: Any, y: Any, dtype: DTypeLike) -> Array | float:
     """Returns values along x and y, as one number where they are the same number: it compiles to less."""
     return x if isinstance(x, float) and x == y else jnp.stack([jnp.asarray(x, dtype), jnp.asarray(y, dtype)])
-
-
-def _rotation_center(camera: Camera, dtype: DTypeLike) -> Float[Array, "3"]:
-    return jnp.array([0, 0, camera.rot_center_depth], dtype)
 
 
 def _size_of(size: Any) -> int | tuple[int, int]:

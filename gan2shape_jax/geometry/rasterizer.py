@@ -184,13 +184,8 @@ _following_backward.defvjp(_following_backward_push, _following_backward_pull)
 
 def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
     """Returns the perspective-correct weights (B, n, m, 3), 0 where there is no triangle."""
-    inverse = screen[2].reshape(-1)
-    parts = [
-        weight * inverse.at[index].get(mode="promise_in_bounds")
-        for weight, index in zip(
-            _screen_weights(screen, triangle), _corner_indices(triangle, screen[0].shape[1:]), strict=True
-        )
-    ]
+    (inverse,) = _corners_at_samples(screen[2:], triangle, screen)
+    parts = [weight * value for weight, value in zip(_screen_weights(screen, triangle), inverse, strict=True)]
     total = parts[0] + parts[1] + parts[2]
     drawn = (triangle >= 0) & (total > 0)
     scale = jnp.where(drawn, 1 / jnp.where(drawn, total, 1), 0)
@@ -268,14 +263,9 @@ def _corners_at_samples(
         corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
         seen = _kernels().values_at_samples(corners, triangle, screen)
         return [[seen[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
-    indices = _corner_indices(triangle, planes[0].shape[1:])
-    return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]
-
-
-def _corner_indices(triangle: Int[Array, "b n m"], grid: tuple[int, ...]) -> Sequence[Int[Array, "b n m"]]:
-    """Returns flat (B H W) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
-    return visibility.corner_indices(jnp.maximum(triangle, 0), image, grid)
+    indices = visibility.corner_indices(jnp.maximum(triangle, 0), image, planes[0].shape[1:])
+    return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]
 
 
 def _grid_corners(grid: Float[Array, "b h w"]) -> Sequence[Float[Array, "b 2 r c"]]:

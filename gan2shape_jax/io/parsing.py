@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
@@ -175,9 +176,8 @@ def _rectified(params: Params, name: str, x: Array, *, stride: int = 1, dilation
     return jax.nn.relu(_convolve(params, name, x, stride=stride, dilation=dilation))
 
 
-def _max_pool(x: Array) -> Array:
-    """Returns the maximum of each 3x3 neighbourhood, at every second pixel."""
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+# The maximum of each 3x3 neighbourhood, at every second pixel.
+_halved = functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 def _mean(x: Array) -> Array:
@@ -211,7 +211,7 @@ def _residual(params: Params, name: str, x: Array, kernels: int, stride: int, di
 
 
 def _bisenet(params: Params, images: Array, arch: Architecture) -> Array:
-    x = _max_pool(_rectified(params, "stem", images, stride=2))
+    x = _halved(_rectified(params, "stem", images, stride=2))
     levels = []
     for stage, count in enumerate(arch.blocks, 1):
         for block in range(count):
@@ -237,7 +237,7 @@ def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
     x = images
     for i, stride in enumerate((2, 1, 1)):
         x = _rectified(params, f"stem{i}", x, stride=stride)
-    x = _max_pool(x)
+    x = _halved(x)
     for stage, (count, (stride, dilation)) in enumerate(zip(arch.blocks, _STRIDES, strict=True), 1):
         for block in range(count):
             x = _residual(params, f"stage{stage}_{block}", x, 3, stride if block == 0 else 1, dilation)

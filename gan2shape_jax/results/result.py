@@ -184,7 +184,15 @@ def array_files(result: Result) -> dict[str, Any]:
     record = {"format": _FORMAT, "camera": result.camera.record(), "arrays": list(arrays)}
     record |= {key: getattr(result, key) for key in ("name", "category", "reference", "metrics")}
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
-    return files | {"camera.json": _camera_description(result), "result.json": record}
+    view, light = result.view.tolist(), result.light.tolist()
+    described = result.camera.record() | {
+        "intrinsics": np.asarray(intrinsics(result.camera, np.float32), np.float64).tolist(),
+        "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
+        "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
+        "light": dict(zip(("ambient", "diffuse", "dx", "dy"), light, strict=True)),
+        "conventions": _CONVENTIONS,
+    }
+    return files | {"camera.json": described, "result.json": record}
 
 
 def write_folder(
@@ -302,15 +310,3 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
     if record.get("format") != _FORMAT:
         raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
     return record
-
-
-def _camera_description(result: Result) -> dict[str, Any]:
-    camera, view, light = result.camera, result.view.tolist(), result.light.tolist()
-    return {
-        **camera.record(),
-        "intrinsics": np.asarray(intrinsics(camera, np.float32), np.float64).tolist(),
-        "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
-        "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
-        "light": dict(zip(("ambient", "diffuse", "dx", "dy"), light, strict=True)),
-        "conventions": _CONVENTIONS,
-    }

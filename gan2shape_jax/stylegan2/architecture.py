@@ -98,17 +98,6 @@ class Architecture:
         """Whether the generator produces colours at level 0, 1, ... (4, 8, ... pixels)."""
         return self.generator_kind == "skip" or level == len(self.channels) - 1
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """Returns the architecture with these fields, whose tuples may be lists, as in JSON.
-
-        Raises:
-          TypeError: a field is unknown or missing.
-          ValueError: the values do not describe a valid architecture.
-        """
-        values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        return cls(**values)
-
 
 def _is_number(value: Any) -> bool:
     """Whether a value is a finite number."""

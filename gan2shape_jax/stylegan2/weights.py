@@ -85,7 +85,9 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
     if header.get("format") != _FORMAT:
         raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; {_conversion(path)}")
     try:
-        return Architecture.from_dict(json.loads(header["architecture"]))
+        fields = json.loads(header["architecture"]).items()
+        values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields}
+        return Architecture(**values)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {one_line(str(error)[:300])}"
         raise UserError(f"{path}: its header describes no StyleGAN2 ({reason}); {_conversion(path)}") from error

@@ -279,5 +279,5 @@ def test_other_sizes_are_refused_in_few_words():
         for words, values in refused.items():
             for value in values if isinstance(values, list) else [values]:
                 with pytest.raises(ValueError, match=words) as error:
-                    Architecture.from_dict(dataclasses.asdict(TINY) | {field: value})
+                    Architecture(**(dataclasses.asdict(TINY) | {field: value}))
                 assert len(str(error.value)) < 5000

@@ -19,7 +19,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, require_targets
-from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2.latents import random_images
 
 from . import Converted, read_checkpoint
@@ -33,7 +33,7 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
     key, count = jax.random.key(seed), max(1, min(6, _SIDE_LIMIT // arch.size))
     mean = stylegan2.mean_w(key, params, arch=arch)
     images, _ = random_images(key, params, arch=arch, count=count**2, truncation=psi, mean=mean)
-    return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in np.split(to_uint8(images), count)]))
+    return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
 
 
 def _parser() -> argparse.ArgumentParser:

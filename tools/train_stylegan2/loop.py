@@ -223,9 +223,7 @@ class _Snapshots:
         samples.mkdir(exist_ok=True)
         grid = samples / f"{shown:08d}.png"
         shown_samples = drawn_samples(plan.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
-        pictures.write_png(
-            grid, np.concatenate([np.concatenate(row, axis=1) for row in np.split(shown_samples, _GRID)])
-        )
+        pictures.write_png(grid, pictures.strip(np.split(shown_samples, _GRID), gap=0))
         if course.rows:
             record.write_table(plan.out / "history.csv", course.rows)
             name = plan.features.name if plan.features else ""
