@@ -43,9 +43,9 @@ def occlusion(family: dict, directions: int = 48) -> np.ndarray:
         frame = jnp.stack([side, jnp.cross(direction, side), -direction])
         points = vertices @ frame.T * 0.048 + jnp.array([0, 0, 1.0])
         depth = rasterize(points, camera, faces=faces).depth
-        xy = jnp.clip(jnp.round(points[:, :2] / points[:, 2:] * camera.focal_length + camera.center), 0, 159).astype(
-            int
-        )
+        xy = jnp.clip(
+            jnp.round(points[:, :2] / points[:, 2:] * camera.focal_length + (camera.width - 1) / 2), 0, 159
+        ).astype(int)
         visible = points[:, 2] < depth[xy[:, 1], xy[:, 0]] + 0.003
         weight = jnp.maximum(normals @ direction, 0)
         return weight * visible, weight
@@ -203,7 +203,7 @@ def _shadow(points, faces, position, direction, soft):
     middle = jnp.array([0, 0, 1.0])
     depth = rasterize((points - middle) @ frame.T + middle, camera, faces=faces).depth
     at = (position - middle) @ frame.T + middle
-    xy = at[..., :2] / at[..., 2:] * camera.focal_length + camera.center
+    xy = at[..., :2] / at[..., 2:] * camera.focal_length + (camera.width - 1) / 2
     lit = 0.0
     offsets = [(0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9)]
     for offset in offsets:
