@@ -8,8 +8,8 @@ from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_text, require_file_place
-from gan2shape_jax.results import Entry, Row, load_metrics, page_text
-from gan2shape_jax.run.trust import remarks
+from gan2shape_jax.results import Entry, page_text
+from gan2shape_jax.run.trust import row_of
 
 _EPILOG = """\
 examples:
@@ -44,19 +44,11 @@ def _run(argv: Sequence[str] | None) -> None:
         raise UserError("all images have failed: there is no result to show")
     out = options.out or options.results[0] / _NAME
     require_file_place(out, endings=(".html", ".htm"))
-    entries = [Entry(_row(name, folder), folder, _place(folder, out)) for name, folder in folders]
+    entries = [Entry(row_of(name, folder), folder, _place(folder, out)) for name, folder in folders]
     text = page_text(entries, title=options.title)
     atomic_text(out, text)
     count = f"{len(entries)} images" if len(entries) > 1 else entries[0].row.name
     print(one_line(f"wrote {out}: {count}, {len(text.encode()) / 1e6:.1f} MB"))
-
-
-def _row(name: str, folder: pathlib.Path) -> Row:
-    try:
-        metrics = load_metrics(folder)
-    except UserError as error:
-        return Row(name, f"unreadable: {error}")
-    return Row(name, ", ".join(["done", *remarks(metrics)]), metrics)
 
 
 def _place(folder: pathlib.Path, out: pathlib.Path) -> str:

@@ -23,7 +23,6 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
 from gan2shape_jax.run.runner import FAILURES, Units, Work, at_work, failures_of
@@ -65,22 +64,6 @@ def replicas_of(config: ConfigDict) -> int:
     return asked if config.schedule.share_weight else 1
 
 
-def _prepare(work: Work, names: list[str]) -> list[PreparedImage]:
-    """Returns all images; raises `UserError` listing the problems of all, since they are trained together."""
-    images, failures = [], dict[str, str]()
-    for name in names:
-        try:
-            images.append(prepare.load_image(work.config, name, work.architecture, work.frozen, work.folder.latents))
-        except FAILURES as error:
-            failures |= failures_of([name], error)
-    if failures:
-        lines = [f"{stem}: {message}" for stem, message in failures.items()]
-        raise UserError(
-            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *lines])
-        )
-    return images
-
-
 def run(config: ConfigDict, names: list[str]) -> int:
     """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
@@ -98,7 +81,17 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
         note_joint(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
-    images = _prepare(work, names)
+    images, failures = [], dict[str, str]()
+    for name in names:
+        try:
+            images.append(prepare.load_image(config, name, work.architecture, frozen, folder.latents))
+        except FAILURES as error:
+            failures |= failures_of([name], error)
+    if failures:  # the problems of all, since they are trained together
+        lines = [f"{stem}: {message}" for stem, message in failures.items()]
+        raise UserError(
+            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *lines])
+        )
     task = shared(
         images,
         frozen,

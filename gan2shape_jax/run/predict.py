@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction, see, see_together
+from gan2shape_jax.method.reconstruction import see, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
@@ -58,11 +58,6 @@ class Predictor:
     def explain(self, prepared: PreparedImage) -> Result:
         """Returns the networks' result for an image."""
         return explain.explain(self.params, prepared, self.frozen, self.judge)
-
-    def explain_all(self, images: Sequence[PreparedImage], views: Sequence[Reconstruction]) -> list[Result]:
-        """Returns the networks' results for images; `views` are what they make of them."""
-        described = functools.partial(explain.described, self.params, frozen=self.frozen, judge=self.judge)
-        return trust.judged(self.judge, [described(one, view=view) for one, view in zip(images, views, strict=True)])
 
 
 def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
@@ -173,7 +168,7 @@ def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
         gan = prepare.load_frozen(config, perceptual_weights=False) if reason is None else None
         networks = load_predictor(config, gan, handover.seen)
         folder.describe(config)
-        frozen = networks.frozen
+        params, frozen = networks.params, networks.frozen
         at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
         with Monitor((), None) as monitor, Units(folder, names, monitor.say, handover) as units:
             if reason:
@@ -183,7 +178,7 @@ def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
-                project = explain.projector(networks.params, prepared, frozen) if has_latent else None
+                project = explain.projector(params, prepared, frozen) if has_latent else None
                 result, files = handover.dress(result)
                 explain.write(result, folder.result(result.name), config, project=project, extra=files)
 
@@ -192,20 +187,19 @@ def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
                 # Finished ones too: where an image stands among the others decides its last bits.
                 images = units.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
-                    views = dict(zip(images, _see(networks, list(images.values()), at_once)))
-                    left = {name: one for name, one in images.items() if not folder.is_finished(stem_of(name))}
-                    seen = networks.explain_all([*left.values()], [views[name] for name in left])
-                    results = dict(zip(left, seen, strict=True))
+                    problems = [one.problem for one in images.values()]
+                    if problems and at_once > 1:  # they have the same settings
+                        views = see_together(params, problems, frozen, networks.settings, size=at_once)
+                    else:
+                        views = [see(params, one.problem, frozen, one.settings) for one in images.values()]
+                    described = {
+                        name: explain.described(params, one, frozen, networks.judge, view=view)
+                        for (name, one), view in zip(images.items(), views, strict=True)
+                        if not folder.is_finished(stem_of(name))
+                    }
+                    results = dict(zip(described, trust.judged(networks.judge, [*described.values()]), strict=True))
                 except FAILURES as error:
                     units.fail(failures_of(list(images), error))
                     continue
-                units.write({name: functools.partial(write, one, results[name]) for name, one in left.items()})
+                units.write({name: functools.partial(write, images[name], one) for name, one in results.items()})
             return units.status
-
-
-def _see(networks: Predictor, images: list[PreparedImage], at_once: int) -> list[Reconstruction]:
-    """Returns what the networks make of images; those that go through them together have the same settings."""
-    problems = [one.problem for one in images]
-    if problems and at_once > 1:
-        return see_together(networks.params, problems, networks.frozen, networks.settings, size=at_once)
-    return [see(networks.params, one.problem, networks.frozen, one.settings) for one in images]

@@ -28,7 +28,7 @@ from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import Result, Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.results import Result, Row, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.guide import Seen
@@ -185,8 +185,10 @@ class Units:
         start = time.monotonic()
         self.folder.require()
         while True:
-            changed, failures = self._read(), self.folder.write_failures(self._failures)
-            if not changed and failures == self._told:
+            new = [stem for stem in self._stems if stem not in self._finished and self.folder.is_finished(stem)]
+            self._finished |= {stem: trust.row_of(stem, self.folder.result(stem)) for stem in new}
+            failures = self.folder.write_failures(self._failures)
+            if not new and failures == self._told:
                 break
             self._told = failures
             known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
@@ -196,17 +198,6 @@ class Units:
                 write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
         return self._rows
-
-    def _read(self) -> bool:
-        """Reads new results; returns whether there are any."""
-        new = [stem for stem in self._stems if stem not in self._finished and self.folder.is_finished(stem)]
-        for stem in new:
-            try:
-                metrics = load_metrics(self.folder.result(stem))
-                self._finished[stem] = Row(stem, ", ".join(["done", *trust.remarks(metrics)]), metrics)
-            except UserError as error:
-                self._finished[stem] = Row(stem, f"unreadable: {error}")
-        return bool(new)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,7 +313,12 @@ class Trainer(Work):
                     made_with,
                 )
         except FAILURES as error:
-            units.fail(self._give_up(names, error))
+            failures = failures_of(names, error)
+            if len(names) > 1 and "RESOURCE_EXHAUSTED" in str(error):
+                self._forget(names)  # so that the next start may form other groups
+                advice = f"{len(names)} images at once are too many for this device's memory: give a smaller"
+                failures = {stem: f"{why}; {advice} config.runtime.images_at_once" for stem, why in failures.items()}
+            units.fail(failures)
             return
         state = jax.device_get(state)  # frees the device for the next group
         labels = {phase.number: phase.label for phase in schedule_of(self.config)}
@@ -346,15 +342,6 @@ class Trainer(Work):
         fresh = models.init_params(jax.random.key(self.config.seed), prepared.settings)
         path = self.folder.result(previous) / "networks.safetensors"
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
-
-    def _give_up(self, names: list[str], error: Exception) -> dict[str, str]:
-        """Returns the error message for every image that could not be trained, by stem."""
-        failures = failures_of(names, error)
-        if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
-            return failures
-        self._forget(names)  # so that the next start may form other groups
-        advice = f"{len(names)} images at once are too many for this device's memory: give a smaller"
-        return {stem: f"{failure}; {advice} config.runtime.images_at_once" for stem, failure in failures.items()}
 
     def write(self, prepared: PreparedImage, initial: models.Params, trained: loop.Trained, **together: Any) -> None:
         """Writes the folder of an image that was trained from `initial`; it appears complete or not at all.

@@ -27,7 +27,7 @@ from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.lift import model_file
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Result, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run import guide
 from gan2shape_jax.run.guide import PERHAPS, SURE, Seen, Sight
@@ -282,6 +282,15 @@ def sentence_of(name: str, metrics: Mapping[str, Any]) -> str | None:
     found = metrics.get("trust")
     warning = "warning: " if found and found["grade"] == "no" else ""
     return f"{warning}{name}: {found['verdict']}" if found else None
+
+
+def row_of(name: str, folder: pathlib.Path) -> Row:
+    """Returns a finished image's row in tables, from its folder, with remarks; it says so if that is unreadable."""
+    try:
+        metrics = load_metrics(folder)
+    except UserError as error:
+        return Row(name, f"unreadable: {error}")
+    return Row(name, ", ".join(["done", *remarks(metrics)]), metrics)
 
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:
