@@ -157,7 +157,7 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(interrupt, "noted", lambda: contextlib.nullcontext(remove))
+        patched.setattr(interrupt, "noted", lambda **_: contextlib.nullcontext(remove))
         assert main(_command(config)) == 1
     said = capfd.readouterr().err
     assert said.count("error:") == 1 and "while the run was going on" in said and "Traceback" not in said
