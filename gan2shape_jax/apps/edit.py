@@ -127,7 +127,14 @@ def _run(options: argparse.Namespace) -> None:
     if options.version != "3d":
         files = {name: getattr(options, name) for name in ("run", "gan", "latent", "image")}
         editor = load_editor(options.result, **files)
-        require_range(editor, views)
+        limit, degrees = float(editor.settings.view_range.rotation_deg), np.rad2deg(views[:, :3])
+        worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
+        if np.abs(degrees[worst]) > limit + 0.1:
+            axis = ("pitch", "yaw", "roll")[worst[1]]
+            raise UserError(
+                f"a {axis} of {degrees[worst]:.0f}° from the front is more than this run's views hold (config.camera."
+                f"xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
+            )
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
     labels = options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
     alone = versions == 1 and not labels  # without the input, and without gaps
@@ -158,7 +165,14 @@ def _run(options: argparse.Namespace) -> None:
     )
     print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
     if editor is not None:
-        _tell(editor, l1, shots, size=size)
+        at, low, high = "" if size == editor.size else f", shown at {size}", f"{min(l1):.3f}", f"{max(l1):.3f}"
+        print(
+            f"the GAN's pictures have {editor.size} pixels{at}; mean difference to the renderings they follow: "
+            f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
+        )
+        if usual := beyond_training(editor, views, shots.lights):
+            seen = f"the encoder has mostly seen {', '.join(usual)}"
+            print(f"note: {seen}; beyond, the GAN may not follow", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -243,18 +257,6 @@ def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iter
     yield "frames.csv", text.getvalue()
 
 
-def _tell(editor: Editor, l1: Sequence[float], shots: Shots, *, size: int) -> None:
-    """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests are unusual."""
-    shown = "" if size == editor.size else f", shown at {size}"
-    low, high = f"{min(l1):.3f}", f"{max(l1):.3f}"
-    print(
-        f"the GAN's pictures have {editor.size} pixels{shown}; mean difference to the renderings they follow: "
-        f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
-    )
-    if usual := beyond_training(editor, shots.views, shots.lights):
-        print(f"note: the encoder has mostly seen {', '.join(usual)}; beyond, the GAN may not follow", file=sys.stderr)
-
-
 _Given = str | pathlib.Path | None
 _SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
 _BATCH = 8  # views drawn together
@@ -295,7 +297,8 @@ def load_editor(
     params = _encoder(folder, saved, settings)
     found = _latent(saved, result.name, latent, architecture.style_dim)
     w = prepare.usable_latent(found, result.name, config, architecture, fixed)
-    picture, reference = _gan_images(w, fixed, settings=settings)
+    picture = jax.jit(projection.synthesize_large)(w, fixed, settings)
+    reference = resample.resize(picture, settings.image_size)  # as `projection.gan_image` does
     apart = 0.0 if result.gan_image is None else float(np.abs(np.asarray(reference[0]) - result.gan_image).mean())
     if not apart < _SAME_PICTURE:
         raise UserError(
@@ -304,13 +307,6 @@ def load_editor(
             "--gan FILE and --latent FILE"
         )
     return Editor(result, settings, fixed, params, w, reference, np.asarray(picture[0]))
-
-
-@jax.jit
-def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
-    """Draws the GAN's picture of the latent at its own size, and at side S as `projection.gan_image` does."""
-    large = projection.synthesize_large(w, frozen, settings)
-    return large, resample.resize(large, settings.image_size)
 
 
 def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> models.Params:
@@ -400,19 +396,6 @@ def _edit(
     offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
     pictures = projection.synthesize_large(projection.moved(latent, offset, settings), frozen, settings)
     return pictures, jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
-
-
-def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
-    """Raises `UserError` if a view's angle is beyond the range that the run's networks can represent."""
-    limit = float(editor.settings.view_range.rotation_deg)
-    degrees = np.rad2deg(views[:, :3])
-    worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
-    if np.abs(degrees[worst]) > limit + 0.1:
-        axis = ("pitch", "yaw", "roll")[worst[1]]
-        raise UserError(
-            f"a {axis} of {degrees[worst]:.0f}° from the front is more than this run's views hold "
-            f"(config.camera.xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
-        )
 
 
 def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:

@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
-from gan2shape_jax.io.files import clear_leftovers, read_object
+from gan2shape_jax.io.files import clear_leftovers
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts
@@ -110,13 +110,32 @@ def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: hosts.Team) -> 
 
 
 def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
-    """Returns what earlier starts have left to do, as JSON data; removes what they have left behind."""
+    """Returns what earlier starts have left to do, as JSON data; removes what they have left behind.
+
+    Incomplete results no longer count as finished. Raises `UserError`: some were made with another configuration.
+    """
     folder = RunFolder.at(config)
     stems = [stem_of(name) for name in names]
     inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
     for place in dict.fromkeys([folder.root, folder.root / ".hosts", *inside]):
         clear_leftovers(place)
-    finished = {name for name, stem in zip(names, stems) if _is_finished(config, folder, stem)}
+    finished = set[str]()
+    for name, stem in zip(names, stems):
+        result = folder.result(stem)
+        try:
+            made_with = examine(result) if folder.is_finished(stem) else None
+        except UserError as error:
+            print(f"warning: {result} is incomplete ({error}): the image is made again", file=sys.stderr)
+            (result / "result.json").unlink()
+            continue
+        if made_with is None:
+            continue
+        if made_with.get("configuration") not in (None, config_hash(config)):
+            raise UserError(
+                f"{result} was made with another configuration than this one; choose another --config.workdir or move "
+                "that folder away"
+            )
+        finished.add(name)
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
     grouped = {name for group in together for name in group}
     units = together + [[name] for name in names if name not in grouped]
@@ -127,33 +146,9 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
-    """Returns whether an image's results are complete; incomplete ones no longer count as finished.
-
-    Raises `UserError`: they were made with another configuration.
-    """
-    if not folder.is_finished(stem):
-        return False
-    result = folder.result(stem)
-    try:
-        made_with = examine(result)
-    except UserError as error:
-        print(f"warning: {result} is incomplete ({error}): the image is made again", file=sys.stderr)
-        (result / "result.json").unlink()
-        return False
-    if made_with.get("configuration") not in (None, config_hash(config)):
-        raise UserError(
-            f"{result} was made with another configuration than this one; choose another --config.workdir or move that "
-            "folder away"
-        )
-    return True
-
-
 def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> str:
     """Returns what identifies the run that has locked the folder; '' if none is seen."""
-    with contextlib.suppress(OSError, UserError):
-        return str(read_object(pathlib.Path(config.workdir) / file, "the note of a run").get(key))
-    return ""
+    return str(_read(epath.Path(config.workdir) / file).get(key, ""))
 
 
 @contextlib.contextmanager

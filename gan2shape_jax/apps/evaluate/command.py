@@ -65,7 +65,15 @@ def _run(words: list[str]) -> int:
     runs = {run.label: score_run(run, truth) for run in found}
     base, *others = runs
     comparisons = {f"{other} - {base}": compare(runs, base, other) for other in others}
-    estimates = _estimates(runs, comparisons)
+    estimates: Estimates = {}  # what no image has is omitted
+    for label, scores in runs.items():
+        for metric in METRICS:
+            if values := [score.figures[metric] for score in scores if metric in score.figures]:
+                estimates[label, metric, "mean"] = reports.mean_interval(values)
+                estimates[label, metric, "median"] = reports.median_interval(values)
+    for pair, comparison in comparisons.items():
+        for metric, interval in comparison.differences.items():
+            estimates[pair, metric, "mean paired difference"] = interval
     rows = [[*key, *dataclasses.astuple(interval)] for key, interval in estimates.items()]
     images = [
         [label, score.name, score.size or None, score.problem, *map(score.figures.get, METRICS)]
@@ -200,21 +208,7 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 """
 
 
-Estimates = Mapping[tuple[str, str, str], Interval]  # by run or pair of runs, metric and statistic
-
-
-def _estimates(runs: Runs, comparisons: Mapping[str, Comparison]) -> Estimates:
-    """Returns means, medians and paired differences; what no image has is omitted."""
-    estimates = {}
-    for label, scores in runs.items():
-        for metric in METRICS:
-            if values := [score.figures[metric] for score in scores if metric in score.figures]:
-                estimates[label, metric, "mean"] = reports.mean_interval(values)
-                estimates[label, metric, "median"] = reports.median_interval(values)
-    for pair, comparison in comparisons.items():
-        for metric, interval in comparison.differences.items():
-            estimates[pair, metric, "mean paired difference"] = interval
-    return estimates
+Estimates = dict[tuple[str, str, str], Interval]  # by run or pair of runs, metric and statistic
 
 
 def _summaries(runs: Runs, estimates: Estimates) -> str:

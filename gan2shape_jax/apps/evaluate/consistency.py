@@ -76,7 +76,11 @@ def run(words: Sequence[str]) -> int:
     if not names:
         raise UserError("the runs have no image in common: shapes of the same images are compared")
     subject = subject_of(runs)
-    networks = {each.label: _networks(each) for each in runs}
+    networks: dict[str, predict.Predictor] = {}  # of runs that explain images in one pass, unless they are missing
+    for each in runs:
+        config = reports.read_config(each)
+        if config.mode == "predict" and pathlib.Path(config.networks.pretrained).is_file():
+            networks[each.label] = predict.load_predictor(config, None)
     measured: dict[str, Measured] = {}
     problems: dict[str, str] = {}
     for number, name in enumerate(names[: arguments.images]):
@@ -85,8 +89,7 @@ def run(words: Sequence[str]) -> int:
             another = load_result(runs[0].images[names[number - 1]]) if len(names) > 1 else None
             one = measure(name, results, another, subject, rounds=arguments.rounds)
             for label, predictor in networks.items():
-                if predictor is not None:
-                    one[label]["mirrored"] = mirrored_apart(predictor, subject, name, results[label])
+                one[label]["mirrored"] = mirrored_apart(predictor, subject, name, results[label])
             measured[name] = one
         except UserError as error:
             problems[name] = str(error)
@@ -106,14 +109,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=images, metavar="N", help="of the list's images, so many (default: all)")
     about = "of 4 unseen pictures of each shape that is compared (default: 1)"
     parser.add_argument("--rounds", type=rounds, default=1, metavar="N", help=about)
-
-
-def _networks(run: reports.FoundRun) -> predict.Predictor | None:
-    """Returns the networks of a run that explains images in one pass; None for other runs, or if they are missing."""
-    config = reports.read_config(run)
-    if config.mode != "predict" or not pathlib.Path(config.networks.pretrained).is_file():
-        return None
-    return predict.load_predictor(config, None)
 
 
 # What was measured for one image, by shape, which is a run's or a baseline, and then, where known, by measure:

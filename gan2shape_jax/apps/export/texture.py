@@ -83,7 +83,9 @@ def run(argv: Sequence[str]) -> None:
     x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
     box = known or CropBox(x, y, side, options.roll)  # in pixels of the file
     seen_box = scaled_box(box, 1 / reduction)
-    apart = difference_from_photo(result, photo, seen_box)
+    crop = sample_crop(photo, seen_box, result.camera.image_size).astype(np.float32) / 255
+    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
+    apart = np.average(np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1), weights=weight)
     if apart > _ALIKE:
         raise UserError(
             f"{path} does not show what {result.name} was made of at x {box.x:g}, y {box.y:g}, side "
@@ -156,36 +158,10 @@ def photo_textured(result: Result, photo: Photo, texture: PhotoTexture, box: Cro
     Contents are as for `write_folder`; the top of this module says what they are.
     """
     mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
-    files = {
-        "texture.png": texture.albedo,
-        "texture_sources.png": source_colours(texture.sources),
-        "textured.glb": surface.glb_bytes(mesh, name="textured", lit=True),
-        "photo_crop.jpg": surface.jpeg(sample_crop(photo, box, side)).content,
-        "photo.json": _description(photo, box, side),
-    }
-    return dataclasses.replace(result, texture=texture.lit), files
-
-
-def difference_from_photo(result: Result, photo: Photo, box: CropBox) -> float:
-    """Returns the mean absolute difference, 0 to 1, between a photo's crop and the result's input on the object."""
-    crop = sample_crop(photo, box, result.camera.image_size).astype(np.float32) / 255
-    apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
-    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
-    return float((apart * weight).sum() / weight.sum())
-
-
-def source_colours(sources: Colours) -> UInt8[np.ndarray, "k k 3"]:
-    """Returns a picture, at most 512 pixels per side, of where a texture's colours come from."""
-    colours = Image.fromarray(np.rint(np.clip(sources @ _SOURCE_COLOURS, 0, 1) * 255).astype(np.uint8))
-    side = min(_SOURCES_SIDE, len(sources))
-    return np.asarray(colours.resize((side, side), Image.Resampling.BOX))
-
-
-def _description(photo: Photo, box: CropBox, side: int) -> bytes:
     height, width = photo.shape[:2]
     record = {
         "photo": {"width": width, "height": height},
-        "box": {"x": box.x, "y": box.y, "side": box.side, "roll_deg": box.roll_deg},
+        "box": dataclasses.asdict(box),
         "texture_size": side,
         "conventions": {
             "box": "the result's input in the upright photo: centre and side in its pixels, the centre of the first "
@@ -194,7 +170,21 @@ def _description(photo: Photo, box: CropBox, side: int) -> bytes:
             "(i + 1/2) S/T - 1/2 of depth.npy, S being its side",
         },
     }
-    return (json.dumps(record, indent=2) + "\n").encode()
+    files = {
+        "texture.png": texture.albedo,
+        "texture_sources.png": source_colours(texture.sources),
+        "textured.glb": surface.glb_bytes(mesh, name="textured", lit=True),
+        "photo_crop.jpg": surface.jpeg(sample_crop(photo, box, side)).content,
+        "photo.json": (json.dumps(record, indent=2) + "\n").encode(),
+    }
+    return dataclasses.replace(result, texture=texture.lit), files
+
+
+def source_colours(sources: Colours) -> UInt8[np.ndarray, "k k 3"]:
+    """Returns a picture, at most 512 pixels per side, of where a texture's colours come from."""
+    colours = Image.fromarray(np.rint(np.clip(sources @ _SOURCE_COLOURS, 0, 1) * 255).astype(np.uint8))
+    side = min(_SOURCES_SIDE, len(sources))
+    return np.asarray(colours.resize((side, side), Image.Resampling.BOX))
 
 
 LARGEST_TEXTURE = 4096  # texels per side
@@ -236,7 +226,11 @@ def photo_texture(
     part = surface.surface(result)
     projection = project_texels(result, part, size)
     shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
-    seen = feathered(projection.seen * within, _SEAM * size / result.camera.image_size)
+    seen = blurred = projection.seen * within
+    seam = 2 * round(_SEAM * size / result.camera.image_size / 2) + 1
+    for _ in range(2):
+        blurred = cv2.blur(blurred, (seam, seam), borderType=cv2.BORDER_REPLICATE)
+    seen = seen * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
     shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
     inside = on_texels(part.field, size) >= surface.OUTLINE
     # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
@@ -414,15 +408,6 @@ def ramp(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "..."
     """Returns 0 up to `low`, 1 from `high` on, and a smooth transition in between."""
     share = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
     return share * share * (3 - 2 * share)
-
-
-def feathered(weight: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray, "h w"]:
-    """Returns the weight, faded out over about `width` pixels towards where it is 0; it stays 0 there."""
-    side = 2 * round(width / 2) + 1
-    blurred = weight
-    for _ in range(2):
-        blurred = cv2.blur(blurred, (side, side), borderType=cv2.BORDER_REPLICATE)
-    return weight * ramp(blurred, 0.5, 1.0)
 
 
 def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:

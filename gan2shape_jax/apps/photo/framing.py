@@ -84,7 +84,8 @@ def tempting(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[U
 def _candidates(work: np.ndarray, sight: Sight, *, turned: float) -> list[CropBox]:
     boxes = list(_grid(work, turned))
     for keep, moves in zip(_KEPT, _MOVES, strict=True):
-        frames = _without(_scored(work, boxes, sight), _alike)[:keep]
+        scores = map(float, sight.score(_crops(work, boxes)))
+        frames = _without(sorted(map(Frame, boxes, scores), key=lambda frame: frame.atypicality), _alike)[:keep]
         boxes = moved(work, [frame.box for frame in frames], sight, moves, upright=turned)
     return boxes
 
@@ -125,12 +126,6 @@ def _places(length: int, side: float, apart: float) -> Sequence[float]:
 
 def _crops(work: np.ndarray, boxes: Sequence[CropBox]) -> UInt8[np.ndarray, "n s s 3"]:
     return np.stack([sample_crop(work, box, SIDE) for box in boxes])
-
-
-def _scored(work: np.ndarray, boxes: Sequence[CropBox], sight: Sight) -> list[Frame]:
-    """Returns the boxes with their scores, the most typical first."""
-    scores = sight.score(_crops(work, boxes))
-    return sorted(map(Frame, boxes, map(float, scores)), key=lambda frame: frame.atypicality)
 
 
 def _without(frames: Sequence[Frame], same: Callable[[CropBox, CropBox], bool]) -> list[Frame]:

@@ -14,6 +14,7 @@ Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import hashlib
 import io
@@ -234,7 +235,7 @@ def prepare(
     if box is None and chosen.certainty < PERHAPS and not anyway:
         folder = pathlib.Path(config.workdir) / FOLDER
         if not (folder / f"{name}.json").exists():
-            _write_files(folder, name, dict([drawn]))
+            _write(folder, name, dict([drawn]))
         raise NothingFoundError(
             f"{path.name}: {trust.found_words(chosen.certainty, framer.kind)}, so there is no 3D of it"
         )
@@ -289,7 +290,17 @@ def mask_of_crop(
     """
     side, where = len(crop), str(path)
     if file is not None:
-        values, source, where = _from_file(file, photo.picture.size, box, side), "file", f"the mask {file}"
+        source, where = "file", f"the mask {file}"
+        picture, (width, height) = grey_mask(open_upright(file, least=_LEAST), where), photo.picture.size
+        factor = picture.width / width
+        whole = abs(picture.height - factor * height) <= 1
+        if not whole and picture.width != picture.height:
+            raise UserError(
+                f"{where} has {picture.width} x {picture.height} pixels: it must have the photo's proportions, "
+                f"{width} x {height}, or be square and show the crop"
+            )
+        place = scaled_box(box, factor) if whole else centred_box(*picture.size)
+        values = sample_crop(np.asarray(picture), place, side).astype(np.float32) / 255
     elif photo.alpha is not None:
         values, source = sample_crop(np.asarray(photo.alpha), box, side).astype(np.float32) / 255, "alpha"
         where = f"the alpha channel of {path}"
@@ -302,21 +313,6 @@ def mask_of_crop(
     if source in ("file", "alpha"):
         warn_if_inverted(values, where)
     return values, source
-
-
-def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, side: int) -> Float[np.ndarray, "s s"]:
-    picture = grey_mask(open_upright(path, least=_LEAST), f"the mask {path}")
-    factor = picture.width / photo_size[0]
-    if abs(picture.height - factor * photo_size[1]) <= 1:
-        place = scaled_box(box, factor)
-    elif picture.width == picture.height:
-        place = centred_box(*picture.size)
-    else:
-        raise UserError(
-            f"the mask {path} has {picture.width} x {picture.height} pixels: it must have the photo's proportions, "
-            f"{photo_size[0]} x {photo_size[1]}, or be square and show the crop"
-        )
-    return sample_crop(np.asarray(picture), place, side).astype(np.float32) / 255
 
 
 def _work_folder(config: ConfigDict) -> pathlib.Path:
@@ -340,18 +336,11 @@ def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
             stale.unlink(missing_ok=True)
+        for file, content in files.items():
+            (work / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(work / file, content)
     except OSError as error:
         raise refused(error, f"{work} cannot hold what is made of {name}") from error
-    _write_files(work, name, files)
-
-
-def _write_files(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
-    try:
-        for file, content in files.items():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            atomic_bytes(folder / file, content)
-    except OSError as error:
-        raise refused(error, f"{folder} cannot hold what is made of {name}") from error
 
 
 def _content(folder: pathlib.Path, name: str) -> dict[str, bytes]:
@@ -412,18 +401,14 @@ def _make(config: ConfigDict, work: pathlib.Path, photos: Sequence[Prepared], fr
             result, files = photo_textured(result, photo, photo_texture(result, photo, box), box)
             return result, files | made_with
 
-        def put(name: str) -> None:
-            _put(config, name)
-            folder.note(name)
-
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
             if left:
                 seen = {name: Seen(*known[name].frame[1:]) for name in left}
-                experiment.run(staged.lock(), runner.Handover(seen, dress, put))
+                experiment.run(staged.lock(), runner.Handover(seen, dress, functools.partial(_put, config, folder)))
         for name in left:
             if is_result(work / "results" / name) and not is_done(config, name):
-                put(name)  # of an earlier run, which was killed before it did so
+                _put(config, folder, name)  # of an earlier run, which was killed before it did so
         for name in known if framer is not None else ():
             if is_done(config, name) and not ((place := out / "results" / name) / TEXTURE).exists():
                 add_textured(place, *dress(load_result(place)))
@@ -436,7 +421,7 @@ def _make(config: ConfigDict, work: pathlib.Path, photos: Sequence[Prepared], fr
     return failed
 
 
-def _put(config: ConfigDict, name: str) -> None:
+def _put(config: ConfigDict, units: runner.Units, name: str) -> None:
     """Puts a photo's files and result in their place, the record last; what was made of others goes."""
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
@@ -452,6 +437,7 @@ def _put(config: ConfigDict, name: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(path, content)
     _write_list(place, records_in(out))  # which evaluating the results reads
+    units.note(name)
 
 
 def _write_list(folder: pathlib.Path, names: Iterable[str]) -> None:

@@ -141,22 +141,18 @@ def _work(pipe: Connection, load: Callable[..., Perform], *args: str) -> None:
             return
         send(ready=True)
         while True:
-            send(end=_outcome(perform, json.loads(pipe.recv_bytes()), send))
-
-
-def _outcome(perform: Perform, task: dict[str, Any], send: Callable[..., None]) -> str:
-    """Performs a task; returns the error, or ""."""
-    try:
-        with contextlib.redirect_stderr(_Reported(lambda line: send(say=line))):
-            perform(task, lambda stage, facts: send(stage=stage, **facts))
-        return ""
-    except KeyboardInterrupt:  # by runs, which respond to Ctrl-C between iterations
-        return "cancelled"
-    except UserError as error:
-        return str(error)
-    except Exception:
-        traceback.print_exc()
-        return _FAULT
+            task, end = json.loads(pipe.recv_bytes()), ""
+            try:
+                with contextlib.redirect_stderr(_Reported(lambda line: send(say=line))):
+                    perform(task, lambda stage, facts: send(stage=stage, **facts))
+            except KeyboardInterrupt:  # by runs, which respond to Ctrl-C between iterations
+                end = "cancelled"
+            except UserError as error:
+                end = str(error)
+            except Exception:
+                traceback.print_exc()
+                end = _FAULT
+            send(end=end)
 
 
 class _Reported(io.TextIOBase):
