@@ -137,18 +137,14 @@ def disturb(
     crop, correction = sample_crop(picture, box, SIDE), between(box, frame)
     if rng.random() < 0.5:
         crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
-    return _recoloured(crop, rng), correction
-
-
-def _recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
-    """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
-    picture = crop.astype(np.float32)
-    picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
-    picture = picture * rng.uniform(0.88, 1.12, 3).astype(np.float32)
+    # Photos differ from a GAN's images: contrast, brightness, tint, blur and noise.
+    crop = crop.astype(np.float32)
+    crop = (crop - crop.mean()) * rng.uniform(0.7, 1.3) + crop.mean() + rng.uniform(-30, 30)
+    crop = crop * rng.uniform(0.88, 1.12, 3).astype(np.float32)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
-    noise = rng.standard_normal(picture.shape, np.float32) * rng.uniform(0, 8)
-    return np.clip(picture + noise, 0, 255).astype(np.float32)
+        crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.3, 1.0))
+    noise = rng.standard_normal(crop.shape, np.float32) * rng.uniform(0, 8)
+    return np.clip(crop + noise, 0, 255).astype(np.float32), correction
 
 
 def train(
