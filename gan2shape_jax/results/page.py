@@ -290,8 +290,9 @@ def _template() -> jinja2.Template:
     # A page is a single file, in which no module could import another: they become one.
     modules = "\n".join(re.sub(r"^import\b[^;]*;\n", "", _text(name), flags=re.MULTILINE) for name in _MODULES)
     viewer = re.sub(r"^export (?=(?:async )?function |const |let )", "", modules, flags=re.MULTILINE)
-    scripts, styles = (" ".join(map(_hash, texts)) for texts in ((three, viewer), (style,)))
-    policy = f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
+    digests = (hashlib.sha256(text.encode()).digest() for text in (three, viewer, style))
+    script, other, styles = (f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
+    policy = f"default-src 'none'; script-src {script} {other}; style-src {styles}; img-src data:; base-uri 'none'; "
     parts = {"style": style, "three": three, "viewer": viewer, "policy": policy + "form-action 'none'"}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
     return environment.from_string(_text("page.html"), {name: Markup(text) for name, text in parts.items()})
@@ -299,11 +300,6 @@ def _template() -> jinja2.Template:
 
 def _text(name: str) -> str:
     return pathlib.Path(asset(f"viewer/{name}")).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
 
 
 def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:

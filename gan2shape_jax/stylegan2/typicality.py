@@ -18,6 +18,7 @@ from another GAN is never used:
     CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.run.guide`
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -137,12 +138,9 @@ def header(gan_sha256: str) -> dict[str, str]:
 
 def guide_tensors(path: pathlib.Path, gan_sha256: str) -> dict[str, np.ndarray]:
     """Returns the tensors of a GAN's guide file; none if it is damaged, of another GAN or of another version."""
-    try:
-        with open_safetensors(path) as file:
-            if dict(file.metadata) == header(gan_sha256):
-                return {name: file.read(name) for name in file.shapes}
-    except UserError:
-        pass
+    with contextlib.suppress(UserError), open_safetensors(path) as file:
+        if dict(file.metadata) == header(gan_sha256):
+            return {name: file.read(name) for name in file.shapes}
     return {}
 
 

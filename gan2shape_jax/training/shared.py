@@ -277,9 +277,7 @@ class Shared:
         )
         return dataclasses.replace(state, params=params, opt_state=opt_state), scalars
 
-    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """See `task.Task`."""
-        return means(scalars)
+    averages = staticmethod(means)  # see `task.Task`
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int

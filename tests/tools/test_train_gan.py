@@ -141,11 +141,12 @@ def test_check_says_memory_and_time_and_what_has_diverged_is_not_written(photos,
 _ON_DEVICES = """
 import json
 import numpy as np
+from gan2shape_jax.training import devices
 from tools.train_stylegan2 import training as t
 arch = t.architecture_for(16, most=8, base=64, style_dim=8)
 settings = t.TrainingSettings(batch=16, path_weight=2.0, augment="none")
 mesh = t.mesh_for(16)
-updates, state = t.make_updates(arch, settings, mesh), t.everywhere(t.fresh_state(arch, settings), mesh)
+updates, state = t.make_updates(arch, settings, mesh), devices.replicate(t.fresh_state(arch, settings), mesh)
 photos = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
 scalars = []
 for number in range(10):

@@ -151,9 +151,11 @@ class Settings:
             raise UserError(f"{self.source}: the {self.what} is conditional; {how}")
         known = {*_PASSED_OVER[self.what], *_READ[self.what], *_FIXED[self.what], "label_size"}
         faults = [
-            f"{name} is {short(self.get(name, value))}, supported is {value!r}"
+            f"{name} is {short(found)}, supported is {value!r}"
             for name, value in _FIXED[self.what].items()
-            if not _equal(self.get(name, value), value)
+            for found in [self.get(name, value)]
+            if not isinstance(found, (str, bool, int, float))
+            or (isinstance(found, bool), found) != (isinstance(value, bool), value)
         ]
         unknown = [name for name in self._kwargs if name not in known]
         faults += [f"{listed(unknown, 10)}: not known here"] if unknown else []
@@ -161,14 +163,6 @@ class Settings:
             raise UserError(
                 f"{self.source}: settings of a {self.what} that is not supported:\n  " + "\n  ".join(faults)
             )
-
-
-def _equal(value: Any, supported: Any) -> bool:
-    return (
-        isinstance(value, bool) == isinstance(supported, bool)
-        and isinstance(value, (str, bool, int, float))
-        and (value == supported)
-    )
 
 
 _SYNTHESES = {"G_synthesis_stylegan2": False, "G_synthesis": False, "G_synthesis_stylegan_revised": True}  # grown?

@@ -30,6 +30,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import pictures
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.training import devices
 from gan2shape_jax.training.checkpoint import Checkpoints
 
 from . import record
@@ -39,8 +40,6 @@ from .record import Row
 from .training import (
     TrainingSettings,
     TrainingState,
-    Updates,
-    everywhere,
     fresh_state,
     iterate,
     make_updates,
@@ -115,7 +114,7 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
     after Ctrl-C `KeyboardInterrupt`, once a checkpoint has been written.
     """
     mesh = mesh_for(plan.settings.batch)
-    state: TrainingState = everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
+    state: TrainingState = devices.replicate(fresh_state(plan.arch, plan.settings, plan.start), mesh)
     made_with = {
         "settings": dataclasses.asdict(plan.settings),
         "architecture": dataclasses.asdict(plan.arch),
@@ -253,7 +252,7 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
     settings, arch = plan.settings, plan.arch
     mesh = mesh_for(settings.batch)
     updates = make_updates(arch, settings, mesh)
-    state = everywhere(fresh_state(arch, settings, plan.start), mesh)
+    state: TrainingState = devices.replicate(fresh_state(arch, settings, plan.start), mesh)
     noise = np.random.default_rng(0).integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
     batch = on_devices(noise, np.arange(settings.batch), mesh)
     key, number = jax.random.key(0), jnp.int32(1)
@@ -262,10 +261,8 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
         f"{_millions(state.generator)}, discriminator {_millions(state.discriminator)} million weights"
     )
     whole, most = 0.0, 0
-    shares = dict.fromkeys(Updates._fields, 1.0) | {"gradient_penalty": 1 / settings.r1_every}
-    shares["path_lengths"] = 1 / settings.path_every
-    if not settings.path_weight:
-        del shares["path_lengths"]
+    shares = {"discriminator": 1.0, "gradient_penalty": 1 / settings.r1_every, "generator": 1.0}
+    shares |= {"path_lengths": 1 / settings.path_every} if settings.path_weight else {}
     for name, each in shares.items():
         begun = time.perf_counter()
         compiled = getattr(updates, name).lower(state, batch, key, number).compile()

@@ -414,14 +414,3 @@ def on_devices(pixels: UInt8[np.ndarray, "n s s 3"], rows: np.ndarray, mesh: Mes
     return jax.make_array_from_callback(
         shape, sharding, lambda index: np.asarray(pixels[rows[(index or (slice(None),))[0]]])
     )
-
-
-def everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Returns arrays replicated on every device of the mesh."""
-    sharding = NamedSharding(mesh, PartitionSpec())
-
-    def put(leaf: Any) -> Array:
-        value = np.asarray(leaf)
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-    return jax.tree.map(put, tree)
