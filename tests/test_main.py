@@ -24,6 +24,7 @@ from gan2shape_jax.run import experiment as runner
 from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
 _BELOW = ("export print", "export texture", "export blender", "export spread", "evaluate identity")
 _BELOW += ("evaluate consistency", "convert stylegan2", "convert networks")
 
@@ -92,7 +93,7 @@ def test_output_that_nobody_reads_any_more_ends_quietly():
     for words in (["--help=all", "--config=ictface"], ["get", "--list"]):
         command = [sys.executable, "-m", "gan2shape_jax.main", *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(_ROOT)}, **pipes) as started:
+        with subprocess.Popen(command, env=_ENVIRONMENT, **pipes) as started:
             started.stdout.close()
             told = started.stderr.read()
         assert (started.returncode, told) == (141, b""), words
@@ -156,8 +157,7 @@ def test_warnings_about_data_take_one_line_and_are_given_once(experiment, capsys
 def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
     code = "import sys; from gan2shape_jax import main; c = main.main(['--help=gan', '--config=car']); "
     code += "sys.exit(c or ('jax' in sys.modules))"
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
 
 
@@ -183,9 +183,8 @@ sys.exit(main.main(["photo", "me.jpg"]))
 
 
 def test_the_core_needs_no_package_of_the_applications_which_say_what_to_install(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
     command = [sys.executable, "-c", _WITHOUT_APPLICATIONS]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
     sentence = "Jinja2 is not installed: pip install 'gan2shape-jax[photo]' brings what applications need\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, sentence, f"error: {sentence}")
 

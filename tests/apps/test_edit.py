@@ -297,13 +297,11 @@ def test_files_are_found_where_the_run_was_started_and_in_this_installation(tmp_
     config.workdir = "results/mine"
     run = SavedRun(tmp_path / "results" / "mine", config)
     monkeypatch.chdir(tmp_path / "results")
-    assert run.locate("gan.safetensors") == tmp_path / "gan.safetensors"
     (tmp_path / "results" / "here.npy").write_text("")
-    assert run.locate("here.npy") == pathlib.Path("here.npy")
     bundled = "/other/machine/gan2shape_jax/assets/ictface/gan.safetensors"
-    assert run.locate(bundled) == pathlib.Path(asset("ictface/gan.safetensors"))
-    assert run.locate("/gone/gan.safetensors") == pathlib.Path("/gone/gan.safetensors")
-    assert run.locate("") == pathlib.Path("")
+    places = {"gan.safetensors": tmp_path / "gan.safetensors", bundled: pathlib.Path(asset("ictface/gan.safetensors"))}
+    places |= {name: pathlib.Path(name) for name in ("here.npy", "/gone/gan.safetensors", "")}
+    assert {name: run.locate(name) for name in places} == places
 
 
 def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):

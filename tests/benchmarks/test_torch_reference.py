@@ -89,29 +89,27 @@ def _norm(leaves):
 
 
 def _loss_of(case, step, flip):
-    settings = case.settings
-    if step == "prior":
-        return lambda p, problem, frozen: prior_loss(p, problem, frozen, settings)[0]
-    if step == "step2":
-        return lambda p, problem, frozen: step2.step2_loss(p, case.images, case.masks, problem, frozen, settings)[0]
-
     def loss(p, *given):
-        if step == "step3":
-            return step3.step3_loss(p, case.images, case.masks, *given, settings, flip=flip)[0]
-        scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, *given, settings, flip=flip)))
-        return step1.step1_loss(p, scene, *given, settings, flip=flip)[0]
+        rest = *given, case.settings
+        if step == "prior":
+            return prior_loss(p, *rest)[0]
+        if step == "step1":
+            scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, *rest, flip=flip)))
+            return step1.step1_loss(p, scene, *rest, flip=flip)[0]
+        if step == "step2":
+            return step2.step2_loss(p, case.images, case.masks, *rest)[0]
+        return step3.step3_loss(p, case.images, case.masks, *rest, flip=flip)[0]
 
     return loss
 
 
 def _torch_loss_of(case, model, step, flip):
-    if step == "prior":
-        return lambda: torch_steps.prior_loss(model)
-    if step == "step2":
-        return lambda: torch_steps.step2_loss(model, *case.batch())[0]
-    if step == "step3":
-        return lambda: torch_steps.step3_loss(model, *case.batch(), flip=flip)
-    return lambda: torch_steps.input_loss(model, flip=flip, moving=False)[0]
+    return {
+        "prior": lambda: torch_steps.prior_loss(model),
+        "step1": lambda: torch_steps.input_loss(model, flip=flip, moving=False)[0],
+        "step2": lambda: torch_steps.step2_loss(model, *case.batch())[0],
+        "step3": lambda: torch_steps.step3_loss(model, *case.batch(), flip=flip),
+    }[step]
 
 
 @pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", True)])

@@ -17,12 +17,6 @@ def _photo(height=90, width=120):
     return np.stack([_waves(x, y), _waves(y, x), x / width], -1)
 
 
-def test_positive_roll_is_clockwise_in_the_photo():
-    box = CropBox(50, 40, 20, roll_deg=90)
-    up = crop_to_photo(np.array([[5.0, 0.0]]), box, 10)[0]  # the middle of the crop's upper side
-    np.testing.assert_allclose(up, [60, 40], atol=1e-12)  # lies to the right in the photo
-
-
 def test_a_crop_on_the_photos_pixels_is_exactly_them():
     photo = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
     np.testing.assert_array_equal(sample_crop(photo, CropBox(25, 20, 16), 16), photo[12:28, 17:33])

@@ -12,7 +12,6 @@ from helpers.tiny_stylegan2 import nhwc
 from jax.test_util import check_grads
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting, resample
 
 _FILE = "renderer.npz"
@@ -23,18 +22,18 @@ def case(request, golden):
     """The camera, and the tensors by name."""
     start = f"s{request.param}/"
     tensors = {key.removeprefix(start): v for key, v in golden(_FILE).items() if key.startswith(start)}
-    return cameras.Camera(request.param), tensors
+    return camera_lib.Camera(request.param), tensors
 
 
 def test_transforms(case, parity):
     camera, tensors = case
-    parity("camera, intrinsics", per_value(cameras.intrinsics(camera), tensors["K"]), 1e-6, _FILE, PER_VALUE)
+    parity("camera, intrinsics", per_value(camera_lib.intrinsics(camera), tensors["K"]), 1e-6, _FILE, PER_VALUE)
     depth, view, warped = (jnp.asarray(tensors[key]) for key in ("depth", "view", "half/warped_depth"))
     for name, key, found in (
-        ("rotation matrices", "rotation", cameras.rotation_matrix(view[:, :3])),
-        ("back-projected points", "grid3d", cameras.back_project(depth, camera)),
-        ("warped grid", "warped_grid2d", cameras.warped_grid(depth, view, camera)),
-        ("inverse warped grid", "inv_grid2d", cameras.inverse_warped_grid(warped, view, camera)),
+        ("rotation matrices", "rotation", camera_lib.rotation_matrix(view[:, :3])),
+        ("back-projected points", "grid3d", camera_lib.back_project(depth, camera)),
+        ("warped grid", "warped_grid2d", camera_lib.warped_grid(depth, view, camera)),
+        ("inverse warped grid", "inv_grid2d", camera_lib.inverse_warped_grid(warped, view, camera)),
     ):
         parity(f"camera, {name}, S={camera.image_size}", relative(found, tensors[key]), 1e-5, _FILE)
 

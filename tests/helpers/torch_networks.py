@@ -170,29 +170,6 @@ class PSPNet(nn.Module):
         return functional.interpolate(self.cls(torch.cat([x, *grids], 1)), size, mode="bilinear", align_corners=True)
 
 
-class Lpips(nn.Module):
-    """VGG16 by torchvision's names, and LPIPS' linear layers by its own: two state dictionaries."""
-
-    blocks = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-
-    def __init__(self):
-        super().__init__()
-        layers, before = [], 3
-        for channels, count in self.blocks:
-            for _ in range(count):
-                layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU()]
-                before = channels
-            layers.append(nn.MaxPool2d(2))
-        self.vgg = nn.Module()
-        self.vgg.features = nn.Sequential(*layers)
-        self.vgg.classifier = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 4))
-        self.linear = nn.Module()
-        for i, (channels, _) in enumerate(self.blocks):
-            lin = nn.Module()
-            lin.model = nn.Sequential(nn.Dropout(), nn.Conv2d(channels, 1, 1, bias=False))
-            setattr(self.linear, f"lin{i}", lin)
-
-
 def optimizer_state(net):
     """Adam's state after a step."""
     optimizer = torch.optim.Adam(net.parameters())

@@ -195,18 +195,13 @@ def test_views_have_the_given_mean_and_covariance():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(6, 6)) * 0.1
     mean = rng.normal(size=6)
-    given = (jnp.asarray(array, jnp.float32) for array in (mean, factor))
-    drawn = np.asarray(sampling.draw_views(jax.random.key(0), *given, 40_000))
+    given = jax.random.key(0), *(jnp.asarray(array, jnp.float32) for array in (mean, factor)), 40_000
+    drawn = np.asarray(sampling.draw_views(*given))
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.01)
     np.testing.assert_allclose(np.cov(drawn.T), factor @ factor.T, atol=0.005)
-
-
-def test_yaw_scale_multiplies_the_drawn_yaw_with_its_mean():
-    mean, factor = jnp.arange(6.0), jnp.eye(6) * 0.1
-    plain = sampling.draw_views(jax.random.key(1), mean, factor, 5)
-    scaled = sampling.draw_views(jax.random.key(1), mean, factor, 5, yaw_scale=1.2)
-    np.testing.assert_allclose(scaled[:, 1], 1.2 * plain[:, 1], rtol=1e-6)
-    np.testing.assert_array_equal(np.delete(scaled, 1, axis=1), np.delete(plain, 1, axis=1))
+    scaled = sampling.draw_views(*given, yaw_scale=1.2)  # multiplies the drawn yaw with its mean, and nothing else
+    np.testing.assert_allclose(scaled, drawn * np.array([1, 1.2, 1, 1, 1, 1], np.float32), rtol=1e-6)
+    np.testing.assert_array_equal(np.delete(scaled, 1, axis=1), np.delete(drawn, 1, axis=1))
 
 
 def test_lights_fill_their_ranges():
@@ -226,11 +221,9 @@ def test_relit_shading_of_a_frontal_plane():
     np.testing.assert_allclose(shading[1], 0.5 - 0.24 + 0.7 / np.sqrt(2), rtol=1e-6)
 
 
-def _batches(count, batch, iterations, skip_first):
-    return [
-        np.asarray(sampling.batch_indices(jax.random.key(3), i, count=count, batch_size=batch, skip_first=skip_first))
-        for i in range(iterations)
-    ]
+def _batches(count, batch_size, iterations, skip_first):
+    indices = functools.partial(sampling.batch_indices, count=count, batch_size=batch_size, skip_first=skip_first)
+    return [np.asarray(indices(jax.random.key(3), number)) for number in range(iterations)]
 
 
 @pytest.mark.parametrize(("count", "batch"), [(24, 4), (10, 4)])

@@ -131,20 +131,15 @@ def test_confidence_of_a_hard_mask_is_the_distance_from_its_outline_and_the_bord
     np.testing.assert_allclose(depth, depth[::-1], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("mask", "options", "message"),
-    [
+def test_what_no_ellipsoid_fits_and_an_empty_mask_are_refused():
+    narrow = np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7)))
+    for mask, options, message in (
         (_mask(0.6), {}, "empty.*0.7"),
-        (np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7))), {}, "1 pixels wide"),
+        (narrow, {}, "1 pixels wide"),
         (_mask(), {"near": 1.0, "far": 1.0}, "far"),
-    ],
-)
-def test_what_no_ellipsoid_fits_is_refused(mask, options, message):
-    with pytest.raises(UserError, match=message):
-        ellipsoid(mask, category="cat", **options)
-
-
-def test_empty_masks_are_refused_by_every_prior():
+    ):
+        with pytest.raises(UserError, match=message):
+            ellipsoid(mask, category="cat", **options)
     for shape in set(SHAPES) - {"flat"}:
         with pytest.raises(UserError, match="the object mask is empty"):
             _prior(_mask(0.5), shape)

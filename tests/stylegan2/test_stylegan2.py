@@ -111,6 +111,8 @@ def test_gradients_are_finite_at_zero(tiny):
     assert jnp.isfinite(grad(jnp.zeros((2, TINY.style_dim)))).all()
     grad = jax.jit(jax.grad(lambda x: stylegan2.discriminate(tiny["discriminator"], x, arch=TINY)[0].sum()))
     assert jnp.isfinite(grad(jnp.zeros((2, 16, 16, 3)))).all()  # equal images: no deviation
+    with pytest.raises(ValueError, match="groups"):  # into which six do not divide
+        grad(jnp.zeros((6, 16, 16, 3)))
 
 
 def test_w_plus_of_equal_styles_is_w(tiny):
@@ -135,11 +137,6 @@ def test_noise_is_fixed_unless_it_is_given(tiny):
     random = draw(w, noise=noise)
     assert jnp.abs(random[0] - random[1]).max() > 1e-2  # every image has its own
     np.testing.assert_array_equal(random, draw(w, noise=stylegan2.random_noise(jax.random.key(7), 2, arch=TINY)))
-
-
-def test_a_batch_that_does_not_divide_into_groups_is_refused(tiny):
-    with pytest.raises(ValueError, match="groups"):
-        discriminate(tiny["discriminator"], jnp.zeros((6, 16, 16, 3)), arch=TINY)
 
 
 _KINDS = {"generator_kind": "resnet", "discriminator_kind": "skip", "conv_clamp": 1.0, "discriminator_clamp": 2.0}
@@ -248,15 +245,11 @@ def test_damaged_headers_are_refused(tmp_path):
             stylegan2.load(path)
 
 
-def _published(size: int, channels: int = 32768) -> Architecture:
-    widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
-    return Architecture(size=size, style_dim=512, mapping_layers=8, channels=widths, discriminator_channels=widths)
-
-
 def test_published_sizes_are_possible():
     for size in (8, 64, 256, 1024):
-        assert _published(size).channels[0] == 512
-        assert _published(size, 65536).size == size  # twice the width
+        for channels in (32768, 65536):  # twice the width
+            widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
+            assert Architecture(size, 512, 8, channels=widths, discriminator_channels=widths).channels[0] == 512
 
 
 def test_other_sizes_are_refused_in_few_words():

@@ -237,29 +237,32 @@ def test_look_at_a_parser(tmp_path):
         assert sheet.width > 4 * 256 and np.asarray(sheet).std() > 10
 
 
-def _lpips_files(folder, net):
-    """torchvision's VGG16 in the newer format, LPIPS' linear weights in the older one, as published."""
-    vgg, linear = folder / "vgg16-397923af.pth", folder / "vgg.pth"
-    torch.save(net.vgg.state_dict(), vgg)
-    torch.save(net.linear.state_dict(), linear, _use_new_zipfile_serialization=False)
+def _lpips_states(seed=0):
+    """VGG16 by torchvision's names and LPIPS' linear layers by their own, as the reference ran with them."""
+    vgg = {f"classifier.{i}.{name}": torch.ones(4) for i in (0, 3) for name in ("weight", "bias")}
+    vgg, linear = collections.OrderedDict(vgg), collections.OrderedDict()
+    for name, shape in perceptual.torch_shapes().items():
+        value = torch.tensor(reference_weights.drawn(name, shape, seed))
+        if name.startswith("net."):
+            vgg[f"features.{name.split('.', 2)[2]}"] = value
+        elif name.startswith("lin"):
+            linear[name] = value
     return vgg, linear
+
+
+def _lpips_files(folder, vgg, linear):
+    """torchvision's VGG16 in the newer format, LPIPS' linear weights in the older one, as published."""
+    torch.save(vgg, folder / "vgg16-397923af.pth")
+    torch.save(linear, folder / "vgg.pth", _use_new_zipfile_serialization=False)
+    return folder / "vgg16-397923af.pth", folder / "vgg.pth"
 
 
 @pytest.mark.heavy  # LPIPS at its real size, drawn and converted
 def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     """The original's distances and gradients, with weights that went through two torch files and this tool."""
     archive = golden("lpips.npz")
-    seed, names = int(archive["seed"]), [str(name) for name in archive["names"]]
-    net = torch_networks.Lpips()
-    with torch.no_grad():
-        for name in names:
-            if name.startswith("scaling_layer"):
-                continue
-            place = name.split(".", 2)[2] if name.startswith("net.") else name
-            owner, path = (net.vgg, f"features.{place}") if name.startswith("net.") else (net.linear, name)
-            value = owner.state_dict()[path]
-            value.copy_(torch.tensor(reference_weights.drawn(name, tuple(value.shape), seed)))
-    vgg, linear = _lpips_files(tmp_path, net)
+    assert set(archive["names"]) == set(perceptual.torch_shapes())
+    vgg, linear = _lpips_files(tmp_path, *_lpips_states(int(archive["seed"])))
     target = tmp_path / "lpips.safetensors"
     assert main([str(linear), str(vgg), str(target)]) == 0  # in any order
     gradient, (distance, layers) = reference_weights.lpips_of(archive, perceptual.load_lpips(target))
@@ -278,13 +281,14 @@ def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
 
 
 def test_lpips_in_one_file_and_incomplete(tmp_path):
-    net = torch_networks.Lpips()
-    vgg, linear = _lpips_files(tmp_path, net)
+    features, layers = _lpips_states()
+    vgg, linear = _lpips_files(tmp_path, features, layers)
     apart = convert([vgg, linear])
     tensors = {name: torch.tensor(apart.tensors[name]).reshape(1, 3, 1, 1) for name in ("shift", "scale")}
-    module = {f"scaling_layer.{name}": value for name, value in tensors.items()} | dict(net.linear.state_dict())
-    module |= {f"lins.{name[3:]}": value for name, value in net.linear.state_dict().items()}  # newer ones repeat them
-    for name, value in net.vgg.features.state_dict().items():
+    module = {f"scaling_layer.{name}": value for name, value in tensors.items()} | dict(layers)
+    module |= {f"lins.{name[3:]}": value for name, value in layers.items()}  # newer ones repeat them
+    for name in [name for name in features if name.startswith("features.")]:
+        value, name = features[name], name.removeprefix("features.")
         block = sum(int(name.split(".")[0]) >= end for end in (4, 9, 16, 23)) + 1
         module[f"net.slice{block}.{name}"] = value
     whole = tmp_path / "module.pth"
