@@ -109,7 +109,16 @@ def _run(args: argparse.Namespace) -> None:
                     "and give the file with --from"
                 )
         if not args.agree:
-            _ask(entry)
+            if not (sys.stdin and sys.stdin.isatty()):
+                raise UserError(
+                    f"the licence of {entry.name} has to be agreed to, and there is no terminal to ask at: read it, "
+                    "add --agree"
+                )
+            answer = ""
+            with contextlib.suppress(EOFError):
+                answer = input("Do you agree to it? [y/N] ")
+            if answer.strip().lower() not in ("y", "yes"):
+                raise UserError("the licence was not agreed to: nothing was fetched")
         files = obtain(entry, folder, given=args.given, keep=args.keep)
     _show_use(entry, files, folder)
 
@@ -117,18 +126,6 @@ def _run(args: argparse.Namespace) -> None:
 def _size(entry: Entry) -> str:
     sizes = [source.size for source in entry.sources if source.size is not None]
     return f"{sum(sizes) / MIB:,.1f} MiB" if len(sizes) == len(entry.sources) else "size not known"
-
-
-def _ask(entry: Entry) -> None:
-    """Asks for agreement to the licence; raises `UserError` if it is refused, or there is no terminal to ask at."""
-    if not (sys.stdin and sys.stdin.isatty()):
-        raise UserError(
-            f"the licence of {entry.name} has to be agreed to, and there is no terminal to ask at: read it, add --agree"
-        )
-    with contextlib.suppress(EOFError):
-        if input("Do you agree to it? [y/N] ").strip().lower() in ("y", "yes"):
-            return
-    raise UserError("the licence was not agreed to: nothing was fetched")
 
 
 def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path) -> None:
