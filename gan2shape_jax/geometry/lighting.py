@@ -32,7 +32,11 @@ def normals(
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:
         # Differences are about one pixel in size: measured in pixels, their squares stay far from underflow.
-        inside = _unit(jnp.cross(along_x, along_y) * (camera.intrinsics[0] * camera.intrinsics[1] / 4))
+        inside = jnp.cross(along_x, along_y) * (camera.intrinsics[0] * camera.intrinsics[1] / 4)
+        squared = jnp.sum(inside**2, -1, keepdims=True)
+        proper = squared > jnp.finfo(inside.dtype).tiny  # others become (0, 0, 1), with zero gradient
+        inside = jnp.where(proper, inside, jnp.array([0, 0, 1], inside.dtype))
+        inside = inside / jnp.sqrt(jnp.where(proper, squared, 1))
     else:
         inside = jnp.cross(along_x, along_y)
         length = jnp.sqrt(jnp.sum(inside**2, -1, keepdims=True))
@@ -71,13 +75,3 @@ def apply_shading(
 ) -> Float[Array, "*#batch h w 3"]:
     """Returns albedo in [-1, 1] multiplied, on [0, 1], by shading; the texture may exceed 1."""
     return (albedo / 2 + 0.5) * shading[..., None] * 2 - 1
-
-
-def _unit(vectors: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """Normalises vectors; vanishing ones become (0, 0, 1) with zero gradient."""
-    squared = jnp.sum(vectors**2, -1, keepdims=True)
-    proper = squared > jnp.finfo(vectors.dtype).tiny
-    frontal = jnp.array([0, 0, 1], vectors.dtype)
-    safe = jnp.where(proper, vectors, frontal)
-    length = jnp.sqrt(jnp.where(proper, squared, 1))
-    return safe / length

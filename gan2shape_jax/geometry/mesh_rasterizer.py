@@ -165,13 +165,29 @@ def antialias(
     return _blended(values, fragments.triangle, fragments.depth, points, topology, camera, samples)
 
 
-def _mesh(name: str, array: Array, faces: Any) -> tuple[Array, Int[Array, "f 3"], Bool[Array, " f"]]:
-    """Returns what vertices have as a list, its faces, and which of them exist: those of a grid if none are given."""
+def _mesh(name: str, array: Array, faces: Any) -> tuple[Array, Int[Any, "f 3"], Bool[Any, " f"]]:
+    """Returns what vertices have as a list, its faces, clipped to its numbers, and which of them exist.
+
+    They are those of a grid if none are given. Values that are known, as those of a jitted function's arguments are
+    not, stay on the host; there, a number outside 0 to vertices - 1 raises `ValueError`.
+    """
     if faces is None:
         if array.ndim < 3:
             raise ValueError(f"{name} has shape {array.shape}; without faces it must be (..., H, W, {array.shape[-1]})")
         faces, array = grid_faces(*array.shape[-3:-1]), _listed(array)
-    return array, *_checked_faces(faces, array.shape[-2], name)
+    _require("faces", faces, jnp.integer, "f 3")
+    vertices = array.shape[-2]
+    if isinstance(faces, jax.core.Tracer):
+        exists = ((faces >= 0) & (faces < vertices)).all(-1)
+        return array, jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
+    known = np.asarray(faces)
+    outside = np.flatnonzero(((known < 0) | (known >= vertices)).any(-1))
+    if outside.size:
+        row = outside[0]
+        raise ValueError(
+            f"faces[{row}] is {known[row].tolist()}, but {name} has {vertices} rows: each must be 0 to {vertices - 1}"
+        )
+    return array, known.astype(np.int32), np.ones(known.shape[0], bool)
 
 
 @platforms.per_shard(grid=3)
@@ -190,27 +206,6 @@ def grid_faces(height: int, width: int) -> np.ndarray:
     faces = np.concatenate([first, np.stack([upper_right, lower_left, lower_right], -1)])
     faces.setflags(write=False)
     return faces
-
-
-def _checked_faces(faces: Any, vertices: int, argument: str = "vertices") -> tuple[Any, Any]:
-    """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
-
-    Values that are known, as those of a jitted function's arguments are not, stay on the host; there, a number outside
-    0 to vertices - 1 raises `ValueError`.
-    """
-    _require("faces", faces, jnp.integer, "f 3")
-    if not isinstance(faces, jax.core.Tracer):
-        known = np.asarray(faces)
-        outside = np.flatnonzero(((known < 0) | (known >= vertices)).any(-1))
-        if outside.size:
-            row = outside[0]
-            raise ValueError(
-                f"faces[{row}] is {known[row].tolist()}, but {argument} has {vertices} rows: "
-                f"each must be 0 to {vertices - 1}"
-            )
-        return known.astype(np.int32), np.ones(known.shape[0], bool)
-    exists = ((faces >= 0) & (faces < vertices)).all(-1)
-    return jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
 
 
 @platforms.per_shard(vertices=2)

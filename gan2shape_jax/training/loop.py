@@ -109,9 +109,7 @@ def run_schedule(
     does not fit the configuration. After Ctrl-C
     `KeyboardInterrupt` and after SIGTERM `Terminated`, once a checkpoint has been written.
     """
-    kept: Checkpoints | contextlib.nullcontext[None] = contextlib.nullcontext()
-    if folder:
-        kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with)
+    kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with) if folder else contextlib.nullcontext()
     with kept as checkpoints:
 
         def template(record: dict[str, Any]) -> TrainState:

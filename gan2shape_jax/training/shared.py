@@ -82,25 +82,6 @@ class Plan:
         return kept if self.choices is None else devices.pick(kept, self.choices[entry])
 
 
-def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
-    """Returns a function of the parameters that gives the mean loss and scalars over a device's replicas.
-
-    The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of weights
-    and become one convolution over a larger batch, forward and backward; per-replica gradients would not.
-
-    `one` maps the parameters and a replica's inputs to its loss; the inputs of the returned function have a leading
-    axis of replicas.
-    """
-
-    def mean(params: Any, *seen: Any) -> LossAndMetrics:
-        if jax.tree.leaves(seen)[0].shape[0] == 1:
-            return one(params, *devices.pick(seen, 0))
-        loss, (metrics, _) = jax.vmap(functools.partial(one, params))(*seen)
-        return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
-
-    return mean
-
-
 def update(state, kept, numbers, chosen, constants, problems, keys, frozen, settings, *, step, flip, mesh):
     """One update of shared networks from the mean loss of an iteration's replicas; to be called inside `jax.jit`.
 
@@ -121,9 +102,17 @@ def update(state, kept, numbers, chosen, constants, problems, keys, frozen, sett
             seen = step.draw(key, number, factors, constants, frozen, settings)
             return step.loss(params, *seen, problem, frozen, settings, flip=flip)
 
+        # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of
+        # weights and become one convolution over a larger batch, forward and backward.
+        def mean(params: Any, *seen: Any) -> LossAndMetrics:
+            if len(numbers) == 1:
+                return one(params, *devices.pick(seen, 0))
+            loss, (metrics, _) = jax.vmap(functools.partial(one, params))(*seen)
+            return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
+
         trained = {name: whole.params[name] for name in step.networks}
         own = devices.pick((whole.factors, problems, keys), chosen)
-        differentiated = jax.value_and_grad(_mean_loss(one), has_aux=True)
+        differentiated = jax.value_and_grad(mean, has_aux=True)
         (_, (metrics, _)), gradient = differentiated(trained, numbers, constants, *own)
         if mesh.size > 1:
             gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
