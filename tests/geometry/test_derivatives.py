@@ -79,15 +79,6 @@ def test_eight_devices_see_what_one_sees():
         assert max(errors.values()) < 1e-10 and len(errors) >= 3, (name, errors)
 
 
-def _screen(side, count, *, roughness, batch=2):
-    """Returns vertices on screen, some beyond its border, and some that are not drawable."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:side, :side] * (count + 3) / (side - 1) - 2
-    x, y = (part + rng.normal(size=(batch, side, side)) * roughness for part in (x, y))
-    inverse = rng.uniform(0.9, 1.1, (batch, side, side)) * (rng.uniform(size=(batch, side, side)) > 0.02)
-    return tuple(jnp.asarray(part, jnp.float32) for part in (x, y, inverse))
-
-
 @pytest.mark.parametrize(
     ("side", "count", "roughness", "most", "chunks"),
     [
@@ -101,7 +92,11 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
     monkeypatch.setattr(tpu, "_CHUNK_BLOCKS", most)
     blocks = tpu._Blocks((side, side), (count, count))
     assert blocks.chunks == chunks
-    screen = _screen(side, count, roughness=roughness)
+    rng = np.random.default_rng(0)  # vertices on screen, some beyond its border, and some that are not drawable
+    y, x = np.mgrid[:side, :side] * (count + 3) / (side - 1) - 2
+    x, y = (part + rng.normal(size=(2, side, side)) * roughness for part in (x, y))
+    inverse = rng.uniform(0.9, 1.1, (2, side, side)) * (rng.uniform(size=(2, side, side)) > 0.02)
+    screen = tuple(jnp.asarray(part, jnp.float32) for part in (x, y, inverse))
     assert (np.asarray(blocks.reach(screen)[1][:, :, 4]).mean() > 0.1) == (roughness > 1)
     values = np.random.default_rng(1).normal(size=(2, 5, 2, side - 1, side - 1)).astype(np.float32)
     cotangent = np.random.default_rng(2).normal(size=(2, 5, count, count)).astype(np.float32)

@@ -27,7 +27,13 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     listed.write_text("\n".join(names) + "\n")
     config.workdir = str(tmp_path / "run")
     config.data.image_list = str(listed)
-    _shrink(config, tmp_path)
+    config.image_size = config.gan.size = SIZE
+    config.gan.checkpoint = str(tmp_path / "gan32.safetensors")
+    pathlib.Path(config.gan.checkpoint).write_bytes(_gan())
+    config.data.depth_root = str(tmp_path / "depth32")
+    (tmp_path / "depth32").mkdir(exist_ok=True)
+    for path in pathlib.Path(asset("ictface/depth")).iterdir():
+        np.save(tmp_path / "depth32" / path.name, np.load(path)[::2, ::2])
     config.networks.update(width=8, group_base=4, zdim=16, encoder_width=4)
     config.prior.iterations = 4
     config.schedule.stages = ((3, 3, 4), (2, 2, 2))
@@ -39,17 +45,6 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     config.inversion.steps = 5
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return config.lock()
-
-
-def _shrink(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Has the configuration use a GAN and true depths of 32 pixels, which are written into the folder."""
-    config.image_size = config.gan.size = SIZE
-    config.gan.checkpoint = str(folder / "gan32.safetensors")
-    config.data.depth_root = str(folder / "depth32")
-    (folder / "depth32").mkdir(exist_ok=True)
-    for path in pathlib.Path(asset("ictface/depth")).iterdir():
-        np.save(folder / "depth32" / path.name, np.load(path)[::2, ::2])
-    pathlib.Path(config.gan.checkpoint).write_bytes(_gan())
 
 
 @functools.cache

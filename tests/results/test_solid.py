@@ -183,15 +183,6 @@ def test_the_largest_piece_is_kept_and_holes_are_filled_and_both_said():
     assert "2 pieces" in said and "6 pixels of others" in said and "16 pixels were filled" in said
 
 
-def test_a_mask_that_is_empty_or_a_pixel_is_refused():
-    mask = np.zeros((16, 16))
-    with pytest.raises(UserError, match="the object mask of a is empty"):
-        build_solid(plain_result(mask=mask))
-    mask[8, 8] = 1
-    with pytest.raises(UserError, match="1 pixels: too small"):
-        build_solid(plain_result(mask=mask))
-
-
 def test_spikes_are_flattened_and_said():
     result = _head(64)
     depth = result.depth.copy()
@@ -211,7 +202,13 @@ def test_what_is_too_thin_to_print_is_said():
         assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
 
 
-def test_impossible_sizes_are_refused():
+def test_impossible_sizes_and_masks_that_are_empty_or_a_pixel_are_refused():
+    mask = np.zeros((16, 16))
+    with pytest.raises(UserError, match="the object mask of a is empty"):
+        build_solid(plain_result(mask=mask))
+    mask[8, 8] = 1
+    with pytest.raises(UserError, match="1 pixels: too small"):
+        build_solid(plain_result(mask=mask))
     for arguments, message in (
         ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
         ({"thickness_mm": float("nan")}, "thickness_mm"),
