@@ -206,7 +206,13 @@ def _depth_tangent(
     corners. The bracket is computed per triangle, as arithmetic on the regular grid; each sample gathers
     three numbers. So the transpose, which is the backward pass, scatters three numbers per sample.
     """
-    slope_x, slope_y = _slopes(screen)
+    (x1, x2), (y1, y2), (q1, q2) = (
+        (second - first, third - first) for first, second, third in map(_grid_corners, screen)
+    )
+    area = x1 * y2 - y1 * x2
+    proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny  # without area, both slopes are 0
+    safe = jnp.where(proper, area, 1)
+    slope_x, slope_y = (jnp.where(proper, part / safe, 0) for part in (q1 * y2 - y1 * q2, x1 * q2 - q1 * x2))
     changes = [dq - dx * slope_x - dy * slope_y for dx, dy, dq in zip(*map(_grid_corners, change))]
     total = jnp.zeros((), depth.dtype)
     for weight, along in zip(_screen_weights(screen, triangle), triangles_at_samples(changes, triangle, screen)):
@@ -226,20 +232,6 @@ def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n m"]) ->
     parts = [jnp.where(part >= 0, part, 0) for part in parts]
     total = parts[0] + parts[1] + parts[2]
     return [part / jnp.where(total > 0, total, 1) for part in parts]
-
-
-def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
-    """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
-    (x1, x2), (y1, y2), (q1, q2) = (
-        (second - first, third - first) for first, second, third in map(_grid_corners, screen)
-    )
-    area = x1 * y2 - y1 * x2
-    proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny
-    safe = jnp.where(proper, area, 1)
-    return (
-        jnp.where(proper, (q1 * y2 - y1 * q2) / safe, 0),
-        jnp.where(proper, (x1 * q2 - q1 * x2) / safe, 0),
-    )
 
 
 def triangles_at_samples(
