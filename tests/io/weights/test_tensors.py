@@ -77,6 +77,7 @@ _NAMES = {
     "stylegan2-tensorflow": {"dnnlib.tflib.network.Network", "tf:G_main"},
     "tensorflow": {"dnnlib.tflib.network.Network", "tf:G_paper", "tf:D_paper"},
     "stylegan1": {"dnnlib.tflib.network.Network", "tf:G_style", "tf:D_basic"},
+    "stylegan2-lucidrains": {"GAN.S.net.0.weight", "GAN.G.blocks.0.to_style1.weight", "GAN.D.blocks.0.conv_res.weight"},
     "gan2shape": {f"net{kind}.network.0.weight" for kind in ("D", "A", "V", "L", "Enc")}
     | {"optimizerD.state.0.exp_avg"},
     "unsup3d": {f"net{kind}.network.0.weight" for kind in "DAVLC"} | {"optimizerA.state.0.exp_avg"},
