@@ -6,7 +6,8 @@
 SIDE and MAD (unit normals, degrees) over the object less its outermost pixel, as `gan2shape-jax evaluate` has them; yaw
 and pitch: mean absolute errors of the view, degrees. Means with 95% intervals over persons (Student's t). `flat` is a
 plane, `mean` the mean depth of 256 pictures of the training split, `ellipsoid` the prior fitted to the true mask; they
-know no view. The background is cut off at the method's greatest depth, 1.1.
+know no view. `--model` takes lifted models and Unsup3D's networks, `--ceiling` depth networks trained with true depth
+(`learn.py`). The background is cut off at the method's greatest depth, 1.1.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import committed
+import jax
 import numpy as np
 import sources
 
@@ -21,14 +23,17 @@ import gan2shape_jax
 from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.method import metrics, prior
+from gan2shape_jax.method import metrics, models, prior
 
 _YAWS = (0, 15, 30, 60)  # degrees
 _MODEL = gan2shape_jax.__path__[0] + "/assets/ictface/model.safetensors"
 
 
-def _network(model: str) -> Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]:
-    networks = gan2shape_jax.load_model(model)
+Explain = Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]
+
+
+def _network(model: str) -> Explain:
+    networks = gan2shape_jax.load_model(model, config="ictface:predict")
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
         result = networks.explain(truth["image"][number]).record
@@ -37,7 +42,13 @@ def _network(model: str) -> Callable[[dict, int], tuple[np.ndarray, np.ndarray |
     return explain
 
 
-def ways(models: list[str], size: int) -> dict[str, Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]]:
+def _ceiling(model: str) -> Explain:
+    networks = gan2shape_jax.load_model(model, config="ictface:predict").networks
+    depth = jax.jit(lambda image: models.depth(networks.params, image[None] / 127.5 - 1, networks.settings)[0])
+    return lambda truth, number: (np.asarray(depth(truth["image"][number].astype(np.float32))), None)
+
+
+def ways(networks: list[str], ceilings: list[str], size: int) -> dict[str, Explain]:
     """Returns what each row makes of a picture: the depth in its view, and pitch and yaw or None."""
     mean, config = np.load(committed.MEAN), load_config("ictface:predict").unlock()
     config.prior.shape = "whole_ellipsoid"
@@ -45,7 +56,8 @@ def ways(models: list[str], size: int) -> dict[str, Callable[[dict, int], tuple[
         "flat": lambda truth, number: (np.ones((size, size), np.float32), None),
         "mean": lambda truth, number: (mean, None),
         "ellipsoid": lambda truth, number: (prior.prior_depth(config, truth["mask"][number].astype(np.float32)), None),
-        **{f"networks ({pathlib.Path(model).parent.name})": _network(model) for model in models},
+        **{f"networks ({'/'.join(pathlib.Path(model).parts[-2:])})": _network(model) for model in networks},
+        **{f"ceiling ({pathlib.Path(model).stem})": _ceiling(model) for model in ceilings},
     }
 
 
@@ -81,11 +93,12 @@ def over_persons(values: np.ndarray, truth: dict[str, np.ndarray], chosen: np.nd
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=committed.DATA / "test", help="as committed.py packs it")
-    parser.add_argument("--model", nargs="+", default=[_MODEL], help="files of lifted models")
+    parser.add_argument("--model", nargs="+", default=[_MODEL], help="files of lifted models, or networks")
+    parser.add_argument("--ceiling", nargs="+", default=[], help="files of depth networks trained with true depth")
     options = parser.parse_args()
     truth = committed.load(options.data)
     rows = []
-    for name, explain in ways(options.model, truth["depth"].shape[-1]).items():
+    for name, explain in ways(options.model, options.ceiling, truth["depth"].shape[-1]).items():
         errors = measured(truth, explain)
         for group, chosen in groups(truth):
             digits = {"side": 4, "mad": 1, "pitch": 1, "yaw": 1}
