@@ -14,7 +14,7 @@ import functools
 import operator
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,14 +23,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
-from gan2shape_jax.io import data, option_types
+from gan2shape_jax.io import option_types
 from gan2shape_jax.method import metrics, models, prior
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
@@ -41,14 +41,14 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import predict, prepare
+from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training.task import one_image
 
 Map = Float[np.ndarray, "s s"]
 # In brackets, since runs are called by their folders, such as flat.
 FLAT, ELLIPSOID, ANOTHER = BASELINES = ("(flat)", "(ellipsoid)", "(another image's)")
-_MEASURES = ("unseen_error", "apart", "mirrored", "side")
+_MEASURES = ("unseen_error", "apart", "side")
 _MOST_ROUNDS = 64
 _EPILOG = """\
 examples:
@@ -56,7 +56,6 @@ examples:
   gan2shape-jax evaluate consistency results/seed0 results/seed1 results/seed2
 
 About two minutes an image on two cores: an encoder of its own learns to make pictures of it that no run has seen.
-Where true depths are known, as of the bundled faces, the report also says how well each measure ranks shapes.
 """
 
 
@@ -65,7 +64,7 @@ def run(words: Sequence[str]) -> int:
     arguments = reports.parse(
         words,
         "evaluate consistency",
-        "How good shapes are where no true depth is known: unseen views, agreement, mirror images.",
+        "How good shapes are where no true depth is known: unseen views, agreement.",
         _EPILOG,
         results="folders of runs on the same images, such as of several seeds",
         out="writes md, csv and manifest.json there",
@@ -76,21 +75,13 @@ def run(words: Sequence[str]) -> int:
     if not names:
         raise UserError("the runs have no image in common: shapes of the same images are compared")
     subject = subject_of(runs)
-    networks: dict[str, predict.Predictor] = {}  # of runs that explain images in one pass, unless they are missing
-    for each in runs:
-        config = reports.read_config(each)
-        if config.mode == "predict" and pathlib.Path(config.networks.pretrained).is_file():
-            networks[each.label] = predict.load_predictor(config, None)
     measured: dict[str, Measured] = {}
     problems: dict[str, str] = {}
     for number, name in enumerate(names[: arguments.images]):
         try:
             results = {each.label: load_result(each.images[name]) for each in runs}
             another = load_result(runs[0].images[names[number - 1]]) if len(names) > 1 else None
-            one = measure(name, results, another, subject, rounds=arguments.rounds)
-            for label, predictor in networks.items():
-                one[label]["mirrored"] = mirrored_apart(predictor, subject, name, results[label])
-            measured[name] = one
+            measured[name] = measure(name, results, another, subject, rounds=arguments.rounds)
         except UserError as error:
             problems[name] = str(error)
         print(one_line(f"{name}: {number + 1} of {len(names[: arguments.images])}"), file=sys.stderr)
@@ -113,7 +104,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 # What was measured for one image, by shape, which is a run's or a baseline, and then, where known, by measure:
 # "unseen_error" in units of pictures in [-1, 1]; "apart", mean SIDE between a run's shape and the other runs' shapes;
-# "mirrored", SIDE between a run's shape and that of the mirrored image; "side", SIDE against the true depth.
+# "side", SIDE against the true depth.
 Measured = dict[str, dict[str, float]]
 
 
@@ -148,7 +139,7 @@ def subject_of(runs: Sequence[reports.FoundRun]) -> Subject:
 def measure(
     name: str, results: Mapping[str, Result], another: Result | None, subject: Subject, *, rounds: int = 1
 ) -> Measured:
-    """Measures the shapes that runs gave one image, and another image's, if given, but not what is mirrored.
+    """Measures the shapes that runs gave one image, and another image's, if given.
 
     Each round takes 4 pictures of each shape. Raises `UserError`: the image is no longer in the run's list, its mask
     shows no object, or no part of it is visible on all shapes.
@@ -178,17 +169,6 @@ def measure(
     return measured
 
 
-def mirrored_apart(networks: predict.Predictor, subject: Subject, name: str, result: Result) -> float:
-    """Returns the SIDE between the shape of an image and the mirrored shape of its mirror image by the same networks.
-
-    `UserError` if the image is no longer in the run's list.
-    """
-    item = data.load_item(subject.config, reports.listed_entry(subject.config, name))
-    mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
-    other = networks.explain(networks.prepared(mirror))
-    return float(apart(result.warped_depth, other.warped_depth[:, ::-1], result.input_mask, result.camera))
-
-
 @functools.partial(jax.jit, static_argnames="camera")
 def apart(first: jax.Array, second: jax.Array, mask: jax.Array, camera: Camera) -> Float[jax.Array, ""]:
     """Returns the SIDE between two depths over the object, where both show a surface; NaN if they share none."""
@@ -200,15 +180,12 @@ _PREAMBLE = """\
 Without true depth. Unseen error: what remains where the photo, on its shape, is turned and relit until it looks like
 pictures of the same object that no training saw; mean absolute difference, pictures in [-1, 1]. Beside runs, a flat
 plane, the ellipsoid and another image's shape were asked too. Apart: SIDE between a run's shape and the other runs'.
-Mirrored: SIDE between the shape of an image and that of its mirror image. The less the better; means over images with
-95% intervals (Student's t).
+The less the better; means over images with 95% intervals (Student's t).
 """
-_FEWEST_RANKED = 3
-_NOTHING = "–"
 
 
 def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> list[str]:
-    """Returns what the numbers mean, tables of shapes, images and, if the truth is known, ranks, and what was left out.
+    """Returns what the numbers mean, tables of shapes and images, and what was left out.
 
     All images have the same shapes.
     """
@@ -217,13 +194,13 @@ def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> lis
     if some:
         rows = [[name, *(f"{each['unseen_error']:.4f}" for each in one.values())] for name, one in measured.items()]
         images = "Unseen error of each image:\n\n" + reports.markdown_table(["image", *some[0]], rows)
-        tables = [_shapes(some), images, _ranks(some)]
+        tables = [_shapes(some), images]
     left_out = reports.bullets([f"{name}: {reason}" for name, reason in problems.items()], "Left out:")
     return [_PREAMBLE, *tables, left_out]
 
 
 def _shapes(measured: Sequence[Measured]) -> str:
-    titles = ["shape", "images", "unseen error", "below the ellipsoid's by", "below it on", "apart", "mirrored", "SIDE"]
+    titles = ["shape", "images", "unseen error", "below the ellipsoid's by", "below it on", "apart", "SIDE"]
     rows = []
     for shape in measured[0]:
         gains = [1 - one[shape]["unseen_error"] / one[ELLIPSOID]["unseen_error"] for one in measured]
@@ -231,38 +208,9 @@ def _shapes(measured: Sequence[Measured]) -> str:
         means = []
         for key in _MEASURES:
             values = [value for one in measured if np.isfinite(value := one[shape].get(key, np.nan))]
-            means.append(reports.interval_text(reports.mean_interval(values), 4) if values else _NOTHING)
+            means.append(reports.interval_text(reports.mean_interval(values), 4) if values else "–")
         rows.append([shape, str(len(measured)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
     return reports.markdown_table(titles, rows)
-
-
-def _ranks(measured: Sequence[Measured]) -> str:
-    """Returns how the measures rank shapes compared with SIDE; '' if no true depth is known."""
-    known = [one for one in measured if any("side" in figures for figures in one.values())]
-    if not known:
-        return ""
-    ranked = [rank for one in known if np.isfinite(rank := _spearman(one.values(), "unseen_error")[0])]
-    mean = f"{np.mean(ranked):.2f}" if ranked else _NOTHING
-    rows = [["unseen error", "the shapes of one image, mean over images", str(len(ranked)), mean]]
-    titles = {"unseen_error": "unseen error", "relative": "unseen error by the ellipsoid's"}
-    for shape in (shape for shape in known[0] if shape not in BASELINES):
-        relative = [one[shape]["unseen_error"] / one[ELLIPSOID]["unseen_error"] for one in known]
-        some = [one[shape] | {"relative": each} for one, each in zip(known, relative, strict=True)]
-        for key in ("unseen_error", "relative", "apart", "mirrored"):
-            rank, count = _spearman(some, key)
-            if count >= _FEWEST_RANKED:
-                rows.append([titles.get(key, key), f"images, by {shape}", str(count), f"{rank:.2f}"])
-    heading = "Where the true depth is known: Spearman's rank correlation with SIDE.\n\n"
-    return heading + reports.markdown_table(["measure", "ranks", "of", "correlation"], rows)
-
-
-def _spearman(some: Iterable[Mapping[str, float]], key: str) -> tuple[float, int]:
-    """Returns Spearman's correlation of a measure with SIDE, NaN for fewer than three pairs, and how many are known."""
-    values = np.array([(figures.get(key, np.nan), figures.get("side", np.nan)) for figures in some])
-    known = values[np.isfinite(values).all(axis=-1)]
-    if len(known) < _FEWEST_RANKED:
-        return np.nan, len(known)
-    return float(stats.spearmanr(known[:, 0], known[:, 1]).statistic), len(known)
 
 
 ITERATIONS = 150

@@ -11,9 +11,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-import re
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +24,7 @@ from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
+from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
@@ -48,7 +47,6 @@ _BATCH = 20  # pictures per network call
 _PROBE = 3.0  # deviations to either side at which candidates are compared
 _GRID = np.linspace(-10, 10, 41)  # deviations over which the best is calibrated
 _SHOWN = 7  # views per row in the picture
-_LONGEST_NAME = 60  # characters, of up to four bytes
 _EPILOG = """\
 examples:
   gan2shape-jax evaluate identity results/mine --embedding arcface.onnx --out results/identity
@@ -67,7 +65,7 @@ def run(words: Sequence[str]) -> int:
         "How well turning an object keeps its identity, by a face-embedding network of yours.",
         _EPILOG,
         results="folders of runs, or of single images",
-        out="writes identity.md, identity.csv, manifest.json and a picture an image there",
+        out="writes identity.md, identity.csv, manifest.json and a picture an image, RUN/NAME.png, there",
         options=_add_options,
     )
     if arguments.embedding is None:
@@ -135,8 +133,9 @@ def _turn_all(
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
             rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
-            out.mkdir(parents=True, exist_ok=True)
-            pictures.write_png(out / picture_name(run.label, name), pictures.strip([*map(pictures.to_uint8, rows)]))
+            sheet = pictures.strip([*map(pictures.to_uint8, rows)])
+            place = out / run.label.strip("/") / f"{name}.png"
+            atomic_file(place, functools.partial(pictures.write_png, picture=sheet), parents=True)
         print(one_line(f"{run.label}: {name}"), file=sys.stderr)
     return views, ways, problems
 
@@ -293,13 +292,3 @@ def _report(
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
     table = reports.markdown_table(titles, rows) if rows else "nothing was turned\n"
     return [heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:")]
-
-
-def picture_name(run: str, name: str) -> str:
-    """Returns the name of the picture's file: `RUN_NAME.png`, with a checksum if other names could collide."""
-    plain = f"{run}_{name}"
-    kept = re.sub(r"[^\w.-]", "_", plain).lstrip(".")[:_LONGEST_NAME]
-    if kept == plain and "_" not in name:
-        return f"{kept}.png"
-    both = f"{run}\0{name}".encode(errors="surrogatepass")
-    return f"{kept}-{zlib.crc32(both):08x}.png"

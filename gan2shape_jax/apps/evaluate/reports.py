@@ -157,23 +157,18 @@ class Interval:
 
 def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
     """Returns the mean, of at least one value, with Student's t interval."""
-    sample = np.asarray(values, np.float64)
-    mean, count = float(sample.mean()), len(sample)
-    if count < 2:
-        return Interval(mean, np.nan, np.nan, count)
-    half = stats.t.ppf((1 + _LEVEL) / 2, count - 1) * sample.std(ddof=1) / np.sqrt(count)
-    return Interval(mean, float(mean - half), float(mean + half), count)
+    mean, count = float(np.mean(values)), len(values)
+    half = float(stats.t.ppf((1 + _LEVEL) / 2, count - 1) * stats.sem(values)) if count > 1 else np.nan
+    return Interval(mean, mean - half, mean + half, count)
 
 
 def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
     """Returns the median, of at least one value, with the interval of medians of 10,000 samples drawn anew."""
-    sample = np.asarray(values, np.float64)
-    median, count = float(np.median(sample)), len(sample)
-    if count < 2:
-        return Interval(median, np.nan, np.nan, count)
+    sample, count = np.asarray(values, np.float64), len(values)
     drawn = np.random.default_rng(_SEED).integers(count, size=(_DRAWS, count))
-    low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Interval(median, float(low), float(high), count)
+    ends = np.quantile(np.median(sample[drawn], axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    low, high = ends.tolist() if count > 1 else (np.nan, np.nan)
+    return Interval(float(np.median(sample)), low, high, count)
 
 
 def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:

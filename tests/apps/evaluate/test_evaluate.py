@@ -16,7 +16,6 @@ from helpers.plain_result import plain_result
 from PIL import Image
 from scipy import stats
 
-from gan2shape_jax.apps.evaluate import identity
 from gan2shape_jax.apps.evaluate.command import METRICS, Score, compare, main, score_run
 from gan2shape_jax.apps.evaluate.reports import find_runs, mean_interval, median_interval
 from gan2shape_jax.errors import UserError
@@ -276,12 +275,3 @@ def test_names_in_reports_are_text(tmp_path, capsys):
     texts = [row[key] for row in rows for key in ("run", "name", "problem") if row[key]]
     assert not [text for text in texts if text[0] in "=+-@\t\r\n" or "\x1b" in text]
     assert {"=1+1", "a|b`c`", "<img src=x>", "@SUM(A1)"} <= {csv_value(row["name"]) for row in rows}
-
-
-def test_pictures_of_images_have_names_of_their_own_in_one_folder():
-    assert identity.picture_name("run", "001") == "run_001.png"
-    pairs = [("x", "a_b"), ("x_a", "b"), ("x", "a/b"), ("x", "a b"), ("x", "a\x1bb"), ("x", "../a"), ("..", "b")]
-    pairs += [("x", "ü" * 300), ("x", "ü" * 299), ("x", "\ud800"), ("x/y", "a"), ("x", "y/a")]
-    names = [identity.picture_name(*pair) for pair in pairs]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[\w-][\w.-]*\.png", name) and len(name.encode()) < 255 for name in names)

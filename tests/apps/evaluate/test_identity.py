@@ -98,7 +98,7 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     assert all(-1 <= value <= 1 + 1e-9 for value in similarity)
     # The network's embedding is the mean colour: unlike pictures of one colour cast are alike to it.
     assert similarity[1] > 0.9 and image.mean() < 0
-    assert (out / "run_001.png").is_file()
+    assert (out / "run" / "001.png").is_file()
     assert json.loads((out / "manifest.json").read_text())["embedding"] == str(out / "face.onnx")
 
 
