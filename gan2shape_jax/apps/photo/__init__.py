@@ -16,10 +16,8 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 
-import numpy as np
-
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
-from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.results.result import load_result
 
@@ -54,8 +52,7 @@ def photo(
       ArgumentError: a box of another length or range (a `ValueError` too).
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
-    from gan2shape_jax.apps.export.texture import photo_texture  # here, as OpenCV changes the process's environment
-    from gan2shape_jax.apps.photo import photo_run
+    from gan2shape_jax.apps.photo import photo_run  # here, as OpenCV changes the process's environment
 
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: x, y, side or x, y, side, roll is possible")
@@ -68,11 +65,9 @@ def photo(
         for note in done.notes[1:]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            failed = photo_run.run_over(config, [done])
+            failed = photo_run.run_over(config, [done], framer)
         if failed:
             raise UserError(failed[name])
         record = load_result(pathlib.Path(folder, "results", name))
-    seen, frame = framer.opened(file), done.frame.box
-    texture = photo_texture(record, np.asarray(seen.picture), scaled_box(frame, 1 / seen.reduction)).lit
-    metrics = record.metrics | {"frame": dataclasses.asdict(frame)}
-    return Reconstruction(dataclasses.replace(record, texture=texture, metrics=metrics))
+    metrics = record.metrics | {"frame": dataclasses.asdict(done.frame.box)}
+    return Reconstruction(dataclasses.replace(record, metrics=metrics))

@@ -48,10 +48,8 @@ from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.io.weights.tensors import listed
-from gan2shape_jax.results import Result, load_result
-from gan2shape_jax.results.outputs import add_textured
+from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import TEXTURE
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
@@ -367,11 +365,9 @@ def run_over(config: ConfigDict, photos: Sequence[Prepared], framer: Framer | No
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder. With `framer`,
-    which reads the photos, results get their photo's own texture, also those that were made without.
+    which reads the photos, results get their photo's own texture.
     """
-    work, results = _work_folder(config), pathlib.Path(config.workdir, "results")
-    bare = [one.name for one in photos if framer is not None and not (results / one.name / TEXTURE).exists()]
-    left = [one for one in photos if one.name in bare or not is_done(config, one.name)]
+    work, left = _work_folder(config), {photo.name: photo for photo in photos if not is_done(config, photo.name)}
     failed = _make(config, work, left, framer) if left else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -379,40 +375,36 @@ def run_over(config: ConfigDict, photos: Sequence[Prepared], framer: Framer | No
     return failed
 
 
-def _make(config: ConfigDict, work: pathlib.Path, photos: Sequence[Prepared], framer: Framer | None) -> dict[str, str]:
-    """Runs over photos, puts results in their place, and adds the textures that those that were there lack."""
-    out, known = pathlib.Path(config.workdir), {photo.name: photo for photo in photos}
-    left = [name for name in known if not is_done(config, name)]
+def _make(
+    config: ConfigDict, work: pathlib.Path, photos: Mapping[str, Prepared], framer: Framer | None
+) -> dict[str, str]:
+    """Runs over photos, by their names, and puts results in their place."""
+    out = pathlib.Path(config.workdir)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
     for field in ("image", "mask", "latent"):
         root = str(work / field) if (work / field).is_dir() else ""  # without latents, the run finds them by inversion
         staged.data[f"{field}_root"] = root if config.data[f"{field}_root"] else ""
-    _write_list(work, left)
-    every = sorted(records_in(out).keys() | known.keys())
+    _write_list(work, photos)
+    every = sorted(records_in(out).keys() | photos.keys())
     with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
 
         def dress(result: Result) -> tuple[Result, dict[str, Any]]:
             made_with = {"config.json": to_json(config) + "\n"}
             if framer is None:
                 return result, made_with
-            seen = framer.opened(known[result.name].path)
-            photo, box = np.asarray(seen.picture), scaled_box(known[result.name].frame.box, 1 / seen.reduction)
+            seen = framer.opened(photos[result.name].path)
+            photo, box = np.asarray(seen.picture), scaled_box(photos[result.name].frame.box, 1 / seen.reduction)
             result, files = photo_textured(result, photo, photo_texture(result, photo, box), box)
             return result, files | made_with
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
-            if left:
-                seen = {name: Seen(*known[name].frame[1:]) for name in left}
-                experiment.run(staged.lock(), runner.Handover(seen, dress, functools.partial(_put, config, folder)))
-        for name in left:
+            known = {name: Seen(*photo.frame[1:]) for name, photo in photos.items()}
+            experiment.run(staged.lock(), runner.Handover(known, dress, functools.partial(_put, config, folder)))
+        for name in photos:
             if is_result(work / "results" / name) and not is_done(config, name):
                 _put(config, folder, name)  # of an earlier run, which was killed before it did so
-        for name in known if framer is not None else ():
-            if is_done(config, name) and not ((place := out / "results" / name) / TEXTURE).exists():
-                add_textured(place, *dress(load_result(place)))
-                folder.note(name)
         failures = work / "failures.json"
         failed = read_object(failures, "a run's failures") if failures.is_file() else {}
         folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
