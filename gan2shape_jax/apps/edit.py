@@ -29,14 +29,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from gan2shape_jax.apps import render
 from gan2shape_jax.apps.render import Shots
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
-from gan2shape_jax.io import arrays, data, image_files, option_types
+from gan2shape_jax.io import arrays, data, option_types
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
@@ -100,7 +99,6 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
     option_types.add_gan(group, "--gan", "the GAN")
     option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
-    option_types.add_path(group, "--image", "FILE", "the input (needed where the run crops)")
     return parser
 
 
@@ -119,14 +117,13 @@ def _run(options: argparse.Namespace) -> None:
     if all(getattr(options, name) is None for name in chosen):
         raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
     result = load_result(options.result)
-    render.check_out(out, inputs=[options.image])
+    render.check_out(out)
     shots = render.shots(options, result)
     views, count, versions = shots.views, len(shots.views), 2 if options.version == "both" else 1
 
     editor, shown, l1 = None, list[_Version](), list[float]()
     if options.version != "3d":
-        files = {name: getattr(options, name) for name in ("run", "gan", "latent", "image")}
-        editor = load_editor(options.result, **files)
+        editor = load_editor(options.result, run=options.run, gan=options.gan, latent=options.latent)
         limit, degrees = float(editor.settings.view_range.rotation_deg), np.rad2deg(views[:, :3])
         worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
         if np.abs(degrees[worst]) > limit + 0.1:
@@ -263,14 +260,11 @@ _BATCH = 8  # views drawn together
 _USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distribution lies beyond
 
 
-def load_editor(
-    folder: str | pathlib.Path, *, run: _Given = None, gan: _Given = None, latent: _Given = None, image: _Given = None
-) -> Editor:
+def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given = None, latent: _Given = None) -> Editor:
     """Loads what the folder of one image's results and its run's configuration refer to.
 
-    The run's folder and the files of GAN, latent and image (which only a configuration that crops needs) can be named
-    if they are no longer where they were. Raises `UserError`: a file is missing or damaged, or does not belong to the
-    result.
+    The run's folder and the files of GAN and latent can be named if they are no longer where they were. Raises
+    `UserError`: a file is missing or damaged, or does not belong to the result.
     """
     folder = pathlib.Path(folder)
     result = load_result(folder)
@@ -282,7 +276,8 @@ def load_editor(
         raise UserError(f"--gan {gan}: there is no such file" if gan else gone)
     config.gan.checkpoint = str(checkpoint)
     architecture, gan_weights = prepare.load_gan(config)
-    settings = model_file.settings_of(config, architecture, original_size=_original_size(saved, result, image))
+    side = result.original_size or config.lift.cropped_from
+    settings = model_file.settings_of(config, architecture, original_size=side)
     if settings.camera != result.camera:
         raise UserError(
             f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "
@@ -343,22 +338,6 @@ def _latent(saved: SavedRun, name: str, given: _Given, style_dim: int) -> np.nda
         looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
     return arrays.load_latent(path, style_dim)
-
-
-def _original_size(saved: SavedRun, result: Result, given: _Given) -> int:
-    """Returns the side of the image file, which determines what a crop cuts out; without a crop it does not matter."""
-    if not saved.config.data.crop:
-        return result.camera.image_size
-    base = saved.locate(saved.config.data.image_root) / result.name
-    kinds = Image.registered_extensions()
-    endings = ("", *(form(kind) for form in (str.lower, str.upper, str.title) for kind in kinds))
-    path = pathlib.Path(given) if given else data.find(str(base.parent), base.name, endings)
-    if path is None or not path.is_file():
-        raise UserError(
-            f"the image file of {result.name} is not there any more ({given or base}); its size decides "
-            f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
-        )
-    return image_files.picture_sides(path)[0]
 
 
 def edit_in_parts(

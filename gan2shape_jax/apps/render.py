@@ -19,7 +19,7 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import atomic_file, atomic_folder, require_folder_place, require_targets
+from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
 from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.pictures import MOVING
@@ -187,20 +187,14 @@ _MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one 
 _INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a new folder"
 
 
-def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) -> None:
-    """Raises `UserError` if a file, or a folder if it has no extension, cannot be written, or is one of `inputs`."""
-    kind = out.suffix.lower()
-    if kind not in ("", *STILLS, *MOVING):
-        raise UserError(
-            f"--out {out}: the name must end in one of {', '.join(STILLS + MOVING)}, or in nothing for a folder of "
-            "single frames"
-        )
-    if not kind:
+def check_out(out: pathlib.Path) -> None:
+    """Raises `UserError` if a file, or a folder if it has no extension, cannot be written."""
+    if not out.suffix:
         if not os.path.isdir(out.parent):
             raise UserError(f"--out {out}: there is no folder {out.parent}")
         require_new_folder(out)
         return
-    require_targets({"--out": out}, inputs)
+    require_file_place(out, endings=STILLS + MOVING)
     own = {pathlib.PurePath(name).stem for output in OUTPUTS for name in output.files}
     if (out.parent / "result.json").is_file() and out.stem in own:
         raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")

@@ -39,6 +39,7 @@ _SHAPES |= dict.fromkeys(("albedo", "image", "canonical", "reconstruction", "gan
 _SHAPES |= {"view": "6", "light": "4"}
 _OPTIONAL = ("gan_image", "true_depth", "depth_spread")
 ARRAYS = tuple(_SHAPES)
+_FACTS = ("name", "category", "reference", "original_size", "metrics")  # that `result.json` holds
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -85,6 +86,7 @@ class Result:
       category: `face`, `car`, ...
       texture: (T, T, 3) uint8, the photo over the canonical picture, T texels a side, as it shows the object; or None.
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
+      original_size: the side of the image's file before `config.data.crop`, pixels; 0 without crop or latent.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Result:
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     category: str = ""
     reference: bool = False
+    original_size: int = 0
     texture: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -182,7 +185,7 @@ def array_files(result: Result) -> dict[str, Any]:
     """Returns the files that `load_result` reads, as `write_folder` takes them, and `camera.json`."""
     arrays = {key: value for key in ARRAYS if (value := getattr(result, key)) is not None}
     record = {"format": _FORMAT, "camera": result.camera.record(), "arrays": list(arrays)}
-    record |= {key: getattr(result, key) for key in ("name", "category", "reference", "metrics")}
+    record |= {key: getattr(result, key) for key in _FACTS}
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
     view, light = result.view.tolist(), result.light.tolist()
     described = result.camera.record() | {
@@ -281,7 +284,7 @@ def load_result(folder: str | os.PathLike) -> Result:
     record = _record_of(folder)
     path = folder
     try:
-        known = {key: record[key] for key in ("name", "category", "reference", "metrics")}
+        known = {key: record[key] for key in _FACTS if key in record}
         for key in ARRAYS:
             if key in record["arrays"] or key not in _OPTIONAL:
                 path = folder / f"{key}.npy"

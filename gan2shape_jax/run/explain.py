@@ -89,6 +89,7 @@ def described(
         metrics=metrics | trust.compare_with_prior(metrics, history),
         category=judge.config.category,
         reference=settings.sampling == "half",
+        original_size=settings.original_size if settings.crop and problem.latent is not None else 0,
     )
 
 

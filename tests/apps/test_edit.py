@@ -119,13 +119,6 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
     np.testing.assert_allclose(cropped.picture, editor.picture[8:-8, 8:-8], atol=1e-5)
     made, l1 = _edits(cropped, *_shots(cropped))
     assert cropped.size == 48 and made.shape == (3, 48, 48, 3) and np.isfinite(l1).all()
-    _change_config(folder, lambda c: c["data"].update(image_root=str(tmp_path / "moved")))
-    with pytest.raises(UserError, match="--image FILE"):
-        load_editor(folder)
-    assert load_editor(folder, image=asset("ictface/image/001.png")).settings.original_size == 64
-    (tmp_path / "moved").mkdir()
-    shutil.copy(asset("ictface/image/001.png"), tmp_path / "moved" / "001.Png")
-    assert load_editor(folder).settings.original_size == 64
 
 
 def _options(*words):
@@ -304,19 +297,14 @@ def test_files_are_found_where_the_run_was_started_and_in_this_installation(tmp_
     assert {name: run.locate(name) for name in places} == places
 
 
-def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
+def test_the_latent_is_that_of_the_whole_name(copy, tmp_path):
     """`face[x].v2` is no `face[x]` and no pattern: other images' files lie where a careless look would find them."""
     run, name, latent = copy.parents[1], "face[x].v2", np.full((1, 128), 0.5, np.float32)
     np.save(tmp_path / "face[x].npy", latent + 1)
     np.save(tmp_path / f"{name}.npy", latent)
-    Image.new("RGB", (80, 80)).save(tmp_path / "facex.v2.bmp")
-    Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
-    Image.new("RGB", (90, 90)).save(tmp_path / f"{name}.big.png")
-    given = {"latent_root": str(tmp_path), "image_root": str(tmp_path), "crop": 48}
-    _change_config(copy, lambda config: config["data"].update(given))
+    _change_config(copy, lambda config: config["data"].update(latent_root=str(tmp_path)))
     result = dataclasses.replace(load_result(copy), name=name)
     save_result(result, run / "results" / name)
     run_again = find_run(run / "results" / name)
     assert run_again.root == run
     np.testing.assert_array_equal(edit._latent(run_again, name, None, 128), latent)
-    assert edit._original_size(run_again, result, None) == 64

@@ -29,6 +29,7 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     known = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), np.asarray(problem.image[0]))
     known |= {"depth": depth, "warped_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
     known |= {"view": np.array([0.02, -0.2, 0.01, 0.001, 0, 0]), "light": np.array([0.4, 0.6, 0.3, -0.2])}
+    known["original_size"] = 0 if config.data.crop is None else prepared.settings.original_size
     known |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
     save_result(plain_result("001", SIZE, **known | {"camera": prepared.settings.camera}), run.result("001"))
     params = models.init_params(jax.random.key(3), prepared.settings)
