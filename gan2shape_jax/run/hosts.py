@@ -5,6 +5,9 @@ variables say where they are: JAX_COORDINATOR_ADDRESS (host:port of process 0), 
 
 Before any device starts, every host sends host 0 one message, over the coordinator's port, and gets those of all. The
 hosts of a run of independent images part then: in each of them JAX has one host, and no other takes it down.
+
+`jax.distributed.initialize` and `multihost_utils` do not replace that message: where a host is missing they abort the
+process instead of raising, and after `shutdown` JAX still counts the other hosts, for which Orbax would wait.
 """
 
 import contextlib
@@ -29,8 +32,6 @@ from gan2shape_jax.errors import UserError
 Ask = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# Variables that `srun` sets for the processes of a step and that JAX reads.
-_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _PATIENCE_S = 30.0  # network file systems show other hosts' new files only after a while
 
 
@@ -55,10 +56,10 @@ def several(environ: Mapping[str, str]) -> bool:
     """
     if explicit := _explicit(environ):
         return explicit["num_processes"] != 1
-    if all(name in environ for name in _SLURM):
-        return int(environ["SLURM_NTASKS"]) > 1
-    if "OMPI_MCA_orte_hnp_uri" in environ:
-        return int(environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    # Only a step of `srun` has the latter; a batch script outside one has the number of tasks too.
+    tasks = environ.get("SLURM_NTASKS", "1") if "SLURM_STEP_NODELIST" in environ else "1"
+    if max(int(tasks), int(environ.get("OMPI_COMM_WORLD_SIZE", "1"))) > 1:
+        return True
     if "MEGASCALE_COORDINATOR_ADDRESS" in environ or "," in environ.get("TPU_WORKER_HOSTNAMES", ""):
         return True
     alone = environ.get("TPU_PROCESS_BOUNDS") == "1,1,1"  # set by users who want each TPU machine on its own
@@ -74,11 +75,15 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
     together, until `jax.distributed.shutdown`; otherwise only for the block. Raises `UserError`: the hosts do not find
     each other.
     """
-    if config.runtime.hosts == "one" or not several(os.environ):
+    timeout_s, explicit = config.runtime.hosts_timeout_s, dict[str, Any]()
+    address, count, index = None, None, None
+    if config.runtime.hosts == "auto" and several(os.environ):
+        explicit = _explicit(os.environ)
+        detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+        address, count, index = explicit.values() or detect(None, None, None, None, None, timeout_s)[:3]
+    if address is None or count is None or index is None or count == 1:
         yield Team(), lambda message: [message]
         return
-    timeout_s, explicit = config.runtime.hosts_timeout_s, _explicit(os.environ)
-    address, count, index = explicit.values() or _detected(timeout_s)
     team = Team(index, count)
     yield team, functools.partial(_exchange, address, team, timeout_s)
     if stay:
@@ -86,18 +91,11 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
             jax.distributed.initialize(**explicit, initialization_timeout=timeout_s)
         except (RuntimeError, ValueError) as error:  # JAX's own connection errors are RuntimeErrors
             raise _unreachable(address, timeout_s, error) from error
-    elif count > 1 and jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
+    elif jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
         raise UserError(
             "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the others: "
             "set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host (2,2,1 for four)"
         )
-
-
-def _detected(timeout_s: int) -> tuple[str, int, int]:
-    """Returns the coordinator's address, the number of hosts, and this host's, as JAX detects them."""
-    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
-    address, count, index, _ = detect(None, None, None, None, None, timeout_s)
-    return (address, count, index) if address and count and index is not None else ("localhost:0", 1, 0)
 
 
 def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -118,10 +116,9 @@ def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any])
             time.sleep(0.1)
     with contextlib.ExitStack() as stack:
         try:
-            if team.count > 1:
-                dual = socket.has_dualstack_ipv6()
-                family = socket.AF_INET6 if dual else socket.AF_INET
-                server = stack.enter_context(socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual))
+            dual = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if dual else socket.AF_INET
+            server = stack.enter_context(socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual))
             while len(received) < team.count:
                 server.settimeout(max(deadline - time.monotonic(), 0.01))
                 link = stack.enter_context(server.accept()[0])
