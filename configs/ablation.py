@@ -19,8 +19,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "no_regularization": {"gan.regularize_offset": False, "loss.lam_regular": 0.0},
     "flat": {"prior.shape": "flat"},
     "shifted": {"prior.shape": "shifted_ellipsoid"},
-    "smoothed_box": {"prior.shape": "smoothed_box"},
-    "confidence": {"prior.shape": "confidence"},
     "weak_prior": {"prior.far": 0.96},
     "symmetry_from_step1": {"schedule.flip1": (True,)},
 }

@@ -175,12 +175,9 @@ def _training(config: ConfigDict) -> None:
     config.prior = ConfigDict()
     # What the depth network is first fitted to: 'ellipsoid' (the method's), 'whole_ellipsoid' (continues above and
     # below the frame where that cuts the object off, and is as deep as half the object's width), 'shifted_ellipsoid'
-    # (moved sideways), 'flat' (a plane in the middle of the depth range), 'smoothed_box' (the mask raised, with
-    # smoothed edges) or 'confidence' (the mask's probabilities raised, or, for a mask without any, the distance from
-    # its outline); near and far apply to all but 'flat', and near does not apply to 'whole_ellipsoid'.
-    config.prior.shape = Field(
-        "ellipsoid", choices=("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
-    )
+    # (moved sideways) or 'flat' (a plane in the middle of the depth range); near and far apply to all but 'flat', and
+    # near does not apply to 'whole_ellipsoid'.
+    config.prior.shape = Field("ellipsoid", choices=("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat"))
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
     config.prior.shift = Field(0.25, -1, 1)
     # Depth of the ellipsoid's nearest point, scene units.
@@ -287,8 +284,7 @@ def _lift(config: ConfigDict) -> None:
     config.lift.latent_iterations = Field(20, 0, 10**4)
     # Adam's learning rate in that search, in W.
     config.lift.latent_learning_rate = Field(0.03, 1e-30, 1000)
-    # Number of stages, from the first, whose step 3 ties the view and light networks to the known views and lights of
-    # the pseudo-images.
+    # Number of stages, from the first, whose step 3 ties the view network to the known views of the pseudo-images.
     config.lift.anchored_stages = Field(1000, 0, 1000)
     # Iterations of step 2 in which each sample gets its own encoder, with offsets that pass through the mapping
     # network, for step 3 of stages that are not anchored; the view network is then left unchanged. 0 means one encoder
@@ -296,9 +292,6 @@ def _lift(config: ConfigDict) -> None:
     config.lift.own_encoder_iterations = Field(0, 0, 10**6)
     # Weight of the distance from the known views: mean square, in standard deviations of the sampled views.
     config.lift.anchor_view = Field(0.2, 0, 1e6)
-    # Weight of the distance from the known lights, likewise; the known lights are those on the current shape, which is
-    # too smooth at first.
-    config.lift.anchor_light = Field(0.0, 0, 1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
     config.lift.warmup_iterations = Field(50, 0, 10**6)
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask, parse_mask
-from gan2shape_jax.method import projection
+from gan2shape_jax.method import prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, Problem
@@ -72,20 +73,18 @@ def _draw(
     return projection.sample(z, frozen, settings)
 
 
-def maker_of(
-    config: ConfigDict, architecture: Architecture, frozen: FrozenModels, prior_of: Callable[[Mask], Mask]
-) -> SampleMaker:
-    """Returns the maker that draws a configuration's samples, with their object masks and priors.
-
-    `frozen` holds the mean latent; for `prior_of`, see `SampleMaker`.
-    """
+def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
+    """Returns the maker that draws a configuration's samples, with their object masks and priors."""
+    mean = stylegan2.mean_w(jax.random.key(0), frozen.generator, arch=architecture)
     settings = settings_lib.changed(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
         **{name: config.lift[name] for name in config.lift if name in settings_lib.Settings.__dataclass_fields__},
     )
-    maker = SampleMaker(frozen, settings, _whole_square, prior_of, jax.random.key(config.seed))
+    given = dataclasses.replace(frozen, mean_w=mean), settings
+    depth_of = functools.partial(prior.prior_depth, config)
+    maker = SampleMaker(*given, _whole_square, depth_of, jax.random.key(config.seed))
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
 
 

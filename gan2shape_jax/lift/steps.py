@@ -6,11 +6,11 @@ The inversion step comes before the first stage: the encoder learns to invert th
 latents are known exactly. Step 2 then starts from an encoder that sees viewpoints and lights, and has to learn only how
 renderings differ from photographs.
 
-The anchored step is step 3 whose view and light networks are held to the views and lights of pseudo-images, which are
-known because they were drawn. A single image finds its views through step 3's loss alone; networks trained on many
-images at once from the start can settle where no view is right. Versions of pseudo-images from the encoder alone follow
-a view only roughly, so their latents are improved by a search, which minimises step 2's loss over each latent itself
-instead of over the encoder's weights (GAN2Shape, equation 3).
+The anchored step is step 3 whose view network is held to the views of pseudo-images, which are known because they were
+drawn. A single image finds its views through step 3's loss alone; networks trained on many images at once from the
+start can settle where no view is right. Versions of pseudo-images from the encoder alone follow a view only roughly, so
+their latents are improved by a search, which minimises step 2's loss over each latent itself instead of over the
+encoder's weights (GAN2Shape, equation 3).
 
 Without an anchor, each image may have an encoder of its own: step 2 from scratch, on that image's pseudo-images alone.
 An encoder that follows the renderings of all images closely makes the GAN repeat the rendered shape, with its faults;
@@ -68,7 +68,6 @@ def inversion_loss(
 
     There is no sheet, mirrored or not: `flip` is not used.
     """
-    del flip
     offset = projection.latent_offset(params, images, problem.gan_image, frozen, settings)
     loss = jnp.mean(jnp.square(offset - (latents - problem.latent)))
     return loss, ({"loss": loss}, offset)
@@ -94,22 +93,12 @@ def view_distance(
     """Returns the mean squared error of views against the known ones, in standard deviations of the drawn views.
 
     In network units, a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20.
-    Components that are not drawn at random are left out.
+    Components without a range, or that are not drawn at random, are left out.
     """
     units = settings.view_range.units(views.dtype)
     off = views / jnp.where(units > 0, units, 1.0) - known.views
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
-    return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # components without a range are left out
-
-
-def light_distance(lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings) -> Float[Scalar, ""]:
-    """Returns the mean squared error of lights (ambient, diffuse, dx, dy) against known ones, as `view_distance`."""
-    return _in_deviations(lights - known.lights, sampling.light_deviations(settings.rand_light))
-
-
-def _in_deviations(off: Float[Array, "n k"], deviations: Float[Array, " k"]) -> Float[Scalar, ""]:
-    """Returns the mean square of `off` in units of the deviations, over those that are not zero."""
-    moving = deviations > _STANDING
+    moving = (units > 0) & (deviations > _STANDING)
     square = jnp.mean(jnp.square(off / jnp.where(moving, deviations, 1.0)), axis=0)
     return jnp.sum(jnp.where(moving, square, 0.0)) / jnp.maximum(jnp.sum(moving), 1)
 
@@ -126,7 +115,7 @@ def anchored_loss(
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns step 3's loss plus the weighted distances of views and lights from the known ones.
+    """Returns step 3's loss plus the weighted distances of views from the known ones.
 
     Distances are taken both on the pseudo-images, which were drawn with the known ones, and on `images`, the GAN's
     versions of them; the metrics report both.
@@ -137,11 +126,6 @@ def anchored_loss(
         drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
         loss = loss + settings.anchor_view * (drawn + seen)
         metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
-    if "anchor_light" in settings.optional_terms:
-        seen = light_distance(geometry.light[1:], known, settings)
-        drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
-        loss = loss + settings.anchor_light * (drawn + seen)
-        metrics |= {"light_distance": seen, "drawn_light_distance": drawn}
     return loss, (metrics | {"loss": loss}, (geometry, recon))
 
 

@@ -4,8 +4,7 @@ Rows run down and columns right; the mask and the depth are `(S, S)`, depth in s
 camera's axis. All of this happens once per image, on the host, with NumPy.
 
 The paper shows results with other priors; its authors say how they were made (issue 16 of their repository): the
-ellipsoid's centre is moved sideways, or `far` is set to 0.96 for a weaker one. The box and the parser's
-confidence come from a replication of the paper (Galatolo and Nilsson, ReScience C, 2022).
+ellipsoid's centre is moved sideways, or `far` is set to 0.96 for a weaker one.
 
 `whole_ellipsoid` is ours. The published box ends where the frame does, so a face that fills its image falls away
 wrongly at brow and chin; and the published cap is equally deep whatever its width (docs/reports/lift.md).
@@ -17,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
-from scipy import ndimage
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
@@ -26,8 +24,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import LossAndMetrics, Problem, Step
 
-SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
-
 # Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.
 _OBJECT_THRESHOLD = 0.7
 # Radius in scene units of the sphere whose cap is stretched over the box.
@@ -35,66 +31,27 @@ _RADIUS = 0.4
 # How far an object is assumed to extend beyond the frame that cuts it off, above or below, as a share of its visible
 # height.
 _BEYOND = 1 / 3
-# The box is smoothed by three mean filters over this share of the image's side: 11 of the replication's 128 pixels.
-_WINDOW, _PASSES = 11 / 128, 3
 
 
 def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the depth that a configuration's prior assigns to an object mask in [0, 1], in the mask's floating type.
+    """Returns the depth that training starts from, for an object mask in [0, 1], in the mask's floating type.
 
-    "flat" is a plane in the middle of the range, the only prior that a network with a centred output can show.
+    It is the configuration's prior, or all ones if networks are pretrained. "flat" is a plane in the middle of the
+    range, the only prior that a network with a centred output can show.
 
     Raises:
       UserError: as for the functions of the shapes.
     """
     shape, near, far, camera = config.prior.shape, config.prior.near, config.prior.far, config.camera
+    if config.networks.pretrained:
+        return np.ones_like(mask)
     if shape == "flat":
         return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, mask.dtype)
-    if shape == "smoothed_box":
-        return smoothed_box(mask, near=near, far=far)
-    if shape == "confidence":
-        return confidence(mask, near=near, far=far)
     if shape == "whole_ellipsoid":
         pixel = 2 * math.tan(math.radians(camera.fov_deg) / 2) / (config.image_size - 1)  # its width at depth 1
         return whole_ellipsoid(mask, far=far, least=camera.min_depth, pixel=pixel)
     moved = config.prior.shift if shape == "shifted_ellipsoid" else 0.0
     return ellipsoid(mask, category=config.category, near=near, far=far, shift=moved)
-
-
-def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
-    """Returns the object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
-
-    The mask counts linearly from 0.7 upwards, as in the replication; a `UserError` if nothing reaches that.
-    """
-    _require_object(mask)
-    height = np.clip((mask.astype(np.float64) - _OBJECT_THRESHOLD) / (1 - _OBJECT_THRESHOLD), 0, 1)
-    return _raised(height, near, far).astype(mask.dtype)
-
-
-def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
-    """Returns depth from `far` to `near` by how confident the mask is of the object, smoothed by three mean filters.
-
-    Where the mask holds a parser's probabilities, these are the confidence, stretched to range from 0 to 1. A mask of
-    (mostly) zeros and ones has none; the distance from its outline, and from the image's border, is used instead. A
-    `UserError` if the mask has no object.
-    """
-    _require_object(mask)
-    sure, inside = mask.astype(np.float64), mask >= _OBJECT_THRESHOLD
-    if np.median(sure[inside]) >= sure.max():
-        sure = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-    return _raised(sure - sure.min(), near, far).astype(mask.dtype)
-
-
-def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
-    """Returns depth from `far` (height 0) to `near` (the greatest), smoothed with zeros around the image."""
-    side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing shifts
-    for _ in range(_PASSES):
-        height = ndimage.uniform_filter(height, side, mode="constant")
-    if not height.max() > 0:
-        raise UserError(
-            f"the object mask only just reaches {_OBJECT_THRESHOLD}, which leaves nothing to raise: give another mask"
-        )
-    return np.asarray(far - (far - near) * height / height.max())
 
 
 def ellipsoid(
@@ -199,7 +156,6 @@ def prior_loss(
 
     The GAN plays no part in it and there is no mirrored sheet: `frozen` and `flip` are not used.
     """
-    del frozen, flip
     depth = models.depth(params, problem.image, settings)
     loss = jnp.mean(jnp.square(depth[0] - problem.prior))
     return loss, ({"loss": loss}, depth)

@@ -5,8 +5,6 @@ Views are drawn in network units from a normal distribution and lights uniformly
 (nearest, zero outside).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -45,13 +43,6 @@ def draw_views(
 def view_deviations(factor: Float[Array, "6 6"], yaw_scale: Float[Scalar, ""] | float) -> Float[Array, "6"]:
     """Returns the standard deviations of the views that `draw_views` draws, in network units."""
     return jnp.sqrt(jnp.sum(jnp.square(factor), axis=1)).at[1].multiply(yaw_scale)
-
-
-def light_deviations(rand_light: Float[Array, "7"] | tuple[float, ...]) -> Float[Array, "4"]:
-    """Returns the standard deviations of ambient, diffuse, dx and dy under lights drawn by `draw_lights`."""
-    x0, x1, y0, y1, r0, r1, alpha = rand_light
-    strength, dx, dy = ((high - low) / math.sqrt(12) for low, high in ((r0, r1), (x0, x1), (y0, y1)))
-    return jnp.stack([abs(alpha) * strength, strength, dx, dy])
 
 
 def draw_lights(

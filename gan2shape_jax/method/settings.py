@@ -9,7 +9,6 @@ from typing import Any, Literal
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.camera import Camera
@@ -80,9 +79,8 @@ class Settings:
     offset_scale: Any = 1.0
     # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
     hold_shape: Any = 0.0
-    # For the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
+    # For the anchored step: weight of the distance from the views that pseudo-images were drawn with.
     anchor_view: Any = 0.0
-    anchor_light: Any = 0.0
     # Iterations over which the learning rate rises at the start of every step; 0 as published.
     warmup_iterations: Any = 0.0
     # For a lift: fresh GAN samples per iteration of the inversion step, and their truncation.
@@ -108,7 +106,7 @@ class Settings:
 
 
 # Terms of the loss that are computed only where their weight is positive.
-_OPTIONAL = ("hold_shape", "anchor_view", "anchor_light")
+_OPTIONAL = ("hold_shape", "anchor_view")
 
 
 def changed(settings: Settings, **fields: Any) -> Settings:
@@ -122,13 +120,6 @@ def changed(settings: Settings, **fields: Any) -> Settings:
     )
     result: Settings = jax.tree.unflatten(structure, [jnp.asarray(leaf, jnp.float32) for leaf in leaves])
     return result
-
-
-def same(first: Settings, second: Settings) -> bool:
-    """Whether two settings are equal in everything."""
-    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    alike: bool = jax.tree.structure(first) == jax.tree.structure(second)  # type: ignore[operator]
-    return alike and all(np.array_equal(one, other) for one, other in leaves)
 
 
 def from_config(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:

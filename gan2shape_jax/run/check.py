@@ -25,7 +25,7 @@ from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import absent_of_images, require_files, require_images
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import models, perceptual
+from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.run import joint, predict, prepare
 from gan2shape_jax.run.experiment import require_folder, require_places
 from gan2shape_jax.stylegan2 import Architecture
@@ -124,7 +124,7 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
         if item.latent is not None and architecture is not None:
             prepare.require_layers(item.latent, name, architecture)
         try:
-            prepare.prior_of(config, item.mask)
+            prior.prior_depth(config, item.mask)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     return {item.name: item.original_size}

@@ -10,7 +10,6 @@ WORKDIR/joint.json             whether training has gone back to an earlier chec
 
 import contextlib
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -44,7 +43,6 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: a file is unusable.
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
-    del names
     with start.begin(config, [], stay=True) as started:
         folder = started.folder
         with contextlib.suppress(UserError):  # one that is damaged is made again
@@ -61,15 +59,9 @@ def run(config: ConfigDict, names: list[str]) -> int:
     return 0
 
 
-def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> samples.SampleMaker:
-    """Returns the maker that draws a lift's samples, with their object masks and priors."""
-    frozen = dataclasses.replace(frozen, mean_w=prepare.mean_latent({"generator": frozen.generator}, architecture))
-    return samples.maker_of(config, architecture, frozen, functools.partial(prepare.prior_of, config))
-
-
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **given: Any) -> task_lib.Lift:
     """Returns the task of lifting a GAN; `given` as for `Lift`."""
-    return task_lib.Lift(config, maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
+    return task_lib.Lift(config, samples.maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +120,7 @@ class _Lift(Work):
         """Turns the trained networks into a model file."""
         config, path = self.config, self.folder.root / model_file.NAME
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
-        maker = maker_of(config, self.architecture, self.frozen)
+        maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         if config.lift.overshoot:

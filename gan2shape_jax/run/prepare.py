@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -26,8 +25,6 @@ from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
-_MEAN_W_SAMPLES = 4096
-
 
 def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     """Loads the generator and the discriminator.
@@ -42,7 +39,7 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
     """Returns the mean latent (1, W) that latents are truncated towards: always the same for a given GAN."""
-    return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
+    return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture)
 
 
 def load_frozen(
@@ -146,14 +143,14 @@ def prepare_image(
     settings = model_file.settings_of(config, architecture, original_size=size)
     image = jnp.asarray(item.image)[None]
     w = None if latent is None else usable_latent(latent, item.name, config, architecture, frozen)
-    gan_image = None if w is None else jax.jit(projection.gan_image)(w, frozen, settings=settings)
+    gan_image = None if w is None else jax.jit(projection.synthesize)(w, frozen, settings=settings)
     error = None if gan_image is None else float(jnp.mean(jnp.abs(gan_image - image)))
     problem = Problem(
         image=image,
         mask=jnp.asarray(item.mask),
         latent=w,
         gan_image=gan_image,
-        prior=jnp.asarray(prior_of(config, item.mask), jnp.float32),
+        prior=jnp.asarray(prior.prior_depth(config, item.mask), jnp.float32),
         true_depth=None if item.depth is None else jnp.asarray(item.depth),
         key=jax.random.fold_in(image_key(config.seed, item.name), 0),
     )
@@ -178,12 +175,3 @@ def require_layers(latent: np.ndarray, name: str, architecture: Architecture) ->
         raise UserError(
             f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
         )
-
-
-def prior_of(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the depth that training starts from, in scene units, for an object mask in [0, 1].
-
-    It is the configuration's prior, or all ones if networks are pretrained. Raises `UserError`: the mask shows no
-    object that a prior could be fitted to.
-    """
-    return np.ones_like(mask) if config.networks.pretrained else prior.prior_depth(config, mask)

@@ -89,7 +89,7 @@ def anchored(image):
     waves = np.sin(np.arange(settings.image_size) / 3)
     smooth = jnp.asarray(1 + 0.02 * waves[:, None] * waves, jnp.float32)
     factors = dataclasses.replace(_factors(problem), depth=smooth)
-    return problem, frozen, changed(settings, anchor_view=2.0, anchor_light=0.5), factors
+    return problem, frozen, changed(settings, anchor_view=2.0), factors
 
 
 def _known(rng, count):
@@ -113,7 +113,6 @@ def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
     known = known_of(jax.random.key(0), 0, factors, frozen, many)
     expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
-    np.testing.assert_allclose(known.lights.std(0), sampling.light_deviations(settings.rand_light), rtol=0.02)
 
 
 def test_distances_are_squares_in_deviations_and_nothing_for_what_is_not_drawn(anchored):
@@ -122,19 +121,14 @@ def test_distances_are_squares_in_deviations_and_nothing_for_what_is_not_drawn(a
     known = known.replace(views=known.views.at[:, 5].set(0))
     views = view_from_raw(known.views, settings.view_range)
     np.testing.assert_allclose(steps.view_distance(views, known, frozen, settings), 0, atol=1e-10)
-    assert steps.light_distance(known.lights, known, settings) == 0
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
-    light_deviations = np.asarray(sampling.light_deviations(settings.rand_light))
     for axis in range(3):  # a roll, which varies least, counts as much as a yaw
         turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
         view = steps.view_distance(turned, known, frozen, settings)
-        light = steps.light_distance(known.lights + 2 * light_deviations, known, settings)
-        np.testing.assert_allclose([view, light], [0.5**2 / 5, 2**2], rtol=1e-3)  # z does not move here
+        np.testing.assert_allclose(view, 0.5**2 / 5, rtol=1e-3)  # z does not move here
     origin = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
     still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
-    fixed = changed(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
-    assert steps.view_distance(jnp.ones((2, 6)), origin, still, fixed) == 0
-    assert steps.light_distance(jnp.ones((2, 4)), origin, fixed) == 0
+    assert steps.view_distance(jnp.ones((2, 6)), origin, still, settings) == 0
 
 
 def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
@@ -156,8 +150,7 @@ def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
     plain, loss, metrics, expected = both(params, problem, frozen, settings)
     assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
     views = metrics["view_distance"] + metrics["drawn_view_distance"]
-    lights = metrics["light_distance"] + metrics["drawn_light_distance"]
-    np.testing.assert_allclose(loss, plain + 2.0 * views + 0.5 * lights, rtol=1e-5)
+    np.testing.assert_allclose(loss, plain + 2.0 * views, rtol=1e-5)
     np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
 
 

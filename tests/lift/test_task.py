@@ -10,7 +10,7 @@ from helpers.killed import Killed, die_at
 from helpers.tiny import tiny_lift
 
 from gan2shape_jax.errors import Terminated
-from gan2shape_jax.lift import steps
+from gan2shape_jax.lift import samples, steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -42,7 +42,7 @@ def initial(task):
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
     architecture, frozen = prepare.load_frozen(config)
-    maker = lift_run.maker_of(config, architecture, frozen)
+    maker = samples.maker_of(config, architecture, frozen)
     images, latents = maker.images(range(11))
     again, latent = maker.images([9])
     np.testing.assert_array_equal(again[0], images[9])
@@ -141,7 +141,7 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     architecture, frozen = prepare.load_frozen(changed)
     phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
-    initial = models.init_params(jax.random.key(3), lift_run.maker_of(changed, architecture, frozen).settings)
+    initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 
     def run(name, watcher=None):
         task = lift_run.task_of(changed, architecture, frozen)

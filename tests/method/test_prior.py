@@ -9,8 +9,9 @@ from helpers.parity_record import LARGEST, largest
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import categories
-from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, prior_depth, smoothed_box, whole_ellipsoid
+from gan2shape_jax.method.prior import ellipsoid, prior_depth, whole_ellipsoid
 
+SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid")
 ALIASES = {"ictface": "synface", "celeba": "face", "horse": "car"}
 NEAR, FAR = 0.91, 1.02
 
@@ -56,12 +57,11 @@ def test_half_marked_pixels_do_not_count():
     np.testing.assert_array_equal(ellipsoid(np.maximum(_mask(), 0.5), category="cat"), expected)
 
 
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s != "flat"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_reach_from_near_on_the_object_to_far_around_it(shape):
     depth = _prior(_mask(), shape)
     assert depth.dtype == np.float32 and depth.shape == (64, 64)
-    # The ellipsoid's tip lies between pixels; the others reach `near` at one.
-    assert depth.min() == pytest.approx(NEAR, abs=1e-3 if "ellipsoid" in shape else 1e-6)
+    assert depth.min() == pytest.approx(NEAR, abs=1e-3)  # the tip lies between pixels
     assert depth.max() == pytest.approx(FAR, abs=1e-6)
     assert _mask()[np.unravel_index(depth.argmin(), depth.shape)] == 1
 
@@ -102,35 +102,6 @@ def test_the_flat_prior_is_a_plane_and_the_shifted_one_the_ellipsoid_moved():
     np.testing.assert_allclose(moved[:, 8:], plain[:, :-8], atol=1e-6)
 
 
-def test_smoothed_box_is_the_mask_under_three_mean_filters():
-    mask = _mask()
-    mask[20:30, 20:30] = 0.85  # half of what lies above the threshold of 0.7
-    height = np.clip((mask.astype(np.float64) - 0.7) / 0.3, 0, 1)
-    for _ in range(3):  # 11 of 128 pixels are 5 of 64
-        padded = np.pad(height, 2)
-        height = sum(padded[i : i + 64, j : j + 64] for i in range(5) for j in range(5)) / 25
-    expected = FAR - (FAR - NEAR) * height / height.max()
-    np.testing.assert_allclose(smoothed_box(mask, near=NEAR, far=FAR), expected, atol=1e-6)
-
-
-def test_confidence_follows_probabilities_where_there_are_some():
-    rows, columns = np.mgrid[:64, :64]
-    sure = np.exp(-((rows - 30) ** 2 + (columns - 36) ** 2) / 200).astype(np.float32)
-    depth = confidence(sure, near=NEAR, far=FAR)
-    assert np.unravel_index(depth.argmin(), depth.shape) == (30, 36)
-    inner = (slice(10, 54), slice(16, 56))  # away from the zeros around the image
-    assert np.corrcoef(depth[inner].ravel(), -sure[inner].ravel())[0, 1] > 0.99
-
-
-def test_confidence_of_a_hard_mask_is_the_distance_from_its_outline_and_the_border():
-    mask = np.zeros((64, 64), np.float32)
-    mask[:, :33] = 1  # reaches three borders of the image
-    depth = confidence(mask, near=NEAR, far=FAR)
-    row, column = np.unravel_index(depth.argmin(), depth.shape)
-    assert column == 16 and 20 < row < 44
-    np.testing.assert_allclose(depth, depth[::-1], atol=1e-6)
-
-
 def test_what_no_ellipsoid_fits_and_an_empty_mask_are_refused():
     narrow = np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7)))
     for mask, options, message in (
@@ -140,6 +111,6 @@ def test_what_no_ellipsoid_fits_and_an_empty_mask_are_refused():
     ):
         with pytest.raises(UserError, match=message):
             ellipsoid(mask, category="cat", **options)
-    for shape in set(SHAPES) - {"flat"}:
+    for shape in SHAPES:
         with pytest.raises(UserError, match="the object mask is empty"):
             _prior(_mask(0.5), shape)

@@ -123,7 +123,7 @@ def test_a_latent_of_other_layers_and_a_mask_that_no_prior_fits_are_named(tmp_pa
     Image.fromarray(np.pad(np.full((1, 1), 255, np.uint8), ((0, 63), (0, 63)))).save(tmp_path / "001.png")
     config = tiny_config(tmp_path, data__mask_root=str(tmp_path))
     (problem,) = check.examine(config)
-    refusal = _refusal(lambda: prepare.prior_of(config, prepare.data.load_item(config, "001.png").mask))
+    refusal = _refusal(lambda: prior.prior_depth(config, prepare.data.load_item(config, "001.png").mask))
     assert refusal in problem and not pathlib.Path(config.workdir).exists()
 
 
@@ -211,7 +211,7 @@ def test_each_is_a_problem_of_its_image_and_the_check_goes_on(tmp_path):
     assert "honest" not in problems
 
 
-@pytest.mark.parametrize("shape", prior.SHAPES)
+@pytest.mark.parametrize("shape", ["ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat"])
 def test_any_mask_gives_a_finite_prior_or_an_error_in_words(shape):
     empty = np.zeros((_SIDE, _SIDE), np.float32)
     masks = [np.full_like(empty, value) for value in (0, 1e-30, 0.699, 0.7, 0.70001, 1)]
