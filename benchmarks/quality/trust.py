@@ -47,7 +47,7 @@ from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.results.pictures import strip
 from gan2shape_jax.run import guide, predict, trust
-from gan2shape_jax.stylegan2 import typicality_measure
+from gan2shape_jax.stylegan2 import typicality
 
 _JUDGED = range(24, 48)
 _HALVES = ("choosing", "judging")
@@ -141,7 +141,7 @@ def _others(options: argparse.Namespace) -> None:
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
     samples = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1
-    found = typicality_measure.measure(weights["discriminator"], samples, arch=arch, seed=0, others=others)
+    found = typicality.measure(weights["discriminator"], samples, arch=arch, seed=0, others=others)
     atomic_bytes(options.out, guide.guide_bytes(known._replace(typicality=found), sha256(file)))
 
 

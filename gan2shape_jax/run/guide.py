@@ -38,7 +38,7 @@ from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
+from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
 from gan2shape_jax.training.network_files import in_order
@@ -241,7 +241,7 @@ def make_guide(architecture: Architecture, weights: dict[str, Any], *, say: Call
     drawn = drawn_samples(architecture, weights, _SAMPLES)
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = usual_mask(images[:_MASKED])
-    typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
+    typical = typicality.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
     params = train(drawn, seed=_SEED, steps=STEPS, say=say)
     # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
     params, mask = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), (params, mask))

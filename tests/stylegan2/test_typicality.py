@@ -9,7 +9,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.stylegan2 import typicality, typicality_measure
+from gan2shape_jax.stylegan2 import typicality
 from gan2shape_jax.stylegan2.latents import random_images
 
 
@@ -19,7 +19,7 @@ def gan():
     mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch, samples=256)
     key = jax.random.key(1)
     images, _ = random_images(key, params["generator"], arch=arch, count=120, truncation=1.0, mean=mean)
-    known = typicality_measure.measure(params["discriminator"], images[:80], arch=arch, seed=0)
+    known = typicality.measure(params["discriminator"], images[:80], arch=arch, seed=0)
     return arch, params["discriminator"], images, known
 
 
@@ -61,14 +61,14 @@ def test_a_face_is_the_less_typical_the_further_it_is_out_of_its_frame(gan):
 def test_pictures_that_are_named_as_others_become_less_typical(gan):
     arch, discriminator, images, known = gan
     faces = _faces()
-    without = typicality_measure.measure(discriminator, images[:80], arch=arch, seed=0, others=faces[:3])
+    without = typicality.measure(discriminator, images[:80], arch=arch, seed=0, others=faces[:3])
     before, after = (_scores((arch, discriminator, images, one), faces) for one in (known, without))
     assert (after[:3] > before[:3] + 1).all() and (after - before)[3:].max() < (after - before)[:3].min()
 
 
 def test_the_same_arguments_give_the_same_bits_whatever_the_batch(gan):
     arch, discriminator, images, _ = gan
-    first, again = (typicality_measure.measure(discriminator, images[:40], arch=arch, seed=5) for _ in range(2))
+    first, again = (typicality.measure(discriminator, images[:40], arch=arch, seed=5) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True))
     together = _scores(gan, images[:6])  # as many as there are faces, and one: no further program
     np.testing.assert_allclose(together[0], _scores(gan, images[:1])[0], atol=2e-3)
@@ -84,7 +84,7 @@ def test_the_plane_is_that_of_regularised_least_squares():
     moments = a.T @ a / 80 + b.T @ b / 60
     wanted = -a.mean(0) / 2 + b.mean(0) / 2
     expected = np.linalg.solve(moments + 1e-4 * np.trace(moments) * np.eye(7), wanted) / scale
-    np.testing.assert_allclose(typicality_measure._plane(like, other), expected, rtol=1e-6)
+    np.testing.assert_allclose(typicality._plane(like, other), expected, rtol=1e-6)
 
 
 def test_the_distance_is_that_of_mahalanobis():
@@ -92,7 +92,7 @@ def test_the_distance_is_that_of_mahalanobis():
     turned = np.linalg.qr(rng.normal(0, 1, (9, 9)))[0]
     rows = (rng.normal(0, 1, (300, 9)) * np.array([5, 4, 3, 1, 1, 1, 1, 1, 0.5]) @ turned).astype(np.float32)
     middle, scale = rows.mean(0), rows.std(0)
-    axes, spread, rest = typicality_measure._directions((rows - middle) / scale)
+    axes, spread, rest = typicality._directions((rows - middle) / scale)
     arrays = (jnp.asarray(value) for value in (np.zeros(1), middle, scale, axes, spread, rest, np.zeros(6)))
     _, distance = typicality.answers(typicality.Typicality(*arrays), jnp.zeros((300, 1)), jnp.asarray(rows))
     values, vectors = np.linalg.eigh(np.cov((rows - middle) / scale, rowvar=False, ddof=0))
@@ -104,7 +104,7 @@ def test_any_discriminator_serves_and_any_side_of_pictures():
     params = random_parameters()["discriminator"]
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (20, 32, 32, 3)).astype(np.float32)
-    known = typicality_measure.measure(params, images, arch=TINY, seed=0)
+    known = typicality.measure(params, images, arch=TINY, seed=0)
     scores = typicality.atypicality(known, params, jnp.asarray(images), arch=TINY)
     assert scores.shape == (20,) and np.isfinite(scores).all()
     assert typicality.side_of(TINY) == 16
