@@ -147,7 +147,6 @@ def to_lattice(camera: camera_lib.Camera, samples: SampleGrid) -> list[tuple[Any
 @jax.custom_jvp
 def _following(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
     """Returns the depth unchanged, with the derivative of the visible triangles' depth in their vertices."""
-    del screen, triangle
     return depth
 
 
@@ -163,7 +162,6 @@ def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple
 @jax.custom_vjp
 def _following_backward(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
     """Does what `_following` does, in backward mode only: TPU kernels are not linear functions to JAX."""
-    del screen, triangle
     return depth
 
 

@@ -56,8 +56,6 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
 
 def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
     """Averages cells of `cell` x `cell` pixels; height and width must be multiples of `cell`."""
-    if platforms.current() == "tpu" and image.shape[-3] == image.shape[-2]:
-        return resize(image, image.shape[-2] // cell)  # products: cells of a few pixels leave registers mostly empty
     *batch, height, width, channels = image.shape
     # One axis at a time: JAX follows the sharding of a batch through either, but not through both at once.
     cells = image.reshape(*batch, height // cell, cell, width, channels)

@@ -19,15 +19,16 @@ from gan2shape_jax.stylegan2 import Architecture
 class FrozenModels:
     """Arrays that no step changes."""
 
-    generator: Any  # parameters of StyleGAN2's generator
-    discriminator: Any  # and of its discriminator
-    lpips: Any  # parameters of the perceptual network, or None
     view_mean: jax.Array  # (6,)
-    view_factor: jax.Array  # (6, 6) with covariance view_factor view_factor^T
     light_mean: jax.Array  # (4,)
-    mean_w: jax.Array  # (1, W) for truncation; zeros where there is none
-    center_h: jax.Array  # (1, W), the mapping network's hidden value where offsets enter it, F1(0)
-    center_w: jax.Array  # (1, W), the mapping network at zero, F(0)
+    lpips: Any = None  # parameters of the perceptual network, or None
+    mean_w: Any = None  # (1, W) for truncation, or None
+    # None where there is no GAN:
+    generator: Any = None  # parameters of StyleGAN2's generator
+    discriminator: Any = None  # and of its discriminator
+    view_factor: Any = None  # (6, 6) with covariance view_factor view_factor^T
+    center_h: Any = None  # (1, W), the mapping network's hidden value where offsets enter it, F1(0)
+    center_w: Any = None  # (1, W), the mapping network at zero, F(0)
 
 
 def build(
@@ -49,8 +50,6 @@ def build(
     origin = jnp.zeros((1, architecture.style_dim))
     entry = architecture.mapping_layers - F1_d
     generator = weights["generator"]
-    center_w = stylegan2.map_styles(generator, origin, arch=architecture)
-    center_h = stylegan2.map_styles(generator, origin, arch=architecture, last=entry)
     mean, covariance = (np.asarray(a, np.float64) for a in view_mvn)
     values, vectors = np.linalg.eigh(covariance)  # unlike Cholesky, takes semi-definite matrices
     factor = vectors * np.sqrt(np.clip(values, 0.0, None))
@@ -61,7 +60,7 @@ def build(
         view_mean=jnp.asarray(mean, jnp.float32),
         view_factor=jnp.asarray(factor, jnp.float32),
         light_mean=jnp.asarray(light_mvn[0], jnp.float32),
-        mean_w=jnp.zeros_like(center_w) if mean_w is None else mean_w,
-        center_h=center_h,
-        center_w=center_w,
+        mean_w=mean_w,
+        center_h=stylegan2.map_styles(generator, origin, arch=architecture, last=entry),
+        center_w=stylegan2.map_styles(generator, origin, arch=architecture),
     )

@@ -43,28 +43,6 @@ def iterate(
     return step.update(state, extra, seen, problem, settings), metrics
 
 
-def iterate_many(
-    state: TrainState,
-    constants: Any,
-    problem: Problem,
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    step: Step,
-    flip: bool,
-    count: int,
-) -> tuple[TrainState, Metrics]:
-    """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as for `iterate`."""
-
-    def body(carry: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
-        return iterate(carry, constants, problem, key, number, frozen, settings, step=step, flip=flip)
-
-    state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
-    return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
-
-
 def optimizer(settings: Settings) -> optax.GradientTransformation:
     """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as in the published code.
 

@@ -4,7 +4,6 @@ Images are (N, S, S, 3) in [-1, 1]; latents (1, W) or, in W+, (1, L, W). Source:
 and 3 (the encoder's offset enters the mapping network and leaves it as F2(F1(0) + E(I)) - F(0)).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,11 +13,6 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
-
-
-def to_input_frame(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n s s 3"]:
-    """Brings the GAN's images into the input image's frame: original size, crop, side S."""
-    return resample.resize(_cropped(images, settings), settings.image_size)
 
 
 def _cropped(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n c c 3"]:
@@ -36,7 +30,7 @@ def synthesize(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:
     """Returns the GAN's images of latents, with fixed noise, clamped to [-1, 1], in the input's frame."""
-    return to_input_frame(_drawn(latent, frozen, settings), settings)
+    return resample.resize(synthesize_large(latent, frozen, settings), settings.image_size)
 
 
 def synthesize_large(
@@ -53,11 +47,6 @@ def sample(
     w = stylegan2.map_styles(frozen.generator, z, arch=settings.architecture)
     latents = stylegan2.truncate(w, frozen.mean_w, jnp.asarray(settings.truncation, jnp.float32))
     return synthesize(latents, frozen, settings), latents
-
-
-def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "1 s s 3"]:
-    """Returns the GAN's image of the input's latent, from which relative encoding measures offsets."""
-    return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
 
 
 def latent_offset(
@@ -87,7 +76,7 @@ def latent_offset(
     arch = settings.architecture
     entry = arch.mapping_layers - settings.F1_d
     styles = stylegan2.map_styles(frozen.generator, code + frozen.center_h, arch=arch, first=entry)
-    return styles - frozen.center_w
+    return jnp.asarray(styles - frozen.center_w)
 
 
 def moved(

@@ -126,6 +126,7 @@ def reconstruction_of(
 
 
 _reconstruct = jax.jit(reconstruction_of)
+_reconstruct_all = jax.jit(jax.vmap(reconstruction_of, in_axes=(None, 0, None, None)))
 
 
 def drop_training_fields(problem: Problem) -> Problem:
@@ -137,14 +138,6 @@ def see(params: models.Params, problem: Problem, frozen: FrozenModels, settings:
     """Runs D, A, V and L on the input and renders the result."""
     result: Reconstruction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
     return result
-
-
-@jax.jit
-def _reconstruct_all(
-    params: models.Params, problems: Problem, frozen: FrozenModels, settings: Settings
-) -> Reconstruction:
-    explained: Reconstruction = jax.vmap(lambda one: reconstruction_of(params, one, frozen, settings))(problems)
-    return explained
 
 
 def see_together(

@@ -92,18 +92,6 @@ LossAndMetrics = tuple[jax.Array, tuple[Metrics, Any]]
 Seen = tuple[Any, ...]
 
 
-def _see_constants(key: Any, iteration: Any, factors: Any, constants: Any, frozen: Any, settings: Any) -> Seen:
-    """Draws nothing: every iteration sees what the phase has computed, if anything."""
-    del key, iteration, factors, frozen, settings
-    return () if constants is None else (constants,)
-
-
-def _keep_state(state: TrainState, extra: Any, seen: Seen, problem: Problem, settings: Settings) -> TrainState:
-    """Returns the state as the optimiser leaves it."""
-    del extra, seen, problem, settings
-    return state
-
-
 @dataclasses.dataclass(frozen=True)
 class Step:
     """All that distinguishes one step from another (GAN2Shape, section 3.2); `iteration` is what they have in common.
@@ -129,8 +117,9 @@ class Step:
     name: str
     networks: tuple[str, ...]
     loss: Callable[..., LossAndMetrics]
-    draw: Callable[..., Seen] = _see_constants
+    # By default, every iteration sees what the phase has computed, if anything, and the optimiser's state stays.
+    draw: Callable[..., Seen] = lambda key, iteration, factors, constants, *_: () if constants is None else (constants,)
     cache: Callable[..., Any] | None = None
     collect: Callable[..., Any] | None = None
-    update: Callable[..., TrainState] = _keep_state
+    update: Callable[..., TrainState] = lambda state, *_: state
     cost: float = 1.0

@@ -63,7 +63,6 @@ def _keep_factors(
     state: TrainState, albedo: Float[Array, "s s 3"], seen: Seen, problem: Problem, settings: Settings
 ) -> TrainState:
     """Returns the state with the factors of this iteration, from which step 2 renders its pseudo-images."""
-    del problem, settings
     scene: Scene = seen[0].scene
     factors = Factors(depth=scene.depth[0], albedo=albedo, view=scene.view[0], light=scene.light[0], mask=state.mask)
     return dataclasses.replace(state, factors=factors)

@@ -28,7 +28,6 @@ def step2_loss(
 
     There is no mirrored sheet: `flip` is not used.
     """
-    del flip
     offset = projection.latent_offset(params, pseudo, problem.gan_image, frozen, settings)
     return version_loss(offset, pseudo, mask, problem, frozen, settings)
 
@@ -63,7 +62,6 @@ def _draw(
     settings: Settings,
 ) -> Seen:
     """Draws a batch of pseudo-images and their masks."""
-    del constants
     return draw_pseudo_images(key, iteration, factors, frozen, settings)
 
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax import platforms
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -25,7 +24,6 @@ def reference_code(
     params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
 ) -> Float[Array, "1 w"] | None:
     """Returns the encoding of the GAN's image, the same for all samples of a phase; None for absolute encoding."""
-    del frozen, flip
     return models.offsets(params, problem.gan_image, settings) if settings.relative_enc else None
 
 
@@ -97,7 +95,6 @@ def _next_batch(
     settings: Settings,
 ) -> Seen:
     """Returns the images and masks of the next batch of kept samples, and what else the anchored step keeps of them."""
-    del factors, frozen
     index = sampling.batch_indices(
         key,
         iteration,
@@ -106,25 +103,15 @@ def _next_batch(
         skip_first=settings.skip_first_batch,
     )
 
-    def at(kept: jax.Array) -> jax.Array:
-        return _multiplied(kept, index) if platforms.current() == "tpu" else kept[index]
-
-    batch: ProjectedSamples = jax.tree.map(at, samples)
+    batch: ProjectedSamples = jax.tree.map(lambda kept: kept[index], samples)
     seen = batch.images, batch.masks
     return seen if batch.known is None else (*seen, batch.pseudo, batch.known)
-
-
-def _multiplied(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
-    """Returns `kept[index]`, by a matrix product: a TPU keeps the samples' axis last, and would turn all of them."""
-    ones = jax.nn.one_hot(index, kept.shape[0], dtype=kept.dtype)
-    return jnp.tensordot(ones, kept, 1, precision=jax.lax.Precision.HIGHEST)
 
 
 def _keep_mask(
     state: TrainState, extra: tuple[Scene, Any], seen: Seen, problem: Problem, settings: Settings
 ) -> TrainState:
     """Returns the state with the object mask in the canonical frame of this iteration's depth and view."""
-    del seen
     if not settings.use_mask:
         return state
     geometry, _ = extra

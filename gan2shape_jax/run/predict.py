@@ -127,24 +127,12 @@ def stand_in_sizes(config: ConfigDict) -> Architecture:
 
 
 def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """Returns stand-ins for the GAN, for use when none is loaded: its architecture, and the mean view and light."""
-    sizes = stand_in_sizes(config)
-    nothing = jnp.zeros((1, sizes.style_dim))
+    """Returns a stand-in for the GAN's architecture, for use when none is loaded, and the mean view and light."""
     view, light = (
         jnp.asarray(arrays.load_mvn(path, count)[0], jnp.float32)
         for path, count in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4))
     )
-    return sizes, FrozenModels(
-        generator=None,
-        discriminator=None,
-        lpips=None,
-        view_mean=view,
-        view_factor=jnp.zeros((6, 6)),
-        light_mean=light,
-        mean_w=nothing,
-        center_h=nothing,
-        center_w=nothing,
-    )
+    return stand_in_sizes(config), FrozenModels(view_mean=view, light_mean=light)
 
 
 def no_gan_because(config: ConfigDict) -> str | None:

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath, epy
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.training import devices
 
 with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
     import orbax.checkpoint as ocp
@@ -98,7 +98,8 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
             found = self._read(step, template)
-            if devices.all_say(not isinstance(found, str)) and not isinstance(found, str):
+            on_each = multihost_utils.process_allgather(np.asarray(not isinstance(found, str), np.int32))
+            if np.all(on_each) and not isinstance(found, str):
                 return found
             if jax.process_index() == 0:
                 then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"

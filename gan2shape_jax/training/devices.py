@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan2shape_jax.errors import UserError
@@ -135,8 +134,3 @@ def spread(trees: Sequence[Any], mesh: Mesh) -> Any:
 def on_host(tree: Any, mesh: Mesh) -> Any:
     """Returns a replicated tree as arrays that are not bound to the mesh."""
     return tree if _is_default(mesh) else jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
-
-
-def all_say(word: bool) -> bool:
-    """Returns whether `word` is true on every host; all hosts must call this."""
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(word, np.int32))))

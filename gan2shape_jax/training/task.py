@@ -82,11 +82,18 @@ class Task(Protocol):
 def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
     one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
-    if count > 1:  # right where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path
-        one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
-    return compiled_with(
-        devices.for_each(one, mesh, shared=3), (), devices.platform_of(mesh) if mesh else jax.default_backend()
-    )
+
+    def many(state, constants, problem, key, iteration, *rest):
+        state, metrics = jax.lax.scan(
+            lambda carry, number: one(carry, constants, problem, key, number, *rest),
+            state,
+            iteration + jnp.arange(count),
+        )
+        return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
+
+    # Many where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
+    function = devices.for_each(many if count > 1 else one, mesh, shared=3)
+    return compiled_with(function, (), devices.platform_of(mesh) if mesh else jax.default_backend())
 
 
 @functools.cache
@@ -204,7 +211,6 @@ class Independent:
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
-        del phase, done
         problem = reconstruction.drop_training_fields(self.problem)
         view = _reconstruct(state.params, problem, self.frozen, self.settings, mesh=self.mesh)
         if self.problem.true_depth is None:
@@ -233,9 +239,10 @@ def alike(first: PreparedImage, second: PreparedImage) -> bool:
     """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
     try:
         chex.assert_trees_all_equal_shapes_and_dtypes(first.problem, second.problem)
+        chex.assert_trees_all_equal(first.settings, second.settings)
     except AssertionError:
         return False
-    return settings_lib.same(first.settings, second.settings)
+    return True
 
 
 def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:

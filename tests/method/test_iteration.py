@@ -176,21 +176,6 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     assert count["gpu"] == count["tpu"] > count["cpu"] and (step != "prior" or count["cpu"] == 0)
 
 
-def test_the_next_samples_are_the_same_to_the_last_bit_in_a_tpus_form(case):
-    _, frozen, params, settings = case
-    rng = np.random.default_rng(0)
-    shape = (settings.sample_count, settings.image_size, settings.image_size)
-    kept = ProjectedSamples(
-        images=jnp.asarray(rng.normal(size=(*shape, 3)), jnp.float32), masks=jnp.asarray(rng.random(shape) > 0.5, float)
-    )
-    given = jax.random.key(0), jnp.int32(3), initial_state(params, settings).factors, kept, frozen, settings
-    expected = STEPS["step3"].draw(*given)
-    with tracing_for("tpu"):
-        found = STEPS["step3"].draw(*given)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-    assert expected[0].shape[0] == settings.batch_size
-
-
 def test_views_have_the_given_mean_and_covariance():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(6, 6)) * 0.1

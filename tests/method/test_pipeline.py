@@ -89,7 +89,7 @@ def case(request, golden, golden_path):
         image=_nhwc(gold["image"]),
         mask=jnp.asarray(gold["mask"][0, 0]),
         latent=latent,
-        gan_image=jax.jit(projection.gan_image)(latent, frozen, settings),
+        gan_image=jax.jit(projection.synthesize)(latent, frozen, settings),
         prior=jnp.asarray(gold["ellipsoid"][0]),
         true_depth=jnp.asarray(gold["depth_gt"][0]),
         key=jax.random.key(0),

@@ -1,6 +1,7 @@
 """bfloat16 as an option: what it computes in which dtype, and that losses stay close to float32's."""
 
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "
 def case(tmp_path_factory):
     """Problem, frozen networks, parameters, and settings by precision."""
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("precision"))
-    settings = {kind: changed(prepared.settings, precision=kind) for kind in precision.PRECISIONS}
+    settings = {kind: changed(prepared.settings, precision=kind) for kind in get_args(precision.Precision)}
     return prepared.problem, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
 
 
@@ -101,7 +102,7 @@ def test_state_of_a_bfloat16_run_is_float32(case):
 @pytest.mark.heavy
 @pytest.mark.parametrize("step", [0, 1, 2])
 def test_losses_are_close_to_float32s(case, step):
-    losses = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in precision.PRECISIONS}
+    losses = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in get_args(precision.Precision)}
     assert losses["bfloat16"] != losses["float32"]
     np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.02)
 

@@ -177,7 +177,7 @@ def _random_problem(config: ConfigDict, architecture: Architecture, frozen: Froz
     latent = stylegan2.map_styles(
         frozen.generator, jax.random.normal(key, (1, architecture.style_dim)), arch=architecture
     )
-    image = jax.jit(projection.gan_image)(latent, frozen, settings=settings)
+    image = jax.jit(projection.synthesize)(latent, frozen, settings=settings)
     rows, columns = np.mgrid[: config.image_size, : config.image_size] / (config.image_size - 1) * 2 - 1
     mask = (columns**2 / 0.4 + rows**2 / 0.6 < 1).astype(np.float32)
     depth = prior.prior_depth(config, mask)
