@@ -310,13 +310,8 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     and the median below.
     """
     titles = [column.title for column in COLUMNS]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", "status", *titles])
-    for row in rows:
-        numbers = ("" if value is None else repr(value) for value in row.figures)
-        writer.writerow([csv_cell(row.name), csv_cell(message_line(row.status)), *numbers])
-    atomic_text(pathlib.Path(folder) / "results.csv", buffer.getvalue())
+    cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
+    atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
     kept = _known(rows)
     lines = [["name", *(titles[k] for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
     for name, texts, status in _lines(rows):
@@ -362,6 +357,16 @@ def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:
 def markdown_cell(text: str) -> str:
     """Returns text for a Markdown cell or line: on one line, white space collapsed, markup escaped."""
     return _MARKDOWN.sub(lambda found: found["plain"] or f"\\{found[0]}", message_line(text)).translate(_HTML)
+
+
+def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns comma-separated values; None and NaN are empty cells, numbers keep all digits, text is no formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    for row in rows:
+        writer.writerow([csv_cell(cell) if isinstance(cell, str) else finite(cell) for cell in row])
+    return text.getvalue()
 
 
 def csv_cell(text: str) -> str:

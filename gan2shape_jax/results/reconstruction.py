@@ -16,11 +16,10 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.arrays import as_array
+from gan2shape_jax.io.option_types import MOST_PIXELS
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.surface import jpeg, normals
-
-_LARGEST_DRAWN = 4096  # pixels per side of a picture
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:
@@ -216,8 +215,8 @@ class Reconstruction:
         (self._write or functools.partial(write_outputs, self.record))(folder)
 
     def _draw(self, seen_from: Float[np.ndarray, "n 6"], size: int) -> views.Surfaces:
-        if not 1 <= size <= _LARGEST_DRAWN:
-            raise ArgumentError(f"size is {size}: from 1 to {_LARGEST_DRAWN} pixels are possible")
+        if not 1 <= size <= MOST_PIXELS:
+            raise ArgumentError(f"size is {size}: from 1 to {MOST_PIXELS} pixels are possible")
         return views.draw(self.record, seen_from, size=size)
 
 

@@ -26,7 +26,7 @@ from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.method import metrics
-from gan2shape_jax.results.page import markdown_cell
+from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.result import load_result
 
 _EPILOG = """\
@@ -81,8 +81,8 @@ def _run(words: list[str]) -> int:
         for score in scores
     ]
     tables = {
-        "images.csv": reports.csv_text(["run", "name", "size", "problem", *METRICS], images),
-        "summary.csv": reports.csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows),
+        "images.csv": csv_text(["run", "name", "size", "problem", *METRICS], images),
+        "summary.csv": csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows),
     }
     parts = [_PREFACE, _summaries(runs, estimates)]
     parts += [_comparison(base, other, each) for other, each in zip(others, comparisons.values(), strict=True)]

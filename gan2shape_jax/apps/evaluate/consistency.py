@@ -40,6 +40,7 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
+from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
@@ -90,7 +91,7 @@ def run(words: Sequence[str]) -> int:
         for name, one in measured.items()
         for shape, figures in one.items()
     ]
-    tables = {"consistency.csv": reports.csv_text(["name", "shape", *_MEASURES], rows)}
+    tables = {"consistency.csv": csv_text(["name", "shape", *_MEASURES], rows)}
     reports.publish(arguments, "consistency.md", report(measured, problems), tables, runs)
     return 1 if problems else 0
 

@@ -30,7 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.page import markdown_cell
+from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
@@ -79,7 +79,7 @@ def run(words: Sequence[str]) -> int:
     runs = reports.find_runs(arguments.results)
     turned = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
     rows, ways, problems = (list(itertools.chain(*part)) for part in turned)
-    tables = {"identity.csv": reports.csv_text(_COLUMNS, rows)}
+    tables = {"identity.csv": csv_text(_COLUMNS, rows)}
     parts = _report(rows, ways, problems, arguments.embedding.name, len(yaws))
     reports.publish(arguments, "identity.md", parts, tables, runs, embedding=str(arguments.embedding))
     return 1 if problems else 0

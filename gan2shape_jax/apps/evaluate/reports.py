@@ -10,14 +10,11 @@ has a fixed seed, so that the same values give the same interval.
 
 import argparse
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import io
 import json
-import math
 import os
 import pathlib
 import platform
@@ -36,7 +33,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import MIB, atomic_text, read_object, require_folder_place
 from gan2shape_jax.io.image_lists import read_names, stem_of
-from gan2shape_jax.results.page import csv_cell, markdown_cell
+from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
 
 
@@ -188,19 +185,6 @@ def bullets(lines: Sequence[str], heading: str = "") -> str:
     """Returns a Markdown list of text, not markup, below a heading; '' if there are no lines."""
     listed = "".join(f"- {markdown_cell(line)}\n" for line in lines)
     return f"{heading}\n\n{listed}" if listed and heading else listed
-
-
-def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns comma-separated values; None and NaN are empty cells, numbers keep all digits, text is no formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([titles, *([_cell(cell) for cell in row] for row in rows)])
-    return text.getvalue()
-
-
-def _cell(cell: object) -> object:
-    empty = isinstance(cell, float) and math.isnan(cell)
-    return None if empty else csv_cell(cell) if isinstance(cell, str) else cell
 
 
 def parse(

@@ -23,6 +23,7 @@ from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.results.page import OFFERS
 
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
@@ -43,15 +44,8 @@ _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 # Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
-_DOWNLOADS = {
-    "textured_unlit.glb": "3D model (GLB)",
-    "model.usdz": "For iPhone and iPad (USDZ)",
-    jobs.ARCHIVE: "Everything (ZIP, with OBJ)",
-    "depth.npy": "Depth (NPY)",
-    "depth.png": "Depth (PNG)",
-    "metrics.json": "Metrics (JSON)",
-    "index.html": "Page (HTML)",
-}
+_DOWNLOADS = {offer.files[0]: offer.offer for offer in OFFERS if not offer.archive}
+_DOWNLOADS |= {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}
 
 CSS = """
 .g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }

@@ -11,8 +11,7 @@ import zlib
 
 import pytest
 
-from gan2shape_jax.apps.get.command import MOST, fetch, unpack
-from gan2shape_jax.apps.get.table import ENTRIES, FOUND, MEMBERS, SOURCES, Source
+from gan2shape_jax.apps.get.command import ENTRIES, FOUND, MEMBERS, MOST, SOURCES, Source, fetch, unpack
 from gan2shape_jax.config import flatten, load_config, names
 from gan2shape_jax.errors import UserError
 

@@ -16,8 +16,7 @@ from helpers.tensorflow_files import Case, networks, save
 from gan2shape_jax import main as program
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.get import command
-from gan2shape_jax.apps.get.command import found, obtain
-from gan2shape_jax.apps.get.table import ENTRIES, MEMBERS, Entry, Given, Source
+from gan2shape_jax.apps.get.command import ENTRIES, MEMBERS, Entry, Given, Source, found, obtain
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
