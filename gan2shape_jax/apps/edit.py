@@ -19,7 +19,6 @@ pictures are in [-1, 1].
 import argparse
 import dataclasses
 import functools
-import io
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +42,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results import pictures
+from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
@@ -241,17 +241,10 @@ def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iter
     for version in versions:
         for i, frame in enumerate(version.frames):
             yield f"{i:03}_{version.name}.png", frame
-    columns = [
-        np.arange(len(shots.views)),
-        np.rad2deg(shots.views[:, :3]),
-        shots.lights,
-        *([np.array(l1)] if l1 else []),
-    ]
-    header = "frame,pitch_deg,yaw_deg,roll_deg,ambient,diffuse,dx,dy" + (",gan_l1" if l1 else "")
-    kinds = ["%03d", *["%.6g"] * 7, *(["%.4f"] if l1 else [])]
-    text = io.StringIO()
-    np.savetxt(text, np.column_stack(columns), kinds, ",", header=header, comments="")
-    yield "frames.csv", text.getvalue()
+    titles = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy", *["gan_l1"] * bool(l1)]
+    values = np.column_stack([np.rad2deg(shots.views[:, :3]), shots.lights, *([l1] if l1 else [])])
+    rows = [[f"{i:03}", *row] for i, row in enumerate(values.round(5).tolist())]
+    yield "frames.csv", csv_text(titles, rows)
 
 
 _Given = str | pathlib.Path | None

@@ -3,8 +3,6 @@
 A new measure of a result, or a new map in it, is computed here; `results` says how it is written.
 """
 
-import csv
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +20,7 @@ from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.folder import config_hash
 from gan2shape_jax.training import network_files
@@ -136,11 +135,7 @@ def _project(params, images, problem, frozen, *, settings):
 def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
     """Returns the history as a CSV table, with a column for every quantity that occurs in it."""
     columns = list(dict.fromkeys(key for row in history for key in row if key != "images"))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
+    return csv_text(columns, [[row.get(column) for column in columns] for row in history])
 
 
 def training_files(params: models.Params, history: Sequence[Mapping[str, Any]], *, networks: str) -> dict[str, bytes]:

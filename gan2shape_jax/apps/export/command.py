@@ -36,22 +36,15 @@ FORMATS = (".stl", ".3mf")
 
 _SCRIPT = "open_in_blender.py"
 
-_USAGE = """\
-usage: gan2shape-jax export print RESULT [OPTION ...]
-       gan2shape-jax export texture RESULT [PHOTO] [OPTION ...]
-       gan2shape-jax export usdz RESULT [--out FILE]
-       gan2shape-jax export blender RESULT
-       gan2shape-jax export spread RESULT [--out FILE]
-
-Writes a saved result for other programs. RESULT is the folder of one image's results (it contains result.json).
-
+_EPILOG = """\
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
   texture   the mesh with the texture of the photo that RESULT was cut out of, at the photo's own resolution: GLB
   usdz      the same mesh for iPhone and iPad, which open it in Quick Look: USDZ
   blender   a script that opens mesh, camera and photo in Blender
   spread    the mesh, coloured by how far its depth may be off: GLB or PLY
 
-The options: gan2shape-jax export print --help, and likewise"""
+Each takes RESULT, the folder of one image's results (it contains result.json), and has a --help.
+"""
 _PRINT_EPILOG = """\
 examples:
   gan2shape-jax export print RESULT
@@ -61,7 +54,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 1 after an error that has been printed, 2 for an unknown kind."""
+    """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
         "print": _print,
         "texture": texture.run,
@@ -70,13 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "spread": _spread,
     }
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["-h"], ["--help"]):
-        print(_USAGE)
-        return 0
-    if not words or words[0] not in kinds:
-        print(f"error: name what to export first: {', '.join(kinds)}\n\n{_USAGE}", file=sys.stderr)
-        return 2
-    return exit_code(lambda: kinds[words[0]](words[1:]))
+    parser = option_types.parser("export", "Writes a saved result for other programs.", _EPILOG)
+    parser.add_argument("kind", choices=kinds)
+    kind = parser.parse_args(words[:1]).kind
+    return exit_code(lambda: kinds[kind](words[1:]))
 
 
 def _print(words: Sequence[str]) -> None:
