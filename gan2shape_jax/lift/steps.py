@@ -210,6 +210,7 @@ def projected_by_own_encoder(
         settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate, own_encoder_iterations=0
     )  # the same programs for any number of iterations
     fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
+    state = jax.tree.map(jnp.array, state)  # training donates it, and every image starts from it
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
     task = one_image(problem, frozen, own)
     alone = task.fresh_optimizer(alone, lesson)

@@ -16,6 +16,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
 from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.training import task
 
 _STEP3 = Phase(4, 1, STEP3, 10, flip=False)
 
@@ -237,6 +238,16 @@ def test_an_own_encoder_is_trained_through_the_mapping_network(own):
     np.testing.assert_array_equal(images, _by_own_encoder(own, regularize_offset=True))
     for other in ({"own_encoder_iterations": 1}, {"encoder_learning_rate": 1e-5}):
         assert np.abs(images - _by_own_encoder(own, **other)).max() > 1e-4
+
+
+@pytest.mark.heavy
+def test_training_an_own_encoder_leaves_the_state_as_it_was_where_states_are_donated(own, monkeypatch):
+    compiled_with = task.compiled_with
+    monkeypatch.setattr(
+        task, "compiled_with", lambda function, static, platform: compiled_with(function, static, "gpu")
+    )
+    first = _by_own_encoder(own)
+    np.testing.assert_array_equal(_by_own_encoder(own), first)
 
 
 @pytest.mark.heavy
