@@ -229,8 +229,8 @@ def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(t
         ("sample --config=ictface --out file/below", "--out file/below cannot be a folder"),
         ("evaluate file --out file", "--out file cannot be a folder"),
         ("evaluate identity file --max-yaw nan", "--max-yaw nan: must be a finite number"),
-        ("convert networks file out.safetensors --sheet out.safetensors", "is the same file as OUT"),
-        ("convert stylegan2 file out.safetensors --samples file", "would overwrite a file that is read"),
+        ("convert networks file out.safetensors --sheet out.safetensors", "would overwrite out.safetensors"),
+        ("convert stylegan2 file out.safetensors --samples file", "would overwrite file:"),
     ):
         assert program.main(words.split()) == 1
         printed = capsys.readouterr().err

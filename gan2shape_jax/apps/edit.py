@@ -282,7 +282,7 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
         mvn[name] = arrays.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
     mean_w = prepare.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
     fixed = frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
-    params = _encoder(folder, saved, settings)
+    params = trained(folder, saved, settings, ("encoder",))
     found = _latent(saved, result.name, latent, architecture.style_dim)
     w = prepare.usable_latent(found, result.name, config, architecture, fixed)
     picture = jax.jit(projection.synthesize_large)(w, fixed, settings)
@@ -297,22 +297,20 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
     return Editor(result, settings, fixed, params, w, reference, np.asarray(picture[0]))
 
 
-def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> models.Params:
-    """Loads the trained encoder: the image's own, or the one that all images of the run share."""
+def trained(folder: pathlib.Path, saved: SavedRun, settings: Settings, names: tuple[str, ...]) -> models.Params:
+    """Loads trained networks, the image's own or those that all images of the run share; `UserError` if it cannot."""
     places = [folder / "networks.safetensors", saved.root / "networks.safetensors"]
     if saved.config.mode == "predict":
         places.append(saved.locate(saved.config.networks.pretrained))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UserError(
-            f"{places[0]} is missing: the GAN's pictures need the trained encoder, which a run leaves "
-            "there unless config.outputs.networks is 'none'; reconstruct again, or --version 3d"
+            f"{places[0]} is missing: the GAN's pictures need the trained networks, which a run leaves there unless "
+            "config.outputs.networks is 'none'; reconstruct again (--version 3d of edit needs none)"
         )
     like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
-    params = {"encoder": network_files.load_networks(path, like, settings)["encoder"]}
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
-        raise UserError(f"{path} holds no encoder, which the GAN's pictures need; use --version 3d")
-    return params
+    networks = network_files.load_networks(path, like, settings, needed=names)
+    return {name: networks[name] for name in names}
 
 
 def _latent(saved: SavedRun, name: str, given: _Given, style_dim: int) -> np.ndarray:

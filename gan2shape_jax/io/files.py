@@ -257,17 +257,13 @@ def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_
 
     `targets` are by their names on the command line; None stands for what is not written or not given.
     """
-    read = [path for path in sources if path is not None and os.path.exists(path)]
-    written: dict[str, str] = {}
+    given = [path for path in (*sources, *targets.values()) if path is not None]
     for option, path in targets.items():
-        if path is None:
-            continue
-        require_file_place(path, option)
-        if os.path.exists(path) and any(os.path.samefile(path, source) for source in read):
-            raise UserError(f"{option} {path} would overwrite a file that is read: choose another name")
-        if other := written.get(os.path.realpath(path)):
-            raise UserError(f"{option} {path} is the same file as {other}: choose another name")
-        written[os.path.realpath(path)] = option
+        if path is not None:
+            require_file_place(path, option)
+            same = [one for one in given if one is not path and os.path.realpath(one) == os.path.realpath(path)]
+            if same:
+                raise UserError(f"{option} {path} would overwrite {same[0]}: choose another name")
 
 
 def _name_fault(path: pathlib.Path) -> str:

@@ -445,8 +445,6 @@ def _footer(result: Result) -> list[str]:
     shown = ["     ".join(entries) for entries in lines.values() if entries]
     if trust := result.metrics.get("trust"):
         shown.append(message_line(trust["verdict"])[:_LONGEST])
-    elif result.metrics.get("far_from_category"):
-        shown.append("far from what the GAN draws: not to be trusted")
     return shown
 
 

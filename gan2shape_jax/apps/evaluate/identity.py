@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax.apps.edit import trained
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.errors import UserError, one_line
@@ -35,6 +36,7 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.explain import projector
+from gan2shape_jax.run.folder import SavedRun
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
@@ -119,7 +121,8 @@ def _turn_all(
             result = load_result(folder)
             entry = reports.listed_entry(config, result.name)
             prepared = prepare.load_image(config, entry, architecture, frozen, run.home / "latents", keep=False)
-            subject = Subject(result, prepared, _networks(folder, prepared), frozen, samples)
+            networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
+            subject = Subject(result, prepared, networks, frozen, samples)
         except UserError as error:
             problems.append(f"{run.label}: {name}: {error}")
             continue
@@ -158,19 +161,6 @@ class Turned(NamedTuple):
     seen_deg: np.ndarray  # (n,) the yaw that the view network sees in each
     how: str  # the direction that was used, in words; "" for the mesh and for the GAN guided by it
     reached: np.ndarray  # (n,) whether the calibration reached each yaw
-
-
-def _networks(folder: pathlib.Path, prepared: PreparedImage) -> models.Params:
-    """Loads an image's view network and encoder; `UserError` if the file is missing or does not fit."""
-    like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
-    path = folder / "networks.safetensors"
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist: turning a result takes its view network and its encoder, which a run keeps where "
-            "config.outputs.networks is 'small' or 'full'; reconstruct again"
-        )
-    networks = network_files.load_networks(path, like, prepared.settings, needed=network_files.SMALL)
-    return {name: networks[name] for name in network_files.SMALL}
 
 
 def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:

@@ -122,7 +122,7 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, m
     (root / "config.json").write_text((run / "config.json").read_text())
     assert main(["identity", str(root), "--embedding", network]) == 1
     shown = capsys.readouterr().out
-    assert "nothing was turned" in shown and "config.outputs.networks is 'small' or 'full'" in shown
+    assert "nothing was turned" in shown and "unless config.outputs.networks is 'none'" in shown
 
 
 # --- calibration, on yaws known in closed form ------------------------------------------------------------------------
