@@ -424,6 +424,5 @@ def _item(
         depth=None if true_depth is None else true_depth_of(true_depth, size, config.camera.max_depth),
         latent=None,
         original_size=picture.width,
-        crop=crop,
     )
     return item, picture

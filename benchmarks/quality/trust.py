@@ -166,7 +166,7 @@ def _found(options: argparse.Namespace) -> None:
         frames = framer.frames(photo)
         crop = sample_crop(np.asarray(photo.picture), frames[0].box, guide.SIDE)
         image, mask = crop.astype(np.float32) / 127.5 - 1, framer.usual_mask.astype(np.float32)
-        item = networks.prepared(Item("a", image, mask, None, None, len(crop), None))
+        item = networks.prepared(Item("a", image, mask, None, None, len(crop)))
         l1 = float(networks.explain(item).metrics["model_l1"]) / usual
         row = {"with": shows, "half": _half(file), "certainty": frames[0].certainty, "l1": l1, "objects": len(frames)}
         row |= {"atypicality": frames[0].atypicality, "seconds": time.monotonic() - began}

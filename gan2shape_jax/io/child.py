@@ -5,11 +5,12 @@ parser that is fooled, crashes, or takes all memory does so in the child, and th
 
     content = run_limited(read_content, path, memory=2048 * MIB, seconds=60, source=path)
 
-What crosses the wall, in both directions, is data: plain values, lists, tuples, dictionaries, sets, bytes, `Record`s
-and arrays of numbers, as an archive of NumPy's with the rest as JSON. Nothing is pickled.
+What crosses the wall, in both directions, is data: arrays of numbers, in an archive of NumPy's, and the rest as JSON,
+where tuples and sets become lists, bytes and keys of dictionaries text; `Record`s come back. Nothing is pickled.
 """
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -17,8 +18,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,11 +31,13 @@ _ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the pa
 _INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
 _SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time
 _START = "import sys; sys.path[:] = sys.argv[4:]; from gan2shape_jax.io import child; child.main(*sys.argv[1:4])"
+_MARK = "\0"  # the key of an object that stands for an array or a record
 # Libraries reserve address space for each thread.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class Record(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Record:
     """An object that a file holds, as data: the name of its class, which is never run, and its attributes by name."""
 
     class_name: str
@@ -110,48 +113,31 @@ def main(name: str, memory: str, seconds: str) -> None:
 
 def _write(file: BinaryIO, value: Any) -> None:
     arrays: dict[str, np.ndarray] = {}
-    tree = json.dumps(_encoded(value, arrays)).encode()
+
+    def marked(value: Any) -> Any:
+        """Returns what stands for a value that JSON has no form for."""
+        if isinstance(value, np.ndarray):
+            arrays[name := f"array{len(arrays)}"] = value
+            return {_MARK: name}
+        if isinstance(value, Record):
+            return {_MARK: value.class_name, "fields": value.fields}
+        if isinstance(value, set):
+            return list(value)
+        if isinstance(value, bytes):
+            return value.decode("latin1")
+        raise TypeError(f"a {type(value).__name__} is no data")
+
+    tree = json.dumps(value, default=marked, skipkeys=True).encode()
     np.savez(file, tree=np.frombuffer(tree, np.uint8), allow_pickle=False, **arrays)  # type: ignore[arg-type]
     file.flush()
 
 
 def _read(file: BinaryIO) -> Any:
     with np.load(file, allow_pickle=False) as archive:
-        return _decoded(json.loads(archive["tree"].tobytes()), archive)
 
+        def unmarked(found: dict[str, Any]) -> Any:
+            if "fields" in found and _MARK in found:
+                return Record(found[_MARK], found["fields"])
+            return archive[found[_MARK]] if _MARK in found else found
 
-_SEQUENCES = {"list": list, "tuple": tuple, "set": set}
-
-
-def _encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """Returns a value as JSON has it: containers as lists that begin with their kind, arrays collected in `arrays`."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.ndarray):
-        arrays[name := f"array{len(arrays)}"] = value
-        return ["array", name]
-    if isinstance(value, Record):
-        return ["record", value.class_name, _encoded(value.fields, arrays)]
-    if isinstance(value, bytes):
-        return ["bytes", value.hex()]
-    if isinstance(value, dict):
-        return ["dict", *([_encoded(key, arrays), _encoded(item, arrays)] for key, item in value.items())]
-    for kind, of in _SEQUENCES.items():
-        if isinstance(value, of):
-            return [kind, *(_encoded(item, arrays) for item in value)]
-    raise TypeError(f"a {type(value).__name__} is no data")
-
-
-def _decoded(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if not isinstance(tree, list):
-        return tree
-    kind, *items = tree
-    if kind == "array":
-        return arrays[items[0]]
-    if kind == "record":
-        return Record(items[0], _decoded(items[1], arrays))
-    if kind == "bytes":
-        return bytes.fromhex(items[0])
-    if kind == "dict":
-        return {_decoded(key, arrays): _decoded(item, arrays) for key, item in items}
-    return _SEQUENCES[kind](_decoded(item, arrays) for item in items)
+        return json.loads(archive["tree"].tobytes(), object_hook=unmarked)

@@ -46,7 +46,6 @@ class Item:
     depth: Float[np.ndarray, "s s"] | None
     latent: Float[np.ndarray, "..."] | None  # (1, W) or (1, L, W), or None if the GAN has to be inverted
     original_size: int  # side of the image before cropping, pixels; the shorter one if they differ
-    crop: int | None  # side of the square that was cropped, pixels, or None
 
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:
@@ -100,7 +99,7 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     if square.transparent and source != "alpha":
         path = pathlib.Path(data.image_root) / name
         warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
-    return Item(stem_of(name), image, mask, depth, latent, square.picture.width, data.crop)
+    return Item(stem_of(name), image, mask, depth, latent, square.picture.width)
 
 
 def needs_masks(config: ConfigDict) -> bool:

@@ -9,7 +9,7 @@ A list is a text file with one name per line:
     # a comment
 
 Blank lines are ignored. Spaces and tabs separate columns; whether a line with some is a single name depends on which
-file exists: that of the whole line, or that of its first word. If both exist, the line is rejected.
+file exists: that of the whole line, or else that of its first word.
 
 A name is the path of an image below `config.data.image_root`, with `/` between folders. Without its ending, as
 its *stem*, it names what a run stores for the image: `results/STEM/`, `checkpoints/STEM/`, `latents/STEM.npy`. So it
@@ -101,12 +101,8 @@ def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
             raise ValueError(f"{_shown(entry)} begins with a quotation mark: {how}")
         name = re.sub(r'\\(["\\])', r"\1", quoted[1])
     elif entry != first and root is not None:
-        there = [name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}")]
-        if len(there) > 1:
-            one, other = _shown(entry), _shown(first)
-            how = f'write the one that is meant in quotation marks, "{one}" or "{other}"'
-            raise ValueError(f"both {one} and {other} are images: {how}")
-        name = there[0] if there else first if "." in first else entry
+        there = (name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}"))
+        name = next(there, first if "." in first else entry)
     if fault := fault_of(name):
         raise ValueError(f"{_shown(name)} {fault}")
     return name

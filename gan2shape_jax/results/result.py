@@ -64,51 +64,29 @@ _CONVENTIONS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-    """Everything known about one object after its reconstruction.
+    """Everything known about one object after its reconstruction."""
 
-    Attributes:
-      name: the image's name, without folder and extension.
-      camera: intrinsics, rotation centre and depth range.
-      depth: (S, S) canonical depth, scene units.
-      albedo: (S, S, 3) colour without light, canonical frame.
-      view: (6,) from the canonical frame to the input's: radians, scene units.
-      light: (4,) ambient, diffuse, dx, dy.
-      mask: (S, S) the object in the canonical frame.
-      image: (S, S, 3) the input.
-      input_mask: (S, S) the object in the input.
-      canonical: (S, S, 3) the lit texture in the canonical frame.
-      reconstruction: (S, S, 3) the input explained by the factors.
-      warped_depth: (S, S) depth seen from the input view, scene units.
-      gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
-      true_depth: (S, S) in the input view, or None.
-      depth_spread: (S, S) how far depth may be off, canonical frame, scene units, or None.
-      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
-      category: `face`, `car`, ...
-      texture: (T, T, 3) uint8, the photo over the canonical picture, T texels a side, as it shows the object; or None.
-      reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
-      original_size: the side of the image's file before `config.data.crop`, pixels; 0 without crop or latent.
-    """
-
-    name: str
-    camera: Camera
-    depth: np.ndarray
-    albedo: np.ndarray
-    view: np.ndarray
-    light: np.ndarray
-    mask: np.ndarray
-    image: np.ndarray
-    input_mask: np.ndarray
-    canonical: np.ndarray
-    reconstruction: np.ndarray
-    warped_depth: np.ndarray
-    gan_image: np.ndarray | None = None
-    true_depth: np.ndarray | None = None
-    depth_spread: np.ndarray | None = None
+    name: str  # the image's, without folder and extension
+    camera: Camera  # intrinsics, rotation centre and depth range
+    depth: np.ndarray  # (S, S) canonical depth, scene units
+    albedo: np.ndarray  # (S, S, 3) colour without light, canonical frame
+    view: np.ndarray  # (6,) from the canonical frame to the input's: radians, scene units
+    light: np.ndarray  # (4,) ambient, diffuse, dx, dy
+    mask: np.ndarray  # (S, S) the object in the canonical frame
+    image: np.ndarray  # (S, S, 3) the input
+    input_mask: np.ndarray  # (S, S) the object in the input
+    canonical: np.ndarray  # (S, S, 3) the lit texture in the canonical frame
+    reconstruction: np.ndarray  # (S, S, 3) the input explained by the factors
+    warped_depth: np.ndarray  # (S, S) depth seen from the input view, scene units
+    gan_image: np.ndarray | None = None  # (S, S, 3) the GAN's picture of the input's latent
+    true_depth: np.ndarray | None = None  # (S, S) in the input view
+    depth_spread: np.ndarray | None = None  # (S, S) how far depth may be off, canonical frame, scene units
+    # `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
-    category: str = ""
-    reference: bool = False
-    original_size: int = 0
-    texture: np.ndarray | None = None
+    category: str = ""  # `face`, `car`, ...
+    reference: bool = False  # whether pictures are drawn with the published code's faults, as `config.reference` asks
+    original_size: int = 0  # the side of the image's file before `config.data.crop`, pixels; 0 without crop or latent
+    texture: np.ndarray | None = None  # (T, T, 3) uint8, the photo over the canonical picture, as it shows the object
 
     def __post_init__(self) -> None:
         for key in ARRAYS:

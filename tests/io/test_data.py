@@ -33,7 +33,7 @@ def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
         assert -1 <= item.image.min() < 0 < item.image.max() <= 1
         assert item.mask.shape == (64, 64) and set(np.unique(item.mask)) == {0, 1}
         assert item.depth.shape == (64, 64) and item.depth.max() == np.float32(1.1) and item.depth.min() > 0.85
-        assert item.latent.shape == (1, 128) and (item.original_size, item.crop) == (64, None)
+        assert item.latent.shape == (1, 128) and item.original_size == 64
 
 
 def test_background_and_what_lies_beyond_becomes_the_greatest_depth(tmp_path):

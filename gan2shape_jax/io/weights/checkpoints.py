@@ -38,10 +38,9 @@ class Refused(Exception):
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Returns what a checkpoint of PyTorch or a network pickle of NVIDIA holds, whatever its file extension.
 
-    Tensors become NumPy arrays (bfloat16 as float32), objects `child.Record`s; dictionaries, lists, tuples and plain
-    values are unchanged. Raises `UserError` for a file that is missing, truncated or of another kind, that asks for
-    something outside the closed list, which the message names, or that takes more memory or time than such a file
-    needs.
+    Tensors become NumPy arrays (bfloat16 as float32), objects `child.Record`s; the rest is as `child` passes it on.
+    Raises `UserError` for a file that is missing, truncated or of another kind, that asks for something outside the
+    closed list, which the message names, or that takes more memory or time than such a file needs.
     """
     size = os.path.getsize(path) if os.path.isfile(path) else 0
     return run_limited(

