@@ -8,7 +8,6 @@ iterations.
 
 import argparse
 import pathlib
-import shutil
 import tempfile
 
 import jax
@@ -76,7 +75,6 @@ def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     if options.faces:
         _overviews(options.out, options.faces)
-        shutil.copy(options.out / "development_faces.png", PICTURES / "side_over_iterations.png")
     _edits(options.out, options.edit)
 
 

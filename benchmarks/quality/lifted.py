@@ -7,35 +7,25 @@ but excluding the second are used. Columns: SIDE and MAD as everywhere; the wors
 would have to be multiplied to be closest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
 depth differs from face to face, beside how much it varies within one. If FACES has a `truth.npz` with true views, a
 second table shows how well the networks' views follow these: slope of a line, and correlation.
-
-With `--fit 20`, view and light of every face are refined by that many steps on the reconstruction of its image, with
-depth and albedo fixed, and a second row of each table shows the resulting errors.
 """
 
 import argparse
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
-import jax
 import known_faces
 import numpy as np
-import optax
 from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.method import reconstruction
-from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.losses import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Reconstruction
-from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.training.task import scores
 
 _BORDER = 4  # pixels left out
-_STEP = 0.015  # learning rate of a fit, in radians and units of light
 
 
 class Errors(NamedTuple):
@@ -54,22 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="+", type=pathlib.Path)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
-    parser.add_argument("--fit", type=int, default=0, metavar="STEPS", help="improve views and lights face by face")
     options = parser.parse_args(arguments)
     group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
     poses = Table("networks", "pitch", "yaw", "roll")
     known = _true_views(options.data / "truth.npz", options.faces)
     for path in options.networks:
-        views = known_faces.seen(path, group, frozen)
-        ways = {path.name: views}
-        if options.fit:
-            pairs = zip(views, group, strict=True)
-            ways[f"{path.name}, fitted"] = [fitted(view, one, frozen, options.fit) for view, one in pairs]
-        for name, seen in ways.items():
-            table.add_row(name, *_row(seen, group))
-            if known is not None:
-                poses.add_row(name, *_following(np.stack([np.asarray(view.view) for view in seen]), known))
+        seen = known_faces.seen(path, group, frozen)
+        table.add_row(path.name, *_row(seen, group))
+        if known is not None:
+            poses.add_row(path.name, *_following(np.stack([np.asarray(view.view) for view in seen]), known))
     Console(width=120).print(table)
     if known is not None:
         Console(width=120).print(poses)
@@ -89,47 +73,6 @@ def _row(views: list[Reconstruction], group: list[PreparedImage]) -> list[str]:
         f"{mean.side_inner:.4f}",
         f"{depth.std(0).mean():.4f} / {depth.std((1, 2)).mean():.4f}",
     ]
-
-
-def fitted(view: Reconstruction, one: PreparedImage, frozen: FrozenModels, steps: int) -> Reconstruction:
-    """Returns a reconstruction after optimising its view's rotation and its light by the method's loss on the image."""
-    optimizer = optax.adam(_STEP)
-    found = view.view[:3], view.light
-    state = optimizer.init(found)
-    for _ in range(steps):
-        gradient = _gradient(found, view, one.problem, frozen, settings=one.settings)
-        update, state = optimizer.update(gradient, state)
-        found = optax.apply_updates(found, update)
-    return _seen(found, view, settings=one.settings)
-
-
-def _scene(found: tuple[jax.Array, jax.Array], view: Reconstruction, settings: Settings) -> reconstruction.Scene:
-    turned = view.view.at[:3].set(found[0])
-    return reconstruction.scene(view.depth[None], turned[None], found[1][None], settings)
-
-
-@jax.jit
-def _gradient(found, view: Reconstruction, problem: Problem, frozen: FrozenModels, *, settings: Settings):
-    def loss(found: tuple[jax.Array, jax.Array]) -> jax.Array:
-        geometry = _scene(found, view, settings)
-        shown = reconstruction.appearance(geometry, view.albedo[None])
-        return weighted_sum(image_terms(shown, problem.image, geometry.valid, frozen, settings)[0], 0.0, settings)
-
-    return jax.grad(loss)(found)
-
-
-@jax.jit
-def _seen(found, view: Reconstruction, *, settings: Settings) -> Reconstruction:
-    geometry = _scene(found, view, settings)
-    shown = reconstruction.appearance(geometry, view.albedo[None])
-    return dataclasses.replace(
-        view,
-        view=geometry.view[0],
-        light=geometry.light[0],
-        warped_depth=geometry.warped[0, 0],
-        valid=geometry.valid[0],
-        reconstruction=shown[0, 0],
-    )
 
 
 def _true_views(path: pathlib.Path, faces: Sequence[int]) -> np.ndarray | None:
