@@ -137,7 +137,8 @@ def _others(options: argparse.Namespace) -> None:
     for picture in photo_run.expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
-            crops += framing.tempting(photo, sight)
+            work = framing._resized(photo, framing._WORK_SIDE / max(photo.shape))
+            crops += list(framing._crops(work, framing._candidates(work, sight, turned=0.0)))
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
     samples = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1

@@ -116,7 +116,7 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
 
     given = _options(pathlib.Path(path))
     values = {name: default for name, (_, default) in OPTIONS.items()}
-    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS and value is not None}
+    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS}
     refuse(_unreadable(given, values))
     refuse(_impossible(values))
     config = _configuration(values)
@@ -148,6 +148,8 @@ def _options(path: pathlib.Path) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     """Returns an option's value as our fields have it: 0 and 1 as flags, lists as tuples, 1e-4, a text, as a number."""
     default = OPTIONS[name][1]
+    if value is None and default == "":
+        return default
     if name.startswith("stage_len") and isinstance(value, dict):
         return tuple(value.get(step) for step in ("step1", "step2", "step3"))
     if isinstance(default, bool) and value in (0, 1):
@@ -167,11 +169,8 @@ def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator
             (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
             yield f"there is no option {name[:40]}; the nearest is {close}"
     for name, (_, default) in OPTIONS.items():
-        if name in _REQUIRED and name not in given:
+        if name in _REQUIRED and given.get(name) in (None, ""):
             yield f"the option {name} is missing"
-        elif name in given and given[name] in (None, ""):
-            if default not in (None, "") or name in _REQUIRED:
-                yield f"{name} has no value"
         elif name.startswith("stage_len") and name in given and not isinstance(given[name], dict):
             yield f"{name} is {shown(given[name])}: it takes step1, step2 and step3 with their iterations"
         elif fault := Field(default).type_fault(values[name]):

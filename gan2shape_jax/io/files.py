@@ -62,15 +62,10 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
     return file
 
 
-def read_bytes(path: _Path, *, limit: int) -> bytes:
-    """Returns the contents of a regular file of at most `limit` bytes; raises like `open_regular`."""
-    with open_regular(path, limit=limit) as file:
-        return file.read(limit)
-
-
 def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
     """Returns the text of a regular file of at most `limit` bytes; raises like `open_regular`, or `UnicodeError`."""
-    return read_bytes(path, limit=limit).decode(encoding)
+    with open_regular(path, limit=limit) as file:
+        return file.read(limit).decode(encoding)
 
 
 def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:

@@ -53,13 +53,7 @@ _ALONE = {_AVIF: "AVIF", _HEIC: "HEIF"}
 _OTHERS = {
     _AVIF: "AVIF",
     _HEIC: "HEIC",
-    rb"(%!PS|\xc5\xd0\xd3\xc6)": "EPS or PostScript",
-    rb"%PDF": "PDF",
-    rb"\s*(<\?xml.*)?<svg": "SVG",
     rb"\s*(<\?xml|<!doctype|<html)": "a web page or XML: has a download failed?",
-    rb"(\x00\x00\x00\x0cJXL |\xff\x0a)": "JPEG XL",
-    rb"\x93NUMPY": "a NumPy array",
-    rb"(PK\x03\x04|\x1f\x8b)": "an archive",
 }
 
 

@@ -275,12 +275,6 @@ def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
     return np.array([[stronger(light, more, dx, dy) for dx in _DXS] for more, dy in _LIGHT_ROWS], np.float32)
 
 
-def light_circle(light: Float[np.ndarray, "4"], count: int) -> Lights:
-    """Returns a strong light that travels once round the object's front."""
-    angles = 2 * np.pi * np.arange(count) / count
-    return np.array([stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32)
-
-
 def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: float) -> Float[np.ndarray, "4"]:
     """Returns a light from (dx, dy, 1) with `strength` more diffuse light and accordingly less ambient light."""
     return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
@@ -317,9 +311,10 @@ def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.n
 
 
 def relit_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
-    """Yields pictures of the mesh in the input's view under a light that circles once."""
-    still = draw(result, result.view[None], size=size)
-    return (picture(still, "image", light=light)[0] for light in light_circle(result.light, frames))
+    """Yields pictures of the mesh in the input's view under a strong light that circles once."""
+    still, angles = draw(result, result.view[None], size=size), 2 * np.pi * np.arange(frames) / frames
+    lights = (stronger(result.light, 0.6, 1.3 * np.sin(angle), 0.8 * np.cos(angle)) for angle in angles)
+    return (picture(still, "image", light=light)[0] for light in lights)
 
 
 def gan_strips(drawn: GanViews, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
@@ -454,16 +449,14 @@ def draw_sample_sheet(
     albedos: Float[np.ndarray, "n s s 3"],
     depths: Float[np.ndarray, "n s s"],
     camera: Camera,
-    *,
-    size: int = 128,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Returns one column per image: the image, its reconstruction, albedo, depth (bright is near) and normals.
 
-    Pictures are in [-1, 1], depths in scene units and of the one camera; each is shown with `size` pixels a side.
+    Pictures are in [-1, 1], depths in scene units and of the one camera; each is shown with 128 pixels a side.
     """
     rows = [
         *map(pictures.to_uint8, (images, reconstructions, albedos)),
         pictures.colour_depth(depths, camera.min_depth, camera.max_depth),
         pictures.to_uint8(normals(depths, camera)),
     ]
-    return pictures.strip([[pictures.enlarge(picture, size) for picture in row] for row in rows])
+    return pictures.strip([[pictures.enlarge(picture, 128) for picture in row] for row in rows])

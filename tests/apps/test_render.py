@@ -1,14 +1,12 @@
 """`gan2shape-jax render`: new views of a saved result, and what cannot be drawn or written, refused before a frame."""
 
 import os
-import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gan2shape_jax.apps import render
-from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import views
 
@@ -99,12 +97,3 @@ def test_what_cannot_be_drawn_or_written_is_refused_before_the_first_frame(comma
         said = capsys.readouterr().err
         assert code == 1 and said.startswith("error: ") and message in said, said
         assert "Traceback" not in said and said.count("\n") == 1
-
-
-def test_the_largest_picture_of_each_format_is_accepted_and_one_more_pixel_is_not():
-    for ending, side in ((".gif", 65535), (".JPG", 65500), (".webp", 16383), (".mp4", 16384)):
-        path = pathlib.Path(f"a{ending}")
-        render.require_size(path, (side, 2), (side, 2), 1)
-        render.require_size(path, (2, side), (2, side), 1)
-        with pytest.raises(UserError, match=f"at most {side} a side"):
-            render.require_size(path, (2, side + 1), (2, side + 1), 1)

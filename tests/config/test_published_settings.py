@@ -139,7 +139,7 @@ def test_overrides_and_variants_come_on_top(tmp_path):
         ({"batchsize": 0}, "batchsize", "batchsize is 0: it has to be from 1"),
         ({"image_size": 96}, "image_size", "power of two"),
         ({"flip1_cfg": [True]}, "flip1_cfg", "without flip3"),
-        ({"img_root": ""}, "img_root", "img_root has no value"),
+        ({"img_root": ""}, "img_root", "the option img_root is missing"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_option(facts, option, message, tmp_path):

@@ -23,7 +23,7 @@ def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
     path.write_text("é\n", encoding="utf-8")
     (tmp_path / "link").symlink_to(path)
     assert files.read_text(path, limit=10) == "é\n"
-    assert files.read_bytes(tmp_path / "link", limit=3) == "é\n".encode()
+    assert files.read_text(tmp_path / "link", limit=3) == "é\n"
     os.mkfifo(tmp_path / "pipe")
     for name, why in (
         (tmp_path / "pipe", "a named pipe, not a file"),  # without waiting for who writes to it
@@ -34,7 +34,7 @@ def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
         ("a\ud800", "can be no file's name"),
     ):
         with pytest.raises(UserError, match=why):
-            files.read_bytes(name, limit=2)
+            files.read_text(name, limit=2)
     with pytest.raises(FileNotFoundError):
         files.open_regular(tmp_path / "absent")
 

@@ -140,7 +140,7 @@ def turned():
 
 
 def test_every_bit_is_that_of_all_views_drawn_together(result, turned):
-    lights = views.light_circle(result.light, _COUNT)
+    lights = views.relight_rows(result.light).reshape(-1, 4)[:_COUNT]
     surfaces = views.draw(result, turned, size=24)
     for show in views.SHOWS:
         frames = list(pictures_in_turn(result, turned, lights, show=show, size=24))

@@ -231,7 +231,7 @@ def _comparison(base: str, other: str, comparison: Comparison) -> str:
     rows = []
     for metric, interval in comparison.differences.items():
         title, digits = METRICS[metric]
-        marked = title + (" *" if interval.excludes_zero else "")
+        marked = title + (" *" if interval.low > 0 or interval.high < 0 else "")
         rows.append([marked, interval_text(interval, digits + 1, signed=True), str(interval.count)])
     table = markdown_table(["metric", "mean difference", "images"], rows) if rows else "nothing in common to compare\n"
     return "\n".join(part for part in (heading, table, reports.bullets(comparison.notes)) if part)

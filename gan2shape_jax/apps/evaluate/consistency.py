@@ -121,8 +121,6 @@ class Subject:
 
 def subject_of(runs: Sequence[reports.FoundRun]) -> Subject:
     """Loads the GAN that the runs share; `UserError` if they differ in GAN, size or camera, or a file is missing."""
-    if named_alike := [run.label for run in runs if run.label in BASELINES]:
-        raise UserError(f"a run is called {named_alike[0]}, as what runs are compared with is: rename its folder")
     configs = [reports.read_config(run) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for path in ("gan.checkpoint", "image_size", "camera", "data.crop"):

@@ -146,11 +146,6 @@ class Interval:
     high: float
     count: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; False if there is none."""
-        return self.low > 0 or self.high < 0
-
 
 def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
     """Returns the mean, of at least one value, with Student's t interval."""
@@ -233,11 +228,6 @@ def publish(
         "platform": platform.platform(),
         **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
         "truth": None,
-        "intervals": {
-            "level": _LEVEL,
-            "mean": "Student's t over images",
-            "median": f"percentile bootstrap, {_DRAWS} draws, seed {_SEED}",
-        },
         "runs": [_record(run) for run in runs],
         **more,
     }

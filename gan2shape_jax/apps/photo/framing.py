@@ -75,13 +75,8 @@ def moved(work: np.ndarray, boxes: Sequence[CropBox], sight: Sight, moves: int, 
     return boxes
 
 
-def tempting(photo: UInt8[np.ndarray, "height width 3"], sight: Sight) -> list[UInt8[np.ndarray, "s s 3"]]:
-    """Returns the crops of a photo that a search ends with, whatever they show; at most 12."""
-    work = _resized(photo, _WORK_SIDE / max(photo.shape))
-    return list(_crops(work, _candidates(work, sight, turned=0.0)))
-
-
 def _candidates(work: np.ndarray, sight: Sight, *, turned: float) -> list[CropBox]:
+    """Returns the crops that a search ends with, whatever they show; at most 12."""
     boxes = list(_grid(work, turned))
     for keep, moves in zip(_KEPT, _MOVES, strict=True):
         scores = map(float, sight.score(_crops(work, boxes)))

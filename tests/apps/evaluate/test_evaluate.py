@@ -190,9 +190,6 @@ def test_a_file_of_the_run_that_is_none_is_an_error_by_its_name(two_runs, capsys
         (two_runs[0] / name).write_text("{}")
 
 
-# --- intervals --------------------------------------------------------------------------------------------------------
-
-
 def test_mean_interval_is_scipys():
     values = np.random.default_rng(0).normal(3.0, 2.0, 7)
     ours = mean_interval(values)
@@ -209,19 +206,11 @@ def test_median_interval_is_the_same_every_time_and_encloses_the_median():
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
 
 
-def test_differences_that_scatter_less_than_their_items_exclude_zero():
-    rng = np.random.default_rng(2)
-    before = rng.normal(0.0, 10.0, 8)
-    after = before + 0.5 + rng.normal(0.0, 0.1, 8)
-    assert mean_interval(after - before).excludes_zero
-    assert not mean_interval(rng.permutation(after) - before).excludes_zero
-
-
 @pytest.mark.parametrize("interval", [mean_interval, median_interval])
 def test_one_value_has_no_interval(interval):
     single = interval([2.5])
     assert (single.estimate, single.count) == (2.5, 1)
-    assert math.isnan(single.low) and math.isnan(single.high) and not single.excludes_zero
+    assert math.isnan(single.low) and math.isnan(single.high)
 
 
 def _images(*paths):

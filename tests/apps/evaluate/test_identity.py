@@ -14,7 +14,7 @@ from helpers.onnx_network import write_network
 from gan2shape_jax.apps.evaluate import embedding, identity
 from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding, prepare
-from gan2shape_jax.apps.evaluate.identity import calibrate, style_ranges
+from gan2shape_jax.apps.evaluate.identity import calibrate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import MIB
 from gan2shape_jax.results import load_result, save_result
@@ -146,13 +146,6 @@ def test_only_the_stretch_around_the_start_is_used_and_what_does_not_turn_stays(
     np.testing.assert_array_equal(reached, np.abs(_TARGETS) <= np.abs(yaws[np.abs(steps) <= 3]).max())
     calibrated, reached = calibrate(np.linspace(-1, 1, 5), np.full(5, 7.0), _TARGETS)
     assert not calibrated.any() and not reached.any()
-
-
-def test_style_ranges_lie_within_the_generator_and_hold_all_of_it():
-    for count in (4, 10, 18):
-        ranges = style_ranges(count)
-        assert (0, count) in ranges and len(set(ranges)) == len(ranges)
-        assert all(0 <= first < last <= count for first, last in ranges)
 
 
 @pytest.fixture

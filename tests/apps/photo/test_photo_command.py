@@ -156,7 +156,7 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
         (["a.png", "--model", "gone.safetensors"], "gone.safetensors is not there"),
         (["a.png", "--out", "a.png"], "a.png"),
         (["a.png", "--mask", "none.png"], "none.png"),
-        (["a.svg"], "is SVG"),
+        (["a.svg"], "a.svg is not an image of a kind that is known"),
     ):
         assert run(*arguments) in (1, 2)
         error = capsys.readouterr().err

@@ -165,10 +165,3 @@ def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
     for read in (convert, read_checkpoint):
         with pytest.raises(UserError, match="is a safetensors file: what is converted already.*config.gan.checkpoint"):
             read(target)
-
-
-def test_commands_are_complete_lines():
-    told = families.command("a/b.pth")
-    assert told == "gan2shape-jax convert a/b.pth a/b.safetensors"
-    told = families.command("my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
-    assert told == "gan2shape-jax convert 'my nets/vgg16.pth' vgg.pth lpips.safetensors"
