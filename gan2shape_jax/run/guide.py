@@ -1,8 +1,12 @@
 """What framing, masking and judging photos relies on: a GAN's guide, learned once from its own samples.
 
-The guide is one safetensors file (`stylegan2.typicality` says where): `alignment/...` is a network that moves crops
-onto the object, `typicality/...` what the discriminator sees in samples, `usual_mask` how often the object covers each
-pixel. A bundled GAN has its guide next to it; for any other GAN it is made when first needed.
+The guide is one safetensors file: `alignment/...` is a network that moves crops onto the object, `typicality/...` what
+the discriminator sees in samples, `usual_mask` how often the object covers each pixel. A bundled GAN has its guide next
+to it; for any other GAN it is made when first needed. The header names the GAN by its SHA-256; a guide learned from
+another one is never used.
+
+    assets/KIND/guide.safetensors                  of a bundled GAN
+    CACHE/gan2shape_jax/guides/HASH.safetensors    of any other
 
 A correction is (dx, dy, log scale, roll): the centre moves by (dx, dy) sides of the crop, along the crop's own axes;
 the side is multiplied by exp(log scale); the crop is rotated clockwise by roll radians. The network that predicts it
@@ -32,15 +36,17 @@ from jaxtyping import Array, Float, UInt8
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
+from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.stylegan2.latents import random_images
-from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
+from gan2shape_jax.stylegan2.typicality import Typicality
 from gan2shape_jax.training.network_files import in_order
 
 with epy.lazy_imports():  # importing it changes the environment
@@ -197,7 +203,7 @@ _LEAST_SPREAD = 0.003  # below which differences are noise
 # pictures with and without cats and faces (docs/reports/trust.md).
 _ODDS = np.array([-3.84, -0.69, -1.36, 0.64])
 
-_NETWORK, _MASK = "alignment/", "usual_mask"
+_NETWORK, _TYPICAL, _MASK = "alignment", "typicality", "usual_mask"
 _SEED = 0
 _SAMPLES, _MASKED = 2048, 96  # samples used in all, and for the usual mask
 
@@ -231,7 +237,8 @@ def known_guide(checkpoint: pathlib.Path) -> Guide | None:
     if not checkpoint.is_file():
         return None
     digest = sha256(checkpoint)
-    found = (read_guide(path, digest) for path in typicality.places(checkpoint, digest))
+    places = checkpoint.with_name("guide.safetensors"), cached_at(digest)
+    found = (read_guide(path, digest) for path in places if path.is_file())
     return next((guide for guide in found if guide is not None), None)
 
 
@@ -311,21 +318,34 @@ def _on_crop(box: CropBox, otherwise: CropBox) -> CropBox:
     return box if 0 <= min(box.x, box.y) <= max(box.x, box.y) <= SIDE and SIDE / 6 < box.side < 3 * SIDE else otherwise
 
 
+def cached_at(digest: str) -> pathlib.Path:
+    """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
+    return cache("guides") / f"{digest[:32]}.safetensors"
+
+
 def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     """Returns the content of a guide's file; the same guide gives the same bytes."""
-    halves = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
-    halves[_MASK] = guide.usual_mask
+    halves = flatten_dict({_NETWORK: guide.alignment, _MASK: guide.usual_mask}, sep="/")
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()}
-    tensors |= typicality.tensors_of(guide.typicality)
-    return in_order(safetensors.numpy.save(tensors, metadata=typicality.header(gan_sha256)))
+    measured = flatten_dict({_TYPICAL: vars(guide.typicality)}, sep="/")
+    tensors |= {name: np.ascontiguousarray(value, np.float32) for name, value in measured.items()}
+    return in_order(safetensors.numpy.save(tensors, metadata=_header(gan_sha256)))
 
 
 def read_guide(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
-    tensors = typicality.guide_tensors(path, gan_sha256)
-    found = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
     try:
-        return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
-    except KeyError:
+        with open_safetensors(path) as file:
+            if dict(file.metadata) != _header(gan_sha256):
+                return None
+            tensors = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
+        found = unflatten_dict(tensors, sep="/")
+        measured = {name: jnp.asarray(value) for name, value in found[_TYPICAL].items()}
+        measured["rest"] = measured["rest"].reshape(())  # a file stores it with shape (1,)
+        return Guide(found[_NETWORK], Typicality(**measured), found[_MASK])
+    except (UserError, KeyError, TypeError):
         return None
+
+
+def _header(gan_sha256: str) -> dict[str, str]:
+    return {"format": "gan2shape_jax guide", "version": "1", "gan_sha256": gan_sha256}

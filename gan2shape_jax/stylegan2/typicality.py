@@ -16,19 +16,12 @@ random numbers: nothing here knows of any other category of pictures. Dead leave
 have edges, sizes and colours like photographs, but show nothing; crops of a sample, its pieces in another order and its
 spectrum with other phases have its colours but not its layout.
 
-The statistics are stored in the guide file of a GAN, whose header identifies the GAN by its SHA-256; a guide learned
-from another GAN is never used:
-
-    assets/KIND/guide.safetensors                  for a bundled GAN, beside it
-    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.run.guide`
+The statistics are part of a GAN's guide, see `gan2shape_jax.run.guide`.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
-import pathlib
-from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -37,9 +30,6 @@ import numpy as np
 from etils import epy
 from jaxtyping import Array, Float
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
@@ -51,7 +41,6 @@ _LARGEST = 128  # pixels: larger pictures are scaled down for scoring
 _PLACES = 4  # along each side
 _BLOCKS = 3
 DISTANCE = 0.5  # weight of the distance relative to the side
-_BESIDE, _FOLDER = "guide.safetensors", "typicality/"
 _DIRECTIONS = 64
 _RIDGE = 1e-4  # relative to the features' variance
 _TOGETHER = 32  # images whose features are computed at once
@@ -127,44 +116,6 @@ def answers(
     count, leading = moved.shape[-1], along.shape[-1]
     within = jnp.sum((along / typicality.spread) ** 2, -1) / leading
     return side, jnp.sqrt(within + others / max(1, count - leading))
-
-
-def cached_at(digest: str) -> pathlib.Path:
-    """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
-    return cache("guides") / f"{digest[:32]}.safetensors"
-
-
-def places(checkpoint: pathlib.Path, digest: str) -> list[pathlib.Path]:
-    """Returns the existing files that may be the guide of a GAN: beside its file, and in the user's cache."""
-    return [path for path in (checkpoint.with_name(_BESIDE), cached_at(digest)) if path.is_file()]
-
-
-def tensors_of(typicality: Typicality) -> dict[str, np.ndarray]:
-    """Returns the tensors of a typicality by their names in a guide file."""
-    return {
-        _FOLDER + field.name: np.ascontiguousarray(getattr(typicality, field.name), np.float32)
-        for field in dataclasses.fields(Typicality)
-    }
-
-
-def header(gan_sha256: str) -> dict[str, str]:
-    """Returns the header of a GAN's guide file, in this version of the format."""
-    return {"format": "gan2shape_jax guide", "version": "1", "gan_sha256": gan_sha256}
-
-
-def guide_tensors(path: pathlib.Path, gan_sha256: str) -> dict[str, np.ndarray]:
-    """Returns the tensors of a GAN's guide file; none if it is damaged, of another GAN or of another version."""
-    with contextlib.suppress(UserError), open_safetensors(path) as file:
-        if dict(file.metadata) == header(gan_sha256):
-            return {name: file.read(name) for name in file.shapes}
-    return {}
-
-
-def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality:
-    """Returns the typicality among a guide's tensors; raises `KeyError` where there is none."""
-    arrays = {field.name: np.asarray(found[_FOLDER + field.name]) for field in dataclasses.fields(Typicality)}
-    arrays["rest"] = arrays["rest"].reshape(())  # a file stores it with shape (1,)
-    return Typicality(**{name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()})
 
 
 # --- measuring it ----------------------------------------------------------------------------------------

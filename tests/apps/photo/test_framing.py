@@ -14,7 +14,6 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import guide
-from gan2shape_jax.stylegan2 import typicality
 
 _CHECKPOINT = pathlib.Path(load_config("ictface").gan.checkpoint)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
@@ -177,13 +176,13 @@ def test_a_guide_is_read_as_it_was_written_and_none_that_is_damaged_or_of_anothe
 def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     checkpoint = tmp_path / "gan.safetensors"
     checkpoint.write_bytes(_CHECKPOINT.read_bytes())
-    monkeypatch.setattr(typicality, "cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(guide, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
     monkeypatch.setattr(guide, "_SAMPLES", 40)
     monkeypatch.setattr(guide, "STEPS", 2)
     lines = []
     new = guide.guide_of(checkpoint, *gan, say=lines.append)
-    assert lines and typicality.cached_at(sha256(checkpoint)).is_file()
+    assert lines and guide.cached_at(sha256(checkpoint)).is_file()
     kept = guide.guide_of(checkpoint, *gan, say=lambda line: pytest.fail(line))
     for one, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(one, other)
