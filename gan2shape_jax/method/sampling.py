@@ -7,7 +7,6 @@ Views are drawn in network units from a normal distribution and lights uniformly
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.geometry.lighting import apply_shading, diffuse_shading, light_direction, normals
@@ -50,14 +49,13 @@ def draw_lights(
     count: int,
     *,
     rand_light: Float[Array, "7"] | tuple[float, ...],
-    dtype: DTypeLike = jnp.float32,
 ) -> tuple[Float[Array, "count 2"], Float[Array, " count"]]:
     """Draws light directions (dx, dy) and strengths, uniform in `rand_light` = (x0, x1, y0, y1, r0, r1, alpha)."""
     x_key, y_key, strength_key = jax.random.split(key, 3)
     x0, x1, y0, y1, r0, r1, _ = rand_light
-    dx = jax.random.uniform(x_key, (count,), dtype, x0, x1)
-    dy = jax.random.uniform(y_key, (count,), dtype, y0, y1)
-    strength = jax.random.uniform(strength_key, (count,), dtype, r0, r1)
+    dx = jax.random.uniform(x_key, (count,), jnp.float32, x0, x1)
+    dy = jax.random.uniform(y_key, (count,), jnp.float32, y0, y1)
+    strength = jax.random.uniform(strength_key, (count,), jnp.float32, r0, r1)
     return jnp.stack([dx, dy], axis=-1), strength
 
 

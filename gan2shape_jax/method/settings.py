@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
+from gan2shape_jax.networks import modules
 from gan2shape_jax.networks.precision import Precision, chosen
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -129,8 +130,6 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
     `original_size` is the side in pixels of the input image before cropping and resizing: without cropping, it has no
     effect, and images of all sizes share compiled programs.
     """
-    from gan2shape_jax.networks import modules  # here: it imports flax, which not all users of settings need
-
     camera, gan, net, size = config.camera, config.gan, config.networks, config.image_size
 
     def named(section: ConfigDict) -> dict[str, Any]:

@@ -250,26 +250,24 @@ class ResidualEncoder(nn.Module):
 Network = EncoderDecoder | Encoder | ResidualEncoder
 
 
-def initial_params(
-    key: PRNGKeyArray, modules: Mapping[str, Network], *, dtype: DTypeLike = jnp.float32
-) -> dict[str, Any]:
+def initial_params(key: PRNGKeyArray, modules: Mapping[str, Network]) -> dict[str, Any]:
     """Returns initial parameters of networks by name, determined by the key and the modules' names and sizes."""
-    shapes = {name: param_shapes(module, dtype) for name, module in sorted(modules.items())}
+    shapes = {name: param_shapes(module) for name, module in sorted(modules.items())}
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
     def drawn() -> dict[str, Any]:
         # Drawn at once: XLA compiles the random generator anew for each layer, a minute for five networks on a CPU.
-        _UNIFORM.set([jax.random.uniform(key, (count,), dtype, -1, 1)])
-        return {name: modules[name].init(key, _blank(modules[name], dtype))["params"] for name in shapes}
+        _UNIFORM.set([jax.random.uniform(key, (count,), jnp.float32, -1, 1)])
+        return {name: modules[name].init(key, _blank(modules[name]))["params"] for name in shapes}
 
     return contextvars.copy_context().run(drawn)
 
 
-def param_shapes(module: Network, dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+def param_shapes(module: Network) -> dict[str, Any]:
     """Returns the shape and dtype of every parameter of a network, without computing any."""
-    shapes: dict[str, Any] = jax.eval_shape(module.init, jax.random.key(0), _blank(module, dtype))["params"]
+    shapes: dict[str, Any] = jax.eval_shape(module.init, jax.random.key(0), _blank(module))["params"]
     return shapes
 
 
-def _blank(module: Network, dtype: DTypeLike) -> jax.Array:
-    return jnp.zeros((1, module.size, module.size, 3), dtype)
+def _blank(module: Network) -> jax.Array:
+    return jnp.zeros((1, module.size, module.size, 3), jnp.float32)

@@ -26,16 +26,7 @@ _MEAN_WEIGHT = 0.02
 _JITTER = 0.05  # noise added to w in the first three quarters of the steps, likewise, decaying to zero
 
 
-def learning_rate_at(step: int, steps: int, *, peak: float) -> float:
-    """Returns a rate that rises linearly over the first twentieth of all steps and decays over the last quarter."""
-    t = step / steps
-    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / 0.25))
-    return peak * fall * min(1.0, (t + 1 / steps) / 0.05)
-
-
-# Compiled once per architecture, however many images follow.
 _features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
-_draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
 @functools.partial(jax.jit, static_argnames="arch")
@@ -110,11 +101,13 @@ def invert(
     target = _features(disc_params, image, arch=arch) if disc_params else ()
     # A loop of jitted steps: convolutions inside a scan are an order of magnitude slower on a CPU.
     for step in range(steps):
-        rate = learning_rate_at(step, steps, peak=learning_rate)
+        done = step / steps  # the rate rises over the first twentieth and falls over the last quarter
+        fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - done) / 0.25))
+        rate = learning_rate * fall * min(1.0, (done + 1 / steps) / 0.05)
         strength = _JITTER * max(0.0, 1.0 - step / (0.75 * steps)) ** 2
         noise_key = jax.random.fold_in(jitter_key, step)
         known = image, target, (mean, spread), gan_params, disc_params
         w, state = _step(w, state, rate, strength, noise_key, *known, arch=arch)
-    if not np.isfinite(_draw(gan_params, w, arch=arch)).all():
+    if not np.isfinite(w).all():
         raise UserError(f"the inversion of the GAN has diverged: lower its learning rate ({learning_rate})")
     return w

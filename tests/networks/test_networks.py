@@ -130,7 +130,7 @@ def test_network_gradients_match_finite_differences(module):
     """Along one random direction of parameters and image, in float64."""
     with jax.enable_x64():
         x = np.random.default_rng(1).normal(size=(2, 16, 16, 3))
-        shapes = jax.eval_shape(lambda: initial_params(jax.random.key(1), {"net": module}, dtype=jnp.float64))["net"]
+        shapes = jax.eval_shape(lambda: initial_params(jax.random.key(1), {"net": module}))["net"]
         rng = np.random.default_rng(0)
         # Kernels and biases as large as initial ones; the scales of norms are around one.
         sizes = {path: math.sqrt(v.shape[-1] / max(v.size, 16)) for path, v in flatten_dict(shapes).items()}
