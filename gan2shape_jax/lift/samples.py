@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_mask, parse_mask
 from gan2shape_jax.method import prior, projection
@@ -74,17 +73,15 @@ def _draw(
 
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
-    """Returns the maker that draws a configuration's samples, with their object masks and priors."""
-    mean = stylegan2.mean_w(jax.random.key(0), frozen.generator, arch=architecture)
+    """Returns the maker of a configuration's samples, their object masks and priors; `frozen` has the mean latent."""
     settings = settings_lib.changed(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
         **{name: config.lift[name] for name in config.lift if name in settings_lib.Settings.__dataclass_fields__},
     )
-    given = dataclasses.replace(frozen, mean_w=mean), settings
     depth_of = functools.partial(prior.prior_depth, config)
-    maker = SampleMaker(*given, _whole_square, depth_of, jax.random.key(config.seed))
+    maker = SampleMaker(frozen, settings, _whole_square, depth_of, jax.random.key(config.seed))
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
 
 

@@ -58,7 +58,7 @@ def load_frozen(
         light_mvn=arrays.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
         lpips=perceptual.load_lpips(config.loss.lpips_weights) if with_lpips else None,
-        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
+        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or config.mode == "lift" else None,
     )
 
 

@@ -71,7 +71,7 @@ class Handover:
     finished: Callable[[str], None] | None = None
 
 
-class Units:
+class Units(contextlib.AbstractContextManager["Units"]):
     """A run's units, that is, images by name in groups that are trained together; most have one image.
 
     A context manager; leaving it waits until results that are being written are complete. It also keeps the summaries
@@ -105,9 +105,6 @@ class Units:
         # One thread: results appear in the order of the list.
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
         self._writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
-
-    def __enter__(self) -> Units:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._background.shutdown()

@@ -38,7 +38,7 @@ _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _MAKE_ROOM = "the disk is full; make room and run the same command again"
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     """The checkpoints of one image, or of all networks that are trained together, numbered by completed iterations.
 
     Use as a context manager: exiting it waits for pending writes.
@@ -60,9 +60,6 @@ class Checkpoints:
                 item_names=("state", "record"),
             )
         logging.getLogger("absl").addFilter(_no_tracebacks)
-
-    def __enter__(self) -> Checkpoints:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
