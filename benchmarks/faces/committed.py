@@ -3,6 +3,7 @@
     python benchmarks/faces/committed.py unpack test faces_test        # or validation; a folder as render.py makes it
     python benchmarks/faces/committed.py pack RENDERED benchmarks/faces/data/test
     python benchmarks/faces/committed.py mean TRAIN                    # the training split's mean depth, for table.py
+    python benchmarks/faces/committed.py spread FRONTAL [MODEL ...]    # how much depth differs from face to face
 
 `data/validation` and `data/test` hold 64 pictures of each family at 64 pixels, seed 0: `image/` and `truth.npz`, which
 has what `render.py` says, and relief (depth - 1, float16, 0 outside), mask, normal (127 times, int8) and albedo.
@@ -15,6 +16,8 @@ import sys
 import numpy as np
 import render
 from PIL import Image
+
+import gan2shape_jax
 
 DATA = pathlib.Path(__file__).parent / "data"
 MEAN = DATA / "train_mean.npy"
@@ -71,9 +74,34 @@ def mean(rendered: pathlib.Path) -> None:
     np.save(MEAN, np.mean([np.where((d > 0) & (d < _FARTHEST), d, _FARTHEST) for d in depths], 0, dtype=np.float32))
 
 
+def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
+    """Prints how much depth differs from face to face, and within one, of faces from in front (`render.py --yaw 0`).
+
+    Standard deviations in scene units where nearly all faces are, each face less its mean there; of networks, too, with
+    the correlation of what makes a face's depth another than the mean with what truly does.
+    """
+    names = [pathlib.Path(name).stem for name in _names(rendered)]
+    true = np.stack([np.load(rendered / "depth" / f"{name}.npy") for name in names])
+    known = (true > 0) & (true < _FARTHEST)
+    everywhere = known.mean(0) > 0.99
+    images = [np.asarray(Image.open(rendered / "image" / f"{name}.png")) for name in names]
+    depths = {"truth": true}
+    for model in models:
+        networks = gan2shape_jax.load_model(model, config="ictface:predict")
+        depths[str(model)] = np.stack([networks.explain(image).record.depth for image in images])
+    print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
+    own = {}
+    for name, depth in depths.items():
+        relief = np.ma.masked_where(~known, depth)[:, everywhere]
+        relief = relief - relief.mean(1, keepdims=True)
+        own[name] = (relief - relief.mean(0)).ravel()
+        correlation = np.ma.corrcoef(own[name], own["truth"])[0, 1]
+        print(f"{name}: {relief.std(0).mean():.4f}, {relief.std(1).mean():.4f}, {correlation:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("unpack", "pack", "mean"))
+    parser.add_argument("what", choices=("unpack", "pack", "mean", "spread"))
     parser.add_argument("folders", nargs="+", type=pathlib.Path, metavar="FOLDER")
     options = parser.parse_args()
     try:
@@ -81,7 +109,7 @@ def main() -> None:
             split, out = options.folders
             unpack(DATA / split, out)
         else:
-            {"pack": pack, "mean": mean}[options.what](*options.folders)
+            {"pack": pack, "mean": mean, "spread": spread}[options.what](*options.folders)
     except (OSError, ValueError, TypeError) as error:
         sys.exit(f"error: {error}")
 

@@ -33,7 +33,7 @@ from gan2shape_jax.method import frozen, losses, metrics, models, reconstruction
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.networks.modules import EncoderDecoder, initial_params
-from gan2shape_jax.training.network_files import networks_bytes
+from gan2shape_jax.training.network_files import load_networks, networks_bytes
 
 _BATCH, _AT_ONCE = 64, 50  # pictures a step; steps a call
 _FLIPPED, _PERCEPTUAL, _LEAST = 0.5, 1.0, 1e-3  # weights (Wu et al., supplement), and the least deviation
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--faces", nargs="+", type=pathlib.Path, required=True, help="folders of the training split")
     parser.add_argument("--count", type=int, default=1 << 30, help="pictures at most")
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--start", type=pathlib.Path, help="go on from these networks, such as a lifted model")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="file of the networks")
     options = parser.parse_args()
     config, data = load_config("ictface:predict").unlock(), pictures(options.faces, options.count)
@@ -132,6 +133,8 @@ def main() -> None:
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     settings = from_config(config, architecture, original_size=config.image_size)
     params = models.init_params(jax.random.key(0), settings)
+    if options.start:
+        params = load_networks(options.start, params, settings)
     if options.what == "ceiling":
         loss = ceiling_loss(settings)
     else:

@@ -182,10 +182,14 @@ def expression(rng: np.random.Generator, family: str, names: list[str]) -> np.nd
 
 
 def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[str, np.ndarray]:
-    """Returns a picture's view, lights, background and camera; yaw (a standard deviation) and fov in degrees."""
+    """Returns a picture's view, lights, background and camera; yaw (a standard deviation) and fov in degrees.
+
+    With a yaw of 0, heads are seen from exactly in front, in the middle and unzoomed.
+    """
     view = np.zeros(6)
     view[:3] = np.radians([rng.normal(0, 8), np.clip(rng.normal(0, yaw), -60, 60), rng.normal(0, 4)])
     view[3:5] = rng.normal(0, 0.0022, 2)
+    view *= yaw > 0
     varied = float(np.clip(10 * np.exp(rng.normal(0.05, 0.28)), 5, 24))
     fov = varied if fov is None else fov
     kelvin = rng.normal(0, 0.09)
@@ -205,7 +209,7 @@ def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[st
     return {
         "view": view,
         "fov": np.float32(fov),
-        "zoom": np.float32(np.exp(rng.normal(-0.01, 0.05))),
+        "zoom": np.float32(np.exp(rng.normal(-0.01, 0.05) * (yaw > 0))),
         "key": key,
         "key_direction": direction,
         "lobes": lobes,

@@ -224,7 +224,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=1, help="pictures of each person")
     parser.add_argument("--size", type=int, choices=(64, 128, 256), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
-    parser.add_argument("--yaw", type=float, default=20.0, help="standard deviation, degrees; 60 at most are drawn")
+    parser.add_argument(
+        "--yaw", type=float, default=20.0, help="standard deviation, degrees, up to 60; 0: from in front"
+    )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
