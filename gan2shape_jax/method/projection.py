@@ -15,17 +15,6 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 
-def _cropped(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n c c 3"]:
-    if settings.crop is None:
-        return images
-    return resample.center_crop(resample.resize(images, settings.original_size), settings.crop)
-
-
-def _drawn(latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "n g g 3"]:
-    generator, styles = to_compute_dtype((frozen.generator, latent), settings.precision)
-    return jnp.clip(to_float32(stylegan2.synthesize(generator, styles, arch=settings.architecture)), -1.0, 1.0)
-
-
 def synthesize(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:
@@ -37,7 +26,11 @@ def synthesize_large(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n c c 3"]:
     """Returns images as `synthesize` does, but at the GAN's own size, or the crop's if there is one."""
-    return _cropped(_drawn(latent, frozen, settings), settings)
+    generator, styles = to_compute_dtype((frozen.generator, latent), settings.precision)
+    drawn = jnp.clip(to_float32(stylegan2.synthesize(generator, styles, arch=settings.architecture)), -1.0, 1.0)
+    if settings.crop is None:
+        return drawn
+    return resample.center_crop(resample.resize(drawn, settings.original_size), settings.crop)
 
 
 def sample(
