@@ -59,8 +59,8 @@ def load_gan(gan: str | os.PathLike[str]) -> Gan:
     """Loads a StyleGAN2.
 
     Args:
-      gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'catface' and
-        'ictface' come with the package, `gan2shape-jax get` adds others.
+      gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'catface',
+        'head' and 'ictface' come with the package, `gan2shape-jax get` adds others.
 
     Raises:
       UserError: the file is missing, damaged or of another format, or no such name is known.
@@ -294,7 +294,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
     """Loads networks that explain images feed-forward.
 
     Args:
-      model: a name ('catface' and 'ictface' come with the package), a file that `gan2shape-jax lift` has written, or
+      model: a name ('catface', 'head', 'ictface': in the package), a file that `gan2shape-jax lift` has written, or
         networks from joint training, which need `config`. Defaults to the configuration's `networks.pretrained`.
       config: the configuration that they were trained with: a name ('ictface', 'car'), a file, or what `load_config`
         returned. Defaults to the bundled one of the model's category, without a model to 'ictface'.

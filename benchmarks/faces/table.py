@@ -23,17 +23,20 @@ import gan2shape_jax
 from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.io.bundled import MODEL, weights_file
+from gan2shape_jax.lift.model_file import read_facts
 from gan2shape_jax.method import metrics, models, prior
 
 _YAWS = (0, 15, 30, 60)  # degrees
-_MODEL = gan2shape_jax.__path__[0] + "/assets/ictface/model.safetensors"
+_MODELS = [weights_file(kind, MODEL) for kind in ("ictface", "head")]
 
 
 Explain = Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]
 
 
 def _network(model: str) -> Explain:
-    networks = gan2shape_jax.load_model(model, config="ictface:predict")
+    plain = read_facts(pathlib.Path(model)) is None
+    networks = gan2shape_jax.load_model(model, config="ictface:predict" if plain else None)
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
         result = networks.explain(truth["image"][number]).record
@@ -93,7 +96,7 @@ def over_persons(values: np.ndarray, truth: dict[str, np.ndarray], chosen: np.nd
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=committed.DATA / "test", help="as committed.py packs it")
-    parser.add_argument("--model", nargs="+", default=[_MODEL], help="files of lifted models, or networks")
+    parser.add_argument("--model", nargs="+", default=_MODELS, help="files of lifted models, or networks")
     parser.add_argument("--ceiling", nargs="+", default=[], help="files of depth networks trained with true depth")
     options = parser.parse_args()
     truth = committed.load(options.data)

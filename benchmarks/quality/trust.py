@@ -216,7 +216,7 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _shape(options: argparse.Namespace) -> None:
-    networks = trust_record.networks_of(options.data, "")
+    networks = trust_record.networks_of(options.data, "", options.model)
     record = networks.judge.record
     assert record is not None, "the model has no record: benchmarks/quality/trust_record.py writes one"
     rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in trust_record.DISTURBANCES}

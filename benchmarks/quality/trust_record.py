@@ -1,8 +1,10 @@
 """Measures how far a model's shapes are from the truth, and writes it beside the model: `NAME.trust.safetensors`.
 
     python benchmarks/quality/trust_record.py --data FACES --faces 0 24 [MODEL]
+    python benchmarks/quality/trust_record.py --data HEADS --faces 0 64 --kind head
 
-FACES has the folders `image`, `mask` and `depth`. Faces from the first number up to but excluding the second
+FACES has the folders `image`, `mask` and `depth`; `benchmarks/faces/committed.py unpack validation HEADS` writes
+HEADS. Faces from the first number up to but excluding the second
 are reconstructed as they are and wrongly framed (`disturbed`). The usual error is that of faces as they are, in the
 canonical frame; the expected SIDE is a line fitted to log(SIDE) of all over their atypicality.
 """
@@ -53,9 +55,10 @@ class Judged(NamedTuple):
     to_input: np.ndarray
 
 
-def networks_of(folder: pathlib.Path, model: str) -> Predictor:
+def networks_of(folder: pathlib.Path, model: str, kind: str = "ictface") -> Predictor:
     """Returns a model's networks, for a folder of faces."""
-    config = known_faces.config_of(folder, "ictface:predict")
+    config = known_faces.config_of(folder, kind)
+    config.mode = "predict"
     config.data.latent_root = ""
     config.networks.pretrained = model or config.networks.pretrained
     return predict.load_predictor(config.lock(), None)
@@ -63,8 +66,10 @@ def networks_of(folder: pathlib.Path, model: str) -> Predictor:
 
 def faces_of(networks: Predictor, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
     """Yields faces, each with every kind of disturbance, which is a function of the face's number."""
+    config = networks.judge.config
+    names = {int(path.stem): path.name for path in pathlib.Path(config.data.image_root).glob("*.png")}
     for number in numbers:
-        item = data.load_item(networks.judge.config, f"{number:03d}.png")
+        item = data.load_item(config, names[number])
         for index, kind in enumerate(DISTURBANCES):
             if kind in kinds:
                 yield kind, disturbed(np.random.default_rng([number, index]), item, kind)
@@ -117,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="", help="by default the bundled one")
     parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--kind", default="ictface", help="the model's configuration (default: ictface)")
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
     options = parser.parse_args(arguments)
-    networks = networks_of(options.data, options.model)
+    networks = networks_of(options.data, options.model, options.kind)
     faces = list(faces_of(networks, range(*options.faces), ("none", "framing")))
     seen = [judged(networks, item) for _, item in faces]
     plain = [one for (kind, _), one in zip(faces, seen, strict=True) if kind == "none"]

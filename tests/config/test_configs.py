@@ -146,13 +146,13 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
         read_config(file)
 
 
-def test_the_bundled_cats_have_all_they_need(tmp_path):
+def test_the_bundled_cats_and_heads_have_all_they_need(tmp_path):
     from gan2shape_jax.run import check
 
-    for variant in ("", ":lift"):
-        config = load_config(f"catface{variant}").unlock()
-        config.workdir = str(tmp_path / f"run{variant.replace(':', '_')}")
-        assert check.examine(config.lock()) == [], variant
+    for spec in ("catface", "catface:lift", "head:lift"):
+        config = load_config(spec).unlock()
+        config.workdir = str(tmp_path / spec.replace(":", "_"))
+        assert check.examine(config.lock()) == [], spec
     assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()
 
 

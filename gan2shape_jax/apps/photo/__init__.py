@@ -20,7 +20,7 @@ from gan2shape_jax.results.result import load_result
 
 def photo(
     path: str | os.PathLike[str],
-    model: str | os.PathLike[str] = "ictface",
+    model: str | os.PathLike[str] = "head",
     *,
     box: Sequence[float] | None = None,
     which: int = 1,

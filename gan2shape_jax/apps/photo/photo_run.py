@@ -56,7 +56,7 @@ from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
 from gan2shape_jax.run.guide import CROPS, PERHAPS, SIDE, Seen, Sight, guide_of, sight_by
 from gan2shape_jax.run.predict import load_kind as load_kind
 
-DEFAULT = "ictface"  # the model
+DEFAULT = "head"  # the model
 FOLDER = "photos"
 MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the same for all photos"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
@@ -166,12 +166,12 @@ def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool
     gan = run_prepare.load_gan(config)
     found = guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
-    if file := usual_file(config):
-        usual = load_mask(pathlib.Path(file), side)
+    if config.lift.usual_mask:
+        usual = load_mask(pathlib.Path(config.lift.usual_mask), side)
     else:
         usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
     kind, sight = str(category_of(config.category)), sight_by(found, *gan, size=CROPS)
-    return Framer(side, config.gan.style_dim, sight, kind, usual, not file, foreign)
+    return Framer(side, config.gan.style_dim, sight, kind, usual, not usual_file(config), foreign)
 
 
 class NothingFoundError(UserError):
@@ -260,7 +260,8 @@ def prepare(
     _write(_work_folder(config), name, files)
     taken = chosen.box
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
-    notes = [f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}; mask: {MASKS[source]}"]
+    where = f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}"
+    notes = [f"{where}; model: {config.category}; mask: {MASKS[source]}"]
     if len(frames) > 1:
         typical = " (the surest)" if which == 1 else ""
         notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")

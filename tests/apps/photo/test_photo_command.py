@@ -140,6 +140,16 @@ def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given_or_found(
     assert not (tmp_path / "results/photos/results/a/textured.glb").exists()
 
 
+@pytest.mark.heavy
+def test_a_photograph_of_a_person_goes_to_the_model_of_heads(run, tmp_path, capsys):
+    cbook = pytest.importorskip("matplotlib.cbook")
+    assert run(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "--no-texture") == 0
+    said = capsys.readouterr().err
+    assert "; model: head; mask: found" in said and "grace_hopper: a face: the general shape" in said
+    box = json.loads((tmp_path / "results/photos/photos/grace_hopper.json").read_text())["box"]
+    assert abs(box["x"] - 262) < 25 and abs(box["y"] - 235) < 25 and 190 < box["side"] < 280
+
+
 def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
     for name in ("a.png", "b.png"):
         Image.fromarray(face_photo()).save(tmp_path / name)

@@ -164,7 +164,9 @@ def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wish
 
 
 def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
-    assert _prepare(photo, tmp_path / "out").notes == ("a.png: 96 pixels around (190, 100); mask: found",)
+    assert _prepare(photo, tmp_path / "out").notes == (
+        "a.png: 96 pixels around (190, 100); model: ictface; mask: found",
+    )
     small = _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).notes
     assert any("30 pixels and is enlarged" in note for note in small)
     with Image.open(photo) as lit:

@@ -1,0 +1,26 @@
+"""Heads with hair, beards and glasses, rooms behind them: a bundled 64-pixel StyleGAN2 of renderings, and its model.
+
+gan2shape-jax photo me.jpg                                         the default of photos: for people
+python -m gan2shape_jax.main --config=configs/head.py:lift         lifts that GAN anew, in six stages; then `:relift`
+                                                                   made the bundled model (docs/reports/faces.md)
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.categories import Category
+
+CATEGORY = Category("head", "forehead", word="face")
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration of heads, whose images, masks and latents are the user's own."""
+    config = load_config("own").unlock()
+    config.update(workdir="results/head", category="head")
+    config.gan.checkpoint = asset("head/gan.safetensors")
+    config.networks.pretrained = asset("head/model.safetensors")
+    # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
+    config.lift.usual_mask = asset("head/usual_mask.png")
+    config.inversion.steps = 300  # as the bundled faces
+    return config
