@@ -98,7 +98,7 @@ def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
     config = predict.load_kind("celeba")
     assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
     assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
-    with pytest.raises(g2s.UserError, match="or one of catface, celeba, ictface$"):
+    with pytest.raises(g2s.UserError, match="or one of catface, celeba, head, ictface$"):
         g2s.load_model("catfaec")
 
 
