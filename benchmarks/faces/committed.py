@@ -18,6 +18,7 @@ import render
 from PIL import Image
 
 import gan2shape_jax
+from gan2shape_jax.lift.model_file import read_facts
 
 DATA = pathlib.Path(__file__).parent / "data"
 MEAN = DATA / "train_mean.npy"
@@ -74,6 +75,11 @@ def mean(rendered: pathlib.Path) -> None:
     np.save(MEAN, np.mean([np.where((d > 0) & (d < _FARTHEST), d, _FARTHEST) for d in depths], 0, dtype=np.float32))
 
 
+def networks_of(model: pathlib.Path) -> gan2shape_jax.Model:
+    """Returns the networks of a lifted model, or plain ones of `ictface`'s sizes, as `learn.py` writes them."""
+    return gan2shape_jax.load_model(model, config=None if read_facts(model) else "ictface:predict")
+
+
 def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     """Prints how much depth differs from face to face, and within one, of faces from in front (`render.py --yaw 0`).
 
@@ -87,7 +93,7 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     images = [np.asarray(Image.open(rendered / "image" / f"{name}.png")) for name in names]
     depths = {"truth": true}
     for model in models:
-        networks = gan2shape_jax.load_model(model, config="ictface:predict")
+        networks = networks_of(model)
         depths[str(model)] = np.stack([networks.explain(image).record.depth for image in images])
     print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
     own = {}

@@ -19,12 +19,10 @@ import jax
 import numpy as np
 import sources
 
-import gan2shape_jax
 from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.bundled import MODEL, weights_file
-from gan2shape_jax.lift.model_file import read_facts
 from gan2shape_jax.method import metrics, models, prior
 
 _YAWS = (0, 15, 30, 60)  # degrees
@@ -35,8 +33,7 @@ Explain = Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]
 
 
 def _network(model: str) -> Explain:
-    plain = read_facts(pathlib.Path(model)) is None
-    networks = gan2shape_jax.load_model(model, config="ictface:predict" if plain else None)
+    networks = committed.networks_of(pathlib.Path(model))
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
         result = networks.explain(truth["image"][number]).record
@@ -46,7 +43,7 @@ def _network(model: str) -> Explain:
 
 
 def _ceiling(model: str) -> Explain:
-    networks = gan2shape_jax.load_model(model, config="ictface:predict").networks
+    networks = committed.networks_of(pathlib.Path(model)).networks
     depth = jax.jit(lambda image: models.depth(networks.params, image[None] / 127.5 - 1, networks.settings)[0])
     return lambda truth, number: (np.asarray(depth(truth["image"][number].astype(np.float32))), None)
 
