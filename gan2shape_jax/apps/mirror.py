@@ -1,0 +1,188 @@
+"""`gan2shape-jax mirror`: turns and relights what a GAN draws, along axes found from its mirror images alone.
+
+FOLDER/sheet.png (samples, or given latents, turned and relit), axes.csv (what each step along an axis does), axes.npz
+(`axes`, `readers`, `centre`, `names`: see `stylegan2.mirror.Mirror`), latents.npy (those of the sheet, by row and
+column).
+
+A step passes for a sample if its own middle is the nearest of all samples' middles, by the discriminator's last
+features without their places, less what all have in common at that step, and if its logit is not below those of all but
+a twentieth of the samples. An axis is walked as far as four of five samples pass.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.render import require_new_folder
+from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.interface import load_gan, load_model
+from gan2shape_jax.io import arrays, option_types
+from gan2shape_jax.io.bundled import GAN, MODEL, names_of
+from gan2shape_jax.io.files import atomic_folder
+from gan2shape_jax.method import models
+from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.results import pictures
+from gan2shape_jax.results.page import csv_text
+from gan2shape_jax.results.pictures import Tile
+from gan2shape_jax.stylegan2 import mirror
+from gan2shape_jax.stylegan2.latents import sample_w
+
+_STEPS = np.arange(-3, 3.5, 0.5)  # deviations
+_WALKED, _NAMED, _SHOWN = 64, 512, 8  # samples that axes are tried on, named by, and shown with
+_BATCH = 8  # a multiple of the group that a discriminator compares
+_TRUNCATION = 0.8  # of the samples shown
+_PASSING = 0.8
+_EPILOG = """\
+examples:
+  gan2shape-jax mirror --gan catface --out turned
+  gan2shape-jax mirror --gan dogs_gan/gan.safetensors --model dogs_lifted/model.safetensors --out turned
+  gan2shape-jax mirror --gan ictface --latent results/mine/latents/me.npy --out turned
+"""
+_ABOUT = (
+    "Finds how a GAN turns what it draws, and moves its light sideways, from nothing but its samples' mirror\n"
+    "images, and shows it: a minute for 64 pixels."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status, 1 after an error that has been printed."""
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = option_types.parser("mirror", _ABOUT, _EPILOG)
+    option_types.add_gan(parser, "--gan", "the GAN, of symmetric objects, with its discriminator")
+    about = "a lifted model, by name or file, that names the axes (default: the GAN's own where it has one)"
+    option_types.add_path(parser, "--model", "MODEL", about)
+    about = "latents (.npy, .pt) to turn and relight, in place of samples"
+    parser.add_argument("--latent", type=option_types.path("--latent"), nargs="+", metavar="FILE", help=about)
+    about = "of the samples (default: 0)"
+    parser.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help=about)
+    parser.add_argument("--out", type=option_types.path("--out"), required=True, metavar="FOLDER", help="a new folder")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.gan is None:
+        raise UserError("name a GAN: --gan catface, or --gan FILE")
+    require_new_folder(options.out)
+    gan = load_gan(options.gan)
+    arch, params = gan.architecture, gan.weights
+    asked = [
+        arrays.latent_of(arrays.load_latent(file, arch.style_dim), arch.style_dim, arch.latents, name=str(file))
+        for file in options.latent or ()
+    ]
+    if len({latent.ndim for latent in asked}) > 1:
+        raise UserError("--latent: some are in W and some in W+: turn them by separate commands")
+    known = {file: name for name, file in names_of(GAN).items()}
+    named = known.get(options.gan, "")
+    model = options.model or (named if named in names_of(MODEL) else None)
+    see = _see(arch, params, model)
+    found = mirror.find(jax.random.key(options.seed), params, arch=arch)
+    key, generator = jax.random.key(options.seed + 1), params["generator"]
+    latents = sample_w(key, generator, arch=arch, samples=_NAMED)
+    seen, names = see(latents), [f"axis {number + 1}" for number in range(mirror.AXES)]
+    if model is not None:
+        coordinates = found.coordinates(latents)
+        values = np.stack([seen["yaw"], seen["light"]], axis=1)
+        mixing = np.linalg.lstsq(coordinates - coordinates.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
+        found, names = found.turned(mixing, latents), ["yaw", "light"]
+        pairs = zip(found.coordinates(latents).T, values.T, strict=True)
+        rates = [float(np.corrcoef(*pair)[0, 1]) for pair in pairs]
+        print("correlation with what the model sees: " + ", ".join(f"{n} {r:.2f}" for n, r in zip(names, rates)))
+    logit = float(np.quantile(seen["logit"], 0.05))
+    rows, reach = _walked(found, latents[:_WALKED], see, logit, names)
+    typical = gan.mean_latent + _TRUNCATION * (latents[:_SHOWN] - gan.mean_latent)
+    shown = np.concatenate(asked) if asked else typical
+    titles = [file.stem for file in options.latent or ()] or [f"sample {number}" for number in range(_SHOWN)]
+    columns = [("itself", np.full(mirror.AXES, np.nan))]
+    for axis, name in enumerate(names):
+        for value in reach[axis] * np.linspace(-1, 1, 5):
+            columns.append((f"{name} {value:+.1f}", np.where(np.arange(mirror.AXES) == axis, value, np.nan)))
+    moved = np.stack([found.moved(shown, np.tile(values, (len(shown), 1))) for _, values in columns], axis=1)
+    drawn = gan.synthesize(moved.reshape(-1, *moved.shape[2:])).reshape(*moved.shape[:2], arch.size, arch.size, 3)
+    side = max(96, min(arch.size, 256))
+    tiles = [
+        (title, [Tile(pictures.enlarge(each, side), caption) for each, (caption, _) in zip(row, columns, strict=True)])
+        for title, row in zip(titles, drawn, strict=True)
+    ]
+    with atomic_folder(options.out) as folder:
+        pictures.sheet(tiles, title=named or options.gan.name, subtitle="steps in standard deviations").save(
+            folder / "sheet.png"
+        )
+        np.savez(folder / "axes.npz", axes=found.axes, readers=found.readers, centre=found.centre, names=names)
+        np.save(folder / "latents.npy", moved)
+        heads = ["axis", "step", "yaw_deg", "yaw_deviation_deg", "light", "logit", "passing"]
+        (folder / "axes.csv").write_text(csv_text(heads, rows), encoding="utf-8")
+    far = ", ".join(f"{name} {value:g}" for name, value in zip(names, reach, strict=True))
+    print(one_line(f"wrote {options.out}: sheet.png shows {len(shown)} objects; deviations that pass: {far}"))
+
+
+def _see(
+    arch: stylegan2.Architecture, params: stylegan2.Params, model: str | pathlib.Path | None
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns a function of latents: `logit`, `features`, and by a model `yaw` (degrees) and `light` (dx).
+
+    The last two are the odd parts of what its networks say of a picture and of its mirror image.
+    """
+    networks = None if model is None else load_model(model).networks
+
+    @jax.jit
+    def both(latents: jax.Array, params: stylegan2.Params, trained: models.Params) -> dict[str, Any]:
+        images = jnp.clip(stylegan2.synthesize(params["generator"], latents, arch=arch), -1, 1)
+        sides = [
+            stylegan2.discriminate(params["discriminator"], way, arch=arch) for way in (images, images[:, :, ::-1])
+        ]
+        result = {
+            "logit": sum(logit[:, 0] for logit, _ in sides) / 2,
+            "features": sum(blocks[-1].mean(axis=(1, 2)) for _, blocks in sides),
+        }
+        if networks is not None:
+            small, frozen, settings = (
+                resample.resize(images, networks.settings.image_size),
+                networks.frozen,
+                networks.settings,
+            )
+            ways = small, small[:, :, ::-1]
+            yaws = [models.views(trained, way, frozen.view_mean, settings)[:, 1] for way in ways]
+            lights = [models.lights(trained, way, frozen.light_mean, settings)[:, 2] for way in ways]
+            result |= {"yaw": jnp.degrees(yaws[0] - yaws[1]) / 2, "light": (lights[0] - lights[1]) / 2}
+        return result
+
+    trained = {} if networks is None else networks.params
+    return lambda latents: in_batches(lambda part: both(part, params, trained), latents, size=_BATCH)
+
+
+def _walked(
+    found: mirror.Mirror, latents: np.ndarray, see: Callable, logit: float, names: Sequence[str]
+) -> tuple[list[list[Any]], list[float]]:
+    """Returns a row for each step along each axis, and how far each axis can be walked."""
+    rows, reach = [], []
+    for axis, name in enumerate(names):
+        values = np.full((len(latents), mirror.AXES), np.nan)
+        values[:, axis] = 0
+        middle, passing = _own(see(found.moved(latents, values))["features"]), {}
+        for step in _STEPS:
+            values[:, axis] = step
+            seen = see(found.moved(latents, values))
+            apart = np.square(_own(seen["features"])[:, None] - middle).sum(axis=-1)
+            passes = (apart.argmin(axis=1) == np.arange(len(latents))) & (seen["logit"] >= logit)
+            passing[step] = float(passes.mean())
+            yaw, light = (seen.get(key, np.full(1, np.nan)) for key in ("yaw", "light"))
+            measured = [step, yaw.mean(), yaw.std(), light.mean(), seen["logit"].mean(), passing[step]]
+            rows.append([name, *(round(float(value), 3) for value in measured)])
+        good = [step for step in _STEPS if step > 0 and min(passing[step], passing[-step]) >= _PASSING]
+        reach.append(float(max(good, default=0.5)))
+    return rows, reach
+
+
+def _own(features: np.ndarray) -> np.ndarray:
+    """Returns features less what all have in common: turned heads have something in common that is nobody's own."""
+    return features - features.mean(axis=0)

@@ -1,0 +1,106 @@
+"""Axes of a GAN's latent space along which its mirror images lie: they turn an object, and move its light sideways.
+
+The mirror image of a sample is nearly the sample of another latent. A ridge regression from the discriminator's
+features to latents in W estimates both latents; what they differ by has few dimensions, since most of what makes an
+object is the same in its mirror image. The principal ones are odd under mirroring: yaw and the light's side, so that an
+object half-way looks straight ahead. No label, rendering or network besides the GAN is needed.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.stylegan2.architecture import Architecture, Params
+from gan2shape_jax.stylegan2.discriminator import discriminator_features
+from gan2shape_jax.stylegan2.generator import synthesize
+from gan2shape_jax.stylegan2.latents import batch_size, sample_w
+
+SAMPLES = 4096
+AXES = 2
+_BLOCKS = 4  # of the discriminator, the deepest
+_CELLS = 4  # features are averages over as many rows and columns of cells
+_RIDGE = 0.03  # on standardised features and latents
+Latents = Float[np.ndarray, "n *layers w"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirror:
+    """Coordinates that a picture's mirror image has with the opposite sign, in standard deviations over samples."""
+
+    axes: Float[np.ndarray, "k w"]  # what one unit of a coordinate adds to a latent
+    readers: Float[np.ndarray, "k w"]  # what reads a coordinate from a latent, less the centre: readers @ axes.T = 1
+    centre: Float[np.ndarray, "w"]  # a latent whose coordinates are zero
+
+    def coordinates(self, latents: Latents) -> Float[np.ndarray, "n k"]:
+        """Returns the coordinates of latents in W, or W+, where they are those of the mean over the layers."""
+        flat = np.asarray(latents).reshape(len(latents), -1, len(self.centre)).mean(axis=1)
+        return np.asarray((flat - self.centre) @ self.readers.T)
+
+    def moved(self, latents: Latents, values: Float[np.ndarray, "n k"]) -> Latents:
+        """Returns latents that are moved along the axes until they have these coordinates; NaN leaves one as it is."""
+        own = self.coordinates(latents)
+        step = np.where(np.isnan(values), 0, values - own) @ self.axes
+        return np.asarray(latents + step.reshape(len(latents), *(1,) * (np.ndim(latents) - 2), -1), np.float32)
+
+    def reflected(self, latents: Latents) -> Latents:
+        """Returns the latents of mirror images; twice gives the latents again."""
+        return self.moved(latents, -self.coordinates(latents))
+
+    def turned(self, mixing: Float[np.ndarray, "k k"], latents: Latents) -> "Mirror":
+        """Returns one with the coordinates `coordinates @ mixing`, rescaled to deviations over the latents."""
+        mixed = mixing / np.std(self.coordinates(latents) @ mixing, axis=0)
+        return Mirror(np.linalg.inv(mixed) @ self.axes, mixed.T @ self.readers, self.centre)
+
+
+def find(key: PRNGKeyArray, params: Params, *, arch: Architecture) -> Mirror:
+    """Finds `AXES` axes of a GAN, generator and discriminator, from `SAMPLES` samples; the strongest is the first.
+
+    Raises:
+      UserError: there is no discriminator.
+    """
+    if not params["discriminator"]:
+        raise UserError("the GAN's file has no discriminator, which finds the latents of mirror images")
+    latents = sample_w(key, params["generator"], arch=arch, samples=SAMPLES)
+    plain, mirrored = in_batches(functools.partial(_features, params, arch=arch), latents, size=batch_size(arch))
+    mean, spread = plain.mean(axis=0), plain.std(axis=0)
+    scale = (spread + 1e-3 * spread.mean()) * np.sqrt(plain.shape[1])
+    for features in (plain, mirrored):
+        features -= mean
+        features /= scale
+    middle, unit = latents.mean(axis=0), latents.std(axis=0)
+    known = (latents - middle) / unit
+    # A ridge regression in its dual form: the features outnumber the samples.
+    gram = plain @ plain.T + _RIDGE * np.eye(len(plain), dtype=np.float32)
+    estimate = plain.T @ np.linalg.solve(gram, known)
+    first, second = plain @ estimate, mirrored @ estimate
+    odd, even = (first - second) / 2, (first + second) / 2
+    axes = np.linalg.eigh(odd.T @ odd)[1][:, ::-1][:, :AXES]
+    centre = even.mean(axis=0)
+    values, away = odd @ axes, known - centre
+    cov = away.T @ away / len(away) + _RIDGE * np.eye(away.shape[1])
+    readers = np.linalg.solve(cov, away.T @ values / len(away))
+    readers = readers @ np.linalg.inv(axes.T @ readers)
+    found = Mirror(axes.T * unit, readers.T / unit, centre * unit + middle)
+    return found.turned(np.eye(AXES), latents)
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _features(params: Params, latents: Float[Array, "n w"], *, arch: Architecture) -> tuple[Array, Array]:
+    """Returns features (n, f) of the latents' images, and of their mirror images."""
+    images = jnp.clip(synthesize(params["generator"], latents, arch=arch), -1, 1)
+    return _of_images(params, images, arch), _of_images(params, images[:, :, ::-1], arch)
+
+
+def _of_images(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n f"]:
+    count, parts = len(arch.discriminator_channels), []
+    for block in discriminator_features(params["discriminator"], images, arch=arch, count=count)[-_BLOCKS:]:
+        cells = min(_CELLS, block.shape[1])
+        split = block.reshape(len(images), cells, block.shape[1] // cells, cells, -1, block.shape[-1])
+        parts.append(split.mean(axis=(2, 4)).reshape(len(images), -1))
+    return jnp.concatenate(parts, axis=1)
