@@ -21,7 +21,7 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
        gan2shape-jax COMMAND ...
 
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
-  --config=NAME         a file (.py, .yml), or {names}
+  --config=NAME         file, or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
   --check, --version    looks at every file and says what is missing; says the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
@@ -120,7 +120,7 @@ def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -
 
 def _short(commands: Mapping[str, str]) -> str:
     indent = " " * 24
-    rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 22)
+    rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 9)
     lines = [_USAGE.format(names=f"\n{indent}".join(rows).strip()), "Commands (each has a --help):"]
     lines += [f"  {name:<10}{about}" for name, about in commands.items()]
     lines += ["Groups of fields (--help=GROUP):"]
