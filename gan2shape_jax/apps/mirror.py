@@ -63,8 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_path(parser, "--model", "MODEL", about)
     about = "latents (.npy, .pt) to turn and relight, in place of samples"
     parser.add_argument("--latent", type=option_types.path("--latent"), nargs="+", metavar="FILE", help=about)
-    about = "of the samples (default: 0)"
-    parser.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help=about)
     parser.add_argument("--out", type=option_types.path("--out"), required=True, metavar="FOLDER", help="a new folder")
     return parser
 
@@ -81,30 +79,27 @@ def _run(options: argparse.Namespace) -> None:
     ]
     if len({latent.ndim for latent in asked}) > 1:
         raise UserError("--latent: some are in W and some in W+: turn them by separate commands")
-    known = {file: name for name, file in names_of(GAN).items()}
-    named = known.get(options.gan, "")
+    named = {file: name for name, file in names_of(GAN).items()}.get(options.gan, "")
     model = options.model or (named if named in names_of(MODEL) else None)
     see = _see(arch, params, model)
-    found = mirror.find(jax.random.key(options.seed), params, arch=arch)
-    key, generator = jax.random.key(options.seed + 1), params["generator"]
-    latents = sample_w(key, generator, arch=arch, samples=_NAMED)
+    found = mirror.find(jax.random.key(0), params, arch=arch)
+    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=_NAMED)
     seen, names = see(latents), [f"axis {number + 1}" for number in range(mirror.AXES)]
     if model is not None:
         coordinates = found.coordinates(latents)
         values = np.stack([seen["yaw"], seen["light"]], axis=1)
         mixing = np.linalg.lstsq(coordinates - coordinates.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
         found, names = found.turned(mixing, latents), ["yaw", "light"]
-        pairs = zip(found.coordinates(latents).T, values.T, strict=True)
-        rates = [float(np.corrcoef(*pair)[0, 1]) for pair in pairs]
-        print("correlation with what the model sees: " + ", ".join(f"{n} {r:.2f}" for n, r in zip(names, rates)))
+        pairs = zip(names, found.coordinates(latents).T, values.T, strict=True)
+        rates = [f"{name} {np.corrcoef(told, known)[0, 1]:.2f}" for name, told, known in pairs]
+        print("correlation with what the model sees: " + ", ".join(rates))
     logit = float(np.quantile(seen["logit"], 0.05))
     rows, reach = _walked(found, latents[:_WALKED], see, logit, names)
-    typical = gan.mean_latent + _TRUNCATION * (latents[:_SHOWN] - gan.mean_latent)
-    shown = np.concatenate(asked) if asked else typical
+    shown = np.concatenate(asked or [gan.mean_latent + _TRUNCATION * (latents[:_SHOWN] - gan.mean_latent)])
     titles = [file.stem for file in options.latent or ()] or [f"sample {number}" for number in range(_SHOWN)]
     columns = [("itself", np.full(mirror.AXES, np.nan))]
     for axis, name in enumerate(names):
-        for value in reach[axis] * np.linspace(-1, 1, 5):
+        for value in max(reach[axis], 0.5) * np.linspace(-1, 1, 5):
             columns.append((f"{name} {value:+.1f}", np.where(np.arange(mirror.AXES) == axis, value, np.nan)))
     moved = np.stack([found.moved(shown, np.tile(values, (len(shown), 1))) for _, values in columns], axis=1)
     drawn = gan.synthesize(moved.reshape(-1, *moved.shape[2:])).reshape(*moved.shape[:2], arch.size, arch.size, 3)
@@ -114,9 +109,8 @@ def _run(options: argparse.Namespace) -> None:
         for title, row in zip(titles, drawn, strict=True)
     ]
     with atomic_folder(options.out) as folder:
-        pictures.sheet(tiles, title=named or options.gan.name, subtitle="steps in standard deviations").save(
-            folder / "sheet.png"
-        )
+        sheet = pictures.sheet(tiles, title=named or options.gan.name, subtitle="steps in standard deviations")
+        sheet.save(folder / "sheet.png")
         np.savez(folder / "axes.npz", axes=found.axes, readers=found.readers, centre=found.centre, names=names)
         np.save(folder / "latents.npy", moved)
         heads = ["axis", "step", "yaw_deg", "yaw_deviation_deg", "light", "logit", "passing"]
@@ -137,22 +131,17 @@ def _see(
     @jax.jit
     def both(latents: jax.Array, params: stylegan2.Params, trained: models.Params) -> dict[str, Any]:
         images = jnp.clip(stylegan2.synthesize(params["generator"], latents, arch=arch), -1, 1)
-        sides = [
-            stylegan2.discriminate(params["discriminator"], way, arch=arch) for way in (images, images[:, :, ::-1])
-        ]
+        ways = images, images[:, :, ::-1]
+        sides = [stylegan2.discriminate(params["discriminator"], way, arch=arch) for way in ways]
         result = {
             "logit": sum(logit[:, 0] for logit, _ in sides) / 2,
             "features": sum(blocks[-1].mean(axis=(1, 2)) for _, blocks in sides),
         }
         if networks is not None:
-            small, frozen, settings = (
-                resample.resize(images, networks.settings.image_size),
-                networks.frozen,
-                networks.settings,
-            )
-            ways = small, small[:, :, ::-1]
-            yaws = [models.views(trained, way, frozen.view_mean, settings)[:, 1] for way in ways]
-            lights = [models.lights(trained, way, frozen.light_mean, settings)[:, 2] for way in ways]
+            frozen, settings = networks.frozen, networks.settings
+            small = [resample.resize(way, settings.image_size) for way in ways]
+            yaws = [models.views(trained, way, frozen.view_mean, settings)[:, 1] for way in small]
+            lights = [models.lights(trained, way, frozen.light_mean, settings)[:, 2] for way in small]
             result |= {"yaw": jnp.degrees(yaws[0] - yaws[1]) / 2, "light": (lights[0] - lights[1]) / 2}
         return result
 
@@ -168,21 +157,17 @@ def _walked(
     for axis, name in enumerate(names):
         values = np.full((len(latents), mirror.AXES), np.nan)
         values[:, axis] = 0
-        middle, passing = _own(see(found.moved(latents, values))["features"]), {}
+        middle, passing = see(found.moved(latents, values))["features"], {}
         for step in _STEPS:
             values[:, axis] = step
             seen = see(found.moved(latents, values))
-            apart = np.square(_own(seen["features"])[:, None] - middle).sum(axis=-1)
+            common = seen["features"].mean(axis=0) - middle.mean(axis=0)  # of turned heads, and nobody's own
+            apart = np.square(seen["features"][:, None] - common - middle).sum(axis=-1)
             passes = (apart.argmin(axis=1) == np.arange(len(latents))) & (seen["logit"] >= logit)
             passing[step] = float(passes.mean())
-            yaw, light = (seen.get(key, np.full(1, np.nan)) for key in ("yaw", "light"))
-            measured = [step, yaw.mean(), yaw.std(), light.mean(), seen["logit"].mean(), passing[step]]
-            rows.append([name, *(round(float(value), 3) for value in measured)])
+            told = [None] * 3 if "yaw" not in seen else [seen["yaw"].mean(), seen["yaw"].std(), seen["light"].mean()]
+            measured = [step, *told, seen["logit"].mean(), passing[step]]
+            rows.append([name, *(None if value is None else round(float(value), 3) for value in measured)])
         good = [step for step in _STEPS if step > 0 and min(passing[step], passing[-step]) >= _PASSING]
-        reach.append(float(max(good, default=0.5)))
+        reach.append(float(max(good, default=0)))
     return rows, reach
-
-
-def _own(features: np.ndarray) -> np.ndarray:
-    """Returns features less what all have in common: turned heads have something in common that is nobody's own."""
-    return features - features.mean(axis=0)
