@@ -107,11 +107,12 @@ def test_a_collective_would_be_seen():
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_two_images_on_one_device_get_the_same(run, platform, monkeypatch):
+def test_two_images_on_one_device_get_the_same(run, platform, monkeypatch, request):
     """Sharing each operation, as on GPU and TPU, or one after another in a program."""
     ready, frozen, schedule, initial = run
     monkeypatch.setattr(devices, "platform_of", lambda mesh: platform)
     task_lib.program.cache_clear()
+    request.addfinalizer(task_lib.program.cache_clear)  # the others' programs are of this machine's platform
     outcomes = []
     for mesh in (devices.mesh_for(2), devices.mesh_for(1)):
         task = task_lib.independent(ready, frozen, mesh)
