@@ -19,7 +19,6 @@ _WIDTH = 100  # characters
 _USAGE = """\
 usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
        gan2shape-jax COMMAND ...
-
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
   --config=NAME         file, or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
