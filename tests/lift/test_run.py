@@ -172,7 +172,8 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
 
 
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("gan2shape_jax.lift.task.means", lambda scalars: {"loss": float("nan")})
+    never = staticmethod(lambda scalars: {"loss": float("nan")})
+    monkeypatch.setattr("gan2shape_jax.lift.task.Lift.averages", never)
     config = _config(tmp_path)
     with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run has gone back"):
         experiment.run(config)
