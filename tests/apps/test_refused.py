@@ -35,7 +35,6 @@ render results/001 --yaw 20 --out results/001/depth.npy
 render results/001 --yaw 20 --out results
 render none --yaw 20
 mirror --gan ictface --out results
-mirror --gan ictface --latent none.npy --out turned
 mirror --out turned
 lift --config=ictface --config.workdir=results --config.lift.samples=-1
 lift --config=ictface --config.workdir=results --config.gan.checkpoint=none.safetensors
