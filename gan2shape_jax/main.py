@@ -37,14 +37,11 @@ _COMMANDS = {
     "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
     "page": ("apps.page", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
     "sample": ("tools.sample_gan.__main__", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
-    "mirror": (
-        "apps.mirror",
-        "--gan GAN --out FOLDER: samples turned and relit along axes found by their mirror images",
-    ),
+    "mirror": ("apps.mirror", "--gan GAN --out FOLDER: samples turned and relit along axes of their mirror images"),
     "convert": ("tools.convert", "IN OUT: weights of PyTorch for use here"),
     "train-gan": (
         "tools.train_stylegan2.__main__",
-        "PHOTOS --out GAN: a GAN of one's own, from a folder of photographs",
+        "PHOTOS --out GAN: a GAN of one's own, from a folder's photographs",
     ),
 }
 

@@ -199,7 +199,10 @@ def _traversed(
     candidates = []  # steps (W,) of one deviation, the styles they are applied to, and the direction's number
     latent, settings = subject.prepared.problem.latent, subject.prepared.settings
     arch = settings.architecture
-    for first, last in style_ranges(arch.latents):
+    # All styles, and the coarse ones, which hold pose (Karras et al., 2019, section 3).
+    count = arch.latents
+    ranges = {(0, min(2, count)), (0, min(4, count)), (2, min(6, count)), (0, count)}
+    for first, last in sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends)):
         units = directions(first, last)
         steps = units * deviations(subject.samples, units)[:, None]
         candidates += [(step, first, last, number) for number, step in enumerate(steps, start=1)]
@@ -230,12 +233,6 @@ def _seen_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
 
 _synthesized = jax.jit(projection.synthesize)
 _views = jax.jit(models.views)
-
-
-def style_ranges(count: int) -> list[tuple[int, int]]:
-    """Returns ranges of styles to try: all, and the coarse ones, which hold pose (Karras et al., 2019, section 3)."""
-    ranges = {(0, min(2, count)), (0, min(4, count)), (2, min(6, count)), (0, count)}
-    return sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends))
 
 
 def calibrate(

@@ -126,10 +126,6 @@ MEMBERS = tuple(sorted({m for one in ENTRIES.values() if one.archived for given 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 after an error that has been printed."""
-    return exit_code(lambda: _run(_parser().parse_args(argv)), interrupted=_INTERRUPTED)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("get", _ABOUT, _EPILOG)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the checkpoint; --list has their names")
     parser.add_argument("--list", action="store_true", help="show all checkpoints, their sizes, and what is here")
@@ -140,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
     option_types.add_path(parser, "--folder", "FOLDER", about)
     parser.add_argument("--keep", action="store_true", help="keep the download after it has been converted")
-    return parser
+    return exit_code(lambda: _run(parser.parse_args(argv)), interrupted=_INTERRUPTED)
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -34,10 +34,6 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 if a photo failed or none was reconstructed."""
-    return exit_code(lambda: _run(_parser().parse_args(argv)))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
     about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
@@ -63,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "picture, white or alone opaque on the object: of the photo's proportions, or square and of the crop"
     option_types.add_path(one, "--mask", "FILE", about)
     option_types.add_path(one, "--latent", "FILE", "latent of the crop (.npy or .pt), for --refine")
-    return parser
+    return exit_code(lambda: _run(parser.parse_args(argv)))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -74,9 +70,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
     if len(paths) > 1 and (box or options.which != 1 or options.mask or options.latent):
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
-    crop = CropBox(*box) if box else None
-    wishes: dict[str, Any] = {"box": crop, "which": options.which, "mask": options.mask, "latent": options.latent}
-    wishes["anyway"] = options.anyway
+    wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
+    wishes["box"] = CropBox(*box) if box else None
     out = options.out or pathlib.Path(_OUT)
     require_folder_place(out)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)

@@ -57,10 +57,6 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command until it is stopped; returns the exit status."""
-    return exit_code(lambda: _run(_parser().parse_args(argv)), interrupted="ended")
-
-
-def _parser() -> argparse.ArgumentParser:
     about = (
         "Serves a page that takes photos and gives their shapes: `gan2shape-jax photo` in a browser. One photo is "
         "computed at a time, others wait. Ctrl-C ends it and removes all that was sent."
@@ -79,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         kind, default = option_types.whole(option, low, high), int(getattr(Limits(), field) // unit)
         help_text = f"{about} (default: {default})"
         bounds.add_argument(option, type=kind, default=default, dest=field, metavar="N", help=help_text)
-    return parser
+    return exit_code(lambda: _run(parser.parse_args(argv)), interrupted="ended")
 
 
 def _run(options: argparse.Namespace) -> None:
