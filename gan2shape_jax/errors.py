@@ -47,15 +47,7 @@ class DivergedError(UserError):
 
 
 class RunEndingError(UserError):
-    """An error that would affect every other image too: it ends the whole run."""
-
-
-class DiskFullError(RunEndingError):
-    """No disk space left to write."""
-
-
-class FolderGoneError(RunEndingError):
-    """The run's folder was removed or replaced during the run."""
+    """An error that would affect every other image too, such as a full disk: it ends the whole run."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -65,7 +57,7 @@ class Terminated(KeyboardInterrupt):
 def refused(error: OSError, message: str) -> UserError:
     """Returns the error to raise when the file system refused: `message`, and why it did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(f"{message}: the disk is full; make room and run the same command again")
+        return RunEndingError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
 
 

@@ -30,7 +30,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, to_json
-from gan2shape_jax.errors import FolderGoneError, UserError, refused
+from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.io.files import clear_leftovers
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.results import examine
@@ -156,7 +156,7 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
     """Locks a folder until the block is left; leaves nothing of that, nor a new folder, if nothing was put there.
 
     The folder is local, or in object storage as an `epath.Path`; `index` is this host's number among those of the run.
-    Yields a function that raises `FolderGoneError` if the folder was removed, or if another run has taken it over.
+    Yields a function that raises `RunEndingError` if the folder was removed, or if another run has taken it over.
     Raises `UserError`: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
     """
     place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
@@ -167,7 +167,7 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
 
     def require() -> None:
         if _read(note) != this:
-            raise FolderGoneError(
+            raise RunEndingError(
                 f"{folder} was removed, or another run has taken it over, while the run was going on: nothing more "
                 "can be written there; start the same command again"
             )

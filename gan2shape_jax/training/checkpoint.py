@@ -24,7 +24,7 @@ from etils import epath, epy
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 
 with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
     import orbax.checkpoint as ocp
@@ -72,14 +72,12 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
         """Writes a checkpoint in the background; `done` counts all iterations so far.
 
-        Raises:
-          DiskFullError: there is no room for the checkpoint; nothing is written.
-          UserError: the file system refuses the write.
+        Raises `UserError`: there is no room for the checkpoint, and nothing is written; or the file system refuses it.
         """
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
-                raise DiskFullError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
+                raise RunEndingError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
             whole = {"made_with": self._made_with, "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
@@ -139,7 +137,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         except Exception as error:
             no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             if no_room or any(words in str(error) for words in _NO_ROOM):
-                raise DiskFullError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
+                raise RunEndingError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
 
 

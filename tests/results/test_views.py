@@ -16,7 +16,7 @@ from helpers.bump import SIZE
 from PIL import Image
 
 from gan2shape_jax.apps import render
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera, back_project
 from gan2shape_jax.results import Result, draw_gan_views, load_result, pictures, save_result, views
@@ -180,7 +180,7 @@ def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif", ""])
-@pytest.mark.parametrize("error, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (_NO_SPACE, DiskFullError)])
+@pytest.mark.parametrize("error, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (_NO_SPACE, RunEndingError)])
 def test_frames_that_end_early_leave_the_former_file(ending, error, raised, tmp_path):
     def frames():
         yield "0.png", _FRAME
@@ -209,7 +209,7 @@ def test_a_full_disk_is_said(tmp_path):
     "program, error, message",
     [
         ("import sys; sys.stdin.buffer.read(9); sys.exit('no such codec')", UserError, "no such codec"),
-        ("import sys; sys.stdin.read(0); sys.exit('[mp4] No space left on device')", DiskFullError, "disk is full"),
+        ("import sys; sys.stdin.read(0); sys.exit('[mp4] No space left on device')", RunEndingError, "disk is full"),
     ],
 )
 def test_an_encoder_that_gives_up_leaves_nothing(program, error, message, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from helpers.plain_result import plain_result
 from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
-from gan2shape_jax.errors import FolderGoneError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
@@ -188,10 +188,10 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
     with hold(folder) as require:
         require()
         shutil.rmtree(folder)
-        with pytest.raises(FolderGoneError, match="run was removed, or another run has taken it over, while the run"):
+        with pytest.raises(RunEndingError, match="run was removed, or another run has taken it over, while the run"):
             require()
         folder.mkdir()
-        with hold(folder), pytest.raises(FolderGoneError):
+        with hold(folder), pytest.raises(RunEndingError):
             require()
 
 
@@ -215,7 +215,7 @@ def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
         with hold(folder) as second:
             assert f"locks nothing, and process {os.getpid()} on" in capsys.readouterr().err
             second()
-            with pytest.raises(FolderGoneError):
+            with pytest.raises(RunEndingError):
                 first()
     with hold(folder):
         assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from tools.train_stylegan2 import photos
 from tools.train_stylegan2.photos import Selection
 
@@ -130,7 +130,7 @@ def test_a_second_start_reads_nothing_again_unless_something_changed(folder, tmp
     _picture(30).save(folder / "new.png")
     assert len(_load(folder, tmp_path / "out")[0].pixels) == 7
     monkeypatch.setattr(photos.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(DiskFullError, match="make room"):
+    with pytest.raises(RunEndingError, match="make room"):
         _load(folder, tmp_path / "full")
     assert not (tmp_path / "full" / "photos.bin").exists()
 

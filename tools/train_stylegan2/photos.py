@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
+from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
@@ -113,7 +113,7 @@ def load(
     if photos is None:
         needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
-            raise DiskFullError(
+            raise RunEndingError(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
