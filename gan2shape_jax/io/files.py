@@ -41,12 +41,8 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
 
     Raises `UserError` for anything else or larger, `OSError` if it is missing or cannot be opened.
     """
-
-    def without_waiting(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe waits for somebody to write to it
-
-    try:
-        file = open(path, "rb", opener=without_waiting)
+    try:  # without waiting, as a named pipe would for somebody to write to it
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except ValueError:  # a null byte, or a character that the file system cannot encode
         raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
     except IsADirectoryError:

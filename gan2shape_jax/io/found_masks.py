@@ -56,16 +56,12 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
     cv2.setRNGSeed(0)
     models, rectangle = (np.zeros((1, 65)), np.zeros((1, 65))), (0, 0, 1, 1)  # which is ignored
     cut, _, _ = cv2.grabCut(seen, labels, rectangle, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    mask = cv2.resize(_largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD))), (side, side), interpolation=cv2.INTER_AREA)
+    found = np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    count, pieces, facts, _ = cv2.connectedComponentsWithStats(found)
+    largest = pieces == 1 + facts[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else found
+    mask = cv2.resize(largest.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask.astype(np.float32)
-    return (labels == 1 + facts[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)

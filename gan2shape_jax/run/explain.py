@@ -120,16 +120,11 @@ def _baseline(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
 
 def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenModels) -> Projection:
     """Returns a function that projects pictures (n, S, S, 3) in [-1, 1] with the trained encoder and the GAN."""
-
-    def project(images: np.ndarray) -> np.ndarray:
-        return np.asarray(_project(params, jnp.asarray(images), prepared.problem, frozen, settings=prepared.settings))
-
-    return project
+    known = prepared.problem.latent, prepared.problem.gan_image, frozen, prepared.settings
+    return lambda images: np.asarray(_project(params, jnp.asarray(images), *known))
 
 
-@jax.jit
-def _project(params, images, problem, frozen, *, settings):
-    return projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)[0]
+_project = jax.jit(lambda *given: projection.project(*given)[0])
 
 
 def history_csv(history: Sequence[Mapping[str, Any]]) -> str:

@@ -10,19 +10,5 @@ from gan2shape_jax.stylegan2.generator import map_styles, random_noise, synthesi
 from gan2shape_jax.stylegan2.latents import mean_w, mix_styles, truncate
 from gan2shape_jax.stylegan2.weights import init_params, load, read_header, save
 
-__all__ = [
-    "Architecture",
-    "Params",
-    "discriminate",
-    "discriminator_features",
-    "init_params",
-    "load",
-    "map_styles",
-    "mean_w",
-    "mix_styles",
-    "random_noise",
-    "read_header",
-    "save",
-    "synthesize",
-    "truncate",
-]
+__all__ = ["Architecture", "Params", "discriminate", "discriminator_features", "init_params", "load", "map_styles"]
+__all__ += ["mean_w", "mix_styles", "random_noise", "read_header", "save", "synthesize", "truncate"]

@@ -36,16 +36,11 @@ from gan2shape_jax.training.task import compiled_with, means, one_image, phase_k
 _STATIC = ("step", "flip", "mesh")
 
 
-@functools.partial(jax.jit, static_argnames=("epochs", "count"))
-def _permutations(key, *, epochs: int, count: int):
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(epochs))
-    return jax.vmap(lambda k: jax.random.permutation(k, count))(keys)
-
-
-def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, " iterations"]:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def image_order(key: jax.Array, iterations: int, count: int) -> Int[jax.Array, " iterations"]:
     """Returns which of `count` images each iteration of a phase sees: successive epochs, each reshuffled."""
-    epochs = -(-iterations // count)
-    return np.asarray(_permutations(key, epochs=epochs, count=count)).reshape(-1)[:iterations]
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(-(-iterations // count)))
+    return jax.vmap(lambda k: jax.random.permutation(k, count))(keys).reshape(-1)[:iterations]
 
 
 @functools.partial(jax.jit, static_argnames=("count", "batch_size"))
@@ -213,7 +208,7 @@ class Shared:
             order = np.zeros(entries, np.int32)
         else:
             key = sampling.phase_key(self.key, phase.number, sampling.CHOOSE)
-            order = image_order(key, entries, len(self.problems))
+            order = np.asarray(image_order(key, entries, len(self.problems)))
         return order if self.different else np.repeat(order, self.replicas)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Plan:

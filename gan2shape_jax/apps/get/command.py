@@ -63,15 +63,6 @@ with them, and cannot promise that they answer. Nothing that is downloaded is ev
 
 
 @dataclasses.dataclass(frozen=True)
-class Licence:
-    """The terms that come with a checkpoint: the makers' title, a summary for users, and the address of all of them."""
-
-    title: str
-    says: str
-    url: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Source:
     """A file published by others."""
 
@@ -98,7 +89,7 @@ class Entry:
 
     name: str
     title: str
-    licence: Licence  # that has to be agreed to
+    licence: dict[str, str]  # that has to be agreed to: its makers' `title`, what it `says`, the `url` of all of it
     gives: tuple[Given, ...]
     sources: tuple[Source, ...]  # what is downloaded
     config: str = ""  # the bundled configuration that it serves
@@ -110,13 +101,16 @@ def _entry(name: str, licence: str, gives: list[dict[str, Any]], sources: list[s
     given = tuple(Given(one["field"], tuple(one["made_of"]), one["file"]) for one in gives)
     others["also"] = tuple(others.get("also", ()))
     return Entry(
-        name, licence=_LICENCES[licence], gives=given, sources=tuple(SOURCES[one] for one in sources), **others
+        name,
+        licence=_PUBLISHED["licences"][licence],
+        gives=given,
+        sources=tuple(SOURCES[one] for one in sources),
+        **others,
     )
 
 
 _PUBLISHED: dict[str, Any] = tomllib.loads(pathlib.Path(asset("published.toml")).read_text(encoding="utf-8"))
 FOUND: dict[str, str] = _PUBLISHED["found"]
-_LICENCES = {key: Licence(**one) for key, one in _PUBLISHED["licences"].items()}
 SOURCES = {file: Source(file=file, **one) for file, one in _PUBLISHED["sources"].items()}
 ENTRIES = {name: _entry(name, **one) for name, one in _PUBLISHED["entries"].items()}
 ARCHIVE = "gan2shape"  # the folder that its files are unpacked into
@@ -146,7 +140,7 @@ def _run(args: argparse.Namespace) -> None:
             here = ", here" if found(entry, folder) is not None else ""
             by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
             print(f"{entry.name:<20}{entry.title}")
-            print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence.title}")
+            print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence['title']}")
         print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
         return
     if args.name is None:
@@ -160,7 +154,7 @@ def _run(args: argparse.Namespace) -> None:
         for source in entry.sources:
             known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
             print(f"  {source.url} ({known}; never tried from here)")
-        print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
+        print("Licence: " + "\n  ".join(entry.licence[part] for part in ("title", "says", "url")))
         for source in () if args.given else entry.sources:
             if source.by_hand:
                 raise UserError(
@@ -366,13 +360,13 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
         sources = [files[name] for name in given.made_of]
         if target.suffix == ".safetensors":
             tool, option = ("stylegan2", "samples") if given.field == "gan.checkpoint" else ("networks", "sheet")
-            note = f"--license-note={entry.licence.title}, {entry.licence.url}"
+            note = f"--license-note={entry.licence['title']}, {entry.licence['url']}"
             import_tool(f"convert_{tool}.__main__").run([*map(str, sources), str(target), f"--no-{option}", note])
         else:
             atomic_file(target, functools.partial(shutil.copyfile, sources[0]))
     record = {
         "name": entry.name,
-        "licence": {"title": entry.licence.title, "url": entry.licence.url},
+        "licence": {part: entry.licence[part] for part in ("title", "url")},
         "made_of": hashes,
         "files": {field: (path.name, path.stat().st_size) for field, path in targets.items()},
     }

@@ -118,7 +118,7 @@ def test_entries_are_in_order():
             assert pathlib.PurePath(given.file).name == given.file
         assert len({given.file for given in entry.gives}) == len(entry.gives)
         assert entry.config in ("", *names()) and set(entry.also) <= set(ENTRIES)
-        assert entry.licence.url.startswith("https://")
+        assert entry.licence["url"].startswith("https://")
     used = {letter for entry in ENTRIES.values() for source in entry.sources for letter in source.found.split(", ")}
     assert used == set(FOUND)
     assert set(SOURCES) == {source.file for entry in ENTRIES.values() for source in entry.sources}

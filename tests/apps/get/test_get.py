@@ -64,7 +64,7 @@ def test_the_licence_is_shown_and_has_to_be_agreed_to(tmp_path, capsys, horse, m
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert _get("horse", folder=tmp_path / "cache") == 1
     printed = capsys.readouterr()
-    assert "research or evaluation only" in printed.out and ENTRIES["horse"].licence.url in printed.out
+    assert "research or evaluation only" in printed.out and ENTRIES["horse"].licence["url"] in printed.out
     assert _URL in printed.out and "SHA-256 known; never tried from here" in printed.out
     assert "no terminal to ask at" in printed.err and "--agree" in printed.err
     for answer in ("n\n", "\n", "", "yesterday\n"):
