@@ -112,14 +112,15 @@ def trained(loss: Loss, params: models.Params, data: dict[str, np.ndarray], step
     advance = jax.jit(functools.partial(jax.lax.scan, step), donate_argnums=0)
     carry, begun = (params, optimizer.init(params)), time.monotonic()
     for done in range(0, steps, _AT_ONCE):
-        drawn = rng.integers(len(data["image"]), size=(_AT_ONCE, _BATCH)), rng.integers(2, size=_AT_ONCE) > 0
+        count = min(_AT_ONCE, steps - done)
+        drawn = rng.integers(len(data["image"]), size=(count, _BATCH)), rng.integers(2, size=count) > 0
         carry, values = advance(carry, drawn)
         if done % (20 * _AT_ONCE) == 0:
-            print(f"{done + _AT_ONCE} steps, {time.monotonic() - begun:.0f} s: {values.mean():.4f}", flush=True)
+            print(f"{done + count} steps, {time.monotonic() - begun:.0f} s: {values.mean():.4f}", flush=True)
     return jax.device_get(carry[0])
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=tuple(_RATES))
     parser.add_argument("--faces", nargs="+", type=pathlib.Path, required=True, help="folders of the training split")
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--start", type=pathlib.Path, help="go on from these networks, such as a lifted model")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="file of the networks")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     config, data = load_config("ictface:predict").unlock(), pictures(options.faces, options.count)
     config.image_size = data["image"].shape[1]
     architecture, weights = stylegan2.load(config.gan.checkpoint)

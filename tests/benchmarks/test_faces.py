@@ -7,15 +7,21 @@ import pathlib
 import shutil
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.plain_result import plain_result
+from PIL import Image
 
+import gan2shape_jax
 from gan2shape_jax.config import load_config
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera, rotation_matrix
 from gan2shape_jax.geometry.render import valid_pixels, warp_depth
 from gan2shape_jax.io.data import load_item
+from gan2shape_jax.results import save_result
 
 _FACES = pathlib.Path(__file__).parents[2] / "benchmarks" / "faces"
 _NAMES = [f"identity{k:03d}" for k in range(100)] + [f"other{k}" for k in range(4)] + ["jawOpen"]
@@ -31,7 +37,7 @@ _SIZE = 32
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
-    names = ("sources", "people", "drawing", "render", "committed", "table")
+    names = ("sources", "people", "drawing", "render", "committed", "table", "learn")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
@@ -262,3 +268,43 @@ def test_the_table_averages_over_persons(scripts):
     assert sorted(means) == [2, 7, 10]
     mean = np.load(scripts.committed.MEAN)
     assert mean.shape == (64, 64) and mean[31, 31] < 0.97 < 1.04 < mean[31, 0]
+
+
+@_there
+def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(scripts, tmp_path):
+    truth, other = (scripts.committed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
+    for number in (2, 5):
+        seen = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
+        shown = {"image": truth["image"][number] / 127.5 - 1, "warped_depth": seen, "view": truth["view"][number]}
+        save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
+    kept, ways = scripts.table.finished(truth, [tmp_path]), scripts.table.ways([], [], [tmp_path], 64)
+    errors = {name.split()[0]: scripts.table.measured(kept, way) for name, way in ways.items()}
+    assert len(kept["depth"]) == 2 and np.allclose([errors["run"]["side"], errors["run"]["yaw"]], 0, atol=1e-5)
+    assert errors["ellipsoid"]["side"].mean() < 0.9 * errors["flat"]["side"].mean()
+    with pytest.raises(UserError, match="is not the picture"):
+        scripts.table.measured(scripts.table.finished(other, [tmp_path]), ways[f"run ({tmp_path.name})"])
+    with pytest.raises(UserError, match="no picture has a result"):
+        scripts.table.finished(truth, [tmp_path, tmp_path / "none"])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("what", ["ceiling", "unsup3d"])
+def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, tmp_path, monkeypatch, capsys, what):
+    monkeypatch.setattr(scripts.learn, "_BATCH", 4)
+    monkeypatch.setattr(scripts.learn, "_AT_ONCE", 1)
+    for kind in ("image", "depth"):
+        (tmp_path / kind).mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / f"image/{number}.png")
+        np.save(tmp_path / f"depth/{number}.npy", rng.uniform(0.95, 1.05, (32, 32)))
+    (tmp_path / "list.txt").write_text("0.png\n1.png\n2.png\n3.png\n")
+    files = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    for file in files:
+        scripts.learn.main([what, "--faces", str(tmp_path), "--steps", "21", "--out", str(file)])
+    losses = [float(line.split(": ")[1]) for line in capsys.readouterr().out.splitlines()]
+    assert losses[:2] == losses[2:] and losses[1] < losses[0] and files[0].read_bytes() == files[1].read_bytes()
+    config = load_config("ictface:predict").unlock()
+    config.image_size = 32
+    params = gan2shape_jax.load_model(files[0], config=config).networks.params
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves(params))
