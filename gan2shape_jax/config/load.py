@@ -109,10 +109,8 @@ def _reported(what: str) -> Iterator[None]:
     """Turns whatever a config file raises into a `ConfigError`, except Ctrl-C and errors already meant for the user."""
     try:
         yield
-    except (ConfigError, KeyboardInterrupt):
+    except (UserError, KeyboardInterrupt):
         raise
-    except UserError as error:
-        raise ConfigError(str(error)) from error
     except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program silently
         message = " ".join(str(error).split())[:500]
         raise ConfigError(f"{what}: {': '.join(filter(None, (type(error).__name__, message)))}") from error

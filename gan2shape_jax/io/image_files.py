@@ -253,8 +253,6 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
             if max(width, height) > LARGEST:
                 most = f"at most {LARGEST} a side, make it smaller first"
                 raise UserError(f"image {path} is {width} x {height} pixels: {most}")
-            if min(width, height) < 1:
-                raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
             # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
             if picture.format not in ("MPO", "HEIF"):
                 with contextlib.suppress(EOFError):

@@ -98,7 +98,12 @@ def load_predictor(
     `seen` is what is seen in pictures, by name, if that is known already. Raises `UserError`: the networks or the
     statistics are unusable, or do not fit the configuration.
     """
-    architecture, frozen = gan or _without_gan(config)
+    if gan is None:  # a stand-in for its architecture, and the mean view and light
+        files = {"view_mean": (config.sampling.view_mvn, 6), "light_mean": (config.sampling.light_mvn, 4)}
+        means = {name: jnp.asarray(arrays.load_mvn(*file)[0], jnp.float32) for name, file in files.items()}
+        architecture, frozen = stand_in_sizes(config), FrozenModels(**means)
+    else:
+        architecture, frozen = gan
     settings = model_file.settings_of(config, architecture, original_size=config.image_size)
     model_file.require_fits(config, settings, gan=gan is not None)
     like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
@@ -124,15 +129,6 @@ def stand_in_sizes(config: ConfigDict) -> Architecture:
         channels=(1,) * levels,
         discriminator_channels=(1,) * levels,
     )
-
-
-def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """Returns a stand-in for the GAN's architecture, for use when none is loaded, and the mean view and light."""
-    view, light = (
-        jnp.asarray(arrays.load_mvn(path, count)[0], jnp.float32)
-        for path, count in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4))
-    )
-    return stand_in_sizes(config), FrozenModels(view_mean=view, light_mean=light)
 
 
 def no_gan_because(config: ConfigDict) -> str | None:
