@@ -1,7 +1,5 @@
 """`gan2shape-jax render`: new views of a saved result, and what cannot be drawn or written, refused before a frame."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,7 +46,6 @@ def place(result, tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "kept.txt").write_text("")
-    os.symlink("gone", tmp_path / "dangling")
     before = sorted(tmp_path.rglob("*"))
     yield tmp_path
     assert sorted(tmp_path.rglob("*")) == before
@@ -57,12 +54,7 @@ def place(result, tmp_path, monkeypatch):
 # Words for both commands; `edit` has captions too.
 _REFUSED = (
     ("--yaw 1e300", "--yaw 1e300: must be between -36000 and 36000 degrees"),
-    ("--pitch nan", "--pitch nan: must be a finite number"),
-    ("--light 0 nan", "--light nan: must be a finite number"),
     ("--strength 1e20 --yaw 0", "--strength 1e20"),
-    ("--yaw 0 --frames 1000000000", "--frames 1000000000: must be between 1 and 1000"),
-    ("--yaw 0 --size 1000000", "--size 1000000: must be between 1 and 4096 pixels"),
-    ("--yaw 0 --fps 1e9", "--fps 1e9: must be between 0.1 and 100"),
     ("--yaw" + " 1" * 1001, "at most 1000 views"),
     ("--yaw 1 2 --pitch 1 2 3", "give one, or as many"),
     ("--yaw 0 1 --frames 140 --size 512 --out a.jpg", "at most 65500 a side"),
@@ -72,14 +64,10 @@ _REFUSED = (
     ("--yaw 0 1 --frames 9 --size 4096 --labels --out a.webp", "at most 16383 a side"),
     ("--yaw 0 --out folder.png", "is a folder"),
     ("--yaw 0 --out gone/a.png", "there is no folder gone"),
-    ("--yaw 0 --out file/a.png", "there is no folder file"),
     ("--yaw 0 --out a.bmp", ".png"),
     ("--yaw 0 --out full", "holds other files"),
     ("--yaw 0 --out file", "is a file"),
-    ("--yaw 0 --out dangling", "leads nowhere"),
     ("--yaw 0 --out .", "no name of its own"),
-    ("--yaw 0 --out NUL.png", "control character"),
-    (f"--yaw 0 --out {'n' * 300}.png", "no file has so long a name"),
     ("--yaw 0 --out RESULT/input.png", "would overwrite a file of the result"),
     ("--yaw 0 --out RESULT/turntable_gan.gif", "would overwrite a file of the result"),
     ("--yaw 0 --out RESULT", "holds other files"),
@@ -89,7 +77,7 @@ _REFUSED = (
 @pytest.mark.parametrize("command", ["render", "edit --version 3d"])
 def test_what_cannot_be_drawn_or_written_is_refused_before_the_first_frame(command, result, place, capsys):
     for words, message in _REFUSED:
-        given = [word.replace("RESULT", str(result)).replace("NUL", "a\0b") for word in words.split()]
+        given = [word.replace("RESULT", str(result)) for word in words.split()]
         if command == "render":
             given = [word for word in given if word != "--labels"]
         name, *version = command.split()

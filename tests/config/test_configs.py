@@ -132,7 +132,6 @@ def test_the_bundled_faces_begin_with_the_bundled_model_unless_from_scratch():
         ("sead", 3, "no field config.sead; did you mean config.seed"),
         ("gan", {"size": {"a": 1}}, "no field config.gan.size.a"),
         ("data", {"image_list": "a\0b"}, "data.image_list is .*control character"),
-        ("data", {"image_list": "x" * 256}, "data.image_list is .*no file has so long a name"),
         ("schedule", {"stages": [[1, 2]]}, "triples"),
         ("optimizer", {"learning_rate": "fast"}, "learning_rate is a number, not 'fast'"),
     ],

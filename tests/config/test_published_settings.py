@@ -126,7 +126,6 @@ def test_overrides_and_variants_come_on_top(tmp_path):
     [
         ({"lr": "fast"}, "lr", "lr is a number, not 'fast'"),
         ({"use_mask": 2}, "use_mask", "use_mask is True or False, not 2"),
-        ({"batchsize": 1.5}, "batchsize", "batchsize is a whole number, not 1.5"),
         ({"flip1_cfg": True}, "flip1_cfg", "flip1_cfg is a tuple such as .*, not True"),
         ({"stage_len_dict": 5}, "stage_len_dict", "step1, step2 and step3"),
         ({"lerning_rate": 1}, "lerning_rate", "no option lerning_rate; the nearest is "),
@@ -136,7 +135,6 @@ def test_overrides_and_variants_come_on_top(tmp_path):
         (REFERENCE["car"] | {"flip3_cfg": [True]}, "flip3_cfg", "True or False for each of the 4 stages"),
         ({"border_depth": 1.2}, "border_depth", "here it always is"),
         ({"load_gt_depth": True}, "load_gt_depth", "has no image in it"),
-        ({"batchsize": 0}, "batchsize", "batchsize is 0: it has to be from 1"),
         ({"image_size": 96}, "image_size", "power of two"),
         ({"flip1_cfg": [True]}, "flip1_cfg", "without flip3"),
         ({"img_root": ""}, "img_root", "the option img_root is missing"),

@@ -123,20 +123,6 @@ def test_far_outside_is_zero_with_finite_gradients_and_another_mode_is_refused()
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.parametrize("size", [3, 5, 11])
-def test_resizing_equals_torch(size, parity):
-    torch = pytest.importorskip("torch")
-    image = np.random.default_rng(3).normal(size=(2, 7, 7, 3))
-    tensor = torch.tensor(image).permute(0, 3, 1, 2)
-    if size > 7:
-        expected = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", align_corners=False)
-    else:
-        expected = torch.nn.functional.adaptive_avg_pool2d(tensor, size)
-    with jax.enable_x64(True):
-        found = resample.resize(jnp.asarray(image), size)
-        parity("resizing, float64", largest(found, expected.permute(0, 2, 3, 1)), 1e-12, measure=LARGEST)
-
-
 def _depth(side, seed=0):
     y, x = np.mgrid[:side, :side] / side
     return 1 + 0.05 * np.sin(5 * x + seed) * np.cos(4 * y)

@@ -58,15 +58,6 @@ def test_zeros_and_ones_are_a_mask_in_any_type():
         np.testing.assert_array_equal(_mask(given), mask.astype(np.float32))
 
 
-def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
-    alpha = np.zeros((24, 24, 1), np.uint8)
-    alpha[6:18, 6:18] = 255
-    mask = arrays.picture_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))[1]
-    np.testing.assert_array_equal(np.asarray(mask), alpha[..., 0])
-    assert arrays.picture_of(Image.fromarray(_PIXELS).convert("RGBA"))[1] is None
-    assert arrays.picture_of(_PIXELS)[1] is None
-
-
 def test_latents_and_depths():
     for shape, full in (((8,), (1, 8)), ((6, 8), (1, 6, 8))):
         assert _latent(np.zeros(shape)).shape == _latent(np.zeros(full)).shape == full

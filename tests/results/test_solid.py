@@ -212,7 +212,6 @@ def test_impossible_sizes_and_masks_that_are_empty_or_a_pixel_are_refused():
     for arguments, message in (
         ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
         ({"thickness_mm": float("nan")}, "thickness_mm"),
-        ({"width_mm": 0}, "width_mm"),
         ({"height_mm": 1e6}, "at most 10000"),
         ({"back": "round"}, "back is 'round'"),
     ):

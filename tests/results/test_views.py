@@ -205,18 +205,12 @@ def test_a_full_disk_is_said(tmp_path):
         assert refusal.value.errno == errno.ENOSPC
 
 
-@pytest.mark.parametrize(
-    "program, error, message",
-    [
-        ("import sys; sys.stdin.buffer.read(9); sys.exit('no such codec')", UserError, "no such codec"),
-        ("import sys; sys.stdin.read(0); sys.exit('[mp4] No space left on device')", RunEndingError, "disk is full"),
-    ],
-)
-def test_an_encoder_that_gives_up_leaves_nothing(program, error, message, tmp_path, monkeypatch):
+def test_an_encoder_that_gives_up_leaves_nothing(tmp_path, monkeypatch):
+    program = "import sys; sys.stdin.buffer.read(9); sys.exit('no such codec')"
     (tmp_path / "ffmpeg").write_text(f"#!{sys.executable}\nopen({str(tmp_path / 'half')!r}, 'w')\n{program}\n")
     (tmp_path / "ffmpeg").chmod(0o755)
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "ffmpeg"))
-    with pytest.raises(error, match=message):
+    with pytest.raises(UserError, match="no such codec"):
         render.write(tmp_path / "turn.mp4", still=dict, moving=lambda: [_FRAME] * 50, single=dict)
     assert {path.name for path in tmp_path.iterdir()} == {"ffmpeg", "half"}
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import types
 
 import jax
@@ -19,6 +18,7 @@ import pytest
 import safetensors.numpy
 import trimesh
 from helpers.command_line import overrides
+from helpers.killed import await_checkpoint
 from helpers.tiny import asset, tiny_config
 from PIL import Image, ImageDraw
 
@@ -202,11 +202,7 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
 def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iterations: int, code: int) -> str:
     """Sends a start of the command a signal once it has a checkpoint of so many iterations; returns what it said."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not any(path.name.isdigit() and int(path.name) >= iterations for path in checkpoints.glob("*")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_checkpoint(process, checkpoints, iterations)
     process.send_signal(kind)
     _, said = process.communicate(timeout=120)
     assert process.returncode == code

@@ -13,10 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers.command_line import overrides
+from helpers.killed import await_checkpoint
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
@@ -142,11 +142,7 @@ def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
     processes = _start(tmp_path, 2)
     root = tmp_path / "run"
     begun = root / "checkpoints" / "001"
-    deadline = time.monotonic() + 500
-    while not any(path.name.isdigit() and int(path.name) >= 4 for path in begun.glob("*")):
-        assert processes[0].poll() is None, processes[0].communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_checkpoint(processes[0], begun, 4)
     codes, told = _ends(_start(tmp_path))  # another run, while these are at work
     assert codes == [1] and f"another run is at work in {root}: process {processes[0].pid} on" in told[0]
     processes[0].send_signal(signal.SIGKILL)
@@ -167,18 +163,18 @@ def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
 # How near losses are, relatively. What is seen of a surface as rough as an untrained one hangs on the last bit:
 # rounding grows where it is rendered anew (step 2) and where it moves (step 3).
 _NEAR = {"prior": 1e-5, "step1": 1e-5, "step2": 1e-3, "step3": 1e-2}
+_JOINT = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
+_JOINT |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
 
 
 @pytest.mark.slow
 def test_two_hosts_train_one_set_of_networks(tmp_path):
     """Joint training over two processes, against one process with the same two images an iteration."""
-    fields = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
-    fields |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
     logged = []
     for name, count in (("two", 2), ("one", 1)):
         folder = tmp_path / name
         folder.mkdir()
-        codes, told = _ends(_start(folder, count, **fields))
+        codes, told = _ends(_start(folder, count, **_JOINT))
         assert codes == [0] * count, told
         assert all(RunFolder(folder / "run").is_finished(name[:3]) for name in NAMES)
         with (folder / "run" / "history.csv").open(newline="") as lines:
@@ -192,22 +188,16 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
 @pytest.mark.slow
 def test_two_hosts_that_are_told_to_end_stop_together_and_go_on(tmp_path):
     """SIGTERM to one host of a joint run: both write the same checkpoint and end with 143; the next start ends it."""
-    fields = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
-    fields |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
     for name in ("undisturbed", "ended"):
         (tmp_path / name).mkdir()
-    codes, told = _ends(_start(tmp_path / "undisturbed", 2, **fields))
+    codes, told = _ends(_start(tmp_path / "undisturbed", 2, **_JOINT))
     assert codes == [0, 0], told
-    processes = _start(tmp_path / "ended", 2, **fields)
-    checkpoints, deadline = tmp_path / "ended" / "run" / "checkpoints", time.monotonic() + 500
-    while not any(path.name.isdigit() for path in checkpoints.glob("**/*")):
-        assert processes[0].poll() is None, processes[0].communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    processes = _start(tmp_path / "ended", 2, **_JOINT)
+    await_checkpoint(processes[0], tmp_path / "ended/run/checkpoints/.all", 1)
     processes[1].send_signal(signal.SIGTERM)
     codes, told = _ends(processes)
     assert codes == [143, 143], told
-    codes, told = _ends(_start(tmp_path / "ended", 2, **fields))
+    codes, told = _ends(_start(tmp_path / "ended", 2, **_JOINT))
     assert codes == [0, 0] and "goes on from" in told[0], told
     files = [f"results/{name[:3]}/depth.npy" for name in NAMES] + ["networks.safetensors"]
     ended, undisturbed = (

@@ -59,17 +59,15 @@ def _settings(**fields):
     return from_config(config, architecture, original_size=SIZE)
 
 
-_ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
-
-
 def _compare(parity, params, settings, nets, names):
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.uniform(-1, 1, (2, SIZE, SIZE, 3)), jnp.float32)
     modules = models.modules(settings)
     found = jax.jit(lambda params: {n: modules[n].apply({"params": params[n]}, image) for n in names})(params)
+    given = torch.tensor(np.asarray(image).transpose(0, 3, 1, 2))
     with torch.no_grad():
         for name in names:
-            theirs = nets[_ORDER[name]](torch.tensor(np.asarray(image).transpose(0, 3, 1, 2))).numpy()
+            theirs = nets[network_files.TORCH_NAMES[name]](given).numpy()
             ours = np.asarray(found[name])
             ours = ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None]
             parity(f"{name} network of the original's checkpoints, output", relative(ours, theirs), 1e-3)
@@ -90,10 +88,10 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     assert main([str(source), str(target), "--group-base", str(GROUPS), "--sheet", str(sheet)]) == 0
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
-    _compare(parity, params, settings, shape_networks, _ORDER)
+    _compare(parity, params, settings, shape_networks, network_files.TORCH_NAMES)
     written = header(target)
     assert written["source_sha256"] == sha256(source) and "Xingang Pan" in written["license"]
-    assert written["networks"].split() == list(_ORDER)
+    assert written["networks"].split() == list(network_files.TORCH_NAMES)
     assert json.loads(written["architecture"])["image_size"] == SIZE
     printed = capsys.readouterr().out
     for part in (

@@ -100,7 +100,6 @@ def test_a_mask_of_ones_own_is_given_to_all_and_a_lack_of_masks_is_said(tmp_path
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--config=ictface --count 0", "--count 0"),
         ("--config=ictface --truncation 0", "--truncation 0"),
         ("--config=ictface --ellipse 0.5 0.5 0 1", "--ellipse"),
         ("--config=ictface --ellipse 3 3 0.1 0.1", "outside"),

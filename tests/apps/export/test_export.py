@@ -88,7 +88,6 @@ def test_what_is_wrong_is_said(saved_results, capsys):
     for words, message in (
         ("print --out x.obj", ".stl or .3mf"),
         ("print --out nowhere/x.stl", "nowhere"),
-        ("print --width nan", "finite"),
         ("spread", "has no spread of depth"),
         ("spread --out x.obj", ".glb or .ply"),
     ):

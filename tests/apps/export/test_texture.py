@@ -255,7 +255,6 @@ def test_it_explains_what_is_wrong(places, capsys):
     for words, message in (
         ([], "does not show what known was made of"),  # the centred square, not turned
         (["--box", "9000", "165", "256"], "beside the photo"),
-        ([*_PLACE, "--size", "9000"], "--size 9000"),
     ):
         assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *words]) == 1
         error = capsys.readouterr().err

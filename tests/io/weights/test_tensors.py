@@ -101,6 +101,7 @@ def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
 def test_other_layouts_are_known_and_other_names_are_no_family():
     assert families.recognise({"conv1.conv.modulation.weight"}).name == "stylegan2-rosinality"
     assert families.recognise({"lins.0.model.1.weight", "net.slice1.0.weight"}).name == "lpips"
+    assert families.recognise({"g_running.x"}).name == "stylegan1"
     for names in (
         set(),
         {"weight", "bias"},
