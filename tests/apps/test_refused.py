@@ -16,17 +16,13 @@ photo a.png --out results --box 1 2
 photo a.png --out results --box 30 30 20 --mask broken.png
 photo a.png --out results/001/result.json
 serve --model celeba
-serve --port 99999999
 page none
-page results --out results/001/depth.npy
 page results/001 results/005
 export print none
 export print results/001 --out results/001/depth.npy
-export print results/001 --height -3
 export texture results/001 broken.png
 export texture results/001 a.png --box 3000 3000 20
 export blender results/001 --out results/001/depth.npy
-export spread results/001 --out results/001/result.json
 edit results/001
 edit results/001 --yaw 20
 edit results/001 --yaw 20 --version 3d --out results/001/result.json
@@ -38,7 +34,6 @@ mirror --gan ictface --out results
 mirror --out turned
 lift --config=ictface --config.workdir=results --config.lift.samples=-1
 lift --config=ictface --config.workdir=results --config.gan.checkpoint=none.safetensors
-lift --config=celeba --config.workdir=results
 --config=ictface --config.workdir=results
 --config=ictface:predict --config.workdir=results --config.data.image_root=none
 --config=ictface --config.workdir=results/001/result.json

@@ -131,7 +131,6 @@ def _variable(which, name, value):
 _REFUSED = (
     (_kwargs(2, label_size=10), "generator is conditional.*PyTorch pickle"),
     (_kwargs(2, num_channels=1), "num_channels is 1, supported is 3"),
-    (_kwargs(2, normalize_latents=1), "normalize_latents is 1, supported is True"),
     (_kwargs(2, use_attention=True), "use_attention: not known here"),
     (_kwargs(1, use_spectral_norm=True), "use_spectral_norm is True"),
     (_kwargs(2, resolution=16), "missing.*synthesis/16x16"),
@@ -139,7 +138,6 @@ _REFUSED = (
     (_kwargs(2, resample_kernel=None), "resample_kernel that is None"),
     (_kwargs(2, latent_size=64), "mapping network is 64 -> 4 wide"),
     (_kwargs(2, dlatent_size=-4), "dlatent_size of the generator is no whole number: -4"),
-    (_kwargs(1, mbstd_group_size=None), "mbstd_group_size of the discriminator is no whole number: None"),
     (_state(2, static_kwargs=[]), "generator has no settings by name"),
     (_state(2, version=3), "generator is of version 3; .* version 4 or 5"),
     (_state(1, build_func_name="D_other"), "discriminator is built by 'D_other'"),
