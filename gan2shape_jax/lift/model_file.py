@@ -1,7 +1,8 @@
 """The model obtained by lifting a GAN, as one safetensors file: the networks and what they belong to.
 
 Tensor names are those of `network_files`, so a model can be used wherever networks can; `view_mean`, `view_cov`,
-`light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units. The
+`light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units, and
+`turning_axes`, `turning_readers`, `turning_centre` and `turning_values` how the GAN turns them, if it does. The
 header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
 """
 
@@ -25,11 +26,13 @@ from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
-from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method import models, reconstruction, turning
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.stylegan2 import Architecture, weights
+from gan2shape_jax.stylegan2.mirror import Mirror
 from gan2shape_jax.training.network_files import in_order
 
 NAME = "model.safetensors"  # in a lift's folder
@@ -39,6 +42,7 @@ STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_
 _FOLDER = "statistics/"
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
+_FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
 _WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
@@ -59,18 +63,39 @@ def model_bytes(
 ) -> bytes:
     """Returns a model's file content, with the `shortened` networks in float16; the same arguments give the same bytes.
 
-    `statistics` has the arrays listed in `STATISTICS`.
+    `statistics` has the arrays listed in `STATISTICS`, and those of `turning_statistics`.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
         kind = np.float16 if name.split("/")[0] in shortened else np.float32
         tensors[name] = np.ascontiguousarray(value, kind)
-    tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in STATISTICS}
+    tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in sorted(statistics)}
     texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)}
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
+
+
+def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
+    """Returns the arrays that describe how a GAN turns what it draws; {} where it does not."""
+    if turning is None:
+        return {}
+    parts = {**vars(turning.mirror), "values": turning.values}
+    return {f"turning_{name}": np.asarray(value) for name, value in parts.items()}
+
+
+def turning_of(config: ConfigDict) -> Turning | None:
+    """Returns how the GAN turns what it draws, as the model that a run refines says; None where there is none.
+
+    Raises `UserError`: the model is unusable.
+    """
+    if config.mode != "instance" or _facts_of_run(config) is None:
+        return None
+    with open_safetensors(pathlib.Path(config.networks.pretrained)) as file:
+        names = [name for name in file.shapes if name.startswith(f"{_FOLDER}turning_")]
+        parts = {name.removeprefix(f"{_FOLDER}turning_"): jnp.asarray(file.read(name)) for name in names}
+    return Turning(values=parts.pop("values"), mirror=Mirror(**parts)) if parts else None
 
 
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
@@ -256,6 +281,9 @@ def write(
 ) -> None:
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
     statistics, errors = measure(params, maker, config.lift.measured)
+    if maker.frozen.discriminator:
+        samples = _FOUND_FROM * config.lift.measured
+        statistics |= turning_statistics(turning.find(params, maker.frozen, maker.settings, samples=samples))
     images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Scalar
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.lift.model_file import read_facts
+from gan2shape_jax.lift.model_file import read_facts, turning_of
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
@@ -118,6 +118,9 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
         )
     chosen, mirrored = ConfigDict(config).unlock(), any(config.schedule.flip3)
     stages = tuple(tuple(stage) for stage in config.refinement.lengths)
+    if turning_of(config) is not None:  # the GAN's own turned pictures need no encoder
+        stages = tuple((first, 0, third) for first, _, third in stages)
+        chosen.refinement.new_encoder = False
     chosen.schedule.stages = stages
     chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
     chosen.optimizer.learning_rate = config.refinement.learning_rate

@@ -134,7 +134,7 @@ def draw_pseudo_images(
 
     No gradient flows out.
     """
-    return jax.lax.stop_gradient(pseudo_images(factors, *_draw_conditions(key, iteration, frozen, settings), settings))
+    return jax.lax.stop_gradient(pseudo_images(factors, *draw_conditions(key, iteration, frozen, settings), settings))
 
 
 def known_conditions(
@@ -149,14 +149,14 @@ def known_conditions(
     The lights are those that the renderings show: the input's, with the drawn direction in place of its own and the
     drawn strength added to its strengths (see `relit_shading`).
     """
-    views, direction, strength = _draw_conditions(key, iteration, frozen, settings)
+    views, direction, strength = draw_conditions(key, iteration, frozen, settings)
     ambient = factors.light[0] + settings.rand_light[6] * strength
     diffuse = factors.light[1] + strength
     lights = jnp.concatenate([ambient[:, None], diffuse[:, None], direction], axis=-1)
     return jax.lax.stop_gradient(KnownConditions(views=views, lights=lights))
 
 
-def _draw_conditions(
+def draw_conditions(
     key: PRNGKeyArray, iteration: Int[Scalar, ""] | int, frozen: FrozenModels, settings: Settings
 ) -> tuple[Float[Array, "n 6"], Float[Array, "n 2"], Float[Array, " n"]]:
     """Draws views in network units, and directions and strengths of lights."""

@@ -1,6 +1,7 @@
 """Step 3: depth, albedo, view and light are learned from projected samples (GAN2Shape, section 3.2).
 
-The samples are collected once, when the phase begins, with the encoder that step 2 has trained.
+The samples are collected once, when the phase begins: with the encoder that step 2 has trained, or, where a model knows
+how its GAN turns what it draws, along the GAN's own axes.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method import models, projection, sampling
-from gan2shape_jax.method.factors import Factors, blend_border
+from gan2shape_jax.method.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.losses import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, mirror, scene, smoothness
@@ -37,7 +38,21 @@ def collect_batch(
     frozen: FrozenModels,
     settings: Settings,
 ) -> ProjectedSamples:
-    """Returns one batch of projected samples; `code` as in `projection.latent_offset`."""
+    """Returns one batch of projected samples; `code` as in `projection.latent_offset`.
+
+    With `frozen.turning`, they are the GAN's pictures of the input's latent, turned to the yaws and lit from the sides
+    that renderings would have been drawn with; all else of view and light stays the input's.
+    """
+    if frozen.turning is not None:
+        views, direction, _ = sampling.draw_conditions(key, iteration, frozen, settings)
+        yaws = view_from_raw(views, settings.view_range)[:, 1]
+        latents, yaws = frozen.turning.moved(problem.latent, yaws, direction[:, 0])
+        turned = jnp.broadcast_to(factors.view, views.shape).at[:, 1].set(yaws)
+        unlit = jnp.ones((len(yaws), *factors.depth.shape))
+        _, mask = sampling.render_factors(factors, unlit, turned, settings)
+        return jax.lax.stop_gradient(
+            ProjectedSamples(images=projection.synthesize(latents, frozen, settings), masks=mask)
+        )
     pseudo, mask = draw_pseudo_images(key, iteration, factors, frozen, settings)
     images, _ = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings, code=code)
     return ProjectedSamples(images=images, masks=mask)

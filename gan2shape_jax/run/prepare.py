@@ -1,6 +1,7 @@
 """Reading a configuration's files as arrays: the frozen networks of a run, and an image with its mask and latent."""
 
 import contextlib
+import dataclasses
 import pathlib
 import zlib
 from typing import Any
@@ -51,7 +52,7 @@ def load_frozen(
     """
     architecture, weights = gan or load_gan(config)
     with_lpips = perceptual_weights and config.loss.perceptual == "lpips"
-    return architecture, build_frozen(
+    frozen = build_frozen(
         weights,
         architecture,
         view_mvn=arrays.load_mvn(config.sampling.view_mvn, 6),
@@ -60,6 +61,7 @@ def load_frozen(
         lpips=perceptual.load_lpips(config.loss.lpips_weights) if with_lpips else None,
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or config.mode == "lift" else None,
     )
+    return architecture, dataclasses.replace(frozen, turning=model_file.turning_of(config))
 
 
 def initial_params(config: ConfigDict, settings: Settings) -> models.Params:

@@ -6,9 +6,10 @@ object is the same in its mirror image. The principal ones are odd under mirrori
 object half-way looks straight ahead. No label, rendering or network besides the GAN is needed.
 """
 
-import dataclasses
 import functools
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,52 +22,51 @@ from gan2shape_jax.stylegan2.discriminator import discriminator_features
 from gan2shape_jax.stylegan2.generator import synthesize
 from gan2shape_jax.stylegan2.latents import batch_size, sample_w
 
-SAMPLES = 4096
+SAMPLES = 4096  # find as much as more do
 AXES = 2
 _BLOCKS = 4  # of the discriminator, the deepest
 _CELLS = 4  # features are averages over as many rows and columns of cells
 _RIDGE = 0.03  # on standardised features and latents
-Latents = Float[np.ndarray, "n *layers w"]
+Latents = Float[Any, "n *layers w"]
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class Mirror:
     """Coordinates that a picture's mirror image has with the opposite sign, in standard deviations over samples."""
 
-    axes: Float[np.ndarray, "k w"]  # what one unit of a coordinate adds to a latent
-    readers: Float[np.ndarray, "k w"]  # what reads a coordinate from a latent, less the centre: readers @ axes.T = 1
-    centre: Float[np.ndarray, "w"]  # a latent whose coordinates are zero
+    axes: Float[Array, "k w"]  # what one unit of a coordinate adds to a latent
+    readers: Float[Array, "k w"]  # what reads a coordinate from a latent, less the centre: readers @ axes.T = 1
+    centre: Float[Array, "w"]  # a latent whose coordinates are zero
 
-    def coordinates(self, latents: Latents) -> Float[np.ndarray, "n k"]:
+    def coordinates(self, latents: Latents) -> Float[Array, "n k"]:
         """Returns the coordinates of latents in W, or W+, where they are those of the mean over the layers."""
-        flat = np.asarray(latents).reshape(len(latents), -1, len(self.centre)).mean(axis=1)
-        return np.asarray((flat - self.centre) @ self.readers.T)
+        flat = jnp.asarray(latents).reshape(len(latents), -1, len(self.centre)).mean(axis=1)
+        return (flat - self.centre) @ self.readers.T
 
-    def moved(self, latents: Latents, values: Float[np.ndarray, "n k"]) -> Latents:
+    def moved(self, latents: Latents, values: Float[Any, "n k"]) -> Latents:
         """Returns latents that are moved along the axes until they have these coordinates; NaN leaves one as it is."""
-        own = self.coordinates(latents)
-        step = np.where(np.isnan(values), 0, values - own) @ self.axes
-        return np.asarray(latents + step.reshape(len(latents), *(1,) * (np.ndim(latents) - 2), -1), np.float32)
+        step = jnp.where(jnp.isnan(values), 0, values - self.coordinates(latents)) @ self.axes
+        return jnp.asarray(latents) + step.reshape(len(step), *(1,) * (jnp.ndim(latents) - 2), -1)
 
     def reflected(self, latents: Latents) -> Latents:
         """Returns the latents of mirror images; twice gives the latents again."""
         return self.moved(latents, -self.coordinates(latents))
 
-    def turned(self, mixing: Float[np.ndarray, "k k"], latents: Latents) -> "Mirror":
+    def turned(self, mixing: Float[Any, "k k"], latents: Latents) -> "Mirror":
         """Returns one with the coordinates `coordinates @ mixing`, rescaled to deviations over the latents."""
-        mixed = mixing / np.std(self.coordinates(latents) @ mixing, axis=0)
-        return Mirror(np.linalg.inv(mixed) @ self.axes, mixed.T @ self.readers, self.centre)
+        mixed = mixing / jnp.std(self.coordinates(latents) @ mixing, axis=0)
+        return Mirror(jnp.linalg.inv(mixed) @ self.axes, mixed.T @ self.readers, self.centre)
 
 
-def find(key: PRNGKeyArray, params: Params, *, arch: Architecture) -> Mirror:
-    """Finds `AXES` axes of a GAN, generator and discriminator, from `SAMPLES` samples; the strongest is the first.
+def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int = SAMPLES) -> Mirror:
+    """Finds `AXES` axes of a GAN, generator and discriminator, from samples of it; the strongest is the first.
 
     Raises:
       UserError: there is no discriminator.
     """
     if not params["discriminator"]:
         raise UserError("the GAN's file has no discriminator, which finds the latents of mirror images")
-    latents = sample_w(key, params["generator"], arch=arch, samples=SAMPLES)
+    latents = sample_w(key, params["generator"], arch=arch, samples=samples)
     plain, mirrored = in_batches(functools.partial(_features, params, arch=arch), latents, size=batch_size(arch))
     mean, spread = plain.mean(axis=0), plain.std(axis=0)
     scale = (spread + 1e-3 * spread.mean()) * np.sqrt(plain.shape[1])
@@ -86,7 +86,8 @@ def find(key: PRNGKeyArray, params: Params, *, arch: Architecture) -> Mirror:
     cov = away.T @ away / len(away) + _RIDGE * np.eye(away.shape[1])
     readers = np.linalg.solve(cov, away.T @ values / len(away))
     readers = readers @ np.linalg.inv(axes.T @ readers)
-    found = Mirror(axes.T * unit, readers.T / unit, centre * unit + middle)
+    parts = axes.T * unit, readers.T / unit, centre * unit + middle
+    found = Mirror(*map(jnp.asarray, parts))
     return found.turned(np.eye(AXES), latents)
 
 

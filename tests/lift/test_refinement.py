@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import images_of, tiny_config, tiny_image
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
@@ -254,6 +256,28 @@ def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
 
 
+@pytest.mark.heavy
+def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
+    with safe_open(made["model"], "np") as file:
+        tensors, texts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    width = prepare.load_gan(_config(tmp_path, made["model"]))[0].style_dim
+    axes = np.eye(2, width, dtype=np.float32)
+    parts = {"axes": axes, "readers": axes, "centre": np.zeros(width, np.float32)}
+    parts["values"] = np.linspace(-0.5, 0.5, 9, dtype=np.float32) * np.ones((2, 1), np.float32)
+    path = tmp_path / "turns.safetensors"
+    path.write_bytes(save(tensors | {f"statistics/turning_{name}": part for name, part in parts.items()}, texts))
+    config = _config(tmp_path, str(path))
+    found = model_file.turning_of(config)
+    np.testing.assert_array_equal(found.values, parts["values"])
+    assert {name: value.tobytes() for name, value in model_file.turning_statistics(found).items()} == {
+        f"turning_{name}": part.tobytes() for name, part in parts.items()
+    }
+    assert check.examine(config) == [] and experiment.run(config) == 0
+    history = (tmp_path / "run/results/001/history.csv").read_text()
+    assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
+    assert "refinement_share" in _metrics(tmp_path / "run/results/001")
+
+
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
     assert experiment.run(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
@@ -267,7 +291,8 @@ def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys
 def test_the_bundled_model_fits_the_bundled_configuration():
     config = load_config("ictface")
     chosen = refinement.as_refinement(config)
-    assert chosen.schedule.stages == config.refinement.lengths
+    assert chosen.schedule.stages == ((30, 0, 150),)  # its GAN turns: no encoder is trained
+    assert not model_file.trains_encoder(chosen)
     architecture, _ = prepare.load_gan(config)
     model_file.require_fits(config, model_file.settings_of(config, architecture, original_size=64), gan=True)
     assert model_file.typical_l1(config) < 0.3

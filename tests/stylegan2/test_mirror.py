@@ -21,9 +21,7 @@ ARCH = Architecture(size=16, style_dim=12, mapping_layers=2, channels=(6, 5, 4),
 @pytest.fixture(scope="module")
 def tiny():
     params = stylegan2.init_params(jax.random.key(0), ARCH)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mirror, "SAMPLES", 128)
-        return mirror.find(jax.random.key(1), params, arch=ARCH)
+    return mirror.find(jax.random.key(1), params, arch=ARCH, samples=128)
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (5, ARCH.latents, 12)])
@@ -54,10 +52,9 @@ def test_a_generator_alone_is_refused():
 
 
 @pytest.mark.heavy
-def test_on_the_bundled_faces_mirror_images_are_met_and_heads_turn(monkeypatch):
-    monkeypatch.setattr(mirror, "SAMPLES", 1024)
+def test_on_the_bundled_faces_mirror_images_are_met_and_heads_turn():
     gan, networks = gan2shape_jax.load_gan("ictface"), gan2shape_jax.load_model("ictface").networks
-    found = mirror.find(jax.random.key(0), gan.weights, arch=gan.architecture)
+    found = mirror.find(jax.random.key(0), gan.weights, arch=gan.architecture, samples=1024)
     latents = sample_w(jax.random.key(1), gan.weights["generator"], arch=gan.architecture, samples=32)
     drawn = gan.synthesize(np.concatenate([latents, found.reflected(latents)])).astype(np.float32)
     away, met = (np.abs(some - drawn[:32, :, ::-1]).mean() for some in (drawn[:32], drawn[32:]))

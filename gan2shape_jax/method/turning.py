@@ -1,0 +1,108 @@
+"""An object turned and relit by the GAN alone, in place of projected renderings.
+
+A GAN's mirror images lie along axes of its latent space (`stylegan2.mirror`). A lifted model names two of them, yaw and
+the light's side, and says how far each step along them goes: by what V and L see odd under mirroring, so that no fault
+of theirs that both sides share counts. Pictures of a latent that is moved along these axes were never rendered, and do
+not repeat the faults of a rendered shape.
+"""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.stylegan2.latents import sample_w
+from gan2shape_jax.stylegan2.mirror import AXES, Mirror
+from gan2shape_jax.stylegan2.mirror import find as find_mirror
+
+# Steps along either axis, in standard deviations; farther, samples become somebody else, or lose their colours.
+STEPS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
+_NAMED_BY, _WALKED, _BATCH = 512, 64, 8  # samples that name the axes and that walk along them, and those of a call
+_LEAST = np.deg2rad(10)  # yaw to either side, below which a GAN is taken not to turn what it draws
+
+
+@flax.struct.dataclass
+class Turning:
+    """How a GAN turns and relights what it draws."""
+
+    mirror: Mirror  # with two axes: yaw and the light's side
+    values: Float[Array, "2 n"]  # at `STEPS`, ascending: yaw (radians), and the light's dx
+
+    def moved(
+        self, latent: Float[Array, "1 *layers w"], yaw: Float[Array, "n"], light: Float[Array, "n"]
+    ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n"]]:
+        """Returns a latent turned to each yaw and lit from each side, as far as the axes go, and these yaws."""
+        clipped = [jnp.clip(told, row[0], row[-1]) for told, row in zip((yaw, light), self.values, strict=True)]
+        steps = [jnp.interp(*some) for some in zip(clipped, self.values, STEPS, strict=True)]
+        every = jnp.broadcast_to(latent, (len(yaw), *latent.shape[1:]))
+        return self.mirror.moved(every, jnp.stack(steps, axis=1)), clipped[0]
+
+
+def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> Turning | None:
+    """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 10 degrees.
+
+    `samples` are those that the axes are found from. Raises `UserError`: the GAN has no discriminator.
+    """
+    arch, key = settings.architecture, jax.random.key(0)
+    gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
+    found = find_mirror(key, gan, arch=arch, samples=samples)
+    latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=_NAMED_BY)
+    found, _ = named(found, latents, params, frozen, settings)
+    values = np.zeros_like(STEPS)
+    for axis, place in np.ndindex(*STEPS.shape):
+        there = along(found, latents[:_WALKED], axis, float(STEPS[axis, place]))
+        values[axis, place] = seen(params, there, frozen, settings)[:, axis].mean()
+    values = np.maximum.accumulate(values, axis=1)
+    if min(-values[0, 0], values[0, -1]) < _LEAST:
+        return None
+    as_found = Turning(found, jnp.asarray(values))
+    result: Turning = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), as_found)
+    return result
+
+
+def named(
+    found: Mirror, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
+) -> tuple[Mirror, list[float]]:
+    """Returns the axes of yaw and the light's side, and their correlations with what a model sees of samples."""
+    values, own = seen(params, latents, frozen, settings), np.asarray(found.coordinates(latents))
+    mixing = np.linalg.lstsq(own - own.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
+    found = found.turned(mixing, latents)
+    pairs = zip(np.asarray(found.coordinates(latents)).T, values.T, strict=True)
+    return found, [float(np.corrcoef(told, known)[0, 1]) for told, known in pairs]
+
+
+def along(found: Mirror, latents: Float[Any, "n w"], axis: int, step: float) -> Float[Any, "n w"]:
+    """Returns latents moved along an axis until they have this coordinate."""
+    values = np.full((len(latents), AXES), np.nan)
+    values[:, axis] = step
+    return np.asarray(found.moved(latents, values))
+
+
+def seen(
+    params: models.Params, latents: Float[Any, "n w"], frozen: FrozenModels, settings: Settings
+) -> Float[Any, "n 2"]:
+    """Returns yaw (radians) and the light's dx of latents' images: half of what is odd under mirroring."""
+    values: np.ndarray = in_batches(
+        functools.partial(_seen, params, frozen=frozen, settings=settings), latents, size=_BATCH
+    )
+    return values
+
+
+@jax.jit
+def _seen(params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings) -> Float[Array, "n 2"]:
+    images = projection.synthesize(latents, frozen, settings)
+
+    def of(way: Array) -> Array:
+        view = models.views(params, way, frozen.view_mean, settings)
+        light = models.lights(params, way, frozen.light_mean, settings)
+        return jnp.stack([view[:, 1], light[:, 2]], axis=1)
+
+    return (of(images) - of(images[:, :, ::-1])) / 2
