@@ -308,10 +308,12 @@ def _refinement(config: ConfigDict) -> None:
     # Refining a lifted GAN's model (networks.pretrained) on each image (mode 'instance').
     config.refinement = ConfigDict()
     # Iterations of steps 1, 2 and 3, one triple per stage, in place of schedule.stages; the first step 1 needs at least
-    # one. The mirrored sheet is used in all of them if any stage of schedule.flip3 uses it.
+    # one. The mirrored sheet is used in all of them if any stage of schedule.flip3 uses it. There is no step 2 where
+    # the model knows how its GAN turns what it draws: step 3 then learns from the GAN's own turned pictures.
     config.refinement.lengths = Field(((30, 200, 150),))
     # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
     # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their faults.
+    # Without step 2, the model's encoder stays as it is.
     config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
     config.refinement.learning_rate = Field(1e-4, 1e-30, 1000)
