@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -157,6 +158,23 @@ def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
     code += "sys.exit(c or ('jax' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
+
+
+_FREED_TWICE = """
+import resource
+from gan2shape_jax.main import keep_freed_memory
+keep_freed_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (1 << 26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems' memory stays as it is")
+def test_what_a_command_frees_comes_without_page_faults_the_next_time():
+    done = subprocess.run([sys.executable, "-c", _FREED_TWICE], env=_ENVIRONMENT, capture_output=True, check=True)
+    assert int(done.stdout) < 100  # of 16,384 pages
 
 
 _WITHOUT_APPLICATIONS = """

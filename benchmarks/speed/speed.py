@@ -31,6 +31,7 @@ from timing import clock, ours, report, subjects
 from timing.clock import Call
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.main import keep_freed_memory
 
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -117,6 +118,7 @@ def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     options, overrides = _parse()
+    keep_freed_memory()  # as the program does
     if len(options.configs) > 1:
         reports = _in_processes(options)
     else:

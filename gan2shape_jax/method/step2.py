@@ -1,17 +1,14 @@
 """Step 2: the encoder learns to project relit and rotated renderings onto the GAN (GAN2Shape, section 3.2)."""
 
-from typing import Any
-
 import jax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float
 
 from gan2shape_jax.method import losses, models, projection
-from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.losses import discriminator_features
 from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step
+from gan2shape_jax.method.state import LossAndMetrics, Problem, Step
 
 
 def step2_loss(
@@ -53,16 +50,11 @@ def version_loss(
     return loss, ({"loss": loss, "l1": l1, "features": distance, "latent": latent}, projected)
 
 
-def _draw(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    factors: Factors,
-    constants: Any,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> Seen:
-    """Draws a batch of pseudo-images and their masks."""
-    return draw_pseudo_images(key, iteration, factors, frozen, settings)
-
-
-STEP2 = Step("step2", networks=("encoder",), loss=step2_loss, draw=_draw, cost=4.0)
+STEP2 = Step(
+    "step2",
+    networks=("encoder",),
+    loss=step2_loss,
+    # Every iteration sees fresh pseudo-images with their masks; there are no constants.
+    draw=lambda key, iteration, factors, _, *rest: draw_pseudo_images(key, iteration, factors, *rest),
+    cost=4.0,
+)
