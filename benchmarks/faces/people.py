@@ -5,6 +5,7 @@ than once. Colours are linear, lengths in units of the head (see `sources`), ang
 """
 
 import numpy as np
+from PIL import Image, ImageFilter
 from sources import AGES, ICT, MAKEHUMAN, RACES, SEXES, STYLES, WEIGHTS, macro_names
 
 SPLITS = ("train", "validation", "test")
@@ -232,3 +233,14 @@ def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[st
         "jpeg": np.int32(rng.uniform(70, 98) if rng.random() < 0.6 else 100),
         "grain_seed": np.int32(rng.integers(2**31 - 1)),
     }
+
+
+def backdrop(rng: np.random.Generator, pictures: list[Image.Image], size: int) -> tuple[np.ndarray, np.bool]:
+    """Returns part of a picture, out of focus, as a linear background (size, size, 3), and whether it is shown."""
+    picture = pictures[rng.integers(len(pictures))]
+    side = rng.uniform(0.3, 1) * min(picture.size)
+    left, top = (rng.uniform(0, length - side) for length in picture.size)
+    part = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    part = part.filter(ImageFilter.GaussianBlur(size * rng.uniform(0, 0.05)))
+    colour = _linear(*np.asarray(part, float)) * np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.08, 3))
+    return colour[:, :: rng.choice([-1, 1])].astype(np.float32), np.bool(rng.random() < 0.5)

@@ -95,10 +95,15 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
 
 
 def batch(
-    family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace
+    family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace, rooms: list[Image.Image]
 ) -> dict[str, np.ndarray]:
     """Draws the pictures of one family with these numbers, and says what is true of them."""
     persons, scenes = described(family["names"], name, numbers, options)
+    if rooms:
+        place = people.SPLITS.index(options.split), sources.FAMILIES.index(name)
+        rngs = [people.generator(options.seed, *place, number, 2) for number in numbers]
+        shown = zip(*(people.backdrop(rng, rooms, options.size) for rng in rngs), strict=True)
+        scenes["backdrop"], scenes["photographed"] = map(np.stack, shown)
     persons["weights"] = persons["weights"] - family["mean"]
     drawn = drawing.draw(device, persons, scenes, size=options.size, supersample=options.supersample)
     result = {key: np.asarray(value) for key, value in drawn.items()} | {
@@ -163,9 +168,12 @@ def render(options: argparse.Namespace) -> int:
         raise sources.SourceError("--count and --pictures are 1 or more")
     facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
     facts["heads"] = fingerprint(options.sources)
+    rooms = [Image.open(path).convert("RGB") for path in options.backgrounds]
+    if rooms:
+        facts["backgrounds"] = hashlib.sha256(b"".join(room.tobytes() for room in rooms)).hexdigest()[:12]
     record = out / "render.json"
     if record.is_file() and (made := json.loads(record.read_text())) != facts:
-        other = ", ".join(f"{key} {made.get(key)}" for key in facts if made.get(key) != facts[key])
+        other = ", ".join(f"{key} {made.get(key)}" for key in facts | made if made.get(key) != facts.get(key))
         raise sources.SourceError(f"{out} is of another rendering ({other}): choose another --out")
     kinds = ["image"] if options.images_only else list(_MAPS)
     stems = set.intersection(*({path.stem for path in (out / kind).glob(f"*.{_MAPS[kind]}")} for kind in kinds))
@@ -192,7 +200,7 @@ def render(options: argparse.Namespace) -> int:
             wanted = {number for number in numbers if number < count} - there
             if not wanted:
                 continue
-            drawn = batch(families[name], devices[name], name, [number // 2 for number in numbers], options)
+            drawn = batch(families[name], devices[name], name, [number // 2 for number in numbers], options, rooms)
             for k, number in enumerate(numbers):
                 if number in wanted:
                     files = _files({key: value[k] for key, value in drawn.items()})
@@ -228,6 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--yaw", type=float, default=20.0, help="standard deviation, degrees, up to 60; 0: from in front"
     )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
+    parser.add_argument("--backgrounds", nargs="+", default=[], help="pictures behind half of the heads, out of focus")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
     try:

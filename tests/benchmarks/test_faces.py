@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -204,7 +203,9 @@ def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path
     monkeypatch.setattr(scripts.sources, "FAMILIES", ("ict", "ict"))
     monkeypatch.setattr(scripts.render, "heads", lambda folder, cache: {"ict": family | styles})
     monkeypatch.setattr(scripts.render, "fingerprint", lambda folder: "")
-    usual = ["--sources", str(tmp_path), "--count", "7", "--supersample", "1"]
+    photo = tmp_path / "room.png"
+    Image.new("RGB", (9, 7), (0, 255, 0)).save(photo)
+    usual = ["--sources", str(tmp_path), "--count", "7", "--supersample", "1", "--backgrounds", str(photo)]
     scripts.render.main([*usual, "--out", str(tmp_path / "whole")])
     replace, left = scripts.render._replace, [9]
 
@@ -221,7 +222,9 @@ def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path
     scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
     files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
     assert files == {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
-    assert len(files) > 7
+    assert len(files) > 7 and '"backgrounds": "' in (tmp_path / "whole" / "render.json").read_text()
+    behind = [np.asarray(Image.open(tmp_path / f"whole/image/{number:06d}.png"))[0, 0] for number in range(7)]
+    assert 0 < sum(green > 2.0 * max(red, blue) for red, green, blue in behind) < 7  # half of them
     for file in files:
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
 
@@ -283,8 +286,6 @@ def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(script
     assert errors["ellipsoid"]["side"].mean() < 0.9 * errors["flat"]["side"].mean()
     with pytest.raises(UserError, match="is not the picture"):
         scripts.table.measured(scripts.table.finished(other, [tmp_path]), ways[f"run ({tmp_path.name})"])
-    with pytest.raises(UserError, match="no picture has a result"):
-        scripts.table.finished(truth, [tmp_path, tmp_path / "none"])
 
 
 @pytest.mark.heavy
@@ -294,11 +295,10 @@ def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, t
     monkeypatch.setattr(scripts.learn, "_AT_ONCE", 1)
     for kind in ("image", "depth"):
         (tmp_path / kind).mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / f"image/{number}.png")
-        np.save(tmp_path / f"depth/{number}.npy", rng.uniform(0.95, 1.05, (32, 32)))
-    (tmp_path / "list.txt").write_text("0.png\n1.png\n2.png\n3.png\n")
+    for name, rng in (("0", np.random.default_rng(0)), ("1", np.random.default_rng(1))):
+        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / f"image/{name}.png")
+        np.save(tmp_path / f"depth/{name}.npy", rng.uniform(0.95, 1.05, (32, 32)))
+    (tmp_path / "list.txt").write_text("0.png\n1.png\n")
     files = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
     for file in files:
         scripts.learn.main([what, "--faces", str(tmp_path), "--steps", "21", "--out", str(file)])
@@ -306,5 +306,4 @@ def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, t
     assert losses[:2] == losses[2:] and losses[1] < losses[0] and files[0].read_bytes() == files[1].read_bytes()
     config = load_config("ictface:predict").unlock()
     config.image_size = 32
-    params = gan2shape_jax.load_model(files[0], config=config).networks.params
-    assert all(np.isfinite(value).all() for value in jax.tree.leaves(params))
+    assert gan2shape_jax.load_model(files[0], config=config).networks.settings.image_size == 32
