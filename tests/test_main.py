@@ -160,20 +160,11 @@ def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
 
 
-_FREED_TWICE = """
-import resource
-from gan2shape_jax.main import keep_freed_memory
-keep_freed_memory()
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    b"x" * (1 << 26)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems' memory stays as it is")
 def test_what_a_command_frees_comes_without_page_faults_the_next_time():
-    done = subprocess.run([sys.executable, "-c", _FREED_TWICE], env=_ENVIRONMENT, capture_output=True, check=True)
+    code = "from resource import getrusage; from gan2shape_jax.main import keep_freed_memory as keep; keep(); b'x' * "
+    code += "2**26; before = getrusage(0).ru_minflt; b'x' * 2**26; print(getrusage(0).ru_minflt - before)"
+    done = subprocess.run([sys.executable, "-c", code], env=_ENVIRONMENT, capture_output=True, check=True)
     assert int(done.stdout) < 100  # of 16,384 pages
 
 
