@@ -139,17 +139,12 @@ def _first_hit(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
 def _own_depth(points: np.ndarray, side: int, size: int) -> np.ndarray:
     """Depth of each texel, from its cell's triangle."""
     at = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
-    out = np.zeros((size, size))
-    for i, row in enumerate(at):
-        for j, column in enumerate(at):
-            r, c = min(int(row), side - 2), min(int(column), side - 2)
-            s, t = row - r, column - c
-            z = points[r : r + 2, c : c + 2, 2]
-            if s + t <= 1:
-                out[i, j] = z[0, 0] + t * (z[0, 1] - z[0, 0]) + s * (z[1, 0] - z[0, 0])
-            else:
-                out[i, j] = z[1, 1] + (1 - t) * (z[1, 0] - z[1, 1]) + (1 - s) * (z[0, 1] - z[1, 1])
-    return out
+    cell = np.minimum(at.astype(int), side - 2)
+    s, t = np.meshgrid(at - cell, at - cell, indexing="ij")
+    z = [[points[np.ix_(cell + i, cell + j)][..., 2] for j in (0, 1)] for i in (0, 1)]
+    near = z[0][0] + t * (z[0][1] - z[0][0]) + s * (z[1][0] - z[0][0])
+    far = z[1][1] + (1 - t) * (z[1][0] - z[1][1]) + (1 - s) * (z[0][1] - z[1][1])
+    return np.where(s + t <= 1, near, far)
 
 
 def test_colours_beside_the_object_do_not_get_onto_it(known, texture):
