@@ -52,12 +52,6 @@ def test_images_without_a_latent_are_left_to_the_inversion_and_those_without_a_t
         data.load_item(apply_overrides(bundled, {"data.depth_root": str(tmp_path)}), "001.png")
 
 
-def test_no_mask_is_needed_where_the_method_does_not_use_one(bundled):
-    free = {"data.mask_root": "", "networks.pretrained": "w.pth", "data.latent_root": ""}
-    item = data.load_item(apply_overrides(bundled, free), "001.png")
-    assert (item.mask == 1).all()
-
-
 def test_mask_of_any_side_is_averaged_over_cells(tmp_path):
     mask = _RNG.integers(0, 256, (128, 128), np.uint8)
     loaded = data.load_mask(_save(tmp_path / "m.png", mask, "L"), 32)

@@ -158,7 +158,9 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
     config = tiny_config(tmp_path, **_JOINT, sampling__collect_iters=3)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')
-    assert ["holds a joint run on the images" in problem for problem in check.examine(config)] == [True]
+    (problem,) = check.examine(config)
+    assert "holds a joint run on the images" in problem and "--config.mode=predict" in problem
+    assert problem == _refusal(functools.partial(experiment.run, config))
     (tmp_path / "run" / "joint.json").write_text("{")
     assert check.examine(config) == []  # the run writes it again
 

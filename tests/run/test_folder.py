@@ -279,10 +279,13 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
     assert not any((folder.root / name).exists() for name in left) and (folder.root / ".mine.part").exists()
 
 
-def test_groups_under_way_stay_together(folder, tmp_path):
+def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path):
+    config = tiny_config(tmp_path, names=NAMES)
     groups.record(folder.root, ["a.png", "c.png"])
     groups.record(folder.root, ["b.png", "of another list.png"])
-    assert start._unfinished(tiny_config(tmp_path, names=NAMES), NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
+    assert start._unfinished(config, NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
+    groups.finish(folder.root, ["a.png", "c.png"])
+    assert start._unfinished(config, NAMES)["units"] == [["a.png"], ["b.png"], ["c.png"]]
 
 
 def test_results_of_another_configuration_are_refused_without_config_json_too(folder, tmp_path):

@@ -46,16 +46,6 @@ def test_groups_under_way_stay_as_they_are():
     assert groups.plan([], 4) == []
 
 
-def test_groups_are_found_again_until_they_are_finished(tmp_path):
-    groups.record(tmp_path, ["a.png", "b.png"])
-    groups.record(tmp_path, ["c.png", "d.png"])
-    every = ["a.png", "b.png", "c.png", "d.png"]
-    assert sorted(groups.unfinished(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
-    assert groups.unfinished(tmp_path, every[:3]) == [["a.png", "b.png"]]
-    groups.finish(tmp_path, ["a.png", "b.png"])
-    assert groups.unfinished(tmp_path, every) == [["c.png", "d.png"]]
-
-
 @pytest.mark.slow
 def test_groups_of_images_on_two_devices():
     cases = pathlib.Path(__file__).resolve().parents[1] / "helpers" / "group_cases.py"

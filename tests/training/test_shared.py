@@ -293,20 +293,6 @@ def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     assert "001: finished before, skipped" in capsys.readouterr().err
 
 
-@pytest.mark.heavy
-def test_a_run_of_other_images_is_refused(finished):
-    _, root, config = finished
-    listed = pathlib.Path(config.data.image_list)
-    kept = listed.read_text()
-    listed.write_text("001.png\n002.png\n")
-    try:
-        with pytest.raises(UserError, match=r"joint run on the images of .*mode=predict"):
-            experiment.run(config)
-    finally:
-        listed.write_text(kept)
-    assert (root / "images.txt").read_text() == kept
-
-
 def test_all_unusable_images_are_named(tmp_path):
     images = tmp_path / "images"
     shutil.copytree(asset("ictface/image"), images)

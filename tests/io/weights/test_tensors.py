@@ -11,32 +11,9 @@ from helpers.pickles import Call, dumps, network_record
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, short
+from gan2shape_jax.io.weights.tensors import listed, misfits, short
 from gan2shape_jax.method.perceptual import load_lpips
 from tools.convert_stylegan2 import convert
-
-
-def test_what_the_library_writes_comes_back(tmp_path):
-    rng = np.random.default_rng(0)
-    tensors = {
-        "a/kernel": rng.standard_normal((3, 3, 2, 5)).astype(np.float32),
-        "a/half": rng.standard_normal((7,)).astype(np.float16),
-        "b/double": rng.standard_normal((2, 1)),
-        "scalar": np.array(3, np.float32),
-        "empty": np.zeros((0, 4), np.float32),
-    }
-    path = tmp_path / "x.safetensors"
-    safetensors.numpy.save_file(tensors, path, {"format": "é", "notes": ""})
-    with open_safetensors(path) as file:
-        assert file.metadata == {"format": "é", "notes": ""}
-        assert file.shapes == {name: value.shape for name, value in tensors.items()}
-        for name, value in tensors.items():
-            found = file.read(name)
-            assert found.dtype == value.dtype and found.flags.writeable
-            np.testing.assert_array_equal(found, value)
-    safetensors.numpy.save_file({}, path)
-    with open_safetensors(path) as file:
-        assert file.shapes == {} and file.metadata == {}
 
 
 def test_tensors_that_differ_are_listed_and_not_read(tmp_path):
