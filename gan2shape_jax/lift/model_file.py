@@ -2,8 +2,8 @@
 
 Tensor names are those of `network_files`, so a model can be used wherever networks can; `view_mean`, `view_cov`,
 `light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units, and
-`turning_axes`, `turning_readers`, `turning_centre` and `turning_values` how the GAN turns them, if it does. The
-header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
+`turning_axes`, `turning_readers`, `turning_centre`, `turning_values` and `turning_farthest` how the GAN turns them, if
+it does. The header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
     """Returns the arrays that describe how a GAN turns what it draws; {} where it does not."""
     if turning is None:
         return {}
-    parts = {**vars(turning.mirror), "values": turning.values}
+    parts = {**vars(turning.mirror), "values": turning.values, "farthest": turning.farthest}
     return {f"turning_{name}": np.asarray(value) for name, value in parts.items()}
 
 
@@ -95,7 +95,8 @@ def turning_of(config: ConfigDict) -> Turning | None:
     with open_safetensors(pathlib.Path(config.networks.pretrained)) as file:
         names = [name for name in file.shapes if name.startswith(f"{_FOLDER}turning_")]
         parts = {name.removeprefix(f"{_FOLDER}turning_"): jnp.asarray(file.read(name)) for name in names}
-    return Turning(values=parts.pop("values"), mirror=Mirror(**parts)) if parts else None
+    own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
+    return Turning(mirror=Mirror(**parts), **own) if own else None
 
 
 def read_facts(path: pathlib.Path) -> ModelFacts | None:

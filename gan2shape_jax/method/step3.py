@@ -46,9 +46,10 @@ def collect_batch(
     if frozen.turning is not None:
         views, direction, _ = sampling.draw_conditions(key, iteration, frozen, settings)
         yaws = view_from_raw(views, settings.view_range)[:, 1]
-        latents, yaws = frozen.turning.moved(problem.latent, yaws, direction[:, 0])
-        turned = jnp.broadcast_to(factors.view, views.shape).at[:, 1].set(yaws)
-        unlit = jnp.ones((len(yaws), *factors.depth.shape))
+        own, asked = jnp.stack([factors.view[1], factors.light[2]]), jnp.stack([yaws, direction[:, 0]], axis=1)
+        latents, reached = frozen.turning.moved(problem.latent, own, asked)
+        turned = jnp.broadcast_to(factors.view, views.shape).at[:, 1].set(reached[:, 0])
+        unlit = jnp.ones((len(turned), *factors.depth.shape))
         _, mask = sampling.render_factors(factors, unlit, turned, settings)
         return jax.lax.stop_gradient(
             ProjectedSamples(images=projection.synthesize(latents, frozen, settings), masks=mask)

@@ -35,15 +35,28 @@ class Turning:
 
     mirror: Mirror  # with two axes: yaw and the light's side
     values: Float[Array, "2 n"]  # at `STEPS`, ascending: yaw (radians), and the light's dx
+    farthest: Float[Array, ""]  # the distance from the mirror's centre that three of four samples stay below
 
     def moved(
-        self, latent: Float[Array, "1 *layers w"], yaw: Float[Array, "n"], light: Float[Array, "n"]
-    ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n"]]:
-        """Returns a latent turned to each yaw and lit from each side, as far as the axes go, and these yaws."""
-        clipped = [jnp.clip(told, row[0], row[-1]) for told, row in zip((yaw, light), self.values, strict=True)]
-        steps = [jnp.interp(*some) for some in zip(clipped, self.values, STEPS, strict=True)]
-        every = jnp.broadcast_to(latent, (len(yaw), *latent.shape[1:]))
-        return self.mirror.moved(every, jnp.stack(steps, axis=1)), clipped[0]
+        self, latent: Float[Array, "1 *layers w"], own: Float[Array, "2"], asked: Float[Array, "n 2"]
+    ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n 2"]]:
+        """Returns a latent turned and lit as asked, as far as the axes go, and how far that is.
+
+        `own` and `asked` are yaw (radians) and the light's dx; `own` is what the picture shows. The latent moves from
+        there by at most half an axis, whatever its coordinates, and is drawn in first to where samples lie: those of
+        photos lie farther out, where coordinates say little and turned pictures fall apart.
+        """
+        away = latent - self.mirror.centre
+        distance = jnp.linalg.norm(away.reshape(-1, away.shape[-1]).mean(axis=0))
+        inside = self.mirror.centre + away * jnp.minimum(1, self.farthest / jnp.maximum(distance, self.farthest))
+        shift, reached = [], []
+        for axis, (step, value) in enumerate(zip(STEPS, self.values, strict=True)):
+            at = jnp.interp(own[axis], value, step)
+            to = jnp.clip(jnp.interp(asked[:, axis], value, step), at - step[-1], at + step[-1])
+            shift.append(to - at)
+            reached.append(own[axis] + jnp.interp(to, step, value) - jnp.interp(at, step, value))
+        along = jnp.stack(shift, axis=1) @ self.mirror.axes
+        return inside + along.reshape(len(along), *(1,) * (latent.ndim - 2), -1), jnp.stack(reached, axis=1)
 
 
 def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> Turning | None:
@@ -63,7 +76,8 @@ def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, sam
     values = np.maximum.accumulate(values, axis=1)
     if min(-values[0, 0], values[0, -1]) < _LEAST:
         return None
-    as_found = Turning(found, jnp.asarray(values))
+    distances = jnp.linalg.norm(latents - found.centre, axis=1)
+    as_found = Turning(found, jnp.asarray(values), jnp.percentile(distances, 75))
     result: Turning = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), as_found)
     return result
 

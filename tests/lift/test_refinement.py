@@ -264,8 +264,11 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     axes = np.eye(2, width, dtype=np.float32)
     parts = {"axes": axes, "readers": axes, "centre": np.zeros(width, np.float32)}
     parts["values"] = np.linspace(-0.5, 0.5, 9, dtype=np.float32) * np.ones((2, 1), np.float32)
+    parts["farthest"] = np.float32(3)
     path = tmp_path / "turns.safetensors"
-    path.write_bytes(save(tensors | {f"statistics/turning_{name}": part for name, part in parts.items()}, texts))
+    path.write_bytes(
+        save(tensors | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
+    )
     config = _config(tmp_path, str(path))
     found = model_file.turning_of(config)
     np.testing.assert_array_equal(found.values, parts["values"])

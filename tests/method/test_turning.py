@@ -26,29 +26,42 @@ def case(tmp_path_factory):
     axes = np.linalg.qr(np.random.default_rng(0).normal(size=(settings.architecture.style_dim, 2)))[0].T
     found = Mirror(*(jnp.asarray(one, jnp.float32) for one in (axes, axes, np.zeros(axes.shape[1]))))
     ends = jnp.array([[jnp.deg2rad(30)], [0.4]])
-    turns = turning.Turning(found, ends * jnp.linspace(-1, 1, 9))
+    turns = turning.Turning(found, ends * jnp.linspace(-1, 1, 9), jnp.float32(1e6))
     params = models.init_params(jax.random.key(0), settings)
     return prepared.problem, dataclasses.replace(frozen, turning=turns), initial_state(params, settings), settings
 
 
-def test_samples_are_the_latent_at_the_drawn_yaw_and_light(case):
+def test_samples_are_the_latent_moved_from_the_input_to_the_drawn_yaw_and_light(case):
     problem, frozen, state, settings = case
-    key = jax.random.key(3)
+    key, own = jax.random.key(3), np.array([0.1, -0.2])  # 0.1 radians and a dx of -0.2 are what the input shows
+    factors = dataclasses.replace(
+        state.factors, view=state.factors.view.at[1].set(own[0]), light=state.factors.light.at[2].set(own[1])
+    )
     views, direction, _ = sampling.draw_conditions(key, 0, frozen, settings)
     drawn = np.asarray(views[:, 1] * settings.view_range.units()[1])
-    assert np.abs(drawn).max() > np.deg2rad(30) > np.abs(drawn).min()  # some are drawn beyond the axis' end
-    yaws, sides = np.clip(drawn, -np.deg2rad(30), np.deg2rad(30)), np.clip(direction[:, 0], -0.4, 0.4)
+    end, half = np.array([np.deg2rad(30), 0.4]), np.array([2, 1])  # half an axis are 2 and 1 steps, to these values
+    assert np.abs(drawn).max() > end[0] > np.abs(drawn).min()  # some are drawn beyond the axis' end
+    reached = np.clip(
+        np.stack([drawn, direction[:, 0]], axis=1), np.maximum(-end, own - end), np.minimum(end, own + end)
+    )
     collect = jax.jit(functools.partial(step3.collect_batch, settings=settings))
-    samples = collect(state.params, state.factors, None, problem, key, 0, frozen)
+    samples = collect(state.params, factors, None, problem, key, 0, frozen)
 
-    places = np.stack([yaws / np.deg2rad(30) * 2, sides / 0.4], axis=1)  # the axes are walked by 2 and by 1
-    own = problem.latent.reshape(1, -1, problem.latent.shape[-1]).mean(axis=1) @ frozen.turning.mirror.axes.T
-    latents = problem.latent + (places - own) @ frozen.turning.mirror.axes
-    images = projection.synthesize(latents, frozen, settings)
-    np.testing.assert_allclose(samples.images, images, atol=1e-4)
-    turned = jnp.tile(state.factors.view, (6, 1)).at[:, 1].set(yaws)
-    unlit = jnp.ones((6, *state.factors.depth.shape))
-    np.testing.assert_allclose(samples.masks, sampling.render_factors(state.factors, unlit, turned, settings)[1])
+    latents = problem.latent + (reached - own) / end * half @ frozen.turning.mirror.axes
+    np.testing.assert_allclose(samples.images, projection.synthesize(latents, frozen, settings), atol=1e-4)
+    turned = jnp.tile(factors.view, (6, 1)).at[:, 1].set(reached[:, 0])
+    unlit = jnp.ones((6, *factors.depth.shape))
+    np.testing.assert_allclose(samples.masks, sampling.render_factors(factors, unlit, turned, settings)[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [(), (3,)])
+def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
+    turns = case[1].turning.replace(farthest=jnp.float32(2))
+    latent = jnp.ones((1, *layers, turns.mirror.axes.shape[1]))
+    moved, _ = turns.moved(latent, jnp.zeros(2), jnp.zeros((1, 2)))
+    np.testing.assert_allclose(moved, latent * 2 / jnp.linalg.norm(latent.reshape(-1, latent.shape[-1])[0]), rtol=1e-5)
+    near = latent / 100
+    np.testing.assert_allclose(turns.moved(near, jnp.zeros(2), jnp.zeros((1, 2)))[0], near, rtol=1e-5)
 
 
 def test_a_gan_that_does_not_turn_has_none(case):
@@ -65,12 +78,14 @@ def test_the_bundled_faces_turn_as_far_as_their_model_says():
     frozen = dataclasses.replace(networks.frozen, **gan.weights)
     settings = dataclasses.replace(networks.settings, architecture=gan.architecture)
     latents = sample_w(jax.random.key(5), gan.weights["generator"], arch=gan.architecture, samples=8)
-    asked = np.deg2rad([-50, -20, 0, 20, 50])
-    reached = np.clip(asked, *turns.values[0, [0, -1]])
-    assert np.rad2deg(reached[[0, -1]]) == pytest.approx([-33, 33], abs=3)
-    yaws = []
-    for latent in latents:
-        moved, told = turns.moved(jnp.asarray(latent)[None], jnp.asarray(asked), jnp.zeros(5))
-        np.testing.assert_allclose(told, reached, atol=1e-5)
+    asked = np.stack([np.deg2rad([-50, -20, 0, 20, 50]), np.zeros(5)], axis=1)
+    front = turns.mirror.moved(latents, jnp.zeros((8, 2)))  # seen from in front, and lit so
+    own = turning.seen(networks.params, np.asarray(front), frozen, settings)
+    yaws, told = [], []
+    for latent, at in zip(front, own, strict=True):
+        moved, reached = turns.moved(latent[None], jnp.asarray(at), jnp.asarray(asked))
+        told.append(reached[:, 0])
         yaws.append(turning.seen(networks.params, np.asarray(moved), frozen, settings)[:, 0])
-    assert np.abs(np.rad2deg(np.mean(yaws, axis=0) - reached)).max() < 4
+    yaws, told = (np.rad2deg(np.mean(some, axis=0)) for some in (yaws, told))
+    np.testing.assert_allclose(told, [-33, -20, 0, 20, 33], atol=3)
+    assert np.abs(yaws - told).max() < 4
