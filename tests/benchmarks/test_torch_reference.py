@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import reference_weights
 from helpers.tiny import images_of, tiny_config
 
 from gan2shape_jax.geometry import render
@@ -176,11 +177,7 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
 
 
 def test_lpips_is_ours():
-    rng = np.random.default_rng(4)
-    drawn = {name: rng.standard_normal(shape) for name, shape in perceptual.torch_shapes().items()}
-    state = {name: np.float32(x * (2 / max(np.prod(x.shape[1:]), 1)) ** 0.5) for name, x in drawn.items()}
-    state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
-    params = perceptual.lpips_from_torch(state)
+    params, rng = reference_weights.lpips_params(), np.random.default_rng(4)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
     seen = functools.partial(perceptual.lpips_features, params)
     ours = jax.jit(lambda *pair: perceptual.lpips_distance(params, *map(seen, pair)))(a, b)

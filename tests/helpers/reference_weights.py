@@ -22,6 +22,18 @@ def drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
 
 
+# The scaling layer is part of the published weights, not of the recipe.
+_SCALING = {"shift": np.array([-0.030, -0.088, -0.188]), "scale": np.array([0.458, 0.448, 0.450])}
+
+
+def lpips_params(seed: int = 0) -> dict[str, np.ndarray]:
+    """Returns LPIPS' parameters, made of all its tensors by their published names."""
+    state = {name: drawn(name, shape, seed) for name, shape in perceptual.torch_shapes().items()}
+    for name, value in _SCALING.items():
+        state[f"scaling_layer.{name}"] = value.reshape(state[f"scaling_layer.{name}"].shape)
+    return perceptual.lpips_from_torch(state)
+
+
 @jax.jit
 def _lpips(params, a, b):
     def total(b):

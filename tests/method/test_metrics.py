@@ -109,26 +109,10 @@ def test_depths_without_an_error_are_refused(change, message):
         metrics.depth_errors(*change(*_object()), Camera(16))
 
 
-# The scaling layer is part of the published weights, not of the recipe.
-_PUBLISHED = {
-    "scaling_layer.shift": np.array([-0.030, -0.088, -0.188]),
-    "scaling_layer.scale": np.array([0.458, 0.448, 0.450]),
-}
-
-
-def _torch_state(names, seed: int = 0) -> dict[str, np.ndarray]:
-    """The weights that the reference ran with, drawn by the tensor's name."""
-    shapes = perceptual.torch_shapes()
-    assert set(names) == set(shapes)
-    state = {name: reference_weights.drawn(name, shape, seed) for name, shape in shapes.items()}
-    return state | {name: value.reshape(shapes[name]) for name, value in _PUBLISHED.items()}
-
-
 @pytest.fixture(name="params", scope="module")
 def _params():
     """Parameters of the right shapes and sizes."""
-    state = _torch_state(perceptual.torch_shapes())
-    return {k: jnp.asarray(v) for k, v in perceptual.lpips_from_torch(state).items()}
+    return jax.tree.map(jnp.asarray, reference_weights.lpips_params())
 
 
 @pytest.fixture(name="narrow", scope="module")
@@ -150,8 +134,8 @@ def _distance(a, b, params):
 
 def test_golden_lpips(golden, parity):
     archive = golden("lpips.npz")
-    state = _torch_state(archive["names"], int(archive["seed"]))
-    params = {k: jnp.asarray(v) for k, v in perceptual.lpips_from_torch(state).items()}
+    assert set(archive["names"]) == set(perceptual.torch_shapes())
+    params = reference_weights.lpips_params(int(archive["seed"]))
     gradient, (distance, (first, *others)) = reference_weights.lpips_of(archive, params)
     file = "lpips.npz"
     parity("LPIPS, distance", per_value(distance, archive["distance"]), 1e-4, file, PER_VALUE)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import trimesh
+from helpers import reference_weights
 from helpers.command_line import overrides
 from helpers.killed import await_checkpoint
 from helpers.tiny import asset, tiny_config
@@ -26,7 +27,6 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.method import perceptual
 from gan2shape_jax.results import surface
 from gan2shape_jax.run import experiment, interrupt, prepare
 from gan2shape_jax.stylegan2 import Architecture
@@ -216,13 +216,7 @@ _CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64)
 def _write_weights(folder: pathlib.Path) -> None:
     arch = Architecture(size=512, style_dim=512, mapping_layers=8, channels=_CHANNELS, discriminator_channels=_CHANNELS)
     stylegan2.save(folder / "gan.safetensors", arch, stylegan2.init_params(jax.random.key(0), arch))
-    rng = np.random.default_rng(0)
-    state = {
-        name: (rng.standard_normal(shape) * np.sqrt(2 / max(np.prod(shape[1:]), 1))).astype(np.float32)
-        for name, shape in perceptual.torch_shapes().items()
-    }
-    state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
-    safetensors.numpy.save_file(perceptual.lpips_from_torch(state), folder / "lpips.safetensors")
+    safetensors.numpy.save_file(reference_weights.lpips_params(), folder / "lpips.safetensors")
 
 
 def _write_data(folder: pathlib.Path) -> None:
