@@ -16,7 +16,6 @@ photo a.png --out results --box 1 2
 photo a.png --out results --box 30 30 20 --mask broken.png
 photo a.png --out results/001/result.json
 serve --model celeba
-page none
 page results/001 results/005
 export print none
 export print results/001 --out results/001/depth.npy
@@ -25,10 +24,7 @@ export texture results/001 a.png --box 3000 3000 20
 export blender results/001 --out results/001/depth.npy
 edit results/001
 edit results/001 --yaw 20
-edit results/001 --yaw 20 --version 3d --out results/001/result.json
-edit results/001 --yaw 20 --version 3d --out results
 render results/001 --yaw 20 --out results/001/depth.npy
-render results/001 --yaw 20 --out results
 render none --yaw 20
 mirror --gan ictface --out results
 mirror --out turned

@@ -161,11 +161,6 @@ def test_a_category_of_ones_own_is_taken_and_a_misspelt_one_is_asked_about():
         schema.validate(apply_overrides(load_config("ictface:scratch"), {"category": "cars"}))
 
 
-def test_more_flips_than_stages_are_ignored():
-    config = apply_overrides(load_config("ictface:scratch"), {"schedule.stages": "((1, 1, 1),)"})
-    assert schema.problems(config) == []
-
-
 @pytest.mark.parametrize(
     "words, arguments",
     [

@@ -19,10 +19,6 @@ _RECORD = TrustRecord(
 )
 
 
-def test_what_is_far_from_the_model_is_known_by_its_error():
-    assert [trust.nearness(0.2, l1)["far_from_category"] for l1 in (0.29, 0.31)] == [False, True]
-
-
 def test_the_expected_side_grows_with_atypicality():
     assert trust.expected_side(None, 0.0) is None and trust.expected_side(_RECORD, None) is None
     assert trust.expected_side(_RECORD, -3.0) == pytest.approx(0.01)
@@ -94,7 +90,7 @@ def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
 
 def test_no_shape_is_promised_for_another_category():
     judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    near, far = trust.judged(judge, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.1, 0.9)])
+    near, far = trust.judged(judge, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.29, 0.31)])
     assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
     assert far.depth_spread is None

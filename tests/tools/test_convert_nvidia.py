@@ -215,19 +215,3 @@ def test_the_command_says_what_it_found_and_draws_samples(tmp_path, saved, capsy
     header = stylegan2.read_header(target)[1]
     assert "NVIDIA Source Code License" in header["license"] and "Class 1 of 2" in header["notes"]
     assert (tmp_path / "out.png").is_file()
-
-
-def test_the_frozen_networks_of_a_run_are_built_from_it(saved):
-    """Mapping modules are entered and left as the method needs it, for a class that is fixed."""
-    from gan2shape_jax.method import frozen
-
-    g, d = networks({"c_dim": 3, "layers": 4}, {"c_dim": 3})
-    converted = read_checkpoint(saved(g, d), class_index=2)
-    mvn = [(np.zeros(n), np.eye(n)) for n in (6, 4)]
-    params = jax.tree.map(jnp.asarray, converted.params)
-    frozen = frozen.build(params, converted.arch, view_mvn=mvn[0], light_mvn=mvn[1], F1_d=2)
-    with torch.no_grad():
-        center = g.mapping(torch.zeros(1, WIDTH), one_hot(2, 1, 3))
-    assert relative(frozen.center_w, center) < 1e-4
-    through = stylegan2.map_styles(params["generator"], frozen.center_h, arch=converted.arch, first=2)
-    np.testing.assert_allclose(through, frozen.center_w, atol=1e-6)
