@@ -69,24 +69,9 @@ def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsy
     assert metrics["far_from_category"]
 
 
-_SHORT = """
-from gan2shape_jax.config import load_config
-
-
-def get_config():
-    config = load_config("ictface").unlock()
-    config.refinement.lengths = ((1, 2, 2),)
-    config.refinement.collect_iters = 2
-    config.refinement.kept_out = 1
-    config.inversion.steps = 2
-    return config
-"""
-
-
-def test_a_folder_holds_any_models_and_a_command_that_fails_leaves_it_as_it_was(run, tmp_path, face_photo, capsys):
-    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+@pytest.mark.usefixtures("photo")
+def test_a_folder_holds_any_models_and_a_command_that_fails_changes_nothing(run, tmp_path, face_photo, short, capsys):
     Image.fromarray(face_photo("009")).save(tmp_path / "b.png")
-    (tmp_path / "short.py").write_text(_SHORT)
     # No cat is found in a face.
     assert run("a.png", "--out", "out", "--model", "catface", "--anyway") == 0
     made = json.loads((tmp_path / "out/results/a/config.json").read_text())["category"]
@@ -97,9 +82,8 @@ def test_a_folder_holds_any_models_and_a_command_that_fails_leaves_it_as_it_was(
         return {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
 
     before = files()
-    (tmp_path / "lost.py").write_text(
-        _SHORT.replace("return", 'config.gan.checkpoint = "gone.safetensors"\n    return')
-    )
+    lost = short.read_text().replace("return", 'config.gan.checkpoint = "gone.safetensors"\n    return')
+    (tmp_path / "lost.py").write_text(lost)
     assert run("a.png", "--out", "out", "--model", "lost.py") == 1 and run("c.png", "--out", "out") == 1
     assert files() == before
     assert run("a.png", "--out", "out", "--model", "short.py", "--refine") == 0
@@ -129,12 +113,9 @@ def test_the_pages_commands_run_one_after_the_other(run, tmp_path, face_photo, m
     assert len(opened) == sum("--open" in arguments for arguments in commands)
 
 
-@pytest.mark.parametrize("latent", [["--latent", "w.npy"], []])
-def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given_or_found(run, tmp_path, face_photo, latent):
-    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given(run, tmp_path, photo, short):
     np.save(tmp_path / "w.npy", np.zeros((1, 128), np.float32))
-    (tmp_path / "short.py").write_text(_SHORT)
-    assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture", *latent) == 0
+    assert run(photo, "--model", short, "--refine", "--no-texture", "--latent", "w.npy") == 0
     metrics = json.loads((tmp_path / "results/photos/results/a/metrics.json").read_text())
     assert "refinement_share" in metrics
     assert not (tmp_path / "results/photos/results/a/textured.glb").exists()

@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import gan2shape_jax as g2s
 from gan2shape_jax.main import main
@@ -23,9 +22,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded():
 
 
 @pytest.mark.heavy
-def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monkeypatch, face_photo, capsys):
+def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monkeypatch, photo, capsys):
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(face_photo()).save("a.png")
     assert main(["photo", "a.png", "--out", "out"]) == 0
     command = load_result(tmp_path / "out/results/a")
     capsys.readouterr()
@@ -47,15 +45,7 @@ def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monke
 
 
 @pytest.mark.heavy
-def test_a_photo_is_refined_in_a_box_of_ones_own(tmp_path, monkeypatch, face_photo):
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(face_photo()).save("a.png")
-    (tmp_path / "short.py").write_text(
-        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
-        "    config = load_config('ictface').unlock()\n"
-        "    config.refinement.update(lengths=((1, 2, 2),), collect_iters=2, kept_out=1)\n"
-        "    config.inversion.steps = 2\n    return config\n"
-    )
-    result = g2s.photo("a.png", model="short.py", box=(190, 100, 96), refine=True)
+def test_a_photo_is_refined_in_a_box_of_ones_own(photo, short):
+    result = g2s.photo(photo, model=str(short), box=(190, 100, 96), refine=True)
     assert "refinement_share" in result.metrics
     assert result.metrics["frame"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0}

@@ -48,12 +48,6 @@ def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def photo(tmp_path, face_photo):
-    Image.fromarray(face_photo()).save(tmp_path / "a.png")
-    return tmp_path / "a.png"
-
-
 def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
     prepared = _prepare(photo, tmp_path / "out")
     folder = _work(tmp_path / "out")
