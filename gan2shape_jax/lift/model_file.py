@@ -86,11 +86,11 @@ def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
 
 
 def turning_of(config: ConfigDict) -> Turning | None:
-    """Returns how the GAN turns what it draws, as the model that a run refines says; None where there is none.
+    """Returns how the GAN turns what it draws, as the model of a run for single images says; None where there is none.
 
     Raises `UserError`: the model is unusable.
     """
-    if config.mode != "instance" or _facts_of_run(config) is None:
+    if config.mode not in ("instance", "predict") or _facts_of_run(config) is None:
         return None
     with open_safetensors(pathlib.Path(config.networks.pretrained)) as file:
         names = [name for name in file.shapes if name.startswith(f"{_FOLDER}turning_")]

@@ -1,9 +1,10 @@
-"""`gan2shape-jax evaluate identity`: whether objects keep their identity when they are turned in yaw by four methods.
+"""`gan2shape-jax evaluate identity`: whether objects keep their identity when several methods turn them in yaw.
 
 "3D" and "GAN" keep the pitch, roll, shift and light of the input and replace its yaw: "3D" samples the lit canonical
 texture at the depth seen from each view, as training does, and "GAN" projects those pictures onto the GAN with the
 image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's latent along the direction that turns the
-picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
+picture most, as judged by the image's own view network, and "mirror" along the axis of yaw that a model's file has from
+mirror images. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from gan2shape_jax.run.folder import SavedRun
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
-METHODS = ("3D", "GAN", "GANSpace", "SeFa")
+METHODS = ("3D", "GAN", "mirror", "GANSpace", "SeFa")  # "mirror" where the model's file says how its GAN turns
 _COLUMNS = ("run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity")
 
 _COMPONENTS = 10  # directions tried for each rival method
@@ -164,7 +165,7 @@ class Turned(NamedTuple):
 
 
 def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
-    """Turns the object to each yaw by each of `METHODS`, in their order."""
+    """Turns the object to each yaw by each of `METHODS` that its model has, in their order."""
     result, settings = subject.result, subject.prepared.settings
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
@@ -181,9 +182,15 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
         layers = range(first, min(last, subject.prepared.settings.architecture.layers))
         return sefa(subject.frozen.generator, layers=layers, count=_COMPONENTS)
 
+    def mirrored(first: int, last: int) -> np.ndarray:
+        axis = np.asarray(subject.frozen.turning.mirror.axes[:1])
+        whole = (first, last) == (0, subject.prepared.settings.architecture.latents)
+        return axis / np.linalg.norm(axis) if whole else axis[:0]  # it was found, and turns, with all styles alike
+
     return [
         Turned("3D", solid, _seen_yaws(subject, solid), "", everywhere),
         Turned("GAN", projected, _seen_yaws(subject, projected), "", everywhere),
+        *([] if subject.frozen.turning is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
         _traversed("GANSpace", lambda first, last: principal, subject, yaws_deg),
         _traversed("SeFa", stretching, subject, yaws_deg),
     ]

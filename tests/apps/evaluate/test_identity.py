@@ -1,4 +1,4 @@
-"""ONNX networks as embeddings; turning a result by all four means, and the command that compares them."""
+"""ONNX networks as embeddings; turning a result by all means, and the command that compares them."""
 
 import csv
 import io
@@ -16,6 +16,7 @@ from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding, prepare
 from gan2shape_jax.apps.evaluate.identity import calibrate
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import MIB
 from gan2shape_jax.results import load_result, save_result
 
@@ -24,7 +25,8 @@ YAWS = np.linspace(-20, 20, 4)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("identity")).parents[1]
+    model = asset("ictface/model.safetensors")  # says how the GAN turns; the networks are the result's own
+    return write_run(tmp_path_factory.mktemp("identity"), networks__pretrained=model).parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -75,6 +77,7 @@ def test_every_method_gives_a_picture_for_every_yaw(turned):
 
 
 def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reach(turned):
+    assert turned["mirror"].how == "direction 1, styles 0 to 9"  # which turns heads, and brightens none
     for name in ("GANSpace", "SeFa"):
         each = turned[name]
         assert each.how.startswith("direction ")
