@@ -157,3 +157,17 @@ def _forget_programs():
     yield
     if _too_many_programs():
         jax.clear_caches()
+
+
+@pytest.fixture
+def donating(monkeypatch):
+    """States are donated, as on a GPU: whoever keeps one that training has been given finds its arrays gone."""
+    from gan2shape_jax.training import task
+
+    compiled_with = task.compiled_with
+    task.program.cache_clear()
+    monkeypatch.setattr(
+        task, "compiled_with", lambda function, static, platform: compiled_with(function, static, "gpu")
+    )
+    yield
+    task.program.cache_clear()

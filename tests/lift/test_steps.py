@@ -16,7 +16,6 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
 from gan2shape_jax.method.step3 import STEP3
-from gan2shape_jax.training import task
 
 _STEP3 = Phase(4, 1, STEP3, 10, flip=False)
 
@@ -241,11 +240,7 @@ def test_an_own_encoder_is_trained_through_the_mapping_network(own):
 
 
 @pytest.mark.heavy
-def test_training_an_own_encoder_leaves_the_state_as_it_was_where_states_are_donated(own, monkeypatch):
-    compiled_with = task.compiled_with
-    monkeypatch.setattr(
-        task, "compiled_with", lambda function, static, platform: compiled_with(function, static, "gpu")
-    )
+def test_training_an_own_encoder_leaves_the_state_as_it_was_where_states_are_donated(own, donating):
     first = _by_own_encoder(own)
     np.testing.assert_array_equal(_by_own_encoder(own), first)
 

@@ -264,7 +264,8 @@ def pictures_of(
     task = one_image(problem, frozen, settings)
     state = task.begin(task.initial(fresh), lesson)
     for number in range(ENCODER_ITERATIONS):
-        state = dataclasses.replace(state, factors=turns[number % len(turns)])
+        given = jax.tree.map(jnp.array, turns[number % len(turns)])  # training donates them
+        state = dataclasses.replace(state, factors=given)
         state, _ = task.advance(state, lesson, number, None, 1)
     code = _code(state.params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)

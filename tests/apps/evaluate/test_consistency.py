@@ -79,7 +79,7 @@ def test_holes_take_the_depth_beside_them_and_are_told():
 
 
 @pytest.mark.heavy
-def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch):
+def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch, donating):
     monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
     monkeypatch.setattr(consistency, "ITERATIONS", 3)
     found = find_runs(runs)
