@@ -32,7 +32,7 @@ from gan2shape_jax.stylegan2.latents import sample_w
 
 _STEPS = np.arange(-3, 3.5, 0.5)  # deviations
 _DRAWN = np.linspace(-1.5, 1.5, 5)  # those of the sheet: farther, many samples become somebody else
-_WALKED, _NAMED, _SHOWN = 64, 512, 8  # samples that axes are tried on, named by, and shown with
+_SHOWN = 8  # samples that axes are shown with
 _BATCH = 8  # a multiple of the group that a discriminator compares
 _TRUNCATION = 0.8  # of the samples shown
 _EPILOG = """\
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
     model = options.model or (named if named in names_of(MODEL) else None)
     networks = load_model(model).networks if model else None
     found = mirror.find(jax.random.key(0), params, arch=arch)
-    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=_NAMED)
+    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=turning.NAMED_BY)
     names, see = [f"axis {number + 1}" for number in range(mirror.AXES)], None
     if networks is not None:
         frozen = dataclasses.replace(networks.frozen, **params)
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
         np.savez(folder / "axes.npz", axes=found.axes, readers=found.readers, centre=found.centre, names=names)
         np.save(folder / "latents.npy", moved)
         heads = ["axis", "step", "yaw_deg", "yaw_deviation_deg", "light", "logit"]
-        rows = _walked(found, latents[:_WALKED], gan, see, names)
+        rows = _walked(found, latents[: turning.WALKED], gan, see, names)
         (folder / "axes.csv").write_text(csv_text(heads, rows), encoding="utf-8")
     print(one_line(f"wrote {options.out}: sheet.png shows {_SHOWN} samples, axes.csv what the axes do"))
 

@@ -25,7 +25,8 @@ from gan2shape_jax.stylegan2.mirror import find as find_mirror
 
 # Steps along either axis, in standard deviations; farther, samples become somebody else, or lose their colours.
 STEPS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
-_NAMED_BY, _WALKED, _BATCH = 512, 64, 8  # samples that name the axes and that walk along them, and those of a call
+NAMED_BY, WALKED = 512, 64  # samples that the axes are named by, and that are moved along them
+_BATCH = 8
 _LEAST = np.deg2rad(10)  # yaw to either side, below which a GAN is taken not to turn what it draws
 
 
@@ -67,14 +68,14 @@ def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, sam
     arch, key = settings.architecture, jax.random.key(0)
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
     found = find_mirror(key, gan, arch=arch, samples=samples)
-    latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=_NAMED_BY)
+    latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=NAMED_BY)
     found, _ = named(found, latents, params, frozen, settings)
     values = np.zeros_like(STEPS)
     for axis, place in np.ndindex(*STEPS.shape):
-        there = along(found, latents[:_WALKED], axis, float(STEPS[axis, place]))
+        there = along(found, latents[:WALKED], axis, float(STEPS[axis, place]))
         values[axis, place] = seen(params, there, frozen, settings)[:, axis].mean()
     values = np.maximum.accumulate(values, axis=1)
-    if min(-values[0, 0], values[0, -1]) < _LEAST:
+    if not np.isfinite(values).all() or min(-values[0, 0], values[0, -1]) < _LEAST:  # samples that are all alike, say
         return None
     distances = jnp.linalg.norm(latents - found.centre, axis=1)
     as_found = Turning(found, jnp.asarray(values), jnp.percentile(distances, 75))

@@ -64,10 +64,14 @@ def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
     np.testing.assert_allclose(turns.moved(near, jnp.zeros(2), jnp.zeros((1, 2)))[0], near, rtol=1e-5)
 
 
-def test_a_gan_that_does_not_turn_has_none(case):
+def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
     assert turning.find(state.params, frozen, settings, samples=64) is None  # random networks see hardly any yaw
     assert model_file.turning_statistics(None) == {}
+    nothing = turning.seen
+    monkeypatch.setattr(turning, "seen", lambda *given: nothing(*given) * np.nan)
+    monkeypatch.setattr(turning, "named", lambda found, *_: (found, []))
+    assert turning.find(state.params, frozen, settings, samples=64) is None
 
 
 @pytest.mark.heavy
