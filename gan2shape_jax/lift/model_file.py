@@ -43,6 +43,7 @@ _FOLDER = "statistics/"
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
+_SINGLE = ("instance", "predict")  # modes of runs that explain single images
 _WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
@@ -90,7 +91,7 @@ def turning_of(config: ConfigDict) -> Turning | None:
 
     Raises `UserError`: the model is unusable.
     """
-    if config.mode not in ("instance", "predict") or _facts_of_run(config) is None:
+    if config.mode not in _SINGLE or _facts_of_run(config) is None:
         return None
     with open_safetensors(pathlib.Path(config.networks.pretrained)) as file:
         names = [name for name in file.shapes if name.startswith(f"{_FOLDER}turning_")]
@@ -136,7 +137,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     Returns the entries of `STATISTICS`, in network units, and mean and 95th percentile of the reconstruction error, as
     `l1_mean` and `l1_p95`.
     """
-    settings = maker.settings
+    settings = dataclasses.replace(maker.settings, mirrored=True)  # as `settings_of` has it
     views, lights, errors = [], [], []
     for problem in maker.problems(range(_FIRST, _FIRST + count)):
         seen = reconstruction.see(params, problem.problem, maker.frozen, settings)
@@ -217,12 +218,16 @@ def trains_encoder(config: ConfigDict) -> bool:
 def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
     """Returns a run's settings; if it uses a model's encoder, the encoder's output is interpreted as in that model.
 
+    A model that explains single images sees each together with its mirror image (`Settings.mirrored`).
     `original_size` is the side of the image before cropping and resizing, pixels. Raises `UserError` if the model is
     unusable.
     """
     settings = from_config(config, architecture, original_size=original_size)
     found = _facts_of_run(config)
-    if found is None or trains_encoder(config):
+    if found is None:
+        return settings
+    settings = dataclasses.replace(settings, mirrored=config.mode in _SINGLE)
+    if trains_encoder(config):
         return settings
     fits = found.fits
     return dataclasses.replace(

@@ -5,9 +5,11 @@ dictionary with the keys of `NAMES`; images are (N, S, S, 3) in [-1, 1].
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
@@ -18,6 +20,8 @@ from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 NAMES = ("depth", "albedo", "view", "light", "encoder")
 Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
+# Signs under mirroring: pitch, yaw, roll, x, y, z; ambient, diffuse, dx, dy.
+_MIRRORED = {"view": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0), "light": (1.0, 1.0, -1.0, 1.0)}
 
 
 def modules(settings: Settings) -> dict[str, Any]:
@@ -65,14 +69,23 @@ def albedo(params: Params, images: _Images, settings: Settings) -> Float[Array, 
 
 def views(params: Params, images: _Images, mean: Float[Array, "6"], settings: Settings) -> Float[Array, "n 6"]:
     """Returns views in radians and scene units; `mean` (network units) is added if the settings say so."""
-    raw = _apply(params, "view", images, settings)
-    return view_from_raw(raw + mean if settings.add_mean_V else raw, settings.view_range)
+    added = mean if settings.add_mean_V else 0
+    return _seen(params, "view", images, lambda raw: view_from_raw(raw + added, settings.view_range), settings)
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:
     """Returns lights as ambient, diffuse, dx, dy; `mean` (network units) is added if the settings say so."""
-    raw = _apply(params, "light", images, settings)
-    return light_from_raw(raw + mean if settings.add_mean_L else raw)
+    added = mean if settings.add_mean_L else 0
+    return _seen(params, "light", images, lambda raw: light_from_raw(raw + added), settings)
+
+
+def _seen(params: Params, name: str, images: _Images, of: Callable[..., Any], settings: Settings) -> jax.Array:
+    """Returns what a network sees in images, averaged with what it sees in their mirror images if `mirrored`."""
+    seen: jax.Array = of(_apply(params, name, images, settings))
+    if settings.mirrored:
+        there = of(_apply(params, name, images[:, :, ::-1], settings))
+        seen = (seen + jnp.array(_MIRRORED[name]) * there) / 2
+    return seen
 
 
 def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:

@@ -73,6 +73,8 @@ class Settings:
     skip_first_batch: bool = _shaping()
     # False in an ablation and in a lift: the encoder's output is the offset, bypassing the mapping network.
     regularize_offset: bool = _shaping(True)
+    # Whether V and L are averaged over an image and its mirror image, so that they agree; for a lifted model.
+    mirrored: bool = _shaping(False)
     precision: Precision = _shaping("float32")
     # The terms of step 3 and of the anchored step that are computed: names of those below whose weights are positive.
     optional_terms: tuple[str, ...] = _shaping(())

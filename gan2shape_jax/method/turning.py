@@ -6,6 +6,7 @@ of theirs that both sides share counts. Pictures of a latent that is moved along
 not repeat the faults of a rendered shape.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -104,7 +105,7 @@ def along(found: Mirror, latents: Float[Any, "n w"], axis: int, step: float) -> 
 def seen(
     params: models.Params, latents: Float[Any, "n w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Any, "n 2"]:
-    """Returns yaw (radians) and the light's dx of latents' images: half of what is odd under mirroring."""
+    """Returns yaw (radians) and the light's dx of latents' images, odd under mirroring."""
     values: np.ndarray = in_batches(
         functools.partial(_seen, params, frozen=frozen, settings=settings), latents, size=_BATCH
     )
@@ -113,11 +114,6 @@ def seen(
 
 @jax.jit
 def _seen(params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings) -> Float[Array, "n 2"]:
-    images = projection.synthesize(latents, frozen, settings)
-
-    def of(way: Array) -> Array:
-        view = models.views(params, way, frozen.view_mean, settings)
-        light = models.lights(params, way, frozen.light_mean, settings)
-        return jnp.stack([view[:, 1], light[:, 2]], axis=1)
-
-    return (of(images) - of(images[:, :, ::-1])) / 2
+    images, settings = projection.synthesize(latents, frozen, settings), dataclasses.replace(settings, mirrored=True)
+    view = models.views(params, images, frozen.view_mean, settings)
+    return jnp.stack([view[:, 1], models.lights(params, images, frozen.light_mean, settings)[:, 2]], axis=1)

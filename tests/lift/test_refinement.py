@@ -246,6 +246,25 @@ def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_sa
     jax.tree.map(np.testing.assert_array_equal, first["encoder"], fresh)
 
 
+def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
+    config = _config(tmp_path, made["model"])
+    architecture, _ = prepare.load_gan(config)
+    settings = model_file.settings_of(config, architecture, original_size=32)
+    params, images = prepare.initial_params(config, settings), jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+    for see, mean, signs in (
+        (models.views, jnp.ones(6), (1, -1, -1, -1, 1, 1)),
+        (models.lights, jnp.ones(4), (1, 1, -1, 1)),
+    ):
+        one, other = (see(params, each, mean, settings) for each in (images, images[:, :, ::-1]))
+        np.testing.assert_allclose(one, other * np.array(signs), atol=1e-6)
+        alone, back = (
+            see(params, each, mean, dataclasses.replace(settings, mirrored=False))
+            for each in (images, images[:, :, ::-1])
+        )
+        np.testing.assert_allclose(one, (alone + back * np.array(signs)) / 2, atol=1e-6)
+        assert np.abs(one - alone).max() > 1e-3
+
+
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
