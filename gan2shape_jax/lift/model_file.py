@@ -137,7 +137,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     Returns the entries of `STATISTICS`, in network units, and mean and 95th percentile of the reconstruction error, as
     `l1_mean` and `l1_p95`.
     """
-    settings = dataclasses.replace(maker.settings, mirrored=True)  # as `settings_of` has it
+    settings = maker.settings
     views, lights, errors = [], [], []
     for problem in maker.problems(range(_FIRST, _FIRST + count)):
         seen = reconstruction.see(params, problem.problem, maker.frozen, settings)
@@ -218,23 +218,18 @@ def trains_encoder(config: ConfigDict) -> bool:
 def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
     """Returns a run's settings; if it uses a model's encoder, the encoder's output is interpreted as in that model.
 
-    A model that explains single images sees each together with its mirror image (`Settings.mirrored`).
-    `original_size` is the side of the image before cropping and resizing, pixels. Raises `UserError` if the model is
-    unusable.
+    A model of symmetric objects sees single images together with their mirror images (`Settings.mirrored`).
+    `original_size`: side of the image before cropping and resizing, pixels. Raises `UserError`: an unusable model.
     """
     settings = from_config(config, architecture, original_size=original_size)
     found = _facts_of_run(config)
     if found is None:
         return settings
-    settings = dataclasses.replace(settings, mirrored=config.mode in _SINGLE)
-    if trains_encoder(config):
-        return settings
-    fits = found.fits
-    return dataclasses.replace(
-        settings,
-        relative_enc=bool(fits.get("config.gan.relative_enc", settings.relative_enc)),
-        regularize_offset=bool(fits.get("config.gan.regularize_offset", settings.regularize_offset)),
-    )
+    fields = () if trains_encoder(config) else ("relative_enc", "regularize_offset")
+    changes: dict[str, Any] = {
+        name: bool(found.fits.get(f"config.gan.{name}", getattr(settings, name))) for name in fields
+    }
+    return dataclasses.replace(settings, mirrored=config.mode in _SINGLE and any(config.schedule.flip3), **changes)
 
 
 def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
