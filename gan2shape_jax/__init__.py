@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from gan2shape_jax.config import load_config
     from gan2shape_jax.errors import UserError
     from gan2shape_jax.geometry.camera import Camera
-    from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
+    from gan2shape_jax.geometry.mesh_rasterizer import antialias, interpolate, rasterize
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
     from gan2shape_jax.interface import Gan, Model, Progress, load_gan, load_model, reconstruct
     from gan2shape_jax.method.metrics import depth_errors
     from gan2shape_jax.results.reconstruction import Reconstruction, load
 
-__all__ = ["Camera", "Gan", "Model", "Progress", "Reconstruction", "UserError", "depth_errors", "grid_sample"]
-__all__ += ["interpolate", "load", "load_config", "load_gan", "load_model", "photo", "rasterize", "reconstruct"]
-__all__ += ["warp_depth"]
+__all__ = ["Camera", "Gan", "Model", "Progress", "Reconstruction", "UserError", "antialias", "depth_errors"]
+__all__ += ["grid_sample", "interpolate", "load", "load_config", "load_gan", "load_model", "photo", "rasterize"]
+__all__ += ["reconstruct", "warp_depth"]
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -35,7 +35,7 @@ _MODULES = {
         "config": ["load_config"],
         "errors": ["UserError"],
         "geometry.camera": ["Camera"],
-        "geometry.mesh_rasterizer": ["interpolate", "rasterize"],
+        "geometry.mesh_rasterizer": ["antialias", "interpolate", "rasterize"],
         "geometry.render": ["warp_depth"],
         "geometry.resample": ["grid_sample"],
         "interface": ["Gan", "Model", "Progress", "load_gan", "load_model", "reconstruct"],
@@ -50,10 +50,9 @@ def __getattr__(name: str) -> Any:
     """Imports a public name's module on first use of the name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        raise importlib.import_module(f"{__name__}.errors").not_installed(error) from error
+    if name in ("load", "load_model", "photo", "reconstruct"):  # these end in pictures and meshes: told before any work
+        importlib.import_module(f"{__name__}.errors").require_applications()
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -9,17 +9,12 @@ following text.
 """
 
 import errno
+import importlib.util
 import sys
 from collections.abc import Callable
 
 # What the extra `photo` brings, by the names that it is imported by.
-_APPLICATIONS = {
-    "cv2": "opencv-python-headless",
-    "filelock": "filelock",
-    "imageio_ffmpeg": "imageio-ffmpeg",
-    "jinja2": "Jinja2",
-    "trimesh": "trimesh",
-}
+_APPLICATIONS = ("cv2", "filelock", "imageio_ffmpeg", "jinja2", "trimesh")
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 _BREAKS = [0x2028, 0x2029]  # Unicode's line and paragraph separators
 _DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -63,10 +58,18 @@ def refused(error: OSError, message: str) -> UserError:
 
 def not_installed(error: ModuleNotFoundError) -> UserError | ModuleNotFoundError:
     """Returns the sentence to raise for a package that the applications need; the error itself for any other."""
-    package = _APPLICATIONS.get((error.name or "").split(".")[0])
-    if package is None:
+    name = (error.name or "").split(".")[0]
+    if name not in _APPLICATIONS:
         return error
+    package = "opencv-python-headless" if name == "cv2" else name
     return UserError(f"{package} is not installed: pip install 'gan2shape-jax[photo]' brings what applications need")
+
+
+def require_applications() -> None:
+    """Raises `UserError` if a package is not installed that the applications need."""
+    for name in _APPLICATIONS:
+        if importlib.util.find_spec(name) is None:
+            raise not_installed(ModuleNotFoundError(name=name))
 
 
 def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:

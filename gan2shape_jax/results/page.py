@@ -31,8 +31,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
-from markupsafe import Markup
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -180,7 +178,6 @@ class _Page:
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
         }
-        blocks = {"page-data": _json_text(data)} | self.blocks
         return _template().render(
             title=one_line(self.title),
             columns=[(k, COLUMNS[k]) for k in columns],
@@ -190,10 +187,7 @@ class _Page:
             grades=GRADES,
             plain=self.plain,
             notes=self.notes,
-            blocks=[
-                (name, "text/plain" if name.startswith("file-") else "application/json", Markup(text))
-                for name, text in blocks.items()
-            ],
+            blocks={"page-data": _json_text(data)} | self.blocks,
         )
 
     def _image(self, k: int, entry: Entry) -> dict[str, Any]:
@@ -284,8 +278,10 @@ def _json_text(value: Any) -> str:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def _template() -> Any:
     """Returns the template, with what every page contains: style, scripts and a policy that lets nothing else run."""
+    import jinja2  # here, as it belongs to the extra `photo`
+
     style, three = _text("page.css"), _text("three.min.js")
     # A page is a single file, in which no module could import another: they become one.
     modules = "\n".join(re.sub(r"^import\b[^;]*;\n", "", _text(name), flags=re.MULTILINE) for name in _MODULES)
@@ -295,7 +291,7 @@ def _template() -> jinja2.Template:
     policy = f"default-src 'none'; script-src {script} {other}; style-src {styles}; img-src data:; base-uri 'none'; "
     parts = {"style": style, "three": three, "viewer": viewer, "policy": policy + "form-action 'none'"}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    return environment.from_string(_text("page.html"), {name: Markup(text) for name, text in parts.items()})
+    return environment.from_string(_text("page.html"), parts)
 
 
 def _text(name: str) -> str:

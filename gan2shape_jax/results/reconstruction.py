@@ -7,10 +7,9 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.errors import ArgumentError
@@ -20,6 +19,9 @@ from gan2shape_jax.io.option_types import MOST_PIXELS
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.surface import jpeg, normals
+
+if TYPE_CHECKING:
+    import trimesh
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:

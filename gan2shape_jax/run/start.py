@@ -25,7 +25,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import filelock
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -159,6 +158,8 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
     Yields a function that raises `RunEndingError` if the folder was removed, or if another run has taken it over.
     Raises `UserError`: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
     """
+    from filelock import FileLock  # here, as it comes with the extra `photo`; first, as nothing is made without it
+
     place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
     note, lock, existed = place / f"{name}.json", None, place.exists()
     before = {path.name for path in place.iterdir()} if existed and isinstance(folder, pathlib.Path) else set()
@@ -176,11 +177,11 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
         try:
             place.mkdir(parents=True, exist_ok=True)
             if isinstance(folder, pathlib.Path):
-                lock = _locked(folder / name, folder)
+                lock = _locked(FileLock(folder / name, timeout=0), folder)
                 # A host of an earlier start may still be at work although its first host has ended.
                 for other in folder.glob(".lock-*") if not index else ():
                     if other.suffix != ".json":
-                        _locked(other, folder).release()
+                        _locked(FileLock(other, timeout=0), folder).release()
             elif who := _read(note):
                 print(
                     f"warning: object storage locks nothing, and {_named(who)} was at work in {folder}: this run takes "
@@ -203,13 +204,12 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                     place.rmdir()
 
 
-def _locked(file: pathlib.Path, folder: pathlib.Path) -> filelock.BaseFileLock:
+def _locked(lock: Any, folder: pathlib.Path) -> Any:
     """Returns the lock on a file, acquired; raises `UserError` if another process has it."""
-    lock = filelock.FileLock(file, timeout=0)
     try:
         lock.acquire()
-    except filelock.Timeout:
-        who = _named(_read(epath.Path(f"{file}.json")))
+    except TimeoutError:
+        who = _named(_read(epath.Path(f"{lock.lock_file}.json")))
         raise UserError(
             f"another run is at work in {folder}: {who}; wait for its end or stop it, or name another folder "
             "(config.workdir, config.checkpoint.folder)"
