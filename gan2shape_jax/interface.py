@@ -12,6 +12,7 @@ import functools
 import operator
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -148,13 +149,8 @@ class Gan:
         Raises:
           ArgumentError: latents of another shape.
         """
-        w, layers = as_array(latents, "latents").astype(np.float32), self.architecture.latents
-        if w.ndim not in (2, 3) or not len(w) or w.shape[1:] not in ((self.style_dim,), (layers, self.style_dim)):
-            raise ArgumentError(
-                f"latents have the shape {w.shape}: (n, {self.style_dim}) or (n, {layers}, {self.style_dim}) is needed"
-            )
-        draw = functools.partial(_synthesize, self.weights["generator"], arch=self.architecture)
-        return to_uint8(in_batches(draw, w, size=batch_size(self.architecture)))
+        w = np.atleast_1d(as_array(latents, "latents"))
+        return to_uint8(in_batches(self.apply, w, size=batch_size(self.architecture)))
 
     def apply(self, latents: Float[Array, "n *layers w"]) -> Float[Array, "n s s 3"]:
         """Generates images as a function that JAX can trace and differentiate.
@@ -165,7 +161,7 @@ class Gan:
         Returns:
           Images (n, size, size, 3), float32, about -1 to 1 and not clamped.
         """
-        return _synthesize(self.weights["generator"], latents, arch=self.architecture)
+        return _synthesize(self.weights["generator"], jnp.asarray(latents, jnp.float32), arch=self.architecture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +237,9 @@ def reconstruct(
     """
     if not isinstance(gan, Gan):
         raise ArgumentError(f"gan is a {type(gan).__name__}: load_gan gives what is needed")
+    own = dict(steps or {})
+    if strange := [str(key) for key, step in own.items() if key not in STEPS or not isinstance(step, Step)]:
+        raise ArgumentError(f"steps has {', '.join(strange)}: it takes Steps by the names {', '.join(STEPS)}")
     chosen = _config_of(config, gan.architecture, seed)
     if chosen.runtime.deterministic:
         runtime.add_flag("--xla_gpu_deterministic_ops=true")
@@ -257,14 +256,11 @@ def reconstruct(
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
     given = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
-    losses = "".join(f"{key}{step.loss.__qualname__}" for key, step in sorted((steps or {}).items()))
-    text = (to_json(chosen) + losses).encode()
+    functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
+    text = (to_json(chosen) + functions).encode()
     made_with = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}
-    if unknown := set(steps or {}) - STEPS.keys():
-        raise ArgumentError(f"steps has {', '.join(sorted(unknown))}: the method's are {', '.join(STEPS)}")
-    schedule = tuple(
-        dataclasses.replace(phase, kind=(steps or {}).get(phase.step, phase.kind)) for phase in schedule_of(chosen)
-    )
+    phases = schedule_of(chosen)
+    schedule = tuple(dataclasses.replace(phase, kind=own.get(phase.step, phase.kind)) for phase in phases)
     costs = [phase.cost for phase in schedule]
 
     def report(phase: Phase, done: int, loss: float | None) -> None:

@@ -194,7 +194,7 @@ def _version(
 
 def has_own_encoder(phase: Phase, settings: Settings) -> bool:
     """Whether a phase's samples are projected by a separate encoder for each image: in step 3 without an anchor."""
-    return phase.kind is STEP3 and settings.own_encoder_iterations > 0
+    return phase.step == STEP3.name and settings.own_encoder_iterations > 0
 
 
 def projected_by_own_encoder(

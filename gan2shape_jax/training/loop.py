@@ -106,8 +106,7 @@ def run_schedule(
 
     `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `made_with`
     is what checkpoints must match, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
-    does not fit the configuration. After Ctrl-C
-    `KeyboardInterrupt` and after SIGTERM `Terminated`, once a checkpoint has been written.
+    does not fit the configuration. After Ctrl-C `KeyboardInterrupt`, after SIGTERM `Terminated`, once all is saved.
     """
     kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with) if folder else contextlib.nullcontext()
     with kept as checkpoints:

@@ -185,7 +185,7 @@ class Shared:
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
         alone = devices.on_host(state, self.mesh)
-        if phase.kind is STEP2:
+        if phase.step == STEP2.name:
             alone = dataclasses.replace(alone, factors=self._factors(alone))
         return devices.replicate(self.fresh_optimizer(alone, phase), self.mesh)
 
@@ -204,7 +204,7 @@ class Shared:
     def order(self, phase: Phase) -> np.ndarray:
         """Returns the index of the image of each entry, see `Plan`."""
         entries = phase.iterations * (self.replicas if self.different else 1)
-        if phase.kind is PRIOR_STEP and self.reference:
+        if phase.step == PRIOR_STEP.name and self.reference:
             order = np.zeros(entries, np.int32)
         else:
             key = sampling.phase_key(self.key, phase.number, sampling.CHOOSE)

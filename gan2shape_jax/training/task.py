@@ -165,7 +165,7 @@ class Independent:
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
-        if phase.kind is STEP1 and phase.stage == 1 and self.settings.use_mask:
+        if phase.step == STEP1.name and phase.stage == 1 and self.settings.use_mask:
             state = dataclasses.replace(state, mask=self._cached(state, phase).mask)
         return self.fresh_optimizer(state, phase)
 

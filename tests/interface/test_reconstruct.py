@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import os
 import pathlib
@@ -111,12 +112,12 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
 
 @pytest.mark.heavy  # traces a schedule once more
 def test_a_loss_of_ones_own_trains(face, config, gan):
-    def nearer(*given, **options):
+    def nearer(*given, weight, **options):
         loss, (metrics, extra) = step3.step3_loss(*given, **options)
         away = jnp.mean(extra[0].depth)  # of the sheet
-        return loss + 10 * away, (metrics | {"away": away}, extra)
+        return loss + weight * away, (metrics | {"away": away}, extra)
 
-    own = {"step3": dataclasses.replace(step3.STEP3, loss=nearer)}
+    own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=10))}
     given = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
     result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **given)
     assert result.depth.mean() < face[0].depth.mean() - 1e-4
@@ -132,12 +133,14 @@ def test_what_cannot_be_reconstructed_is_refused_at_once():
         ({"latent": np.zeros(7)}, r"latent has the shape \(7,\): this GAN takes \(128,\) or \(10, 128\)"),
         ({"true_depth": np.zeros((64, 64))}, "true_depth has values down to 0"),
         ({"seed": -1}, "config.seed is -1"),
-        ({"steps": {"step4": step3.STEP3}}, "steps has step4: the method's are prior, step1, step2, step3"),
+        ({"steps": {"step4": step3.STEP3}}, "steps has step4: it takes Steps by the names prior, step1, step2, step3"),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
     with pytest.raises(ValueError, match="^gan is a str: load_gan gives what is needed"):
         inspect.unwrap(g2s.reconstruct)(image, "gan.safetensors")  # without this suite's check of types
+    with pytest.raises(ValueError, match="^steps has step3: it takes Steps by the names"):
+        inspect.unwrap(g2s.reconstruct)(image, gan, steps={"step3": step3.step3_loss})
 
 
 def _complete(config, size=64, seed=None, *, mapping_layers=8):

@@ -105,6 +105,14 @@ def test_each_phase_moves_its_own_networks_only(run):
             assert moved == (name in phase.kind.networks), (phase.label, name)
 
 
+def test_a_step_1_of_ones_own_starts_from_the_objects_mask_too(run):
+    prepared, frozen, schedule, initial = run
+    masked = dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, use_mask=True))
+    task = task_lib.independent([masked], frozen)
+    own = dataclasses.replace(schedule[1], kind=dataclasses.replace(schedule[1].kind, cost=2.0))
+    assert 0 < float(task.begin(task.initial(initial), own).mask.mean()) < 1
+
+
 def test_losses_fall(run, tmp_path):
     prepared, frozen, _, initial = run
     schedule = make_schedule(((40, 0, 0),), flip1=(False,), flip3=(False,), prior_iterations=60)
