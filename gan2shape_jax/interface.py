@@ -152,7 +152,7 @@ class Gan:
         w = np.atleast_1d(as_array(latents, "latents"))
         return to_uint8(in_batches(self.apply, w, size=batch_size(self.architecture)))
 
-    def apply(self, latents: Float[Array, "n *layers w"]) -> Float[Array, "n s s 3"]:
+    def apply(self, latents: Float[Array | np.ndarray, "n *layers w"]) -> Float[Array, "n s s 3"]:
         """Generates images as a function that JAX can trace and differentiate.
 
         Args:

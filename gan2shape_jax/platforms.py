@@ -120,8 +120,8 @@ def in_batches(function: Callable[[np.ndarray], Any], rows: np.ndarray, *, size:
     """Returns what a function of arrays gives for all rows: an array of rows, or a tuple of such, on the host.
 
     It is called with `size` rows at a time, the last ones repeated to fill a batch: one compiled program serves any
-    number, at least one.
+    number.
     """
     filled = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
-    parts = [jax.device_get(function(part)) for part in np.split(filled, len(filled) // size)]
+    parts = [jax.device_get(function(part)) for part in np.split(filled, max(1, len(filled) // size))]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.networks.convolution import convolve
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
@@ -70,10 +71,14 @@ def synthesize(
 
     Args:
       gen_params: the generator's parameters.
-      w: latents in W (B, W), or in W+ (B, L, W) with L = arch.latents.
+      w: latents in W (B, W), or in W+ (B, L, W) with L = arch.latents; an `ArgumentError` if not.
       arch: the sizes.
       noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a function of w.
     """
+    size, count = arch.style_dim, arch.latents
+    if w.shape[1:] not in ((size,), (count, size)):
+        shape = str(("n", *w.shape[1:])).replace("'", "")
+        raise ArgumentError(f"latents have the shape {shape}: (n, {size}) or (n, {count}, {size}) is needed")
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
     if noise is None:

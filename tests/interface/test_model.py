@@ -159,8 +159,12 @@ def test_what_cannot_be_drawn_is_refused(gan):
     for truncation in (0.0, 1.5):
         with pytest.raises(ValueError, match=f"truncation is {truncation}"):
             gan.sample(0, 1, truncation=truncation)
-    with pytest.raises(ValueError, match=r"latents have the shape \(64,\): \(n, 128\) or \(n, 10, 128\) is needed"):
-        gan.synthesize(np.zeros(64))
+    with pytest.raises(ValueError, match=r"latents have the shape \(n, 64\): \(n, 128\) or \(n, 10, 128\) is needed"):
+        gan.synthesize(np.zeros((1, 64)))
+    with pytest.raises(ValueError, match=r"latents have the shape \(n, 3, 128\): "):  # of another GAN's layers
+        gan.apply(jnp.zeros((1, 3, 128)))
+    with jax.enable_x64(True):
+        assert jax.eval_shape(gan.apply, np.zeros((0, 128))).shape == (0, 64, 64, 3)  # nor does float64 matter
     with pytest.raises(ValueError, match="latents holds numbers that are not finite"):
         gan.synthesize(np.full((1, 128), np.nan))
     with pytest.raises(g2s.UserError, match="nowhere.safetensors: no such file; convert"):
