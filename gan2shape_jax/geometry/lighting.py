@@ -57,7 +57,7 @@ def diffuse_shading(
 ) -> Float[Array, "*#batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
     turned = direction[..., None, None, :]
-    # Written out: in jaxlib 0.10, XLA's CPU compiler gives wrong sums of products with broadcast operands.
+    # Written out: another order of the sum rounds differently, and results are compared bit by bit.
     cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
     return jnp.maximum(cosine, 0)
 

@@ -30,6 +30,8 @@ def grid_sample(
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
+    if mode == "bilinear" and not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image is of {image.dtype.name}; sampled bilinearly, it must be floating point")
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.

@@ -30,7 +30,7 @@ from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import rough_rendering
-from gan2shape_jax.geometry.resample import grid_sample
+from gan2shape_jax.geometry.resample import average_cells, grid_sample
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import pictures
@@ -161,9 +161,7 @@ def _draw_chunk(
         colours = texture.astype(samples.dtype)
         shown = jnp.concatenate([shown, jax.vmap(lambda at: grid_sample(colours, at))(samples[..., 7:9])], axis=-1)
     shown = jnp.concatenate([shown, jnp.ones_like(inside)], axis=-1) * inside
-    # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
-    cells = [shown[:, i::_SAMPLES, j::_SAMPLES] for i in range(_SAMPLES) for j in range(_SAMPLES)]
-    return sum(cells[1:], start=cells[0]) / _SAMPLES**2
+    return average_cells(shown, _SAMPLES)
 
 
 def exchanged_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "f 3"]:

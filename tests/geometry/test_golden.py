@@ -1,6 +1,7 @@
 """Camera, normals, shading, sampling: the tensors of the published code at two sizes, planes, gradients."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,8 @@ def test_samples_and_gradients_equal_torch(mode, parity):
 def test_far_outside_is_zero_with_finite_gradients_and_another_mode_is_refused():
     with pytest.raises(ValueError, match="mode is 'bicubic'"):
         resample.grid_sample(jnp.ones((2, 2, 1)), jnp.zeros((2, 2, 2)), mode="bicubic")
+    with pytest.raises(ValueError, match="image is of uint8; sampled bilinearly, it must be floating point"):
+        inspect.unwrap(resample.grid_sample)(jnp.ones((2, 2, 1), jnp.uint8), jnp.zeros((2, 2, 2)))
     image = jnp.ones((4, 4, 1))
     grid = jnp.array([[[1e30, 0.0], [0.0, -1e30], [3.0, 3.0], [-1.0, 1.0]]])
     found = compiled.grid_sample(image, grid)

@@ -12,8 +12,8 @@ from .record import Converted, Source, read_source
 from .shape_networks import convert_shape_networks, convert_statistics
 
 _KNOWN = (
-    "networks of GAN2Shape or Unsup3d (netD, netA, ...), view or light statistics (mean, cov), LPIPS (torchvision's "
-    "VGG16 and LPIPS' own vgg.pth), BiSeNet and PSPNet"
+    "StyleGAN2s, networks of GAN2Shape or Unsup3d (netD, netA, ...), view or light statistics (mean, cov), LPIPS "
+    "(torchvision's VGG16 and LPIPS' own vgg.pth), BiSeNet and PSPNet"
 )
 # The halves of LPIPS: what they are, and the other one.
 _HALVES = {
