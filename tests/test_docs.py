@@ -111,12 +111,24 @@ def _imported(folder: str) -> set[str]:
     return imported
 
 
-def test_the_examples_for_researchers_work():
-    """One after the other, as a reader would paste them."""
-    blocks = re.findall(r"```python\n(.*?)```", (_ROOT / "docs/how-to/researchers.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
+def _after_examples(page: str, count: int) -> dict[str, Any]:
+    """Returns the names that a page's examples leave, one after the other, as a reader would paste them."""
+    blocks = re.findall(r"```python\n(.*?)```", (_ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) == count
     names: dict[str, Any] = {}
     exec("\n".join(blocks), names)
+    return names
+
+
+@pytest.mark.heavy
+def test_the_examples_of_rasterizing_work():
+    names = _after_examples("docs/how-to/rasterizing.md", 3)
+    assert names["picture"].shape == (64, 64, 3) and names["mask"].shape == (64, 64, 1)
+    assert 1100 < float(names["mask"].sum()) < 1250  # its triangle covers 1,180 pixels
+
+
+def test_the_examples_for_researchers_work():
+    names = _after_examples("docs/how-to/researchers.md", 4)
     assert names["seen"].shape == (2, 48, 64) and np.isfinite(names["slope"]) and names["slope"]
     assert np.abs(names["brighter"]).max() > 0 and names["result"].depth.shape == (64, 64)
     assert names["own"]["step3"].loss is names["flatter"]
