@@ -66,6 +66,9 @@ class Camera:
         fields |= {name: _number(name, fields[name]) for name in _LEAVES[:6] if fields[name] is not None}
         if self.extrinsics is not None and np.shape(self.extrinsics) not in ((3, 4), (4, 4)):
             raise ArgumentError(f"extrinsics has shape {np.shape(self.extrinsics)}: it must be (3, 4) or (4, 4)")
+        numbers = [leaf for leaf in jax.tree.leaves(self.extrinsics) if not isinstance(leaf, jax.core.Tracer)]
+        if not all(np.isfinite(one).all() for one in numbers):
+            raise ArgumentError("extrinsics has numbers that are not finite")
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         named = fields | dict(zip(("fx", "fy", "cx", "cy"), fields["K"] or 4 * [None]))

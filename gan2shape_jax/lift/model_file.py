@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -23,7 +22,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.weights.tensors import open_safetensors
+from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction, turning
@@ -33,7 +32,6 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.stylegan2 import Architecture, weights
 from gan2shape_jax.stylegan2.mirror import Mirror
-from gan2shape_jax.training.network_files import in_order
 
 NAME = "model.safetensors"  # in a lift's folder
 FORMAT = "gan2shape_jax model"
@@ -75,7 +73,7 @@ def model_bytes(
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+    return safetensors_bytes(tensors, texts)
 
 
 def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:

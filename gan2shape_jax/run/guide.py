@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import safetensors.numpy
 from etils import epy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, UInt8
@@ -39,7 +38,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
-from gan2shape_jax.io.weights.tensors import open_safetensors
+from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
 from gan2shape_jax.platforms import in_batches
@@ -47,7 +46,6 @@ from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality
-from gan2shape_jax.training.network_files import in_order
 
 with epy.lazy_imports():  # importing it changes the environment
     import cv2
@@ -329,7 +327,7 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()}
     measured = flatten_dict({_TYPICAL: vars(guide.typicality)}, sep="/")
     tensors |= {name: np.ascontiguousarray(value, np.float32) for name, value in measured.items()}
-    return in_order(safetensors.numpy.save(tensors, metadata=_header(gan_sha256)))
+    return safetensors_bytes(tensors, _header(gan_sha256))
 
 
 def read_guide(path: pathlib.Path, gan_sha256: str) -> Guide | None:

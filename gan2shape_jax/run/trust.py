@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
@@ -25,14 +24,13 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.tensors import open_safetensors
+from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run import guide
 from gan2shape_jax.run.guide import PERHAPS, SURE, Seen, Sight
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training.network_files import in_order
 
 # L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind.
 FAR_RATIO = 1.5
@@ -68,7 +66,7 @@ def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
         name: np.ascontiguousarray(value, np.float32) for name, value in vars(record).items()
     }
     tensors |= {"usual_error": tensors["usual_error"].astype(np.float16), "level": np.array([record.level], np.float32)}
-    return in_order(safetensors.numpy.save(tensors, metadata=_FORMAT | {"model_sha256": model_sha256}))
+    return safetensors_bytes(tensors, _FORMAT | {"model_sha256": model_sha256})
 
 
 def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:

@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PRNGKeyArray
 
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
+from gan2shape_jax.io.weights.tensors import misfits, open_safetensors, safetensors_bytes
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
@@ -72,7 +71,7 @@ def save(
         "source_sha256": source_sha256,
         "notes": notes,
     }
-    atomic_bytes(path, safetensors.numpy.save(flat, header))
+    atomic_bytes(path, safetensors_bytes(flat, header))
 
 
 def _conversion(path: str | os.PathLike[str]) -> str:

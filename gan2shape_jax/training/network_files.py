@@ -7,20 +7,18 @@ upsampling are counted too (`network.17.weight`); kernels are (out, in, rows, co
 (in, out, rows, columns).
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, short
+from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
@@ -41,17 +39,7 @@ def networks_bytes(params: Params, *, small: bool = False) -> bytes:
     metadata = {"format": FORMAT} | ({"networks": " ".join(SMALL)} if small else {})
     kept = flatten_dict({name: params[name] for name in SMALL} if small else params, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16 if small else None) for name, value in kept.items()}
-    return in_order(safetensors.numpy.save(flat, metadata=metadata))
-
-
-def in_order(content: bytes) -> bytes:
-    """Returns a safetensors file with its metadata sorted: the library writes them in arbitrary order."""
-    start = 8  # the header's length comes first
-    end = start + int.from_bytes(content[:start], "little")
-    header = json.loads(content[start:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return content[:start] + text.ljust(end - start) + content[end:]
+    return safetensors_bytes(flat, metadata)
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:

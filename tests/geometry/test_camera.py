@@ -48,6 +48,7 @@ def test_the_field_of_view_is_a_way_to_say_the_focal_length():
         ({"K": np.eye(3)}, "(?s)K is .*it must be the four numbers fx, fy, cx, cy"),
         ({"K": _K, "fov_deg": 10.0}, "K and fov_deg are both given"),
         ({"extrinsics": np.eye(3)}, r"extrinsics has shape \(3, 3\)"),
+        ({"extrinsics": np.full((3, 4), np.nan)}, "extrinsics has numbers that are not finite"),
     ],
 )
 def test_nonsense_is_refused(given, message):

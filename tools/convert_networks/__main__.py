@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_square
+from gan2shape_jax.io.weights.tensors import safetensors_bytes
 
 from . import convert
 
@@ -85,7 +85,7 @@ def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
         arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
         atomic_file(args.target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
     else:
-        atomic_bytes(args.target, safetensors.numpy.save(converted.tensors, header))
+        atomic_bytes(args.target, safetensors_bytes(converted.tensors, header))
     count = sum(value.size for value in converted.tensors.values())
     print(f"{args.target}: {converted.summary}; {len(converted.tensors)} tensors, {count:,} numbers")
     if converted.ignored:

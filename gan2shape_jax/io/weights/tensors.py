@@ -4,12 +4,13 @@ What messages quote from a file is truncated and never expanded.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import safetensors
+import safetensors.numpy
 
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, open_regular
@@ -17,6 +18,17 @@ from gan2shape_jax.io.files import MIB, open_regular
 LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
 _TYPES = ("F16", "F32", "F64")
 _LENGTH = 80  # characters of a name or value in a message
+
+
+def safetensors_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """Returns a safetensors file; the same arguments give the same bytes: the library writes metadata in any order."""
+    content = safetensors.numpy.save(dict(tensors), dict(metadata))
+    start = 8  # the header's length comes first
+    end = start + int.from_bytes(content[:start], "little")
+    header = json.loads(content[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:start] + text.ljust(end - start) + content[end:]
 
 
 def listed(names: Iterable[str], count: int = 40) -> str:

@@ -11,9 +11,17 @@ from helpers.pickles import Call, dumps, network_record
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, misfits, short
+from gan2shape_jax.io.weights.tensors import listed, misfits, safetensors_bytes, short
 from gan2shape_jax.method.perceptual import load_lpips
 from tools.convert_stylegan2 import convert
+
+
+def test_a_file_has_the_same_bytes_whenever_it_is_written():
+    tensors, texts = {"b": np.arange(3.0), "a": np.zeros((2, 2), np.float16)}, {f"name {k}": str(k) for k in range(9)}
+    first, *others = {safetensors_bytes(tensors, texts) for _ in range(20)}  # the library orders them at random
+    assert not others
+    read = safetensors.numpy.load(first)
+    assert all(np.array_equal(read[name], value) and read[name].dtype == value.dtype for name, value in tensors.items())
 
 
 def test_tensors_that_differ_are_listed_and_not_read(tmp_path):
