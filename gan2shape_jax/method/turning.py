@@ -28,7 +28,7 @@ from gan2shape_jax.stylegan2.mirror import find as find_mirror
 STEPS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
 NAMED_BY, WALKED = 512, 64  # samples that the axes are named by, and that are moved along them
 _BATCH = 8
-_LEAST = np.deg2rad(10)  # yaw to either side, below which a GAN is taken not to turn what it draws
+_LEAST = np.deg2rad(15)  # yaw to either side, below which a GAN is taken not to turn what it draws
 
 
 @flax.struct.dataclass
@@ -62,7 +62,7 @@ class Turning:
 
 
 def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> Turning | None:
-    """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 10 degrees.
+    """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 15 degrees.
 
     `samples` are those that the axes are found from. Raises `UserError`: the GAN has no discriminator.
     """
