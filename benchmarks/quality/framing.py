@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--searched", type=int, default=16, help="photos that are searched as a whole (default: 16)")
     parser.add_argument("--sizes", action="store_true", help="compare the frames found in files of different sizes")
     options = parser.parse_args()
+    if options.searched < 1:
+        parser.error(f"--searched is {options.searched}: it must be at least 1")
     architecture, weights = stylegan2.load(options.gan)
     known = guide.guide_of(options.gan, architecture, weights, say=lambda line: print(line, flush=True))
     sight = guide.sight_by(known, architecture, weights, size=guide.CROPS)
