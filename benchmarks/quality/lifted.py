@@ -6,7 +6,8 @@ FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled fac
 but excluding the second are used. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor by which the relief
 would have to be multiplied to be closest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
 depth differs from face to face, beside how much it varies within one. If FACES has a `truth.npz` with true views, a
-second table shows how well the networks' views follow these: slope of a line, and correlation.
+second table shows how well the networks' views follow these: slope of a line, and correlation; by how many degrees yaw
+is off, up to 35 degrees and beyond; SIDE with the true yaws, and with all true rotations, in place of the networks'.
 """
 
 import argparse
@@ -20,12 +21,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from gan2shape_jax.geometry import render
 from gan2shape_jax.method import reconstruction
+from gan2shape_jax.method.metrics import depth_metrics
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.training.task import scores
 
 _BORDER = 4  # pixels left out
+_FAR = 35  # degrees of yaw, beyond which GANs draw few heads
 
 
 class Errors(NamedTuple):
@@ -47,13 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
-    poses = Table("networks", "pitch", "yaw", "roll")
+    poses = Table("networks", "pitch", "yaw", "roll", "yaw off to 35", "beyond", "SIDE, true yaws", "true rotations")
     known = _true_views(options.data / "truth.npz", options.faces)
     for path in options.networks:
         seen = known_faces.seen(path, group, frozen)
         table.add_row(path.name, *_row(seen, group))
         if known is not None:
-            poses.add_row(path.name, *_following(np.stack([np.asarray(view.view) for view in seen]), known))
+            told = _following(np.stack([np.asarray(view.view) for view in seen]), known)
+            told += [f"{_side_with(seen, group, known, axes):.4f}" for axes in ([1], [0, 1, 2])]
+            poses.add_row(path.name, *told)
     Console(width=120).print(table)
     if known is not None:
         Console(width=120).print(poses)
@@ -84,9 +90,21 @@ def _true_views(path: pathlib.Path, faces: Sequence[int]) -> np.ndarray | None:
 
 
 def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns slope and correlation of the views, for pitch, yaw and roll."""
+    """Returns slope and correlation of the views, for pitch, yaw and roll, and how far yaws are off, degrees."""
     pairs = [(views[:, axis], known[:, axis]) for axis in range(3)]
-    return [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
+    off, far = np.degrees(np.abs(views[:, 1] - known[:, 1])), np.abs(known[:, 1]) > np.deg2rad(_FAR)
+    told = [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
+    return told + [f"{off[some].mean():.1f} ({some.sum()})" if some.any() else "" for some in (~far, far)]
+
+
+def _side_with(views: list[Reconstruction], group: list[PreparedImage], known: np.ndarray, axes: list[int]) -> float:
+    """Returns the mean SIDE with true angles about these axes in place of the networks'."""
+    camera, sides = group[0].settings.camera, []
+    for view, one, true in zip(views, group, known, strict=True):
+        depth = render.warp_depth(view.depth, view.view.at[np.array(axes)].set(true[axes]), camera)
+        valid = render.valid_pixels(depth, camera)
+        sides.append(depth_metrics(depth, one.problem.true_depth, valid, camera=camera)["side"])
+    return float(np.mean(sides))
 
 
 def errors_of(view: reconstruction.Reconstruction, one: PreparedImage) -> Errors:
