@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.lift import samples, steps
+from gan2shape_jax.lift import refinement, samples, steps
 from gan2shape_jax.lift.task import FIRST
 from gan2shape_jax.method import models, reconstruction, turning
 from gan2shape_jax.method.schedule import Phase
@@ -74,7 +74,7 @@ class Bench:
         print(f"{source}, seed {seed}: {time.monotonic() - begin:.0f} s until samples are there", flush=True)
         while not number or time.monotonic() - begin < self.seconds:
             state, _ = task.advance(state, phase, number, constants, 1)
-            average = _moved(average, state.params, min(chosen.average, (1 + number) / (10 + number)))
+            average = _moved(state.params, average, min(chosen.average, (1 + number) / (10 + number)))
             number += 1
         print(f"{source}, seed {seed}: {number} iterations of step 3", flush=True)
         return jax.device_get(average | {"view": self.start["view"]})
@@ -92,9 +92,7 @@ class Bench:
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-@jax.jit
-def _moved(average: models.Params, params: models.Params, kept: float) -> models.Params:
-    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
+_moved = jax.jit(refinement.mixed)
 
 
 def faces_of(name: str, data: pathlib.Path, architecture, frozen) -> list[PreparedImage]:
