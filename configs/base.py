@@ -284,12 +284,13 @@ def _lift(config: ConfigDict) -> None:
     config.lift.latent_iterations = Field(20, 0, 10**4)
     # Adam's learning rate in that search, in W.
     config.lift.latent_learning_rate = Field(0.03, 1e-30, 1000)
-    # Number of stages, from the first, whose step 3 ties the view network to the known views of the pseudo-images.
+    # Number of stages, from the first, whose step 3 ties the view network to the known views of the pseudo-images. In
+    # later ones, the view network is left unchanged; they learn from the GAN's own pictures of each sample, turned,
+    # where the GAN turns what it draws as networks.pretrained see it.
     config.lift.anchored_stages = Field(1000, 0, 1000)
-    # Iterations of step 2 in which each sample gets its own encoder, with offsets that pass through the mapping
-    # network, for step 3 of stages that are not anchored; the view network is then left unchanged. 0 means one encoder
-    # for all.
-    config.lift.own_encoder_iterations = Field(0, 0, 10**6)
+    # Elsewhere such stages give each sample an encoder of its own, with offsets that pass through the mapping network:
+    # iterations of step 2.
+    config.lift.own_encoder_iterations = Field(300, 1, 10**6)
     # Weight of the distance from the known views: mean square, in standard deviations of the sampled views.
     config.lift.anchor_view = Field(0.2, 0, 1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
@@ -297,10 +298,6 @@ def _lift(config: ConfigDict) -> None:
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3
     # end; 0 uses the latest.
     config.lift.average = Field(0.99, 0, 0.99999)
-    # How far the model's depth is moved beyond the mean change that training made from networks.pretrained, as a
-    # fraction of that change; 0 leaves it as trained. Training with a separate encoder for each sample stops short of
-    # the full change.
-    config.lift.overshoot = Field(0.0, 0, 4)
 
 
 def _refinement(config: ConfigDict) -> None:

@@ -251,15 +251,14 @@ def _lifted(config: ConfigDict) -> ConfigDict:
 
 
 def _relifted(config: ConfigDict) -> ConfigDict:
-    """Returns how training continues from a lift (`networks.pretrained`): few samples, each with its own encoder."""
+    """Returns how training continues from a lift (`networks.pretrained`): a stage without an anchor."""
     config = _lifted(config)
     mirrored = config.schedule.flip3[:1]
     config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
-    # A second stage gains nothing (docs/reports/lift.md).
-    config.schedule.update(stages=((1, 1, 300),), flip1=mirrored, flip3=mirrored)
+    config.schedule.update(stages=((1, 1, 2000),), flip1=mirrored, flip3=mirrored)
     config.sampling.batch_size = 4
-    config.lift.update(samples=48, batches=24, inversion_iterations=0, anchored_stages=0, own_encoder_iterations=300)
-    config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4, warmup_iterations=20)
+    config.lift.update(batches=12, inversion_iterations=0, anchored_stages=0, warmup_iterations=20)
+    config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4)
     return config
 
 

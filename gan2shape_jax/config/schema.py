@@ -268,17 +268,8 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if mode == "predict" and not pretrained:
         yield f"config.mode is 'predict' {untrained}: name the trained networks (networks.safetensors of a joint run)"
-    if (
-        mode == "lift"
-        and not pretrained
-        and values["lift.anchored_stages"] == 0 < values["lift.own_encoder_iterations"]
-    ):
-        yield f"config.lift.own_encoder_iterations is set {untrained}: name the networks.safetensors of a lift"
-    if mode == "lift" and not pretrained and values["lift.overshoot"]:
-        yield (
-            f"config.lift.overshoot is {values['lift.overshoot']}, {untrained}: what is carried on is the change from "
-            "these networks to the trained ones; name them, or set it to 0"
-        )
+    if mode == "lift" and not pretrained and values["lift.anchored_stages"] == 0:
+        yield f"config.lift.anchored_stages is 0 {untrained}: name the networks.safetensors of a lift"
     if mode != "predict" and (mode == "joint") != joint:
         yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both alike"
     if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):

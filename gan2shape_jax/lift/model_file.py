@@ -76,6 +76,14 @@ def model_bytes(
     return safetensors_bytes(tensors, texts)
 
 
+def found_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> Turning | None:
+    """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
+    if not maker.frozen.discriminator:
+        return None
+    samples = _FOUND_FROM * config.lift.measured
+    return turning.find(params, maker.frozen, maker.settings, samples=samples)
+
+
 def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
     """Returns the arrays that describe how a GAN turns what it draws; {} where it does not."""
     if turning is None:
@@ -280,9 +288,7 @@ def write(
 ) -> None:
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
     statistics, errors = measure(params, maker, config.lift.measured)
-    if maker.frozen.discriminator:
-        samples = _FOUND_FROM * config.lift.measured
-        statistics |= turning_statistics(turning.find(params, maker.frozen, maker.settings, samples=samples))
+    statistics |= turning_statistics(found_turning(config, params, maker))
     images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(

@@ -5,11 +5,6 @@ then may get worse. Held-out samples tell where to stop on the straight line in 
 to the refined ones: the first point that explains these samples nearly as well as the best one is kept. The line
 includes its starting point, so a refinement that does not help changes nothing. (Interpolating weights between networks
 and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
-
-`mean_change` and `carried_on` go further in the direction that a lift's last stage took. Training with per-sample
-encoders moves the depth of all images in a similar way, and stops short of the goal: pseudo-images are renderings, and
-partly confirm what was rendered. Extrapolating the weights does not achieve this (docs/reports/lift.md), so the depth
-network is trained to give the new depth, much as over-relaxation speeds up a slow iteration.
 """
 
 import dataclasses
@@ -20,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Scalar
 from ml_collections import ConfigDict
 
@@ -29,10 +23,8 @@ from gan2shape_jax.lift.model_file import read_facts, turning_of
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
-from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
-from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.training.task import collected
 
 Images = Float[np.ndarray, "n s s 3"]
@@ -153,54 +145,3 @@ def finished(
     batches, gain = config.refinement.kept_out, config.refinement.gain
     params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
     return params, {"refinement_share": share, "kept_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}
-
-
-# --- carrying a change of shape on ----------------------------------------------------------------------
-
-_BATCH = 8
-_LEARNING_RATE = 2e-4  # initial; it decays to zero
-_SCALE = 1e4  # factor on squared depth errors, so that Adam's epsilon is negligible
-
-
-def mean_change(start: models.Params, end: models.Params, images: Images, settings: Settings, *, mirrored: bool) -> Map:
-    """Returns the average difference in the depth of images between the networks before and after a stage, scene units.
-
-    `mirrored` symmetrises the change, as for objects that are assumed to be symmetric.
-    """
-    change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
-    return (change + change[:, ::-1]) / 2 if mirrored else change
-
-
-def carried_on(
-    params: models.Params, change: Map, images: Images, settings: Settings, *, iterations: int
-) -> models.Params:
-    """Returns networks whose depth is shifted by a change, scene units, within the camera's range.
-
-    Only the depth network differs: it is trained on the images, in [-1, 1], eight in each iteration of Adam. The result
-    is deterministic.
-    """
-    least, most = settings.camera.min_depth, settings.camera.max_depth
-    target = np.clip(depths(params, images, settings) + change, least, most)
-    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, iterations))
-    depth = params["depth"]
-    state = optimizer.init(depth)
-    order = np.random.default_rng(0).integers(0, len(images), (iterations, _BATCH))
-    for some in order:
-        gradient = _gradient(depth, jnp.asarray(images[some]), jnp.asarray(target[some]), settings=settings)
-        update, state = optimizer.update(gradient, state)
-        depth = optax.apply_updates(depth, update)
-    return params | {"depth": depth}
-
-
-def depths(params: models.Params, images: Images, settings: Settings) -> np.ndarray:
-    """Returns the canonical depth (n, S, S) of images, scene units."""
-    alone = {"depth": params["depth"]}
-    return in_batches(lambda some: _depth(alone, some, settings=settings), images, size=_BATCH)
-
-
-@jax.jit
-def _gradient(depth: models.Params, images: Array, target: Array, *, settings: Settings) -> models.Params:
-    def loss(depth: models.Params) -> Float[Scalar, ""]:
-        return _SCALE * jnp.mean(jnp.square(models.depth({"depth": depth}, images, settings) - target))
-
-    return jax.grad(loss)(depth)

@@ -192,11 +192,6 @@ def _version(
     return projection.synthesize(projection.moved(problem.latent, offset, settings), frozen, settings)
 
 
-def has_own_encoder(phase: Phase, settings: Settings) -> bool:
-    """Whether a phase's samples are projected by a separate encoder for each image: in step 3 without an anchor."""
-    return phase.step == STEP3.name and settings.own_encoder_iterations > 0
-
-
 def projected_by_own_encoder(
     state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> ProjectedSamples:

@@ -23,6 +23,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
@@ -45,13 +47,24 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
 
 
 def _project(
-    state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
+    turning: Turning | None,
+    state: TrainState,
+    phase: Phase,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
 ) -> ProjectedSamples:
-    """Returns an image's projected samples, see `Shared.project`: by an encoder of its own, or improved by a search."""
-    if steps.has_own_encoder(phase, settings):
+    """Returns an image's projected samples, see `Shared.project`.
+
+    Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
+    improved by a search.
+    """
+    if phase.step != STEP3.name:
+        samples = one_image(problem, frozen, settings).phase_constants(state, phase)
+        return steps.improved(state.params, samples, problem, frozen, settings)
+    if turning is None:
         return steps.projected_by_own_encoder(state, phase, problem, frozen, settings)
-    samples = one_image(problem, frozen, settings).phase_constants(state, phase)
-    return steps.improved(state.params, samples, problem, frozen, settings)
+    return one_image(problem, dataclasses.replace(frozen, turning=turning), settings).phase_constants(state, phase)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +72,14 @@ class Lift:
     """The task of lifting; see `training.task.Task`.
 
     In the inversion, step 2 and step 3, anchored or not, the networks' moving average is kept, and they end with it;
-    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. With per-sample encoders, the view
-    network ends step 3 as it began.
+    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. Without an anchor, the view network
+    ends step 3 as it began.
     """
 
     config: ConfigDict
     maker: SampleMaker  # draws the samples: those to train on, and those held out, which are examined during training
     replicas: int  # the number of images that share an iteration, at most a stage's samples
+    turning: Turning | None = None  # how the GAN turns what it draws, for steps 3 without an anchor
     # How many times training has gone back to an earlier checkpoint; each time halves the learning rates and changes
     # the order of the samples.
     returns: int = 0
@@ -114,7 +128,7 @@ class Lift:
                 collect_iters=chosen.batches * chosen.samples,
                 replicas=self.replicas,
                 on_collected=self.on_collected,
-                project=_project,
+                project=functools.partial(_project, self.turning),
             )
             first = _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
             self._latest[number] = first, _at_rate(task, chosen.encoder_learning_rate * slower)
@@ -155,8 +169,8 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        # Samples projected by per-sample encoders turn less than requested, and so would all views: V stays.
-        kept = {"view": average["view"]} if steps.has_own_encoder(phase, self.settings) else {}
+        # Samples that no anchor holds turn less than requested, and so would all views: V stays.
+        kept = {"view": average["view"]} if phase.step == STEP3.name else {}
         kept = jax.tree.map(jnp.array, kept)  # the average is donated
         average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
         ended = iteration + count == phase.iterations

@@ -21,7 +21,7 @@ NAMES = ("depth", "albedo", "view", "light", "encoder")
 Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
 # Signs under mirroring: pitch, yaw, roll, x, y, z; ambient, diffuse, dx, dy.
-_MIRRORED = {"view": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0), "light": (1.0, 1.0, -1.0, 1.0)}
+MIRRORED = {"view": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0), "light": (1.0, 1.0, -1.0, 1.0)}
 
 
 def modules(settings: Settings) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _seen(params: Params, name: str, images: _Images, of: Callable[..., Any], se
     seen: jax.Array = of(_apply(params, name, images, settings))
     if settings.mirrored:
         there = of(_apply(params, name, images[:, :, ::-1], settings))
-        seen = (seen + jnp.array(_MIRRORED[name]) * there) / 2
+        seen = (seen + jnp.array(MIRRORED[name]) * there) / 2
     return seen
 
 

@@ -92,8 +92,7 @@ class Settings:
     # For the anchored step: iterations and learning rate of the search for each projected sample's latent.
     latent_iterations: int = _shaping(0)
     latent_learning_rate: Any = 0.0
-    # For a lift's step 3 without an anchor: iterations and learning rate of each image's own encoder; 0 iterations: use
-    # the encoder that all images share.
+    # For a lift's step 3 without an anchor: iterations and learning rate of each image's own encoder.
     own_encoder_iterations: int = _shaping(0)
     encoder_learning_rate: Any = 0.0
 

@@ -14,6 +14,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from gan2shape_jax.method import models, projection
@@ -27,6 +28,9 @@ from gan2shape_jax.stylegan2.mirror import find as find_mirror
 # Steps along either axis, in standard deviations; farther, samples become somebody else, or lose their colours.
 STEPS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
 NAMED_BY, WALKED = 512, 64  # samples that the axes are named by, and that are moved along them
+# Beyond so many deviations along the axis of yaw V sees too little of a turn, so that it is taught, up to the farthest.
+_SURE, _FARTHEST = 1.25, 2.75
+_LESSONS, _TOGETHER, _LEARNING_RATE = 400, 16, 1e-4
 _BATCH = 8
 _LEAST = np.deg2rad(15)  # yaw to either side, below which a GAN is taken not to turn what it draws
 
@@ -84,6 +88,49 @@ def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, sam
     return result
 
 
+def taught(params: models.Params, found: Turning, frozen: FrozenModels, settings: Settings) -> models.Params:
+    """Returns networks whose V sees far turns: beyond `_SURE` deviations along the axis, yaw goes on as it does before.
+
+    A GAN draws few objects turned so far, and V, which learns from what it draws, sees them turned too little. All that
+    V sees nearer, and all but yaw, stays. The result is deterministic.
+    """
+    count = _LESSONS * _TOGETHER
+    latents = sample_w(
+        jax.random.fold_in(jax.random.key(0), 2), frozen.generator, arch=settings.architecture, samples=count
+    )
+    places = np.random.default_rng(0).uniform(-_FARTHEST, _FARTHEST, count)
+    near = np.clip(places, -_SURE, _SURE)
+    told = _all_seen(params, along(found.mirror, latents, 0, near), frozen, settings)[:, :6]
+    inner, outer = (np.interp([-place, place], STEPS[0], found.values[0]) for place in (_SURE / 2, _SURE))
+    told[:, 1] += (places - near) * np.mean((outer - inner) / [-_SURE / 2, _SURE / 2])
+    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
+    view, turned = params["view"], along(found.mirror, latents, 0, places)
+    moments = optimizer.init(view)
+    for some in np.split(np.arange(count), _LESSONS):
+        gradient = _lesson(view, turned[some], told[some], frozen=frozen, settings=settings)
+        update, moments = optimizer.update(gradient, moments)
+        view = optax.apply_updates(view, update)
+    result: models.Params = params | {"view": view}
+    return result
+
+
+@jax.jit
+def _lesson(
+    view: models.Params, latents: Array, told: Array, *, frozen: FrozenModels, settings: Settings
+) -> models.Params:
+    """Returns the gradient of V's mean squared error on latents' images and on their mirror images, network units."""
+    images = projection.synthesize(latents, frozen, settings)
+    images = jnp.concatenate([images, images[:, :, ::-1]])
+    told = jnp.concatenate([told, told * jnp.array(models.MIRRORED["view"])])
+    units = settings.view_range.units()
+
+    def loss(view: models.Params) -> Array:
+        off = models.views({"view": view}, images, frozen.view_mean, settings) - told
+        return jnp.mean(jnp.square(off / jnp.where(units > 0, units, 1)))
+
+    return jax.grad(loss)(view)
+
+
 def named(
     found: Mirror, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
 ) -> tuple[Mirror, list[float]]:
@@ -95,8 +142,10 @@ def named(
     return found, [float(np.corrcoef(told, known)[0, 1]) for told, known in pairs]
 
 
-def along(found: Mirror, latents: Float[Any, "n w"], axis: int, step: float) -> Float[Any, "n w"]:
-    """Returns latents moved along an axis until they have this coordinate."""
+def along(
+    found: Mirror, latents: Float[Any, "n w"], axis: int, step: float | Float[np.ndarray, "n"]
+) -> Float[Any, "n w"]:
+    """Returns latents moved along an axis until they have this coordinate, the same or one for each."""
     values = np.full((len(latents), AXES), np.nan)
     values[:, axis] = step
     return np.asarray(found.moved(latents, values))
@@ -106,6 +155,12 @@ def seen(
     params: models.Params, latents: Float[Any, "n w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Any, "n 2"]:
     """Returns yaw (radians) and the light's dx of latents' images, odd under mirroring."""
+    return _all_seen(params, latents, frozen, settings)[:, [1, 8]]
+
+
+def _all_seen(
+    params: models.Params, latents: Any, frozen: FrozenModels, settings: Settings
+) -> Float[np.ndarray, "n 10"]:
     values: np.ndarray = in_batches(
         functools.partial(_seen, params, frozen=frozen, settings=settings), latents, size=_BATCH
     )
@@ -113,7 +168,8 @@ def seen(
 
 
 @jax.jit
-def _seen(params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings) -> Float[Array, "n 2"]:
+def _seen(params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings) -> Float[Array, "n 10"]:
+    """Returns views and lights of latents' images, odd under mirroring."""
     images, settings = projection.synthesize(latents, frozen, settings), dataclasses.replace(settings, mirrored=True)
     view = models.views(params, images, frozen.view_mean, settings)
-    return jnp.stack([view[:, 1], models.lights(params, images, frozen.light_mean, settings)[:, 2]], axis=1)
+    return jnp.concatenate([view, models.lights(params, images, frozen.light_mean, settings)], axis=1)

@@ -103,7 +103,7 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     )
     if not started.trained:
         made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
-        train(work, task, title="all-images", made_with=made_with)
+        train(work, task, prepare.initial_params(config, task.settings), title="all-images", made_with=made_with)
     jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
     if not started.trained:
         hosts.wait_for(lambda: is_trained(folder.root))
@@ -137,19 +137,19 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
 def train(
     work: Work,
     task: Task,
+    initial: models.Params,
     *,
     title: str,
     made_with: Mapping[str, Any],
     drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
 ) -> None:
-    """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
+    """Trains the networks from `initial`, or resumes from a checkpoint, and writes them with their history.
 
     `title` is for the console and the curves; `made_with` is what checkpoints must match besides the configuration.
     `drawn` receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
     unchanged.
     """
     config, folder = work.config, work.folder
-    initial = prepare.initial_params(config, task.settings)
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
     if config.mode == "lift":  # only where the history has a row: each checkpoint has passed the task's checks
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)

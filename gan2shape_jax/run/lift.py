@@ -10,6 +10,7 @@ WORKDIR/joint.json             whether training has gone back to an earlier chec
 
 import contextlib
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -18,12 +19,13 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import atomic_file
-from gan2shape_jax.lift import model_file, refinement, samples
+from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.method import models
+from gan2shape_jax.method import models, turning
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
@@ -31,9 +33,6 @@ from gan2shape_jax.run.folder import config_hash, joint_record, note_joint
 from gan2shape_jax.run.runner import Work, at_work
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, network_files
-
-# The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.
-_OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -72,6 +71,27 @@ class _Lift(Work):
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
         return int(joint_record(self.folder.root).get("returns_to_a_checkpoint", 0))
 
+    @functools.cached_property
+    def _begun(self) -> tuple[models.Params, Turning | None]:
+        """The networks that training begins with, and how the GAN turns what it draws, where a stage learns from that.
+
+        V is then taught to see far turns.
+        """
+        config = self.config
+        maker = samples.maker_of(config, self.architecture, self.frozen)
+        params = prepare.initial_params(config, maker.settings)
+        if not config.networks.pretrained or config.lift.anchored_stages >= len(config.schedule.stages):
+            return params, None
+        self.monitor.say("finding how the GAN turns what it draws")
+        found = model_file.found_turning(config, params, maker)
+        if found is None:
+            self.monitor.say("it hardly does: every sample gets an encoder of its own")
+            return params, None
+        self.monitor.say(
+            f"it does, by {np.rad2deg(np.ptp(found.values[0])):.0f} degrees: V is taught to see more of it"
+        )
+        return turning.taught(params, found, self.frozen, maker.settings), found
+
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
         while True:
@@ -95,7 +115,8 @@ class _Lift(Work):
     def _train(self) -> None:
         """Trains to the end, from the newest checkpoint or from scratch."""
         config, root, leads = self.config, self.folder.root, self.folder.team.leads
-        hooks = {"returns": self._returns(), "on_collected": self._report}
+        initial, found = self._begun
+        hooks = {"returns": self._returns(), "on_collected": self._report, "turning": found}
         task = task_of(config, self.architecture, self.frozen, **hooks)
 
         def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
@@ -108,13 +129,13 @@ class _Lift(Work):
             return jax.tree.map(lambda leaf: leaf[0], views)
 
         made_with = {"batches_per_iteration": joint.replicas_of(config)}
-        joint.train(self, task, title="samples", made_with=made_with, drawn=drawn)
+        joint.train(self, task, initial, title="samples", made_with=made_with, drawn=drawn)
 
     def _report(self, done: int, count: int) -> None:
         """Reports every tenth of the way how many images have their samples, and responds to Ctrl-C."""
         self.monitor.check()
         if done % -(-count // 10) == 0:
-            self.monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
+            self.monitor.say(f"samples are collected: those of {done} of {count} images are done")
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
@@ -123,13 +144,6 @@ class _Lift(Work):
         maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        if config.lift.overshoot:
-            self.monitor.say(f"carrying the change of shape on by {config.lift.overshoot:g} of what it is")
-            before, mirrored = prepare.initial_params(config, maker.settings), any(config.schedule.flip3)
-            images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
-            change = refinement.mean_change(before, params, images, maker.settings, mirrored=mirrored)
-            change, iterations = config.lift.overshoot * change, _OVERSHOT_ITERATIONS
-            params = refinement.carried_on(params, change, images, maker.settings, iterations=iterations)
         kept_out = maker.problems(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
         self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
