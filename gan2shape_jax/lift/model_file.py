@@ -80,8 +80,7 @@ def found_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> Tur
     """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
     if not maker.frozen.discriminator:
         return None
-    samples = _FOUND_FROM * config.lift.measured
-    return turning.find(params, maker.frozen, maker.settings, samples=samples)
+    return turning.find(params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
 
 
 def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
@@ -287,7 +286,8 @@ def write(
     configuration: str,
 ) -> None:
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
-    statistics, errors = measure(params, maker, config.lift.measured)
+    seeing = dataclasses.replace(maker.settings, mirrored=any(config.schedule.flip3))  # as with single images
+    statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
     statistics |= turning_statistics(found_turning(config, params, maker))
     images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)

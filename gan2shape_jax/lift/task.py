@@ -19,7 +19,6 @@ from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
@@ -46,24 +45,17 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
     return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
 
 
-def _project(
-    turning: Turning | None,
-    state: TrainState,
-    phase: Phase,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> ProjectedSamples:
-    """Returns an image's projected samples, see `Shared.project`.
+def _project(turning: Turning | None, state: TrainState, phase: Phase, *of: Any) -> ProjectedSamples:
+    """Returns an image's projected samples, see `Shared.project`; `of` are the arguments of `one_image`.
 
     Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
     improved by a search.
     """
     if phase.step != STEP3.name:
-        samples = one_image(problem, frozen, settings).phase_constants(state, phase)
-        return steps.improved(state.params, samples, problem, frozen, settings)
+        return steps.improved(state.params, one_image(*of).phase_constants(state, phase), *of)
     if turning is None:
-        return steps.projected_by_own_encoder(state, phase, problem, frozen, settings)
+        return steps.projected_by_own_encoder(state, phase, *of)
+    problem, frozen, settings = of
     return one_image(problem, dataclasses.replace(frozen, turning=turning), settings).phase_constants(state, phase)
 
 

@@ -110,8 +110,7 @@ def taught(params: models.Params, found: Turning, frozen: FrozenModels, settings
         gradient = _lesson(view, turned[some], told[some], frozen=frozen, settings=settings)
         update, moments = optimizer.update(gradient, moments)
         view = optax.apply_updates(view, update)
-    result: models.Params = params | {"view": view}
-    return result
+    return params | {"view": view}
 
 
 @jax.jit
@@ -128,7 +127,8 @@ def _lesson(
         off = models.views({"view": view}, images, frozen.view_mean, settings) - told
         return jnp.mean(jnp.square(off / jnp.where(units > 0, units, 1)))
 
-    return jax.grad(loss)(view)
+    gradient: models.Params = jax.grad(loss)(view)
+    return gradient
 
 
 def named(

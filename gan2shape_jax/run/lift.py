@@ -82,14 +82,11 @@ class _Lift(Work):
         params = prepare.initial_params(config, maker.settings)
         if not config.networks.pretrained or config.lift.anchored_stages >= len(config.schedule.stages):
             return params, None
-        self.monitor.say("finding how the GAN turns what it draws")
         found = model_file.found_turning(config, params, maker)
         if found is None:
-            self.monitor.say("it hardly does: every sample gets an encoder of its own")
+            self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
-        self.monitor.say(
-            f"it does, by {np.rad2deg(np.ptp(found.values[0])):.0f} degrees: V is taught to see more of it"
-        )
+        self.monitor.say("the GAN turns what it draws: V is taught to see far turns, and depth learns from them")
         return turning.taught(params, found, self.frozen, maker.settings), found
 
     def train_twice(self) -> None:

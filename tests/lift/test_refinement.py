@@ -1,4 +1,4 @@
-"""A lifted model: in float16, its change of shape carried on, refined on each image and kept in part; odd images."""
+"""A lifted model: in float16, refined on each image and kept in part; odd images."""
 
 import dataclasses
 import json
@@ -46,39 +46,6 @@ def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandt
     assert max(map(float, model_file._changes(params, params | half, images, settings=settings).values())) <= 1e-3
     huge = params | {"depth": jax.tree.map(lambda leaf: leaf * 1e6, params["depth"])}  # more than float16 can hold
     assert "depth" not in model_file.shortened(huge, images, settings)
-
-
-@pytest.fixture(scope="module")
-def pictures(case):
-    rng = np.random.default_rng(0)
-    return np.asarray(case[0].problem.image) * rng.uniform(0.5, 1, (11, 1, 1, 1)).astype(np.float32)
-
-
-def test_the_mean_change_is_that_of_the_depths_and_symmetric_where_asked_for(case, pictures):
-    prepared, _, *both = case
-    given = *both, pictures, prepared.settings
-    depth_of = jax.jit(models.depth)
-    depths = [np.asarray(depth_of(params, pictures, prepared.settings)) for params in both]
-    change = refinement.mean_change(*given, mirrored=False)
-    np.testing.assert_allclose(change, (depths[1] - depths[0]).mean(0), atol=1e-5)
-    mirrored = refinement.mean_change(*given, mirrored=True)
-    np.testing.assert_allclose(mirrored, (change + change[:, ::-1]) / 2, atol=1e-7)
-
-
-@pytest.mark.heavy  # 200 iterations
-def test_depth_learns_to_be_a_change_further_and_nothing_else_does(case, pictures):
-    prepared, _, _, params = case
-    settings = prepared.settings
-    across = np.linspace(-1, 1, settings.image_size, dtype=np.float32)
-    bump = np.exp(-8 * (across[:, None] ** 2 + across**2))
-    change = 0.02 * (bump - bump.mean())  # networks' outputs are centred
-    moved = refinement.carried_on(params, change, pictures, settings, iterations=200)
-    assert all(moved[name] is params[name] for name in params if name != "depth")
-    before, after = (refinement.depths(one, pictures, settings) for one in (params, moved))
-    wanted = np.clip(before + change, settings.camera.min_depth, settings.camera.max_depth)
-    assert np.square(after - wanted).mean() < 0.25 * np.square(wanted - before).mean()
-    first, second = (refinement.carried_on(params, change, pictures, settings, iterations=3) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
+from gan2shape_jax.method import turning
 from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run import folder as run_folder
 
@@ -44,20 +45,23 @@ def test_networks_history_and_pictures_are_there(finished):
 
 
 @pytest.mark.slow
-def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp_path):
+@pytest.mark.parametrize("turns", [False, True])
+def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypatch, capsys, turns):
     schedule = {"stages": ((1, 1, 3),) * 2, "flip1": (True,) * 2, "flip3": (True,) * 2, "batches_per_iteration": 2}
-    lifted = {"inversion_iterations": 0, "anchored_stages": 0, "own_encoder_iterations": 2, "overshoot": 0.5}
     fields = {f"schedule__{name}": value for name, value in schedule.items()}
-    fields |= {f"lift__{name}": value for name, value in lifted.items()}
+    fields |= {"lift__inversion_iterations": 0, "lift__anchored_stages": 0}
     config = _config(tmp_path, networks__pretrained=str(finished[1] / "networks.safetensors"), **fields)
+    if turns:
+        monkeypatch.setattr(turning, "_LEAST", -1)
+        monkeypatch.setattr(turning, "_LESSONS", 4)
     assert check.run_check(config) == 0 and experiment.run(config) == 0
+    told = capsys.readouterr().err
+    assert ("V is taught to see far turns" in told) == turns == ("an encoder of its own" not in told)
     root = pathlib.Path(config.workdir)
-    trained, model = (safetensors.numpy.load_file(root / f"{name}.safetensors") for name in ("networks", "model"))
-    carried = {name.split("/")[0] for name in trained if np.abs(trained[name] - model[name]).max() > 4e-4}
-    assert carried == {"depth"}  # others are as trained, but for float16
     before, after = (safetensors.numpy.load_file(folder / "networks.safetensors") for folder in (finished[1], root))
     moved = {name.split("/")[0] for name in after if not np.allclose(before[name], after[name], rtol=1e-5, atol=1e-8)}
-    assert moved == {"depth", "albedo", "light", "encoder"}  # the encoder in step 2, as of any stage
+    # The encoder moves in step 2, as in any stage; V only where it is taught, before the first.
+    assert moved == {"depth", "albedo", "light", "encoder"} | ({"view"} if turns else set())
     assert model_file.read_facts(root / "model.safetensors") is not None
 
 

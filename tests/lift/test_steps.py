@@ -203,18 +203,14 @@ def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(searching):
 
 
 @pytest.mark.heavy
-def test_the_anchored_step_searches_and_step_3_does_not(searching):
-    problem, frozen, settings, params, _ = searching
-    state, images = initial_state(params, settings), {}
-    for step in (steps.ANCHORED_STEP, STEP3):
-        for count in (0, 4):
-            some = changed(settings, latent_iterations=count)
-            samples = _project(state, Phase(3, 1, step, 4, False), problem, frozen, some)
-            images[step.name, count] = np.asarray(samples.images)
-    np.testing.assert_array_equal(images["step3", 0], images["step3", 4])
-    # Two programs, whose sums differ by up to 2e-4, as above.
-    np.testing.assert_allclose(images["step3", 0], images["anchored", 0], atol=1e-3)
-    assert np.abs(images["anchored", 4] - images["anchored", 0]).max() > 0.01
+def test_the_anchored_step_searches(searching):
+    problem, frozen, settings, params, samples = searching
+    state, phase = initial_state(params, settings), Phase(3, 1, steps.ANCHORED_STEP, 4, False)
+    images = [
+        np.asarray(_project(None, state, phase, problem, frozen, changed(settings, latent_iterations=count)).images)
+        for count in (0, 4)
+    ]
+    assert np.abs(images[1] - images[0]).max() > 0.01
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
+from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.stylegan2.mirror import Mirror
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -131,9 +133,9 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
 
 
 @pytest.mark.heavy  # trains a stage
-@pytest.mark.parametrize("average", [0.9, 0.0])
-def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothing(config, tmp_path, average):
-    fields = {"own_encoder_iterations": 2, "anchored_stages": 0, "inversion_iterations": 0, "average": average}
+@pytest.mark.parametrize(("average", "turns"), [(0.9, False), (0.0, False), (0.9, True)])
+def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config, tmp_path, average, turns):
+    fields = {"anchored_stages": 0, "inversion_iterations": 0, "average": average}
     changed = config.copy_and_resolve_references().unlock()
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
     changed.schedule.stages = ((1, 1, 4),)
@@ -143,8 +145,15 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 
+    axes = jnp.eye(2, architecture.style_dim)
+    found = Turning(
+        Mirror(axes, axes, jnp.zeros(architecture.style_dim)),
+        jnp.ones((2, 1)) * jnp.linspace(-0.5, 0.5, 9),
+        jnp.float32(9),
+    )
+
     def run(name, watcher=None):
-        task = lift_run.task_of(changed, architecture, frozen)
+        task = lift_run.task_of(changed, architecture, frozen, turning=found if turns else None)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
     whole = run("whole")

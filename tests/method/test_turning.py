@@ -74,6 +74,27 @@ def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     assert turning.find(state.params, frozen, settings, samples=64) is None
 
 
+def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch):
+    """Yaw goes on at 15 degrees a deviation, as the axis says; nearer, and in all else, V sees what it saw."""
+    _, frozen, state, settings = case
+    found = frozen.turning.mirror  # 20 times as long, so that this GAN draws other pictures along the axis
+    turns = frozen.turning.replace(mirror=found.replace(axes=20 * found.axes, readers=found.readers / 20))
+    monkeypatch.setattr(turning, "_LESSONS", 100)
+    monkeypatch.setattr(turning, "_LEARNING_RATE", 1e-3)
+    latents = sample_w(jax.random.key(7), frozen.generator, arch=settings.architecture, samples=16)
+    taught, mirror = turning.taught(state.params, turns, frozen, settings), turns.mirror
+    assert all(taught[name] is state.params[name] for name in models.NAMES if name != "view")
+
+    def views(params, place):
+        return turning._all_seen(params, turning.along(mirror, latents, 0, place), frozen, settings)[:, :6]
+
+    for place, more in ((-2.5, -1.25), (-1.0, 0), (0.0, 0), (1.0, 0), (2.5, 1.25)):
+        told = views(state.params, np.clip(place, -1.25, 1.25))
+        told[:, 1] += np.deg2rad(15) * more
+        off = np.abs(views(taught, place) - told).mean(axis=0)
+        assert off[1] < np.deg2rad(5) and off[[0, 2]].max() < np.deg2rad(3), place
+
+
 @pytest.mark.heavy
 def test_the_bundled_faces_turn_as_far_as_their_model_says():
     gan, networks = gan2shape_jax.load_gan("ictface"), gan2shape_jax.load_model("ictface").networks
