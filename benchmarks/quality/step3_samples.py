@@ -38,6 +38,7 @@ from gan2shape_jax.training.shared import shared
 from gan2shape_jax.training.task import one_image, scores
 
 SOURCES = ("renderings", "turned", "both")
+_BATCHES = 24  # of samples for each identity
 _FOUND_FROM = 4096  # samples that the GAN's axes are found from
 # Identities of a run: with turned pictures, which cost less, several times as many.
 _IDENTITIES = {"renderings": 20, "turned": 96, "both": 20}
@@ -63,7 +64,7 @@ class Bench:
             maker.problems(range(FIRST, FIRST + count)),
             maker.frozen,
             seed=seed,
-            collect_iters=chosen.batches * count,
+            collect_iters=_BATCHES * count,
             replicas=self.config.schedule.batches_per_iteration,
             project=functools.partial(self.project, source),
         )
