@@ -251,13 +251,14 @@ def _lifted(config: ConfigDict) -> ConfigDict:
 
 
 def _relifted(config: ConfigDict) -> ConfigDict:
-    """Returns how training continues from a lift (`networks.pretrained`): a stage without an anchor."""
+    """Returns how training continues from a lift (`networks.pretrained`): two stages without an anchor."""
     config = _lifted(config)
-    mirrored = config.schedule.flip3[:1]
+    mirrored = config.schedule.flip3[:2]
     config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
-    config.schedule.update(stages=((1, 1, 2000),), flip1=mirrored, flip3=mirrored)
+    config.schedule.update(stages=2 * ((1, 1, 1000),), flip1=mirrored, flip3=mirrored)
     config.sampling.batch_size = 4
     config.lift.update(batches=12, inversion_iterations=0, anchored_stages=0, warmup_iterations=20)
+    config.optimizer.learning_rate = 1e-4  # of the second stage
     config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4)
     return config
 

@@ -73,10 +73,7 @@ class _Lift(Work):
 
     @functools.cached_property
     def _begun(self) -> tuple[models.Params, Turning | None]:
-        """The networks that training begins with, and how the GAN turns what it draws, where a stage learns from that.
-
-        V is then taught to see far turns.
-        """
+        """The networks to begin with, and how the GAN turns what it draws, if a stage learns so: V sees far turns then."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         params = prepare.initial_params(config, maker.settings)
