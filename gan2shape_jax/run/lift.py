@@ -73,7 +73,7 @@ class _Lift(Work):
 
     @functools.cached_property
     def _begun(self) -> tuple[models.Params, Turning | None]:
-        """The networks to begin with, and how the GAN turns what it draws, if a stage learns so: V sees far turns then."""
+        """The networks to begin with, V taught to see far turns, and how the GAN turns, if a stage learns from that."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         params = prepare.initial_params(config, maker.settings)
