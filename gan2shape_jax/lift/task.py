@@ -64,8 +64,8 @@ class Lift:
     """The task of lifting; see `training.task.Task`.
 
     In the inversion, step 2 and step 3, anchored or not, the networks' moving average is kept, and they end with it;
-    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. Without an anchor, the view network
-    ends step 3 as it began.
+    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. Without an anchor, step 3
+    leaves the view network as it is.
     """
 
     config: ConfigDict
@@ -161,12 +161,15 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        # Samples that no anchor holds turn less than requested, and so would all views: V stays.
+        # Samples that no anchor holds turn less than requested: with V free, turns shrink and reliefs grow. V stays.
         kept = {"view": average["view"]} if phase.step == STEP3.name else {}
         kept = jax.tree.map(jnp.array, kept)  # the average is donated
-        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
-        ended = iteration + count == phase.iterations
-        params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
+        params = state.params | kept
+        average = _moved(average, params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
+        if iteration + count == phase.iterations:
+            params = jax.tree.map(jnp.array, average)  # buffers of its own: they are donated
+        elif kept:
+            params |= jax.tree.map(jnp.array, kept)
         return dataclasses.replace(state, params=params, average=average), scalars
 
     def examine(
