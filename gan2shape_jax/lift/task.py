@@ -64,8 +64,7 @@ class Lift:
     """The task of lifting; see `training.task.Task`.
 
     In the inversion, step 2 and step 3, anchored or not, the networks' moving average is kept, and they end with it;
-    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks. Without an anchor, step 3
-    leaves the view network as it is.
+    `config.lift.average` is its decay, in [0, 1), and 0 keeps the latest networks.
     """
 
     config: ConfigDict
@@ -161,15 +160,9 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        # Samples that no anchor holds turn less than requested: with V free, turns shrink and reliefs grow. V stays.
-        kept = {"view": average["view"]} if phase.step == STEP3.name else {}
-        kept = jax.tree.map(jnp.array, kept)  # the average is donated
-        params = state.params | kept
-        average = _moved(average, params, jnp.float32(iteration), jnp.float32(self.config.lift.average)) | kept
-        if iteration + count == phase.iterations:
-            params = jax.tree.map(jnp.array, average)  # buffers of its own: they are donated
-        elif kept:
-            params |= jax.tree.map(jnp.array, kept)
+        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
+        ended = iteration + count == phase.iterations
+        params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars
 
     def examine(

@@ -75,13 +75,14 @@ def keep_programs(setting: str) -> None:
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """Returns the configuration's schedule as a tuple of phases."""
     count, lifts = len(config.schedule.stages), config.mode == "lift"
+    anchored = min(config.lift.anchored_stages, count)
     return make_schedule(
         config.schedule.stages,
         flip1=config.schedule.flip1[:count],
         flip3=config.schedule.flip3[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
         first=((steps.INVERSION_STEP, config.lift.inversion_iterations),) if lifts else (),
-        thirds=(steps.ANCHORED_STEP,) * min(config.lift.anchored_stages, count) if lifts else (),
+        thirds=(steps.ANCHORED_STEP,) * anchored + (steps.HELD_STEP,) * (count - anchored) if lifts else (),
     )
 
 

@@ -95,7 +95,7 @@ def update(state, kept, numbers, chosen, constants, problems, keys, frozen, sett
 
         def one(params, number, constants, factors, problem, key):
             seen = step.draw(key, number, factors, constants, frozen, settings)
-            return step.loss(params, *seen, problem, frozen, settings, flip=flip)
+            return step.loss(whole.params | params, *seen, problem, frozen, settings, flip=flip)
 
         # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of
         # weights and become one convolution over a larger batch, forward and backward.
