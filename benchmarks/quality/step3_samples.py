@@ -37,7 +37,6 @@ from gan2shape_jax.training.network_files import load_networks, networks_bytes
 from gan2shape_jax.training.shared import shared
 from gan2shape_jax.training.task import one_image, scores
 
-SOURCES = ("renderings", "turned", "both")
 _BATCHES = 24  # of samples for each identity
 _FOUND_FROM = 4096  # samples that the GAN's axes are found from
 # Identities of a run: with turned pictures, which cost less, several times as many.
@@ -56,7 +55,7 @@ class Bench:
 
     def run(self, source: str, seed: int) -> models.Params:
         """Returns networks that have learnt from samples of the source until the time is up."""
-        begin, chosen = time.monotonic(), self.config.lift
+        begin, chosen, moved = time.monotonic(), self.config.lift, jax.jit(refinement.mixed)
         settings = changed(self.maker.settings, learning_rate=chosen.first_learning_rate)
         maker = dataclasses.replace(self.maker, settings=settings, key=jax.random.key(seed))
         count = _IDENTITIES[source]
@@ -75,7 +74,7 @@ class Bench:
         print(f"{source}, seed {seed}: {time.monotonic() - begin:.0f} s until samples are there", flush=True)
         while not number or time.monotonic() - begin < self.seconds:
             state, _ = task.advance(state, phase, number, constants, 1)
-            average = _moved(state.params, average, min(chosen.average, (1 + number) / (10 + number)))
+            average = moved(state.params, average, min(chosen.average, (1 + number) / (10 + number)))
             number += 1
         print(f"{source}, seed {seed}: {number} iterations of step 3", flush=True)
         return jax.device_get(average | {"view": self.start["view"]})
@@ -93,15 +92,11 @@ class Bench:
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-_moved = jax.jit(refinement.mixed)
-
-
 def faces_of(name: str, data: pathlib.Path, architecture, frozen) -> list[PreparedImage]:
     """Returns the faces of a folder, ready for a prediction."""
     config = load_config(name).unlock()
     config.mode = "predict"
-    for root in ("image", "mask", "depth"):
-        config.data[f"{root}_root"] = str(data / root)
+    config.data.update({f"{root}_root": str(data / root) for root in ("image", "mask", "depth")})
     names = sorted(path.name for path in (data / "image").glob("*.png"))
     return [prepare.load_image(config, one, architecture, frozen, data) for one in names]
 
@@ -125,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, default=660)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--sources", nargs="+", default=SOURCES, choices=SOURCES)
+    parser.add_argument("--sources", nargs="+", default=list(_IDENTITIES), choices=_IDENTITIES)
     options = parser.parse_args(arguments)
     config = load_config(f"{options.config}:relift")
     set_up_runtime(config)

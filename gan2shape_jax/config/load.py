@@ -255,7 +255,7 @@ def _relifted(config: ConfigDict) -> ConfigDict:
     config = _lifted(config)
     mirrored = config.schedule.flip3[:2]
     config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
-    config.schedule.update(stages=2 * ((1, 1, 1000),), flip1=mirrored, flip3=mirrored)
+    config.schedule.update(stages=2 * ((1, 1, 500),), flip1=mirrored, flip3=mirrored)
     config.sampling.batch_size = 4
     config.lift.update(batches=12, inversion_iterations=0, anchored_stages=0, warmup_iterations=20)
     config.optimizer.learning_rate = 1e-4  # of the second stage
