@@ -20,16 +20,7 @@ _FOLDER = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "note
 
 
 def execute(path: pathlib.Path, *, write: bool, limit_s: int) -> None:
-    """Executes a notebook in its own folder.
-
-    Args:
-      path: the notebook.
-      write: whether to replace the file by the one with outputs, without execution times.
-      limit_s: seconds that one cell may take.
-
-    Raises:
-      CellExecutionError: a cell failed.
-    """
+    """Executes a notebook in its own folder; `write` replaces its outputs. `CellExecutionError`: a cell failed."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=limit_s, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}

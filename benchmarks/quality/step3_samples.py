@@ -39,8 +39,7 @@ from gan2shape_jax.training.task import one_image, scores
 
 _BATCHES = 24  # of samples for each identity
 _FOUND_FROM = 4096  # samples that the GAN's axes are found from
-# Identities of a run: with turned pictures, which cost less, several times as many.
-_IDENTITIES = {"renderings": 20, "turned": 96, "both": 20}
+_IDENTITIES = {"renderings": 20, "turned": 96, "both": 20}  # of a run: turned pictures cost less
 
 
 @dataclasses.dataclass(frozen=True)
