@@ -2,10 +2,10 @@
 
     python benchmarks/quality/step3_samples.py --config head --data FACES --start lifted/model.safetensors --out stage
 
-Each run continues from the networks in `--start`, those of a lift of the configuration's GAN, as `:relift` does, until
-its time is used up, collecting samples included; V ends as it began. `renderings` are projected by an encoder of each
-sample's own, `turned` lie along the axes that `turning.find` finds, and `both` takes half of its batches from each.
-Prints SIDE, MAD, the worst SIDE, and how much depth differs between faces, on FACES, which has the folders `image`,
+Each run continues from the networks in `--start`, those of a lift, until its time is used up, collecting samples
+included. Unlike in `:relift`, V is trained along, but ends as it began. `renderings` are projected by an encoder of
+each sample's own, `turned` lie along the axes that `turning.find` finds, and `both` takes half of its batches from
+each. Prints SIDE, MAD, the worst SIDE, how much depth differs between faces, on FACES, which has the folders `image`,
 `mask` and `depth`; last, those of the networks averaged over seeds. What is in OUT is not trained again.
 """
 

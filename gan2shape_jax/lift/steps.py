@@ -139,7 +139,7 @@ def _collect_anchored(*given: Any) -> ProjectedSamples:
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
 
-# Samples that no anchor holds turn less than asked for: with V free, turns would shrink and reliefs grow.
+# Samples that no anchor holds turn less than asked for: with V free, reliefs get deeper and deeper.
 HELD_STEP = dataclasses.replace(STEP3, networks=("depth", "albedo", "light"))
 
 
