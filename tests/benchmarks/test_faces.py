@@ -1,6 +1,7 @@
 """Rendered faces: what is said to be true of a picture is, people of one split are in no other, refusals."""
 
 import argparse
+import functools
 import importlib
 import json
 import pathlib
@@ -36,7 +37,7 @@ _SIZE = 32
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
-    names = ("sources", "people", "drawing", "render", "committed", "table", "learn")
+    names = ("sources", "people", "drawing", "render", "committed", "table", "learn", "rigidity")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
@@ -307,3 +308,14 @@ def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, t
     config = load_config("ictface:predict").unlock()
     config.image_size = 32
     assert gan2shape_jax.load_model(files[0], config=config).networks.settings.image_size == 32
+
+
+@pytest.mark.heavy
+def test_what_a_shape_lacks_is_told_by_pictures_of_it_turned(scripts):
+    rigidity = scripts.rigidity
+    bench = rigidity.Bench("head")
+    flatten = functools.partial(rigidity._flattened, bench.params, settings=bench.settings)
+    *seen, lacking = rigidity.measured(bench.sampled(4, own=True), flatten, 0.85)
+    before, left, change, _ = rigidity.explained(*seen, turns=False)
+    told, lacking = (part[rigidity._INSIDE].ravel() for part in (change, lacking))
+    assert left < before / 4 and np.corrcoef(told, lacking)[0, 1] > 0.85

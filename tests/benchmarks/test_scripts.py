@@ -11,7 +11,6 @@ import pytest
 from helpers.parity_record import PYTORCH, Record
 from helpers.tiny import asset
 from PIL import Image
-from safetensors.numpy import load_file
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
@@ -44,19 +43,6 @@ def test_the_bounds_are_told_in_order_and_their_depths_kept(tmp_path, capsys):
     assert all(value <= side["as the networks say"] for value in side.values()) and len(side) == 6
     with np.load(tmp_path / "depths.npz") as kept:
         assert set(kept) == {"networks", "the_right_shape_for_all", "right_views_and_shape"}
-
-
-@pytest.mark.heavy
-def test_step_3_learns_from_turned_pictures_until_its_time_is_up(tmp_path, monkeypatch, capsys):
-    script, model = _script("step3_samples"), pathlib.Path(asset("ictface")) / "model.safetensors"
-    monkeypatch.setattr(script, "_IDENTITIES", {"turned": 4})
-    monkeypatch.setattr(script, "_FOUND_FROM", 512)
-    given = ["--config=ictface", "--seconds=1", "--seeds", "0", "--sources", "turned", "--out", str(tmp_path)]
-    script.main([*given, "--data", str(model.parent), "--start", str(model)])
-    start, _, count, one, averaged = (line.split(":")[1] for line in capsys.readouterr().out.splitlines())
-    assert count == " 1 iterations of step 3" and averaged == one and 0.005 < float(one.split("/")[0]) < 0.02
-    before, after = (load_file(path)["depth/output/kernel"] for path in (model, *tmp_path.glob("*_0*")))
-    assert 1e-5 < np.abs(after - before.astype(np.float32)).max() < 1
 
 
 def test_the_report_counts_what_refinement_did(capsys):
