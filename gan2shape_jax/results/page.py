@@ -31,6 +31,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +40,9 @@ from rich.text import Text
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text
+from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
+from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
@@ -64,6 +67,8 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _WORDS = ("found", "shape", "invented", "verdict")
 _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
+DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, in which it is seen what was detected
+_DRAWN = 320  # pixels of a drawing's longer side on the page
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -113,6 +118,19 @@ def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
                 # No timestamps, so that the bytes are the same whenever it is made.
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _drawing(entry: Entry) -> str | None:
+    """Returns what was detected in a photo of which there is no result, as a small JPEG in base64; None if unknown."""
+    path = entry.folder.parents[1] / DRAWINGS / f"{entry.row.name}.jpg"
+    if entry.row.status.split(",")[0] == _DONE or not path.is_file():
+        return None
+    try:
+        picture = open_upright(path, least=1).picture
+    except UserError:
+        return None
+    picture.thumbnail((_DRAWN, _DRAWN))
+    return base64.b64encode(encoded(np.asarray(picture), "JPEG", quality=80)).decode("ascii")
 
 
 def write_page(
@@ -230,6 +248,10 @@ class _Page:
                         self.thumbs[k] = thumb
                 elif self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
                     self.blocks[f"{kind}-{k}"] = text
+        for k, entry in enumerate(self.entries):
+            if k not in self.thumbs and (drawn := _drawing(entry)):
+                if self._takes("thumb", len(drawn) + _AROUND, (1 - _FOR_THUMBS) * room):
+                    self.thumbs[k] = drawn
         if unreadable:
             self.notes.append(
                 f"{len(unreadable):,} of the results could not be read, and are shown without their models."
