@@ -26,8 +26,8 @@ from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_BELOW = ("export print", "export texture", "export blender", "export spread", "evaluate identity")
-_BELOW += ("evaluate consistency", "convert stylegan2", "convert networks")
+_BELOW = ("export print", "export texture", "export usdz", "export blender", "export spread")
+_BELOW += ("evaluate identity", "evaluate consistency", "convert stylegan2", "convert networks")
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -190,22 +190,34 @@ sys.exit(main.main(["photo", "me.jpg"]))
 def test_the_core_needs_no_package_of_the_applications_which_say_what_to_install(tmp_path):
     command = [sys.executable, "-c", _WITHOUT_APPLICATIONS]
     done = subprocess.run(command, cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
-    sentence = (
-        "opencv-python-headless is not installed: pip install 'gan2shape-jax[photo]' brings what applications need\n"
-    )
+    sentence = "opencv-python-headless is not installed: pip install -e '.[photo]' in the checkout brings it\n"
     said = "Gan(64 x 64 pixels, latents of 128)\n" + 2 * sentence
     assert (done.returncode, done.stdout, done.stderr) == (1, said, f"error: {sentence}")
 
 
-def test_help_of_a_command_says_its_name(capsys):
-    for words in (*program._COMMANDS, *_BELOW):
-        try:
-            code = program.main([*words.split(), "--help"])
-        except SystemExit as stopped:  # argparse's way
-            code = stopped.code
-        printed = capsys.readouterr().out
-        assert code in (0, None) and printed.startswith(f"usage: gan2shape-jax {words} ")
-        assert "python -m" not in printed
+_HELP_WITHOUT_EXTRAS = """
+import sys
+absent = "cv2 filelock gradio imageio_ffmpeg jinja2 matplotlib onnxruntime pillow_heif pooch pxr tensorboardX trimesh"
+sys.modules.update(dict.fromkeys(absent.split()))  # as if absent
+from gan2shape_jax import main
+for words in sys.argv[1:]:
+    try:
+        code = main.main([*words.split(), "--help"])
+    except SystemExit as stopped:  # argparse's way
+        code = stopped.code
+    print("ends with", code or 0)
+"""
+
+
+def test_help_of_every_command_says_its_name_and_needs_no_extra():
+    words = [*program._COMMANDS, *_BELOW]
+    command = [sys.executable, "-c", _HELP_WITHOUT_EXTRAS, *words]
+    done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "python -m" not in done.stdout
+    *printed, rest = done.stdout.split("ends with 0\n")
+    assert len(printed) == len(words) and not rest
+    for text, name in zip(printed, words, strict=True):
+        assert text.startswith(f"usage: gan2shape-jax {name} ")
 
 
 def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):

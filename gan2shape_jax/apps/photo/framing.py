@@ -11,13 +11,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+from etils import epy
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.run.guide import PERHAPS, SIDE, SURE, Sight, corrected, corrections
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import cv2
 
 _WORK_SIDE = 448  # pixels of the photo's longer side in the search
 _LARGEST, _SMALLEST = 1.25, 0.2  # crop sides, as shares of the photo's shorter side
