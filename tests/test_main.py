@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
+from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
 from gan2shape_jax.io import option_types
@@ -115,7 +116,12 @@ def test_open_says_that_there_is_no_display(monkeypatch):
 
 def test_wrong_command_lines_end_with_code_2(experiment, capsys):
     for arguments, message in (
-        ([], "name a configuration: --config=NAME"),
+        (["--check"], "name a configuration: --config=NAME"),
+        (["lift"], "name a configuration: --config=NAME"),
+        (["foto"], "there is no command 'foto' (did you mean photo? --help"),
+        (["xyzzy", "--config=car"], "there is no command 'xyzzy' (--help"),
+        (["car"], "there is no command 'car' (a configuration: --config=car)"),
+        (["own.py"], "there is no command 'own.py' (--help"),
         (["--config"], "--config needs a value"),
         (["--config=nonsense"], "there is no config 'nonsense'"),
         (["--config=ictface:scratch", "--confg.seed=1"], "unknown argument '--confg.seed=1'"),
@@ -125,6 +131,38 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys):
         assert program.main(arguments) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.out == "" and not experiment.seen
+
+
+def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
+    taken = []
+    monkeypatch.setattr(photo_command, "main", lambda words: taken.append(words) or 3)
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/a.jpg", "b", "own.py", "-c.png"):
+        (tmp_path / name).touch()
+    for line in (
+        "folder/a.jpg", "folder/a.jpg --out x folder", "folder --help", "b", "gone.JPG", "in/*.jpg --open",
+        "--open folder/a.jpg", "--model catface b",
+    ):  # fmt: skip
+        assert program.main(line.split()) == 3 and taken.pop() == line.split()
+    for line in (
+        "own.py",
+        "--open gone",
+        "--config=own.py folder/a.jpg",
+        "-c.png",
+        "foto folder/a.jpg",
+        "--version folder",
+    ):
+        program.main(line.split())
+        capsys.readouterr()
+    assert not taken and not experiment.seen
+
+
+def test_without_arguments_six_lines_say_what_there_is(experiment, capsys):
+    assert program.main([]) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 6 and max(map(len, printed.splitlines())) < 120 and not experiment.seen
+    named = re.findall(r"gan2shape-jax (\S+)", printed)
+    assert {"me.jpg", "serve", "export", "--help"} < {*named} and {*named} & {*program._COMMANDS} == {"serve", "export"}
 
 
 def test_check_version_and_help_start_nothing(experiment, tmp_path, capsys):
