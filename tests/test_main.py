@@ -258,6 +258,11 @@ def test_help_of_every_command_says_its_name_and_needs_no_extra():
         assert text.startswith(f"usage: gan2shape-jax {name} ")
 
 
+def test_the_page_of_commands_has_them_all():
+    page = (_ROOT / "docs/reference/command-line.md").read_text()
+    assert {*re.findall("<!-- help: (.*) -->", page)} == {*program._COMMANDS, *_BELOW}
+
+
 def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
     for words in ("convert", "convert --class 3 a.pt b.safetensors"):
         assert program.main(words.split()) == 2
