@@ -69,6 +69,7 @@ _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metri
 _DONE = "done"
 DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, in which it is seen what was detected
 _DRAWN = 320  # pixels of a drawing's longer side on the page
+_COLUMN = ("title", "label", "term", "words", "digits")  # what the viewer is told of a figure
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -191,7 +192,7 @@ class _Page:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
         columns = _known([entry.row for entry in self.entries])
         data = {
-            "columns": [[column.title, column.words, column.digits] for column in COLUMNS],
+            "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
@@ -325,17 +326,18 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 
     The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
     gives back name and status. The Markdown is for people: rounded, what is known of some image, with the mean
-    and the median below.
+    and the median below, and then what each figure is.
     """
     titles = [column.title for column in COLUMNS]
     cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
     atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
     kept = _known(rows)
-    lines = [["name", *(titles[k] for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
+    lines = [["name", *(COLUMNS[k].label for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
     for name, texts, status in _lines(rows):
         lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    atomic_text(pathlib.Path(folder) / "results.md", text)
+    legend = [f"- {column.label}: {column.words} ({column.term})\n" for column in map(COLUMNS.__getitem__, kept)]
+    atomic_text(pathlib.Path(folder) / "results.md", "\n".join([text, "".join(legend)]) if kept else text)
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -343,9 +345,9 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     kept = [k for k in _known(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
-    table.add_column("name")
+    table.add_column("name", overflow="fold")
     for k in kept:
-        table.add_column(COLUMNS[k].title.replace("reconstruction", "recon.").replace("_", " "), justify="right")
+        table.add_column(Text.assemble(COLUMNS[k].label, (f"\n{COLUMNS[k].term}", "dim")), justify="right")
     table.add_column("status", overflow="fold")
     for name, texts, status in _lines(rows):
         cells = (one_line(name), *(texts[k] for k in kept), message_line(status))

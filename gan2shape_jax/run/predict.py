@@ -20,7 +20,7 @@ from gan2shape_jax.config import names as config_names
 from gan2shape_jax.detection.detector import Assessment
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, weights_file
+from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, suggestion, weights_file
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
@@ -83,9 +83,10 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
         set_field(config, field, str(file))
     if not os.path.isfile(given := config.networks.pretrained):
         lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
+        named = names_of(MODEL)
         raise ConfigError(
-            f"the configuration {spec} {lacks}: lift its GAN (gan2shape-jax lift --config={spec}), or take one of the "
-            f"models {', '.join(names_of(MODEL))}"
+            f"the configuration {spec}{suggestion(named, spec, config.category)} {lacks}: lift its GAN "
+            f"(gan2shape-jax lift --config={spec}), or take one of the models {', '.join(named)}"
         )
     return config.lock()
 

@@ -11,7 +11,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
+from gan2shape_jax.errors import (
+    ConfigError,
+    RunEndingError,
+    UserError,
+    exit_code,
+    message_line,
+    one_line,
+    printable,
+    require_applications,
+)
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import require_folder_place
@@ -66,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    require_applications()
     paths, box = photo_run.expand(options.photos, say=_say), options.box
     if box is not None and len(box) not in (3, 4):
         raise ConfigError(f"--box has {len(box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")

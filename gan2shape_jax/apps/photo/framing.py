@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
+from etils import epy
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from gan2shape_jax.detection.learnt import resized
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import cv2
 
 _DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
