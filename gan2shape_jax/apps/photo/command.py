@@ -144,7 +144,8 @@ def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) ->
     """Says why there is no 3D of a photo."""
     if isinstance(error, photo_run.NothingFoundError):
         drawing = out / photo_run.FOLDER / "framing" / f"{name}.jpg"
-        _say(f"{count}{error}; {drawing} shows what came nearest, --anyway takes that, --box another square")
+        nearest = f"{drawing} shows what came nearest, --anyway takes that, --box another square"
+        _say(f"{count}{error}; {nearest if error.candidate else '--box takes a square of your own'}")
     else:
         print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
 

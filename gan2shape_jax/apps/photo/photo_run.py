@@ -191,7 +191,11 @@ def load_cropper(config: ConfigDict, *, say: Callable[[str], None], foreign: boo
 
 
 class NothingFoundError(UserError):
-    """A photo does not show what the GAN draws."""
+    """A photo does not show what the GAN draws; `candidate` says whether something came near."""
+
+    def __init__(self, message: str, *, candidate: bool):
+        super().__init__(message)
+        self.candidate = candidate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,7 +287,8 @@ def _require_found(searched: _Searched, config: ConfigDict, cropper: Cropper) ->
     other = _other_kind(photo, boxes, config)
     raise NothingFoundError(
         f"{searched.path.name}: no {cropper.kind} found, so there is no 3D of it"
-        + (f"; it shows {other[1]}: --model {other[0]} reconstructs that" if other else "")
+        + (f"; it shows {other[1]}: --model {other[0]} reconstructs that" if other else ""),
+        candidate=bool(boxes),
     )
 
 
