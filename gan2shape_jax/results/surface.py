@@ -3,7 +3,7 @@
 Towards the object's border the depth falls away to whatever the network left there. A surface that ends there has
 spikes and flags when seen from the side, and steps along its outline if it ends at whole pixels. So it ends where it
 turns away from the viewer, the depth is extended past its border, and the outline is a contour of a smooth field. All
-maps are `(S, S)`, canonical frame; depth in scene units.
+maps are `(S, S)`, canonical frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
 
 The sheet is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
 along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ with MTL
@@ -45,6 +45,9 @@ _RINGS = 2  # one for the cells across the outline, one more for the normals the
 _WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
 _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
+_MOST = 0.75  # of a model's samples have the object where its mean mask does
+_MEAN_BLUR = 1.0  # pixels, of their mean
+_PARTS = 8  # of a pixel along a side, in which the mean mask's fractions are counted
 _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
@@ -111,10 +114,41 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
     for axis in range(2):
         share = ndimage.convolve1d(share, weights, axis, mode="nearest")
     depth = _extended(result.depth, kept)
-    near, far = depth[kept].min(), np.median(result.depth[:, [0, -1]])  # the method puts the outer columns there
-    front = OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * result.camera.focal_length
-    both = np.minimum(share, np.clip(front, 0, 1))
-    return (both if near < far and (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+    both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
+    return (both if (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+
+
+def _far(depth: Float[np.ndarray, "s s"]) -> float:
+    """Returns the background's depth, which the method puts into the outer columns."""
+    return float(np.median(depth[:, [0, -1]]))
+
+
+def _front(
+    depth: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"], far: float, camera: cameras.Camera
+) -> Float[np.ndarray, "s s"]:
+    """Returns a field that is 1/2 and more before the way down to the background's depth; 0 if nothing lies before."""
+    near = depth[inside].min(initial=far)
+    if near >= far:
+        return np.zeros_like(depth)
+    return np.clip(OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * camera.focal_length, 0, 1)
+
+
+def mean_mask(
+    depths: Float[np.ndarray, "n s s"], masks: Float[np.ndarray, "n s s"], camera: cameras.Camera, *, symmetric: bool
+) -> Float[np.ndarray, "s s"]:
+    """Returns where objects of one kind are, all seen from straight ahead: one smooth piece, fractional at its outline.
+
+    It has the pixels where three of four `masks` are and `depths` have not begun to fall to the background; 0 if there
+    are none. With `symmetric` its halves are alike.
+    """
+    inside, side = masks >= MASK_THRESHOLD, masks.shape[-1]
+    fronts = [_front(depth, one, _far(depth), camera) for depth, one in zip(depths, inside, strict=True)]
+    share = (inside & (np.stack(fronts) >= OUTLINE)).mean(axis=0)
+    share = (share + share[:, ::-1]) / 2 if symmetric else share
+    share = ndimage.gaussian_filter(share, _MEAN_BLUR, mode="nearest")
+    fine = ndimage.zoom(share, _PARTS, order=1, grid_mode=True, mode="nearest") >= _MOST
+    kept = one_piece(fine) if fine.any() else fine
+    return kept.reshape(side, _PARTS, side, _PARTS).mean(axis=(1, 3), dtype=np.float32)
 
 
 def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None) -> Bool[np.ndarray, "n n"]:

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 import trimesh
+from helpers.outlines import excess_length, overlap
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.errors import ArgumentError, UserError
@@ -14,7 +15,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
 from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_sheet
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.surface import mean_mask, surface
 
 _PAIRS = 1 << 21  # looked at together
 
@@ -315,3 +316,26 @@ def test_a_border_lies_on_the_surface_however_the_pixels_of_the_mask_are_stepped
     there = 0.95 + slope * np.hypot(column - (size - 1) / 2, row - (size - 1) / 2)
     assert np.abs(behind - there * Camera(size).focal_length).max() < 0.5
     assert np.hypot((column - 23.5) * 1.2, row - 23.5).std() < 0.35
+
+
+def test_a_mean_mask_is_smooth_and_symmetric_where_single_ones_are_bitten():
+    side, rng = 64, np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] - 31.5
+    whole = (x / 26) ** 2 + (y / 30) ** 2 < 1
+    camera = Camera(side)
+    depth = np.where(whole, 0.95, 1.04)
+    masks, depths = [], []
+    for _ in range(40):
+        angle = rng.uniform(0, 2 * np.pi)
+        masks.append(whole & (np.hypot(x - 22 * np.cos(angle), y - 25 * np.sin(angle)) > 9))
+        depths.append(depth + rng.normal(0, 1e-3, depth.shape))
+    masks, depths = np.float32(masks), np.float32(depths)
+    mean = mean_mask(depths, masks, camera, symmetric=True)
+    assert mean.dtype == np.float32 and np.array_equal(mean, mean[:, ::-1]) and mean.max() == 1
+    bitten, usual = (plain_result(side=side, depth=depths[0], mask=mask) for mask in (masks[0], mean))
+    assert excess_length(usual) < 1.01 < 1.05 < excess_length(bitten)
+    assert overlap(usual, plain_result(side=side, depth=depths[0], mask=whole)) > 0.9
+    # What falls to the background is no part of the object, even if every mask has it.
+    narrow = np.where(np.abs(x) < 12, depths, 1.04)
+    assert not mean_mask(narrow, masks, camera, symmetric=True)[:, [8, -9]].any()
+    assert not mean_mask(depths, np.zeros_like(masks), camera, symmetric=True).any()
