@@ -6,10 +6,10 @@ turns away from the viewer, the depth is extended past its border, and the outli
 maps are `(S, S)`, canonical frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
 
 The sheet is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
-along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ with MTL
-and PNG, or one GLB, both written by trimesh) is in glTF's frame: x right, y up, z towards the viewer, origin at the
-rotation centre. One unit is the side of the picture at the rotation centre's distance, so an object that fills the
-picture is one unit wide. Its texture lies over the canonical picture: the albedo, pixel for pixel, or the photo.
+along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ, GLB,
+USDZ) is in glTF's frame: x right, y up, z towards the viewer, origin at the rotation centre, metres. The side of the
+picture at the rotation centre's distance is `SIDE_M`, so a face is about as high as it is. Its texture lies over the
+canonical picture: the photo's own where there is one, else the albedo, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import io
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import Result
+from gan2shape_jax.results.result import SIDE_M, Result
 
 if TYPE_CHECKING:
     import trimesh
@@ -52,10 +52,9 @@ _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts a
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 _UNLIT = "KHR_materials_unlit"
-_USDZ_CM = 25.0  # a mesh's unit in a USDZ: about as large as a head
-_DIGITS = 9  # after the point, of coordinates of about 1: finer than float32
+_DIGITS = 9  # after the point, of coordinates below 1: finer than float32
 # illum 0: the colour as it is, without shading.
-_MTL = "newmtl albedo\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka mesh_albedo.png\nmap_Kd mesh_albedo.png\n"
+_MTL = "newmtl {0}\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {1}\nmap_Kd {1}\n"
 
 
 def _on_host(function: Callable[..., Any], static: tuple[int, ...] = ()) -> Callable[..., np.ndarray]:
@@ -256,8 +255,8 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
 def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
     """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole sheet.
 
-    `texture` is a square picture over the canonical one, by default the albedo. An empty mask leaves the sheet whole,
-    since a mesh without triangles is of no use. The material is fully rough and double-sided.
+    `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
+    leaves the sheet whole, since a mesh without triangles is of no use. The material is fully rough and double-sided.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
@@ -268,14 +267,20 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     columns, rows = sheet.pixels.T
     inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
     outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
-    scale = camera.focal_length / (camera.rot_center_depth * size)  # mesh units per scene unit
-    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * scale * (1.0, -1.0, -1.0)
+    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
+    if texture is None and result.texture is not None:
+        texture = jpeg(result.texture)
     texture, name = (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.albedo)), "albedo")
     look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     return trimesh.Trimesh(placed, sheet.faces, vertex_normals=unit, visual=visual, process=False)
+
+
+def metres(camera: cameras.Camera) -> float:
+    """Returns the metres in mesh files for one scene unit."""
+    return SIDE_M * camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
 class _Kept(JpegImagePlugin.JpegImageFile):
@@ -311,7 +316,7 @@ def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
 
 
 def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
-    """Returns a mesh whose texture is of `jpeg` as USDZ, its colours as they are and a metre's quarter for one unit.
+    """Returns a mesh whose texture is of `jpeg` as USDZ, its colours as they are, in centimetres.
 
     That is what Quick Look opens on iOS. `ImportError` without usd-core, the extra `usdz`.
     """
@@ -324,7 +329,7 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
         UsdGeom.SetStageMetersPerUnit(stage, 0.01)
         stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/model").GetPrim())
         shape = UsdGeom.Mesh.Define(stage, "/model/shape")
-        points = (mesh.vertices * _USDZ_CM).astype(np.float32)
+        points = (mesh.vertices * 100).astype(np.float32)
         shape.CreatePointsAttr(points)
         shape.CreateExtentAttr(np.stack([points.min(axis=0), points.max(axis=0)]))
         shape.CreateNormalsAttr(mesh.vertex_normals.astype(np.float32))
@@ -363,17 +368,17 @@ def rows(pattern: str, values: np.ndarray) -> str:
 
 
 def obj_files(mesh: trimesh.Trimesh) -> dict[str, Any]:
-    """Returns `mesh.obj`, `mesh.mtl` and the texture `mesh_albedo.png`, contents by name.
+    """Returns `mesh.obj`, `mesh.mtl` and the texture, contents by name: `mesh.jpg`, the photo's, or `mesh.png`, albedo.
 
     Both texts are ours: trimesh takes three times as long, and its material has lighting that it should not have.
     """
-    number = f"%.{_DIGITS}f"
+    number, material = f"%.{_DIGITS}f", cast(Any, mesh.visual).material
     corners = np.repeat(mesh.faces + 1, 3, axis=1)  # the numbers of its point, texture place and normal are the same
-    text = "# y up, unlit albedo\nmtllib mesh.mtl\nusemtl albedo\n"
+    text = f"# metres, y up, unlit {material.name}\nmtllib mesh.mtl\nusemtl {material.name}\n"
     text += rows(f"v {number} {number} {number}\n", mesh.vertices)
     text += rows(f"vn {number} {number} {number}\n", mesh.vertex_normals)
     text += rows(f"vt {number} {number}\n", mesh.visual.uv)  # type: ignore[union-attr]
     text += rows("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners)
-    picture = io.BytesIO()
-    mesh.visual.material.baseColorTexture.save(picture, "PNG")  # type: ignore[union-attr]
-    return {"mesh.obj": text, "mesh.mtl": _MTL, "mesh_albedo.png": picture.getvalue()}
+    name = "mesh.jpg" if isinstance(material.baseColorTexture, _Kept) else "mesh.png"
+    material.baseColorTexture.save(picture := io.BytesIO(), "PNG")  # what is a JPEG stays one
+    return {"mesh.obj": text, "mesh.mtl": _MTL.format(material.name, name), name: picture.getvalue()}
