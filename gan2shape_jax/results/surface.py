@@ -47,7 +47,7 @@ _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two th
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
 _MOST = 0.75  # of a model's samples have the object where its mean mask does
 _MEAN_BLUR = 1.0  # pixels, of their mean
-_PARTS = 8  # of a pixel along a side, in which the mean mask's fractions are counted
+_PARTS = 8  # of a pixel along a side, at which the mean mask's outline is found
 _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
@@ -146,8 +146,13 @@ def mean_mask(
     share = (share + share[:, ::-1]) / 2 if symmetric else share
     share = ndimage.gaussian_filter(share, _MEAN_BLUR, mode="nearest")
     fine = ndimage.zoom(share, _PARTS, order=1, grid_mode=True, mode="nearest") >= _MOST
-    kept = one_piece(fine) if fine.any() else fine
-    return kept.reshape(side, _PARTS, side, _PARTS).mean(axis=(1, 3), dtype=np.float32)
+    if fine.all() or not fine.any():
+        return np.full_like(depths[0], fine.all())
+    kept = one_piece(fine)
+    away = ndimage.distance_transform_edt(kept) - ndimage.distance_transform_edt(~kept)
+    away = away.reshape(side, _PARTS, side, _PARTS).mean(axis=(1, 3)) / _PARTS  # pixels; above 0 inside
+    away = (away + away[:, ::-1]) / 2 if symmetric else away
+    return np.clip(MASK_THRESHOLD * (1 + away), 0, 1, dtype=np.float32)
 
 
 def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None) -> Bool[np.ndarray, "n n"]:

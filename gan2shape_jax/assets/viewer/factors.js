@@ -5,7 +5,7 @@ import { backProjected, normalsOf, shadingOf } from "./geometry.js";
 import { element, lightWords } from "./words.js";
 
 const _FADE = 0.15; // how much of its colour the surroundings of the object keep, as in depth.png
-const _IDEA = "It is the model's idea of the photo, and may be off where the photo is unlike what it has seen.";
+const _IDEA = "It is the model's idea of the photo, and may look like somebody or something else.";
 const _DARKEST = 0.25; // the difference, of black to white, that is drawn darkest
 
 function painted(size, colour) {
