@@ -171,7 +171,7 @@ class _Page:
     """A page of some images and what has found room in it."""
 
     def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
-        self.title, self.entries = title, entries
+        self.title, self.entries, self.listings = title, entries, listings
         self.notes: list[str] = []
         self.left = 0  # bytes that are still free
         self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
@@ -181,9 +181,9 @@ class _Page:
         self.there = [k for k in range(len(entries)) if listings[k]]
         self.offers = [  # of each image, the size of each download by its number in `OFFERS`
             {
-                number: sum(listing[name] for name in offer.offered)
+                number: sum(listing[name] for name in names)
                 for number, offer in enumerate(OFFERS)
-                if listing.keys() >= set(offer.offered)
+                if (names := offer.offered(listing))
             }
             for listing in listings[: len(entries)]
         ]
@@ -263,7 +263,7 @@ class _Page:
             for k in self.there if offer.inside else []:
                 if number in self.missing or number not in self.offers[k]:
                     continue
-                content = _content(self.entries[k].folder, offer.offered)
+                content = _content(self.entries[k].folder, offer.offered(self.listings[k]))
                 if content and self._takes(number, len(content) + _AROUND):
                     self.blocks[f"file-{k}-{number}"] = content
                     self.offers[k][number] = len(content) // 4 * 3 - content[-2:].count("=")

@@ -31,6 +31,7 @@ from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.results import pictures
 
 FILES, TEXTURE = "files.json", "texture_unlit.png"
+SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
 
 # Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.
@@ -58,6 +59,8 @@ _CONVENTIONS = {
     "normals": "unit vectors n pointing into the surface, so that a plane facing the camera has "
     "(0, 0, 1); normals.png shows n/2 + 1/2",
     "pictures": "red, green, blue in [-1, 1] in the .npy files, 0 to 255 in the .png files (sRGB)",
+    "meshes": "metres, x to the right, y up, z towards the viewer; the origin is the point that the object turns "
+    "about, where the picture's side is mesh_side long",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
 }
 
@@ -173,6 +176,7 @@ def array_files(result: Result) -> dict[str, Any]:
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
     view, light = result.view.tolist(), result.light.tolist()
     described = result.camera.record() | {
+        "mesh_side": SIDE_M,
         "intrinsics": np.asarray(intrinsics(result.camera, np.float32), np.float64).tolist(),
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
         "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
@@ -202,8 +206,10 @@ def write_folder(
         _write(fresh / FILES, {"files": sizes, "made_with": dict(made_with or {})})
 
 
-def add_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
+def add_files(folder: pathlib.Path, files: Mapping[str, Any], *, gone: Iterable[str] = ()) -> None:
     """Writes files, each whole, contents as for `write_folder`, into a folder; its record, if it has one, tells them.
+
+    Those that are `gone` are removed.
 
     Raises:
       UserError: the file system refuses.
@@ -213,7 +219,11 @@ def add_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
     if (folder / FILES).exists():
         record = read_object(folder / FILES, "the record of a results folder")
         record["files"] |= {name: (folder / name).stat().st_size for name in files}
+        for name in gone:
+            record["files"].pop(name, None)
         atomic_file(folder / FILES, lambda path: _write(path, record))
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write(path: pathlib.Path, content: Any) -> None:

@@ -1,8 +1,8 @@
 """Prediction: trained networks explain new images feed-forward, without any training.
 
-No latent, GAN or mask is needed. If a mask is given, the outputs are cut to it; if true depth is known, they are
-measured against it; and if the GAN, an encoder and an image's latent file are available, `outputs.gan_images` also
-makes the pictures through the GAN.
+No latent, GAN or mask is needed. Outputs are cut to where a lifted model's objects are, with other networks to the
+image's mask; if true depth is known, they are measured against it; and if the GAN, an encoder and an image's latent
+file are available, `outputs.gan_images` also makes the pictures through the GAN.
 """
 
 import dataclasses

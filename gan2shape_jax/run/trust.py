@@ -99,6 +99,7 @@ class Judge:
       known: what pictures show, by the results' names, where that is known already.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
+      mask: (S, S) where the model's objects are in the canonical frame; None if the run uses no model that says so.
     """
 
     config: ConfigDict
@@ -106,6 +107,7 @@ class Judge:
     known: Mapping[str, Assessment] = dataclasses.field(default_factory=dict)
     record: TrustRecord | None = None
     typical_l1: float | None = None
+    mask: Float[np.ndarray, "s s"] | None = None
 
     def without_files(self) -> Judge:
         """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
@@ -134,7 +136,7 @@ def load_judge(
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
-    return Judge(config, detector, known or {}, record, typical)
+    return Judge(config, detector, known or {}, record, typical, model_file.mask_of(config))
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:

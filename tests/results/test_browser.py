@@ -269,7 +269,7 @@ def test_downloads_are_the_files_themselves(page, folder, tmp_path):
     for name in as_is:
         assert (tmp_path / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
     shutil.unpack_archive(tmp_path / "a_b_mesh_obj.zip", tmp_path / "unpacked")
-    for name in ("mesh.obj", "mesh.mtl", "mesh_albedo.png"):
+    for name in ("mesh.obj", "mesh.mtl", "mesh.png"):
         assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
 
 

@@ -1,13 +1,13 @@
 """`gan2shape-jax export texture`: a saved result with its photo's own texture.
 
     textured.glb            lit by the viewer: albedo, no light baked in
-    textured_unlit.glb      as the photo shows it, the same in every viewer
+    mesh.glb, mesh.obj      as the photo shows it, the same in every viewer
     texture.png             the albedo; texture_unlit.png as the photo shows it, over the canonical picture
     texture_sources.png     where colours come from: grey the photo, blue its mirror image, orange the model
     photo_crop.jpg          the square of the photo that the result shows
     photo.json              its place in the photo
 
-There are two GLBs, since of the common viewers only model-viewer lets users choose between variants in one
+There are two kinds of mesh, since of the common viewers only model-viewer lets users choose between variants in one
 (KHR_materials_variants) without programming.
 
 The texture is the photo on the mesh, with its light removed and hidden parts filled in. Colours come from three
@@ -101,7 +101,7 @@ def run(argv: Sequence[str]) -> None:
     texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=options.mirror)
     add_textured(out, *photo_textured(result, photo, texture, seen_box))
     seen, mirrored, made_up = texture.shares * 100
-    files = f"{out / 'textured.glb'} and textured_unlit.glb"
+    files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
     size = f"{len(texture.albedo)} x {len(texture.albedo)}"
     shares = f"{seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
     print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
