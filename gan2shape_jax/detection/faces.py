@@ -41,6 +41,8 @@ _OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one f
 
 _LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
 _WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
+_OVER = 0.02  # by what YuNet's score must be higher for a face upside down
+_UPRIGHT = 120  # degrees: a photo all of whose faces are further from upright is searched turned, too
 _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
 # The score's odds, from YuNet's: 0.7 may be a face, 0.8 is one (docs/reports/framing.md).
@@ -129,7 +131,7 @@ def _found(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
             yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)
-        if any(score >= SURE for score, _ in found):
+        if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in found):
             return
 
 
@@ -149,6 +151,10 @@ def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float
         if (closer := _look(photo, box, framing)) is None:
             break
         score, box = min(seen.score, closer.score), _framed(closer.landmarks, framing)
+    # YuNet takes some faces that are upside down for upright ones, with a lower score.
+    over = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + 180), framing)
+    if over is not None and over.score > score + _OVER:
+        score, box = over.score, _framed(over.landmarks, framing)
     return _certainty(score), box
 
 
