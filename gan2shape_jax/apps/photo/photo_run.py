@@ -47,9 +47,11 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, rea
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.results.result import replaceable
 from gan2shape_jax.run import experiment, runner, runtime, trust
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
@@ -335,6 +337,7 @@ def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
             stale.unlink(missing_ok=True)
+        mark(work, RUN)
         for file, content in files.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
             atomic_bytes(work / file, content)
@@ -419,7 +422,7 @@ def _put(config: ConfigDict, units: runner.Units, name: str) -> None:
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
     (place / f"{name}.json").unlink(missing_ok=True)
-    with atomic_folder(out / "results" / name) as fresh:
+    with atomic_folder(out / "results" / name, replaces=replaceable(out / "results" / name)) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
     found = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}

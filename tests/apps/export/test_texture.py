@@ -194,7 +194,7 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
     folder, texture = written
     names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb", "textured_unlit.glb"}
     there = {path.name for path in folder.iterdir()} - {"model.usdz"}  # which takes the extra `usdz`
-    assert there == names | {"photo_crop.jpg", "photo.json"}
+    assert there == names | {"photo_crop.jpg", "photo.json", "files.json"}
     unlit = {"KHR_materials_unlit": {}}
     for name, made, extensions in (("textured", texture.albedo, None), ("textured_unlit", texture.lit, unlit)):
         content = (folder / f"{name}.glb").read_bytes()
