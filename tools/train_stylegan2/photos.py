@@ -214,7 +214,10 @@ def _read(path: pathlib.Path, name: str, size: int) -> _Read:
 
 def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
     if listed[0].member is None:
-        yield from (_read(photo.path, photo.name, size) for photo in listed)
+        for photo in listed:
+            read = _read(photo.path, photo.name, size)
+            changed = not read[2] and _file(photo.path, photo.name) != photo
+            yield (None, 0, f"{photo.name} was changed while it was read") if changed else read
         return
     archive = listed[0].path
     for start in range(0, len(listed), _TOGETHER):
