@@ -337,7 +337,6 @@ def _write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
             stale.unlink(missing_ok=True)
-        mark(work, RUN)
         for file, content in files.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
             atomic_bytes(work / file, content)
@@ -384,6 +383,7 @@ def _make(
 ) -> dict[str, str]:
     """Runs over photos, by their names, and puts results in their place."""
     out = pathlib.Path(config.workdir)
+    mark(work, RUN)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
     for field in ("image", "mask", "latent"):
