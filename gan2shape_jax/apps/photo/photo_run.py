@@ -189,6 +189,7 @@ class Prepared:
     frame: Frame  # that was taken, in the pixels of the photo's file
     mask_source: str  # file, alpha, found or usual
     notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
+    version: tuple[int, int] | None = None  # of the photo's file: size in bytes and time of change, ns
 
 
 def prepare(
@@ -214,7 +215,7 @@ def prepare(
       NothingFoundError: nothing was found; of a photo without a record, the drawing of the nearest is left.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    seen = framer.opened(path)
+    version, seen = _version_of(path), framer.opened(path)
     photo, small = np.asarray(seen.picture), 1 / seen.reduction
     if box is None:
         frames = framer.frames(seen)
@@ -258,6 +259,7 @@ def prepare(
         "mask": source,
         "made_with": _work_folder(config).name,
     }
+    _require_version(path, version)
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
     _write(_work_folder(config), name, files)
     taken = chosen.box
@@ -274,7 +276,20 @@ def prepare(
         notes.append(
             f"the crop is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a wrong shape"
         )
-    return Prepared(name, path, chosen, source, tuple(f"{path.name}: {note}" for note in notes))
+    return Prepared(name, path, chosen, source, tuple(f"{path.name}: {note}" for note in notes), version)
+
+
+def _version_of(path: pathlib.Path) -> tuple[int, int] | None:
+    """Returns what differs once a file was written to; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    return None
+
+
+def _require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None:
+    if _version_of(path) != version:
+        raise UserError(f"{path} was changed while it was worked on: run the same command again")
 
 
 def mask_of_crop(
@@ -398,6 +413,7 @@ def _make(
             if framer is None:
                 return result, made_with
             seen = framer.opened(photos[result.name].path)
+            _require_version(photos[result.name].path, photos[result.name].version)
             photo, box = np.asarray(seen.picture), scaled_box(photos[result.name].frame.box, 1 / seen.reduction)
             result, files = photo_textured(result, photo, photo_texture(result, photo, box), box)
             return result, files | made_with

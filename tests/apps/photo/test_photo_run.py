@@ -267,3 +267,28 @@ def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_the
     more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
     *plain, escaped = photo_run.names_for(more, taken)
     assert plain == ["d-cat", "e-d-cat", "cat-2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+
+
+def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch):
+    out, opened = tmp_path / "out", photo_run.open_upright
+
+    def changing(path, **given):
+        picture = opened(path, **given)
+        os.utime(path, ns=(1, 1))  # as if written to while it was searched
+        return picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_run, "open_upright", changing)
+        with pytest.raises(UserError, match="a.png was changed while it was worked on: run the same command again"):
+            _prepare(photo, out)
+    assert not out.exists()
+    prepared = _prepare(photo, out)
+    os.utime(photo, ns=(2, 2))
+
+    def run(config, handover):
+        with pytest.raises(UserError, match="a.png was changed"):
+            handover.dress(plain_result("a"))
+        return 1
+
+    monkeypatch.setattr(photo_run.experiment, "run", run)
+    photo_run.run_over(_config(out), [prepared], _framer())
