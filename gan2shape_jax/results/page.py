@@ -32,6 +32,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -39,9 +40,11 @@ from rich.text import Text
 
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text, parsed
+from gan2shape_jax.io.files import atomic_text, file_inside, parsed
+from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
+from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result, open_file
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
@@ -66,6 +69,9 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _WORDS = ("found", "shape", "invented", "verdict")
 _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
+DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, in which it is seen what was detected
+_DRAWN = 320  # pixels of a drawing's longer side on the page
+_COLUMN = ("title", "label", "term", "words", "digits")  # what the viewer is told of a figure
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -119,6 +125,19 @@ def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
                 # No timestamps, so that the bytes are the same whenever it is made.
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _drawing(entry: Entry) -> str | None:
+    """Returns what was detected in a photo of which there is no result, as a small JPEG in base64; None if unknown."""
+    path = entry.folder.parents[1] / DRAWINGS / f"{entry.row.name}.jpg"
+    if entry.row.status.split(",")[0] == _DONE or not path.is_file():
+        return None
+    try:
+        picture = open_upright(file_inside(path.parent, path.name), least=1).picture
+    except UserError:
+        return None
+    picture.thumbnail((_DRAWN, _DRAWN))
+    return base64.b64encode(encoded(np.asarray(picture), "JPEG", quality=80)).decode("ascii")
 
 
 def write_page(
@@ -179,7 +198,7 @@ class _Page:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
         columns = _known([entry.row for entry in self.entries])
         data = {
-            "columns": [[column.title, column.words, column.digits] for column in COLUMNS],
+            "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
@@ -236,6 +255,10 @@ class _Page:
                         self.thumbs[k] = thumb
                 elif self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
                     self.blocks[f"{kind}-{k}"] = text
+        for k, entry in enumerate(self.entries):
+            if k not in self.thumbs and (drawn := _drawing(entry)):
+                if self._takes("thumb", len(drawn) + _AROUND, (1 - _FOR_THUMBS) * room):
+                    self.thumbs[k] = drawn
         if unreadable:
             names = listed([one_line(self.entries[k].row.name) for k in sorted(unreadable)], 10)
             self.notes.append(f"Could not be read, and are shown without their models: {names}.")
@@ -308,17 +331,18 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 
     The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
     gives back name and status. The Markdown is for people: rounded, what is known of some image, with the mean
-    and the median below.
+    and the median below, and then what each figure is.
     """
     titles = [column.title for column in COLUMNS]
     cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
     atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
     kept = _known(rows)
-    lines = [["name", *(titles[k] for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
+    lines = [["name", *(COLUMNS[k].label for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
     for name, texts, status in _lines(rows):
         lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    atomic_text(pathlib.Path(folder) / "results.md", text)
+    legend = [f"- {column.label}: {column.words} ({column.term})\n" for column in map(COLUMNS.__getitem__, kept)]
+    atomic_text(pathlib.Path(folder) / "results.md", "\n".join([text, "".join(legend)]) if kept else text)
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -326,9 +350,9 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     kept = [k for k in _known(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
-    table.add_column("name")
+    table.add_column("name", overflow="fold")
     for k in kept:
-        table.add_column(COLUMNS[k].title.replace("reconstruction", "recon.").replace("_", " "), justify="right")
+        table.add_column(Text.assemble(COLUMNS[k].label, (f"\n{COLUMNS[k].term}", "dim")), justify="right")
     table.add_column("status", overflow="fold")
     for name, texts, status in _lines(rows):
         cells = (one_line(name), *(texts[k] for k in kept), message_line(status))

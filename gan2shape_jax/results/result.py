@@ -114,12 +114,14 @@ class Result:
 
 
 class Column(NamedTuple):
-    """A figure of the tables: title, path in the metrics, digits after the point, meaning, unit."""
+    """A figure of the tables."""
 
-    title: str
-    path: tuple[str, ...]
-    digits: int
-    words: str
+    title: str  # for programs
+    path: tuple[str, ...]  # in the metrics
+    digits: int  # after the point
+    label: str  # what everybody understands
+    term: str  # what the literature calls it
+    words: str  # what it means
     unit: str = ""
 
     def of(self, metrics: Any) -> float | None:
@@ -134,18 +136,22 @@ class Column(NamedTuple):
 
 
 _START = "of the shape that the method started from"
-_DIFFERENCE = "Mean difference between photo and {} (black to white is 2)"
+_EXPECTED = "What the depth error was, on average, of others like it whose true shape is known"
+_PHOTO, _GAN = (
+    f"Mean difference between photo and {picture}: 0 is none, black to white is 2"
+    for picture in ("reconstruction", "the GAN's picture")
+)
 COLUMNS = (
-    Column("side", ("side",), 4, "Error of depth, whatever its scale (SIDE)"),
-    Column("mad", ("mad",), 1, "Mean angle between normals and true normals, degrees", "°"),
-    Column("mad_unit", ("mad_unit",), 1, "The same with normals of length one, degrees", "°"),
-    Column("mae", ("mae",), 4, "Mean absolute error of depth"),
-    Column("mse", ("mse",), 6, "Mean squared error of depth"),
-    Column("prior_side", ("prior", "side"), 4, f"SIDE {_START}"),
-    Column("prior_mad", ("prior", "mad"), 1, f"Angle between normals {_START}, degrees", "°"),
-    Column("expected_side", ("trust", "expected_side"), 4, "SIDE to expect, by the model's measured errors"),
-    Column("reconstruction_l1", ("reconstruction_l1",), 3, _DIFFERENCE.format("reconstruction")),
-    Column("inversion_l1", ("inversion_l1",), 3, _DIFFERENCE.format("the GAN's picture of it")),
+    Column("side", ("side",), 4, "depth error", "SIDE", "How far depth is off, whatever its scale: 0 is exact"),
+    Column("mad", ("mad",), 1, "angle error", "MAD", "Mean angle between surface normals and true ones, degrees", "°"),
+    Column("mad_unit", ("mad_unit",), 1, "angle error, unit normals", "unit MAD", "The same, of unit normals", "°"),
+    Column("mae", ("mae",), 4, "mean depth error", "MAE", "Mean absolute error of depth, scene units"),
+    Column("mse", ("mse",), 6, "squared depth error", "MSE", "Mean squared error of depth"),
+    Column("prior_side", ("prior", "side"), 4, "depth error at start", "prior SIDE", f"Depth error {_START}"),
+    Column("prior_mad", ("prior", "mad"), 1, "angle error at start", "prior MAD", f"Angle error {_START}", "°"),
+    Column("expected_side", ("trust", "expected_side"), 4, "depth error to expect", "expected SIDE", _EXPECTED),
+    Column("reconstruction_l1", ("reconstruction_l1",), 3, "differs from photo by", "recon. L1", _PHOTO),
+    Column("inversion_l1", ("inversion_l1",), 3, "GAN's picture differs by", "inversion L1", _GAN),
 )
 
 

@@ -81,8 +81,12 @@ def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
     assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
     names = "catface, head, ictface"
     for given, message in (
-        ("catfaec", f"^there is no model 'catfaec': name a file .* or one of {names}$"),
-        ("celeba", f"^the configuration celeba names a model that is not there .* or take one of the models {names}$"),
+        ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {names}$"),
+        ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {names}$"),
+        ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {names}$"),
+        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is not there .* {names}$"),
+        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is not there .* {names}$"),
+        ("car", rf"^the configuration car names no model .* or take one of the models {names}$"),
         ("gone/model.safetensors", "^gone/model.safetensors is not there, or no lifted model"),
     ):
         with pytest.raises(g2s.UserError, match=message):
@@ -180,5 +184,5 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
     with pytest.raises(g2s.UserError, match="^ictface"):
         g2s.load_gan("ictface")
     names = r"name a file \(.safetensors\), or one of catface, head, ictface"
-    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec': {names}$"):
+    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec' \(did you mean catface\?\): {names}$"):
         g2s.load_gan("catfaec")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.errors import UserError, exit_code, one_line, printable
+from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
 from gan2shape_jax.io import option_types, output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
 from gan2shape_jax.io.files import clear_leftovers, sha256
@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace) -> None:
             loop.check(plan, say=_say)
         else:
             if importlib.util.find_spec("matplotlib") is None:
-                _warn("no curves.png is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
+                _warn(f"no curves.png is drawn: it needs matplotlib, {install('plots')}")
             loop.train(plan, found, say=_say, warn=_warn)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from gan2shape_jax.apps.export import texture
-from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.errors import UserError, exit_code, install, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
@@ -156,7 +156,7 @@ def _usdz(words: Sequence[str]) -> None:
     path: pathlib.Path = options.out or options.result / USDZ
     require_file_place(path, endings=(".usdz",))
     if importlib.util.find_spec("pxr") is None:
-        raise UserError("USDZ is written by usd-core, which is not installed: pip install 'gan2shape-jax[usdz]'")
+        raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
     colours = pictures.to_uint8(result.albedo) if result.texture is None else result.texture
     atomic_bytes(path, usdz_bytes(build_mesh(result, texture=jpeg(colours))))

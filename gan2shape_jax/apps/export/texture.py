@@ -30,10 +30,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epy
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
@@ -49,6 +49,9 @@ from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import surface
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.result import Result, load_result
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import cv2
 
 # Of texels; of a picture, upright RGB.
 Colours = Float[np.ndarray, "t t 3"]

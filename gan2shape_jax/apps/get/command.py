@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.errors import RunEndingError, UserError, exit_code, one_line, printable, refused
+from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights, import_tool
 from gan2shape_jax.io.child import run_limited
@@ -47,7 +47,7 @@ from gan2shape_jax.io.weights.tensors import listed, short
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
 _SPARE = MIB  # bytes that a download may have beyond the published size, which may be rounded
 _UNPACKING = 1800  # seconds
-_INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
+_INSTALL = f"downloads are made by pooch, which is not installed: {install('get')}, or use --from"
 _INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 _ABOUT = (
     "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "

@@ -17,10 +17,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import filelock
+from etils import epy
 
 from gan2shape_jax.apps.photo.photo_run import names_for
 from gan2shape_jax.errors import one_line, refused
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import filelock
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,14 +31,17 @@ function capital(words) {
 /** Tells view, light and figures of an image; `model` is null where the page has none. */
 export function tellFacts(list, image, model, columns) {
   list.replaceChildren();
-  const add = (name, value, title) => list.append(element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
+  const add = (name, value, title, term) => {
+    const named = element("dt", {}, name, term && element("span", { class: "term" }, term));
+    list.append(element("div", { title }, named, element("dd", {}, value)));
+  };
   if (model) {
     add("The object", capital(viewWords(model.view)), "from the front to the photo's view");
     add("Light", `${capital(lightWords(model.light))}: ambient ${model.light[0].toFixed(2)}, directional ${model.light[1].toFixed(2)}`);
     add("Picture", `${model.size} × ${model.size} pixels`);
   }
-  columns.forEach(([title, words, digits], k) => {
-    if (image.figures[k] !== null) add(title.replaceAll("_", " "), number(image.figures[k], digits), words);
+  columns.forEach(({ label, term, words, digits }, k) => {
+    if (image.figures[k] !== null) add(label, number(image.figures[k], digits), words, term);
   });
 }
 

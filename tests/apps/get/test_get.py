@@ -131,7 +131,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse):
 def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     assert _get("horse", "--agree", folder=tmp_path) == 1
-    assert "pip install 'gan2shape-jax[get]'" in capsys.readouterr().err
+    assert "pip install -e '.[get]' in the checkout" in capsys.readouterr().err
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -15,7 +15,10 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded():
     for wishes, message in (
         ({"box": (1, 2)}, "^box has 2 numbers"),
         ({"box": (1, 2, -3)}, "side of a crop"),
-        ({"model": "catfaec"}, "^there is no model 'catfaec': .* one of catface, .*ictface$"),
+        (
+            {"model": "catfaec"},
+            r"^there is no model 'catfaec' \(did you mean catface\?\): .* one of catface, .*ictface$",
+        ),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.photo("a.png", **wishes)
