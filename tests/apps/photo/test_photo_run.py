@@ -113,7 +113,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         out / "photos/.work"
     ).exists()
     (out / "photos/damaged.json").write_text("{")
-    assert photo_run.records_in(out) == {"a": str(photo.resolve())}
+    assert photo_run.names_in(out) == {"a": str(photo.resolve())}
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
