@@ -23,7 +23,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import SIDE, SURE, Assessment, Detection, apart, certain
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.bundled import asset
 
@@ -125,7 +125,7 @@ def _found(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
         found = [_look_again(turned, seen, framing) for side in sides for seen in _search(turned, side)]
-        for score, box in found:
+        for score, box in found if turns == 0 else [one for one in found if one[0] >= PERHAPS]:
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
             yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)

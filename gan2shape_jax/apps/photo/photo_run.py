@@ -265,6 +265,10 @@ def prepare(
             f"{path}: {objects}, so --which={which} names none; look at the numbers in the drawing that a run without "
             "--which leaves, or give the square itself with --box"
         )
+    if which is None and len(detections) > 1 and (mask or latent):
+        raise UserError(
+            f"{path}: {len(detections)} objects were found: name the one whose mask or latent it is, by --which"
+        )
     names = {number: f"{name}-{number}" if len(detections) > 1 else name for number in numbers}
     return [
         _prepare_one(searched, number, names[number], config, cropper, mask=mask, latent=latent) for number in numbers
