@@ -372,7 +372,7 @@ def write_outputs(
 ) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
 
-    The folder is written anew as a whole: existing contents are replaced only once everything is written. `gan_project`
+    The folder is written anew as a whole: an existing result is replaced only once everything is written. `gan_project`
     is the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made. `extra` are
     contents of further files as for `write_folder`, such as the networks' weights; `made_with` is for the folder's
     record.

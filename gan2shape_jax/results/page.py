@@ -17,6 +17,7 @@ what was written.
 
 import base64
 import bisect
+import contextlib
 import csv
 import functools
 import hashlib
@@ -39,11 +40,12 @@ from rich.text import Text
 
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text
+from gan2shape_jax.io.files import atomic_text, file_inside, parsed
 from gan2shape_jax.io.image_files import open_upright
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
+from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result, open_file
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
@@ -88,19 +90,22 @@ class Entry(NamedTuple):
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
     """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
-    try:
-        return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    except (OSError, ValueError):
-        return {}
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError, UserError), open_file(folder, path.name) as file:
+                found[path.name] = os.fstat(file.fileno()).st_size
+    return found
 
 
 def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
     """Returns card, model and extras of a result, made from its arrays if they are not ready; None if unreadable."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, UserError):
+        with open_file(folder, FRAGMENT) as file:
+            parts = [parsed(line) for line in file.read().splitlines()]
+        if [type(part) for part in parts] == [dict] * 3 and parts[0].get("format") == FORMAT:
+            return parts if isinstance(parts[0].get("thumb"), str) else None
     try:
-        if (ready := folder / FRAGMENT).exists():
-            parts = [json.loads(line) for line in ready.read_bytes().splitlines()]
-            if parts and parts[0].get("format") == FORMAT:
-                return parts
         return fragment_of(load_result(folder))
     except (OSError, ValueError, UserError):
         return None
@@ -109,8 +114,9 @@ def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
 def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
     """Returns a file, or several as one ZIP archive, in base64; None if one cannot be read."""
     try:
-        contents = [(folder / name).read_bytes() for name in names]
-    except OSError:
+        with contextlib.ExitStack() as stack:
+            contents = [stack.enter_context(open_file(folder, name)).read() for name in names]
+    except (OSError, UserError):
         return None
     buffer = io.BytesIO(contents[0])
     if len(names) > 1:
@@ -127,7 +133,7 @@ def _drawing(entry: Entry) -> str | None:
     if entry.row.status.split(",")[0] == _DONE or not path.is_file():
         return None
     try:
-        picture = open_upright(path, least=1).picture
+        picture = open_upright(file_inside(path.parent, path.name), least=1).picture
     except UserError:
         return None
     picture.thumbnail((_DRAWN, _DRAWN))
@@ -254,9 +260,8 @@ class _Page:
                 if self._takes("thumb", len(drawn) + _AROUND, (1 - _FOR_THUMBS) * room):
                     self.thumbs[k] = drawn
         if unreadable:
-            self.notes.append(
-                f"{len(unreadable):,} of the results could not be read, and are shown without their models."
-            )
+            names = listed([one_line(self.entries[k].row.name) for k in sorted(unreadable)], 10)
+            self.notes.append(f"Could not be read, and are shown without their models: {names}.")
         without, self.plain = self.size(), True
         self.plain = self._takes("plain", self.size() - without)
         for number, offer in enumerate(OFFERS):

@@ -207,7 +207,8 @@ class Reconstruction:
     def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
 
-        The folder is written completely or not at all, and replaces an existing one. Without `pictures` it has the
+        The folder is written completely or not at all, and replaces an existing result; other files in it stay, and a
+        folder of anything else is refused. Without `pictures` it has the
         arrays only, which is enough for `load` and `gan2shape-jax render FOLDER`.
         """
         if not pictures:

@@ -133,7 +133,9 @@ def test_a_result_without_a_fragment_is_built_from_its_arrays_or_left_out(tmp_pa
         save_result(bump.result(), tmp_path / "results" / row.name)
     (tmp_path / "results" / "damaged" / "depth.npy").write_bytes(b"damaged")
     text = _page(tmp_path, rows)
-    assert _blocks(text, "model") == [0] and "1 of the results could not be read" in _notes(text)
+    assert _blocks(text, "model") == [
+        0
+    ] and "Could not be read, and are shown without their models: damaged." in _notes(text)
 
 
 class _Page(HTMLParser):

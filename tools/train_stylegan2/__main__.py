@@ -15,9 +15,9 @@ from typing import Any
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
-from gan2shape_jax.io import option_types
+from gan2shape_jax.io import option_types, output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
-from gan2shape_jax.io.files import require_folder_place, sha256
+from gan2shape_jax.io.files import clear_leftovers, sha256
 from gan2shape_jax.run.start import hold
 
 from . import loop, photos
@@ -107,8 +107,9 @@ def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any
 
 def _run(options: argparse.Namespace) -> None:
     plan = _plan(options)
-    require_folder_place(options.out)
-    with hold(options.out):
+    output_folders.require_output_folder(options.out, output_folders.GAN)
+    with hold(options.out, output_folders.GAN):
+        clear_leftovers(options.out)
         selection = Selection(options.typical, not options.no_grey)
         found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
         if options.check:

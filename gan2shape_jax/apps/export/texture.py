@@ -43,8 +43,9 @@ from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import read_object, require_folder_place, sha256
+from gan2shape_jax.io.files import read_object, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
+from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import surface
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.result import Result, load_result
@@ -74,7 +75,7 @@ def run(argv: Sequence[str]) -> None:
     """Writes the textures and meshes that the arguments ask for and prints a summary; raises `UserError`."""
     options = _parser().parse_args(argv)
     out = options.out or options.result
-    require_folder_place(out)
+    require_output_folder(out, RESULT)
     result, path, known = load_result(options.result), options.photo, None
     if path is None:
         if (noted := noted_photo(options.result)) is None or options.box:

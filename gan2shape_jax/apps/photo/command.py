@@ -23,7 +23,7 @@ from gan2shape_jax.errors import (
 )
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import require_folder_place
+from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import start, trust
 
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
     wishes["box"] = CropBox(*box) if box else None
     out = options.out or pathlib.Path(_OUT)
-    require_folder_place(out)
+    require_output_folder(out, RUN)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
     cropper = photo_run.load_cropper(config, say=_say)
     with start.hold(out):

@@ -53,9 +53,11 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, rea
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.results.result import replaceable
 from gan2shape_jax.run import experiment, runner, runtime
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
@@ -207,6 +209,7 @@ class Prepared:
     detection: Detection  # in the pixels of the photo's file
     mask_source: str  # file, alpha, found or usual
     notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
+    version: tuple[int, int] | None = None  # of the photo's file: size in bytes and time of change, ns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +221,7 @@ class _Searched:
     picture: Picture
     detections: list[Detection]  # from left to right, boxes in the pixels of the photo's file
     given: bool  # whether the user gave the box
+    version: tuple[int, int] | None  # of the photo's file
 
     @property
     def boxes(self) -> list[CropBox]:
@@ -249,13 +253,13 @@ def prepare(
       NothingFoundError: nothing was found; the drawing shows the best candidate, if there is one.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    picture = cropper.opened(path)
+    version, picture = _version_of(path), cropper.opened(path)
     if box is None:
         detections = cropper.detect(picture)
     else:
         crop = sample_crop(np.asarray(picture.picture), scaled_box(box, 1 / picture.reduction), SIDE)
         detections = [Detection(box, *cropper.detector.assess(crop[None])[0])]
-    searched = _Searched(path, name, picture, detections, box is not None)
+    searched = _Searched(path, name, picture, detections, box is not None, version)
     if not searched.given and not (anyway and detections):
         _require_found(searched, config, cropper)
     numbers = range(1, len(detections) + 1) if which is None else [which]
@@ -346,11 +350,12 @@ def _prepare_one(
         "mask": source,
         "made_with": _work_folder(config).name,
     }
+    _require_version(path, searched.version)
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
     _write(_work_folder(config), name, files)
     notes = _notes(chosen.box, box, crop, config, cropper, MASKS[source])
     label = path.name if len(searched.detections) == 1 else name
-    return Prepared(name, path, chosen, source, tuple(f"{label}: {note}" for note in notes))
+    return Prepared(name, path, chosen, source, tuple(f"{label}: {note}" for note in notes), searched.version)
 
 
 def _notes(
@@ -365,6 +370,19 @@ def _notes(
     light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
     if light < _DARK:
         yield f"the crop is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a wrong shape"
+
+
+def _version_of(path: pathlib.Path) -> tuple[int, int] | None:
+    """Returns what differs once a file was written to; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    return None
+
+
+def _require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None:
+    if _version_of(path) != version:
+        raise UserError(f"{path} was changed while it was worked on: run the same command again")
 
 
 def mask_of_crop(
@@ -510,6 +528,7 @@ def _run(
     folder: runner.Units,
 ) -> dict[str, str]:
     """Runs over the photos in the folder `work`; returns why photos failed."""
+    mark(work, RUN)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
     for field in ("image", "mask", "latent"):
@@ -522,6 +541,7 @@ def _run(
         if cropper is None:
             return result, made_with
         picture, box = cropper.opened(photos[result.name].path), photos[result.name].detection.box
+        _require_version(photos[result.name].path, photos[result.name].version)
         photo, place = np.asarray(picture.picture), scaled_box(box, 1 / picture.reduction)
         result, files = photo_textured(result, photo, photo_texture(result, photo, place), place)
         return result, files | made_with
@@ -542,7 +562,7 @@ def _put(config: ConfigDict, units: runner.Units, name: str) -> None:
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
     (place / f"{name}.json").unlink(missing_ok=True)
-    with atomic_folder(out / "results" / name) as fresh:
+    with atomic_folder(out / "results" / name, replaces=replaceable(out / "results" / name)) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
     found = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}

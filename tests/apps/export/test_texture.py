@@ -195,7 +195,7 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
     names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb"}
     names |= {f"mesh.{kind}" for kind in ("glb", "obj", "mtl", "jpg")}
     there = {path.name for path in folder.iterdir()} - {"model.usdz"}  # which takes the extra `usdz`
-    assert there == names | {"photo_crop.jpg", "photo.json"}
+    assert there == names | {"photo_crop.jpg", "photo.json", "files.json"}
     unlit = {"KHR_materials_unlit": {}}
     for name, made, extensions in (("textured", texture.albedo, None), ("mesh", texture.lit, unlit)):
         content = (folder / f"{name}.glb").read_bytes()

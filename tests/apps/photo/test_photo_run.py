@@ -113,7 +113,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         out / "photos/.work"
     ).exists()
     (out / "photos/damaged.json").write_text("{")
-    assert photo_run.records_in(out) == {"a": str(photo.resolve())}
+    assert photo_run.names_in(out) == {"a": str(photo.resolve())}
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
@@ -310,3 +310,28 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
     for text in (page.read_text(), table.read_text()):
         assert "no face found" in text and "damaged" in text
     assert page.read_text().count("data:image/jpeg;base64,") == 1
+
+
+def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch):
+    out, opened = tmp_path / "out", photo_run.open_upright
+
+    def changing(path, **given):
+        picture = opened(path, **given)
+        os.utime(path, ns=(1, 1))  # as if written to while it was searched
+        return picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_run, "open_upright", changing)
+        with pytest.raises(UserError, match="a.png was changed while it was worked on: run the same command again"):
+            _prepare(photo, out)
+    assert not out.exists()
+    prepared = _prepare(photo, out)
+    os.utime(photo, ns=(2, 2))
+
+    def run(config, handover):
+        with pytest.raises(UserError, match="a.png was changed"):
+            handover.dress(plain_result("a"))
+        return 1
+
+    monkeypatch.setattr(photo_run.experiment, "run", run)
+    photo_run.run_over(_config(out), [prepared], _cropper())
