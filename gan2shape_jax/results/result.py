@@ -260,9 +260,8 @@ def add_files(folder: pathlib.Path, files: Mapping[str, Any], *, gone: Iterable[
         for name in gone:
             record["files"].pop(name, None)
         atomic_file(folder / FILES, lambda path: _write(path, record))
-    for name in gone if ours is not None else ():
-        if name in ours:
-            (folder / name).unlink(missing_ok=True)
+    for name in set(gone) & (ours or set()):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write(path: pathlib.Path, content: Any) -> None:
