@@ -42,7 +42,7 @@ _OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one f
 _LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
 _WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
 _OVER = 0.02  # by what YuNet's score must be higher for a face upside down
-_UPRIGHT = 120  # degrees: a photo all of whose faces are further from upright is searched turned, too
+_UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
 _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
 # The score's odds, from YuNet's: 0.7 may be a face, 0.8 is one (docs/reports/framing.md).
@@ -97,8 +97,13 @@ class FaceDetector:
     def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
         """Returns what each of at least one crop shows."""
         unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
-        seen = [_look(crop, _whole(crop), self.framing) for crop in crops]
-        return [Assessment(one, _certainty(face.score if face else 0.0)) for one, face in zip(unlike, seen)]
+        return [Assessment(one, self._score(crop)) for one, crop in zip(unlike, crops)]
+
+    def _score(self, crop: UInt8[np.ndarray, "s s 3"]) -> float:
+        """Returns how certainly a crop shows a face the right way up, 0 to 1."""
+        right, over = (_look(crop, _whole(crop, roll), self.framing) for roll in (0.0, 180.0))
+        score = 0.0 if right is None else right.score
+        return _certainty(0.0 if over is not None and over.score > score + _OVER else score)
 
 
 def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
@@ -146,15 +151,16 @@ def _search(photo: np.ndarray, side: int) -> list[_Seen]:
 
 def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float, CropBox]:
     """Returns how certainly there is a face where one was seen, 0 to 1, and the crop as the GAN frames it."""
-    score, box = 0.0, _framed(seen.landmarks, framing)
-    for _ in range(_LOOKS):
-        if (closer := _look(photo, box, framing)) is None:
+    score, first, box = 0.0, seen.score, _framed(seen.landmarks, framing)
+    for number in range(_LOOKS):
+        closer = _look(photo, box, framing)
+        if number == 0:  # YuNet takes some faces that are upside down for upright ones, with a lower score
+            over = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + 180), framing)
+            if over is not None and over.score > (closer.score if closer else 0.0) + _OVER:
+                closer, first = over, over.score
+        if closer is None:
             break
-        score, box = min(seen.score, closer.score), _framed(closer.landmarks, framing)
-    # YuNet takes some faces that are upside down for upright ones, with a lower score.
-    over = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + 180), framing)
-    if over is not None and over.score > score + _OVER:
-        score, box = over.score, _framed(over.landmarks, framing)
+        score, box = min(first, closer.score), _framed(closer.landmarks, framing)
     return _certainty(score), box
 
 
@@ -208,8 +214,8 @@ def _similarity(landmarks: Landmarks, mean: Landmarks) -> tuple[CropBox, Float[n
     return box, np.array([1.0, nose.real, nose.imag])
 
 
-def _whole(crop: np.ndarray) -> CropBox:
-    return CropBox(crop.shape[1] / 2, crop.shape[0] / 2, len(crop))
+def _whole(crop: np.ndarray, roll_deg: float = 0.0) -> CropBox:
+    return CropBox(crop.shape[1] / 2, crop.shape[0] / 2, len(crop), roll_deg)
 
 
 def _certainty(score: float) -> float:

@@ -24,7 +24,7 @@ from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.outputs import USDZ
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.result import Result, add_files, load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
 from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
@@ -171,7 +171,11 @@ def _usdz(words: Sequence[str]) -> None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
     colours = jpeg(pictures.to_uint8(result.albedo)) if result.texture is None else None
-    atomic_bytes(path, usdz_bytes(build_mesh(result, texture=colours)))
+    content = usdz_bytes(build_mesh(result, texture=colours))
+    if options.out is None:
+        add_files(options.result, {USDZ: content})
+    else:
+        atomic_bytes(path, content)
     whose = "the method's colours" if result.texture is None else "the photo's texture"
     print(one_line(f"wrote {path}: {result.name} with {whose}"))
 
