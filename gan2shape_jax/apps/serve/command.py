@@ -43,7 +43,7 @@ _HEADERS = {
 _LIMITS = (
     ("--max-mb", 1, 200, "file_bytes", 10**6, "megabytes of a photo's file"),
     ("--max-megapixels", 1, 67, "pixels", 10**6, "million pixels of a photo"),
-    ("--max-waiting", 1, 1000, "waiting", 1, "photos that wait while one is computed"),
+    ("--max-waiting", 1, 30, "waiting", 1, "photos that wait while one is computed"),
     ("--job-minutes", 1, 1440, "job_s", 60, "minutes that one photo may take"),
     ("--keep-minutes", 1, 1440, "keep_s", 60, "minutes that files are kept after a visitor's last use"),
 )
@@ -132,9 +132,11 @@ def application(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from gan2shape_jax.apps.serve import page
-    from gan2shape_jax.apps.serve.guard import Guard
+    from gan2shape_jax.apps.serve.guard import UPLOAD, Guard
+    from gan2shape_jax.apps.serve.uploads import Uploads
 
     app = fastapi.FastAPI(openapi_url=None)
+    app.add_route(UPLOAD, Uploads(visits, limits).take, methods=["POST"])  # before Gradio's own
 
     @app.get("/results/{token}/{folder}/{name:path}", response_model=None)
     async def _result(token: str, folder: str, name: str, download: str | None = None) -> Response:
@@ -173,8 +175,8 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run() -> None:
-        worker = Worker(performer, *models, seconds=limits.job_s)
-        visits = Visits(folder / "visits", keep_s=limits.keep_s)
+        worker = Worker(performer, *models, limits=limits)
+        visits = Visits(folder, limits)
         app = application(folder, visits, worker, limits, kinds=kinds, local=ipaddress.ip_address(host).is_loopback)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False

@@ -74,7 +74,7 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
     with _opened(address) as page:
         _send(page, photo)
         page.wait(_READY, seconds=_PATIENCE)
-        assert "2 objects found" in page.evaluate(_STATUS)
+        assert "2 faces found" in page.evaluate(_STATUS)
         page.wait("document.querySelector('#crop img')")
         before = page.evaluate("document.querySelector('#crop img').src")
         page.press("#which label:nth-of-type(2)")
@@ -121,7 +121,7 @@ def test_cancelling_leaving_and_waiting(address, photo):
             first.press("#go")
             first.wait(_REFINES, seconds=_PATIENCE)
             _send(second, photo)
-            second.wait(f"{_STATUS}.includes('queue: 1')")
+            second.wait(f"{_STATUS}.startsWith('Waiting: 1 photo')")
         # The first has closed its browser in the middle of minutes of refinement.
         second.wait(_READY, seconds=60)
-        assert "2 objects found" in second.evaluate(_STATUS)
+        assert "2 faces found" in second.evaluate(_STATUS)
