@@ -57,7 +57,7 @@ def served(cache: pathlib.Path, limits: Limits, **constants: float):
             yield Served(port, process, cache / "gan2shape_jax" / "serving")
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def main(limits: dict, constants: dict) -> None:

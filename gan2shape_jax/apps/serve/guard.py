@@ -98,8 +98,8 @@ class Guard(BaseHTTPMiddleware):
             return PlainTextResponse("This address is too long.", 414)
         if (named := _NAMED.search(path)) and not _lies_in(named[2], self._folder / "uploads"):
             return PlainTextResponse("There is no such file here.", 404)
-        if path.endswith("/upload_progress"):  # Gradio's, which is not told of uploads
-            return PlainTextResponse("Uploads do not tell how far they are.", 404)
+        if path.endswith("/upload_progress"):  # Gradio's, which does not know of uploads here, and would wait for one
+            return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         if request.method in ("GET", "HEAD"):
             return None
         if not _from_here(request.headers):

@@ -41,11 +41,13 @@ addEventListener("message", ({ source, data }) => {
 const toStatus = () => document.querySelector("#status")?.scrollIntoView({ block: "start" });
 addEventListener("click", ({ target }) => target.closest?.("#go") && toStatus());
 let shown = "";
-addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+new MutationObserver(() => {
   const page = document.querySelector(".g2s-page")?.src ?? "";
   if (page !== shown && page) toStatus();
   shown = page;
-}).observe(document.body, { childList: true, subtree: true }));
+  // Gradio's name for this is not what it says.
+  document.querySelector(".upload-container[aria-label]")?.removeAttribute("aria-label");
+}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
 </script>"""
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
@@ -62,14 +64,17 @@ _DOWNLOADS = {offer.files[0]: offer.offer for offer in OFFERS if not offer.archi
 _DOWNLOADS |= {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}
 
 CSS = """
-.g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
+.g2s-note, .g2s-error { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
 .g2s-note { background: var(--background-fill-secondary); }
 .g2s-error { background: var(--error-background-fill, #fee2e2); color: var(--error-text-color, #991b1b); }
-.g2s-verdict { background: var(--background-fill-secondary); font-weight: 600; margin-bottom: .6em; }
 .g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
 .g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
 .g2s-page { width: 100%; height: 900px; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
+#drawing img, #crop img { max-height: 430px; object-fit: contain; }
+.upload-container .or { color: inherit !important; }
+#result:not(:has(iframe)), #files:not(:has(a)), #stages:not(:has(img)) { display: none; }
+@media (prefers-reduced-motion) { * { transition: none !important; } }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 """
 
@@ -96,8 +101,8 @@ class Page:
         self.blocks.queue(api_open=False, max_size=_REMEMBERED, default_concurrency_limit=None)
 
     def _add_components(self) -> None:
-        names = ("status", "files", "result", "stages")
-        self.status, self.files, self.frame, self.stages = (gr.HTML(elem_id=name) for name in names)
+        names = ("status", "result", "files", "stages")
+        self.status, self.frame, self.files, self.stages = (gr.HTML(elem_id=name) for name in names)
         models = sorted(((label, name) for name, label in self._labels.items()), key=lambda one: one[1] == _LAST)
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
@@ -105,12 +110,10 @@ class Page:
         self.photo = gr.File(label="Photo", type="filepath", file_types=kinds, height=120, elem_id="photo")
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
-                label = "Your photo; click in it to move the square"
-                self.drawing = gr.Image(label=label, interactive=False, height=430, buttons=[], elem_id="drawing")
+                self.drawing = _picture("drawing", "Your photo; click in it to move the square")
             with gr.Column(scale=4):
                 self.which = gr.Radio([], label="Which one", visible=False, elem_id="which")
-                label = "What is made 3D"
-                self.crop = gr.Image(label=label, interactive=False, height=220, buttons=[], elem_id="crop")
+                self.crop = _picture("crop", "What is made 3D")
         label = "Take minutes more, and fit the shape to this photo"
         self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
         with gr.Row():
@@ -319,22 +322,24 @@ class Page:
         return {self.drawing: framing_picture(preview, scaled, chosen, _NO_MASK), self.crop: crop}
 
     def _results(self, base: str, done: dict[str, Any]) -> Updates:
-        """The result's page in a frame, its verdict and links to the files at `base`, as far as they are there."""
+        """The result's page in a frame, and links to the files at `base`, as far as they are there."""
         if jobs.SHAPE not in done:
             return {}
-        verdict = str(done[jobs.SHAPE]["verdict"])
         links = "".join(
             f'<a href="{base}/{name}?download" download>{title}</a>'
             for name, title in _DOWNLOADS.items()
             if name in done[jobs.SHAPE]["files"]
         )
-        about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
-        files = f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'
+        files = f'<nav class="g2s-files" aria-label="Files">{links}</nav>'
         frame = (
             f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
             'title="The shape, to turn and relight"></iframe>'
         )
         return {self.files: files, self.frame: frame}
+
+
+def _picture(name: str, label: str) -> gr.Image:
+    return gr.Image(label=label, alt_text=label, interactive=False, buttons=[], elem_id=name)
 
 
 def _slider(name: str, low: float, high: float, label: str) -> gr.Slider:

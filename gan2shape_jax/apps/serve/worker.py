@@ -263,12 +263,11 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Frame
     report(MASK, {"mask": photo.mask_source})
     if failed := photo_run.run_over(config, [photo], framer):
         raise UserError(failed[photo.name])
-    metrics = json.loads((out / "results" / photo.name / "metrics.json").read_text())
     files = result_files(out, photo.name)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, file in files.items():
             archive.write(file, f"{photo.name}/{place}")
-    report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", ""), "files": [*files, ARCHIVE]})
+    report(SHAPE, {"files": [*files, ARCHIVE]})
 
 
 def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
