@@ -36,7 +36,8 @@ class Served:
         return lock.with_suffix("")
 
     def files(self) -> list[pathlib.Path]:
-        return [path for path in self.folder.rglob("*") if path.is_file()]
+        walk = os.walk(self.folder)  # which folders may leave meanwhile
+        return [pathlib.Path(place, name) for place, _, names in walk for name in names]
 
     def memory(self) -> int:
         """Resident bytes of the server, without its worker."""
