@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import html
+import math
 import pathlib
 import re
 import time
@@ -263,22 +264,23 @@ class Page:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
         task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
         options["model"] = list(self._kinds).index(options["model"])
-        started, line = time.monotonic(), ""
-        async with contextlib.aclosing(self._worker.run(task | options, visit.visitor)) as messages:
-            async for message in messages:
-                visit.used = time.monotonic()
-                if before := message.get("before"):
-                    started = time.monotonic()
-                    yield note(
-                        f"Waiting: {before} {'photo is' if before == 1 else 'photos are'} computed before this one."
-                    )
-                    continue
-                if "stage" in message:
-                    done[message.pop("stage")], line = message, ""
-                line = message.get("say", line)
-                # Of the log only lines about the photo are shown, since others name the server's files.
-                about = line.partition(f"{visit.name}: ")[2].strip()
-                yield note(f"{doing} ({time.monotonic() - started:.0f} s){f': {about}' if about else '.'}")
+        started, line, visit.used = time.monotonic(), "", math.inf
+        try:
+            async with contextlib.aclosing(self._worker.run(task | options, visit.visitor)) as messages:
+                async for message in messages:
+                    if before := message.get("before"):
+                        started = time.monotonic()
+                        photos = "photo is" if before == 1 else "photos are"
+                        yield note(f"Waiting: {before} {photos} computed before this one.")
+                        continue
+                    if "stage" in message:
+                        done[message.pop("stage")], line = message, ""
+                    line = message.get("say", line)
+                    # Of the log only lines about the photo are shown, since others name the server's files.
+                    about = line.partition(f"{visit.name}: ")[2].strip()
+                    yield note(f"{doing} ({time.monotonic() - started:.0f} s){f': {about}' if about else '.'}")
+        finally:
+            visit.used = time.monotonic()
         await asyncio.to_thread(visit.measure)
 
     def _framed(self, request: gr.Request) -> Visit | None:

@@ -82,7 +82,7 @@ class Visit:
     visitor: str  # see `visitor_of`
     shown: str  # the photo's name, for messages: one line, but possibly with markup in it
     name: str  # under which results are filed
-    used: float  # when it was last used, `time.monotonic()`
+    used: float  # when it was last used, `time.monotonic()`; infinite while a job of it waits or runs
     size: int = 0  # bytes of its files, as last measured
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # from the photo's framing
     frame: pathlib.Path | None = None  # folder of the framing
@@ -157,7 +157,7 @@ class Visits:
         """Returns a page's visit, which counts as used, or None if there is none, or no longer."""
         visit = self._visits.get(session)
         if visit is not None:
-            visit.used = time.monotonic()
+            visit.used = max(visit.used, time.monotonic())
         return visit
 
     def by_token(self, token: str) -> Visit | None:

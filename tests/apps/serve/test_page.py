@@ -166,3 +166,20 @@ def test_no_path_of_the_server_is_told(page, device, tmp_path):
     device.messages = ["{folder}/photos/.work/1/image/me.png cannot be written: {photo}: no"]
     (failed,) = _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
     assert "me.jpg cannot be written: me.jpg: no" in failed[page.status]
+
+
+def test_a_visit_is_kept_as_long_as_its_job_takes(page, device, tmp_path):
+    async def check():
+        device.messages = [{}, {}]
+        job = page.photo_framed(_sent(tmp_path), "cats", _REQUEST)
+        await anext(job)
+        page._visits._limits = Limits(keep_s=-1)
+        (tmp_path / "uploads").mkdir()
+        page._visits.tidy()
+        kept = page._visits.find("me")
+        await job.aclose()
+        page._visits.tidy()
+        return kept, page._visits.find("me")
+
+    kept, after = asyncio.run(check())
+    assert kept is not None and after is None

