@@ -50,6 +50,7 @@ new MutationObserver(() => {
   document.querySelector(".upload-container[aria-label]")?.removeAttribute("aria-label");
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
 </script>"""
+_PAGES = 500  # of which Gradio remembers what it has shown, some 70 kB each
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
@@ -98,6 +99,7 @@ class Page:
             gr.HTML(_INTRODUCTION.format(kinds=words, minutes=after))
             self._add_components()
             self._connect()
+        self.blocks.state_session_capacity = _PAGES
         # The worker has the line of those who wait: Gradio's own lets one visitor take all of it.
         self.blocks.queue(api_open=False, max_size=_REMEMBERED, default_concurrency_limit=None)
 

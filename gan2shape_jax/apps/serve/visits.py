@@ -128,8 +128,8 @@ class Visits:
         return self._room(None, size, part=1) and self._room(visitor, size, part=_SHARE)
 
     def _room(self, visitor: str | None, size: int, *, part: int) -> bool:
-        uploads = [one.size for one in self._uploads.values() if visitor in (None, one.visitor)]
-        visits = [one.size for one in self._visits.values() if visitor in (None, one.visitor)]
+        uploads = [one.size for one in list(self._uploads.values()) if visitor in (None, one.visitor)]
+        visits = [one.size for one in list(self._visits.values()) if visitor in (None, one.visitor)]
         enough = len(uploads) < self._limits.photos / part
         return enough and sum(uploads) + sum(visits) + size <= self._limits.stored_bytes / part
 
@@ -162,7 +162,9 @@ class Visits:
 
     def by_token(self, token: str) -> Visit | None:
         """Returns the visit with a token, which counts as used, or None."""
-        return next((self.find(session) for session, one in self._visits.items() if one.folder.name == token), None)
+        return next(
+            (self.find(session) for session, one in list(self._visits.items()) if one.folder.name == token), None
+        )
 
     def new(self, session: str, upload: pathlib.Path, visitor: str = "") -> Visit:
         """Begins a page's visit with a photo that was sent; the previous one is forgotten.
@@ -170,7 +172,7 @@ class Visits:
         Of the visits of one visitor the oldest are forgotten that are more than a share. Raises `UserError`.
         """
         self.forget(session)
-        own = sorted((one.used, key) for key, one in self._visits.items() if one.visitor == visitor)
+        own = sorted((one.used, key) for key, one in list(self._visits.items()) if one.visitor == visitor)
         for _, oldest in own[: max(len(own) + 1 - self._limits.share(self._limits.photos), 0)]:
             self.forget(oldest)
         sent, shown, now = self._uploads.get(upload.parent.name), one_line(upload.name), time.monotonic()
