@@ -74,7 +74,7 @@ CSS = """
 .g2s-page { width: 100%; height: 900px; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
 #drawing img, #crop img { max-height: 430px; object-fit: contain; }
-.upload-container .or { color: inherit !important; }
+.upload-container .or, .min_value, .max_value { color: inherit !important; }
 #result:not(:has(iframe)), #files:not(:has(a)), #stages:not(:has(img)) { display: none; }
 @media (prefers-reduced-motion) { * { transition: none !important; } }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
