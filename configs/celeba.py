@@ -10,7 +10,7 @@ from gan2shape_jax.io.categories import Category, face_parser
 
 # 1 on the face, 0.5 on the rest of the head: neck, hair and hat, but not cloth.
 _HEAD = {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
-CATEGORY = Category("face", "neck", face_parser(_HEAD))
+CATEGORY = Category("face", "neck", face_parser(_HEAD), detector="face")
 
 
 def get_config() -> ConfigDict:

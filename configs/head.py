@@ -11,7 +11,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
-CATEGORY = Category("head", "forehead", word="face")
+CATEGORY = Category("head", "forehead", detector="face", word="face")
 
 
 def get_config() -> ConfigDict:

@@ -17,7 +17,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
 VARIANTS = ("scratch", "quick", "joint", "predict")
-CATEGORY = Category("ictface", "forehead", word="face")
+CATEGORY = Category("ictface", "forehead", detector="face", word="face")
 
 
 def get_config(variant: str = "") -> ConfigDict:

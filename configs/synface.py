@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.categories import Category, face_parser
 
-CATEGORY = Category("synface", "forehead", face_parser(dict.fromkeys(range(1, 15), 1.0)), word="face")
+CATEGORY = Category("synface", "forehead", face_parser(dict.fromkeys(range(1, 15), 1.0)), detector="face", word="face")
 
 
 def get_config() -> ConfigDict:

@@ -62,7 +62,12 @@ def not_installed(error: ModuleNotFoundError) -> UserError | ModuleNotFoundError
     if name not in _APPLICATIONS:
         return error
     package = "opencv-python-headless" if name == "cv2" else name
-    return UserError(f"{package} is not installed: pip install 'gan2shape-jax[photo]' brings what applications need")
+    return UserError(f"{package} is not installed: {install('photo')} brings it")
+
+
+def install(extra: str) -> str:
+    """Returns how to install an extra of this package, which no index has: from the checkout."""
+    return f"pip install -e '.[{extra}]' in the checkout"
 
 
 def require_applications() -> None:

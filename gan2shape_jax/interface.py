@@ -343,7 +343,7 @@ class Model:
         Args:
           image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits),
             framed like the images of the model's GAN.
-          mask: the object mask, of the same size as the image, see `reconstruct`; the mesh is cut to it. Defaults to
+          mask: the object mask, of the same size as the image, see `reconstruct`. Defaults to
             the image's alpha channel, or else the whole square.
           true_depth: (S, S), see `reconstruct`; adds errors to `metrics`.
           name: the image's name.

@@ -102,12 +102,16 @@ def keep_freed_memory() -> None:
 
 def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | None]:
     """Returns the call that the arguments request, which returns the exit code, and the page that it leaves, if any."""
-    if argv and argv[0] in _COMMANDS:
+    if not argv:
+        return functools.partial(print, command_line.SUMMARY), None
+    if argv[0] not in _COMMANDS and command_line.means_photos(argv):
+        argv = ["photo", *argv]
+    if argv[0] in _COMMANDS:
         module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
         if module.startswith("tools."):
             return functools.partial(bundled.import_tool(module.removeprefix("tools.")).main, argv[1:]), None
         return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:]), None
-    arguments = command_line.parse(argv)
+    arguments = command_line.parse(argv, commands=_COMMANDS)
     if arguments.version:
         return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}"), None
     if arguments.help is not None:

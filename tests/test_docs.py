@@ -32,6 +32,12 @@ def test_links_lead_to_files_and_files_that_pages_name_exist():
     assert broken == []
 
 
+def test_nothing_says_to_install_a_distribution_that_no_index_has():
+    named = re.compile(r"pip install [^\n`]*gan2shape-jax(?!\S* @ )[^\n`]*")
+    sources = [path for folder in ("gan2shape_jax", "tools", "deploy") for path in (_ROOT / folder).rglob("*.py")]
+    assert [hit for path in [*_PAGES, *sources] for hit in named.findall(path.read_text())] == []
+
+
 def test_reports_begin_with_a_summary_of_at_most_five_lines():
     for page in (_ROOT / "docs/reports").glob("*.md"):
         summary = re.match(r"# [^\n]+\n\n((?:- [^\n]+\n)+)\n", page.read_text())

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
+from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
 from gan2shape_jax.io import option_types
@@ -26,8 +27,8 @@ from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_BELOW = ("export print", "export texture", "export blender", "export spread", "evaluate identity")
-_BELOW += ("evaluate consistency", "convert stylegan2", "convert networks")
+_BELOW = ("export print", "export texture", "export usdz", "export blender", "export spread")
+_BELOW += ("evaluate identity", "evaluate consistency", "convert stylegan2", "convert networks")
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -115,7 +116,12 @@ def test_open_says_that_there_is_no_display(monkeypatch):
 
 def test_wrong_command_lines_end_with_code_2(experiment, capsys):
     for arguments, message in (
-        ([], "name a configuration: --config=NAME"),
+        (["--check"], "name a configuration: --config=NAME"),
+        (["lift"], "name a configuration: --config=NAME"),
+        (["foto"], "there is no command 'foto' (did you mean photo? --help"),
+        (["xyzzy", "--config=car"], "there is no command 'xyzzy' (--help"),
+        (["car"], "there is no command 'car' (a configuration: --config=car)"),
+        (["own.py"], "there is no command 'own.py' (--help"),
         (["--config"], "--config needs a value"),
         (["--config=nonsense"], "there is no config 'nonsense'"),
         (["--config=ictface:scratch", "--confg.seed=1"], "unknown argument '--confg.seed=1'"),
@@ -125,6 +131,38 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys):
         assert program.main(arguments) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.out == "" and not experiment.seen
+
+
+def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
+    taken = []
+    monkeypatch.setattr(photo_command, "main", lambda words: taken.append(words) or 3)
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/a.jpg", "b", "own.py", "-c.png"):
+        (tmp_path / name).touch()
+    for line in (
+        "folder/a.jpg", "folder/a.jpg --out x folder", "folder --help", "b", "gone.JPG", "in/*.jpg --open",
+        "--open folder/a.jpg", "--model catface b",
+    ):  # fmt: skip
+        assert program.main(line.split()) == 3 and taken.pop() == line.split()
+    for line in (
+        "own.py",
+        "--open gone",
+        "--config=own.py folder/a.jpg",
+        "-c.png",
+        "foto folder/a.jpg",
+        "--version folder",
+    ):
+        program.main(line.split())
+        capsys.readouterr()
+    assert not taken and not experiment.seen
+
+
+def test_without_arguments_six_lines_say_what_there_is(experiment, capsys):
+    assert program.main([]) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 6 and max(map(len, printed.splitlines())) < 120 and not experiment.seen
+    named = re.findall(r"gan2shape-jax (\S+)", printed)
+    assert {"me.jpg", "serve", "export", "--help"} < {*named} and {*named} & {*program._COMMANDS} == {"serve", "export"}
 
 
 def test_check_version_and_help_start_nothing(experiment, tmp_path, capsys):
@@ -190,22 +228,39 @@ sys.exit(main.main(["photo", "me.jpg"]))
 def test_the_core_needs_no_package_of_the_applications_which_say_what_to_install(tmp_path):
     command = [sys.executable, "-c", _WITHOUT_APPLICATIONS]
     done = subprocess.run(command, cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
-    sentence = (
-        "opencv-python-headless is not installed: pip install 'gan2shape-jax[photo]' brings what applications need\n"
-    )
+    sentence = "opencv-python-headless is not installed: pip install -e '.[photo]' in the checkout brings it\n"
     said = "Gan(64 x 64 pixels, latents of 128)\n" + 2 * sentence
     assert (done.returncode, done.stdout, done.stderr) == (1, said, f"error: {sentence}")
 
 
-def test_help_of_a_command_says_its_name(capsys):
-    for words in (*program._COMMANDS, *_BELOW):
-        try:
-            code = program.main([*words.split(), "--help"])
-        except SystemExit as stopped:  # argparse's way
-            code = stopped.code
-        printed = capsys.readouterr().out
-        assert code in (0, None) and printed.startswith(f"usage: gan2shape-jax {words} ")
-        assert "python -m" not in printed
+_HELP_WITHOUT_EXTRAS = """
+import sys
+absent = "cv2 filelock gradio imageio_ffmpeg jinja2 matplotlib onnxruntime pillow_heif pooch pxr tensorboardX trimesh"
+sys.modules.update(dict.fromkeys(absent.split()))  # as if absent
+from gan2shape_jax import main
+for words in sys.argv[1:]:
+    try:
+        code = main.main([*words.split(), "--help"])
+    except SystemExit as stopped:  # argparse's way
+        code = stopped.code
+    print("ends with", code or 0)
+"""
+
+
+def test_help_of_every_command_says_its_name_and_needs_no_extra():
+    words = [*program._COMMANDS, *_BELOW]
+    command = [sys.executable, "-c", _HELP_WITHOUT_EXTRAS, *words]
+    done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "python -m" not in done.stdout
+    *printed, rest = done.stdout.split("ends with 0\n")
+    assert len(printed) == len(words) and not rest
+    for text, name in zip(printed, words, strict=True):
+        assert text.startswith(f"usage: gan2shape-jax {name} ")
+
+
+def test_the_page_of_commands_has_them_all():
+    page = (_ROOT / "docs/reference/command-line.md").read_text()
+    assert {*re.findall("<!-- help: (.*) -->", page)} == {*program._COMMANDS, *_BELOW}
 
 
 def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate import consistency
+from gan2shape_jax.detection import weights
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
-from gan2shape_jax.run import guide
 
 _PAGE = pathlib.Path(__file__).parents[1] / "docs" / "how-to" / "your-own-kind.md"
 _TINY = {"--images": "4", "--config.schedule.stages": "((1,1,1),(1,1,1),(1,1,1))"}
@@ -61,8 +61,8 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
     monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
     monkeypatch.setattr(consistency, "ITERATIONS", 2)
     checkpoint = pathlib.Path(asset("catface/gan.safetensors"))
-    known = guide.guide_of(checkpoint, *stylegan2.load(checkpoint), say=pytest.fail)
-    monkeypatch.setattr(guide, "make_guide", lambda *_, **__: known)  # of nearly the same GAN
+    known = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "learnt", say=pytest.fail)
+    monkeypatch.setattr(weights, "learn", lambda *_, **__: known)  # of nearly the same GAN
     cats = [Image.open(path).convert("RGB") for path in sorted(checkpoint.parent.glob("image/*.png"))]
     for name, cat in zip(("held_out/a.jpg", "dog.jpg"), cats, strict=False):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -41,6 +41,7 @@ def camera_matrix(description: dict[str, Any]) -> np.ndarray:
     back = _rotation(view["rx"], view["ry"], view["rz"]).T
     # The input's frame is p' = R (p - c) + c + t; its camera is at 0 there. Meshes are drawn about c.
     scale = description["intrinsics"][0][0] / (description["rot_center_depth"] * description["image_size"])
+    scale *= description.get("mesh_side", 1.0)
     position = _TO_BLENDER @ _FLIP @ (-back @ shift) * scale
     matrix = np.eye(4)
     matrix[:3, :3] = _TO_BLENDER @ _FLIP @ back @ _FLIP
@@ -83,7 +84,7 @@ def build(folder: str | pathlib.Path) -> Any:
     camera.data.sensor_fit = "HORIZONTAL"
     camera.data.sensor_width = SENSOR_MM
     camera.data.lens = focal_length_mm(description)
-    camera.data.clip_start, camera.data.clip_end = 0.01, 1000.0
+    camera.data.clip_start, camera.data.clip_end = 0.001, 1000.0
     photo = bpy.data.images.load(str(_first(folder, _PHOTOS)))
     camera.data.show_background_images = True
     behind = camera.data.background_images.new()

@@ -92,8 +92,12 @@ def _wide_terminal() -> dict[str, str]:
 
 
 def modules(folder: str) -> str:
-    """Returns mkdocstrings blocks for a package, its modules and its sub-packages."""
+    """Returns mkdocstrings blocks for a package, its modules and sub-packages, but for those of the interface's page.
+
+    Of what is documented twice, MkDocs does not know which place a link means.
+    """
+    interface = (_PACKAGE.parent / "docs" / "reference" / "interface.md").read_text(encoding="utf-8")
     paths = sorted((_PACKAGE / folder).rglob("*.py"), key=lambda path: (path.name != "__init__.py", path))
     names = [".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts) for path in paths]
     names = [name.removesuffix(".__init__") for name in names if not name.rpartition(".")[2].startswith("__main")]
-    return "\n\n".join(f"::: {name}" for name in names)
+    return "\n\n".join(f"::: {name}" for name in names if f"::: {name}." not in interface)

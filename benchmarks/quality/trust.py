@@ -2,7 +2,7 @@
 
     python benchmarks/quality/trust.py place --kind CATS/image --without PICTURES --out PLACED [--hard]
     python benchmarks/quality/trust.py found --model catface --kind PLACED --without PICTURES [--half judging --most 40]
-    python benchmarks/quality/trust.py others --model catface --without PICTURES --half choosing --out guide.safetensors
+    python benchmarks/quality/trust.py others --model catface --without PICTURES --half choosing --out found.safetensors
     python benchmarks/quality/trust.py shape --data FACES
 
 `place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, each
@@ -15,7 +15,7 @@ best crop. It prints the AUROC of the certainty, how many of either are called f
 objects, how many frames are right. OUT.png shows all. What is in OUT already is not done again.
 
 `others` measures typicality anew, with what a search prefers in pictures without the kind as further counterexamples,
-and writes the guide with it.
+and writes the detector's weights with it.
 
 `shape` reconstructs faces 024 to 047, as they are and disturbed in several ways, and prints the rank correlation of the
 expected SIDE with the true one, and the share of pixels whose error is within the spread.
@@ -42,16 +42,18 @@ from scipy import stats
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import framing, photo_run
+from gan2shape_jax.detection import alignment, learnt, weights
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.results.pictures import strip
-from gan2shape_jax.run import guide, predict, trust
+from gan2shape_jax.run import predict, trust
 from gan2shape_jax.stylegan2 import typicality
 
 _JUDGED = range(24, 48)
 _HALVES = ("choosing", "judging")
-_SAMPLES = 2048  # of the GAN, as for a guide made anew
+_SAMPLES = 2048  # of the GAN, as for weights learnt anew
 _TRUTH = "truth.json"  # where `place` put what
 _LONGER = 640  # pixels of the pictures that objects are placed in
 _SHARES, _SMALL = (0.22, 0.3, 0.42, 0.6, 0.85), 0.18  # of the shorter side
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", choices=_HALVES, help="(default: both)")
     parser.add_argument("--hard", action="store_true", help="place objects turned, small and half hidden")
     parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or guide that is made")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or weights that are made")
     options = parser.parse_args(arguments)
     {"place": _place, "found": _found, "others": _others, "shape": _shape}[options.what](options)
 
@@ -130,25 +132,26 @@ def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox, *, away: float | N
 def _others(options: argparse.Namespace) -> None:
     config = photo_run.load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
-    arch, weights = stylegan2.load(file)
-    known = guide.guide_of(file, arch, weights, say=print)
-    sight = guide.sight_by(known, arch, weights, size=guide.CROPS)
+    arch, gan = stylegan2.load(file)
+    known = weights.weights_of(file, arch, gan, "learnt", say=print)
+    detector = weights.detector_by(known, arch, gan, batch=alignment.CROPS)
+    assert isinstance(detector, learnt.LearntDetector)
     crops = []
     for picture in photo_run.expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
-            work = framing._resized(photo, framing._WORK_SIDE / max(photo.shape))
-            crops += list(framing._crops(work, framing._candidates(work, sight, turned=0.0)))
+            work = learnt.resized(photo, learnt._WORK_SIDE / max(photo.shape))
+            crops += list(learnt.crops_of(work, detector.candidates(work, turned=0.0)))
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
-    samples = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
+    samples = weights.drawn_samples(arch, gan, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1
-    found = typicality.measure(weights["discriminator"], samples, arch=arch, seed=0, others=others)
-    atomic_bytes(options.out, guide.guide_bytes(known._replace(typicality=found), sha256(file)))
+    found = typicality.measure(gan["discriminator"], samples, arch=arch, seed=0, others=others)
+    atomic_bytes(options.out, weights.weights_bytes(known._replace(typicality=found), sha256(file)))
 
 
 def _found(options: argparse.Namespace) -> None:
     config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
-    framer = photo_run.load_framer(config, say=print)
+    cropper = photo_run.load_cropper(config, say=print)
     networks = predict.load_predictor(config, None)
     usual = networks.judge.typical_l1
     assert usual is not None, "the model does not say what L1 is usual"
@@ -163,15 +166,18 @@ def _found(options: argparse.Namespace) -> None:
         enough = sum(row["with"] is shows for row in rows.values()) >= options.most
         if options.half not in (None, _half(file)) or enough or file.stem in rows:
             continue
-        began, photo = time.monotonic(), framer.opened(file)
-        frames = framer.frames(photo)
-        crop = sample_crop(np.asarray(photo.picture), frames[0].box, guide.SIDE)
-        image, mask = crop.astype(np.float32) / 127.5 - 1, framer.usual_mask.astype(np.float32)
+        began, photo = time.monotonic(), cropper.opened(file)
+        detections = cropper.detect(photo)
+        if not detections:
+            continue
+        best = max(detections, key=lambda one: one.score)
+        crop = sample_crop(np.asarray(photo.picture), best.box, SIDE)
+        image, mask = crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask.astype(np.float32)
         item = networks.prepared(Item("a", image, mask, None, None, len(crop)))
         l1 = float(networks.explain(item).metrics["model_l1"]) / usual
-        row = {"with": shows, "half": _half(file), "certainty": frames[0].certainty, "l1": l1, "objects": len(frames)}
-        row |= {"atypicality": frames[0].atypicality, "seconds": time.monotonic() - began}
-        row["box"] = [frames[0].box.x, frames[0].box.y, frames[0].box.side, frames[0].box.roll_deg]
+        row = {"with": shows, "half": _half(file), "certainty": best.score, "l1": l1, "objects": len(detections)}
+        row |= {"atypicality": best.atypicality, "seconds": time.monotonic() - began}
+        row["box"] = [best.box.x, best.box.y, best.box.side, best.box.roll_deg]
         if file.stem in truth:
             x, y, side, roll = truth[file.stem]
             off, ratio = math.dist((x, y), row["box"][:2]) / side, row["box"][2] / side
@@ -180,15 +186,15 @@ def _found(options: argparse.Namespace) -> None:
         rows[file.stem] = row
         atomic_text(options.out, json.dumps(rows, indent=1) + "\n")
         print(f"{file.stem}: {row['certainty']:.3f}, L1 {l1:.2f} of the usual, {row['seconds']:.1f} s", flush=True)
-    _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], framer).save(f"{options.out}.png")
+    _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], cropper).save(f"{options.out}.png")
     _tell(rows)
 
 
-def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], framer: photo_run.Framer) -> Image.Image:
+def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], cropper: photo_run.Cropper) -> Image.Image:
     cells = []
     for file, row in found:
-        picture = np.asarray(framer.opened(file).picture)
-        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, framer.usual_mask)
+        picture = np.asarray(cropper.opened(file).picture)
+        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, cropper.mean_mask)
         cell = ImageOps.pad(drawn, (_DRAWN, _DRAWN))
         ImageDraw.Draw(cell).text((2, 2), f"{file.stem} {row['certainty']:.2f}", fill="red")
         cells.append(np.asarray(cell))
@@ -201,12 +207,12 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
         known, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
         for name, some in (("with", known), ("without", others)):
             if some:
-                most = [guide.PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
+                most = [PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
                 sure = np.minimum([row["certainty"] for row in some], most)
-                shares = (sure >= guide.SURE).mean(), (sure >= guide.PERHAPS).mean(), 1.0
+                shares = (sure >= SURE).mean(), (sure >= PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
-                shown = [row["right"] for row, one in zip(some, sure) if "right" in row and one >= guide.PERHAPS]
+                shown = [row["right"] for row, one in zip(some, sure) if "right" in row and one >= PERHAPS]
                 framed = f"{sum(right)} of {len(right)}, {sum(shown)} of {len(shown)}" if right else "–"
                 table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
         if known and others:

@@ -112,8 +112,8 @@ def judged(networks: Predictor, item: Item) -> Judged:
     both = jnp.stack([jnp.asarray(error * inside), jnp.asarray(inside, jnp.float32)], -1)
     seen = np.asarray(resample.grid_sample(both, to_canonical))
     to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.warped_depth), view, camera))
-    (found,) = trust.seen_by(judge, [result])
-    assert found is not None, "the GAN has no guide"
+    (found,) = trust.assessments(judge, [result])
+    assert found is not None, "the GAN has no detector"
     return Judged(result, found.atypicality, error, seen[..., 0], seen[..., 1], to_input)
 
 

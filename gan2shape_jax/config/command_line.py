@@ -5,25 +5,38 @@ every field. The values shown are those of the named configuration, or the defau
 """
 
 import dataclasses
+import difflib
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gan2shape_jax.config.load import LIFT, load_config, names
 from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, groups, nearest
 from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.io.image_files import ENDINGS
 
 _WIDTH = 100  # characters
 
 _USAGE = """\
 usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
-       gan2shape-jax COMMAND ...
+       gan2shape-jax COMMAND ..., or PHOTO ... for photo PHOTO ...
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
   --config=NAME         file, or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
   --check, --version    looks at every file and says what is missing; says the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
+
+SUMMARY = """\
+gan2shape-jax: one photo in, a 3D shape out
+  gan2shape-jax me.jpg --open        a photo in 3D, on a page that opens in the browser (more: photo --help)
+  gan2shape-jax serve --open         the same by clicking, in a browser
+  gan2shape-jax export print RESULT  a result for a 3D printer; export also writes USDZ, textures, Blender's script
+  gan2shape-jax --config=ictface     all pictures of a configuration; this one has six bundled faces
+  gan2shape-jax --help               all commands, configurations and settings"""
+
+_OPTIONS = ("--config", "--help", "-h", "--check", "--version")
+_CONFIGS = (".py", ".yml", ".yaml")  # how their files end
 
 # The published implementation's command line, run.py, and what to write here instead.
 _LAUNCH_OPTIONS = dict.fromkeys(("--num_workers", "--launcher", "--local_rank"), "nothing: leave it out")
@@ -41,11 +54,25 @@ class Arguments:
     help: str | None = None  # the requested topic, '' for the short help
 
 
-def parse(argv: Sequence[str]) -> Arguments:
-    """Parses the arguments; values follow `=` or a space.
+def means_photos(argv: Sequence[str]) -> bool:
+    """Returns whether the arguments, which name no command, are those of `photo`: a file or folder, and its options."""
+    first = argv[0] if argv else ""
+    return any(map(_is_photo, argv if first.startswith("-") and not first.startswith(_OPTIONS) else [first]))
 
-    Raises `ConfigError`: an unknown argument, or one without its value.
+
+def _is_photo(argument: str) -> bool:
+    name = argument.lower()
+    there = name.endswith(ENDINGS) or (not name.endswith(_CONFIGS) and os.path.exists(argument))
+    return there and not argument.startswith("-")
+
+
+def parse(argv: Sequence[str], *, commands: Collection[str] = ()) -> Arguments:
+    """Parses the arguments, the first of which is none of the `commands`; values follow `=` or a space.
+
+    Raises `ConfigError`: an unknown argument, or one without its value; the message says what may have been meant.
     """
+    if argv and not argv[0].startswith("-") and argv[0] != LIFT:
+        raise ConfigError(f"there is no command {argv[0]!r} ({_instead(argv[0], commands)})")
     lift = list(argv[:1]) == [LIFT]
     values, flags, topic, rest = dict[str, str](), set[str](), None, list(argv[1:] if lift else argv)
     while rest:
@@ -71,16 +98,17 @@ def parse(argv: Sequence[str]) -> Arguments:
     return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic)
 
 
-def _instead(argument: str) -> str:
+def _instead(argument: str, commands: Collection[str] = ()) -> str:
     """Returns what to write instead of an unknown argument."""
     name = argument.partition("=")[0]
     if name in _LAUNCH_OPTIONS:
         return f"here: {_LAUNCH_OPTIONS[name]}"
-    if argument.startswith("-") or not os.path.isfile(argument):
-        return "--help lists what there is"
-    if argument.endswith((".py", ".yml", ".yaml")):
+    if argument in names() or (argument.endswith(_CONFIGS) and os.path.isfile(argument)):
         return f"a configuration: --config={argument}"
-    return "a photo: gan2shape-jax photo PHOTO"
+    if _is_photo(argument):
+        return f"a photo: gan2shape-jax {argument}"
+    close = difflib.get_close_matches(argument, [*commands, LIFT] if commands else [], n=1, cutoff=0.5)
+    return f"{f'did you mean {close[0]}? ' if close else ''}--help lists what there is"
 
 
 def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -> str:

@@ -1,17 +1,21 @@
 """Where files are: those that come with the package, in an installed wheel or a checkout, and the user's cache."""
 
+import difflib
 import importlib
 import json
 import os
 import pathlib
 import sys
 import types
+from collections.abc import Iterable
 
 from gan2shape_jax.errors import ConfigError, UserError
 
 GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configuration that name weights
 RECORD = "record.json"  # of weights in the cache
 _BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
+# What people call what a model knows, where that is not nearly its name.
+_CALLED = dict.fromkeys(("face", "faces", "people", "person", "human", "portrait", "ffhq"), "head")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -64,8 +68,18 @@ def weights_file(given: str | os.PathLike[str], field: str) -> pathlib.Path:
         return path
     if path.name in named:
         return named[path.name]
-    what, names = "GAN" if field == GAN else "model", ", ".join(named)
-    raise ConfigError(f"there is no {what} {path.name[:80]!r}: name a file (.safetensors), or one of {names}")
+    what, names, meant = "GAN" if field == GAN else "model", ", ".join(named), suggestion(named, path.name)
+    raise ConfigError(f"there is no {what} {path.name[:80]!r}{meant}: name a file (.safetensors), or one of {names}")
+
+
+def suggestion(named: Iterable[str], *words: str) -> str:
+    """Returns ' (did you mean NAME?)' with the name of `named` that one of `words` is close to; '' if none is."""
+    known = dict.fromkeys(named)
+    for word in map(str.lower, words):
+        close = [_CALLED[word]] if word in _CALLED else difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+        if close and close[0] in known:
+            return f" (did you mean {close[0]}?)"
+    return ""
 
 
 def import_tool(name: str) -> types.ModuleType:

@@ -5,7 +5,7 @@ else may have written is opened by `open_regular`.
 
 Files and folders are written next to their final place under a hidden name and then renamed, so that an interrupted or
 failed write leaves the old contents, the new contents or nothing, never a mixture, even after a power cut. Several
-hosts may write the same file: the last one to finish wins.
+hosts may write the same file: the last one to finish wins. Nothing is written through a link.
 
     .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
     .NAME.XXXXXXXX.former             a folder moved aside for a new one
@@ -23,12 +23,13 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from gan2shape_jax.errors import UserError, refused
 
 MIB = 2**20
+_DEEPEST = 32  # levels of JSON
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
 _LONGER = 22
@@ -64,13 +65,35 @@ def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
         return file.read(limit).decode(encoding)
 
 
+def file_inside(folder: _Path, name: str) -> pathlib.Path:
+    """Returns the path of a file of a folder, which need not exist; raises `UserError` if a link leads out of there."""
+    path = pathlib.Path(folder, name)
+    if not pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(f"{path} is a link to a file elsewhere, which is not read")
+    return path
+
+
+def parsed(text: str | bytes) -> Any:
+    """Returns the content of JSON; raises `ValueError` or `RecursionError` if it is none, nested far or not finite."""
+    content = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    _require_flat(content, _DEEPEST)
+    return content
+
+
+def _require_flat(value: Any, levels: int) -> None:
+    if levels < 0:
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _require_flat(entry, levels - 1)
+
+
 def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:
     """Returns the content of a JSON file of at most `limit` bytes that holds an object, whose numbers are finite.
 
     Raises `FileNotFoundError`, or a `UserError` that it cannot be read as `kind`, such as "a run's configuration".
     """
     try:
-        content = json.loads(read_text(path, limit=limit), parse_constant=_finite, parse_float=_finite)
+        content = parsed(read_text(path, limit=limit))
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
     except FileNotFoundError:
@@ -100,6 +123,7 @@ def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents
     creates missing parent folders. Raises `UserError` if the file cannot be written.
     """
     path = pathlib.Path(path)
+    _require_no_link(path)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix.lower()}")
     try:
         if parents:
@@ -126,14 +150,16 @@ def atomic_bytes(path: _Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
+def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> Iterator[pathlib.Path]:
     """Yields an empty folder to fill; on success it replaces `folder`.
 
-    An error inside the block, such as a full disk, removes what was written, with folders around it that are new, and
-    leaves the old `folder` untouched.
-    Raises `UserError` if the folder cannot be written.
+    Of what is in `folder`, only what is named in `replaces` is removed, or with None what has the name of something
+    new; everything else is kept. An error inside the block, such as a full disk, removes what was written, with folders
+    around it that are new, and leaves the old `folder` untouched.
+    Raises `UserError` if the folder cannot be written, or something that is kept has the name of something new.
     """
     folder = pathlib.Path(folder)
+    _require_no_link(folder)
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +173,7 @@ def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
             for name in files:
                 _write_through(pathlib.Path(parent, name))
             _write_through(pathlib.Path(parent))
+        _keep_others(folder, fresh, replaces)
         _swap(fresh, folder)
         _write_through(folder.parent)
     except OSError as error:
@@ -178,6 +205,38 @@ def clear_leftovers(folder: pathlib.Path) -> None:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise refused(error, f"cannot clear {path}, which an earlier start has left") from error
+
+
+def is_partial(name: str) -> bool:
+    """Returns whether a name is that of a file or folder being written."""
+    return _HIDDEN.fullmatch(name) is not None
+
+
+def _require_no_link(path: pathlib.Path) -> None:
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and nothing is written through links: move it elsewhere")
+
+
+def _keep_others(folder: pathlib.Path, fresh: pathlib.Path, replaced: Collection[str] | None) -> None:
+    """Puts what is in a folder into the one that takes its place, too, apart from what that replaces."""
+    for path in folder.iterdir() if folder.exists() else ():
+        taken = os.path.lexists(fresh / path.name)
+        if taken if replaced is None else path.name in replaced:
+            continue
+        if taken:
+            raise UserError(f"{path} is no file that this program has made, and is in the way: move it elsewhere")
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, fresh / path.name, symlinks=True, copy_function=_linked_or_copied)
+        else:
+            _linked_or_copied(path, fresh / path.name)
+
+
+def _linked_or_copied(source: _Path, target: _Path) -> None:
+    """Gives a file a second name, or copies it where the file system has no such thing."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
@@ -222,7 +281,9 @@ def folder_fault(path: _Path) -> str:
             return f"cannot be a folder, for {there} is a file: name another folder"
     except OSError as error:  # a link that leads nowhere, or to itself
         return f"cannot be a folder, for {there} leads nowhere ({error.strerror}): name another folder"
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"cannot be written: {there} is read-only"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"cannot be written: {there} is read-only"
+    return _length_fault(pathlib.Path(path))
 
 
 def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
@@ -239,6 +300,8 @@ def require_file_place(path: pathlib.Path, option: str = "--out", *, endings: Se
         raise UserError(f"{option} {path} is a folder: name a file")
     if not os.path.isdir(path.parent):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_symlink():
+        raise UserError(f"{option} {path} is a link, and nothing is written through links: name another file")
     if fault := folder_fault(path.parent) or _name_fault(path):
         raise UserError(f"{option} {path} {fault}")
 
@@ -258,6 +321,8 @@ def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_
 
 
 def _name_fault(path: pathlib.Path) -> str:
-    if path.name in ("", ".."):
-        return "is no name of its own: name a new folder"
+    return "is no name of its own: name a new folder" if path.name in ("", "..") else _length_fault(path)
+
+
+def _length_fault(path: pathlib.Path) -> str:
     return "has too long a name" if len(os.fsencode(path.name)) + _LONGER > 255 else ""

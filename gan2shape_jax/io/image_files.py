@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps
 
-from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.errors import ArgumentError, UserError, install
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, open_regular
 
@@ -35,7 +35,7 @@ _READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for singl
 _LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
 _REDUCED = LARGEST // 2  # pixels of the longer side above which single photos are decoded smaller
 _MEMORY, _SECONDS = 2048 * MIB, 60  # for decoding one picture in a child process
-_INSTALL = "install what reads it with: pip install 'gan2shape-jax[heic]', or save it as JPEG or PNG"
+_INSTALL = f"install what reads it with: {install('heic')}, or save it as JPEG or PNG"
 
 # Pillow's names by the first bytes.
 _KINDS = {

@@ -3,7 +3,8 @@
 Tensor names are those of `network_files`, so a model can be used wherever networks can; `view_mean`, `view_cov`,
 `light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units, and
 `turning_axes`, `turning_readers`, `turning_centre`, `turning_values` and `turning_farthest` how the GAN turns them, if
-it does. The header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
+it does. `mask` is where the object is in the canonical frame, whatever the image: results' meshes end with it
+(`surface.mean_mask`). The header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.turning import Turning
+from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import Architecture, weights
 from gan2shape_jax.stylegan2.mirror import Mirror
 
@@ -38,6 +40,7 @@ FORMAT = "gan2shape_jax model"
 VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
+MASK = f"{_FOLDER}mask"
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
@@ -62,7 +65,7 @@ def model_bytes(
 ) -> bytes:
     """Returns a model's file content, with the `shortened` networks in float16; the same arguments give the same bytes.
 
-    `statistics` has the arrays listed in `STATISTICS`, and those of `turning_statistics`.
+    `statistics` has the arrays listed in `STATISTICS`, `mask`, and those of `turning_statistics`.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
@@ -105,6 +108,21 @@ def turning_of(config: ConfigDict) -> Turning | None:
     return Turning(mirror=Mirror(**parts), **own) if own else None
 
 
+def mask_of(config: ConfigDict) -> np.ndarray | None:
+    """Returns where the object is in the canonical frame (S, S), as the model of a run for single images says.
+
+    None where there is no model, or it was made by a program that did not write this. Raises `UserError`: the model is
+    unusable.
+    """
+    if config.mode not in _SINGLE or _facts_of_run(config) is None:
+        return None
+    with open_safetensors(path := pathlib.Path(config.networks.pretrained)) as file:
+        mask = np.asarray(file.read(MASK), np.float32) if MASK in file.shapes else None
+    if mask is not None and not (mask.shape == 2 * (config.image_size,) and mask.min() >= 0 and mask.max() <= 1):
+        raise UserError(f"model {path} is damaged: {MASK} is no mask of {config.image_size} pixels a side")
+    return mask
+
+
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
     """Returns what a model's file says; None for a file that is not a model.
 
@@ -139,25 +157,31 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
 def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Measures networks on `count` fresh samples, at least 2, that were never trained on.
 
-    Returns the entries of `STATISTICS`, in network units, and mean and 95th percentile of the reconstruction error, as
-    `l1_mean` and `l1_p95`.
+    Returns the entries of `STATISTICS`, in network units, with `mask`, and mean and 95th percentile of the
+    reconstruction error, as `l1_mean` and `l1_p95`.
     """
     settings = maker.settings
-    views, lights, errors = [], [], []
+    views, lights, errors, depths, masks = [], [], [], [], []
     for problem in maker.problems(range(_FIRST, _FIRST + count)):
         seen = reconstruction.see(params, problem.problem, maker.frozen, settings)
         signs = jax.device_get(signs_of(seen, problem.problem, settings=settings))
         views.append(np.asarray(seen.view))
         lights.append(np.asarray(seen.light))
         errors.append(float(signs["kept_out_l1"]))
+        depths.append(np.asarray(seen.depth))
+        masks.append(np.asarray(_canonical_mask(problem.problem.mask, seen.depth, seen.view, settings)))
     scale = np.asarray(settings.view_range.units())
     raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
     raw_lights = np.stack(lights).astype(np.float64)
     raw_lights[:, :2] = raw_lights[:, :2] * 2 - 1  # as `factors.light_from_raw` maps them
-    statistics: dict[str, np.ndarray] = {}
+    mask = mean_mask(np.stack(depths), np.stack(masks), settings.camera, symmetric=settings.mirrored)
+    statistics: dict[str, np.ndarray] = {"mask": mask}
     for name, rows in (("view", raw_views), ("light", raw_lights)):
         statistics |= {f"{name}_mean": rows.mean(0), f"{name}_cov": np.cov(rows, rowvar=False)}
     return statistics, {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
+
+
+_canonical_mask = jax.jit(reconstruction.canonical_mask)
 
 
 def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> set[str]:

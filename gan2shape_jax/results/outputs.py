@@ -23,13 +23,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import json
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of tho
 _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
 _SHOWS = ("", "_albedo", "_normals", "_shape")
-FRAGMENT, FORMAT, TEXTURED, USDZ = "page.jsonl", 2, "textured_unlit.glb", "model.usdz"
+FRAGMENT, FORMAT, USDZ = "page.jsonl", 2, "model.usdz"
 _TEXTURE = 512  # pixels per side of the photo's texture, at most
 _THUMB = 80  # pixels per side of each half
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
@@ -61,7 +61,7 @@ class OutputOptions:
     preset: str = "all"  # how much, one of `PRESETS`
     picture_size: int = 0  # side of the pictures drawn from the mesh, pixels; 0 means max(S, 192)
     turntable_frames: int = 24  # frames of one swing of the turntable, and of one circle of the light
-    mesh_full: bool = False  # True keeps the whole sheet in the mesh, False cuts it at the object mask
+    mesh_full: bool = False  # True keeps the whole sheet in the mesh, False cuts it along the object's outline
     animation: bool = True  # False leaves out GIF and MP4
     gan_batch: int = 8  # pictures that go through the GAN together
 
@@ -107,18 +107,27 @@ class Output:
     archive: str = ""  # the name of that archive
     inside: bool = True  # whether the page holds it while there is room; otherwise it only links to it
 
-    @property
-    def offered(self) -> tuple[str, ...]:
-        """The files that the page's download is made from."""
-        return self.files if self.archive else self.files[:1]
+    def offered(self, there: Container[str]) -> tuple[str, ...]:
+        """Returns the files that the page's download is made from, of those that are there; () if its first is not."""
+        found = tuple(name for name in self.files if name in there)
+        return () if self.files[0] not in found else found if self.archive else found[:1]
 
 
-def _photo(drawing: Drawing) -> dict[str, Any] | None:
-    if (texture := drawing.result.texture) is None:
-        return None
-    mesh = surface.build_mesh(drawing.result, texture=surface.jpeg(texture))
-    made = {TEXTURED: surface.glb_bytes(mesh, name="mesh"), TEXTURE: texture}
-    return made | ({USDZ: surface.usdz_bytes(mesh)} if importlib.util.find_spec("pxr") else {})
+def _glb(drawing: Drawing) -> dict[str, Any]:
+    return {"mesh.glb": surface.glb_bytes(drawing.mesh, name="mesh")}
+
+
+def _obj(drawing: Drawing) -> dict[str, Any]:
+    return surface.obj_files(drawing.mesh)
+
+
+def _usdz(drawing: Drawing) -> dict[str, Any] | None:
+    known = drawing.result.texture is not None and find_spec("pxr")
+    return {USDZ: surface.usdz_bytes(drawing.mesh)} if known else None
+
+
+def _texture(drawing: Drawing) -> dict[str, Any] | None:
+    return None if drawing.result.texture is None else {TEXTURE: drawing.result.texture}
 
 
 def _stills(drawing: Drawing) -> dict[str, Any]:
@@ -247,19 +256,19 @@ def _rounded(value: float | np.float32) -> float:
 # In the order in which they go into the page while there is room: the most useful first.
 OUTPUTS = (
     Output(
-        (TEXTURED, TEXTURE),
-        "of a photo: the mesh with the photo's own texture, as the photo shows it, and this texture over the canonical "
-        "picture",
-        _photo,
+        ("mesh.glb",),
+        "the mesh in the photo's own colours, else the albedo's, as they are (unlit), cut along the object's outline; "
+        "metres, y up, z towards the viewer",
+        _glb,
         offer="3D model (GLB)",
     ),
-    Output((USDZ,), "the same for iPhone and iPad, where `usd-core` is installed", offer="For iPhone and iPad (USDZ)"),
     Output(
-        ("mesh.glb",),
-        "textured mesh, unlit albedo, cut along the object's outline; y up, z towards the viewer",
-        lambda drawing: {"mesh.glb": surface.glb_bytes(drawing.mesh, name="mesh")},
-        offer="3D model in the method's unlit colours (GLB)",
+        (USDZ,),
+        "of a photo: the same for iPhone and iPad, where `usd-core` is installed",
+        _usdz,
+        offer="For iPhone and iPad (USDZ)",
     ),
+    Output((TEXTURE,), "of a photo: its colours on the mesh, as a picture over the canonical one", _texture),
     Output(
         ("camera.json",),
         "intrinsics, view, light, and every convention in words",
@@ -281,9 +290,9 @@ OUTPUTS = (
         offer="Depth (NumPy)",
     ),
     Output(
-        ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
-        "the same mesh as OBJ",
-        lambda drawing: surface.obj_files(drawing.mesh),
+        ("mesh.obj", "mesh.mtl", "mesh.jpg", "mesh.png"),
+        "the same mesh as OBJ, with its texture: the photo's as JPEG, the albedo as PNG",
+        _obj,
         offer="The same as OBJ",
         archive="mesh_obj.zip",
     ),
@@ -363,7 +372,7 @@ def write_outputs(
 ) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
 
-    The folder is written anew as a whole: existing contents are replaced only once everything is written. `gan_project`
+    The folder is written anew as a whole: an existing result is replaced only once everything is written. `gan_project`
     is the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made. `extra` are
     contents of further files as for `write_folder`, such as the networks' weights; `made_with` is for the folder's
     record.
@@ -380,7 +389,9 @@ def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any])
     Raises `UserError` if the file system refuses.
     """
     drawing = Drawing(result, OutputOptions())
-    drawn = {**files, **(_photo(drawing) or {})}
+    drawn = dict(files)
+    for write in (_glb, _obj, _usdz, _texture):
+        drawn |= write(drawing) or {}
     for name, write in ((FRAGMENT, _fragment), ("overview.png", _overview)):
         drawn |= write(drawing) if (folder / name).exists() else {}
-    add_files(folder, drawn)
+    add_files(folder, drawn, gone=["mesh.png"])  # the albedo

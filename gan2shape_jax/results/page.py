@@ -17,6 +17,7 @@ what was written.
 
 import base64
 import bisect
+import contextlib
 import csv
 import functools
 import hashlib
@@ -31,6 +32,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -38,9 +40,12 @@ from rich.text import Text
 
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text
+from gan2shape_jax.io.files import atomic_text, file_inside, parsed
+from gan2shape_jax.io.image_files import open_upright
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
-from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result
+from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result, open_file
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
@@ -64,6 +69,9 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _WORDS = ("found", "shape", "invented", "verdict")
 _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
+DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, in which it is seen what was detected
+_DRAWN = 320  # pixels of a drawing's longer side on the page
+_COLUMN = ("title", "label", "term", "words", "digits")  # what the viewer is told of a figure
 
 # The viewer's modules, each after those that it imports from.
 _MODULES = (
@@ -82,19 +90,22 @@ class Entry(NamedTuple):
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
     """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
-    try:
-        return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    except (OSError, ValueError):
-        return {}
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError, UserError), open_file(folder, path.name) as file:
+                found[path.name] = os.fstat(file.fileno()).st_size
+    return found
 
 
 def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
     """Returns card, model and extras of a result, made from its arrays if they are not ready; None if unreadable."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, UserError):
+        with open_file(folder, FRAGMENT) as file:
+            parts = [parsed(line) for line in file.read().splitlines()]
+        if [type(part) for part in parts] == [dict] * 3 and parts[0].get("format") == FORMAT:
+            return parts if isinstance(parts[0].get("thumb"), str) else None
     try:
-        if (ready := folder / FRAGMENT).exists():
-            parts = [json.loads(line) for line in ready.read_bytes().splitlines()]
-            if parts and parts[0].get("format") == FORMAT:
-                return parts
         return fragment_of(load_result(folder))
     except (OSError, ValueError, UserError):
         return None
@@ -103,8 +114,9 @@ def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
 def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
     """Returns a file, or several as one ZIP archive, in base64; None if one cannot be read."""
     try:
-        contents = [(folder / name).read_bytes() for name in names]
-    except OSError:
+        with contextlib.ExitStack() as stack:
+            contents = [stack.enter_context(open_file(folder, name)).read() for name in names]
+    except (OSError, UserError):
         return None
     buffer = io.BytesIO(contents[0])
     if len(names) > 1:
@@ -113,6 +125,19 @@ def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
                 # No timestamps, so that the bytes are the same whenever it is made.
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _drawing(entry: Entry) -> str | None:
+    """Returns what was detected in a photo of which there is no result, as a small JPEG in base64; None if unknown."""
+    path = entry.folder.parents[1] / DRAWINGS / f"{entry.row.name}.jpg"
+    if entry.row.status.split(",")[0] == _DONE or not path.is_file():
+        return None
+    try:
+        picture = open_upright(file_inside(path.parent, path.name), least=1).picture
+    except UserError:
+        return None
+    picture.thumbnail((_DRAWN, _DRAWN))
+    return base64.b64encode(encoded(np.asarray(picture), "JPEG", quality=80)).decode("ascii")
 
 
 def write_page(
@@ -152,7 +177,7 @@ class _Page:
     """A page of some images and what has found room in it."""
 
     def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
-        self.title, self.entries = title, entries
+        self.title, self.entries, self.listings = title, entries, listings
         self.notes: list[str] = []
         self.left = 0  # bytes that are still free
         self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
@@ -162,9 +187,9 @@ class _Page:
         self.there = [k for k in range(len(entries)) if listings[k]]
         self.offers = [  # of each image, the size of each download by its number in `OFFERS`
             {
-                number: sum(listing[name] for name in offer.offered)
+                number: sum(listing[name] for name in names)
                 for number, offer in enumerate(OFFERS)
-                if listing.keys() >= set(offer.offered)
+                if (names := offer.offered(listing))
             }
             for listing in listings[: len(entries)]
         ]
@@ -173,7 +198,7 @@ class _Page:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
         columns = _known([entry.row for entry in self.entries])
         data = {
-            "columns": [[column.title, column.words, column.digits] for column in COLUMNS],
+            "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
@@ -230,17 +255,20 @@ class _Page:
                         self.thumbs[k] = thumb
                 elif self._takes(kind, len(text := _json_text(parts[number])) + _AROUND):
                     self.blocks[f"{kind}-{k}"] = text
+        for k, entry in enumerate(self.entries):
+            if k not in self.thumbs and (drawn := _drawing(entry)):
+                if self._takes("thumb", len(drawn) + _AROUND, (1 - _FOR_THUMBS) * room):
+                    self.thumbs[k] = drawn
         if unreadable:
-            self.notes.append(
-                f"{len(unreadable):,} of the results could not be read, and are shown without their models."
-            )
+            names = listed([one_line(self.entries[k].row.name) for k in sorted(unreadable)], 10)
+            self.notes.append(f"Could not be read, and are shown without their models: {names}.")
         without, self.plain = self.size(), True
         self.plain = self._takes("plain", self.size() - without)
         for number, offer in enumerate(OFFERS):
             for k in self.there if offer.inside else []:
                 if number in self.missing or number not in self.offers[k]:
                     continue
-                content = _content(self.entries[k].folder, offer.offered)
+                content = _content(self.entries[k].folder, offer.offered(self.listings[k]))
                 if content and self._takes(number, len(content) + _AROUND):
                     self.blocks[f"file-{k}-{number}"] = content
                     self.offers[k][number] = len(content) // 4 * 3 - content[-2:].count("=")
@@ -303,17 +331,18 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 
     The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
     gives back name and status. The Markdown is for people: rounded, what is known of some image, with the mean
-    and the median below.
+    and the median below, and then what each figure is.
     """
     titles = [column.title for column in COLUMNS]
     cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
     atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
     kept = _known(rows)
-    lines = [["name", *(titles[k] for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
+    lines = [["name", *(COLUMNS[k].label for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
     for name, texts, status in _lines(rows):
         lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    atomic_text(pathlib.Path(folder) / "results.md", text)
+    legend = [f"- {column.label}: {column.words} ({column.term})\n" for column in map(COLUMNS.__getitem__, kept)]
+    atomic_text(pathlib.Path(folder) / "results.md", "\n".join([text, "".join(legend)]) if kept else text)
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -321,9 +350,9 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     kept = [k for k in _known(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
-    table.add_column("name")
+    table.add_column("name", overflow="fold")
     for k in kept:
-        table.add_column(COLUMNS[k].title.replace("reconstruction", "recon.").replace("_", " "), justify="right")
+        table.add_column(Text.assemble(COLUMNS[k].label, (f"\n{COLUMNS[k].term}", "dim")), justify="right")
     table.add_column("status", overflow="fold")
     for name, texts, status in _lines(rows):
         cells = (one_line(name), *(texts[k] for k in kept), message_line(status))

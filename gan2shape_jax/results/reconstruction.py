@@ -18,7 +18,7 @@ from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.io.option_types import MOST_PIXELS
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
-from gan2shape_jax.results.surface import jpeg, normals
+from gan2shape_jax.results.surface import normals
 
 if TYPE_CHECKING:
     import trimesh
@@ -180,12 +180,11 @@ class Reconstruction:
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
         """Returns the textured mesh: one vertex per pixel, cut along the object's outline unless `full`.
 
-        It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre; an object that
-        fills the image is one unit wide. The texture is the photo's own where it is known (`photo`), and else the
-        albedo, in which there is no light.
+        It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre, in metres; an
+        object that fills the image is 0.2 wide. The texture is the photo's own where it is known (`photo`), and else
+        the albedo, in which there is no light.
         """
-        known = self.record.texture
-        return build_mesh(self.record, full=full, texture=None if known is None else jpeg(known))
+        return build_mesh(self.record, full=full)
 
     def solid(
         self,
@@ -208,7 +207,8 @@ class Reconstruction:
     def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
 
-        The folder is written completely or not at all, and replaces an existing one. Without `pictures` it has the
+        The folder is written completely or not at all, and replaces an existing result; other files in it stay, and a
+        folder of anything else is refused. Without `pictures` it has the
         arrays only, which is enough for `load` and `gan2shape-jax render FOLDER`.
         """
         if not pictures:

@@ -13,25 +13,35 @@ Metrics are dictionaries of numbers, some nested (`prior`); what is not known, s
 is absent.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
-from gan2shape_jax.io.files import atomic_file, atomic_folder, read_object
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_folder, atomic_text, file_inside, open_regular, read_object
 from gan2shape_jax.io.image_files import open_upright
+from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import pictures
 
 FILES, TEXTURE = "files.json", "texture_unlit.png"
+SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
+_RECORD = "the record of a results folder"
+_LARGEST = 512 * MIB  # of a file: arrays of pictures of 4096 pixels a side have 192 MiB
+# Types in `result.json`, and which metrics are groups of others.
+_KINDS: dict[str, type] = {"name": str, "category": str, "reference": bool, "original_size": int}
+_KINDS |= {"camera": dict, "arrays": list, "metrics": dict}
+_NESTED = {"prior", "start", "trust", "samples_l1", "kept_out_l1"}
+VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
 
 # Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.
 _SHAPES = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth", "true_depth", "depth_spread"), "SS")
@@ -58,6 +68,8 @@ _CONVENTIONS = {
     "normals": "unit vectors n pointing into the surface, so that a plane facing the camera has "
     "(0, 0, 1); normals.png shows n/2 + 1/2",
     "pictures": "red, green, blue in [-1, 1] in the .npy files, 0 to 255 in the .png files (sRGB)",
+    "meshes": "metres, x to the right, y up, z towards the viewer; the origin is the point that the object turns "
+    "about, where the picture's side is mesh_side long",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
 }
 
@@ -105,12 +117,14 @@ class Result:
 
 
 class Column(NamedTuple):
-    """A figure of the tables: title, path in the metrics, digits after the point, meaning, unit."""
+    """A figure of the tables."""
 
-    title: str
-    path: tuple[str, ...]
-    digits: int
-    words: str
+    title: str  # for programs
+    path: tuple[str, ...]  # in the metrics
+    digits: int  # after the point
+    label: str  # what everybody understands
+    term: str  # what the literature calls it
+    words: str  # what it means
     unit: str = ""
 
     def of(self, metrics: Any) -> float | None:
@@ -125,18 +139,22 @@ class Column(NamedTuple):
 
 
 _START = "of the shape that the method started from"
-_DIFFERENCE = "Mean difference between photo and {} (black to white is 2)"
+_EXPECTED = "What the depth error was, on average, of others like it whose true shape is known"
+_PHOTO, _GAN = (
+    f"Mean difference between photo and {picture}: 0 is none, black to white is 2"
+    for picture in ("reconstruction", "the GAN's picture")
+)
 COLUMNS = (
-    Column("side", ("side",), 4, "Error of depth, whatever its scale (SIDE)"),
-    Column("mad", ("mad",), 1, "Mean angle between normals and true normals, degrees", "°"),
-    Column("mad_unit", ("mad_unit",), 1, "The same with normals of length one, degrees", "°"),
-    Column("mae", ("mae",), 4, "Mean absolute error of depth"),
-    Column("mse", ("mse",), 6, "Mean squared error of depth"),
-    Column("prior_side", ("prior", "side"), 4, f"SIDE {_START}"),
-    Column("prior_mad", ("prior", "mad"), 1, f"Angle between normals {_START}, degrees", "°"),
-    Column("expected_side", ("trust", "expected_side"), 4, "SIDE to expect, by the model's measured errors"),
-    Column("reconstruction_l1", ("reconstruction_l1",), 3, _DIFFERENCE.format("reconstruction")),
-    Column("inversion_l1", ("inversion_l1",), 3, _DIFFERENCE.format("the GAN's picture of it")),
+    Column("side", ("side",), 4, "depth error", "SIDE", "How far depth is off, whatever its scale: 0 is exact"),
+    Column("mad", ("mad",), 1, "angle error", "MAD", "Mean angle between surface normals and true ones, degrees", "°"),
+    Column("mad_unit", ("mad_unit",), 1, "angle error, unit normals", "unit MAD", "The same, of unit normals", "°"),
+    Column("mae", ("mae",), 4, "mean depth error", "MAE", "Mean absolute error of depth, scene units"),
+    Column("mse", ("mse",), 6, "squared depth error", "MSE", "Mean squared error of depth"),
+    Column("prior_side", ("prior", "side"), 4, "depth error at start", "prior SIDE", f"Depth error {_START}"),
+    Column("prior_mad", ("prior", "mad"), 1, "angle error at start", "prior MAD", f"Angle error {_START}", "°"),
+    Column("expected_side", ("trust", "expected_side"), 4, "depth error to expect", "expected SIDE", _EXPECTED),
+    Column("reconstruction_l1", ("reconstruction_l1",), 3, "differs from photo by", "recon. L1", _PHOTO),
+    Column("inversion_l1", ("inversion_l1",), 3, "GAN's picture differs by", "inversion L1", _GAN),
 )
 
 
@@ -167,6 +185,7 @@ def array_files(result: Result) -> dict[str, Any]:
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
     view, light = result.view.tolist(), result.light.tolist()
     described = result.camera.record() | {
+        "mesh_side": SIDE_M,
         "intrinsics": np.asarray(intrinsics(result.camera, np.float32), np.float64).tolist(),
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
         "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
@@ -181,6 +200,9 @@ def write_folder(
 ) -> None:
     """Writes a results folder with its record, which appears whole or not at all and replaces an existing one.
 
+    Files that an existing one has besides those of its record are kept. Raises `UserError` if the folder is none of a
+    result, or has a file that is not in its record under the name of a new one.
+
     Args:
       folder: where.
       parts: contents by file name, in parts so that each is freed once it is written: bytes or text; an array for
@@ -188,7 +210,8 @@ def write_folder(
         not finite become null; or a function that is called with the path and writes the file itself.
       made_with: JSON values that say what it was made with, for the record.
     """
-    with atomic_folder(folder) as fresh:
+    replaced = replaceable(pathlib.Path(folder))
+    with atomic_folder(folder, replaces=replaced) as fresh:
         for files in parts:
             for name, content in files.items():
                 _write(fresh / name, content)
@@ -196,18 +219,49 @@ def write_folder(
         _write(fresh / FILES, {"files": sizes, "made_with": dict(made_with or {})})
 
 
-def add_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
-    """Writes files, each whole, contents as for `write_folder`, into a folder; its record, if it has one, tells them.
+def replaceable(folder: pathlib.Path) -> set[str] | None:
+    """Returns the names of the files in a results folder that this program has made, for `atomic_folder`.
+
+    It is None if nothing says which they are, or there is no such folder yet. Raises `UserError` if there is one that
+    is not empty and none of a result.
+    """
+    require_output_folder(folder, RESULT, "the folder")
+    with contextlib.suppress(OSError, UserError, KeyError, TypeError):
+        if names := list(read_object(folder / FILES, _RECORD)["files"]):
+            return {FILES, *names}
+    return None
+
+
+def discard(folder: pathlib.Path) -> None:
+    """Makes a result, which is incomplete, count as none, so that it can be made again; raises `UserError`."""
+    if replaceable(folder) is None:  # so that the folder is still known as that of a result
+        atomic_text(folder / FILES, json.dumps({"files": {}, "made_with": {}}) + "\n")
+    (folder / "result.json").unlink(missing_ok=True)
+
+
+def add_files(folder: pathlib.Path, files: Mapping[str, Any], *, gone: Iterable[str] = ()) -> None:
+    """Writes files, each whole, contents as for `write_folder`, into a new, empty or results folder; its record tells.
+
+    Those that are `gone` are removed, if the record has them.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the folder is another's, or has a file of such a name that is not in its record; or the file system
+        refuses.
     """
+    ours = replaceable(folder)
+    for name in () if ours is None else files.keys() - ours:
+        if os.path.lexists(folder / name):
+            raise UserError(f"{folder / name} is no file that this program has made: move it elsewhere")
     for name, content in files.items():
         atomic_file(folder / name, functools.partial(_write, content=content))
-    if (folder / FILES).exists():
-        record = read_object(folder / FILES, "the record of a results folder")
+    if ours is not None or not (folder / "result.json").exists():  # otherwise nothing tells what else is there
+        record = {"files": {}, "made_with": {}} if ours is None else read_object(folder / FILES, _RECORD)
         record["files"] |= {name: (folder / name).stat().st_size for name in files}
+        for name in gone:
+            record["files"].pop(name, None)
         atomic_file(folder / FILES, lambda path: _write(path, record))
+    for name in set(gone) & (ours or set()):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write(path: pathlib.Path, content: Any) -> None:
@@ -241,7 +295,7 @@ def examine(folder: pathlib.Path) -> dict[str, Any]:
       UserError: a file is missing or has another size than `files.json` records, or that record cannot be used.
     """
     try:
-        record = read_object(folder / FILES, "the record of a results folder")
+        record = read_object(folder / FILES, _RECORD)
         sizes, made_with = dict(record["files"]), dict(record["made_with"])
     except FileNotFoundError:
         raise UserError(f"{FILES} is missing") from None
@@ -256,6 +310,15 @@ def examine(folder: pathlib.Path) -> dict[str, Any]:
     return made_with
 
 
+def open_file(folder: pathlib.Path, name: str) -> BinaryIO:
+    """Opens a file of a result for reading: a regular one, no link that leads out of its folder, and not too large.
+
+    Whatever is read of a result, which somebody else may have made, is opened or checked by this. Raises `UserError`,
+    or `OSError` if it is missing.
+    """
+    return open_regular(file_inside(folder, name), limit=_LARGEST)
+
+
 def load_result(folder: str | os.PathLike) -> Result:
     """Reads a folder written by `save_result` or `write_outputs`, bit for bit; raises `UserError` naming a bad file."""
     folder = pathlib.Path(folder)
@@ -266,8 +329,10 @@ def load_result(folder: str | os.PathLike) -> Result:
         for key in ARRAYS:
             if key in record["arrays"] or key not in _OPTIONAL:
                 path = folder / f"{key}.npy"
+                open_file(folder, path.name).close()
                 known[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
         if (path := folder / TEXTURE).exists():
+            open_file(folder, TEXTURE).close()
             known["texture"] = np.asarray(open_upright(path, least=1).picture)
         path = folder
         return Result(camera=Camera(**record["camera"]), **known)
@@ -277,17 +342,39 @@ def load_result(folder: str | os.PathLike) -> Result:
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     """Reads only the metrics of a result, not its arrays; errors as for `load_result`."""
-    return _record_of(pathlib.Path(folder))["metrics"]
+    return _record_of(pathlib.Path(folder)).get("metrics", {})
 
 
 def _record_of(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "result.json"
     try:
-        record = read_object(path, "a result")
+        record = read_object(file_inside(folder, path.name), "a result")
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
     except UserError as error:
         raise UserError(f"{error}: reconstruct again") from error
     if record.get("format") != _FORMAT:
         raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
+    if fault := next(_faults(record), ""):
+        raise UserError(f"{path} is damaged, {fault}: reconstruct again")
     return record
+
+
+def _faults(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what is wrong with the types in a result's record."""
+    for key, kind in _KINDS.items():
+        if not isinstance(record.get(key, kind()), kind):
+            yield f"{key} is {record[key]!r}"[:100]
+            return
+    metrics = record.get("metrics", {})
+    for key in _NESTED & metrics.keys():
+        if not isinstance(metrics[key], dict):
+            yield f"metrics.{key} is {metrics[key]!r}"[:100]
+            return
+    for column in COLUMNS:
+        value = functools.reduce(lambda found, key: found.get(key, {}), column.path, metrics) or None
+        if not isinstance(value, int | float | None):
+            yield f"metrics.{'.'.join(column.path)} is {value!r}"[:100]
+    for key, value in metrics.get("trust", {}).items():
+        if key in VERDICTS and not isinstance(value, str):
+            yield f"metrics.trust.{key} is {value!r}"[:100]

@@ -3,7 +3,8 @@
 Its front is the object's sheet, see `surface.cut_sheet`: seen from the camera, one surface that every ray meets once.
 The solid is what lies behind it along the rays, up to a plane; so front, walls and back can meet only at their borders,
 whatever the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in the
-picture, z up from the bed, millimetres, the lowest corner at the origin.
+picture, z up from the bed, millimetres, the lowest corner at the origin. Vertices have the colours of the meshes'
+texture; a flat back has their mean.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSheet, cut_sheet, object_mask, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSheet, cut_sheet, metres, object_mask, surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -27,7 +30,6 @@ BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
 
-_DEFAULT_MM = 80.0
 _FINENESS_MM = 0.5  # vertices are no farther apart than this, unless that takes more of them than
 _MOST_VERTICES = 400  # along a side
 _FITTINGS = 50
@@ -56,7 +58,7 @@ def build_solid(
       result: the reconstruction.
       width_mm: the finished solid's extent along the picture's x.
       height_mm: likewise along the picture's y. If both are given, the solid is as large as fits into both; if neither
-        is, its larger extent is 80 mm.
+        is, it has the meshes' scale: a face is about 200 mm high.
       thickness_mm: material where it is thinnest, 0.8 or more.
       back: 'flat', which lies on the bed, or 'mirrored', the front once more.
 
@@ -81,24 +83,27 @@ def build_solid(
     kept = object_mask(result)
     depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
     share = surface(result).field
-    given = (_DEFAULT_MM, _DEFAULT_MM) if width_mm is None and height_mm is None else (width_mm, height_mm)
-    limits = np.array([math.inf if value is None else value for value in given], float)
+    limits = np.array([math.inf if value is None else value for value in (width_mm, height_mm)], float)
+
+    def scaled(points: Float[np.ndarray, "v 3"]) -> float:
+        return _fitted(points, limits, half) if np.isfinite(limits).any() else 1000 * metres(result.camera)
 
     sheet = cut_sheet(depth, share, result.camera)
     if len(sheet.faces) == 0:
         raise UserError(f"the object mask of {result.name} is only {kept.sum()} pixels: too small to print")
     half = thickness_mm / (2 if back == "mirrored" else 1)
-    pixel = _fitted(sheet.points, limits, half) * result.camera.rot_center_depth / result.camera.focal_length
+    pixel = scaled(sheet.points) * result.camera.rot_center_depth / result.camera.focal_length
     most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
     parts = max(1, min(math.ceil(pixel / _FINENESS_MM), most))  # vertices for each pixel, along a side
     if parts > 1:
         depth, share = _finer(depth, parts), _finer(share, parts)
         sheet = cut_sheet(depth, share, result.camera, parts=parts)
-    scale = _fitted(sheet.points, limits, half)
+    scale = scaled(sheet.points)
     plane = sheet.points[:, 2].max() + half / scale
     vertices, faces = _closed(sheet, plane, mirrored=back == "mirrored")
     placed = vertices * (scale, -scale, -scale)
-    mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, process=False)
+    colours = _colours(result, sheet, len(vertices), mirrored=back == "mirrored")
+    mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, vertex_colors=colours, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
     filled, lost, pieces = (kept & ~inside).sum(), (inside & ~kept).sum(), ndimage.label(inside)[1]
@@ -142,6 +147,20 @@ def _closed(
     other = front * (1, 1, -1) + (0, 0, 2 * plane)
     sides = np.concatenate([_walls(rim, middle), _walls(rim + count, middle)[:, ::-1]])
     return np.concatenate([front, other, on_plane[corners]]), np.concatenate([faces, sides, faces[:, ::-1] + count])
+
+
+def _colours(result: Result, sheet: CutSheet, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
+    """Returns the colours of a solid's vertices, of which the front's come first, and then a mirrored back's."""
+    texture, size = to_uint8(result.albedo) if result.texture is None else result.texture, result.camera.image_size
+    side = min(len(texture), _MOST_VERTICES)  # what is finer would be missed between the vertices
+    small = np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX), np.float32)
+    columns, rows = (sheet.pixels.T + 0.5) * side / size - 0.5
+    channels = [ndimage.map_coordinates(small[..., k], [rows, columns], order=1, mode="nearest") for k in range(3)]
+    front = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    rest = np.tile(np.rint(front.mean(axis=0)).astype(np.uint8), (count - len(front), 1))
+    if mirrored:
+        rest[: len(front)] = front
+    return np.concatenate([front, rest])
 
 
 def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.ndarray, "f 3"]:

@@ -3,13 +3,13 @@
 Towards the object's border the depth falls away to whatever the network left there. A surface that ends there has
 spikes and flags when seen from the side, and steps along its outline if it ends at whole pixels. So it ends where it
 turns away from the viewer, the depth is extended past its border, and the outline is a contour of a smooth field. All
-maps are `(S, S)`, canonical frame; depth in scene units.
+maps are `(S, S)`, canonical frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
 
 The sheet is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
-along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ with MTL
-and PNG, or one GLB, both written by trimesh) is in glTF's frame: x right, y up, z towards the viewer, origin at the
-rotation centre. One unit is the side of the picture at the rotation centre's distance, so an object that fills the
-picture is one unit wide. Its texture lies over the canonical picture: the albedo, pixel for pixel, or the photo.
+along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ, GLB,
+USDZ) is in glTF's frame: x right, y up, z towards the viewer, origin at the rotation centre, metres. The side of the
+picture at the rotation centre's distance is `SIDE_M`, so a face is about as high as it is. Its texture lies over the
+canonical picture: the photo's own where there is one, else the albedo, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import io
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import Result
+from gan2shape_jax.results.result import SIDE_M, Result
 
 if TYPE_CHECKING:
     import trimesh
@@ -45,14 +45,16 @@ _RINGS = 2  # one for the cells across the outline, one more for the normals the
 _WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
 _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
+_MOST = 0.75  # of a model's samples have the object where its mean mask does
+_MEAN_BLUR = 1.0  # pixels, of their mean
+_PARTS = 8  # of a pixel along a side, at which the mean mask's outline is found
 _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 _UNLIT = "KHR_materials_unlit"
-_USDZ_CM = 25.0  # a mesh's unit in a USDZ: about as large as a head
-_DIGITS = 9  # after the point, of coordinates of about 1: finer than float32
+_DIGITS = 9  # after the point, of coordinates below 1: finer than float32
 # illum 0: the colour as it is, without shading.
-_MTL = "newmtl albedo\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka mesh_albedo.png\nmap_Kd mesh_albedo.png\n"
+_MTL = "newmtl {0}\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {1}\nmap_Kd {1}\n"
 
 
 def _on_host(function: Callable[..., Any], static: tuple[int, ...] = ()) -> Callable[..., np.ndarray]:
@@ -111,10 +113,46 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
     for axis in range(2):
         share = ndimage.convolve1d(share, weights, axis, mode="nearest")
     depth = _extended(result.depth, kept)
-    near, far = depth[kept].min(), np.median(result.depth[:, [0, -1]])  # the method puts the outer columns there
-    front = OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * result.camera.focal_length
-    both = np.minimum(share, np.clip(front, 0, 1))
-    return (both if near < far and (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+    both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
+    return (both if (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+
+
+def _far(depth: Float[np.ndarray, "s s"]) -> float:
+    """Returns the background's depth, which the method puts into the outer columns."""
+    return float(np.median(depth[:, [0, -1]]))
+
+
+def _front(
+    depth: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"], far: float, camera: cameras.Camera
+) -> Float[np.ndarray, "s s"]:
+    """Returns a field that is 1/2 and more before the way down to the background's depth; 0 if nothing lies before."""
+    near = depth[inside].min(initial=far)
+    if near >= far:
+        return np.zeros_like(depth)
+    return np.clip(OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * camera.focal_length, 0, 1)
+
+
+def mean_mask(
+    depths: Float[np.ndarray, "n s s"], masks: Float[np.ndarray, "n s s"], camera: cameras.Camera, *, symmetric: bool
+) -> Float[np.ndarray, "s s"]:
+    """Returns where objects of one kind are, all seen from straight ahead: one smooth piece, fractional at its outline.
+
+    It has the pixels where three of four `masks` are and `depths` have not begun to fall to the background; 0 if there
+    are none. With `symmetric` its halves are alike.
+    """
+    inside, side = masks >= MASK_THRESHOLD, masks.shape[-1]
+    fronts = [_front(depth, one, _far(depth), camera) for depth, one in zip(depths, inside, strict=True)]
+    share = (inside & (np.stack(fronts) >= OUTLINE)).mean(axis=0)
+    share = (share + share[:, ::-1]) / 2 if symmetric else share
+    share = ndimage.gaussian_filter(share, _MEAN_BLUR, mode="nearest")
+    fine = ndimage.zoom(share, _PARTS, order=1, grid_mode=True, mode="nearest") >= _MOST
+    if fine.all() or not fine.any():
+        return np.full_like(depths[0], fine.all())
+    kept = one_piece(fine)
+    away = ndimage.distance_transform_edt(kept) - ndimage.distance_transform_edt(~kept)
+    away = away.reshape(side, _PARTS, side, _PARTS).mean(axis=(1, 3)) / _PARTS  # pixels; above 0 inside
+    away = (away + away[:, ::-1]) / 2 if symmetric else away
+    return np.clip(MASK_THRESHOLD * (1 + away), 0, 1, dtype=np.float32)
 
 
 def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None) -> Bool[np.ndarray, "n n"]:
@@ -222,8 +260,8 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
 def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
     """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole sheet.
 
-    `texture` is a square picture over the canonical one, by default the albedo. An empty mask leaves the sheet whole,
-    since a mesh without triangles is of no use. The material is fully rough and double-sided.
+    `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
+    leaves the sheet whole, since a mesh without triangles is of no use. The material is fully rough and double-sided.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
@@ -234,14 +272,20 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     columns, rows = sheet.pixels.T
     inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
     outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
-    scale = camera.focal_length / (camera.rot_center_depth * size)  # mesh units per scene unit
-    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * scale * (1.0, -1.0, -1.0)
+    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
+    if texture is None and result.texture is not None:
+        texture = jpeg(result.texture)
     texture, name = (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.albedo)), "albedo")
     look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     return trimesh.Trimesh(placed, sheet.faces, vertex_normals=unit, visual=visual, process=False)
+
+
+def metres(camera: cameras.Camera) -> float:
+    """Returns the metres in mesh files for one scene unit."""
+    return SIDE_M * camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
 class _Kept(JpegImagePlugin.JpegImageFile):
@@ -277,7 +321,7 @@ def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
 
 
 def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
-    """Returns a mesh whose texture is of `jpeg` as USDZ, its colours as they are and a metre's quarter for one unit.
+    """Returns a mesh whose texture is of `jpeg` as USDZ, its colours as they are, in centimetres.
 
     That is what Quick Look opens on iOS. `ImportError` without usd-core, the extra `usdz`.
     """
@@ -290,7 +334,7 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
         UsdGeom.SetStageMetersPerUnit(stage, 0.01)
         stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/model").GetPrim())
         shape = UsdGeom.Mesh.Define(stage, "/model/shape")
-        points = (mesh.vertices * _USDZ_CM).astype(np.float32)
+        points = (mesh.vertices * 100).astype(np.float32)
         shape.CreatePointsAttr(points)
         shape.CreateExtentAttr(np.stack([points.min(axis=0), points.max(axis=0)]))
         shape.CreateNormalsAttr(mesh.vertex_normals.astype(np.float32))
@@ -329,17 +373,17 @@ def rows(pattern: str, values: np.ndarray) -> str:
 
 
 def obj_files(mesh: trimesh.Trimesh) -> dict[str, Any]:
-    """Returns `mesh.obj`, `mesh.mtl` and the texture `mesh_albedo.png`, contents by name.
+    """Returns `mesh.obj`, `mesh.mtl` and the texture, contents by name: `mesh.jpg`, the photo's, or `mesh.png`, albedo.
 
     Both texts are ours: trimesh takes three times as long, and its material has lighting that it should not have.
     """
-    number = f"%.{_DIGITS}f"
+    number, material = f"%.{_DIGITS}f", cast(Any, mesh.visual).material
     corners = np.repeat(mesh.faces + 1, 3, axis=1)  # the numbers of its point, texture place and normal are the same
-    text = "# y up, unlit albedo\nmtllib mesh.mtl\nusemtl albedo\n"
+    text = f"# metres, y up, unlit {material.name}\nmtllib mesh.mtl\nusemtl {material.name}\n"
     text += rows(f"v {number} {number} {number}\n", mesh.vertices)
     text += rows(f"vn {number} {number} {number}\n", mesh.vertex_normals)
     text += rows(f"vt {number} {number}\n", mesh.visual.uv)  # type: ignore[union-attr]
     text += rows("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners)
-    picture = io.BytesIO()
-    mesh.visual.material.baseColorTexture.save(picture, "PNG")  # type: ignore[union-attr]
-    return {"mesh.obj": text, "mesh.mtl": _MTL, "mesh_albedo.png": picture.getvalue()}
+    name = "mesh.jpg" if isinstance(material.baseColorTexture, _Kept) else "mesh.png"
+    material.baseColorTexture.save(picture := io.BytesIO(), "PNG")  # what is a JPEG stays one
+    return {"mesh.obj": text, "mesh.mtl": _MTL.format(material.name, name), name: picture.getvalue()}

@@ -13,6 +13,7 @@ from gan2shape_jax.config.schema import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
+from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
 
 if TYPE_CHECKING:
     from gan2shape_jax.run.runner import Handover
@@ -60,8 +61,11 @@ def require_folder(config: ConfigDict, names: Sequence[str]) -> None:
     """Raises `UserError` if what the run's folder holds, or its name, does not go with this run."""
     from gan2shape_jax.run import folder
 
+    require_output_folder(pathlib.Path(config.workdir), RUN, "config.workdir")
     folder.require_same_config(config)
     if config.mode != "predict":
+        if (kept := config.checkpoint.folder) and "://" not in kept:
+            require_output_folder(pathlib.Path(kept), CHECKPOINTS, "config.checkpoint.folder")
         folder.require_no_pattern(folder.RunFolder.at(config).checkpoint_root)
     folder.require_apart(pathlib.Path(config.workdir), map(image_lists.stem_of, names))
 

@@ -50,8 +50,10 @@ def described(
 ) -> Result:
     """Returns the networks' reconstruction of an image, with its errors.
 
-    `view` is what the networks make of the image, if that is known already. `history` is that of its training and
-    `start` the networks that this began with, [] and None if nothing was trained; `measured` are further metrics.
+    Where a lifted model says where its objects are, the result's mask is that, not the image's: the mesh ends as
+    smoothly as the model's shapes do. `view` is what the networks make of the image, if that is known already.
+    `history` is that of its training and `start` the networks that this began with, [] and None if nothing was trained;
+    `measured` are further metrics.
     """
     problem, settings = prepared.problem, prepared.settings
 
@@ -77,7 +79,7 @@ def described(
         albedo=np.asarray(view.albedo),
         view=np.asarray(view.view),
         light=np.asarray(view.light),
-        mask=np.asarray(mask),
+        mask=np.asarray(mask) if judge.mask is None else judge.mask,
         image=np.asarray(problem.image[0]),
         input_mask=np.asarray(problem.mask),
         canonical=np.asarray(canonical),

@@ -3,6 +3,7 @@
 WORKDIR/config.json     the resolved configuration; results and checkpoints carry its hash
 WORKDIR/versions.json   what the run was made with
 WORKDIR/results/NAME/   an image's results, apart from the run's own files
+WORKDIR/                .gan2shape_jax.json (see `io.output_folders`)
 WORKDIR/                failures.json  results.csv  results.md  index.html  latents/NAME.npy
 WORKDIR/                checkpoints/NAME/  tensorboard/NAME/
 """

@@ -1,8 +1,8 @@
 """Prediction: trained networks explain new images feed-forward, without any training.
 
-No latent, GAN or mask is needed. If a mask is given, the outputs are cut to it; if true depth is known, they are
-measured against it; and if the GAN, an encoder and an image's latent file are available, `outputs.gan_images` also
-makes the pictures through the GAN.
+No latent, GAN or mask is needed. Outputs are cut to where a lifted model's objects are, with other networks to the
+image's mask; if true depth is known, they are measured against it; and if the GAN, an encoder and an image's latent
+file are available, `outputs.gan_images` also makes the pictures through the GAN.
 """
 
 import dataclasses
@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config, set_field
 from gan2shape_jax.config import names as config_names
+from gan2shape_jax.detection.detector import Assessment
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, weights_file
+from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, suggestion, weights_file
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
@@ -30,7 +31,6 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, prepare, start, trust
-from gan2shape_jax.run.guide import Seen
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Handover, Units, failures_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -83,19 +83,20 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
         set_field(config, field, str(file))
     if not os.path.isfile(given := config.networks.pretrained):
         lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
+        named = names_of(MODEL)
         raise ConfigError(
-            f"the configuration {spec} {lacks}: lift its GAN (gan2shape-jax lift --config={spec}), or take one of the "
-            f"models {', '.join(names_of(MODEL))}"
+            f"the configuration {spec}{suggestion(named, spec, config.category)} {lacks}: lift its GAN "
+            f"(gan2shape-jax lift --config={spec}), or take one of the models {', '.join(named)}"
         )
     return config.lock()
 
 
 def load_predictor(
-    config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None, seen: Mapping[str, Seen] | None = None
+    config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None, assessed: Mapping[str, Assessment] | None = None
 ) -> Predictor:
     """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
-    `seen` is what is seen in pictures, by name, if that is known already. Raises `UserError`: the networks or the
+    `assessed` is what pictures show, by name, if that is known already. Raises `UserError`: the networks or the
     statistics are unusable, or do not fit the configuration.
     """
     if gan is None:  # a stand-in for its architecture, and the mean view and light
@@ -110,7 +111,7 @@ def load_predictor(
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
     params = jax.device_put({name: params[name] for name in needed})
-    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator), known=seen)
+    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator), known=assessed)
     return Predictor(architecture, frozen, settings, params, judge)
 
 
@@ -150,7 +151,7 @@ def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
     with start.begin(config, names) as started:
         reason, folder = no_gan_because(config), started.folder
         gan = prepare.load_frozen(config, perceptual_weights=False) if reason is None else None
-        networks = load_predictor(config, gan, handover.seen)
+        networks = load_predictor(config, gan, handover.assessed)
         folder.describe(config)
         params, frozen = networks.params, networks.frozen
         at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1

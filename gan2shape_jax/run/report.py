@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from gan2shape_jax.errors import one_line, printable, refused
+from gan2shape_jax.errors import install, one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
@@ -66,7 +66,7 @@ class Monitor(contextlib.ExitStack):
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
             self._tensorboard = None
-            self.say("no curves: pip install 'gan2shape-jax[logging]', or set config.logging.tensorboard=False")
+            self.say(f"no curves: {install('logging')}, or set config.logging.tensorboard=False")
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")

@@ -22,6 +22,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.text import Text
 
+from gan2shape_jax.detection.detector import Assessment
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
@@ -31,7 +32,6 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import Result, Row, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
-from gan2shape_jax.run.guide import Seen
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -64,7 +64,7 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
 class Handover:
     """What the caller of a run knows of its images, and does with their results, in the thread that writes these."""
 
-    seen: Mapping[str, Seen] | None = None  # what is seen in each image, by name without ending
+    assessed: Mapping[str, Assessment] | None = None  # what each image shows, by name without ending
     # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
     dress: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
     # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
@@ -90,7 +90,7 @@ class Units(contextlib.AbstractContextManager["Units"]):
     ):
         """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written.
 
-        If `handover` takes the results, the only summaries are `failures.json` and the console's table.
+        If `handover` takes the results, the only summary is `failures.json`.
         """
         self.folder = folder
         self._say = say
@@ -124,7 +124,9 @@ class Units(contextlib.AbstractContextManager["Units"]):
             if len(finished) < len(unit):
                 yield list(unit)
         self._note_written(0)
-        print_table(self.summarize())
+        rows = self.summarize()
+        if self._handover.finished is None:
+            print_table(rows)
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
         """Returns those images, by name, that can be prepared, and reports the others."""
@@ -229,7 +231,7 @@ def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
         if refinement.refines(config):
             what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
             monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
-        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator), known=handover.seen)
+        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator), known=handover.assessed)
         trainer = Trainer(**vars(work), names=names, judge=judge, handover=handover)
         # Without `reset_weight`, an image starts from the results of the one before it.
         monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))

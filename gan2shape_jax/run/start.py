@@ -30,9 +30,10 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import RunEndingError, UserError, refused
-from gan2shape_jax.io.files import clear_leftovers
+from gan2shape_jax.io.files import atomic_text, clear_leftovers
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.results import examine
+from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark, require_output_folder
+from gan2shape_jax.results import discard, examine
 from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained
 from gan2shape_jax.training import groups
@@ -103,9 +104,15 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
 def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: hosts.Team) -> tuple[Callable[[], None], ...]:
     """Locks the run's folder and its checkpoint folder, which another run might also use."""
     folder = RunFolder.at(config)
-    places = [folder.root] if config.mode == "predict" else [folder.root, folder.checkpoint_root]
-    real = {os.path.realpath(one) if isinstance(one, pathlib.Path) else str(one): one for one in places}
-    return tuple(stack.enter_context(hold(one, index=team.index)) for one in real.values())
+    places = {_real(folder.root): (folder.root, RUN)}
+    if config.mode != "predict":  # a folder inside the run's own is the run's
+        kind = CHECKPOINTS if folder.checkpoint_folder else ""
+        places.setdefault(_real(folder.checkpoint_root), (folder.checkpoint_root, kind))
+    return tuple(stack.enter_context(hold(place, kind, index=team.index)) for place, kind in places.values())
+
+
+def _real(folder: pathlib.PurePath) -> str:
+    return os.path.realpath(folder) if isinstance(folder, pathlib.Path) else str(folder)
 
 
 def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
             made_with = examine(result) if folder.is_finished(stem) else None
         except UserError as error:
             print(f"warning: {result} is incomplete ({error}): the image is made again", file=sys.stderr)
-            (result / "result.json").unlink()
+            discard(result)
             continue
         if made_with is None:
             continue
@@ -151,16 +158,20 @@ def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> 
 
 
 @contextlib.contextmanager
-def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:
-    """Locks a folder until the block is left; leaves nothing of that, nor a new folder, if nothing was put there.
+def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterator[Callable[[], None]]:
+    """Locks and marks a folder until the block is left; leaves neither, nor a new folder, if nothing was put there.
 
-    The folder is local, or in object storage as an `epath.Path`; `index` is this host's number among those of the run.
+    The folder is local, or in object storage as an `epath.Path`; `kind` is one of `io.output_folders`, or "" for a part
+    of a folder that is marked itself; `index` is this host's number among those of the run.
     Yields a function that raises `RunEndingError` if the folder was removed, or if another run has taken it over.
-    Raises `UserError`: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
+    Raises `UserError`: the folder is another's, or another run is at work in it, and nothing in it was changed; or it
+    cannot be written to.
     """
     from filelock import FileLock  # here, as it comes with the extra `photo`; first, as nothing is made without it
 
-    place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
+    place, name, marked = epath.Path(folder), f".lock-{index}" if index else ".lock", False
+    if kind and isinstance(folder, pathlib.Path):
+        require_output_folder(folder, kind, "the folder")
     note, lock, existed = place / f"{name}.json", None, place.exists()
     before = {path.name for path in place.iterdir()} if existed and isinstance(folder, pathlib.Path) else set()
     since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -177,6 +188,7 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
         try:
             place.mkdir(parents=True, exist_ok=True)
             if isinstance(folder, pathlib.Path):
+                marked = bool(kind) and mark(folder, kind)
                 lock = _locked(FileLock(folder / name, timeout=0), folder)
                 # A host of an earlier start may still be at work although its first host has ended.
                 for other in folder.glob(".lock-*") if not index else ():
@@ -188,7 +200,8 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                     "over, and that one ends if it still is",
                     file=sys.stderr,
                 )
-            note.write_text(json.dumps(this) + "\n")
+            text = json.dumps(this) + "\n"
+            atomic_text(folder / note.name, text) if isinstance(folder, pathlib.Path) else note.write_text(text)
         except OSError as error:
             raise refused(error, f"cannot lock {folder} for this run") from error
         yield require
@@ -198,8 +211,10 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                 note.unlink()
             if lock:
                 lock.release()
-            if lock and {path.name for path in place.iterdir()} - {name} == before:
-                (place / name).unlink(missing_ok=True)
+            own = {name for name, is_own in ((name, lock), (MARKER, marked)) if is_own}
+            if own and {path.name for path in place.iterdir()} - own == before:
+                for left in own:
+                    (place / left).unlink(missing_ok=True)
                 if not existed:
                     place.rmdir()
 

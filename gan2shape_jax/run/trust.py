@@ -1,11 +1,11 @@
 """How far to trust a result, in figures and in words: `metrics["trust"]`, and the spread of its depth.
 
-Three things are told. What was found: whether the picture shows what the GAN draws, judged by `guide.Sight`, if the GAN
-has a guide, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all photographs of
-cats did (docs/reports/lift.md). How good the shape is then: judged by the model's errors as measured against true
-depth, kept beside the model in `NAME.trust.safetensors` (`benchmarks/quality/trust_record.py` writes it), and by
-whether training has made things better. And what is invented. What is unknown is not reported. docs/reports/trust.md
-shows how reliable the answers are.
+Three things are told. What was found: whether the picture shows what the GAN draws, judged by a detector (`detection`),
+if there is one for the GAN, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all
+photographs of cats did (docs/reports/lift.md). How good the shape is then: judged by the model's errors as measured
+against true depth, kept beside the model in `NAME.trust.safetensors` (`benchmarks/quality/trust_record.py` writes it),
+and by whether training has made things better. And what is invented. What is unknown is not reported.
+docs/reports/trust.md shows how reliable the answers are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.detection import alignment, weights
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
@@ -28,13 +30,12 @@ from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.run import guide
-from gan2shape_jax.run.guide import PERHAPS, SURE, Seen, Sight
 from gan2shape_jax.stylegan2 import Architecture
 
 # L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind.
 FAR_RATIO = 1.5
 _DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
+_UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
 _FORMAT = {"format": "gan2shape_jax trust", "version": "1"}
 
 
@@ -94,21 +95,23 @@ class Judge:
 
     Attributes:
       config: the run's configuration.
-      sight: what looks at crops of pictures; None if the GAN has no guide, or everything is known.
-      known: what is seen in pictures, by the results' names, where that is known already.
+      detector: what assesses crops of pictures; None if there is none for the GAN, or everything is known.
+      known: what pictures show, by the results' names, where that is known already.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
+      mask: (S, S) where the model's objects are in the canonical frame; None if the run uses no model that says so.
     """
 
     config: ConfigDict
-    sight: Sight | None = None
-    known: Mapping[str, Seen] = dataclasses.field(default_factory=dict)
+    detector: Detector | None = None
+    known: Mapping[str, Assessment] = dataclasses.field(default_factory=dict)
     record: TrustRecord | None = None
     typical_l1: float | None = None
+    mask: Float[np.ndarray, "s s"] | None = None
 
     def without_files(self) -> Judge:
         """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
-        return dataclasses.replace(self, sight=None) if self.config.data.crop else self
+        return dataclasses.replace(self, detector=None) if self.config.data.crop else self
 
 
 def load_judge(
@@ -116,23 +119,24 @@ def load_judge(
     gan: tuple[Architecture, dict[str, Any]] | None = None,
     *,
     checkpoint: str | None = None,
-    known: Mapping[str, Seen] | None = None,
+    known: Mapping[str, Assessment] | None = None,
 ) -> Judge:
     """Returns the judge of a run's results, as far as the files for it exist.
 
     `gan` has the architecture and the discriminator's parameters, if already loaded; `checkpoint` is the GAN's file, if
-    it is another than the configuration's; `known` what is seen in every picture, by name, if that is known already.
+    it is another than the configuration's; `known` what every picture shows, by name, if that is known already.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
-    found = guide.known_guide(pathlib.Path(file)) if file and known is None else None
+    kind = categories.category_of(config.category).detector
+    found = weights.known_weights(pathlib.Path(file), kind) if file and known is None else None
     if found is not None and gan is None:
-        architecture, weights = stylegan2.load(file)
-        gan = architecture, weights["discriminator"]
-    sight = None if found is None or gan is None else guide.sight_by(found, gan[0], {"discriminator": gan[1]})
+        architecture, loaded = stylegan2.load(file)
+        gan = architecture, loaded["discriminator"]
+    detector = None if found is None or gan is None else weights.detector_by(found, gan[0], {"discriminator": gan[1]})
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
-    return Judge(config, sight, known or {}, record, typical)
+    return Judge(config, detector, known or {}, record, typical, model_file.mask_of(config))
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
@@ -142,14 +146,14 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
 
 def judged(judge: Judge, results: Sequence[Result]) -> list[Result]:
     """Returns results with their verdicts added: `metrics["trust"]` and `depth_spread`."""
-    return list(map(functools.partial(_judged, judge), results, seen_by(judge, results)))
+    return list(map(functools.partial(_judged, judge), results, assessments(judge, results)))
 
 
-def _judged(judge: Judge, result: Result, seen: Seen | None) -> Result:
+def _judged(judge: Judge, result: Result, seen: Assessment | None) -> Result:
     metrics = result.metrics
     if seen is None and "far_from_category" not in metrics:
         return result
-    sure = seen.certainty if seen else float(not metrics["far_from_category"])
+    sure = seen.score if seen else float(not metrics["far_from_category"])
     # Nothing can be predicted for pictures that the model does not know.
     record = judge.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
     expected = expected_side(record, seen.atypicality if seen else None)
@@ -183,7 +187,9 @@ def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, 
 def found_words(sure: float, kind: str) -> str:
     """Returns what was found, in a few words: the first verdict. `kind` is what the GAN draws."""
     a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    return a_kind if sure >= SURE else f"perhaps {a_kind}" if sure >= PERHAPS else f"no {kind} found"
+    if sure < PERHAPS:
+        return f"no {kind} found" if sure < _UNLIKELY else f"not clearly {a_kind}"
+    return a_kind if sure >= SURE else f"perhaps {a_kind}"
 
 
 def verdict_on(
@@ -206,7 +212,7 @@ def verdict_on(
     shape = "its own shape" if own else f"the general shape of a {kind}, not this one's own"
     side, invented = f"(SIDE about {expected or 0:.3f})", "what is turned away is invented"
     if sure < PERHAPS or far:
-        grade, invented = "no", "all of it is invented"
+        grade, invented = "no", "all of it is invented" if sure < _UNLIKELY else invented
         shape = "the shape is a guess" if sure < PERHAPS else "the model cannot explain it, so the shape is a guess"
     elif metrics.get("worse_than_prior"):
         grade, shape = "doubt", "training has not made the shape better, look at it before you use it"
@@ -222,13 +228,13 @@ def verdict_on(
     return {"found": found, "shape": shape, "invented": invented, "verdict": sentence, "grade": grade}
 
 
-def seen_by(judge: Judge, results: Sequence[Result]) -> list[Seen | None]:
-    """Returns what is seen in the image of each result; None where that cannot be determined."""
+def assessments(judge: Judge, results: Sequence[Result]) -> list[Assessment | None]:
+    """Returns what the image of each result shows; None where that cannot be determined."""
     seen = {result.name: judge.known.get(result.name) for result in results}
-    if judge.sight is not None:
+    if judge.detector is not None:
         pictures = {result.name: _picture(judge.config, result) for result in results}
-        there = {name: guide.resized(picture) for name, picture in pictures.items() if picture is not None}
-        seen |= dict(zip(there, judge.sight.look(np.stack([*there.values()])) if there else (), strict=True))
+        there = {name: alignment.resized(picture) for name, picture in pictures.items() if picture is not None}
+        seen |= dict(zip(there, judge.detector.assess(np.stack([*there.values()])) if there else (), strict=True))
     return [seen[result.name] for result in results]
 
 
@@ -240,7 +246,7 @@ def _picture(config: ConfigDict, result: Result) -> UInt8[np.ndarray, "s s 3"] |
         picture = data.open_picture(config, f"{result.name}.png").picture
     except UserError:
         return None
-    return np.asarray(image_files.crop_and_resize(picture, None, guide.SIDE))
+    return np.asarray(image_files.crop_and_resize(picture, None, SIDE))
 
 
 def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -185,9 +185,9 @@ def test_a_file_in_the_place_of_an_argument_is_answered_with_where_it_belongs(tm
     for file in ("me.jpg", "mine.yml", "-me.jpg"):
         (tmp_path / file).touch()
     for name, message in (
-        ("me.jpg", r"\(a photo: gan2shape-jax photo PHOTO\)"),
+        ("me.jpg", r"\(a photo: gan2shape-jax me\.jpg\)"),
         ("mine.yml", r"\(a configuration: --config=mine\.yml\)"),
-        ("absent.jpg", r"\(--help lists"),
+        ("absent", r"\(--help lists"),
         ("-me.jpg", r"\(--help lists"),
     ):
         with pytest.raises(ConfigError, match=message):

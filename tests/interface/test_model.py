@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.outlines import excess_length, overlap
 from helpers.tiny import asset, tiny_config, tiny_image
 from PIL import Image
 
@@ -81,8 +82,12 @@ def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
     assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
     names = "catface, head, ictface"
     for given, message in (
-        ("catfaec", f"^there is no model 'catfaec': name a file .* or one of {names}$"),
-        ("celeba", f"^the configuration celeba names a model that is not there .* or take one of the models {names}$"),
+        ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {names}$"),
+        ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {names}$"),
+        ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {names}$"),
+        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is not there .* {names}$"),
+        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is not there .* {names}$"),
+        ("car", rf"^the configuration car names no model .* or take one of the models {names}$"),
         ("gone/model.safetensors", "^gone/model.safetensors is not there, or no lifted model"),
     ):
         with pytest.raises(g2s.UserError, match=message):
@@ -180,5 +185,22 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
     with pytest.raises(g2s.UserError, match="^ictface"):
         g2s.load_gan("ictface")
     names = r"name a file \(.safetensors\), or one of catface, head, ictface"
-    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec': {names}$"):
+    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec' \(did you mean catface\?\): {names}$"):
         g2s.load_gan("catfaec")
+
+
+@pytest.mark.parametrize("kind", ["ictface", "catface", "head"])
+def test_a_mesh_ends_where_the_models_objects_do(kind):
+    """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
+    folder = pathlib.Path(asset("catface" if kind == "catface" else "ictface")) / "image"
+    model = g2s.load_model(kind)
+    one, other = (np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
+    bitten = np.ones(one.shape[:2])
+    bitten[20:40, :30] = bitten[50:, 20:] = 0
+    given = ((one, None), (one, bitten), (one // 2, None), (one[:, ::-1], bitten), (other, None))
+    results = [model.explain(image, mask=mask).record for image, mask in given]
+    assert max(map(excess_length, results)) <= 1.05
+    assert min(overlap(results[0], result) for result in results[1:]) >= 0.99
+    assert np.array_equal(results[1].input_mask, bitten)
+    inside = results[0].mask >= 0.5
+    assert 0.5 < inside.mean() < 0.9 and np.array_equal(inside, inside[:, ::-1])

@@ -100,7 +100,7 @@ def test_what_fails_halfway_leaves_the_former_file_or_folder_and_no_rubbish(tmp_
         write(fresh / "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.txt", "folder"]
     assert target.read_text() == (tmp_path / "folder" / "a").read_text() == "old"
-    with atomic_folder(tmp_path / "folder") as fresh:
+    with atomic_folder(tmp_path / "folder", replaces=["a"]) as fresh:
         (fresh / "b").write_text("new")
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b"]
 
@@ -149,7 +149,7 @@ def test_nothing_that_is_read_is_written(place):
     pathlib.Path("folder/link").symlink_to("../file")
     for target, picture, message in (
         ("file", None, "OUT file would overwrite file:"),
-        ("folder/link", None, "OUT folder/link would overwrite file:"),
+        ("folder/link", None, "OUT folder/link is a link"),
         ("new", "file", "--sheet file would overwrite file:"),
         ("new", "folder/../new", "OUT new would overwrite folder/../new"),
         ("new", "gone/sheet.png", "there is no folder gone"),

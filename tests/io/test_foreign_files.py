@@ -105,7 +105,8 @@ def test_what_reads_heic_is_named_where_it_is_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "a.heic"
     path.write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(90))
-    assert "pip install 'gan2shape-jax[heic]'" in _refusal(lambda path: image_files._decoded(path, alone=True), path)
+    refusal = _refusal(lambda path: image_files._decoded(path, alone=True), path)
+    assert "pip install -e '.[heic]' in the checkout" in refusal
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the other program is a shell script")

@@ -75,6 +75,10 @@ def test_the_model_says_what_it_is_of(finished):
     predicting = _predicting(root, root / "model.safetensors")
     assert facts.errors["l1_mean"] <= facts.errors["l1_p95"] == pytest.approx(model_file.typical_l1(predicting))
     assert {name: value.shape for name, value in statistics.items()} == model_file.STATISTICS
+    mask = tensors[model_file.MASK]
+    assert mask.shape == (32, 32) and mask.max() <= 1 and np.array_equal(mask, mask[:, ::-1])
+    np.testing.assert_array_equal(model_file.mask_of(predicting), mask)
+    assert model_file.mask_of(_predicting(root, root / "networks.safetensors")) is None
     for name in ("view", "light"):
         assert np.linalg.eigvalsh(statistics[f"{name}_cov"]).min() > -1e-6
 

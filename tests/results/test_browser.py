@@ -245,6 +245,9 @@ def test_images_can_be_sorted_and_searched(page):
     for order, expected in (("listed", [0, 1, 2, 3]), ("most", [0, 3, 1, 2]), ("least", [3, 0, 1, 2])):
         choose("sort", order, "change")
         assert page.evaluate(shown) == expected
+    facts = "Array.from(document.querySelectorAll('#facts div'), e => [e.title, e.textContent])"
+    assert ["How far depth is off, whatever its scale: 0 is exact", "depth errorSIDE0.0123"] in page.evaluate(facts)
+    assert "largest depth error first" in page.evaluate("document.getElementById('sort').textContent")
     choose("sort", "worst-side", "change")
     assert page.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 1
     choose("filter", "UR", "input")
@@ -276,7 +279,7 @@ def test_downloads_are_the_files_themselves(page, folder, tmp_path):
     for name in as_is:
         assert (tmp_path / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
     shutil.unpack_archive(tmp_path / "a_b_mesh_obj.zip", tmp_path / "unpacked")
-    for name in ("mesh.obj", "mesh.mtl", "mesh_albedo.png"):
+    for name in ("mesh.obj", "mesh.mtl", "mesh.png"):
         assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
 
 

@@ -93,7 +93,7 @@ def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset
     write_outputs(known, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
     presets = PRESETS[: PRESETS.index(preset) + 1]
     files = {name for output in OUTPUTS if output.write and output.preset in presets for name in output.files}
-    files |= {"model.usdz"} if importlib.util.find_spec("pxr") else set()
+    files -= {"mesh.png"} if importlib.util.find_spec("pxr") else {"mesh.png", "model.usdz"}
     record = json.loads((tmp_path / "r" / "files.json").read_text())
     assert record == {"files": {name: (tmp_path / "r" / name).stat().st_size for name in files}, "made_with": {}}
     assert {path.name for path in (tmp_path / "r").iterdir()} == files | {"files.json"}
@@ -144,6 +144,6 @@ def test_metrics_file_has_the_promised_keys_and_no_nan(written, tmp_path):
 def test_no_name_gets_into_files_that_other_programs_read(tmp_path):
     for k, name in enumerate(("001", "two\nf 1 2 3", "\x1b]0;t\x07", "\ud800", "", "x" * 5000)):
         write_outputs(plain_result(name), tmp_path / str(k), options=OutputOptions("mesh"))
-        for file in ("mesh.obj", "mesh.mtl", "mesh.glb", "mesh_albedo.png", "depth.png", "camera.json", "metrics.json"):
+        for file in ("mesh.obj", "mesh.mtl", "mesh.glb", "mesh.png", "depth.png", "camera.json", "metrics.json"):
             assert (tmp_path / str(k) / file).read_bytes() == (tmp_path / "0" / file).read_bytes(), file
         assert load_result(tmp_path / str(k)).name == name

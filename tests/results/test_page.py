@@ -21,7 +21,7 @@ from PIL import Image
 
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.results import OutputOptions, Row, save_result, write_outputs, write_page
-from gan2shape_jax.results.outputs import FRAGMENT, fragment_of
+from gan2shape_jax.results.outputs import FRAGMENT, USDZ, fragment_of
 from gan2shape_jax.results.page import OFFERS
 from gan2shape_jax.results.surface import object_mask, surface
 
@@ -66,7 +66,7 @@ def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(
     text = _page(tmp_path, _rows(tmp_path, source, 3))
     for kind in ("model", "extras"):
         assert _blocks(text, kind) == [0, 1, 2]
-    offered = [one for one in OFFERS[1:] if one.write and one.inside and one.preset == "mesh"]  # it has no texture
+    offered = [one for one in OFFERS if one.write and one.inside and one.preset == "mesh" and one.files != (USDZ,)]
     names = [one.archive or one.files[0] for one in offered]
     assert {"mesh.glb", "camera.json", "metrics.json", "depth.npy", "mesh_obj.zip"} <= set(names)
     assert len(_blocks(text, "file")) == 3 * len(names) and _notes(text) == "" and '<body class="many">' in text
@@ -133,7 +133,9 @@ def test_a_result_without_a_fragment_is_built_from_its_arrays_or_left_out(tmp_pa
         save_result(bump.result(), tmp_path / "results" / row.name)
     (tmp_path / "results" / "damaged" / "depth.npy").write_bytes(b"damaged")
     text = _page(tmp_path, rows)
-    assert _blocks(text, "model") == [0] and "1 of the results could not be read" in _notes(text)
+    assert _blocks(text, "model") == [
+        0
+    ] and "Could not be read, and are shown without their models: damaged." in _notes(text)
 
 
 class _Page(HTMLParser):

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 import trimesh
+from helpers.outlines import excess_length, overlap
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.errors import ArgumentError, UserError
@@ -14,7 +15,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
 from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_sheet
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.surface import mean_mask, surface
 
 _PAIRS = 1 << 21  # looked at together
 
@@ -108,7 +109,6 @@ def test_its_volume_is_what_the_rays_enclose():
 @pytest.mark.parametrize("back", BACKS)
 def test_it_has_the_size_that_was_asked_for(back):
     for sizes, axis, expected in (
-        ({}, 1, 80),
         ({"width_mm": 33}, 0, 33),
         ({"width_mm": 20, "height_mm": 500}, 0, 20),
         ({"width_mm": 500, "height_mm": 20, "thickness_mm": 6}, 1, 20),
@@ -117,6 +117,36 @@ def test_it_has_the_size_that_was_asked_for(back):
         np.testing.assert_allclose(low, 0, atol=1e-9)
         assert high[axis] == pytest.approx(expected, abs=1e-6)
         assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
+
+
+def test_without_a_size_it_has_that_of_the_mesh_and_a_face_that_fills_its_picture_is_a_fifth_of_a_metre_high():
+    result = _head(64)
+    mesh, solid = build_mesh(result), build_solid(result).mesh
+    front = solid.vertices[: len(solid.vertices) // 2]
+    ours = (mesh.extents * 1000)[:2]
+    np.testing.assert_allclose(np.ptp(front, axis=0)[:2], ours, rtol=0.01)
+    whole = build_mesh(result, full=True).extents
+    assert whole[1] == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize("back", BACKS)
+def test_a_solid_has_the_colours_of_the_photo_where_there_is_one(back):
+    result = _head(24)
+    texture = np.zeros((96, 96, 3), np.uint8)
+    texture[:, :48, 0] = texture[:48, :, 1] = 200
+    solid = build_solid(dataclasses.replace(result, texture=texture), back=back).mesh
+    colours, place = np.asarray(solid.visual.vertex_colors)[:, :3], solid.vertices
+    middle = solid.bounds.mean(axis=0)
+    front = place[:, 2] > (middle[2] + 1 if back == "mirrored" else 1)
+    for axis, channel, sign in ((0, 0, -1), (1, 1, 1)):
+        off = (place[:, axis] - middle[axis]) * sign
+        sure = front & (np.abs(off) > 12)
+        np.testing.assert_array_equal(colours[sure, channel], np.where(off[sure] > 0, 200, 0))
+    if back == "mirrored":
+        behind = place[:, 2] < middle[2] - 1
+        np.testing.assert_array_equal(colours[front], colours[behind])
+    else:
+        assert len(np.unique(colours[place[:, 2] < 1e-9], axis=0)) == 1
 
 
 def test_it_lies_on_its_flat_back_and_is_as_thick_as_asked():
@@ -251,7 +281,7 @@ def test_a_file_shows_the_object_point_by_point(folder, result, name):
     np.testing.assert_allclose(ends, [2.5, 8.5, 1.5, 9.5], atol=0.2)  # midway to the first pixels outside
     columns, rows = columns[whole], rows[whole]
     i, j = np.rint(rows).astype(int), np.rint(columns).astype(int)
-    scale = result.camera.focal_length / SIZE
+    scale = 0.2 * result.camera.focal_length / SIZE  # the picture's side is 0.2 m long
     points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[i, j]
     assert np.abs(mesh.vertices[whole] - (points - [0, 0, 1]) * [scale, -scale, -scale]).max() < 1e-6
     material = mesh.visual.material
@@ -273,7 +303,7 @@ def test_materials_are_unlit_and_double_sided(folder):
     assert "KHR_materials_unlit" in tree["extensionsUsed"]
     assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
     text = (folder / "mesh.mtl").read_text()
-    assert "illum 0" in text and "map_Kd mesh_albedo.png" in text
+    assert "illum 0" in text and "map_Kd mesh.png" in text
 
 
 def test_the_whole_sheet_is_an_option_and_what_an_empty_mask_gives(result):
@@ -315,3 +345,26 @@ def test_a_border_lies_on_the_surface_however_the_pixels_of_the_mask_are_stepped
     there = 0.95 + slope * np.hypot(column - (size - 1) / 2, row - (size - 1) / 2)
     assert np.abs(behind - there * Camera(size).focal_length).max() < 0.5
     assert np.hypot((column - 23.5) * 1.2, row - 23.5).std() < 0.35
+
+
+def test_a_mean_mask_is_smooth_and_symmetric_where_single_ones_are_bitten():
+    side, rng = 64, np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] - 31.5
+    whole = (x / 26) ** 2 + (y / 30) ** 2 < 1
+    camera = Camera(side)
+    depth = np.where(whole, 0.95, 1.04)
+    masks, depths = [], []
+    for _ in range(40):
+        angle = rng.uniform(0, 2 * np.pi)
+        masks.append(whole & (np.hypot(x - 22 * np.cos(angle), y - 25 * np.sin(angle)) > 9))
+        depths.append(depth + rng.normal(0, 1e-3, depth.shape))
+    masks, depths = np.float32(masks), np.float32(depths)
+    mean = mean_mask(depths, masks, camera, symmetric=True)
+    assert mean.dtype == np.float32 and np.array_equal(mean, mean[:, ::-1]) and mean.max() == 1
+    bitten, usual = (plain_result(side=side, depth=depths[0], mask=mask) for mask in (masks[0], mean))
+    assert excess_length(usual) < 1.01 < 1.05 < excess_length(bitten)
+    assert overlap(usual, plain_result(side=side, depth=depths[0], mask=whole)) > 0.9
+    # What falls to the background is no part of the object, even if every mask has it.
+    narrow = np.where(np.abs(x) < 12, depths, 1.04)
+    assert not mean_mask(narrow, masks, camera, symmetric=True)[:, [8, -9]].any()
+    assert not mean_mask(depths, np.zeros_like(masks), camera, symmetric=True).any()

@@ -68,8 +68,10 @@ def test_files_hold_the_names_as_text_and_no_formula(tmp_path):
     texts = [row[key] for row in rows for key in ("name", "status")]
     assert not [text for text in texts if text[0] in "=+-@\t\r"] and "\x1b" not in "".join(texts)
     lines = (tmp_path / "results.md").read_text().splitlines()
+    *lines, space, legend = lines
     assert len(lines) == 2 + len(_NASTY) + 2
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}  # name, side, status
+    assert space == "" and re.fullmatch(r"- depth error: How far .* \(SIDE\)", legend)
     assert not [line for line in lines if re.search(r"<\w|\x1b", line)]
     assert [_shown(line.split(" | ")[0][2:]) for line in lines[2:-2]] == [" ".join(name.split()) for name in _NASTY]
 
@@ -98,13 +100,20 @@ def test_csv_has_a_row_an_image_and_markdown_the_mean_and_median_of_what_is_know
     assert [row["name"] for row in cells] == ["a", "b|c", "d", "e"]
     assert cells[1]["side"] == "" and cells[3]["mad"] == ""
     assert float(cells[0]["prior_side"]) == 0.03 and cells[1]["status"] == "failed: x"
-    text = (tmp_path / "results.md").read_text().splitlines()
+    text, legend = (part.splitlines() for part in (tmp_path / "results.md").read_text().split("\n\n"))
     assert len({line.replace("\\|", "").count("|") for line in text}) == 1
     titles, *lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text if "---" not in line]
     summaries = {line[0]: dict(zip(titles, line, strict=True)) for line in lines[-2:]}
     assert [line[0] for line in lines] == ["a", "b\\|c", "d", "e", "mean", "median"]
-    assert summaries["mean"]["side"] == "0.0300" and summaries["median"]["side"] == "0.0200"
-    assert summaries["mean"]["mad"] == "10.0" and titles == ["name", "side", "mad", "prior_side", "status"]
+    assert summaries["mean"]["depth error"] == "0.0300" and summaries["median"]["depth error"] == "0.0200"
+    labels = ["depth error", "angle error", "depth error at start"]
+    assert summaries["mean"]["angle error"] == "10.0" and titles == ["name", *labels, "status"]
+    assert [line.partition(":")[0] for line in legend] == [f"- {label}" for label in labels]  # each is explained
+
+
+def test_a_table_without_figures_needs_no_legend(tmp_path):
+    write_table(tmp_path, [Row("a", "failed: x")])
+    assert (tmp_path / "results.md").read_text().endswith("| median |  |\n")
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -115,6 +124,7 @@ def test_the_printed_table_cuts_no_number_off(width):
     print_table([Row("001", metrics=metrics), Row("long_name_7", "failed: no mask")], console)
     text = console.file.getvalue()
     assert "…" not in text
+    assert ("unit MAD" in text) == (width == 160) and "SIDE" in text  # what the literature calls them
     for number in ("0.0290", "38.7", "0.0230", "37.2", "0.070", "0.044"):
         assert number in text
     assert ("0.000896" in text) == (width == 160)

@@ -18,6 +18,7 @@ from PIL import Image
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method import prior
@@ -156,7 +157,7 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
         assert message in problem
         assert problem == _refusal(functools.partial(joint.require_startable, config, list(_JOINT["names"])))
     config = tiny_config(tmp_path, **_JOINT, sampling__collect_iters=3)
-    (tmp_path / "run").mkdir()
+    mark(tmp_path / "run", RUN)
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')
     (problem,) = check.examine(config)
     assert "holds a joint run on the images" in problem and "--config.mode=predict" in problem

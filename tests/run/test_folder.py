@@ -20,6 +20,7 @@ from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
@@ -150,7 +151,7 @@ def test_a_second_start_learns_who_is_at_work_and_changes_nothing(tmp_path):
         assert "process ? on ?" in _refused(folder)
     with hold(folder):
         (folder / "result").write_text("")
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "result"]
+    assert sorted(path.name for path in folder.iterdir()) == [MARKER, ".lock", "result"]
 
 
 def test_a_folder_made_in_vain_goes_again(tmp_path):
@@ -225,7 +226,7 @@ def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
 def test_a_second_command_ends_with_1_and_changes_nothing(tmp_path, capsys, place):
     config = tiny_config(tmp_path, checkpoint__folder=str(tmp_path / "shared") if place == "checkpoints" else "")
     folder = tmp_path / "shared" if place == "checkpoints" else pathlib.Path(config.workdir)
-    with hold(folder):
+    with hold(folder, RUN if place == "workdir" else CHECKPOINTS):
         before = _seen(folder)
         assert main(["--config=ictface", *overrides(config)]) == 1
         assert _seen(folder) == before

@@ -31,7 +31,7 @@ def test_three_verdicts_that_agree():
     far, general = {"far_from_category": True}, "the general shape of a face, not this one's own"
     cases = [
         (0.1, None, {}, "no", "no face found", "the shape is a guess"),
-        (0.57, None, {}, "no", "no face found", "the shape is a guess"),  # as a coin was, for the cats' GAN
+        (0.57, None, {}, "no", "not clearly a face", "the shape is a guess"),  # as a coin was, for the cats' GAN
         (0.9, 0.01, far, "no", "perhaps a face", "the model cannot explain it, so the shape is a guess"),
         (0.1, 0.01, far, "no", "no face found", "the shape is a guess"),
         (0.9, 0.01, {"worse_than_prior": True}, "doubt", "a face", "training has not made the shape better"),
@@ -46,7 +46,7 @@ def test_three_verdicts_that_agree():
     for sure, expected, metrics, grade, found, shape in cases:
         told = trust.verdict_on(sure, expected, _RECORD, metrics, kind="face")
         assert (told["grade"], told["found"]) == (grade, found) and shape in told["shape"]
-        assert told["invented"] == ("all of it is invented" if grade == "no" else "what is turned away is invented")
+        assert told["invented"] == ("all of it is invented" if sure < 0.3 else "what is turned away is invented")
         assert told["verdict"] == f"{found}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
     own = trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)
     assert own["shape"].startswith("its own shape, as exact")
@@ -100,9 +100,9 @@ def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
     judge = trust.load_judge(config.lock())
-    assert judge.sight is not None and judge.record is not None and judge.typical_l1 > 0
-    assert trust.seen_by(judge, [plain_result("a")]) == [None]
-    assert judge.without_files().sight is None
+    assert judge.detector is not None and judge.record is not None and judge.typical_l1 > 0
+    assert trust.assessments(judge, [plain_result("a")]) == [None]
+    assert judge.without_files().detector is None
     plain = dataclasses.replace(judge, config=load_config("ictface"))
     assert plain.without_files() is plain
 

@@ -141,3 +141,52 @@ def test_every_photo_is_shown_once_a_round_in_an_order_of_the_seed():
     assert list(rows[:10]) != list(rows[10:])
     assert not np.array_equal(photos.rows_of(10, 4, 0, seed=3), photos.rows_of(10, 4, 0, seed=4))
     assert len(photos.rows_of(3, 8, 0, seed=0)) == 8  # fewer photos than a batch
+
+
+def test_a_byte_that_changed_is_found_and_the_photos_are_read_again(folder, tmp_path):
+    out = tmp_path / "out"
+    found, _ = _load(folder, out)
+    content = found.pixels.copy()
+    damaged = bytearray((out / "photos.bin").read_bytes())
+    damaged[100] ^= 1
+    (out / "photos.bin").write_bytes(damaged)
+    again, said = _load(folder, out)
+    assert "photos.bin is damaged, its checksum is another: the photos are read again" in said
+    np.testing.assert_array_equal(again.pixels, content)
+    _, said = _load(folder, out)
+    assert "damaged" not in said
+
+
+def test_pipes_are_not_waited_for_and_nothing_is_written_through_links(folder, tmp_path):
+    os.mkfifo(tmp_path / "x.zip")
+    os.mkfifo(tmp_path / "x.txt")
+    os.mkfifo(folder / "pipe.png")
+    for name in ("x.zip", "x.txt"):
+        with pytest.raises(UserError, match=f"{name} is no file"):
+            _load(tmp_path / name, tmp_path / "out")
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "out" / ".photos.bin.all").symlink_to(tmp_path / "victim")
+    found, said = _load(folder, tmp_path / "out")
+    assert len(found.pixels) == 6 and "pipe.png is a named pipe" in said
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".photos.bin.all",
+        "photos.bin",
+        "photos.json",
+    ]
+
+
+def test_a_photo_that_changes_while_it_is_read_is_left_out_and_read_at_the_next_start(folder, tmp_path, monkeypatch):
+    reading = photos.open_upright
+
+    def changing(path, **given):
+        picture = reading(path, **given)
+        if path.name == "3.png":
+            _picture(30, side=48).save(path)
+        return picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "open_upright", changing)
+        found, said = _load(folder, tmp_path / "out")
+    assert len(found.pixels) == 5 and "3.png was changed while it was read" in said
+    assert len(_load(folder, tmp_path / "out")[0].pixels) == 6

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import UserError, exit_code, install
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
@@ -74,7 +74,7 @@ def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
     require_targets({"OUT": args.target, "--sheet": sheet}, [*args.sources, args.picture])
     plots = importlib.util.find_spec("matplotlib") is not None
     if not args.no_sheet and not plots:
-        print("no sheet is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
+        print(f"no sheet is drawn: it needs matplotlib, {install('plots')}")
     picture = open_square(args.picture).picture if plots and not args.no_sheet else None
     converted = convert(args.sources, group_base=args.group_base, content=content)
     if args.target.suffix != converted.suffix:

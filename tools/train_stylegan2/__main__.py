@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.errors import UserError, exit_code, one_line, printable
-from gan2shape_jax.io import option_types
+from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
+from gan2shape_jax.io import option_types, output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
-from gan2shape_jax.io.files import require_folder_place, sha256
+from gan2shape_jax.io.files import clear_leftovers, sha256
 from gan2shape_jax.run.start import hold
 
 from . import loop, photos
@@ -107,15 +107,16 @@ def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any
 
 def _run(options: argparse.Namespace) -> None:
     plan = _plan(options)
-    require_folder_place(options.out)
-    with hold(options.out):
+    output_folders.require_output_folder(options.out, output_folders.GAN)
+    with hold(options.out, output_folders.GAN):
+        clear_leftovers(options.out)
         selection = Selection(options.typical, not options.no_grey)
         found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
         if options.check:
             loop.check(plan, say=_say)
         else:
             if importlib.util.find_spec("matplotlib") is None:
-                _warn("no curves.png is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
+                _warn(f"no curves.png is drawn: it needs matplotlib, {install('plots')}")
             loop.train(plan, found, say=_say, warn=_warn)
 
 

@@ -28,7 +28,7 @@ from PIL import Image
 
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
 from gan2shape_jax.io.child import run_limited
-from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import tensors
 
@@ -109,7 +109,7 @@ def load(
         say(f"{source}: {len(others)} that are no picture files are skipped: {names}")
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in found]).encode()).hexdigest()
     asked = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
-    photos = _kept(out, asked)
+    photos = _kept(out, asked, say)
     if photos is None:
         needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
@@ -130,6 +130,8 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
         found = [_file(path, str(path.relative_to(source))) for path in paths]
     elif not source.exists():
         raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
+    elif not source.is_file():  # a named pipe would be waited for
+        raise UserError(f"{source} is no file: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif ending == ".txt":
         try:
             lines = read_text(source, limit=_LARGEST_TEXT, encoding="utf-8-sig").splitlines()
@@ -193,7 +195,7 @@ def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[_R
 
 def _opened(path: str) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(open_regular(path))
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{path} is no readable zip file: {error}") from error
 
@@ -212,7 +214,10 @@ def _read(path: pathlib.Path, name: str, size: int) -> _Read:
 
 def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
     if listed[0].member is None:
-        yield from (_read(photo.path, photo.name, size) for photo in listed)
+        for photo in listed:
+            read = _read(photo.path, photo.name, size)
+            changed = not read[2] and _file(photo.path, photo.name) != photo
+            yield (None, 0, f"{photo.name} was changed while it was read") if changed else read
         return
     archive = listed[0].path
     for start in range(0, len(listed), _TOGETHER):
@@ -220,12 +225,19 @@ def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
         yield from run_limited(members_read, str(archive), part, size, **_CHILD, source=archive)
 
 
-def _kept(out: pathlib.Path, asked: dict[str, Any]) -> Photos | None:
+def _kept(out: pathlib.Path, asked: dict[str, Any], say: Callable[[str], None]) -> Photos | None:
+    """Returns the photos that an earlier start has kept; None if there are none, or other or damaged ones."""
     try:
-        facts = json.loads(read_text(out / _FACTS, limit=_LARGEST_TEXT))
-        return Photos(_mapped(out, facts["photos"], asked["size"]), facts) if facts["asked"] == asked else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        facts = read_object(out / _FACTS, "facts about photos", limit=_LARGEST_TEXT)
+        if facts["asked"] != asked:
+            return None
+        kept = Photos(_mapped(out, facts["photos"], asked["size"]), facts)
+        if sha256(out / _PIXELS) == facts["fingerprint"]:
+            return kept
+        say(f"{out / _PIXELS} is damaged, its checksum is another: the photos are read again")
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        pass
+    return None
 
 
 def _mapped(out: pathlib.Path, count: int, size: int) -> np.ndarray:
@@ -239,9 +251,10 @@ def _pack(
 ) -> Photos:
     size = asked["size"]
     surveyor, names, small, unreadable = _Surveyor(), list[str](), list[str](), list[str]()
-    spare, digest = out / f".{_PIXELS}.all", hashlib.sha256()
+    digest = hashlib.sha256()
     try:
-        with spare.open("wb") as file:
+        # Without a name: nothing of it is left, however this process ends, and nothing is overwritten.
+        with tempfile.TemporaryFile(dir=out) as file:
             for photo, (pixels, side, why) in zip(listed, _all_read(listed, size), strict=True):
                 if why:
                     unreadable.append(why)
@@ -252,28 +265,27 @@ def _pack(
                 names.append(photo.name)
                 if len(names) % _REPORTED_EVERY == 0:
                     say(f"photos: {len(names)} of {len(listed)} read")
-        if not names:
-            raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
-        unlikeness = surveyor.unlikeness()
-        grey = set() if selection.grey else {i for i, grey in enumerate(surveyor.grey) if grey}
-        fitting = [i for i in range(len(names)) if i not in surveyor.copies and i not in grey]
-        if not fitting:
-            raise UserError("every photo is grey: train without --no-grey")
-        most = max(1, round(len(fitting) * selection.typical))
-        chosen = sorted(sorted(fitting, key=lambda i: (unlikeness[i], i))[:most])
+            if not names:
+                raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
+            unlikeness = surveyor.unlikeness()
+            grey = set() if selection.grey else {i for i, grey in enumerate(surveyor.grey) if grey}
+            fitting = [i for i in range(len(names)) if i not in surveyor.copies and i not in grey]
+            if not fitting:
+                raise UserError("every photo is grey: train without --no-grey")
+            most = max(1, round(len(fitting) * selection.typical))
+            chosen = sorted(sorted(fitting, key=lambda i: (unlikeness[i], i))[:most])
 
-        def write(path: pathlib.Path) -> None:
-            photos = np.memmap(spare, np.uint8, "r").reshape(-1, size * size * 3)
-            with path.open("wb") as file:
-                for i in chosen:
-                    digest.update(photos[i].tobytes())
-                    file.write(photos[i].tobytes())
+            def write(path: pathlib.Path) -> None:
+                file.flush()
+                photos = np.memmap(file, np.uint8, "r").reshape(-1, size * size * 3)
+                with path.open("wb") as target:
+                    for i in chosen:
+                        digest.update(photos[i].tobytes())
+                        target.write(photos[i].tobytes())
 
-        atomic_file(out / _PIXELS, write)
+            atomic_file(out / _PIXELS, write)
     except OSError as error:
         raise refused(error, f"cannot write {out / _PIXELS}") from error
-    finally:
-        spare.unlink(missing_ok=True)
     taken = set(chosen)
     odd = [int(i) for i in np.argsort(-unlikeness, kind="stable") if unlikeness[i] > _FAR]
     facts = {

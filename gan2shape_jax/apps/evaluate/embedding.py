@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, install
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB
 from gan2shape_jax.io.weights.tensors import listed, short
@@ -137,7 +137,7 @@ def _limited(function: Callable[..., Any], path: pathlib.Path, *args: Any) -> An
     if size > _LARGEST:
         raise UserError(f"{path} has {size / MIB:.1f} MiB: at most {_LARGEST // MIB} MiB are read")
     if importlib.util.find_spec("onnxruntime") is None:
-        raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'")
+        raise UserError(f"ONNX networks need onnxruntime: {install('identity')}")
     memory = _ALLOWANCE + _MULTIPLE * size
     return run_limited(function, str(path), *args, memory=memory, seconds=_SECONDS, source=f"the network {path}")
 

@@ -27,6 +27,7 @@ from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file
+from gan2shape_jax.io.output_folders import EVALUATION, mark
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
@@ -139,6 +140,7 @@ def _turn_all(
             rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
             sheet = pictures.strip([*map(pictures.to_uint8, rows)])
             place = out / run.label.strip("/") / f"{name}.png"
+            mark(out, EVALUATION)
             atomic_file(place, functools.partial(pictures.write_png, picture=sheet), parents=True)
         print(one_line(f"{run.label}: {name}"), file=sys.stderr)
     return views, ways, problems

@@ -29,11 +29,12 @@ from scipy import stats
 
 import gan2shape_jax
 from gan2shape_jax.config import load
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import MIB, atomic_text, read_object, require_folder_place
+from gan2shape_jax.errors import UserError, printable
+from gan2shape_jax.io import option_types, output_folders
+from gan2shape_jax.io.files import MIB, atomic_text, file_inside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.results.page import markdown_cell
+from gan2shape_jax.results.result import open_file
 from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
 
 
@@ -51,11 +52,20 @@ class FoundRun:
     def configs(self) -> list[ConfigDict]:
         """The configurations of its results, of which there are several in a folder of photos; [] if none is there.
 
-        Raises `UserError` if one is damaged.
+        Raises `UserError` if that of the run is damaged; one of a result is reported.
         """
         own = [folder / "config.json" for folder in self.images.values() if (folder / "config.json").exists()]
-        files = own or [path for path in (self.home / "config.json",) if path.exists()]
-        return list({config_hash(one): one for one in map(load.read_config, files)}.values())
+        if not own:
+            files = [path for path in (self.home / "config.json",) if path.exists()]
+            return list(map(load.read_config, files))
+        found: dict[str, ConfigDict] = {}
+        for path in own:
+            try:
+                config = load.read_config(file_inside(path.parent, path.name))
+                found.setdefault(config_hash(config), config)
+            except UserError as error:
+                print(f"warning: {printable(str(error))}", file=sys.stderr)
+        return list(found.values())
 
     @property
     def config(self) -> ConfigDict | None:
@@ -202,7 +212,7 @@ def parse(
     option_types.add_path(parser, "--out", "FOLDER", out)
     arguments = parser.parse_args(argv)
     if arguments.out is not None:
-        require_folder_place(arguments.out)
+        output_folders.require_output_folder(arguments.out, output_folders.EVALUATION)
     return arguments
 
 
@@ -232,6 +242,7 @@ def publish(
         **more,
     }
     record = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    output_folders.mark(arguments.out, output_folders.EVALUATION)
     for file, content in {name: text, **tables, "manifest.json": record}.items():
         atomic_text(arguments.out / file, content)
     print(f"written to {arguments.out}", file=sys.stderr)
@@ -240,7 +251,10 @@ def publish(
 def _record(run: FoundRun) -> dict[str, Any]:
     digest, made_with = hashlib.sha256(), None
     for name, folder in run.images.items():
-        digest.update(os.fsencode(name) + b"\0" + (folder / "result.json").read_bytes() + b"\0")
+        content = b""  # of a result that cannot be read, which the report names
+        with contextlib.suppress(OSError, UserError), open_file(folder, "result.json") as file:
+            content = file.read()
+        digest.update(os.fsencode(name) + b"\0" + content + b"\0")
     with contextlib.suppress(OSError, UserError):
         made_with = read_object(run.home / "versions.json", "a run's record of versions")
     return {

@@ -1,8 +1,8 @@
 """`gan2shape-jax export`: a saved result for other programs, without GAN or networks.
 
-For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres. 3MF is a ZIP of XML (3MF Core
-Specification 1.3), written here since trimesh needs two further packages for it and puts random identifiers into the
-file.
+For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres and has colours. 3MF is a ZIP
+of XML (3MF Core Specification 1.3, and the colour groups of its Materials Extension), written here since trimesh needs
+two further packages for it, puts random identifiers into the file and leaves colours out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from gan2shape_jax.apps.export import texture
-from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.errors import UserError, exit_code, install, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
@@ -71,10 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(words: Sequence[str]) -> None:
     """Writes the solid that the words ask for and prints a summary; raises `UserError`."""
-    about = "Writes a saved result as a closed solid in millimetres, lying on its back."
+    about = "Writes a saved result as a closed solid in millimetres, lying on its back; a 3MF has its colours."
     parser = option_types.parser("export print", about, _PRINT_EPILOG)
     option_types.add_result(parser)
-    for name, otherwise in (("width", ""), ("height", "; with both it is as large as fits; with none, 80 at most")):
+    for name, otherwise in (
+        ("width", ""),
+        ("height", "; with both, it is as large as fits; with none, a face has 200"),
+    ):
         side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
         parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"of the finished solid on the bed{otherwise}")
     thickness = option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm")
@@ -117,10 +120,13 @@ _RELATIONS = f"""{_XML}<Relationships xmlns="{_OPC}/relationships">
  <Relationship Id="rel0" Target="/3D/3dmodel.model" Type="{_3MF}/2013/01/3dmodel"/>
 </Relationships>
 """
-_MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/2015/02">
+_MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/2015/02"
+ xmlns:m="{_3MF}/material/2015/02">
  <metadata name="Application">gan2shape_jax</metadata>
  <resources>
-  <object id="1" type="model">
+  <m:colorgroup id="2">
+%s  </m:colorgroup>
+  <object id="1" type="model" pid="2" pindex="0">
    <mesh>
     <vertices>
 %s    </vertices>
@@ -137,9 +143,15 @@ _MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/
 
 
 def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
+    colours, used = np.unique(np.asarray(mesh.visual.vertex_colors)[:, :3], axis=0, return_inverse=True)  # type: ignore
+    corners = np.asarray(mesh.faces)
     model = _MODEL % (
+        rows('<m:color color="#%02X%02X%02X"/>\n', colours),
         rows('<vertex x="%.6f" y="%.6f" z="%.6f"/>\n', np.asarray(mesh.vertices)),
-        rows('<triangle v1="%d" v2="%d" v3="%d"/>\n', np.asarray(mesh.faces)),
+        rows(
+            '<triangle v1="%d" v2="%d" v3="%d" pid="2" p1="%d" p2="%d" p3="%d"/>\n',
+            np.concatenate([corners, used.reshape(-1)[corners]], axis=1),
+        ),
     )
     date = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
     with zipfile.ZipFile(path, "w") as archive:
@@ -156,10 +168,10 @@ def _usdz(words: Sequence[str]) -> None:
     path: pathlib.Path = options.out or options.result / USDZ
     require_file_place(path, endings=(".usdz",))
     if importlib.util.find_spec("pxr") is None:
-        raise UserError("USDZ is written by usd-core, which is not installed: pip install 'gan2shape-jax[usdz]'")
+        raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
-    colours = pictures.to_uint8(result.albedo) if result.texture is None else result.texture
-    atomic_bytes(path, usdz_bytes(build_mesh(result, texture=jpeg(colours))))
+    colours = jpeg(pictures.to_uint8(result.albedo)) if result.texture is None else None
+    atomic_bytes(path, usdz_bytes(build_mesh(result, texture=colours)))
     whose = "the method's colours" if result.texture is None else "the photo's texture"
     print(one_line(f"wrote {path}: {result.name} with {whose}"))
 

@@ -1,13 +1,13 @@
 """`gan2shape-jax export texture`: a saved result with its photo's own texture.
 
     textured.glb            lit by the viewer: albedo, no light baked in
-    textured_unlit.glb      as the photo shows it, the same in every viewer
+    mesh.glb, mesh.obj      as the photo shows it, the same in every viewer
     texture.png             the albedo; texture_unlit.png as the photo shows it, over the canonical picture
     texture_sources.png     where colours come from: grey the photo, blue its mirror image, orange the model
     photo_crop.jpg          the square of the photo that the result shows
     photo.json              its place in the photo
 
-There are two GLBs, since of the common viewers only model-viewer lets users choose between variants in one
+There are two kinds of mesh, since of the common viewers only model-viewer lets users choose between variants in one
 (KHR_materials_variants) without programming.
 
 The texture is the photo on the mesh, with its light removed and hidden parts filled in. Colours come from three
@@ -30,10 +30,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epy
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
@@ -43,11 +43,15 @@ from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.files import read_object, require_folder_place, sha256
+from gan2shape_jax.io.files import read_object, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
+from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import surface
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.result import Result, load_result
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import cv2
 
 # Of texels; of a picture, upright RGB.
 Colours = Float[np.ndarray, "t t 3"]
@@ -71,7 +75,7 @@ def run(argv: Sequence[str]) -> None:
     """Writes the textures and meshes that the arguments ask for and prints a summary; raises `UserError`."""
     options = _parser().parse_args(argv)
     out = options.out or options.result
-    require_folder_place(out)
+    require_output_folder(out, RESULT)
     result, path, known = load_result(options.result), options.photo, None
     if path is None:
         if (noted := noted_photo(options.result)) is None or options.box:
@@ -98,7 +102,7 @@ def run(argv: Sequence[str]) -> None:
     texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=options.mirror)
     add_textured(out, *photo_textured(result, photo, texture, seen_box))
     seen, mirrored, made_up = texture.shares * 100
-    files = f"{out / 'textured.glb'} and textured_unlit.glb"
+    files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
     size = f"{len(texture.albedo)} x {len(texture.albedo)}"
     shares = f"{seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
     print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))

@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import gzip
 import importlib.util
+import io
 import json
 import pathlib
 import shlex
@@ -27,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.errors import RunEndingError, UserError, exit_code, one_line, printable, refused
+from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights, import_tool
 from gan2shape_jax.io.child import run_limited
@@ -36,15 +37,17 @@ from gan2shape_jax.io.files import (
     atomic_file,
     atomic_folder,
     atomic_text,
+    clear_leftovers,
     open_regular,
-    require_folder_place,
     sha256,
 )
+from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
 from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
+_SPARE = MIB  # bytes that a download may have beyond the published size, which may be rounded
 _UNPACKING = 1800  # seconds
-_INSTALL = "downloads are made by pooch, which is not installed: pip install 'gan2shape-jax[get]', or use --from"
+_INSTALL = f"downloads are made by pooch, which is not installed: {install('get')}, or use --from"
 _INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 _ABOUT = (
     "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "
@@ -233,8 +236,9 @@ def obtain(
     """
     from gan2shape_jax.run import start  # with JAX, which takes a second
 
-    require_folder_place(folder, "--folder")
-    with start.hold(folder):
+    require_output_folder(folder, WEIGHTS, "--folder")
+    with start.hold(folder, WEIGHTS):
+        _clear(folder)
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
         if given:
             sources = _given(entry, given)
@@ -242,11 +246,16 @@ def obtain(
             sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
         try:
             if entry.archived and (parts := [str(path) for path in sources.values()]):  # it serves all such entries
-                with atomic_folder(unpacked) as fresh:
+                with atomic_folder(unpacked, replaces=None) as fresh:
                     run_limited(unpack, parts, MEMBERS, str(fresh), memory=MOST, seconds=_UNPACKING, source=parts[0])
             members = {name: unpacked / pathlib.PurePosixPath(name).name for name in MEMBERS}
             converted = _convert(entry, folder / entry.name, members if entry.archived else sources)
         except UserError as error:
+            if entry.archived and not isinstance(error, RunEndingError):  # so that a good one can take its place
+                for name in MEMBERS:
+                    (unpacked / pathlib.PurePosixPath(name).name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    unpacked.rmdir()
             # Damage to a download without a known hash shows only in use.
             unchecked = [sources[one.file] for one in entry.sources if one.file in sources and not one.sha256]
             if given or isinstance(error, RunEndingError) or not unchecked:
@@ -258,6 +267,14 @@ def obtain(
             for path in sources.values():
                 path.unlink(missing_ok=True)
         return converted
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Removes what killed starts have left: files that were being downloaded, unpacked or written."""
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        clear_leftovers(place)
+    for left in (folder / "downloads").glob("tmp*"):  # as pooch calls what is on its way
+        left.unlink(missing_ok=True)
 
 
 def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
@@ -279,6 +296,7 @@ def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Pat
 def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     """Returns the path of a published file in `folder`; downloads it if it is missing or another one.
 
+    No more is read than the published size and a little.
     Raises `UserError` if it cannot be downloaded, or is not the one published: then nothing of it is kept.
     """
     if any(importlib.util.find_spec(name) is None for name in ("pooch", "tqdm")):
@@ -289,8 +307,14 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     pooch.get_logger().setLevel("WARNING")  # hashes are reported here
     known = f"sha256:{source.sha256}" if source.sha256 else None
     print(f"downloading {source.file}", file=sys.stderr)
+    most, download = MOST if source.size is None else source.size + _SPARE, pooch.HTTPDownloader(progressbar=True)
+
+    def limited(url: str, target: str, of: Any) -> None:
+        with _Limited(target, most) as file:
+            download(url, file, of)
+
     try:
-        return pathlib.Path(pooch.retrieve(source.url, known, source.file, folder, progressbar=True))
+        return pathlib.Path(pooch.retrieve(source.url, known, source.file, folder, downloader=limited))
     except requests.exceptions.RequestException as error:  # also an OSError
         untried = "The authors of this program have never tried this address"
         raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and give it with --from") from error
@@ -298,6 +322,21 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
         raise refused(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs
         raise UserError(_another(source, source.url, "nothing of it is kept")) from error
+
+
+class _Limited(io.BufferedWriter):
+    """A new file that takes so many bytes and no more."""
+
+    def __init__(self, path: str, most: int):
+        super().__init__(io.FileIO(path, "w"))
+        self._left = most
+
+    def write(self, content: Any) -> int:
+        """Writes bytes; raises `UserError` if they are too many."""
+        self._left -= len(content)
+        if self._left < 0:
+            raise UserError("the server sends more than the published file has: nothing of it is kept")
+        return super().write(content)
 
 
 def _another(source: Source, where: str, then: str) -> str:

@@ -23,7 +23,7 @@ def photo(
     model: str | os.PathLike[str] = "head",
     *,
     box: Sequence[float] | None = None,
-    which: int = 1,
+    which: int | None = None,
     mask: str | os.PathLike[str] | None = None,
     refine: bool = False,
     anyway: bool = False,
@@ -35,10 +35,10 @@ def photo(
       model: what it shows, see `load_model`.
       box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
         clockwise; without it the object is searched for.
-      which: the number of the object, if several are found; 1 is the surest.
+      which: the number of the object from left to right, if several are found; without it, the surest is taken.
       mask: a picture's file, white on the object: of the photo's proportions, or square and of the crop.
       refine: whether the model is refined on the photo, which takes minutes.
-      anyway: whether what is nearest is reconstructed where nothing is found.
+      anyway: whether the best candidate is reconstructed where nothing is found.
 
     Returns:
       The reconstruction, with the photo's own texture on its mesh. `metrics` has `frame`, where the object was found
@@ -56,14 +56,16 @@ def photo(
     crop, (name,) = None if box is None else CropBox(*box), photo_run.names_for([file], {})
     with tempfile.TemporaryDirectory() as folder:
         config = photo_run.config_of(photo_run.load_kind(model), pathlib.Path(folder), refine=refine)
-        framer = photo_run.load_framer(config, say=lambda line: print(one_line(line), file=sys.stderr))
-        done = photo_run.prepare(file, name, config, framer, box=crop, which=which, mask=given, anyway=anyway)
-        for note in done.notes[1:]:
+        cropper = photo_run.load_cropper(config, say=lambda line: print(one_line(line), file=sys.stderr))
+        found = photo_run.prepare(file, name, config, cropper, box=crop, which=which, mask=given, anyway=anyway)
+        done = max(found, key=lambda one: one.detection.score)
+        others = [f"{len(found)} {cropper.kind}s were found, {done.name} is taken"] if len(found) > 1 else []
+        for note in [*others, *done.notes[1:]]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            failed = photo_run.run_over(config, [done], framer)
+            failed = photo_run.run_over(config, [done], cropper)
         if failed:
-            raise UserError(failed[name])
-        record = load_result(pathlib.Path(folder, "results", name))
-    metrics = record.metrics | {"frame": dataclasses.asdict(done.frame.box)}
+            raise UserError(failed[done.name])
+        record = load_result(pathlib.Path(folder, "results", done.name))
+    metrics = record.metrics | {"frame": dataclasses.asdict(done.detection.box)}
     return Reconstruction(dataclasses.replace(record, metrics=metrics))

@@ -26,7 +26,7 @@ import re
 import shutil
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,26 +34,33 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
-from gan2shape_jax.apps.photo.framing import Frame, find_frames, framing_picture
+from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
+from gan2shape_jax.detection import weights
+from gan2shape_jax.detection.alignment import CROPS
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, Detector
+from gan2shape_jax.detection.learnt import LearntDetector, crops_of
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.bundled import GAN, MODEL, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, usual_file
 from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object, sha256
 from gan2shape_jax.io.found_masks import found_mask
 from gan2shape_jax.io.image_files import ENDINGS, Picture, grey_mask, open_upright, pictures_in, warn_if_inverted
 from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.run import experiment, runner, runtime, trust
+from gan2shape_jax.results.result import replaceable
+from gan2shape_jax.run import experiment, runner, runtime
 from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
-from gan2shape_jax.run.guide import CROPS, PERHAPS, SIDE, Seen, Sight, guide_of, sight_by
 from gan2shape_jax.run.predict import load_kind as load_kind
 
 DEFAULT = "head"  # the model
@@ -61,9 +68,11 @@ FOLDER = "photos"
 MASKS = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the same for all photos"}
 _LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
+_MOVES, _OTHERS = 6, 3  # of candidates that are looked at as another kind, and how many of them are
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
 _LONGEST = 60  # characters of a made-up name
+_NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
 
 
 def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[pathlib.Path]:
@@ -98,10 +107,17 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
     """Returns a name for each photo: its file name without the ending if usable, else one made from it.
 
     `taken` are names in use, each with its photo's real path, which keeps it. Others of the same name get their folders
-    in front of it, or a number if they are in the same folder.
+    in front of it, or a number if they are in the same folder. So do photos whose name another one's objects might
+    have: those of `a` are filed under `a-1`, `a-2`, ...
     """
     names, reals = {real: name for name, real in taken.items()}, [os.path.realpath(path) for path in paths]
     homes = {filing_key(name): os.path.dirname(real) for real, name in names.items()}
+    numbered = {_NUMBER.sub("", key) for key in homes if _NUMBER.search(key)}
+
+    def is_free(name: str) -> bool:
+        key = filing_key(name)
+        return key not in homes and key not in numbered and _NUMBER.sub("", key) not in homes
+
     for path, real in zip(paths, reals, strict=True):
         if real not in names:
             base, home = _name_of(path.stem), os.path.dirname(real)
@@ -109,9 +125,11 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
             if homes.get(filing_key(base)) == home:
                 parts = [path.stem]
             inside = map(_name_of, itertools.accumulate(parts, lambda stem, folder: f"{folder}-{stem}"))
-            numbered = (f"{base}-{number}" for number in itertools.count(2))
-            names[real] = next(name for name in itertools.chain(inside, numbered) if filing_key(name) not in homes)
-            homes[filing_key(names[real])] = home
+            counted = (f"{base}_{number}" for number in itertools.count(2))
+            names[real] = next(name for name in itertools.chain(inside, counted) if is_free(name))
+            key = filing_key(names[real])
+            homes[key] = home
+            numbered |= {_NUMBER.sub("", key)} if _NUMBER.search(key) else set()
     return [names[real] for real in reals]
 
 
@@ -139,147 +157,239 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
 
 
 @dataclasses.dataclass(frozen=True)
-class Framer:
+class Cropper:
     """What finding crops and masks relies on."""
 
     side: int  # of the written crops, pixels
     style_dim: int  # of the GAN's latents
-    sight: Sight
+    detector: Detector
     kind: str  # what the GAN draws, in a word
-    usual_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of a crop, in [0, 1]
-    finds_masks: bool  # whether GrabCut finds a crop's mask from the usual one; else that is every crop's
+    mean_mask: Float[np.ndarray, "s s"]  # how often the object covers each pixel of a crop, in [0, 1]
+    finds_masks: bool  # whether GrabCut finds a crop's mask from the mean one; else that is every crop's
     foreign: bool = False  # whether photos come from strangers, see `open_upright`
 
     def opened(self, path: pathlib.Path) -> Picture:
         """Returns a photo, upright and possibly reduced."""
         return open_upright(path, least=_LEAST, foreign=self.foreign)
 
-    def frames(self, photo: Picture) -> list[Frame]:
-        """Returns the objects in a photo, with boxes in the pixels of its file, the best first."""
-        found = find_frames(np.asarray(photo.picture), self.sight)
-        return [frame._replace(box=scaled_box(frame.box, photo.reduction)) for frame in found]
+    def detect(self, photo: Picture) -> list[Detection]:
+        """Returns the objects in a photo, see `Detector.detect`, with boxes in the pixels of its file."""
+        found = self.detector.detect(np.asarray(photo.picture))
+        return [one._replace(box=scaled_box(one.box, photo.reduction)) for one in found]
 
 
-def load_framer(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Framer:
-    """Starts the runtime, loads the GAN and returns what frames photos; raises `UserError` if the GAN is unusable."""
+def load_cropper(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Cropper:
+    """Starts the runtime, loads the GAN and returns what crops photos; raises `UserError` if the GAN is unusable."""
     runtime.set_up_runtime(config)
-    gan = run_prepare.load_gan(config)
-    found = guide_of(pathlib.Path(config.gan.checkpoint), *gan, say=say)
+    gan, category = run_prepare.load_gan(config), category_of(config.category)
+    known = weights.weights_of(pathlib.Path(config.gan.checkpoint), *gan, category.detector, say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
     if config.lift.usual_mask:
-        usual = load_mask(pathlib.Path(config.lift.usual_mask), side)
+        mask = load_mask(pathlib.Path(config.lift.usual_mask), side)
     else:
-        usual = np.asarray(Image.fromarray(found.usual_mask).resize((side, side), Image.Resampling.BILINEAR))
-    kind, sight = str(category_of(config.category)), sight_by(found, *gan, size=CROPS)
-    return Framer(side, config.gan.style_dim, sight, kind, usual, not usual_file(config), foreign)
+        mask = np.asarray(Image.fromarray(known.mean_mask).resize((side, side), Image.Resampling.BILINEAR))
+    detector = weights.detector_by(known, *gan, batch=CROPS)
+    return Cropper(side, config.gan.style_dim, detector, str(category), mask, not usual_file(config), foreign)
 
 
 class NothingFoundError(UserError):
-    """A photo does not show what the GAN draws."""
+    """A photo does not show what the GAN draws; `candidate` says whether something came near."""
+
+    def __init__(self, message: str, *, candidate: bool):
+        super().__init__(message)
+        self.candidate = candidate
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A photo whose crop and mask are files."""
+    """An object of a photo whose crop and mask are files."""
 
     name: str  # under which its results are filed
     path: pathlib.Path
-    frame: Frame  # that was taken, in the pixels of the photo's file
+    detection: Detection  # in the pixels of the photo's file
     mask_source: str  # file, alpha, found or usual
     notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
+    version: tuple[int, int] | None = None  # of the photo's file: size in bytes and time of change, ns
+
+
+@dataclasses.dataclass(frozen=True)
+class _Searched:
+    """A photo in which objects were detected, or one was given."""
+
+    path: pathlib.Path
+    name: str  # of the photo
+    picture: Picture
+    detections: list[Detection]  # from left to right, boxes in the pixels of the photo's file
+    given: bool  # whether the user gave the box
+    version: tuple[int, int] | None  # of the photo's file
+
+    @property
+    def boxes(self) -> list[CropBox]:
+        """The boxes in the pixels of the picture, which may be reduced."""
+        return [scaled_box(one.box, 1 / self.picture.reduction) for one in self.detections]
 
 
 def prepare(
     path: pathlib.Path,
     name: str,
     config: ConfigDict,
-    framer: Framer,
+    cropper: Cropper,
     *,
     box: CropBox | None = None,
-    which: int = 1,
+    which: int | None = None,
     mask: pathlib.Path | None = None,
     latent: pathlib.Path | None = None,
     anyway: bool = False,
-) -> Prepared:
-    """Writes what a run reads of a photo, beside what is there of it, which `run_over` replaces.
+) -> list[Prepared]:
+    """Writes what a run reads of each object in a photo, beside what is there of it, which `run_over` replaces.
 
-    `name` is what everything is filed under, see `names_for`. `box` is the crop, in the pixels of the photo's file;
-    without one it is searched for, and `which` is the number of the object, 1 for the surest. `mask` is a file, white
-    on the object, with the photo's proportions, or square, showing the crop; `latent` a file of the crop's latent.
-    `anyway` says whether a photo in which nothing was found is prepared all the same.
+    `name` is what everything is filed under, see `names_for`; of several objects, numbered from left to right, the
+    first is NAME-1. `box` is the crop, in the pixels of the photo's file; without one it is searched for, and `which`
+    is the number of the only object to prepare. `mask` is a file, white on the object, with the photo's proportions,
+    or square, showing the crop; `latent` a file of the crop's latent. `anyway` says whether the best candidate is
+    prepared where no object was found.
 
     Raises:
-      NothingFoundError: nothing was found; of a photo without a record, the drawing of the nearest is left.
+      NothingFoundError: nothing was found; the drawing shows the best candidate, if there is one.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    seen = framer.opened(path)
-    photo, small = np.asarray(seen.picture), 1 / seen.reduction
+    version, picture = _version_of(path), cropper.opened(path)
     if box is None:
-        frames = framer.frames(seen)
+        detections = cropper.detect(picture)
     else:
-        crop = sample_crop(photo, scaled_box(box, small), SIDE)
-        frames = [Frame(box, *framer.sight.look(crop[None])[0])]
-    objects = f"{len(frames)} object{'s were' if len(frames) > 1 else ' was'} found"
-    if which > len(frames):
+        crop = sample_crop(np.asarray(picture.picture), scaled_box(box, 1 / picture.reduction), SIDE)
+        detections = [Detection(box, *cropper.detector.assess(crop[None])[0])]
+    searched = _Searched(path, name, picture, detections, box is not None, version)
+    if not searched.given and not (anyway and detections):
+        _require_found(searched, config, cropper)
+    numbers = range(1, len(detections) + 1) if which is None else [which]
+    if which is not None and which > len(detections):
+        objects = f"{len(detections)} object{'s were' if len(detections) > 1 else ' was'} found"
         raise UserError(
             f"{path}: {objects}, so --which={which} names none; look at the numbers in the drawing that a run without "
             "--which leaves, or give the square itself with --box"
         )
-    boxes, chosen = [scaled_box(frame.box, small) for frame in frames], frames[which - 1]
-    crop = sample_crop(photo, boxes[which - 1], framer.side)
-    values, source = mask_of_crop(crop, seen, boxes[which - 1], framer, path, mask)
-    drawing = np.asarray(framing_picture(photo, boxes, which - 1, values))
-    drawn = f"framing/{name}.jpg", encoded(drawing, "JPEG", quality=90)
-    if box is None and chosen.certainty < PERHAPS and not anyway:
-        folder = pathlib.Path(config.workdir) / FOLDER
-        if not (folder / f"{name}.json").exists():
-            _write(folder, name, dict([drawn]))
-        raise NothingFoundError(
-            f"{path.name}: {trust.found_words(chosen.certainty, framer.kind)}, so there is no 3D of it"
+    if which is None and len(detections) > 1 and (mask or latent):
+        raise UserError(
+            f"{path}: {len(detections)} objects were found: name the one whose mask or latent it is, by --which"
         )
+    names = {number: f"{name}-{number}" if len(detections) > 1 else name for number in numbers}
+    return [
+        _prepare_one(searched, number, names[number], config, cropper, mask=mask, latent=latent) for number in numbers
+    ]
+
+
+def _require_found(searched: _Searched, config: ConfigDict, cropper: Cropper) -> None:
+    """Raises `NothingFoundError` if there is no object of the GAN's kind; the photo's drawing is left."""
+    if any(one.score >= PERHAPS for one in searched.detections):
+        return
+    photo, boxes = np.asarray(searched.picture.picture), searched.boxes
+    folder = pathlib.Path(config.workdir) / FOLDER
+    if not (folder / f"{searched.name}.json").exists():
+        drawing = np.asarray(framing_picture(photo, boxes, 0, cropper.mean_mask))
+        _write(folder, searched.name, {f"framing/{searched.name}.jpg": encoded(drawing, "JPEG", quality=90)})
+    other = _other_kind(photo, boxes, config)
+    raise NothingFoundError(
+        f"{searched.path.name}: no {cropper.kind} found, so there is no 3D of it"
+        + (f"; it shows {other[1]}: --model {other[0]} reconstructs that" if other else ""),
+        candidate=bool(boxes),
+    )
+
+
+def _other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) -> tuple[str, str] | None:
+    """Returns model and kind of what a photo shows in one of these boxes, if a bundled model is for that."""
+    if category_of(config.category).detector != "face":
+        return None
+    for name, gan_file in names_of(GAN).items():
+        kind = category_of(name)
+        if kind.detector == "face" or name not in names_of(MODEL) or not boxes:
+            continue
+        if (known := weights.known_weights(gan_file, kind.detector)) is not None:
+            detector = weights.detector_by(known, *stylegan2.load(gan_file))
+            assert isinstance(detector, LearntDetector)
+            moved = [detector.moved(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
+            if max(one.score for one in detector.assess(crops_of(photo, moved))) >= SURE:
+                return name, f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
+    return None
+
+
+def _prepare_one(
+    searched: _Searched,
+    number: int,
+    name: str,
+    config: ConfigDict,
+    cropper: Cropper,
+    *,
+    mask: pathlib.Path | None,
+    latent: pathlib.Path | None,
+) -> Prepared:
+    """Writes crop, mask, drawing, latent and record of one object."""
+    path, picture, chosen = searched.path, searched.picture, searched.detections[number - 1]
+    photo, box = np.asarray(picture.picture), searched.boxes[number - 1]
+    crop = sample_crop(photo, box, cropper.side)
+    values, source = mask_of_crop(crop, picture, box, cropper, path, mask)
+    drawing = np.asarray(framing_picture(photo, searched.boxes, number - 1, values))
     files = {
         f"image/{name}.png": encoded(crop, "PNG"),
         f"mask/{name}.png": encoded(np.round(values * 255).astype(np.uint8), "PNG"),
-    } | dict([drawn])
+        f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90),
+    }
     if latent is not None:
         content = io.BytesIO()
-        np.save(content, load_latent(latent, framer.style_dim))
+        np.save(content, load_latent(latent, cropper.style_dim))
         files[f"latent/{name}.npy"] = content.getvalue()
-    size = {"width": seen.picture.width * seen.reduction, "height": seen.picture.height * seen.reduction}
+    size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
     record = {
-        "photo": {"path": os.path.realpath(path), "sha256": sha256(path)} | size,
+        "photo": {"name": searched.name, "path": os.path.realpath(path), "sha256": sha256(path)} | size,
         "box": dataclasses.asdict(chosen.box),
-        "given": box is not None,
+        "given": searched.given,
+        "number": number,
         "atypicality": chosen.atypicality,
-        "certainty": chosen.certainty,
-        "others": [dataclasses.asdict(frame.box) for frame in frames if frame is not chosen],
+        "certainty": chosen.score,
+        "others": [dataclasses.asdict(one.box) for one in searched.detections if one is not chosen],
         "mask": source,
         "made_with": _work_folder(config).name,
     }
+    _require_version(path, searched.version)
     files[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
     _write(_work_folder(config), name, files)
-    taken = chosen.box
+    notes = _notes(chosen.box, box, crop, config, cropper, MASKS[source])
+    label = path.name if len(searched.detections) == 1 else name
+    return Prepared(name, path, chosen, source, tuple(f"{label}: {note}" for note in notes), searched.version)
+
+
+def _notes(
+    taken: CropBox, box: CropBox, crop: np.ndarray, config: ConfigDict, cropper: Cropper, mask: str
+) -> Iterator[str]:
+    """Yields where a crop lies in the photo's file, and what is unusual about it; `box` is in the picture's pixels."""
     turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
     where = f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}"
-    notes = [f"{where}; model: {config.category}; mask: {MASKS[source]}"]
-    if len(frames) > 1:
-        typical = " (the surest)" if which == 1 else ""
-        notes.append(f"{objects}, number {which} is taken{typical}; --which chooses another")
-    if (pixels := boxes[which - 1].side) * _ENLARGED < framer.side:
-        notes.append(f"the object has {pixels:.0f} pixels and is enlarged to {framer.side}: expect a soft result")
+    yield f"{where}; model: {config.category}; mask: {mask}"
+    if box.side * _ENLARGED < cropper.side:
+        yield f"the object has {box.side:.0f} pixels and is enlarged to {cropper.side}: expect a soft result"
     light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
     if light < _DARK:
-        notes.append(
-            f"the crop is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a wrong shape"
-        )
-    return Prepared(name, path, chosen, source, tuple(f"{path.name}: {note}" for note in notes))
+        yield f"the crop is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a wrong shape"
+
+
+def _version_of(path: pathlib.Path) -> tuple[int, int] | None:
+    """Returns what differs once a file was written to; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    return None
+
+
+def _require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None:
+    if _version_of(path) != version:
+        raise UserError(f"{path} was changed while it was worked on: run the same command again")
 
 
 def mask_of_crop(
     crop: UInt8[np.ndarray, "s s 3"],
     photo: Picture,
     box: CropBox,
-    framer: Framer,
+    cropper: Cropper,
     path: pathlib.Path,
     file: pathlib.Path | None,
 ) -> tuple[Float[np.ndarray, "s s"], str]:
@@ -303,10 +413,10 @@ def mask_of_crop(
     elif photo.alpha is not None:
         values, source = sample_crop(np.asarray(photo.alpha), box, side).astype(np.float32) / 255, "alpha"
         where = f"the alpha channel of {path}"
-    elif framer.finds_masks:
-        values, source = found_mask(crop.astype(np.float32) / 127.5 - 1, framer.usual_mask), "found"
+    elif cropper.finds_masks:
+        values, source = found_mask(crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask), "found"
     else:
-        values, source = framer.usual_mask, "usual"
+        values, source = cropper.mean_mask, "usual"
     if (values > 0.5).mean() < _LEAST_OBJECT:
         raise UserError(f"{where} shows no object inside the crop: give another --mask or --box")
     if source in ("file", "alpha"):
@@ -347,13 +457,19 @@ def _content(folder: pathlib.Path, name: str) -> dict[str, bytes]:
     return {part: (folder / part).read_bytes() for part in _parts(name) if (folder / part).is_file()}
 
 
-def records_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are skipped."""
-    found: dict[str, str] = {}
+def records_in(out: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns what a folder's records say of photos, by the results' names; those that cannot be read are skipped."""
+    found: dict[str, dict[str, Any]] = {}
     for file in sorted((out / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, UserError, KeyError, TypeError):
-            found[file.stem] = read_object(file, "the record of a photo")["photo"]["path"]
+            photo = read_object(file, "the record of a photo")["photo"]
+            found[file.stem] = {"name": file.stem, "path": photo["path"]} | photo
     return found
+
+
+def names_in(out: pathlib.Path) -> dict[str, str]:
+    """Returns the names of a folder's photos, of which one may have several results, with their real paths."""
+    return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 
 def is_done(config: ConfigDict, name: str) -> bool:
@@ -362,14 +478,21 @@ def is_done(config: ConfigDict, name: str) -> bool:
     return is_result(out / "results" / name) and _content(out / FOLDER, name) == _content(_work_folder(config), name)
 
 
-def run_over(config: ConfigDict, photos: Sequence[Prepared], framer: Framer | None = None) -> dict[str, str]:
+def run_over(
+    config: ConfigDict,
+    photos: Sequence[Prepared],
+    cropper: Cropper | None = None,
+    *,
+    refused: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
-    A photo's former result stays until the new one is complete. The page shows all photos of the folder. With `framer`,
-    which reads the photos, results get their photo's own texture.
+    A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
+    those that were `refused`, with the reasons. With `cropper`, which reads the photos, results get their photo's own
+    texture.
     """
     work, left = _work_folder(config), {photo.name: photo for photo in photos if not is_done(config, photo.name)}
-    failed = _make(config, work, left, framer) if left else {}
+    failed = _make(config, work, left, cropper, refused or {}) if left or refused else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
@@ -377,41 +500,61 @@ def run_over(config: ConfigDict, photos: Sequence[Prepared], framer: Framer | No
 
 
 def _make(
-    config: ConfigDict, work: pathlib.Path, photos: Mapping[str, Prepared], framer: Framer | None
+    config: ConfigDict,
+    work: pathlib.Path,
+    photos: Mapping[str, Prepared],
+    cropper: Cropper | None,
+    refused: Mapping[str, str],
 ) -> dict[str, str]:
     """Runs over photos, by their names, and puts results in their place."""
     out = pathlib.Path(config.workdir)
+    every = sorted(records_in(out).keys() | photos.keys() | refused.keys())
+    with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
+        folder.fail({name: why for name, why in refused.items() if not is_result(out / "results" / name)})
+        try:
+            failed = _run(config, work, photos, cropper, folder) if photos else {}
+            folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
+        finally:
+            folder.summarize()
+        folder.folder.describe(config)
+    return failed
+
+
+def _run(
+    config: ConfigDict,
+    work: pathlib.Path,
+    photos: Mapping[str, Prepared],
+    cropper: Cropper | None,
+    folder: runner.Units,
+) -> dict[str, str]:
+    """Runs over the photos in the folder `work`; returns why photos failed."""
+    mark(work, RUN)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
     for field in ("image", "mask", "latent"):
         root = str(work / field) if (work / field).is_dir() else ""  # without latents, the run finds them by inversion
         staged.data[f"{field}_root"] = root if config.data[f"{field}_root"] else ""
     _write_list(work, photos)
-    every = sorted(records_in(out).keys() | photos.keys())
-    with runner.Units(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
 
-        def dress(result: Result) -> tuple[Result, dict[str, Any]]:
-            made_with = {"config.json": to_json(config) + "\n"}
-            if framer is None:
-                return result, made_with
-            seen = framer.opened(photos[result.name].path)
-            photo, box = np.asarray(seen.picture), scaled_box(photos[result.name].frame.box, 1 / seen.reduction)
-            result, files = photo_textured(result, photo, photo_texture(result, photo, box), box)
-            return result, files | made_with
+    def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
+        made_with = {"config.json": to_json(config) + "\n"}
+        if cropper is None:
+            return result, made_with
+        picture, box = cropper.opened(photos[result.name].path), photos[result.name].detection.box
+        _require_version(photos[result.name].path, photos[result.name].version)
+        photo, place = np.asarray(picture.picture), scaled_box(box, 1 / picture.reduction)
+        result, files = photo_textured(result, photo, photo_texture(result, photo, place), place)
+        return result, files | made_with
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
-            known = {name: Seen(*photo.frame[1:]) for name, photo in photos.items()}
-            experiment.run(staged.lock(), runner.Handover(known, dress, functools.partial(_put, config, folder)))
-        for name in photos:
-            if is_result(work / "results" / name) and not is_done(config, name):
-                _put(config, folder, name)  # of an earlier run, which was killed before it did so
-        failures = work / "failures.json"
-        failed = read_object(failures, "a run's failures") if failures.is_file() else {}
-        folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
-        folder.summarize()
-        folder.folder.describe(config)
-    return failed
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
+        known = {name: Assessment(*photo.detection[1:]) for name, photo in photos.items()}
+        experiment.run(staged.lock(), runner.Handover(known, decorate, functools.partial(_put, config, folder)))
+    for name in photos:
+        if is_result(work / "results" / name) and not is_done(config, name):
+            _put(config, folder, name)  # of an earlier run, which was killed before it did so
+    failures = work / "failures.json"
+    return read_object(failures, "a run's failures") if failures.is_file() else {}
 
 
 def _put(config: ConfigDict, units: runner.Units, name: str) -> None:
@@ -419,7 +562,7 @@ def _put(config: ConfigDict, units: runner.Units, name: str) -> None:
     out, work = pathlib.Path(config.workdir), _work_folder(config)
     place, files = out / FOLDER, _content(work, name)
     (place / f"{name}.json").unlink(missing_ok=True)
-    with atomic_folder(out / "results" / name) as fresh:
+    with atomic_folder(out / "results" / name, replaces=replaceable(out / "results" / name)) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
     found = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": found.read_bytes()} if found.is_file() else {}

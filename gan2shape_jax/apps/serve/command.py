@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, Worker, performer, result_files
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import UserError, exit_code, install, require_applications
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-_INSTALL = "the page is drawn by Gradio, which is not installed: pip install 'gan2shape-jax[web]'"
 _HOST, _PORT = "127.0.0.1", 7860
 _FAREWELL_S = 2  # for connections still open at shutdown
 _BETWEEN_S = 2.0  # between checks for files that have to be removed
@@ -80,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("gradio") is None:  # which brings FastAPI and uvicorn
-        raise UserError(_INSTALL)
+        raise UserError(f"the page is drawn by Gradio, which is not installed: {install('web')}")
+    require_applications()
     models = list(dict.fromkeys([options.model, *names_of(MODEL)]))
     kinds = {pathlib.Path(model).stem: str(category_of(load_kind(model).category)) for model in models}
     door = listening(options.host, options.port)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import filelock
+from etils import epy
 
 from gan2shape_jax.apps.photo.photo_run import names_for
 from gan2shape_jax.errors import UserError, one_line, refused
@@ -30,6 +30,9 @@ from gan2shape_jax.errors import UserError, one_line, refused
 _PICTURES = 500  # of Gradio's, the newest, that are kept: a browser fetches one when it is made
 _LONGEST_NAME = 60  # characters of a file's name, its end
 _SHARE = 4  # one visitor takes at most one part in so many
+
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import filelock
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,9 +30,9 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.serve.visits import Limits
+from gan2shape_jax.detection.detector import PERHAPS
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.run.guide import PERHAPS
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
 Report = Callable[[str, dict[str, Any]], None]
@@ -219,24 +219,24 @@ def performer(*models: str) -> Perform:
     """
 
     @functools.cache
-    def loaded(number: int) -> tuple[ConfigDict, photo_run.Framer]:
+    def loaded(number: int) -> tuple[ConfigDict, photo_run.Cropper]:
         kind = photo_run.load_kind(models[number])
         config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
-        return kind, photo_run.load_framer(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
+        return kind, photo_run.load_cropper(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
 
     def perform(task: dict[str, Any], report: Report) -> None:
-        kind, framer = loaded(task["model"])
+        kind, cropper = loaded(task["model"])
         if "box" in task:
-            _reconstruct(task, kind, framer, report)
+            _reconstruct(task, kind, cropper, report)
         else:
-            _frame(task, framer, report)
+            _frame(task, cropper, report)
 
     loaded(0)
     return perform
 
 
-def _frame(task: dict[str, Any], framer: photo_run.Framer, report: Report) -> None:
-    photo = framer.opened(pathlib.Path(task["photo"]))
+def _frame(task: dict[str, Any], cropper: photo_run.Cropper, report: Report) -> None:
+    photo = cropper.opened(pathlib.Path(task["photo"]))
     width, height = (side * photo.reduction for side in photo.picture.size)
     if width * height > task["pixels"]:
         raise UserError(
@@ -248,20 +248,23 @@ def _frame(task: dict[str, Any], framer: photo_run.Framer, report: Report) -> No
             f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
             "as the shorter one, cut out the part that is meant"
         )
-    frames = framer.frames(photo)
+    detections = cropper.detect(photo)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
-    boxes = [dataclasses.asdict(frame.box) for frame in frames]
-    report(FRAMING, {"width": width, "height": height, "boxes": boxes, "known": frames[0].certainty >= PERHAPS})
+    boxes = [dataclasses.asdict(one.box) for one in detections]
+    report(
+        FRAMING,
+        {"width": width, "height": height, "boxes": boxes, "known": any(one.score >= PERHAPS for one in detections)},
+    )
 
 
-def _reconstruct(task: dict[str, Any], kind: ConfigDict, framer: photo_run.Framer, report: Report) -> None:
+def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: photo_run.Cropper, report: Report) -> None:
     out = pathlib.Path(task["folder"])
     config = photo_run.config_of(kind, out, refine=task["refine"])
     box = CropBox(*task["box"])
-    photo = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, framer, box=box)
+    (photo,) = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, cropper, box=box)
     report(MASK, {"mask": photo.mask_source})
-    if failed := photo_run.run_over(config, [photo], framer):
+    if failed := photo_run.run_over(config, [photo], cropper):
         raise UserError(failed[photo.name])
     files = result_files(out, photo.name)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -17,7 +17,7 @@ export function bytesOf(base64) {
 }
 
 /** Returns the bytes of a zlib stream in base64, of which there must be `count`. */
-async function unpacked(base64, count) {
+export async function unpacked(base64, count) {
   const reader = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
   const bytes = new Uint8Array(count);
   let filled = 0;
@@ -38,7 +38,7 @@ function numbers(values, count) {
 }
 
 /** Undoes `_coded_depth`: high bytes, then low bytes, of zigzag coded second differences of 16-bit steps. */
-function decodedDepth(bytes, size, low, high) {
+export function decodedDepth(bytes, size, low, high) {
   const count = size * size;
   const steps = new Uint16Array(count);
   for (let k = 0; k < count; k++) {

@@ -5,6 +5,7 @@ import { backProjected, normalsOf, shadingOf } from "./geometry.js";
 import { element, lightWords } from "./words.js";
 
 const _FADE = 0.15; // how much of its colour the surroundings of the object keep, as in depth.png
+const _IDEA = "It is the model's idea of the photo, and may look like somebody or something else.";
 const _DARKEST = 0.25; // the difference, of black to white, that is drawn darkest
 
 function painted(size, colour) {
@@ -94,11 +95,12 @@ export function factorFigures(model) {
   const albedo = model.albedo.pixels;
   const figures = [
     figure(still(model.input.address), "The photo", "input", "What was given."),
+    ...(model.photo ? [figure(still(model.photo.src), "Colours of the 3D model", "texture", "The photo, laid over the shape and seen from the front. What it does not show is taken from the other half, or is a guess.")] : []),
     figure(
       painted(size, (k) => grey(model.inputMask[k] / 255)),
       "Object",
       "mask",
-      "White is what was taken for the object; the rest of the photo was not looked at.",
+      "White is what was taken for the object: the photo's colours are taken from there.",
     ),
     figure(
       painted(size, (k) => faded(depthColour(model.depth[k], model.depthNear, model.depthFar), inside[k])),
@@ -114,7 +116,7 @@ export function factorFigures(model) {
       "Which way the surface points.",
       normalLegend(),
     ),
-    figure(still(model.albedo.address), "Unlit colours", "albedo", "The colours without light and shade."),
+    figure(still(model.albedo.address), "Unlit colours, as the model paints them", "albedo", `The colours without light and shade. ${_IDEA}`),
     figure(
       painted(size, (k) => grey(shading[k])),
       "Light and shade",
@@ -123,9 +125,9 @@ export function factorFigures(model) {
     ),
     figure(
       painted(size, (k) => [0, 1, 2].map((c) => Math.min(albedo[4 * k + c] * shading[k], 255))),
-      "From the front",
+      "From the front, as the model paints it",
       "canonical view",
-      "Unlit colours times light and shade.",
+      `Unlit colours times light and shade. ${_IDEA}`,
     ),
   ];
   if (model.reconstruction) {
@@ -133,9 +135,9 @@ export function factorFigures(model) {
     figures.push(
       figure(
         still(model.reconstruction.address),
-        "Reconstruction",
-        "",
-        "Depth, colours, light and camera put together again: it should look like the photo.",
+        "The photo, as the model paints it",
+        "reconstruction",
+        `Depth, colours, light and camera put together again. ${_IDEA}`,
       ),
       figure(
         painted(size, (k) => {

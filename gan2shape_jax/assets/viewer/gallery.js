@@ -14,9 +14,9 @@ function orders(images, columns) {
     found.push(["least", "least trusted first", (a, b) => last(trusted(a), 1) - last(trusted(b), 1)]);
     found.push(["most", "most trusted first", (a, b) => last(trusted(a), -1) - last(trusted(b), -1)]);
   }
-  columns.forEach(([title], k) => {
+  columns.forEach(({ title, label }, k) => {
     if (images.some((one) => one.figures[k] !== null)) {
-      found.push([`worst-${title}`, `largest ${title.replaceAll("_", " ")} first`, (a, b) => last(a.figures[k], -1) - last(b.figures[k], -1)]);
+      found.push([`worst-${title}`, `largest ${label} first`, (a, b) => last(a.figures[k], -1) - last(b.figures[k], -1)]);
     }
   });
   if (images.some((one) => !one.done)) found.push(["failed", "failed first", (a, b) => a.done - b.done]);

@@ -34,7 +34,8 @@ async function show(index) {
   pager();
   at("downloads").replaceChildren(downloadList(image, data.files));
   at("files").hidden = image.files.length === 0;
-  let [next, figures, problem] = [null, [], null];
+  let [next, problem] = [null, null];
+  let figures;
   try {
     if (typeof DecompressionStream === "function") next = await loadModel(index);
     figures = next ? factorFigures(next) : [];

@@ -31,14 +31,17 @@ function capital(words) {
 /** Tells view, light and figures of an image; `model` is null where the page has none. */
 export function tellFacts(list, image, model, columns) {
   list.replaceChildren();
-  const add = (name, value, title) => list.append(element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
+  const add = (name, value, title, term) => {
+    const named = element("dt", {}, name, term && element("span", { class: "term" }, term));
+    list.append(element("div", { title }, named, element("dd", {}, value)));
+  };
   if (model) {
     add("The object", capital(viewWords(model.view)), "from the front to the photo's view");
     add("Light", `${capital(lightWords(model.light))}: ambient ${model.light[0].toFixed(2)}, directional ${model.light[1].toFixed(2)}`);
     add("Picture", `${model.size} × ${model.size} pixels`);
   }
-  columns.forEach(([title, words, digits], k) => {
-    if (image.figures[k] !== null) add(title.replaceAll("_", " "), number(image.figures[k], digits), words);
+  columns.forEach(({ label, term, words, digits }, k) => {
+    if (image.figures[k] !== null) add(label, number(image.figures[k], digits), words, term);
   });
 }
 
@@ -46,7 +49,7 @@ export function tellFacts(list, image, model, columns) {
 export function tellMode(box, mode, model) {
   const words = {
     texture: [`${model?.photo ? "The photo's own colours, as it shows them." : "The colours under the light that was found."} Move the light, and they follow.`],
-    albedo: ["The colours alone (albedo), without light and shade."],
+    albedo: ["The colours alone (albedo), without light and shade, as the model paints them."],
     normals: ["Which way the surface points (normals).", normalLegend()],
     clay: ["The shape alone, in grey. The light stays where you look from."],
     wire: [model && wireStep(model.size) > 1 ? `The mesh: every ${wireStep(model.size)}th row and column of the depth map.` : "The mesh: a line for each row and column of the depth map."],

@@ -13,6 +13,8 @@ import importlib.util
 import json
 import os
 import subprocess
+import zipfile
+from xml.etree import ElementTree
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,12 @@ def test_files_are_read_by_others_as_the_same_body(solid, tmp_path, ending):
     assert len(read.faces) == len(solid.mesh.faces)
     if ending == "3mf":
         assert read.units == "millimeter"
+        with zipfile.ZipFile(path) as archive:
+            model = ElementTree.fromstring(archive.read("3D/3dmodel.model"))
+        core, material = (f"{{{command._3MF}/{name}/2015/02}}" for name in ("core", "material"))
+        colours = np.array([list(bytes.fromhex(one.get("color")[1:])) for one in model.iter(f"{material}color")])
+        corners = [[int(one.get(f"p{k}")) for k in (1, 2, 3)] for one in model.iter(f"{core}triangle")]
+        np.testing.assert_array_equal(colours[corners], solid.mesh.visual.vertex_colors[solid.mesh.faces][..., :3])
         write_solid(solid.mesh, tmp_path / "again.3mf")
         assert path.read_bytes() == (tmp_path / "again.3mf").read_bytes()
     else:
@@ -149,7 +157,7 @@ def test_quick_looks_own_rules_find_nothing_wrong_with_a_usdz_and_it_holds_the_m
         assert colours.resolvedPath == f"{path}[photo.jpg]"
         shape = UsdGeom.Mesh(stage.GetPrimAtPath("/model/shape"))
         expected = build_mesh(bump.result())
-        np.testing.assert_allclose(np.array(shape.GetPointsAttr().Get()) / 25, expected.vertices, atol=1e-6)
+        np.testing.assert_allclose(np.array(shape.GetPointsAttr().Get()) / 100, expected.vertices, atol=1e-6)
         assert len(shape.GetFaceVertexCountsAttr().Get()) == len(expected.faces)
     assert main(["export", "usdz", str(tmp_path / "plain"), "--out", "x.glb"]) == 1
     assert ".usdz" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
-from gan2shape_jax.results import save_result
+from gan2shape_jax.results import OutputOptions, examine, load_result, save_result, write_outputs
 from gan2shape_jax.results.surface import surface
 
 BOX = CropBox(205, 165, 256, 7.5)
@@ -192,11 +192,12 @@ def written(places):
 
 def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
     folder, texture = written
-    names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb", "textured_unlit.glb"}
+    names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb"}
+    names |= {f"mesh.{kind}" for kind in ("glb", "obj", "mtl", "jpg")}
     there = {path.name for path in folder.iterdir()} - {"model.usdz"}  # which takes the extra `usdz`
-    assert there == names | {"photo_crop.jpg", "photo.json"}
+    assert there == names | {"photo_crop.jpg", "photo.json", "files.json"}
     unlit = {"KHR_materials_unlit": {}}
-    for name, made, extensions in (("textured", texture.albedo, None), ("textured_unlit", texture.lit, unlit)):
+    for name, made, extensions in (("textured", texture.albedo, None), ("mesh", texture.lit, unlit)):
         content = (folder / f"{name}.glb").read_bytes()
         tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
         (material,) = tree["materials"]
@@ -206,13 +207,25 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
         assert [image["mimeType"] for image in tree["images"]] == ["image/jpeg"]
         stored = trimesh.load(folder / f"{name}.glb", force="mesh").visual.material.baseColorTexture
         assert stored.size == (256, 256) and np.abs(np.asarray(stored.convert("RGB"), int) - made).mean() < 2.5
-        png = np.asarray(Image.open(folder / f"{name.replace('textured', 'texture')}.png"))
+        png = np.asarray(Image.open(folder / ("texture.png" if name == "textured" else "texture_unlit.png")))
         np.testing.assert_array_equal(png, made)
+
+
+def test_obj_and_glb_wear_the_same_picture_and_the_albedo_that_an_obj_wore_is_gone(places, tmp_path):
+    folder = tmp_path / "result"
+    write_outputs(load_result(places / "result"), folder, options=OutputOptions("mesh"))
+    assert (folder / "mesh.png").is_file() and "map_Kd mesh.png" in (folder / "mesh.mtl").read_text()
+    assert command.main(["texture", str(folder), str(places / "it's.png"), *_PLACE]) == 0
+    assert not (folder / "mesh.png").exists() and examine(folder) == {}
+    obj, glb = (trimesh.load(folder / f"mesh.{kind}", force="mesh", process=False) for kind in ("obj", "glb"))
+    np.testing.assert_allclose(obj.vertices, glb.vertices, atol=1e-7)
+    worn = [obj.visual.material.image, glb.visual.material.baseColorTexture]
+    np.testing.assert_array_equal(*(np.asarray(one.convert("RGB")) for one in worn))
 
 
 def test_the_mesh_faces_the_viewer_ends_at_the_object_and_has_the_colours_of_the_photo(written):
     folder, texture = written
-    mesh = trimesh.load(folder / "textured_unlit.glb", force="mesh", process=False)
+    mesh = trimesh.load(folder / "mesh.glb", force="mesh", process=False)
     assert mesh.face_normals[:, 2].min() > 0 and mesh.vertex_normals[:, 2].min() > 0
     x, y = (mesh.visual.uv.T * 32 - 0.5) / 31 * 2 - 1
     assert 0.9 < np.hypot(x / 0.75, y / 0.85).max() < 1.05

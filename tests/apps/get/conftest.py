@@ -24,7 +24,8 @@ class Servers:
         content, status, headers = self.files.get(request.url, (b"", 404, {}))
         answer = requests.Response()
         answer.status_code, answer.url, answer.request = status, request.url, request
-        answer.headers, answer.raw = CaseInsensitiveDict(headers), io.BytesIO(content)
+        answer.headers = CaseInsensitiveDict(headers)
+        answer.raw = io.BytesIO(content) if isinstance(content, bytes) else content
         return answer
 
 

@@ -21,6 +21,7 @@ from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of, weights_file
+from gan2shape_jax.io.output_folders import MARKER, WEIGHTS
 from gan2shape_jax.run.start import hold
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
@@ -57,7 +58,8 @@ def _get(*words, folder):
 
 
 def _below(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".lock")
+    ours = (".lock", MARKER)
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name not in ours)
 
 
 def test_the_licence_is_shown_and_has_to_be_agreed_to(tmp_path, capsys, horse, monkeypatch):
@@ -129,7 +131,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse):
 def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     assert _get("horse", "--agree", folder=tmp_path) == 1
-    assert "pip install 'gan2shape-jax[get]'" in capsys.readouterr().err
+    assert "pip install -e '.[get]' in the checkout" in capsys.readouterr().err
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -144,7 +146,7 @@ def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tmp_path = cache("weights")
     assert found(entry, tmp_path) is None
-    with hold(tmp_path), pytest.raises(UserError, match="another run is at work in"):
+    with hold(tmp_path, WEIGHTS), pytest.raises(UserError, match="another run is at work in"):
         obtain(entry, tmp_path)
     assert horse.asked == []
     files = obtain(entry, tmp_path)
@@ -225,3 +227,35 @@ def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_aga
     assert not [name for name in _below(tmp_path / "cache") if name.endswith((".pt", ".pth", "json"))]
     _serve(servers, parts)
     obtain(church, tmp_path / "cache")
+
+
+def test_an_archive_that_failed_is_not_used_again_and_what_a_killed_start_left_goes(tmp_path):
+    """It unpacks, but one of its files is damaged."""
+    parts, church, cache = _release(), _statistics("church"), tmp_path / "cache"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(b"".join(parts)))) as whole:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for member in whole:
+                content = whole.extractfile(member).read()
+                archive.addfile(member, io.BytesIO(content[::-1] if member.name.endswith("view_mvn.pth") else content))
+    (tmp_path / "bad.tar.gz").write_bytes(gzip.compress(buffer.getvalue()))
+    (tmp_path / "good.tar.gz").write_bytes(b"".join(parts))
+    convert = command._convert
+
+    def checked(entry, place, files):
+        for path in files.values():
+            if "view_mvn" in path.name and path.read_bytes() != (_CORPUS / "honest-statistics").read_bytes():
+                raise UserError(f"{path} is damaged")
+        return convert(entry, place, files)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "_convert", checked)
+        with pytest.raises(UserError, match="is damaged"):
+            obtain(church, cache, given=[tmp_path / "bad.tar.gz"])
+        assert not (cache / "unpacked" / command.ARCHIVE).exists()
+        for left in ("downloads/tmpabc123", "unpacked/.gan2shape.abcdefgh.part/a.pt", ".record.01234567.part.json"):
+            (cache / left).parent.mkdir(parents=True, exist_ok=True)
+            (cache / left).write_bytes(b"left")
+        (cache / "downloads" / "mine").write_bytes(b"mine")
+        assert obtain(church, cache, given=[tmp_path / "good.tar.gz"])["sampling.view_mvn"].is_file()
+    assert _below(cache / "downloads") == ["mine"] and not list(cache.rglob("*.part*"))

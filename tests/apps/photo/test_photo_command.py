@@ -12,6 +12,7 @@ import trimesh
 from PIL import Image
 
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.output_folders import MARKER
 from gan2shape_jax.main import main
 from gan2shape_jax.results import views
 
@@ -62,7 +63,7 @@ def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsy
     Image.fromarray(np.uint8(127 + 120 * waves)).save(tmp_path / "waves.png")
     assert run("waves.png", "--no-texture") == 1
     assert "waves.png: no face found, so there is no 3D of it; " in capsys.readouterr().err
-    assert sorted(file.name for file in (tmp_path / "results").rglob("*.*")) == [".lock", "waves.jpg"]
+    assert sorted(file.name for file in (tmp_path / "results").rglob("*.*")) == [MARKER, ".lock", "waves.jpg"]
     assert run("waves.png", "--no-texture", "--anyway") == 0
     assert "waves: no face found: the shape is a guess; all of it is invented" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "results/photos/results/waves/metrics.json").read_text())

@@ -15,7 +15,10 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded():
     for wishes, message in (
         ({"box": (1, 2)}, "^box has 2 numbers"),
         ({"box": (1, 2, -3)}, "side of a crop"),
-        ({"model": "catfaec"}, "^there is no model 'catfaec': .* one of catface, .*ictface$"),
+        (
+            {"model": "catfaec"},
+            r"^there is no model 'catfaec' \(did you mean catface\?\): .* one of catface, .*ictface$",
+        ),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.photo("a.png", **wishes)
@@ -35,7 +38,7 @@ def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monke
     assert result.metrics["frame"] == json.loads((tmp_path / "out/photos/a.json").read_text())["box"]
     assert result.mesh().visual.material.baseColorTexture.size[0] > 64
     result.save("saved")
-    assert (tmp_path / "saved/textured_unlit.glb").is_file()
+    assert (tmp_path / "saved/mesh.glb").is_file()
     np.testing.assert_array_equal(g2s.load("saved").record.texture, result.record.texture)
     for wishes, message in (({"which": 9}, "9 names none"), ({"mask": "none.png"}, "none.png")):
         with pytest.raises(g2s.UserError, match=message):

@@ -12,22 +12,23 @@ from PIL import Image
 
 from gan2shape_jax.apps.evaluate.reports import find_runs
 from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.detection.detector import Assessment, Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.results.result import write_folder
-from gan2shape_jax.run.guide import Seen
 
 _BOX = CropBox(x=190, y=100, side=96)
 
 
-def _framer(**changes):
-    """Returns a framer for crops that are given: nothing is searched."""
-    sight = types.SimpleNamespace(look=lambda crops: [Seen(1.0, 0.9)] * len(crops))
-    fields = {"side": 64, "style_dim": 8, "sight": sight, "kind": "face", "usual_mask": middle(64), "finds_masks": True}
-    return photo_run.Framer(**(fields | changes))
+def _cropper(**changes):
+    """Returns a cropper for boxes that are given: nothing is searched."""
+    detector = types.SimpleNamespace(assess=lambda crops: [Assessment(1.0, 0.9)] * len(crops))
+    fields = {"side": 64, "style_dim": 8, "detector": detector, "kind": "face"}
+    fields |= {"mean_mask": middle(64), "finds_masks": True}
+    return photo_run.Cropper(**(fields | changes))
 
 
 def _config(out, *, refine=False):
@@ -35,7 +36,8 @@ def _config(out, *, refine=False):
 
 
 def _prepare(path, out, *, refine=False, **wishes):
-    return photo_run.prepare(path, "a", _config(out, refine=refine), _framer(), **({"box": _BOX} | wishes))
+    (prepared,) = photo_run.prepare(path, "a", _config(out, refine=refine), _cropper(), **({"box": _BOX} | wishes))
+    return prepared
 
 
 def _work(out):
@@ -59,7 +61,7 @@ def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
     record = json.loads((folder / "a.json").read_text())
     assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
     assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
-    assert (prepared.mask_source, record["mask"], prepared.frame.box) == ("found", "found", _BOX)
+    assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("found", "found", _BOX)
 
 
 @pytest.fixture
@@ -73,10 +75,12 @@ def made(monkeypatch):
         if config.seed:
             (work / "failures.json").write_text('{"a": "it failed"}')
             return 1
-        _, files = handover.dress(plain_result("a"))
-        write_folder(work / "results" / "a", [files | {"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}])
-        assert handover.seen["a"] == (1.0, 0.9)
-        handover.finished("a")
+        for name, assessed in handover.assessed.items():
+            _, files = handover.dress(plain_result(name))
+            files |= {"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}
+            write_folder(work / "results" / name, [files])
+            assert assessed == (1.0, 0.9)
+            handover.finished(name)
         return 0
 
     monkeypatch.setattr(photo_run.experiment, "run", run)
@@ -90,8 +94,8 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         config = _config(out, refine=wishes.get("refine", False)).copy_and_resolve_references()
         with config.unlocked():
             config.seed = seed
-        done = photo_run.prepare(
-            photo, "a", config, _framer(), **({"box": _BOX} | {k: wishes[k] for k in wishes if k == "box"})
+        (done,) = photo_run.prepare(
+            photo, "a", config, _cropper(), **({"box": _BOX} | {k: wishes[k] for k in wishes if k == "box"})
         )
         return photo_run.run_over(config.lock(), [done]), len(made)
 
@@ -109,7 +113,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         out / "photos/.work"
     ).exists()
     (out / "photos/damaged.json").write_text("{")
-    assert photo_run.records_in(out) == {"a": str(photo.resolve())}
+    assert photo_run.names_in(out) == {"a": str(photo.resolve())}
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
@@ -145,12 +149,12 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 
 
 def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
-    out, frame = tmp_path / "out", photo_run.Frame(_BOX, 5.0, 0.01)
-    monkeypatch.setattr(photo_run, "find_frames", lambda picture, sight: [frame])
+    out, nearest = tmp_path / "out", Detection(_BOX, 5.0, 0.01)
+    monkeypatch.setattr(photo_run.Cropper, "detect", lambda self, picture: [nearest])
     with pytest.raises(photo_run.NothingFoundError, match="a.png: no face found, so there is no 3D"):
         _prepare(photo, out, box=None)
     assert [file.name for file in _files(out)] == ["a.jpg"]  # the drawing
-    assert _prepare(photo, out, box=None, anyway=True).frame == frame
+    assert _prepare(photo, out, box=None, anyway=True).detection == nearest
     before = _files(out)
     with pytest.raises(photo_run.NothingFoundError):
         _prepare(photo, out, box=None)
@@ -199,10 +203,10 @@ _SEEN = _disc(80, 120, 60, 40, 16)  # a bright disc on a dark wall, in the middl
 def _mask(alpha=None, file=None, **changes):
     noise = np.random.default_rng(0).normal(0, 5, (80, 120, 3))
     photo = np.clip(np.where(_SEEN[..., None], (220, 180, 60), (30, 50, 90)) + noise, 0, 255).astype(np.uint8)
-    box, framer = CropBox(x=60, y=40, side=48), _framer(side=96, usual_mask=middle(96), **changes)
+    box, cropper = CropBox(x=60, y=40, side=48), _cropper(side=96, mean_mask=middle(96), **changes)
     whole = Picture(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1, alpha is not None)
     crop = sample_crop(photo, box, 96)
-    return photo_run.mask_of_crop(crop, whole, box, framer, pathlib.Path("a.jpg"), file)
+    return photo_run.mask_of_crop(crop, whole, box, cropper, pathlib.Path("a.jpg"), file)
 
 
 def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
@@ -266,4 +270,68 @@ def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_the
     assert photo_run.names_for(paths[::-1], taken) == names[::-1]
     more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
     *plain, escaped = photo_run.names_for(more, taken)
-    assert plain == ["d-cat", "e-d-cat", "cat-2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+    assert plain == ["d-cat", "e-d-cat", "cat_2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+
+
+def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):
+    """The objects of `a.png` are filed under a-1, a-2, ..."""
+    paths = [tmp_path / "x" / name for name in ("a.png", "a-1.png", "b-2.png", "b.png", "a-1-1.png")]
+    assert photo_run.names_for(paths, {}) == ["a", "x-a-1", "b-2", "x-b", "a-1-1"]
+
+
+def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, monkeypatch, made):
+    out = tmp_path / "out"
+    boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
+    monkeypatch.setattr(photo_run.Cropper, "detect", lambda self, picture: [Detection(box, 1.0, 0.9) for box in boxes])
+
+    def prepare(**wishes):
+        return photo_run.prepare(photo, "a", _config(out), _cropper(), **wishes)
+
+    found = prepare()
+    assert [one.name for one in found] == ["a-1", "a-2", "a-3"] and [one.detection.box for one in found] == boxes
+    assert found[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
+    assert [one.name for one in prepare(which=2)] == ["a-2"]
+    record = json.loads((_work(out) / "a-2.json").read_text())
+    assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")
+    (only,) = prepare(which=1)
+    assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/mode.txt").is_file()
+    assert photo_run.names_in(out) == {"a": os.path.realpath(photo)}
+    with pytest.raises(UserError, match="3 objects were found, so --which=4 names none"):
+        prepare(which=4)
+
+
+def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_path):
+    config = _config(tmp_path / "out")
+    (tmp_path / "out/photos/framing").mkdir(parents=True)
+    Image.new("RGB", (600, 400), (200, 30, 30)).save(tmp_path / "out/photos/framing/b.jpg")
+    refused = {"b": "b.png: no face found, so there is no 3D of it", "c": "c.png is damaged"}
+    assert photo_run.run_over(config, [], refused=refused) == {}
+    page, table = (tmp_path / "out" / name for name in ("index.html", "results.md"))
+    for text in (page.read_text(), table.read_text()):
+        assert "no face found" in text and "damaged" in text
+    assert page.read_text().count("data:image/jpeg;base64,") == 1
+
+
+def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch):
+    out, opened = tmp_path / "out", photo_run.open_upright
+
+    def changing(path, **given):
+        picture = opened(path, **given)
+        os.utime(path, ns=(1, 1))  # as if written to while it was searched
+        return picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_run, "open_upright", changing)
+        with pytest.raises(UserError, match="a.png was changed while it was worked on: run the same command again"):
+            _prepare(photo, out)
+    assert not out.exists()
+    prepared = _prepare(photo, out)
+    os.utime(photo, ns=(2, 2))
+
+    def run(config, handover):
+        with pytest.raises(UserError, match="a.png was changed"):
+            handover.dress(plain_result("a"))
+        return 1
+
+    monkeypatch.setattr(photo_run.experiment, "run", run)
+    photo_run.run_over(_config(out), [prepared], _cropper())

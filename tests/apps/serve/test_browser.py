@@ -104,7 +104,7 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         page.touch((x, y + 100), (x, y - 100))  # up over the model: the page scrolls
         page.wait(f"scrollY > {before} + 50")
     files = {link.split("?")[0].rsplit("/", 1)[1]: urllib.request.urlopen(link).read() for link in links}
-    assert files["textured_unlit.glb"][:4] == b"glTF" and "metrics.json" in files
+    assert files["mesh.glb"][:4] == b"glTF" and "metrics.json" in files
     assert np.load(io.BytesIO(files["depth.npy"])).shape == (64, 64)
     with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
         assert any(name.endswith("mesh.obj") for name in archive.namelist())

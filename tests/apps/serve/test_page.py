@@ -88,7 +88,7 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
         {"say": "12:00:00 me: step1, 5 of <50>"},
         {"stage": jobs.MASK, "mask": "found"},
         {"say": "writes /srv/secret"},
-        {"stage": jobs.SHAPE, "files": ["textured_unlit.glb", jobs.ARCHIVE, "index.html"]},
+        {"stage": jobs.SHAPE, "files": ["mesh.glb", jobs.ARCHIVE, "index.html"]},
     ]
     cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
     assert cleared == {page.files: "", page.frame: ""}
@@ -97,7 +97,7 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
     assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
     assert "framing.jpg" in shown[1][page.stages] and "iframe" in shown[3][page.frame]
     links = shown[3][page.files]
-    assert "all.zip" in links and "textured_unlit.glb" in links and "usdz" not in links
+    assert "all.zip" in links and "mesh.glb" in links and "usdz" not in links
     assert sum(page.frame in one for one in shown) == 1
     assert "Done." in shown[-1][page.status]
 

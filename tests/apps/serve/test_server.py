@@ -35,7 +35,7 @@ def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else find(name))
     assert program.main(["serve"]) == 1
-    assert "pip install 'gan2shape-jax[web]'" in capsys.readouterr().err
+    assert "pip install -e '.[web]' in the checkout" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,0 +1,154 @@
+"""Whether people are found in photographs, and nobody where there is nobody.
+
+    python benchmarks/quality/detection.py --people PEOPLE --without THINGS --out FOLDER [--half judging]
+
+Photographs are halved by the hash of their names: thresholds were chosen on the half `choosing`, the other half judges.
+Of those of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down, reduced. What
+counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and how far crops of
+copies are from those of the originals. FOLDER gets a sheet of the crops, to be looked at.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.detection import faces, weights
+from gan2shape_jax.detection.detector import SURE, Detection
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
+
+_TILE, _ACROSS, _MIDDLE = 96, 12, np.array([[0.5, 0.5]])
+_Copy = Callable[[np.ndarray], tuple[np.ndarray, Callable[[CropBox], CropBox]]]
+
+
+def _recoloured(change: Callable[[np.ndarray], np.ndarray]) -> _Copy:
+    def copy(photo: np.ndarray) -> tuple[np.ndarray, Callable[[CropBox], CropBox]]:
+        return np.clip(change(photo.astype(np.float32)), 0, 255).astype(np.uint8), lambda box: box
+
+    return copy
+
+
+def _rotated(degrees: float) -> _Copy:
+    """Returns what rotates a photo's content clockwise in a canvas that holds all of it."""
+
+    def copy(photo: np.ndarray) -> tuple[np.ndarray, Callable[[CropBox], CropBox]]:
+        height, width = photo.shape[:2]
+        side = math.ceil(math.hypot(height, width))
+        canvas = CropBox(width / 2, height / 2, side, -degrees)
+
+        def back(box: CropBox) -> CropBox:
+            (x, y) = crop_to_photo(np.array([[box.x, box.y]]), canvas, side)[0]
+            return CropBox(x, y, box.side, box.roll_deg - degrees)
+
+        return sample_crop(photo, canvas, side), back
+
+    return copy
+
+
+def _sized(longer: int) -> _Copy:
+    def copy(photo: np.ndarray) -> tuple[np.ndarray, Callable[[CropBox], CropBox]]:
+        factor = longer / max(photo.shape[:2])
+        size = round(photo.shape[1] * factor), round(photo.shape[0] * factor)
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        return cv2.resize(photo, size, interpolation=how), lambda box: CropBox(
+            box.x / factor, box.y / factor, box.side / factor, box.roll_deg
+        )
+
+    return copy
+
+
+_COPIES: dict[str, _Copy] = {
+    "as it is": _recoloured(lambda photo: photo),
+    "grey": _recoloured(lambda photo: np.repeat(photo.mean(-1, keepdims=True), 3, -1)),
+    "a third as bright": _recoloured(lambda photo: photo / 3),
+    "warm light": _recoloured(lambda photo: photo * (1.15, 0.9, 0.6)),
+    "rotated by 20 degrees": _rotated(20),
+    "upside down": _rotated(180),
+    "400 pixels": _sized(400),
+    "4,000 pixels": _sized(4000),
+}
+
+
+def _half(path: pathlib.Path) -> str:
+    return ("choosing", "judging")[hashlib.sha256(path.name.encode()).digest()[0] % 2]
+
+
+def _photo(path: pathlib.Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def _pictures(folder: pathlib.Path, half: str | None) -> list[pathlib.Path]:
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
+    return [path for path in found if half in (None, _half(path))]
+
+
+def _sure(detections: Sequence[Detection]) -> list[Detection]:
+    return [one for one in detections if one.score >= SURE]
+
+
+def _people(
+    folder: pathlib.Path, paths: Sequence[pathlib.Path], detector: faces.FaceDetector
+) -> dict[str, list[np.ndarray]]:
+    """Prints, for every kind of copy, how many persons are found and how their crops differ; returns the crops."""
+    persons = json.loads((folder / "persons.json").read_text())
+    crops: dict[str, list[np.ndarray]] = {}
+    originals: dict[pathlib.Path, list[CropBox]] = {}
+    for name, copy in _COPIES.items():
+        found = expected = 0
+        began, off = time.monotonic(), list[tuple[float, float, float]]()
+        for path in paths:
+            photo, back = copy(_photo(path))
+            detections = _sure(detector.detect(photo))
+            boxes = [back(one.box) for one in detections]
+            crops.setdefault(name, []).extend(sample_crop(photo, one.box, _TILE) for one in detections)
+            found, expected = found + min(len(boxes), persons[path.name]), expected + persons[path.name]
+            for box in originals.setdefault(path, boxes):
+                near = min(boxes, key=lambda other: math.dist((box.x, box.y), (other.x, other.y)), default=None)
+                if near is not None and math.dist((box.x, box.y), (near.x, near.y)) < 0.5 * box.side:
+                    turn = (near.roll_deg - box.roll_deg + 180) % 360 - 180
+                    shift = math.dist((box.x, box.y), (near.x, near.y)) / box.side
+                    off.append((shift, abs(math.log(near.side / box.side)), abs(turn)))
+        shift, scale, turn = np.quantile(np.array(off or [(0, 0, 0)]), 0.9, axis=0)
+        seconds = (time.monotonic() - began) / max(len(paths), 1)
+        print(
+            f"| {name} | {found} of {expected} | {shift:.3f} | {scale:.3f} | {turn:.1f} | {seconds:.2f} |", flush=True
+        )
+    return crops
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=pathlib.Path, required=True, help="folder of photographs, with persons.json")
+    parser.add_argument("--without", type=pathlib.Path, required=True, help="folder of pictures of other things")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the sheets")
+    parser.add_argument("--half", choices=("choosing", "judging"), help="only this half (default: both)")
+    options = parser.parse_args()
+    known = weights.known_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    assert known is not None and known.framing is not None
+    detector = faces.FaceDetector(known.framing, lambda crops: np.zeros(len(crops)))
+    options.out.mkdir(parents=True, exist_ok=True)
+    print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, crops in _people(options.people, _pictures(options.people, options.half), detector).items():
+        rows = [crops[start : start + _ACROSS] for start in range(0, len(crops), _ACROSS)]
+        blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
+        sheet = np.concatenate([np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows])
+        Image.fromarray(sheet).save(options.out / f"{name}.png")
+    others = _pictures(options.without, options.half)
+    best = {path.name: max((one.score for one in detector.detect(_photo(path))), default=0.0) for path in others}
+    print(f"{sum(score >= SURE for score in best.values())} of {len(best)} pictures of other things have a face")
+    for name, score in sorted(best.items(), key=lambda pair: -pair[1])[:8]:
+        print(f"  {score:.2f} {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""People's faces, found by YuNet in OpenCV, and framed as a GAN frames faces.
+
+YuNet: Wu, Peng and Yu, 2023, "YuNet: A Tiny Millisecond-level Face Detector"; the weights are those of
+ShiqiYu/libfacedetection.train, which OpenCV's `FaceDetectorYN` runs.
+
+A photo is searched at two scales, and lying and upside down if nothing is found. Each face is then looked at again in
+an upright crop of one size, with its surroundings, as it is and mirrored: this gives the same landmarks whatever the
+photo's size and rotation, and no longer finds what only resembled a face, such as a cat's.
+
+From five landmarks (eyes, nose, corners of the mouth) to the crop as the GAN frames faces: the similarity that takes
+them to their mean place in the GAN's own samples, moved and scaled in proportion to what it leaves of the nose, which
+tells how far a head is turned. Both are measured on samples by the same detector (`measure`), once for each GAN.
+Coordinates are pixels of the photo, as in `geometry.crop_box`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from etils import epy
+from jaxtyping import Float, UInt8
+
+from gan2shape_jax.detection.alignment import between, corrected
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
+from gan2shape_jax.io.bundled import asset
+
+with epy.lazy_imports():  # importing it changes the environment
+    import cv2
+
+_MODEL = "yunet/yunet_n_dynamic.onnx"
+_LONGER, _LARGEST = 640, 1920  # pixels of the photo's longer side in the search, and for small faces
+_ENLARGED = 1.5  # photos are searched for small faces if they are larger than `_LONGER` by this factor
+_CANDIDATE = 0.6  # YuNet's score from which a face is looked at again
+_LEAST_SCORE = 0.3  # from which it is still one there
+_LEAST = 20  # pixels of the photo: smaller faces are not searched for
+_MOST = 100  # faces of one photo
+_OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one face
+
+_LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
+_WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
+_OVER = 0.02  # by what YuNet's score must be higher for a face upside down
+_UPRIGHT = 120  # degrees: a photo all of whose faces are further from upright is searched turned, too
+_NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
+
+# The score's odds, from YuNet's: 0.7 may be a face, 0.8 is one (docs/reports/framing.md).
+_MIDDLE, _STEEPNESS = 0.67, 13.3
+_LEAST_FOUND = 0.9  # share of the GAN's samples that faces must be found in
+_RIDGE = 1e-6
+
+Landmarks = Float[np.ndarray, "5 2"]  # right eye, left eye, nose, right and left corner of the mouth, (x, y)
+_NOSE, _MIRRORED = 2, [1, 0, 2, 4, 3]  # and which landmark is which in the mirror image
+
+
+class Framing(NamedTuple):
+    """Where the landmarks of faces lie in a GAN's samples, of side 1."""
+
+    landmarks: Landmarks  # their mean places
+    correction: Float[
+        np.ndarray, "3 3"
+    ]  # of the similarity's dx, dy, log scale: linear in 1 and what is left of the nose
+
+
+class _Seen(NamedTuple):
+    """A face as YuNet finds it."""
+
+    score: float
+    landmarks: Landmarks
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceDetector:
+    """Finds people's faces, framed as in a GAN's pictures; see `detector.Detector`.
+
+    Attributes:
+      framing: how the GAN frames them.
+      atypicality: maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are.
+    """
+
+    framing: Framing
+    atypicality: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
+
+    def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
+        """Returns the faces in an upright photo, from left to right, see `detector.Detector`."""
+        kept: list[tuple[float, CropBox]] = []
+        for score, box in sorted(_found(photo, self.framing), key=lambda pair: -pair[0]):
+            if all(apart(box, other) for _, other in kept):
+                kept.append((score, box))
+        if not kept:
+            return []
+        crops = np.stack([sample_crop(photo, box, SIDE) for _, box in kept[:_MOST]])
+        unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
+        return certain([Detection(box, one, score) for (score, box), one in zip(kept, unlike)])
+
+    def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
+        """Returns what each of at least one crop shows."""
+        unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
+        seen = [_look(crop, _whole(crop), self.framing) for crop in crops]
+        return [Assessment(one, _certainty(face.score if face else 0.0)) for one, face in zip(unlike, seen)]
+
+
+def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
+    """Returns how a GAN frames faces, measured on its samples; None if too few of them show a face."""
+    expected = Framing(_USUAL, np.zeros((3, 3)))
+    seen = [_look(sample, _whole(sample), expected) for sample in samples]
+    landmarks = np.stack([one.landmarks for one in seen if one is not None] or [_USUAL]) / samples.shape[1]
+    if len(landmarks) < _LEAST_FOUND * len(samples):
+        return None
+    mean, home = landmarks.mean(axis=0), CropBox(0.5, 0.5, 1.0)
+    boxes, rows = zip(*(_similarity(one, mean) for one in landmarks), strict=True)
+    wanted, rows = np.stack([between(box, home)[:3] for box in boxes]), np.stack(rows)
+    products = rows.T @ rows / len(rows) + _RIDGE * np.eye(rows.shape[1])
+    return Framing(mean, np.linalg.solve(products, rows.T @ wanted / len(rows)))
+
+
+# Where eyes, nose and mouth lie in pictures of faces, before a GAN's own samples have been measured.
+_USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
+
+
+def _found(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
+    """Yields score and box of each face in a photo as it is or, if there is none, turned; some come twice."""
+    height, width = photo.shape[:2]
+    longer = max(height, width)
+    sides = [_LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * _LONGER)
+    for turns in (0, 1, 3, 2):
+        turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
+        found = [_look_again(turned, seen, framing) for side in sides for seen in _search(turned, side)]
+        for score, box in found if turns == 0 else [one for one in found if one[0] >= PERHAPS]:
+            for turn in range(turns, 0, -1):
+                box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
+            yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)
+        if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in found):
+            return
+
+
+def _search(photo: np.ndarray, side: int) -> list[_Seen]:
+    """Returns what may be faces in a photo whose longer side is resized to `side` pixels."""
+    factor = side / max(photo.shape[:2])
+    sides = max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
+    work = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    found = [_Seen(score, landmarks / factor) for score, landmarks in _yunet(work, _CANDIDATE)]
+    return [seen for seen in found if _similarity(seen.landmarks, _USUAL)[0].side >= _LEAST][:_MOST]
+
+
+def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float, CropBox]:
+    """Returns how certainly there is a face where one was seen, 0 to 1, and the crop as the GAN frames it."""
+    score, box = 0.0, _framed(seen.landmarks, framing)
+    for _ in range(_LOOKS):
+        if (closer := _look(photo, box, framing)) is None:
+            break
+        score, box = min(seen.score, closer.score), _framed(closer.landmarks, framing)
+    # YuNet takes some faces that are upside down for upright ones, with a lower score.
+    over = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + 180), framing)
+    if over is not None and over.score > score + _OVER:
+        score, box = over.score, _framed(over.landmarks, framing)
+    return _certainty(score), box
+
+
+def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Seen | None:
+    """Returns the face that `box` frames, seen upright and as large as any, as it is and mirrored; None if none is."""
+    wide = dataclasses.replace(box, side=_WIDE * box.side)
+    crop = sample_crop(photo, wide, _LOOKED_AT)
+    side, best = _LOOKED_AT / _WIDE, list[_Seen]()
+    for mirrored in (False, True):
+        for score, landmarks in _yunet(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop, _LEAST_SCORE):
+            if mirrored:
+                landmarks = (landmarks * (-1, 1) + (_LOOKED_AT, 0))[_MIRRORED]
+            place = _framed(landmarks, framing)
+            if math.hypot(place.x - _LOOKED_AT / 2, place.y - _LOOKED_AT / 2) < _NEAR * side:
+                best.append(_Seen(score, landmarks))
+                break  # the surest
+    if not best:
+        return None
+    landmarks = np.mean([seen.landmarks for seen in best], axis=0)
+    return _Seen(max(seen.score for seen in best), crop_to_photo(landmarks, wide, _LOOKED_AT))
+
+
+def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Seen]:
+    """Returns the faces that YuNet finds in a picture with at least this score, the surest first."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target nobody asked for
+    try:
+        size = picture.shape[1], picture.shape[0]
+        detector = cv2.FaceDetectorYN.create(asset(_MODEL), "", size, least, _OVERLAP, 5000)
+        _, rows = detector.detect(np.ascontiguousarray(picture[..., ::-1]))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    found = [] if rows is None else [_Seen(float(row[14]), row[4:14].reshape(5, 2).astype(np.float64)) for row in rows]
+    return sorted(found, key=lambda seen: -seen.score)
+
+
+def _framed(landmarks: Landmarks, framing: Framing) -> CropBox:
+    """Returns the crop that shows a face as the GAN frames faces."""
+    box, row = _similarity(landmarks, framing.landmarks)
+    return corrected(box, np.append(row @ framing.correction, 0.0))
+
+
+def _similarity(landmarks: Landmarks, mean: Landmarks) -> tuple[CropBox, Float[np.ndarray, "3"]]:
+    """Returns the crop in which landmarks are nearest to their mean places, and 1 with how far the nose is from its."""
+    there, here = landmarks @ (1, 1j), mean @ (1, 1j) - (0.5 + 0.5j)
+    middle, moved = there.mean(), here - here.mean()
+    turn = np.vdot(moved, there - middle) / np.vdot(moved, moved).real or 1e-9
+    centre = middle - turn * here.mean()
+    nose = (there[_NOSE] - centre) / turn - here[_NOSE]
+    box = CropBox(centre.real, centre.imag, abs(turn), math.degrees(np.angle(turn)))
+    return box, np.array([1.0, nose.real, nose.imag])
+
+
+def _whole(crop: np.ndarray) -> CropBox:
+    return CropBox(crop.shape[1] / 2, crop.shape[0] / 2, len(crop))
+
+
+def _certainty(score: float) -> float:
+    """Returns how certainly there is a face, 0 to 1, from YuNet's score."""
+    return 1 / (1 + math.exp(-_STEEPNESS * (score - _MIDDLE)))

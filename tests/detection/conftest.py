@@ -1,0 +1,25 @@
+"""What tests of detectors share: that of the bundled cats' GAN, and photos with a cat in them."""
+
+import pathlib
+
+import pytest
+from helpers.placed import placed
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config
+from gan2shape_jax.detection import alignment, weights
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """Returns the weights of the cats' detector, and the detector."""
+    checkpoint = pathlib.Path(load_config("catface").gan.checkpoint)
+    gan = stylegan2.load(checkpoint)
+    known = weights.weights_of(checkpoint, *gan, "learnt", say=lambda line: pytest.fail(line))
+    return known, weights.detector_by(known, *gan, batch=alignment.CROPS)
+
+
+@pytest.fixture(scope="session")
+def cat_photo():
+    """Returns a function that draws a bundled cat of `side` pixels around (x, y) into a landscape of waves."""
+    return lambda name="026", **where: placed(f"catface/image/{name}.png", **where)

@@ -1,0 +1,110 @@
+"""People's faces: found by OpenCV whatever the photo's size, colours and rotation, and framed as a GAN frames them."""
+
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+from helpers.placed import placed
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.detection import faces, weights
+from gan2shape_jax.detection.detector import PERHAPS, SURE
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+
+_WHERE = {"x": 190, "y": 100, "side": 96}
+
+
+def _detector(kind="head"):
+    """Returns the detector of a bundled GAN, without what is said of how typical a crop is."""
+    known = weights.known_weights(pathlib.Path(load_config(kind).gan.checkpoint), "face")
+    return faces.FaceDetector(known.framing, lambda crops: np.zeros(len(crops)))
+
+
+def _near(box, expected, *, shift=0.06, scale=0.12, turn=6.0):
+    turned = (box.roll_deg - expected.roll_deg + 180) % 360 - 180
+    shifted = np.hypot(box.x - expected.x, box.y - expected.y) / expected.side
+    return shifted < shift and abs(np.log(box.side / expected.side)) < np.log1p(scale) and abs(turned) < turn
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return placed(**_WHERE)
+
+
+@pytest.fixture(scope="module")
+def box(photo):
+    """Where the face is found in the photo as it is."""
+    (found,) = _detector().detect(photo)
+    assert found.score >= SURE and _near(found.box, CropBox(**_WHERE), shift=0.1, scale=0.15, turn=10)
+    return found.box
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        pytest.param(lambda p: np.repeat(p.mean(-1, keepdims=True), 3, -1), id="grey"),
+        pytest.param(lambda p: p / 3, id="a third as bright"),
+        pytest.param(lambda p: p * (1.15, 0.9, 0.6), id="warm"),
+        pytest.param(lambda p: 255 * (p / 255) ** 2, id="gamma"),
+    ],
+)
+def test_a_face_is_found_in_any_colours(photo, box, colours):
+    (found,) = _detector().detect(np.clip(colours(photo.astype(np.float64)), 0, 255).astype(np.uint8))
+    assert found.score >= SURE and _near(found.box, box)
+
+
+@pytest.mark.parametrize("width", [150, 1024, 4000])
+def test_a_face_is_framed_alike_in_files_of_any_size(photo, box, width):
+    factor = width / photo.shape[1]
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    (found,) = _detector().detect(cv2.resize(photo, (width, round(photo.shape[0] * factor)), interpolation=how))
+    there = CropBox(found.box.x / factor, found.box.y / factor, found.box.side / factor, found.box.roll_deg)
+    assert found.score >= SURE and _near(there, box, shift=0.03, scale=0.05, turn=2)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_photos_lying_and_upside_down_have_the_same_crop(photo, box, turns):
+    (found,) = _detector().detect(np.rot90(photo, turns).copy())
+    again = sample_crop(np.rot90(photo, turns).copy(), found.box, 64).astype(float)
+    assert found.score >= SURE and np.abs(again - sample_crop(photo, box, 64)).mean() < 4
+
+
+def test_a_tilted_face_is_framed_upright(photo, box):
+    tilted = sample_crop(photo, CropBox(190, 100, 180, -20), 360)
+    (found,) = _detector().detect(tilted)
+    assert _near(found.box, CropBox(180, 180, 2 * box.side, box.roll_deg + 20), shift=0.12)
+
+
+def test_several_faces_come_from_left_to_right():
+    photo = placed(x=220, y=70, side=80)
+    photo[100:180, 20:100] = placed("ictface/image/009.png", x=60, y=140, side=80)[100:180, 20:100]
+    left, right = _detector().detect(photo)
+    assert min(left.score, right.score) >= SURE and (left.box.x < 100 < right.box.x)
+
+
+def test_where_there_is_no_face_the_best_candidate_is_no_detection():
+    rng = np.random.default_rng(0)
+    for photo in (
+        np.full((16, 48, 3), 7, np.uint8),
+        rng.integers(0, 255, (90, 120, 3), np.uint8),
+        placed("catface/image/026.png", **_WHERE),
+    ):
+        assert all(found.score < PERHAPS for found in _detector().detect(photo))
+
+
+def test_crops_are_assessed_one_by_one(photo):
+    face = sample_crop(photo, CropBox(**_WHERE), 64)
+    waves = sample_crop(photo, CropBox(60, 100, 96), 64)
+    first, second, third = _detector().assess(np.stack([face, waves, np.rot90(face, 2)]))
+    assert first.score >= SURE and max(second.score, third.score) < PERHAPS
+
+
+def test_how_a_gan_frames_faces_is_measured_on_pictures_framed_alike():
+    """Landmarks that a head's turn moves to one side are compensated for."""
+    samples = np.stack(
+        [placed(f"ictface/image/{name}.png", **_WHERE)[52:148, 142:238] for name in ("006", "009", "001")]
+    )
+    framing = faces.measure(samples)
+    assert framing.landmarks.shape == (5, 2) and (framing.landmarks[0] < framing.landmarks[4]).all()
+    assert faces.measure(np.zeros((3, 64, 64, 3), np.uint8)) is None

@@ -1,0 +1,101 @@
+"""What this program has made is written again, what it has not is kept; folders from before markers are recognised."""
+
+import json
+import os
+
+import pytest
+from helpers.plain_result import plain_result
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import output_folders
+from gan2shape_jax.io.output_folders import MARKER, mark, require_output_folder
+from gan2shape_jax.results import discard, examine, load_result, save_result
+from gan2shape_jax.results.result import add_files, write_folder
+
+
+@pytest.mark.parametrize(
+    "kind, name, record",
+    [
+        ("run", "config.json", {"networks": {}, "schedule": {}}),
+        ("run", "results/a/files.json", {"files": {}, "made_with": {}}),
+        ("run", "photos/a.json", {"photo": {}, "box": {}}),
+        ("gan", "photos.json", {"asked": {}, "fingerprint": ""}),
+        ("weights", "horse/record.json", {"files": {}, "made_of": {}}),
+        ("checkpoints", "001/20/_CHECKPOINT_METADATA", {"item_handlers": {}}),
+        ("evaluation", "manifest.json", {"gan2shape_jax": "", "runs": []}),
+    ],
+)
+def test_a_folder_without_a_marker_is_known_by_its_records(tmp_path, kind, name, record):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for content in ("mine", "{}", "[]", json.dumps(dict.fromkeys(list(record)[1:]))):
+        path.write_text(content)
+        with pytest.raises(UserError, match="--out .* holds files that this program has not made .*nothing was"):
+            require_output_folder(tmp_path, kind)
+    path.write_text(json.dumps(record))
+    require_output_folder(tmp_path, kind)
+    assert mark(tmp_path, kind) and not mark(tmp_path, kind)
+    path.write_text("mine")
+    require_output_folder(tmp_path, kind)
+    for other in {"run", "gan", "weights"} - {kind}:
+        with pytest.raises(UserError, match="is the folder of .*: name another"):
+            require_output_folder(tmp_path, other)
+    assert json.loads((tmp_path / MARKER).read_text()) == {"kind": kind}
+    path.rename(tmp_path / "elsewhere")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    if name.count("/") < 2:
+        with pytest.raises(UserError, match=f"{name} is a link, and nothing is written through links"):
+            require_output_folder(tmp_path, kind)
+
+
+def test_new_and_empty_folders_and_links_to_them_are_anybodys(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "empty" / ".lock").touch()  # of a start that came to nothing
+    for name in ("new/folder", "empty", "link"):
+        require_output_folder(tmp_path / name, output_folders.RUN)
+    (tmp_path / "empty" / ".lock").write_text("mine")
+    with pytest.raises(UserError, match=r"\(.lock\)"):
+        require_output_folder(tmp_path / "empty", output_folders.RUN)
+
+
+def test_a_result_is_replaced_and_what_else_is_in_its_folder_is_kept(tmp_path):
+    folder = tmp_path / "a"
+    write_folder(folder, [{"a.txt": "1", "b.txt": "1"}])
+    (folder / "views" / "below").mkdir(parents=True)
+    for name in ("diary.txt", "views/below/1.png"):
+        (folder / name).write_text("mine")
+    (folder / "link").symlink_to("diary.txt")
+    os.mkfifo(folder / "pipe")
+    write_folder(folder, [{"a.txt": "2", "c.txt": "2"}])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("a.txt", "c.txt", "diary.txt", "files.json", "link", "pipe", "views")
+    ]
+    assert (folder / "diary.txt").read_text() == (folder / "views/below/1.png").read_text() == "mine"
+    assert (folder / "a.txt").read_text() == "2" and os.readlink(folder / "link") == "diary.txt"
+    for act in (lambda: write_folder(folder, [{"diary.txt": "3"}]), lambda: add_files(folder, {"diary.txt": "3"})):
+        with pytest.raises(UserError, match="diary.txt is no file that this program has made"):
+            act()
+    assert (folder / "diary.txt").read_text() == "mine" and (folder / "c.txt").read_text() == "2"
+    add_files(folder, {"d.txt": "4"})
+    assert examine(folder) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_result_whose_record_is_damaged_is_made_again_and_the_rest_is_kept(tmp_path):
+    save_result(plain_result(), tmp_path / "a")
+    (tmp_path / "a" / "files.json").write_text("{")
+    (tmp_path / "a" / "diary.txt").write_text("mine")
+    discard(tmp_path / "a")
+    assert not (tmp_path / "a" / "result.json").exists()
+    save_result(plain_result(), tmp_path / "a")
+    assert load_result(tmp_path / "a").name == "a" and (tmp_path / "a" / "diary.txt").read_text() == "mine"
+
+
+def test_a_result_is_saved_to_no_folder_of_somebody_elses(tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder, why in ((tmp_path, r"holds files .*diary.txt"), (tmp_path / "link", "link")):
+        with pytest.raises(UserError, match=why):
+            save_result(plain_result(), folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["diary.txt", "link"]

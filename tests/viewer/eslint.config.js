@@ -1,0 +1,16 @@
+// The rules: what is likely to be wrong, not what looks otherwise.
+import js from "@eslint/js";
+
+const browser =
+  "Blob DecompressionStream Image ResizeObserver URL addEventListener atob clearTimeout console document history " +
+  "location matchMedia navigator requestAnimationFrame setTimeout window";
+
+export default [
+  { ignores: ["**/three.min.js"] },
+  js.configs.recommended,
+  {
+    languageOptions: { globals: Object.fromEntries(browser.split(" ").map((name) => [name, "readonly"])) },
+    rules: { eqeqeq: "error", "no-var": "error", "prefer-const": "error" },
+  },
+  { files: ["tests/**"], languageOptions: { globals: { Buffer: "readonly", process: "readonly" } } },
+];
