@@ -11,6 +11,8 @@ ADDRESS = [
     "--port",
     os.environ.get("GRADIO_SERVER_PORT", "7860"),
 ]
+# Whose word is taken for where a visitor comes from: a Space's proxies are in private networks.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1")
 # Keep little, for a short time: strangers share the machine.
 OPTIONS = [*ADDRESS, "--max-mb", "20", "--max-waiting", "5", "--keep-minutes", "10"]
 

@@ -1,9 +1,14 @@
 """A worker that computes nothing: what it does with a photo is what the photo's name says. For `serve.worker`."""
 
+import errno
 import os
+import pathlib
 import sys
 import time
 
+from PIL import Image
+
+from gan2shape_jax.apps.serve import worker
 from gan2shape_jax.errors import UserError
 
 
@@ -27,9 +32,30 @@ def perform(task, report):
         raise ZeroDivisionError
     if name == "crash":
         os._exit(3)
+    if name == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/secret")
     if name == "say":
         print("a line", file=sys.stderr)
     if name == "slow":
         report("started", {})
         time.sleep(60)
     report("framing", {"process": os.getpid()})
+
+
+def quick(*models):
+    """Loads what goes through all stages of a visit in a fraction of a second."""
+    return _visited
+
+
+def _visited(task, report):
+    folder = pathlib.Path(task["folder"])
+    time.sleep(2 if task["name"] == "slow" else 0.1)
+    if "box" not in task:
+        Image.new("RGB", (64, 48), (99, 99, 99)).save(folder / worker.PREVIEW)
+        box = {"x": 32, "y": 24, "side": 30, "roll_deg": 0}
+        return report(worker.FRAMING, {"width": 64, "height": 48, "boxes": [box], "known": True})
+    (folder / "index.html").write_text("<p>a result</p>")
+    (folder / "depth.bin").write_bytes(bytes(200_000))
+    report(worker.MASK, {"mask": "found"})
+    time.sleep(0.1)
+    return report(worker.SHAPE, {"files": ["index.html"]})

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import axe
 from helpers.plain_result import plain_result
 
 from benchmarks.pages import chromium
@@ -209,6 +210,15 @@ def test_everything_has_a_name_for_screen_readers(page):
     legend = page.evaluate("document.querySelector('#factors .ends').textContent")
     assert "near" in legend and "far" in legend
     assert page.complaints() == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1300, False), (390, False), (1300, True)])
+def test_axe_finds_nothing_that_bars_anybody(browser, folder, width, dark):
+    open_page(browser, folder / "index.html", width=width, dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    for k in range(4):
+        show(browser, k)
+        assert axe.barriers(browser) == []
 
 
 def test_the_verdict_is_said_in_words_and_by_a_sign(page):

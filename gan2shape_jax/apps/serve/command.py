@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
@@ -42,7 +42,7 @@ _HEADERS = {
 _LIMITS = (
     ("--max-mb", 1, 200, "file_bytes", 10**6, "megabytes of a photo's file"),
     ("--max-megapixels", 1, 67, "pixels", 10**6, "million pixels of a photo"),
-    ("--max-waiting", 1, 1000, "waiting", 1, "photos that wait while one is computed"),
+    ("--max-waiting", 1, 30, "waiting", 1, "photos that wait while one is computed"),
     ("--job-minutes", 1, 1440, "job_s", 60, "minutes that one photo may take"),
     ("--keep-minutes", 1, 1440, "keep_s", 60, "minutes that files are kept after a visitor's last use"),
 )
@@ -132,9 +132,11 @@ def application(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from gan2shape_jax.apps.serve import page
-    from gan2shape_jax.apps.serve.guard import Guard
+    from gan2shape_jax.apps.serve.guard import UPLOAD, Guard
+    from gan2shape_jax.apps.serve.uploads import Uploads
 
     app = fastapi.FastAPI(openapi_url=None)
+    app.add_route(UPLOAD, Uploads(visits, limits).take, methods=["POST"])  # before Gradio's own
 
     @app.get("/results/{token}/{folder}/{name:path}", response_model=None)
     async def _result(token: str, folder: str, name: str, download: str | None = None) -> Response:
@@ -155,10 +157,17 @@ def application(
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
-        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])),
         css=page.CSS,
         head=page.HEAD,
     )
+
+
+def _theme(theme: Any) -> Any:
+    """Returns Gradio's theme with a button whose words can be read: white on a darker orange, 5 to 1."""
+    colours = {"": "*primary_700", "_hover": "*primary_800"}
+    names = {f"button_primary_background_fill{state}": colour for state, colour in colours.items()}
+    return theme.set(**names, **{f"{name}_dark": colour for name, colour in names.items()})
 
 
 def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, limits: Limits, *, browser: bool) -> None:
@@ -173,8 +182,8 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run() -> None:
-        worker = Worker(performer, *models, seconds=limits.job_s)
-        visits = Visits(folder / "visits", keep_s=limits.keep_s)
+        worker = Worker(performer, *models, limits=limits)
+        visits = Visits(folder, limits)
         app = application(folder, visits, worker, limits, kinds=kinds, local=ipaddress.ip_address(host).is_loopback)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False

@@ -3,31 +3,39 @@
 Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
 who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
-`file=`. It limits each file of an upload, but not their number, and not other requests. So `Guard` looks first.
+`file=`. It remembers what a page calls itself, however long that is, and it waits for a body for as long as the body
+takes. So `Guard` looks first. Uploads are not Gradio's at all: `uploads.take` takes them in.
 
 Gradio's answers, and the links in them, have the paths of files: visitors get `_PLACE` in place of the server's folder.
 """
 
-import contextlib
+import asyncio
+import collections
 import json
 import os
 import pathlib
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan2shape_jax.apps.serve.visits import Limits
+from gan2shape_jax.apps.serve.visits import Limits, visitor_of
 
 _PLACE = "/kept"  # what visitors see of the folder's path
 _AROUND = 1 << 16  # bytes of a request beyond the file itself
-_STORED = 40  # of the largest files, for all visitors together: with more on disk, no photo is accepted
-_MOST_OTHER = 1 << 20  # bytes of a request without a file
+_MOST_OTHER = 1 << 16  # bytes of a request without a file
+_MOST_QUERY = 1 << 10  # bytes of an address's path, and of what follows its question mark
+_LONGEST = 64  # characters by which a page may call itself or its job; Gradio's own have up to 32
+_MOST_OPEN = 100  # requests of one address at a time: a page has two for as long as it is open
+# A body may take `_BODY_S` seconds, and after the first `_GRACE_S` comes at this many bytes a second or more.
+_BODY_S, _GRACE_S, _LEAST_RATE = 600.0, 10.0, 10_000
 _TELLING = ("application/json", "text/event-stream", "text/html")  # the answers that may name files
+UPLOAD = "/gradio_api/upload"
 # Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
 _POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
 # Scripts and pictures come only from here; a browser requests nothing from other servers.
@@ -44,22 +52,35 @@ class Guard(BaseHTTPMiddleware):
     """Passes requests to an application, or refuses them."""
 
     def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits):
-        """Guards an application whose uploads go to `folder`/uploads."""
+        """Guards an application whose uploads are in `folder`/uploads, as Gradio's pictures are."""
         super().__init__(app)
         self._folder, self._limits = folder, limits
-        self._uploads = 0
+        self._open: collections.Counter[str] = collections.Counter()  # requests by visitor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request; a body that comes too slowly is taken for one that was broken off."""
+        if scope["type"] != "http":
+            return await super().__call__(scope, receive, send)
+        visitor = visitor_of(scope.get("client"))
+        if self._open[visitor] >= _MOST_OPEN:
+            return await PlainTextResponse("That is too much at once: try again later.", 429)(scope, receive, send)
+        self._open[visitor] += 1
+        try:
+            await super().__call__(scope, _paced(receive), send)
+        finally:
+            self._open[visitor] -= 1
+            if not self._open[visitor]:
+                del self._open[visitor]
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Answers a request."""
-        request.scope["path"] = request.scope["path"].replace(f"={_PLACE}/", f"={self._folder}/")
-        upload = request.method == "POST" and request.scope["path"].rstrip("/").endswith("/upload")
-        if refusal := await self._refusal(request, upload):
-            return refusal
-        self._uploads += upload
         try:
+            request.scope["path"] = request.scope["path"].replace(f"={_PLACE}/", f"={self._folder}/")
+            if refusal := await self._refusal(request):
+                return refusal
             response = await call_next(request)
-        finally:
-            self._uploads -= upload
+        except ClientDisconnect:
+            return PlainTextResponse("This came too slowly.", 408, headers={"Connection": "close"})
         response.headers.setdefault("content-security-policy", _POLICY)
         if response.headers.get("content-type", "").startswith(_TELLING):
             del response.headers["content-length"]
@@ -71,49 +92,79 @@ class Guard(BaseHTTPMiddleware):
             part = part.encode() if isinstance(part, str) else bytes(part)
             yield part.replace(os.fsencode(self._folder), _PLACE.encode())
 
-    async def _refusal(self, request: Request, upload: bool) -> Response | None:
-        path, uploads = request.scope["path"].rstrip("/"), self._folder / "uploads"
-        if (named := _NAMED.search(path)) and not _lies_in(named[2], uploads):
+    async def _refusal(self, request: Request) -> Response | None:
+        path = request.scope["path"].rstrip("/")
+        if max(len(request.scope["path"]), len(request.scope["query_string"])) > _MOST_QUERY:
+            return PlainTextResponse("This address is too long.", 414)
+        if (named := _NAMED.search(path)) and not _lies_in(named[2], self._folder / "uploads"):
             return PlainTextResponse("There is no such file here.", 404)
+        if path.endswith("/upload_progress"):  # Gradio's, which does not know of uploads here, and would wait for one
+            return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         if request.method in ("GET", "HEAD"):
             return None
+        if not _from_here(request.headers):
+            return PlainTextResponse("This comes from another site's page.", 403)
         # A server passes on no more of a request than the length that it announces.
-        length = request.headers.get("content-length", "")
+        upload, length = path == UPLOAD, request.headers.get("content-length", "")
         if not length.isdecimal():
             return PlainTextResponse("A request has to say its length.", 411)
         if int(length) > (self._limits.file_bytes + _AROUND if upload else _MOST_OTHER):
             return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
-        if upload and self._uploads >= self._limits.uploads:
-            return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
-        if upload and _stored_bytes(self._folder) > _STORED * self._limits.file_bytes:
-            return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
         if upload:
             return None
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
         request._body = (await request.body()).replace(shown, real)  # which the application gets
-        if not (_POSTED.fullmatch(path) and _names_only(request._body, uploads)):
+        if not (_POSTED.fullmatch(path) and _is_modest(request._body, self._folder / "uploads")):
             return PlainTextResponse("This is not what the page sends.", 403)
         return None
 
 
-def _stored_bytes(folder: pathlib.Path) -> int:
-    """Returns the total size of all files below a folder; files that vanish meanwhile are not counted."""
-    total = 0
-    for place, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_size
-    return total
+def _paced(receive: Receive) -> Receive:
+    """Returns what receives a request, and takes it for broken off when its body comes too slowly."""
+    began, received, whole = time.monotonic(), 0, False
+
+    async def paced() -> Message:
+        nonlocal received, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(_loop_time(began + min(_BODY_S, _GRACE_S + received / _LEAST_RATE))):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        received += len(message.get("body", b""))
+        whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    return paced
 
 
-def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
-    """Returns whether every file that a request names is in the upload folder."""
+def _loop_time(moment: float) -> float:
+    """Returns a moment of `time.monotonic()` by the event loop's clock."""
+    return asyncio.get_running_loop().time() + moment - time.monotonic()
+
+
+def _from_here(headers: Mapping[str, str]) -> bool:
+    """Returns whether a request comes from a page of this server, or from no page at all.
+
+    Browsers say so themselves where the connection is safe; elsewhere they tell which host the page is of.
+    """
+    if site := headers.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    hosts = [headers.get("host"), headers.get("x-forwarded-host")]
+    return "origin" not in headers or headers["origin"].partition("://")[2] in hosts
+
+
+def _is_modest(body: bytes, uploads: pathlib.Path) -> bool:
+    """Returns whether a request names only files in the upload folder, and pages and jobs by short names."""
     pairs = list[tuple[str, Any]]()
     try:
         json.loads(body or b"null", object_pairs_hook=pairs.extend)
     except (ValueError, RecursionError):
         return False
-    return all(_lies_in(value, uploads) for key, value in pairs if key == "path")
+    names = (value for key, value in pairs if key in ("session_hash", "event_id") and value is not None)
+    short = all(isinstance(name, str) and len(name) <= _LONGEST for name in names)
+    return short and all(_lies_in(value, uploads) for key, value in pairs if key == "path")
 
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:

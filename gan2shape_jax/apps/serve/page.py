@@ -4,11 +4,13 @@ Nothing here computes for long: that is a job of the worker, in Gradio's queue. 
 loop. Names and messages from elsewhere are escaped before they are shown.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import html
-import os
+import math
 import pathlib
+import re
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -17,45 +19,64 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.serve import worker as jobs
-from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
+from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.io.image_files import ENDINGS
 from gan2shape_jax.results.page import OFFERS
 
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
-<p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
-A model was trained on one kind, here {kinds}: on a photo of anything else its shape is not reliable. Photos and results
-are removed {minutes} after you last used them.</p>"""
-# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls.
+<p>Drop a photo. What it shows is found and framed by a square; move the square where it is wrong, and press
+<b>Make it 3D</b>. {kinds} are known here: of anything else the shape is made up. Photos and results are removed
+{minutes} after you last used them.</p>"""
+# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls; and
+# brings what was asked for into view, which lies above the controls: the status at once, then the result.
 HEAD = """<script>
 addEventListener("message", ({ source, data }) => {
   const frame = [...document.querySelectorAll(".g2s-page")].find((one) => one.contentWindow === source);
   if (frame && data.height > 0) frame.style.height = `${Math.min(data.height, 20000)}px`;
 });
+const toStatus = () => document.querySelector("#status")?.scrollIntoView({ block: "start" });
+addEventListener("click", ({ target }) => target.closest?.("#go") && toStatus());
+let shown = "";
+new MutationObserver(() => {
+  const page = document.querySelector(".g2s-page")?.src ?? "";
+  if (page !== shown && page) toStatus();
+  shown = page;
+  // Gradio's name for this is not what it says.
+  document.querySelector(".upload-container[aria-label]")?.removeAttribute("aria-label");
+}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
 </script>"""
+_PAGES = 500  # of which Gradio remembers what it has shown, some 70 kB each
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
-# Command-line options that messages name, in the page's terms.
-_OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
+_REMEMBERED_S, _REMEMBERED = 60.0, 1000  # seconds for which it is known that a job was cancelled, and of how many pages
+# What the bundled models know, for those who choose; the last of all are for trying things out.
+_KNOWN = {"head": "People", "catface": "Cats", "ictface": "Computer-made test faces"}
+# What else messages say, in the page's terms.
+_WORDS = {"give another --mask or --box": "move the square", "--which chooses another": "choose another below"}
+_LAST = "ictface"  # of the choices
 _DOWNLOADS = {offer.files[0]: offer.offer for offer in OFFERS if not offer.archive}
 _DOWNLOADS |= {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}
 
 CSS = """
-.g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
+.g2s-note, .g2s-error { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
 .g2s-note { background: var(--background-fill-secondary); }
 .g2s-error { background: var(--error-background-fill, #fee2e2); color: var(--error-text-color, #991b1b); }
-.g2s-verdict { background: var(--background-fill-secondary); font-weight: 600; margin-bottom: .6em; }
 .g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
 .g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
 .g2s-page { width: 100%; height: 900px; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
+#drawing img, #crop img { max-height: 430px; object-fit: contain; }
+.upload-container .or, .min_value, .max_value { color: inherit !important; }
+#result:not(:has(iframe)), #files:not(:has(a)), #stages:not(:has(img)) { display: none; }
+@media (prefers-reduced-motion) { * { transition: none !important; } }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 """
 
@@ -68,53 +89,56 @@ class Page:
     def __init__(self, visits: Visits, worker: jobs.Worker, limits: Limits, *, kinds: dict[str, str]):
         """Builds the page, `blocks`; `kinds` are what the models, by name, know, in one word; the first is chosen."""
         self._visits, self._worker, self._limits, self._kinds = visits, worker, limits, kinds
-        self._cancelled: set[str] = set()  # pages whose latest job was cancelled
+        self._cancelled: dict[str, float] = {}  # when the latest job of a page was cancelled, `time.monotonic()`
+        self._labels = {name: _KNOWN.get(name, f"{kind.capitalize()} ({name})") for name, kind in kinds.items()}
         minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
-            known = " or ".join(f"{kind}s" for kind in dict.fromkeys(kinds.values()))
-            gr.HTML(_INTRODUCTION.format(kinds=html.escape(known), minutes=after))
+            known = [html.escape(_KNOWN.get(name, f"{kind}s")) for name, kind in kinds.items() if name != _LAST]
+            words = " and ".join(dict.fromkeys(known)).capitalize()
+            gr.HTML(_INTRODUCTION.format(kinds=words, minutes=after))
             self._add_components()
             self._connect()
-        self.blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
+        self.blocks.state_session_capacity = _PAGES
+        # The worker has the line of those who wait: Gradio's own lets one visitor take all of it.
+        self.blocks.queue(api_open=False, max_size=_REMEMBERED, default_concurrency_limit=None)
 
     def _add_components(self) -> None:
-        models, label = [(f"{kind} ({name})", name) for name, kind in self._kinds.items()], "What the photo shows"
-        self.model = gr.Radio(models, value=models[0][1], label=label, visible=len(models) > 1, elem_id="model")
-        self.photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
+        names = ("status", "result", "files", "stages")
+        self.status, self.frame, self.files, self.stages = (gr.HTML(elem_id=name) for name in names)
+        models = sorted(((label, name) for name, label in self._labels.items()), key=lambda one: one[1] == _LAST)
+        first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
+        self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
+        kinds = ["image", *ENDINGS]  # browsers do not know all of these as pictures
+        self.photo = gr.File(label="Photo", type="filepath", file_types=kinds, height=120, elem_id="photo")
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
-                label = "Photo with the crop; click to move it"
-                self.drawing = gr.Image(label=label, interactive=False, height=430, buttons=[], elem_id="drawing")
+                self.drawing = _picture("drawing", "Your photo; click in it to move the square")
             with gr.Column(scale=4):
-                self.which = gr.Radio([], label="Object", visible=False, elem_id="which")
-                with gr.Row():
-                    x, y = _slider("x", 0, 1), _slider("y", 0, 1)
-                with gr.Row():
-                    side, roll = _slider("side", 16, 17, "Side"), _slider("roll", -180, 180, "Roll (°)")
-                label = "What is cut out"
-                self.crop = gr.Image(label=label, interactive=False, height=220, buttons=[], elem_id="crop")
-        self.box = [x, y, side, roll]
-        label = "Refine: fit the model to this photo. It takes longer; how long is shown as it goes"
+                self.which = gr.Radio([], label="Which one", visible=False, elem_id="which")
+                self.crop = _picture("crop", "What is made 3D")
+        label = "Take minutes more, and fit the shape to this photo"
         self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
         with gr.Row():
-            self.go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
+            self.go = gr.Button("Make it 3D", variant="primary", interactive=False, elem_id="go")
             self.stop = gr.Button("Cancel", interactive=False, elem_id="stop")
-        names = ("status", "stages", "files", "result")
-        self.status, self.stages, self.files, self.frame = (gr.HTML(elem_id=name) for name in names)
+        with gr.Accordion("Move the square by numbers", open=False, visible=False, elem_id="numbers") as self.numbers:
+            with gr.Row():
+                x, y = _slider("x", 0, 1, "From the left"), _slider("y", 0, 1, "From above")
+                side, roll = _slider("side", 16, 17, "Size"), _slider("roll", -180, 180, "Turn (degrees)")
+        self.box = [x, y, side, roll]
 
     def _connect(self) -> None:
         state, results = [self.status, self.go, self.stop], [self.stages, self.files, self.frame]
         pictures = [self.drawing, self.crop]
-        everything = [*state, *results, self.chooser, self.refine, self.which, *self.box, *pictures]
+        everything = [*state, *results, self.chooser, self.refine, self.numbers, self.which, *self.box]
+        everything += pictures
         at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-        # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
-        queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.status}
-        queued |= {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "worker"}
+        queued: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         begun = [self.photo.upload, self.model.input]
         framing = gr.on(begun, self.waits, None, state, **at_once)
         running = self.go.click(self.waits, None, state, **at_once)
-        framing = framing.then(self.photo_framed, [self.photo, self.model], everything, **queued)
+        framing = framing.then(self.photo_framed, [self.photo, self.model], everything, preprocess=False, **queued)
         running = running.then(self.reconstructed, [*self.box, self.refine], [*state, *results], **queued)
         both = [framing, running]
         for job in both:
@@ -134,19 +158,21 @@ class Page:
 
     async def waits(self, request: gr.Request) -> Updates:
         """A job is put into the queue."""
-        self._cancelled.discard(str(request.session_hash))
+        self._cancelled.pop(str(request.session_hash), None)
         return self._busy(note("Waiting for its turn."))
 
-    async def photo_framed(self, upload: str | None, model: str, request: gr.Request) -> AsyncGenerator[Updates]:
-        """Frames a photo as a model needs it; where Gradio closes this, the job stops."""
+    async def photo_framed(
+        self, upload: dict[str, Any] | None, model: str, request: gr.Request
+    ) -> AsyncGenerator[Updates]:
+        """Frames a photo, of which `upload` has the path, as a model needs it; where Gradio closes this, it stops."""
         if upload is None or model not in self._kinds:
             yield self._idle("", go=False) | self._nothing()
             return
         visit = None
         try:
-            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload))
+            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload["path"]), _visitor(request))
             done: dict[str, Any] = {}
-            job = self._followed(visit, "Looking for the object", done, visit.new_folder("frame"), model=model)
+            job = self._followed(visit, "Looking for it in the photo", done, visit.new_folder("frame"), model=model)
             async with contextlib.aclosing(job):
                 async for status in job:
                     yield self._busy(status) | self._nothing()
@@ -155,10 +181,10 @@ class Page:
             return
         visit.facts = done[jobs.FRAMING] | {"model": model}
         count = len(visit.facts["boxes"])
-        found = f"{count} objects found: choose one." if count > 1 else "Found. Move the square if need be."
+        kind = self._kinds[model]
+        found = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square where it is wrong."
         if not visit.facts["known"]:
-            kind = self._kinds[model]
-            found = f"Nothing here looks like a {kind} to this GAN; this is the best there is. Move the square."
+            found = f"No {kind} was found in this photo. If there is one, put the square around it."
         yield self._idle(note(found)) | self._choice(visit.facts) | self._pictures(visit, "1")
 
     async def photo_removed(self, request: gr.Request) -> Updates:
@@ -209,7 +235,7 @@ class Page:
         try:
             yield {self.files: "", self.frame: ""}
             chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(found), "refine": refine}
-            job = self._followed(visit, "Reconstructing", done, folder, **chosen)
+            job = self._followed(visit, "Making it 3D", done, folder, **chosen)
             async with contextlib.aclosing(job):
                 async for status in job:
                     new = self._results(base, done) if len(done) > shown else {}
@@ -222,7 +248,9 @@ class Page:
 
     async def cancelled(self, request: gr.Request) -> Updates:
         """Gradio cancels a job."""
-        self._cancelled.add(str(request.session_hash))
+        now = time.monotonic()
+        recent = [(page, at) for page, at in self._cancelled.items() if now - at < _REMEMBERED_S]
+        self._cancelled = dict(recent[-_REMEMBERED:]) | {str(request.session_hash): now}
         return self._idle(note("Cancelled."), go=self._framed(request) is not None)
 
     async def refused(self, request: gr.Request) -> Updates:
@@ -238,16 +266,24 @@ class Page:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
         task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
         options["model"] = list(self._kinds).index(options["model"])
-        started, line = time.monotonic(), ""
-        async with contextlib.aclosing(self._worker.run(task | options)) as messages:
-            async for message in messages:
-                if "stage" in message:
-                    done[message.pop("stage")], line = message, ""
-                line = message.get("say", line)
-                visit.used = time.monotonic()
-                # Of the log only lines about the photo are shown, since others name the server's files.
-                about = line.partition(f"{visit.name}: ")[2].strip()
-                yield note(f"{doing} ({time.monotonic() - started:.0f} s){f': {about}' if about else '.'}")
+        started, line, visit.used = time.monotonic(), "", math.inf
+        try:
+            async with contextlib.aclosing(self._worker.run(task | options, visit.visitor)) as messages:
+                async for message in messages:
+                    if before := message.get("before"):
+                        started = time.monotonic()
+                        photos = "photo is" if before == 1 else "photos are"
+                        yield note(f"Waiting: {before} {photos} computed before this one.")
+                        continue
+                    if "stage" in message:
+                        done[message.pop("stage")], line = message, ""
+                    line = message.get("say", line)
+                    # Of the log only lines about the photo are shown, since others name the server's files.
+                    about = line.partition(f"{visit.name}: ")[2].strip()
+                    yield note(f"{doing} ({time.monotonic() - started:.0f} s){f': {about}' if about else '.'}")
+        finally:
+            visit.used = time.monotonic()
+        await asyncio.to_thread(visit.measure)
 
     def _framed(self, request: gr.Request) -> Visit | None:
         """Returns the visit of a page whose photo was framed, or None."""
@@ -262,7 +298,7 @@ class Page:
 
     def _nothing(self) -> Updates:
         """No photo, no results."""
-        updates = {part: gr.update(visible=False) for part in (self.chooser, self.refine)}
+        updates = {part: gr.update(visible=False) for part in (self.chooser, self.refine, self.numbers)}
         updates[self.which] = gr.update(choices=[], value=None, visible=False)
         return updates | {self.stages: "", self.files: "", self.frame: "", self.drawing: None, self.crop: None}
 
@@ -274,7 +310,7 @@ class Page:
         largest = max(round(_LARGEST_SIDE * max(width, height)), side)
         sliders = [gr.update(maximum=width, value=x), gr.update(maximum=height, value=y)]
         sliders += [gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side), gr.update(value=roll)]
-        shown = {part: gr.update(visible=True) for part in (self.chooser, self.refine)}
+        shown = {part: gr.update(visible=True) for part in (self.chooser, self.refine, self.numbers)}
         objects = {self.which: gr.update(choices=numbers, value="1", visible=len(numbers) > 1)}
         return shown | objects | dict(zip(self.box, sliders, strict=True))
 
@@ -290,17 +326,15 @@ class Page:
         return {self.drawing: framing_picture(preview, scaled, chosen, _NO_MASK), self.crop: crop}
 
     def _results(self, base: str, done: dict[str, Any]) -> Updates:
-        """The result's page in a frame, its verdict and links to the files at `base`, as far as they are there."""
+        """The result's page in a frame, and links to the files at `base`, as far as they are there."""
         if jobs.SHAPE not in done:
             return {}
-        verdict = str(done[jobs.SHAPE]["verdict"])
         links = "".join(
             f'<a href="{base}/{name}?download" download>{title}</a>'
             for name, title in _DOWNLOADS.items()
             if name in done[jobs.SHAPE]["files"]
         )
-        about = f'<p class="g2s-verdict">{html.escape(message_line(verdict))}</p>' if verdict else ""
-        files = f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'
+        files = f'<nav class="g2s-files" aria-label="Files">{links}</nav>'
         frame = (
             f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
             'title="The shape, to turn and relight"></iframe>'
@@ -308,9 +342,13 @@ class Page:
         return {self.files: files, self.frame: frame}
 
 
-def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
+def _picture(name: str, label: str) -> gr.Image:
+    return gr.Image(label=label, alt_text=label, interactive=False, buttons=[], elem_id=name)
+
+
+def _slider(name: str, low: float, high: float, label: str) -> gr.Slider:
     value = 0 if low < 0 else None
-    return gr.Slider(low, high, value, label=label or name, step=1, elem_id=name, min_width=140, buttons=[])
+    return gr.Slider(low, high, value, label=label, step=1, elem_id=name, min_width=140, buttons=[])
 
 
 def _boxes(visit: Visit) -> list[CropBox]:
@@ -328,17 +366,20 @@ def note(text: str) -> str:
 
 def failure(text: str, visit: Visit | None = None) -> str:
     """Returns an error for the status line, HTML, without the server's paths and the command line's options."""
-    shown = dict(_OPTIONS)
-    if visit is not None:
-        shown |= {str(visit.photo): visit.shown, f"{visit.folder}{os.sep}": ""}
-    for hidden, words in shown.items():
+    if visit is not None:  # whatever is kept of a photo goes by its name
+        text = re.sub(re.escape(str(visit.folder)) + r"[^\s:,;]*", lambda _: visit.shown, text)
+    for hidden, words in _WORDS.items():
         text = text.replace(hidden, words)
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
+
+
+def _visitor(request: gr.Request) -> str:
+    return visitor_of(getattr(request, "client", None))
 
 
 def _drawing(done: dict[str, Any], base: str) -> str:
     """Returns the photo with its crop and the object's outline, of the files at `base`, once it is there, HTML."""
     if jobs.MASK not in done:
         return ""
-    picture = f'<img src="{base}/framing.jpg" alt="The photo with crop and outline of the object">'
-    return f'<div class="g2s-run">{picture}<small>mask: {photo_run.MASKS[done[jobs.MASK]["mask"]]}</small></div>'
+    picture = f'<img src="{base}/framing.jpg" alt="The photo with the square and the outline in it">'
+    return f'<div class="g2s-run">{picture}</div>'

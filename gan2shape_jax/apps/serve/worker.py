@@ -10,6 +10,7 @@ reconstructs one of them (`performer`).
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -23,13 +24,14 @@ import traceback
 import zipfile
 from collections.abc import AsyncGenerator, Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.detection.detector import PERHAPS
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
@@ -40,20 +42,25 @@ _START_S = 900.0  # a GAN that does not come with the package is learned from fi
 # Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
 _FAULT = "the program has a fault here; the server's log has the details"
+_FULL = "there is no room on the server's disk just now: try again later"
 _SPAWNED = multiprocessing.get_context("spawn")
 
 
+class _Place(NamedTuple):
+    """A place in the line for the worker."""
+
+    visitor: str
+    reached: asyncio.Event  # set when it is the first
+
+
 class Worker:
-    """Runs jobs one at a time; used by one event loop."""
+    """Runs jobs one at a time, in the order in which they come; used by one event loop."""
 
-    def __init__(self, load: Callable[..., Perform], *args: str, seconds: float) -> None:
-        """Starts nothing yet. Jobs may take so many `seconds`.
-
-        `load` is a module's function, called in the worker with `args`, that loads what jobs need.
-        """
-        self._load, self._args, self._seconds = load, args, seconds
+    def __init__(self, load: Callable[..., Perform], *args: str, limits: Limits) -> None:
+        """Starts nothing yet. `load` is a module's function, called in the worker with `args`: loads what jobs need."""
+        self._load, self._args, self._limits = load, args, limits
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._jobs, self._turn = 0, asyncio.Lock()
+        self._jobs, self._line = 0, list[_Place]()  # the first of the line is being served
 
     async def start(self) -> None:
         """Makes sure that the process is running and has loaded the GAN; raises `UserError` if it cannot."""
@@ -72,33 +79,54 @@ class Worker:
             why = message.get("broken", "it takes too long; the server's log says more")
             raise UserError(f"what computes cannot be started: {why}")
 
-    async def run(self, task: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Runs a job, see `performer`; yields messages about its stages and log, and {} at least once a second.
+    async def run(self, task: dict[str, Any], visitor: str = "") -> AsyncGenerator[dict[str, Any]]:
+        """Runs a job, see `performer`, when it is its turn.
 
+        Yields messages about its stages and log, and {} at least once a second; until its turn, how many are "before".
         Closing the iterator, or cancelling the task that waits for it, ends the job with its process.
 
         Raises:
-          UserError: it failed, took too long, or the process ended.
+          UserError: too many wait, it failed, took too long, or the process ended.
         """
-        async with self._turn:
-            over = False
-            try:
-                await self.start()
-                self._jobs += 1
-                until = time.monotonic() + self._seconds
-                self._pipe.send_bytes(json.dumps(task).encode())
-                while not over:
-                    message = await self._next(1.0)
-                    over = "end" in message
-                    if message.get("end"):
-                        raise UserError(message["end"])
-                    if not over and time.monotonic() >= until:
-                        raise UserError(f"this took more than {self._seconds / 60:.0f} minutes, and was stopped")
-                    if not over:
-                        yield message
-            finally:
+        waiting = self._limits.waiting
+        if len(self._line) > waiting:
+            raise UserError("many photos wait here already: try again in some minutes")
+        if [place.visitor for place in self._line].count(visitor) > self._limits.share(waiting):
+            raise UserError("several photos of yours, or from your network, wait already: try again when they are done")
+        place = _Place(visitor, asyncio.Event())
+        self._line.append(place)
+        try:
+            while place is not self._line[0]:
+                yield {"before": self._line.index(place)}
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(place.reached.wait(), 1.0)
+            async with contextlib.aclosing(self._run(task)) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._line.remove(place)
+            if self._line:
+                self._line[0].reached.set()
+
+    async def _run(self, task: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        over = False
+        try:
+            await self.start()
+            self._jobs += 1
+            until = time.monotonic() + self._limits.job_s
+            self._pipe.send_bytes(json.dumps(task).encode())
+            while not over:
+                message = await self._next(1.0)
+                over = "end" in message
+                if message.get("end"):
+                    raise UserError(message["end"])
+                if not over and time.monotonic() >= until:
+                    raise UserError(f"this took more than {self._limits.job_s / 60:.0f} minutes, and was stopped")
                 if not over:
-                    self.close()
+                    yield message
+        finally:
+            if not over:
+                self.close()
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -147,8 +175,11 @@ def _work(pipe: Connection, load: Callable[..., Perform], *args: str) -> None:
                     perform(task, lambda stage, facts: send(stage=stage, **facts))
             except KeyboardInterrupt:  # by runs, which respond to Ctrl-C between iterations
                 end = "cancelled"
-            except UserError as error:
-                end = str(error)
+            except (UserError, OSError) as error:
+                full = isinstance(error, RunEndingError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+                end = _FULL if full else str(error) if isinstance(error, UserError) else _FAULT
+                if end != str(error):
+                    traceback.print_exc()
             except Exception:
                 traceback.print_exc()
                 end = _FAULT
@@ -175,6 +206,7 @@ FRAMING, MASK, SHAPE = "framing", "mask", "shape"
 PREVIEW = "preview.jpg"  # of a photo that was framed
 ARCHIVE = "all.zip"
 _PREVIEW_SIDE = 1024  # pixels, at most
+_LONGEST = 10  # times the shorter side: in a strip of a few pixels there are thousands of places to look at
 
 
 def performer(*models: str) -> Perform:
@@ -211,6 +243,11 @@ def _frame(task: dict[str, Any], cropper: photo_run.Cropper, report: Report) -> 
             f"{task['photo']} has {width} x {height} pixels, {width * height / 1e6:.0f} million: at most "
             f"{task['pixels'] / 1e6:g} million are taken here, make it smaller first"
         )
+    if max(width, height) > _LONGEST * min(width, height):
+        raise UserError(
+            f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
+            "as the shorter one, cut out the part that is meant"
+        )
     detections = cropper.detect(photo)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
@@ -229,12 +266,11 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: photo_run.Crop
     report(MASK, {"mask": photo.mask_source})
     if failed := photo_run.run_over(config, [photo], cropper):
         raise UserError(failed[photo.name])
-    metrics = json.loads((out / "results" / photo.name / "metrics.json").read_text())
     files = result_files(out, photo.name)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, file in files.items():
             archive.write(file, f"{photo.name}/{place}")
-    report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", ""), "files": [*files, ARCHIVE]})
+    report(SHAPE, {"files": [*files, ARCHIVE]})
 
 
 def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:

@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import axe
 from PIL import Image
 
 from benchmarks.pages import chromium
@@ -72,9 +73,11 @@ def _send(page, path):
 
 def test_a_photo_becomes_a_page_and_files(address, photo, cache):
     with _opened(address) as page:
+        accepted = page.evaluate("document.querySelector('#photo input[type=file]').accept").split(", ")
+        assert {"image/*", ".heic", ".avif"} <= set(accepted)
         _send(page, photo)
         page.wait(_READY, seconds=_PATIENCE)
-        assert "2 objects found" in page.evaluate(_STATUS)
+        assert "2 faces found" in page.evaluate(_STATUS)
         page.wait("document.querySelector('#crop img')")
         before = page.evaluate("document.querySelector('#crop img').src")
         page.press("#which label:nth-of-type(2)")
@@ -108,6 +111,32 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         assert not [name for name in archive.namelist() if str(cache).encode() in archive.read(name)]
 
 
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_the_result_comes_into_view_above_the_controls_and_nothing_bars_anybody(address, photo, width, dark):
+    with _opened(address) as page:
+        page.screen(width, 844, touch=width < 500, dark=dark, still=True)
+        page.open(address)
+        page.wait("document.querySelector('#photo input[type=file]')")
+        page.wait("!document.querySelector('.upload-container[aria-label]')")
+        assert axe.barriers(page) == []
+        _send(page, photo)
+        page.wait(_READY, seconds=_PATIENCE)
+        page.wait("document.querySelector('#crop img') && document.querySelector('#numbers button')")
+        page.press("#numbers button")
+        page.wait("document.querySelector('#roll input')")
+        assert axe.barriers(page) == []
+        page.press("#go")
+        page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
+        page.wait("document.querySelector('#result iframe').clientHeight > 2000")
+        top = "document.querySelector('{}').getBoundingClientRect().top"
+        assert 0 <= page.evaluate(top.format("#status")) < page.evaluate(top.format("#result")) < 200
+        assert page.evaluate(top.format("#result")) < page.evaluate(top.format("#photo"))
+        assert axe.barriers(page) == []
+        page.open(page.evaluate("document.querySelector('#result iframe').src"))
+        page.wait("document.body.dataset.shown === '0'")
+        assert axe.barriers(page) == []
+
+
 def test_cancelling_leaving_and_waiting(address, photo):
     with _opened(address) as second:
         with _opened(address) as first:
@@ -121,7 +150,7 @@ def test_cancelling_leaving_and_waiting(address, photo):
             first.press("#go")
             first.wait(_REFINES, seconds=_PATIENCE)
             _send(second, photo)
-            second.wait(f"{_STATUS}.includes('queue: 1')")
+            second.wait(f"{_STATUS}.startsWith('Waiting: 1 photo')")
         # The first has closed its browser in the middle of minutes of refinement.
         second.wait(_READY, seconds=60)
-        assert "2 objects found" in second.evaluate(_STATUS)
+        assert "2 faces found" in second.evaluate(_STATUS)

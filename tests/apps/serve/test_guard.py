@@ -1,5 +1,6 @@
 """What comes in is refused before it does harm: by the length announced, what lies there, what it names."""
 
+import asyncio
 import json
 
 import pytest
@@ -11,9 +12,9 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from gan2shape_jax.apps.serve.guard import Guard
-from gan2shape_jax.apps.serve.visits import Limits
+from gan2shape_jax.apps.serve.visits import Limits, visitor_of
 
-_LIMITS = Limits(file_bytes=200_000, uploads=1)
+_LIMITS = Limits(file_bytes=200_000)
 _UPLOAD, _JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
 
 
@@ -32,14 +33,72 @@ def client(tmp_path):
     return TestClient(Guard(_echo, tmp_path, _LIMITS))
 
 
-def test_what_is_too_large_or_of_no_known_length_is_refused_and_a_full_disk_takes_no_more(client, tmp_path):
+def test_what_is_too_large_or_of_no_known_length_is_refused(client):
     for path, length in ((_UPLOAD, 10**9), (_JOIN, 2 * 10**6)):
         assert client.post(path, content=b"x", headers={"Content-Length": str(length)}).status_code == 413
     assert client.post(_UPLOAD, content=iter([b"x"])).status_code == 411
     assert client.post(_UPLOAD, content=b"x").content == b"x"
-    (tmp_path / "large").write_bytes(bytes(8_000_001))
-    assert client.post(_UPLOAD, content=b"x").status_code == 507
     assert client.get("/").status_code == 200
+    for address in ("/" + "a" * 2000, "/gradio_api/queue/data?session_hash=" + "a" * 2000):
+        assert client.get(address).status_code == 414
+
+
+def test_pages_and_jobs_have_short_names(client):
+    for field in ("session_hash", "event_id"):
+        for name, status in (("a" * 12, 200), ("a" * 65, 403), (["a"], 403)):
+            assert client.post(_JOIN, json={"data": [], field: name}).status_code == status, (field, name)
+    assert client.post(_JOIN, json={"data": [{"session_hash": "a" * 1000}]}).status_code == 403
+
+
+def test_nothing_is_taken_from_another_sites_page(client):
+    for place in (_UPLOAD, _JOIN, "/gradio_api/cancel"):
+        for headers, status in (
+            ({"Origin": "http://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Origin": "http://testserver:81"}, 403),
+            ({"Origin": "http://testserver"}, 200),
+            ({"Origin": "https://shapes.example", "X-Forwarded-Host": "shapes.example"}, 200),
+            ({"Origin": "https://shapes.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ):
+            assert client.post(place, content=b"{}", headers=headers).status_code == status, (place, headers)
+
+
+def test_a_visitor_is_an_address_and_has_so_many_requests_at_a_time(tmp_path):
+    assert visitor_of(("192.0.2.7", 1)) == "192.0.2.7" != visitor_of(("192.0.2.8", 1))
+    assert visitor_of(("2001:db8::1", 1)) == visitor_of(("2001:db8::2:3", 9)) != visitor_of(("2001:db8:0:1::1", 1))
+    assert visitor_of(None) == ""
+
+    async def check():
+        begun, end = [], asyncio.Event()
+
+        async def waiting(scope, receive, send):
+            begun.append(scope)
+            await end.wait()
+            await Response()(scope, receive, send)
+
+        guard, said = Guard(waiting, tmp_path, _LIMITS), []
+
+        def asked(address):
+            async def send(message):
+                said.append((address, message.get("status")))
+
+            scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+            return asyncio.create_task(guard(scope | {"client": (address, 1)}, _nothing, send))
+
+        tasks = [asked("192.0.2.7") for _ in range(101)] + [asked("192.0.2.8")]
+        while len(begun) < 101:
+            await asyncio.sleep(0)
+        assert said[0] == ("192.0.2.7", 429)
+        end.set()
+        await asyncio.gather(*tasks)
+        assert [status for _, status in said if status].count(200) == 101 and not guard._open
+
+    asyncio.run(check())
+
+
+async def _nothing():
+    await asyncio.sleep(60)
 
 
 def test_no_file_is_named_that_nobody_has_sent(client, tmp_path):
@@ -86,5 +145,5 @@ def test_visitors_do_not_learn_where_files_are_and_may_name_them_all_the_same(tm
 
 def test_what_a_request_was_looked_at_for_still_reaches_the_application(client):
     assert client.post(_JOIN, content=b'{"data": [1, 2]}').content == b'{"data": [1, 2]}'
-    for no_json in (b"{", b"[" * 100_000, b"\xff"):
+    for no_json in (b"{", b"[" * 60_000, b"\xff"):
         assert client.post(_JOIN, content=no_json).status_code == 403

@@ -27,7 +27,7 @@ class _Device:
     def __init__(self):
         self.messages, self.tasks, self.closed = [], [], 0
 
-    async def run(self, task):
+    async def run(self, task, visitor):
         self.tasks.append(task)
         if task.get("box") is None:
             Image.new("RGB", (200, 150)).save(f"{task['folder']}/{jobs.PREVIEW}")
@@ -49,7 +49,8 @@ def device():
 def page(tmp_path, device):
     (tmp_path / "visits").mkdir()
     (tmp_path / "me.jpg").write_bytes(b"photo")
-    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kinds={"faces": "face", "cats": "cat"})
+    kinds = {"ictface": "face", "faces": "face", "cats": "cat"}
+    return Page(Visits(tmp_path, Limits()), device, Limits(), kinds=kinds)
 
 
 def _all(iterator):
@@ -59,14 +60,18 @@ def _all(iterator):
     return asyncio.run(collect())
 
 
+def _sent(tmp_path):
+    return {"path": str(tmp_path / "me.jpg")}
+
+
 def _framed(page, device, tmp_path, known=True):
     device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
-    return _all(page.photo_framed(str(tmp_path / "me.jpg"), "cats", _REQUEST))
+    return _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
 
 
 def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     first, *_, last = _framed(page, device, tmp_path)
-    assert "Looking for the object (0 s)." in first[page.status] and "2 objects found" in last[page.status]
+    assert "Looking for it in the photo (0 s)." in first[page.status] and "2 cats found" in last[page.status]
     assert last[page.which]["choices"] == ["1", "2"] and last[page.go]["interactive"]
     other = asyncio.run(page.object_chosen("2", _REQUEST))
     assert [other[slider] for slider in page.box] == [20, 20, 20, -10]
@@ -74,7 +79,7 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     clicked = asyncio.run(page.photo_clicked("1", 30, 0, middle, _REQUEST))
     assert [clicked[slider] for slider in page.box[:2]] == pytest.approx([200, 150], abs=2)
     assert "g2s-error" in asyncio.run(page.crop_changed("1", 5, 5, -3, 0, _REQUEST))[page.status]
-    assert "looks like a cat" in _framed(page, device, tmp_path, known=False)[-1][page.status]
+    assert "No cat was found" in _framed(page, device, tmp_path, known=False)[-1][page.status]
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -83,23 +88,23 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
         {"say": "12:00:00 me: step1, 5 of <50>"},
         {"stage": jobs.MASK, "mask": "found"},
         {"say": "writes /srv/secret"},
-        {"stage": jobs.SHAPE, "verdict": "Trust it", "files": ["mesh.glb", jobs.ARCHIVE, "index.html"]},
+        {"stage": jobs.SHAPE, "files": ["mesh.glb", jobs.ARCHIVE, "index.html"]},
     ]
     cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
     assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
-    assert [task["model"] for task in device.tasks] == [1, 1]
+    assert [task["model"] for task in device.tasks] == [2, 2]
     assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
-    assert "mask: found" in shown[1][page.stages] and "iframe" in shown[3][page.frame]
+    assert "framing.jpg" in shown[1][page.stages] and "iframe" in shown[3][page.frame]
     links = shown[3][page.files]
-    assert "Trust it" in links and "all.zip" in links and "mesh.glb" in links and "usdz" not in links
+    assert "all.zip" in links and "mesh.glb" in links and "usdz" not in links
     assert sum(page.frame in one for one in shown) == 1
     assert "Done." in shown[-1][page.status]
 
 
 def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_path):
     device.messages = ["{photo} is damaged; {folder} too"]
-    (failed,) = _all(page.photo_framed(str(tmp_path / "me.jpg"), "faces", _REQUEST))
+    (failed,) = _all(page.photo_framed(_sent(tmp_path), "faces", _REQUEST))
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
     (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
     assert "no longer kept" in gone[page.status]
@@ -109,7 +114,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
 
     async def closed():
         device.messages = [{}, {}, {}]
-        job = page.photo_framed(str(tmp_path / "me.jpg"), "faces", _REQUEST)
+        job = page.photo_framed(_sent(tmp_path), "faces", _REQUEST)
         await anext(job)
         before = device.closed
         await job.aclose()
@@ -119,12 +124,62 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert after == before + 1
 
 
-def test_names_and_messages_are_only_text(page):
+def test_names_and_messages_are_only_text():
     for text in (
         module.failure(f"{_NAME} is damaged"),
         module.note(_NAME),
-        page._results("results/a/b", {jobs.SHAPE: {"verdict": _NAME, "files": []}})[page.files],
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
     assert "give another --mask or --box" in open(photo_run.__file__).read()  # what is replaced is what is said
-    assert "choose another crop" in module.failure("it shows no object: give another --mask or --box")
+    assert "move the square" in module.failure("it shows no object: give another --mask or --box")
+
+
+def test_the_choices_are_in_a_visitors_words_and_the_test_faces_come_last(page):
+    assert [name for _, name in page.model.choices] == ["faces", "cats", "ictface"] and page.model.value == "ictface"
+    assert [label for label, _ in page.model.choices] == ["Face (faces)", "Cat (cats)", "Computer-made test faces"]
+
+
+def test_that_a_job_was_cancelled_is_remembered_of_few_pages_and_not_for_long(page, monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 20)
+    for number in range(100):
+        asyncio.run(page.cancelled(gr.Request(session_hash=f"page {number}")))
+    assert len(page._cancelled) <= 21 and "page 99" in page._cancelled
+    monkeypatch.setattr(module, "_REMEMBERED_S", 0.0)
+    asyncio.run(page.cancelled(_REQUEST))
+    assert list(page._cancelled) == ["me"]
+
+
+def test_a_page_that_waits_is_told_how_many_are_before_it(page, device, tmp_path):
+    device.messages = [{"before": 2}, {"before": 1}]
+    first, second, *_ = _all_until(page.photo_framed(_sent(tmp_path), "cats", _REQUEST), 2)
+    assert "2 photos are computed before" in first[page.status] and "1 photo is" in second[page.status]
+
+
+def _all_until(iterator, count):
+    async def collect():
+        return [await anext(iterator) for _ in range(count)]
+
+    return asyncio.run(collect())
+
+
+def test_no_path_of_the_server_is_told(page, device, tmp_path):
+    device.messages = ["{folder}/photos/.work/1/image/me.png cannot be written: {photo}: no"]
+    (failed,) = _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
+    assert "me.jpg cannot be written: me.jpg: no" in failed[page.status]
+
+
+def test_a_visit_is_kept_as_long_as_its_job_takes(page, device, tmp_path):
+    async def check():
+        device.messages = [{}, {}]
+        job = page.photo_framed(_sent(tmp_path), "cats", _REQUEST)
+        await anext(job)
+        page._visits._limits = Limits(keep_s=-1)
+        (tmp_path / "uploads").mkdir()
+        page._visits.tidy()
+        kept = page._visits.find("me")
+        await job.aclose()
+        page._visits.tidy()
+        return kept, page._visits.find("me")
+
+    kept, after = asyncio.run(check())
+    assert kept is not None and after is None

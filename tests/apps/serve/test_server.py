@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import os
 import socket
 import time
 
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 
 from gan2shape_jax import main as program
 from gan2shape_jax.apps.serve import command
+from gan2shape_jax.apps.serve import visits as module
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError
@@ -39,12 +41,18 @@ def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
 @pytest.fixture
 def visits(tmp_path):
     (tmp_path / "visits").mkdir()
-    return Visits(tmp_path / "visits", keep_s=60)
+    (tmp_path / "uploads").mkdir()
+    return Visits(tmp_path, Limits(keep_s=60, photos=8))
 
 
 def _new(visits, tmp_path, session="s", name="me.jpg"):
     (tmp_path / name).write_bytes(b"photo")
     return visits.new(session, tmp_path / name)
+
+
+def _sent(visits, visitor="a", name="me.jpg", content=b"photo"):
+    token = visits.expect(visitor, len(content))
+    return visits.keep(token, name, io.BytesIO(content))
 
 
 def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_left_them(visits, tmp_path):
@@ -61,6 +69,65 @@ def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_l
     second.folder.mkdir()  # by a job that was still running
     visits.tidy()
     assert not second.folder.exists()
+
+
+def test_uploads_go_after_their_time_and_so_does_what_nobody_knows(visits, tmp_path):
+    sent = _sent(visits)
+    visit = visits.new("s", sent)
+    assert visit.photo.stat().st_ino == sent.stat().st_ino  # on the disk it is there once
+    uploads = tmp_path / "uploads"
+    for name in ("tmpabc", "tmpdef"):
+        (uploads / name).write_bytes(b"left")
+    (uploads / "hash").mkdir()
+    os.utime(uploads / "tmpabc", (1, 1))
+    os.utime(uploads / "hash", (1, 1))
+    (uploads / "link").symlink_to(tmp_path)
+    os.utime(uploads / "link", (1, 1), follow_symlinks=False)
+    visits.tidy()
+    assert set(uploads.iterdir()) == {sent.parent, uploads / "tmpdef"} and tmp_path.is_dir()
+    visits._uploads[sent.parent.name].used = time.monotonic() - 61
+    visits.tidy()
+    assert not sent.exists() and visit.photo.read_bytes() == b"photo"
+
+
+def test_only_the_newest_pictures_of_the_page_are_kept(visits, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PICTURES", 3)
+    for number in range(6):
+        (tmp_path / "uploads" / f"{number}").mkdir()
+        os.utime(tmp_path / "uploads" / f"{number}", (time.time() - 20 + number,) * 2)
+    visits.tidy()
+    assert {path.name for path in (tmp_path / "uploads").iterdir()} == {"3", "4", "5"}
+
+
+def test_a_visitor_has_a_share_of_the_room_by_number_and_by_bytes(visits):
+    for _ in range(2):
+        assert visits.has_room("a", 5)
+        _sent(visits)
+    assert not visits.has_room("a", 5) and visits.has_room("b", 5)  # a quarter of 8
+    for visitor in "bcd":
+        for _ in range(2):
+            _sent(visits, visitor)
+    assert not visits.has_room("e", 5)
+    most = Limits().stored_bytes
+    for size, fits in ((most // 4 + 1, False), (most // 4 - 10, True)):
+        assert visits.has_room("a", size) is False and Visits.has_room(_fresh(visits), "a", size) is fits
+
+
+def _fresh(visits):
+    return Visits(visits._uploads_in.parent, Limits())
+
+
+def test_the_oldest_of_too_many_visits_of_one_visitor_are_forgotten(visits, tmp_path):
+    (tmp_path / "me.jpg").write_bytes(b"photo")
+    for session, visitor in (("1", "a"), ("2", "a"), ("other", "b"), ("3", "a")):
+        visits.new(session, tmp_path / "me.jpg", visitor).used -= 10 - len(visits._visits)
+    assert [visits.find(session) is not None for session in ("1", "2", "other", "3")] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../../x", "a/b.png", "c:\\b.png", "\0\n.png", "é" * 300])
+def test_no_name_leads_out_of_an_uploads_folder(visits, tmp_path, name):
+    path = _sent(visits, name=name)
+    assert path.is_file() and path.parent.parent == tmp_path / "uploads" and path.name.isprintable()
 
 
 def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(visits, tmp_path):
@@ -113,9 +180,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder):
-    worker = Worker(fake_worker.broken, seconds=10)
-    visits, kinds = Visits(folder / "visits", keep_s=60), {"faces": "face"}
-    app = command.application(folder, visits, worker, Limits(), kinds=kinds, local=True)
+    limits, kinds = Limits(keep_s=60), {"faces": "face"}
+    worker, visits = Worker(fake_worker.broken, limits=limits), Visits(folder, limits)
+    app = command.application(folder, visits, worker, limits, kinds=kinds, local=True)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as one:
         yield one
         worker.close()

@@ -7,6 +7,7 @@ import pytest
 from helpers import fake_worker
 
 from gan2shape_jax.apps.serve import worker as module
+from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError
 
@@ -16,16 +17,16 @@ async def _run(worker, name, *, cancel=False):
     messages = []
     async with contextlib.aclosing(worker.run({"name": name})) as job:
         async for message in job:
-            if message:
+            if message and "before" not in message:
                 messages.append(message)
                 if cancel:
                     break
     return messages
 
 
-def _with_worker(check, load=fake_worker.load, seconds=60.0):
+def _with_worker(check, load=fake_worker.load, **limits):
     async def main():
-        worker = Worker(load, seconds=seconds)
+        worker = Worker(load, limits=Limits(**limits))
         try:
             await check(worker)
         finally:
@@ -50,6 +51,9 @@ def test_stages_and_errors_come_through_and_a_crash_fails_one_job():
             await _run(worker, "faulty")
         assert "ZeroDivision" not in str(raised.value)
         assert await _process(worker) == before
+        with pytest.raises(UserError, match="no room on the server's disk") as raised:
+            await _run(worker, "full")
+        assert "/srv" not in str(raised.value)
         with pytest.raises(UserError, match="unexpectedly.*exit code 3"):
             await _run(worker, "crash")
         assert await _process(worker) != before
@@ -64,6 +68,34 @@ def test_jobs_wait_for_their_turn_and_a_process_is_replaced_after_many(monkeypat
 
     monkeypatch.setattr(module, "_MOST_JOBS", 2)
     _with_worker(check)
+
+
+def test_one_visitor_has_a_share_of_the_line_and_the_line_an_end():
+    async def check(worker):
+        async def joined(visitor):
+            job = worker.run({"name": "slow"}, visitor)
+            return job, await anext(job)
+
+        first, *others = [await joined(visitor) for visitor in "aabc"]
+        assert [message for _, message in others] == [{"before": number} for number in (1, 2, 3)]
+        with pytest.raises(UserError, match="of yours"):
+            await joined("a")
+        await joined("d")
+        with pytest.raises(UserError, match="many photos wait"):
+            await joined("e")
+        await others[0][0].aclose()  # it leaves the line
+        assert await anext(others[1][0]) == {"before": 1}
+        await first[0].aclose()
+        assert "stage" in [message async for message in _until_stage(others[1][0])][-1]
+
+    _with_worker(check, waiting=4)
+
+
+async def _until_stage(job):
+    async for message in job:
+        yield message
+        if "stage" in message:
+            return
 
 
 def test_cancelling_ends_a_job_at_once_and_the_next_one_runs():
@@ -86,7 +118,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
         with pytest.raises(UserError, match="more than"):
             await _run(worker, "slow")
 
-    _with_worker(stopped, seconds=1.0)
+    _with_worker(stopped, job_s=1.0)
     for load, words in ((fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")):
 
         async def refused(worker, words=words):

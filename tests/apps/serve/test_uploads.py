@@ -1,0 +1,105 @@
+"""Uploads as they come over a connection: broken off, slow, many, named to do harm; whoever is honest is served."""
+
+import errno
+import io
+import json
+import shutil
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("gradio", reason="the extra `web` is not installed")
+
+from helpers import fake_worker
+from helpers.served import Visitor, picture, served
+from starlette.testclient import TestClient
+
+from gan2shape_jax.apps.serve import command
+from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
+from gan2shape_jax.apps.serve.worker import Worker
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have 127.0.0.1 alone")
+_LIMITS = Limits(file_bytes=1_000_000, photos=40, waiting=4)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server that expects a body's first byte within a second."""
+    with served(tmp_path_factory.mktemp("cache"), _LIMITS, _GRACE_S=1.0) as server:
+        yield server
+
+
+def _until(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _uploads(server):
+    return [path for path in server.files() if "uploads" in path.parts]
+
+
+@linux
+def test_nothing_stays_of_what_breaks_off_and_of_what_is_refused(server):
+    before = _uploads(server)
+    for number in range(4):
+        Visitor(server, f"127.0.1.{number}").begins_upload(900_000, 500_000).close()
+    visitor = Visitor(server, "127.0.1.9")
+    assert visitor.upload(("a.png", picture()), ("b.png", picture()))[0] == 400
+    assert visitor.upload()[0] == 400
+    assert visitor.ask("POST", "/gradio_api/upload", b"photo", content_type="image/png")[0] == 400
+    assert visitor.upload(("a.png", picture()), origin="http://evil.example")[0] == 403
+    assert visitor.upload(("large.png", bytes(1_000_001)))[0] == 413
+    _until(lambda: _uploads(server) == before)
+    status, content = visitor.upload(("..", picture()))
+    assert status == 200 and json.loads(content)[0].endswith("/photo")
+
+
+@linux
+def test_whoever_sends_slowly_is_sent_away_and_takes_no_other_visitors_place(server):
+    slow = [Visitor(server, "127.0.2.1").begins_upload(900_000, 10) for _ in range(4)]
+    time.sleep(0.3)
+    assert Visitor(server, "127.0.2.1").upload(("a.png", picture()))[0] == 503
+    assert Visitor(server, "127.0.2.2").upload(("a.png", picture()))[0] == 200
+    for line in slow:
+        answer = line.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 408") and b"too slowly" in answer + line.recv(1000)
+        assert line.recv(1000) == b""  # the connection is closed
+        line.close()
+    assert Visitor(server, "127.0.2.1").upload(("a.png", picture()))[0] == 200
+
+
+@linux
+def test_one_visitor_takes_a_share_of_room_and_line_and_another_is_served(server):
+    greedy = Visitor(server, "127.0.3.1")
+    answers = [greedy.upload(("slow.png", picture())) for _ in range(11)]
+    assert [status for status, _ in answers] == [200] * 10 + [507]  # a quarter of 40
+    photo, number = (
+        {"path": json.loads(answers[0][1])[0], "meta": {"_type": "gradio.FileData"}},
+        greedy.number("photo_framed"),
+    )
+    for _ in range(4):  # one is computed, one waits
+        page = Visitor(server, "127.0.3.1")
+        assert page.join(number, [photo, "head"])[0] == 200
+    assert "of yours" in page.told()
+    assert Visitor(server, "127.0.3.2").visit() == ""
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # the application sets it: put back afterwards
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/secret")
+
+    with server_folder(tmp_path / "serving") as folder:
+        visits = Visits(folder, _LIMITS)
+        app = command.application(
+            folder, visits, Worker(fake_worker.broken, limits=_LIMITS), _LIMITS, kinds={"head": "face"}, local=True
+        )
+        with TestClient(app, base_url="http://localhost") as client:
+            monkeypatch.setattr(shutil, "copyfileobj", full)
+            answer = client.post("/gradio_api/upload", files={"files": ("me.png", io.BytesIO(b"photo"))})
+        assert answer.status_code == 507 and "no room on the disk" in answer.text and "/srv" not in answer.text
+        assert not visits._uploads and list((folder / "uploads").iterdir()) == []
