@@ -41,7 +41,7 @@ _OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one f
 
 _LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
 _WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
-_OVER = 0.02  # by what YuNet's score must be higher for a face upside down
+_OVER = 0.02  # by what YuNet's score must be higher for a face that is turned
 _UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
 _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
@@ -101,9 +101,9 @@ class FaceDetector:
 
     def _score(self, crop: UInt8[np.ndarray, "s s 3"]) -> float:
         """Returns how certainly a crop shows a face the right way up, 0 to 1."""
-        right, over = (_look(crop, _whole(crop, roll), self.framing) for roll in (0.0, 180.0))
-        score = 0.0 if right is None else right.score
-        return _certainty(0.0 if over is not None and over.score > score + _OVER else score)
+        looks = [_look(crop, _whole(crop, roll), self.framing) for roll in (0.0, 90.0, 180.0, 270.0)]
+        right, *others = (0.0 if seen is None else seen.score for seen in looks)
+        return _certainty(0.0 if max(others) > right + _OVER else right)
 
 
 def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
@@ -154,10 +154,11 @@ def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float
     score, first, box = 0.0, seen.score, _framed(seen.landmarks, framing)
     for number in range(_LOOKS):
         closer = _look(photo, box, framing)
-        if number == 0:  # YuNet takes some faces that are upside down for upright ones, with a lower score
-            over = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + 180), framing)
-            if over is not None and over.score > (closer.score if closer else 0.0) + _OVER:
-                closer, first = over, over.score
+        if number == 0:  # YuNet takes some faces that lie or are upside down for upright ones, with a lower score
+            for turn in (90, 180, 270):
+                other = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + turn), framing)
+                if other is not None and other.score > (closer.score if closer else 0.0) + _OVER:
+                    closer, first = other, other.score
         if closer is None:
             break
         score, box = min(first, closer.score), _framed(closer.landmarks, framing)

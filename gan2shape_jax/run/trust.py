@@ -158,7 +158,9 @@ def _judged(judge: Judge, result: Result, seen: Assessment | None) -> Result:
     record = judge.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
     expected = expected_side(record, seen.atypicality if seen else None)
     kind = str(categories.category_of(judge.config.category))
+    # Held-out samples may have said that no part of a refinement helps.
     own = judge.config.mode != "predict" and not judge.config.refinement.hold_shape
+    own = own and metrics.get("refinement_share", 1) > 0
     verdict: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
     verdict |= verdict_on(sure, expected, record, metrics, kind=kind, own=own)
     if seen is not None:
