@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
     config.lift.usual_mask = asset("head/usual_mask.png")
     config.inversion.steps = 300  # as the bundled faces
-    # The GAN draws nobody's photograph exactly, and its turned pictures show somebody else: shapes that are let free get
+    # The GAN draws no photograph exactly, and its turned pictures show somebody else: shapes that are let free get
     # lumps and stripes from what they cannot explain (docs/reports/lift.md). Views, light and colours are refined.
     config.refinement.hold_shape = 1e5
     return config

@@ -35,6 +35,7 @@ _LONGER, _LARGEST = 640, 1920  # pixels of the photo's longer side in the search
 _ENLARGED = 1.5  # photos are searched for small faces if they are larger than `_LONGER` by this factor
 _CANDIDATE = 0.6  # YuNet's score from which a face is looked at again
 _LEAST_SCORE = 0.3  # from which it is still one there
+_FACE = 0.8  # from which it is certain
 _LEAST = 20  # pixels of the photo: smaller faces are not searched for
 _MOST = 100  # faces of one photo
 _OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one face
@@ -45,8 +46,8 @@ _OVER = 0.02  # by what YuNet's score must be higher for a face that is turned
 _UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
 _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
-# The score's odds, from YuNet's: 0.7 may be a face, 0.8 is one (docs/reports/framing.md).
-_MIDDLE, _STEEPNESS = 0.67, 13.3
+# The score's odds, from the lowest of YuNet's: 0.745 may be a face, 0.82 is one (docs/reports/framing.md).
+_MIDDLE, _STEEPNESS = 0.72, 17.5
 _LEAST_FOUND = 0.9  # share of the GAN's samples that faces must be found in
 _RIDGE = 1e-6
 
@@ -151,18 +152,19 @@ def _search(photo: np.ndarray, side: int) -> list[_Seen]:
 
 def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float, CropBox]:
     """Returns how certainly there is a face where one was seen, 0 to 1, and the crop as the GAN frames it."""
-    score, first, box = 0.0, seen.score, _framed(seen.landmarks, framing)
+    scores, box = [seen.score], _framed(seen.landmarks, framing)
     for number in range(_LOOKS):
         closer = _look(photo, box, framing)
         if number == 0:  # YuNet takes some faces that lie or are upside down for upright ones, with a lower score
             for turn in (90, 180, 270):
                 other = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + turn), framing)
-                if other is not None and other.score > (closer.score if closer else 0.0) + _OVER:
-                    closer, first = other, other.score
+                if other is not None and other.score > max(closer.score if closer else 0.0, _FACE) + _OVER:
+                    closer, scores = other, []
+        scores.append(closer.score if closer else 0.0)
         if closer is None:
             break
-        score, box = min(first, closer.score), _framed(closer.landmarks, framing)
-    return _certainty(score), box
+        box = _framed(closer.landmarks, framing)
+    return _certainty(min(scores)), box
 
 
 def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Seen | None:
