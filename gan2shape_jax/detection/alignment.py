@@ -24,7 +24,6 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.networks.modules import Encoder
 from gan2shape_jax.platforms import in_batches
-from gan2shape_jax.stylegan2.typicality import recoloured
 
 with epy.lazy_imports():  # importing it changes the environment
     import cv2
@@ -117,11 +116,25 @@ def disturb(
     if rng.random() < 0.5:
         crop, correction = crop[:, ::-1], correction * (-1, 1, 1, -1)
     # Photos differ from a GAN's images: colours, blur and noise.
-    crop = (recoloured(rng, crop.astype(np.float32) / 127.5 - 1) + 1) * 127.5
+    crop = (_recoloured(rng, crop.astype(np.float32) / 127.5 - 1) + 1) * 127.5
     if rng.random() < 0.5:
         crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.3, 1.0))
     noise = rng.standard_normal(crop.shape, np.float32) * rng.uniform(0, 8)
     return np.clip(crop + noise, 0, 255).astype(np.float32), correction
+
+
+def _recoloured(rng: np.random.Generator, image: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s 3"]:
+    """Returns an image in [-1, 1] in colours that a photograph of the same might have: grey, pale, dark, warm, ...
+
+    Gain, gamma, saturation and tint vary, and one image in five becomes grey.
+    """
+    made = np.clip((image + 1) / 2, 0, 1) ** np.exp(rng.normal(0, 0.25))
+    grey = made.mean(-1, keepdims=True)
+    made = grey + (0.0 if rng.random() < 0.2 else rng.uniform(0.3, 1.4)) * (made - grey)
+    made = made * np.exp(rng.uniform(-1.2, 0.25)) ** rng.random()
+    if rng.random() < 0.5:
+        made = made * np.exp(rng.normal(0, 0.18, 3))
+    return np.asarray(np.clip(made, 0, 1) * 2 - 1, np.float32)
 
 
 def train(

@@ -196,22 +196,8 @@ def _directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def disturbed(rng: np.random.Generator, images: _Images) -> _Images:
-    """Returns the images slightly moved, rotated, scaled, blurred, recoloured and noisy, as photographs may differ."""
+    """Returns the images slightly shifted, rotated, scaled, blurred, relit and noisy, as photographs may differ."""
     return np.stack([_disturbed(rng, image) for image in images]).clip(-1, 1).astype(np.float32)
-
-
-def recoloured(rng: np.random.Generator, image: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s 3"]:
-    """Returns an image in [-1, 1] in colours that a photograph of the same might have: grey, pale, dark, warm, ...
-
-    Gain, gamma, saturation and tint vary, and one image in five becomes grey.
-    """
-    made = np.clip((image + 1) / 2, 0, 1) ** np.exp(rng.normal(0, 0.25))
-    grey = made.mean(-1, keepdims=True)
-    made = grey + (0.0 if rng.random() < 0.2 else rng.uniform(0.3, 1.4)) * (made - grey)
-    made = made * np.exp(rng.uniform(-1.2, 0.25)) ** rng.random()
-    if rng.random() < 0.5:
-        made = made * np.exp(rng.normal(0, 0.18, 3))
-    return np.asarray(np.clip(made, 0, 1) * 2 - 1, np.float32)
 
 
 def unlike(rng: np.random.Generator, images: _Images) -> _Images:
@@ -229,10 +215,9 @@ def _disturbed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     made = cv2.warpAffine(image, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     if rng.random() < 0.5:
         made = cv2.GaussianBlur(made, (0, 0), rng.uniform(0.2, 0.8) * side / 64)
-    made = recoloured(rng, made)
     if rng.random() < 0.5:
         made = made + rng.normal(0, rng.uniform(0, 0.05), made.shape)
-    return np.asarray(made)
+    return np.asarray((made + rng.normal(0, 0.05)) * np.exp(rng.normal(0, 0.1)))
 
 
 def _leaves(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -132,14 +132,14 @@ def test_the_manifest_is_the_same_for_the_same_results_elsewhere(two_runs, tmp_p
     records = []
     for place in ("here", "elsewhere"):
         folder = shutil.copytree(two_runs[0], tmp_path / place / "first")
-        assert main([str(folder), "--out", str(tmp_path / place)]) == 0
-        records.append(json.loads((tmp_path / place / "manifest.json").read_text()))
+        assert main([str(folder), "--out", str(tmp_path / place / "report")]) == 0
+        records.append(json.loads((tmp_path / place / "report" / "manifest.json").read_text()))
         assert records[-1]["runs"][0].pop("path") == str(folder)
     assert records[0] == records[1]
     (folder / "config.json").write_text('{"seed": 9}')
     (folder / "versions.json").write_text("[]")
-    assert main([str(folder), "--out", str(tmp_path)]) == 0
-    (run,) = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert main([str(folder), "--out", str(tmp_path / "again")]) == 0
+    (run,) = json.loads((tmp_path / "again" / "manifest.json").read_text())["runs"]
     assert run["config_sha256"] != records[0]["runs"][0]["config_sha256"]
     assert run["results_sha256"] == records[0]["runs"][0]["results_sha256"] and run["made_with"] is None
 

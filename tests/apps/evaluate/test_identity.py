@@ -48,7 +48,7 @@ def _small():
 def reported(run, tmp_path_factory):
     """The command's folder, and what each method gave."""
     out = tmp_path_factory.mktemp("reported")
-    network = write_network(out / "face.onnx", ("n", 3, 16, 16))
+    network = write_network(tmp_path_factory.mktemp("network") / "face.onnx", ("n", 3, 16, 16))
     turned, turn = [], identity.turn
 
     def kept(*given):
@@ -102,7 +102,7 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     # The network's embedding is the mean colour: unlike pictures of one colour cast are alike to it.
     assert similarity[1] > 0.9 and image.mean() < 0
     assert (out / "run" / "001.png").is_file()
-    assert json.loads((out / "manifest.json").read_text())["embedding"] == str(out / "face.onnx")
+    assert json.loads((out / "manifest.json").read_text())["embedding"].endswith("face.onnx")
 
 
 def test_unusable_options_are_refused_in_words(run, capsys):
@@ -217,7 +217,7 @@ def test_files_that_are_absent_cut_short_or_of_another_kind_are_refused(tmp_path
 def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
     (tmp_path / "f.onnx").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"gan2shape-jax\[identity\]"):
+    with pytest.raises(UserError, match=r"'\.\[identity\]'"):
         load_embedding(tmp_path / "f.onnx")
 
 
