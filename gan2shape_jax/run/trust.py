@@ -157,12 +157,14 @@ def _judged(judge: Judge, result: Result, seen: Assessment | None) -> Result:
     # Nothing can be predicted for pictures that the model does not know.
     record = judge.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
     expected = expected_side(record, seen.atypicality if seen else None)
-    kind = str(categories.category_of(judge.config.category))
+    category = categories.category_of(judge.config.category)
     # Held-out samples may have said that no part of a refinement helps.
     own = judge.config.mode != "predict" and not judge.config.refinement.hold_shape
     own = own and metrics.get("refinement_share", 1) > 0
     verdict: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
-    verdict |= verdict_on(sure, expected, record, metrics, kind=kind, own=own)
+    verdict |= verdict_on(
+        sure, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"
+    )
     if seen is not None:
         verdict["atypicality"] = round(seen.atypicality, 3)
     spread = None if record is None else spread_of(record, expected)
@@ -202,15 +204,17 @@ def verdict_on(
     *,
     kind: str,
     own: bool = False,
+    surely: bool = False,
 ) -> dict[str, str]:
     """Returns three verdicts (`found`, `shape`, `invented`), all in one sentence (`verdict`), and a `grade`.
 
     The grade is 'trust' where the shape's error was measured on others like it, 'found' where that is unknown, 'doubt'
     or 'no'. `sure` is how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected
-    SIDE; `kind` what the GAN draws, in a word; `own` says whether the shape was fitted to this picture.
+    SIDE; `kind` what the GAN draws, in a word; `own` says whether the shape was fitted to this picture, `surely`
+    whether what was found stands even if the model cannot explain the picture.
     """
     far, l1 = metrics.get("far_from_category"), metrics.get("model_l1", 0) / metrics.get("model_l1_p95", np.inf)
-    found = found_words(min(sure, PERHAPS) if far else sure, kind)
+    found = found_words(min(sure, PERHAPS) if far and not surely else sure, kind)
     shape = "its own shape" if own else f"the general shape of a {kind}, not this one's own"
     side, invented = f"(SIDE about {expected or 0:.3f})", "what is turned away is invented"
     if sure < PERHAPS or far:

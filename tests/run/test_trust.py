@@ -50,6 +50,8 @@ def test_three_verdicts_that_agree():
         assert told["verdict"] == f"{found}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
     own = trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)
     assert own["shape"].startswith("its own shape, as exact")
+    far_face = trust.verdict_on(0.9, 0.01, _RECORD, far, kind="face", surely=True)
+    assert far_face["verdict"].startswith("a face: the model cannot explain it") and far_face["grade"] == "no"
     assert trust.found_words(0.9, "object") == "an object"
 
 
