@@ -311,5 +311,6 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
         found.append(f"worse than its {start}" if _sides(metrics) else "explains its samples ever worse")
     trust = metrics["trust"] if isinstance(metrics.get("trust"), dict) else {}
     if metrics.get("far_from_category") or trust.get("grade") == "no":
-        return [*found, trust.get("found", "far from what the GAN draws")]
+        sure = trust.get("category", 0) >= SURE and not trust.get("found", "").startswith("perhaps")
+        return [*found, "the shape is a guess" if sure else trust.get("found", "far from what the GAN draws")]
     return [*found, "doubtful"] if trust.get("grade") == "doubt" and not found else found

@@ -59,6 +59,7 @@ def test_remarks_in_tables():
     assert remarks({"reconstruction_l1": 0.1, "far_from_category": False}) == []
     assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
     assert remarks({"trust": {"grade": "no", "found": "no face found"}}) == ["no face found"]
+    assert remarks({"trust": {"grade": "no", "found": "a face", "category": 0.97}}) == ["the shape is a guess"]
     assert remarks({"trust": {"grade": "found", "found": "a face"}}) == []
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
     assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
