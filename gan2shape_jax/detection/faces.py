@@ -42,6 +42,7 @@ _OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one f
 
 _LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
 _WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
+_UPRIGHT_SCORE = 0.92  # YuNet's score from which a face is the right way up: others have at most 0.89
 _OVER = 0.02  # by what YuNet's score must be higher for a face that is turned
 _UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
 _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
@@ -50,6 +51,9 @@ _NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides
 _MIDDLE, _STEEPNESS = 0.72, 17.5
 _LEAST_FOUND = 0.9  # share of the GAN's samples that faces must be found in
 _RIDGE = 1e-6
+
+# Where eyes, nose and mouth lie in pictures of faces, before a GAN's own samples have been measured.
+_USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
 
 Landmarks = Float[np.ndarray, "5 2"]  # right eye, left eye, nose, right and left corner of the mouth, (x, y)
 _NOSE, _MIRRORED = 2, [1, 0, 2, 4, 3]  # and which landmark is which in the mirror image
@@ -121,18 +125,17 @@ def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
     return Framing(mean, np.linalg.solve(products, rows.T @ wanted / len(rows)))
 
 
-# Where eyes, nose and mouth lie in pictures of faces, before a GAN's own samples have been measured.
-_USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
-
-
 def _found(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
-    """Yields score and box of each face in a photo as it is or, if there is none, turned; some come twice."""
+    """Yields score and box of each face in a photo as it is or, if there is none, turned; some may come twice."""
     height, width = photo.shape[:2]
     longer = max(height, width)
     sides = [_LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * _LONGER)
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
-        found = [_look_again(turned, seen, framing) for side in sides for seen in _search(turned, side)]
+        candidates = sorted((seen for side in sides for seen in _search(turned, side)), key=lambda seen: -seen.score)
+        places = [(seen, _framed(seen.landmarks, framing)) for seen in candidates]
+        once = [seen for k, (seen, box) in enumerate(places) if all(apart(box, other) for _, other in places[:k])]
+        found = [one for one in (_look_again(turned, seen, framing) for seen in once) if _lies_in(turned, one[1])]
         for score, box in found if turns == 0 else [one for one in found if one[0] >= PERHAPS]:
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
@@ -155,8 +158,8 @@ def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float
     scores, box = [seen.score], _framed(seen.landmarks, framing)
     for number in range(_LOOKS):
         closer = _look(photo, box, framing)
-        if number == 0:  # YuNet takes some faces that lie or are upside down for upright ones, with a lower score
-            for turn in (90, 180, 270):
+        if number == 0 and (closer is None or closer.score < _UPRIGHT_SCORE):
+            for turn in (90, 180, 270):  # YuNet takes some faces that lie or are upside down for upright ones
                 other = _look(photo, dataclasses.replace(box, roll_deg=box.roll_deg + turn), framing)
                 if other is not None and other.score > max(closer.score if closer else 0.0, _FACE) + _OVER:
                     closer, scores = other, []
@@ -169,6 +172,8 @@ def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float
 
 def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Seen | None:
     """Returns the face that `box` frames, seen upright and as large as any, as it is and mirrored; None if none is."""
+    if not _lies_in(photo, box):
+        return None
     wide = dataclasses.replace(box, side=_WIDE * box.side)
     crop = sample_crop(photo, wide, _LOOKED_AT)
     side, best = _LOOKED_AT / _WIDE, list[_Seen]()
@@ -215,6 +220,12 @@ def _similarity(landmarks: Landmarks, mean: Landmarks) -> tuple[CropBox, Float[n
     nose = (there[_NOSE] - centre) / turn - here[_NOSE]
     box = CropBox(centre.real, centre.imag, abs(turn), math.degrees(np.angle(turn)))
     return box, np.array([1.0, nose.real, nose.imag])
+
+
+def _lies_in(photo: np.ndarray, box: CropBox) -> bool:
+    """Whether a box has its centre in the photo, and is not much larger."""
+    height, width = photo.shape[:2]
+    return 0 <= box.x <= width and 0 <= box.y <= height and box.side <= 4 * max(height, width)
 
 
 def _whole(crop: np.ndarray, roll_deg: float = 0.0) -> CropBox:

@@ -110,3 +110,10 @@ def test_how_a_gan_frames_faces_is_measured_on_pictures_framed_alike():
     framing = faces.measure(samples)
     assert framing.landmarks.shape == (5, 2) and (framing.landmarks[0] < framing.landmarks[4]).all()
     assert faces.measure(np.zeros((3, 64, 64, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize("x", [0, 20, 280, 300])
+def test_a_face_at_the_edge_of_its_photo_stops_nothing(x):
+    photo = np.pad(placed(**_WHERE), ((0, 0), (300, 300), (0, 0)), mode="edge")[:, 300 + 190 - x :][:, :300]
+    for found in _detector().detect(np.ascontiguousarray(photo)):
+        assert 0 <= found.box.x <= 300 and sample_crop(photo, found.box, 64).shape == (64, 64, 3)

@@ -133,7 +133,7 @@ def _reconstruct(
             prepared += found
         made += [one.name for one in prepared]
         _tell_done(config, prepared)
-        failed |= photo_run.run_over(config, prepared, cropper if options.texture else None, refused=refused)
+        failed |= photo_run.run_over(config, prepared, cropper if options.texture else None, refused=failed | refused)
     results = pathlib.Path(config.workdir, "results")
     rows = [trust.row_of(name, results / name) for name in made if name not in failed]
     print_table(rows + [Row(name, f"failed: {why}") for name, why in (failed | refused).items()])
