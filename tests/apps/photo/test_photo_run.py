@@ -1,5 +1,6 @@
 """Which photos are meant, and a photo made ready for a run: its name, crop, mask, drawing and record."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+from helpers.placed import placed
 from helpers.plain_result import plain_result
 from PIL import Image
 
@@ -335,3 +337,11 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
 
     monkeypatch.setattr(photo_run.experiment, "run", run)
     photo_run.run_over(_config(out), [prepared], _cropper())
+
+
+@pytest.mark.parametrize(("picture", "model"), [("catface/image/026.png", "catface"), ("ictface/image/006.png", None)])
+def test_another_model_is_named_where_it_knows_what_a_photo_shows(picture, model):
+    photo = placed(picture, x=190, y=100, side=96)
+    near = dataclasses.replace(_BOX, side=1.15 * _BOX.side)  # as YuNet may frame it
+    other = photo_run._other_kind(photo, [near], _config(pathlib.Path("out")))
+    assert other == (None if model is None else (model, "a cat's face"))
