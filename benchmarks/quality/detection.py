@@ -1,15 +1,13 @@
 """Whether people are found in photographs, and nobody where there is nobody.
 
-    python benchmarks/quality/detection.py --people PEOPLE --without THINGS --out FOLDER [--half judging]
+    python benchmarks/quality/detection.py --people PEOPLE --without THINGS --out FOLDER
 
-Photographs are halved by the hash of their names: thresholds were chosen on the half `choosing`, the other half judges.
-Of those of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down, reduced. What
+Of the photographs of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down, reduced. What
 counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and how far crops of
 copies are from those of the originals. FOLDER gets a sheet of the crops, to be looked at.
 """
 
 import argparse
-import hashlib
 import json
 import math
 import pathlib
@@ -77,18 +75,13 @@ _COPIES: dict[str, _Copy] = {
 }
 
 
-def _half(path: pathlib.Path) -> str:
-    return ("choosing", "judging")[hashlib.sha256(path.name.encode()).digest()[0] % 2]
-
-
 def _photo(path: pathlib.Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
-def _pictures(folder: pathlib.Path, half: str | None) -> list[pathlib.Path]:
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
-    return [path for path in found if half in (None, _half(path))]
+def _pictures(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
 
 
 def _sure(detections: Sequence[Detection]) -> list[Detection]:
@@ -130,7 +123,6 @@ def main() -> None:
     parser.add_argument("--people", type=pathlib.Path, required=True, help="folder of photographs, with persons.json")
     parser.add_argument("--without", type=pathlib.Path, required=True, help="folder of pictures of other things")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the sheets")
-    parser.add_argument("--half", choices=("choosing", "judging"), help="only this half (default: both)")
     options = parser.parse_args()
     known = weights.known_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
@@ -138,12 +130,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
     print("|---|---:|---:|---:|---:|---:|")
-    for name, crops in _people(options.people, _pictures(options.people, options.half), detector).items():
+    for name, crops in _people(options.people, _pictures(options.people), detector).items():
         rows = [crops[start : start + _ACROSS] for start in range(0, len(crops), _ACROSS)]
         blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
         sheet = np.concatenate([np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows])
         Image.fromarray(sheet).save(options.out / f"{name}.png")
-    others = _pictures(options.without, options.half)
+    others = _pictures(options.without)
     best = {path.name: max((one.score for one in detector.detect(_photo(path))), default=0.0) for path in others}
     print(f"{sum(score >= SURE for score in best.values())} of {len(best)} pictures of other things have a face")
     for name, score in sorted(best.items(), key=lambda pair: -pair[1])[:8]:
