@@ -2,9 +2,9 @@
 
     python benchmarks/quality/detection.py --people PEOPLE --without THINGS --out FOLDER
 
-Of the photographs of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down, reduced. What
-counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and how far crops of
-copies are from those of the originals. FOLDER gets a sheet of the crops, to be looked at.
+Of the photographs of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down,
+reduced. What counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and
+how far crops of copies are from those of the originals. FOLDER gets a sheet of the crops, to be looked at.
 """
 
 import argparse
