@@ -132,8 +132,7 @@ def application(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from gan2shape_jax.apps.serve import page
-    from gan2shape_jax.apps.serve.guard import UPLOAD, Guard
-    from gan2shape_jax.apps.serve.uploads import Uploads
+    from gan2shape_jax.apps.serve.guard import UPLOAD, Guard, Uploads
 
     app = fastapi.FastAPI(openapi_url=None)
     app.add_route(UPLOAD, Uploads(visits, limits).take, methods=["POST"])  # before Gradio's own

@@ -1,10 +1,13 @@
-"""Which requests are refused before Gradio reads them.
+"""Which requests are refused before Gradio reads them, and how uploads are taken in.
 
 Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
 who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
 `file=`. It remembers what a page calls itself, however long that is, and it waits for a body for as long as the body
-takes. So `Guard` looks first. Uploads are not Gradio's at all: `uploads.take` takes them in.
+takes. So `Guard` looks first.
+
+Uploads are not Gradio's at all: `Uploads` takes them in. Gradio writes what comes in to files that stay if the upload
+breaks off, takes a thousand files at once, and answers a full disk with an error of its own.
 
 Gradio's answers, and the links in them, have the paths of files: visitors get `_PLACE` in place of the server's folder.
 """
@@ -19,12 +22,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan2shape_jax.apps.serve.visits import Limits, visitor_of
+from gan2shape_jax.apps.serve.visits import Limits, Visits, no_room, visitor_of
 
 _PLACE = "/kept"  # what visitors see of the folder's path
 _AROUND = 1 << 16  # bytes of a request beyond the file itself
@@ -117,6 +122,43 @@ class Guard(BaseHTTPMiddleware):
         if not (_POSTED.fullmatch(path) and _is_modest(request._body, self._folder / "uploads")):
             return PlainTextResponse("This is not what the page sends.", 403)
         return None
+
+
+class Uploads:
+    """Takes in uploads, in place of Gradio; what is not complete has no name on the disk, so nothing can stay of it."""
+
+    def __init__(self, visits: Visits, limits: Limits):
+        """Takes photos for `visits`."""
+        self._visits, self._limits = visits, limits
+        self._coming: collections.Counter[str] = collections.Counter()  # by visitor
+
+    async def take(self, request: Request) -> Response:
+        """Takes in one photo; returns its path in a list, as Gradio's page expects, or a sentence that says why not."""
+        visitor, size = visitor_of(request.client), int(request.headers["content-length"])
+        most = self._limits.uploads
+        if self._coming[visitor] >= self._limits.share(most) or self._coming.total() >= most:
+            return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
+        if not self._visits.has_room(visitor, size):
+            return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
+        self._coming[visitor] += 1
+        token, kept = self._visits.expect(visitor, size), False
+        try:
+            async with request.form(max_files=1, max_fields=0) as form:
+                sent = form.get("files")
+                if not isinstance(sent, UploadFile):
+                    return PlainTextResponse("There is no file in this.", 400)
+                if (sent.size or 0) > self._limits.file_bytes:
+                    return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
+                path = await run_in_threadpool(self._visits.keep, token, sent.filename or "", sent.file)
+            kept = True
+            return JSONResponse([str(path)])
+        except OSError as error:
+            return PlainTextResponse(str(no_room(error, "The photo")), 507)
+        finally:
+            self._coming[visitor] -= 1
+            self._coming += collections.Counter()  # without those of whom nothing comes
+            if not kept:
+                self._visits.drop(token)
 
 
 def _paced(receive: Receive) -> Receive:
