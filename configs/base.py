@@ -23,7 +23,7 @@ def schema() -> ConfigDict:
     """Returns the description of every field; numbers have a lowest and a highest value."""
     config = ConfigDict()
     # Random seed: every random choice of a run is a function of this number.
-    config.seed = Field(0, 0, 2**32 - 1)
+    config.seed = Field(0, low=0, high=2**32 - 1)
     # Folder that receives checkpoints, logs and results; created if it does not exist.
     config.workdir = Field("results/run", affects_results=False)
     # 'instance': images one after another, each with its own networks; 'joint': all images train one set of networks
@@ -39,7 +39,7 @@ def schema() -> ConfigDict:
     # determines the prior's box, which parser finds masks, and how far pictures turn.
     config.category = Field("face")
     # Side S of the square images that the method works on, in pixels; a power of two from 32 to 256.
-    config.image_size = Field(128, 32, 256, power_of_two=True)
+    config.image_size = Field(128, low=32, high=256, power_of_two=True)
     _data(config)
     _camera(config)
     _networks(config)
@@ -61,7 +61,7 @@ def _data(config: ConfigDict) -> None:
     config.data.image_list = Field("", affects_results=False)
     # Folder of the images named in the list.
     config.data.image_root = Field("")
-    # Folder of W latents, NAME.pt or NAME.npy; where there is none, the GAN is inverted.
+    # Folder of W latents, NAME.pt or NAME.npy; without one, the GAN is inverted.
     config.data.latent_root = Field("")
     # Folder of ground-truth depths for the evaluation, NAME.npy (scene units) or NAME.png; '' means no evaluation.
     config.data.depth_root = Field("")
@@ -72,7 +72,7 @@ def _data(config: ConfigDict) -> None:
     # Folder of object masks, NAME.png, white on the object.
     config.data.mask_root = Field("")
     # Side of the centred square cut from each image before it is resized to S, in pixels; None means no crop.
-    config.data.crop = Field(None, 1, 65536)
+    config.data.crop = Field(None, low=1, high=65536)
 
     # The network that finds object masks.
     config.parsing = ConfigDict()
@@ -87,19 +87,19 @@ def _camera(config: ConfigDict) -> None:
     # The pinhole camera, and how far views may rotate and shift.
     config.camera = ConfigDict()
     # Field of view, degrees.
-    config.camera.fov_deg = Field(10.0, 0.001, 119.999)
+    config.camera.fov_deg = Field(10.0, low=0.001, high=119.999)
     # Minimum depth of a surface, scene units.
-    config.camera.min_depth = Field(0.9, 1e-06, 1e6)
+    config.camera.min_depth = Field(0.9, low=1e-06, high=1e6)
     # Maximum depth of a surface, scene units.
-    config.camera.max_depth = Field(1.1, 1e-06, 1e6)
+    config.camera.max_depth = Field(1.1, low=1e-06, high=1e6)
     # Depth of the point that views rotate about, scene units.
-    config.camera.rot_center_depth = Field(1.0, 1e-06, 1e6)
+    config.camera.rot_center_depth = Field(1.0, low=1e-06, high=1e6)
     # Maximum rotation about each axis, degrees.
-    config.camera.xyz_rotation_range_deg = Field(60.0, 1e-06, 360)
+    config.camera.xyz_rotation_range_deg = Field(60.0, low=1e-06, high=360)
     # Maximum translation across the line of sight, scene units.
-    config.camera.xy_translation_range = Field(0.1, 0, 1e6)
+    config.camera.xy_translation_range = Field(0.1, low=0, high=1e6)
     # Maximum translation along the line of sight, scene units.
-    config.camera.z_translation_range = Field(0.0, 0, 1e6)
+    config.camera.z_translation_range = Field(0.0, low=0, high=1e6)
 
 
 def _networks(config: ConfigDict) -> None:
@@ -107,15 +107,15 @@ def _networks(config: ConfigDict) -> None:
     # The five trained networks.
     config.networks = ConfigDict()
     # Channels of the first level of the depth, albedo, view and light networks; 0 means max(4096 / S, 16).
-    config.networks.width = Field(0, 0, 1024)
+    config.networks.width = Field(0, low=0, high=1024)
     # Channels of the first level of the view and light networks, if different; 0 means networks.width (Unsup3d has 32).
-    config.networks.view_light_width = Field(0, 0, 1024)
+    config.networks.view_light_width = Field(0, low=0, high=1024)
     # Number of groups in the first group normalisation; 0 means 8 for S of 128 or more, else 16.
-    config.networks.group_base = Field(0, 0, 1024)
+    config.networks.group_base = Field(0, low=0, high=1024)
     # Channels of the bottleneck of the depth and albedo networks.
-    config.networks.zdim = Field(256, 1, 16384)
+    config.networks.zdim = Field(256, low=1, high=16384)
     # Channels of the encoder's first level.
-    config.networks.encoder_width = Field(32, 1, 1024)
+    config.networks.encoder_width = Field(32, low=1, high=1024)
     # Weights to start from instead of random ones: networks.safetensors of a run, or a .pth of the published
     # implementation; '' starts from scratch and fits the prior.
     config.networks.pretrained = Field("")
@@ -128,16 +128,16 @@ def _gan(config: ConfigDict) -> None:
     # Generator and discriminator, as written by `gan2shape-jax convert` (.safetensors).
     config.gan.checkpoint = Field("")
     # Side of the generator's images, in pixels; must match the checkpoint.
-    config.gan.size = Field(256, 8, 1024, power_of_two=True)
+    config.gan.size = Field(256, low=8, high=1024, power_of_two=True)
     # Width multiplier of the published architectures; must match the checkpoint, 0 accepts any number of channels.
-    config.gan.channel_multiplier = Field(2, 0, 64)
+    config.gan.channel_multiplier = Field(2, low=0, high=64)
     # Length of a latent in W; must match the checkpoint.
-    config.gan.style_dim = Field(512, 1, 16384)
+    config.gan.style_dim = Field(512, low=1, high=16384)
     # Truncation of latents, offsets included, towards the mean; 1 leaves them unchanged.
-    config.gan.truncation = Field(1.0, 0, 1)
+    config.gan.truncation = Field(1.0, low=0, high=1)
     # Modules at the end of the mapping network, less one, that the projected offset passes through (as
     # regularisation), as the published code counts: 2 means its last three layers, 8 all eight and the normalisation.
-    config.gan.F1_d = Field(2, 1, 8)
+    config.gan.F1_d = Field(2, low=1, high=8)
     # False uses the encoder's output directly as the offset in W, bypassing the mapping network (F1_d then has no
     # effect): an ablation for single images, but what a lift does, whose encoder has seen exact latents.
     config.gan.regularize_offset = Field(True)
@@ -154,7 +154,7 @@ def _sampling(config: ConfigDict) -> None:
     # Mean (4,) and covariance (4,4) of lights, network units (.pth or .npz).
     config.sampling.light_mvn = Field("")
     # Factor applied to the sampled yaws.
-    config.sampling.view_scale = Field(1.0, 1e-06, 1000)
+    config.sampling.view_scale = Field(1.0, low=1e-06, high=1000)
     # Range of x and range of y of the light direction (x, y, 1), range of its strength, and ambient share of the
     # strength.
     config.sampling.rand_light = Field((-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6))
@@ -164,9 +164,9 @@ def _sampling(config: ConfigDict) -> None:
     config.sampling.add_mean_L = Field(True)
     # Batches of projected samples kept at the end of step 2; in joint training, the total for all images, with the same
     # whole number of batches for each.
-    config.sampling.collect_iters = Field(100, 1, 10**6)
+    config.sampling.collect_iters = Field(100, low=1, high=10**6)
     # Pseudo-images per batch in steps 2 and 3.
-    config.sampling.batch_size = Field(8, 1, 4096)
+    config.sampling.batch_size = Field(8, low=1, high=4096)
 
 
 def _training(config: ConfigDict) -> None:
@@ -179,13 +179,13 @@ def _training(config: ConfigDict) -> None:
     # near does not apply to 'whole_ellipsoid'.
     config.prior.shape = Field("ellipsoid", choices=("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat"))
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
-    config.prior.shift = Field(0.25, -1, 1)
+    config.prior.shift = Field(0.25, low=-1, high=1)
     # Depth of the ellipsoid's nearest point, scene units.
-    config.prior.near = Field(0.91, 1e-06, 1e6)
+    config.prior.near = Field(0.91, low=1e-06, high=1e6)
     # Depth of the ellipsoid's rim and of everything outside it, scene units.
-    config.prior.far = Field(1.02, 1e-06, 1e6)
+    config.prior.far = Field(1.02, low=1e-06, high=1e6)
     # Optimiser iterations for fitting the depth network to that shape.
-    config.prior.iterations = Field(1000, 0, 10**7)
+    config.prior.iterations = Field(1000, low=0, high=10**7)
 
     # The perceptual distance, and the weights of the losses.
     config.loss = ConfigDict()
@@ -194,31 +194,31 @@ def _training(config: ConfigDict) -> None:
     # LPIPS weights (.safetensors).
     config.loss.lpips_weights = Field("")
     # Weight of the perceptual distance.
-    config.loss.lam_perc = Field(0.5, 0, 1e6)
+    config.loss.lam_perc = Field(0.5, low=0, high=1e6)
     # Weight of the smoothness loss on depth and shading.
-    config.loss.lam_smooth = Field(0.01, 0, 1e6)
+    config.loss.lam_smooth = Field(0.01, low=0, high=1e6)
     # Weight of the squared latent offset in step 2.
-    config.loss.lam_regular = Field(0.01, 0, 1e6)
+    config.loss.lam_regular = Field(0.01, low=0, high=1e6)
 
     # The Adam optimiser.
     config.optimizer = ConfigDict()
     # Adam's learning rate.
-    config.optimizer.learning_rate = Field(1e-4, 1e-30, 1000)
+    config.optimizer.learning_rate = Field(1e-4, low=1e-30, high=1000)
     # L2 penalty added to the gradient (coupled, not AdamW).
-    config.optimizer.weight_decay = Field(5e-4, 0, 1e6)
+    config.optimizer.weight_decay = Field(5e-4, low=0, high=1e6)
     # Decay rate of Adam's first moment.
-    config.optimizer.beta1 = Field(0.9, 0, 0.9999999)
+    config.optimizer.beta1 = Field(0.9, low=0, high=0.9999999)
     # Decay rate of Adam's second moment.
-    config.optimizer.beta2 = Field(0.999, 0, 0.9999999)
+    config.optimizer.beta2 = Field(0.999, low=0, high=0.9999999)
     # Term that keeps Adam's quotient finite (epsilon).
-    config.optimizer.eps = Field(1e-8, 1e-30, 1000)
+    config.optimizer.eps = Field(1e-8, low=1e-30, high=1000)
 
     # Finding latents for images that come without one.
     config.inversion = ConfigDict()
     # Optimiser iterations for finding an image's latent if no file provides it.
-    config.inversion.steps = Field(500, 1, 10**7)
+    config.inversion.steps = Field(500, low=1, high=10**7)
     # Peak learning rate of that optimisation, in W.
-    config.inversion.learning_rate = Field(0.1, 1e-30, 1000)
+    config.inversion.learning_rate = Field(0.1, low=1e-30, high=1000)
 
 
 def _schedule(config: ConfigDict) -> None:
@@ -242,7 +242,7 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.share_weight = Field(True)
     # Batches per iteration of joint training, spread over the devices, whose gradients are averaged; 0 means one per
     # device.
-    config.schedule.batches_per_iteration = Field(0, 0, 65536)
+    config.schedule.batches_per_iteration = Field(0, low=0, high=65536)
     # True restricts the losses of steps 2 and 3 to the object's mask.
     config.schedule.use_mask = Field(False)
 
@@ -251,13 +251,17 @@ def _lift(config: ConfigDict) -> None:
     """Sets how a GAN is lifted."""
     # Lifting a GAN: joint training on its own samples (mode 'lift').
     config.lift = ConfigDict()
+    # Pictures that teach a lifted model (networks.pretrained) to take its albedo's detail from the picture itself, in
+    # place of a lift: samples of the GAN, none of them twice, and, if there is a data.image_list, photographs. 0: a
+    # lift.
+    config.lift.pictures = Field(0, low=0, high=10**9)
     # Samples that a stage trains on; every stage uses different ones.
-    config.lift.samples = Field(192, 2, 10**6)
+    config.lift.samples = Field(192, low=2, high=10**6)
     # Truncation of the samples' latents towards the mean, in (0, 1]; lower values give more typical, less varied
     # samples.
-    config.lift.truncation = Field(0.9, 0.01, 1)
+    config.lift.truncation = Field(0.9, low=0.01, high=1)
     # Batches of projected samples kept for each sample in a stage.
-    config.lift.batches = Field(4, 1, 10**5)
+    config.lift.batches = Field(4, low=1, high=10**5)
     # Where the samples' object masks come from: 'found' (by GrabCut, starting from lift.usual_mask), 'parser' (the
     # category's), 'usual' (lift.usual_mask for all), or 'none' (the whole square).
     config.lift.masks = Field("found", choices=("found", "parser", "usual", "none"))
@@ -265,39 +269,39 @@ def _lift(config: ConfigDict) -> None:
     config.lift.usual_mask = Field("")
     # Side, in pixels, to which the GAN's samples are resized before data.crop (if set) is cut from them, as from
     # images.
-    config.lift.cropped_from = Field(256, 16, 4096)
+    config.lift.cropped_from = Field(256, low=16, high=4096)
     # Held-out samples, never trained on, with which training is evaluated.
-    config.lift.kept_out = Field(16, 1, 10**5)
+    config.lift.kept_out = Field(16, low=1, high=10**5)
     # Fresh samples on which the model's view and light statistics and typical errors are measured.
-    config.lift.measured = Field(256, 2, 10**5)
+    config.lift.measured = Field(256, low=2, high=10**5)
     # Iterations in which the encoder learns to invert the GAN on fresh samples, before the first stage; 0 means none.
-    config.lift.inversion_iterations = Field(2000, 0, 10**7)
+    config.lift.inversion_iterations = Field(2000, low=0, high=10**7)
     # Fresh samples that each image is compared with in such an iteration.
-    config.lift.inversion_samples = Field(8, 1, 10**4)
+    config.lift.inversion_samples = Field(8, low=1, high=10**4)
     # Learning rate of the first stage, in which the albedo starts from nothing; later stages use
     # optimizer.learning_rate.
-    config.lift.first_learning_rate = Field(2e-4, 1e-09, 1)
+    config.lift.first_learning_rate = Field(2e-4, low=1e-09, high=1)
     # Learning rate of encoders, in the inversion and in step 2.
-    config.lift.encoder_learning_rate = Field(5e-4, 1e-09, 1)
+    config.lift.encoder_learning_rate = Field(5e-4, low=1e-09, high=1)
     # Steps of the search for each projected sample's own latent, starting from the encoder's output; 0 uses that output
     # as it is.
-    config.lift.latent_iterations = Field(20, 0, 10**4)
+    config.lift.latent_iterations = Field(20, low=0, high=10**4)
     # Adam's learning rate in that search, in W.
-    config.lift.latent_learning_rate = Field(0.03, 1e-30, 1000)
-    # Number of stages, from the first, whose step 3 ties the view network to the known views of the pseudo-images. In
-    # later ones, the view network is left unchanged; they learn from the GAN's own pictures of each sample, turned,
-    # where the GAN turns what it draws as networks.pretrained see it.
-    config.lift.anchored_stages = Field(1000, 0, 1000)
-    # Elsewhere such stages give each sample an encoder of its own, with offsets that pass through the mapping network:
-    # iterations of step 2.
-    config.lift.own_encoder_iterations = Field(300, 1, 10**6)
+    config.lift.latent_learning_rate = Field(0.03, low=1e-30, high=1000)
+    # Number of stages, from the first, whose step 3 anchors the view network to the known views of the pseudo-images.
+    # In later ones the view network is frozen, and step 3 learns from the GAN's own turned pictures of each sample, if
+    # the GAN turns what it draws by the estimates of networks.pretrained.
+    config.lift.anchored_stages = Field(1000, low=0, high=1000)
+    # Iterations of step 2 in these later stages if the GAN does not: each sample then gets an encoder of its own, with
+    # offsets that pass through the mapping network.
+    config.lift.own_encoder_iterations = Field(300, low=1, high=10**6)
     # Weight of the distance from the known views: mean square, in standard deviations of the sampled views.
-    config.lift.anchor_view = Field(0.2, 0, 1e6)
+    config.lift.anchor_view = Field(0.2, low=0, high=1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
-    config.lift.warmup_iterations = Field(50, 0, 10**6)
+    config.lift.warmup_iterations = Field(50, low=0, high=10**6)
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3
     # end; 0 uses the latest.
-    config.lift.average = Field(0.99, 0, 0.99999)
+    config.lift.average = Field(0.99, low=0, high=0.99999)
 
 
 def _refinement(config: ConfigDict) -> None:
@@ -305,7 +309,7 @@ def _refinement(config: ConfigDict) -> None:
     # Refining a lifted GAN's model (networks.pretrained) on each image (mode 'instance').
     config.refinement = ConfigDict()
     # Iterations of steps 1, 2 and 3, one triple per stage, in place of schedule.stages; the first step 1 needs at least
-    # one. The mirrored sheet is used in all of them if any stage of schedule.flip3 uses it. There is no step 2 where
+    # one. The mirrored factors are used in all of them if any stage of schedule.flip3 uses it. There is no step 2 where
     # the model knows how its GAN turns what it draws: step 3 then learns from the GAN's own turned pictures.
     config.refinement.lengths = Field(((30, 200, 150),))
     # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
@@ -313,21 +317,23 @@ def _refinement(config: ConfigDict) -> None:
     # Without step 2, the model's encoder stays as it is.
     config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
-    config.refinement.learning_rate = Field(1e-4, 1e-30, 1000)
+    config.refinement.learning_rate = Field(1e-4, low=1e-30, high=1000)
     # Batches of projected samples to train on, in place of sampling.collect_iters.
-    config.refinement.collect_iters = Field(40, 1, 10**6)
+    config.refinement.collect_iters = Field(40, low=1, high=10**6)
     # Pseudo-images per batch, in place of sampling.batch_size.
-    config.refinement.batch_size = Field(4, 1, 4096)
+    config.refinement.batch_size = Field(4, low=1, high=4096)
     # Weight, in step 3, of the mean squared distance of the depth from the model's, in fractions of the depth range. If
     # a GAN hardly turns its object, its images leave the shape undetermined: dark patches then become hollows.
-    config.refinement.hold_shape = Field(0.0, 0, 1e6)
+    config.refinement.hold_shape = Field(0.0, low=0, high=1e6)
     # Held-out batches of projected samples, which decide how far the kept networks are from the model's; 0 keeps the
     # final ones.
-    config.refinement.kept_out = Field(8, 0, 1000)
+    config.refinement.kept_out = Field(8, low=0, high=1000)
     # Share of the greatest drop in the held-out samples' L1 that is enough: the first networks on the line from the
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).
-    config.refinement.gain = Field(0.8, 0.01, 1)
+    config.refinement.gain = Field(0.8, low=0.01, high=1)
+    # What tells how well held-out samples are explained: 'l1', or a perceptual distance ('discriminator' or 'lpips').
+    config.refinement.criterion = Field("l1", choices=("l1", "discriminator", "lpips"))
 
 
 def _outputs(config: ConfigDict) -> None:
@@ -335,9 +341,9 @@ def _outputs(config: ConfigDict) -> None:
     # What an interrupted run resumes from.
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; another one is written at the end of each step.
-    config.checkpoint.every_iterations = Field(500, 1, 10**9, affects_results=False)
+    config.checkpoint.every_iterations = Field(500, low=1, high=10**9, affects_results=False)
     # Checkpoints kept while an image is in progress; a finished image keeps none (see outputs.networks).
-    config.checkpoint.keep = Field(2, 1, 10**6, affects_results=False)
+    config.checkpoint.keep = Field(2, low=1, high=10**6, affects_results=False)
     # Folder for checkpoints, which may be on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
     config.checkpoint.folder = Field("", affects_results=False)
 
@@ -355,18 +361,18 @@ def _outputs(config: ConfigDict) -> None:
     # checkpoints. If schedule.reset_weight is False, it is always 'full'; joint training keeps its one set.
     config.outputs.networks = Field("small", choices=("none", "small", "full"), affects_results=False)
     # Frames in one swing of the turntable, and in one circle of the light.
-    config.outputs.turntable_frames = Field(24, 1, 1000)
+    config.outputs.turntable_frames = Field(24, low=1, high=1000)
     # True writes the mesh of the whole square, False cuts it at the object mask.
     config.outputs.mesh_full = Field(False)
     # True also writes turntable and relighting as animations (MP4 and GIF).
     config.outputs.animation = Field(True)
     # Side of images rendered from the mesh, in pixels; 0 means max(S, 192).
-    config.outputs.picture_size = Field(0, 0, 4096)
+    config.outputs.picture_size = Field(0, low=0, high=4096)
 
     # Progress reports and TensorBoard.
     config.logging = ConfigDict()
     # Iterations between log entries.
-    config.logging.every_iterations = Field(100, 1, 10**9, affects_results=False)
+    config.logging.every_iterations = Field(100, low=1, high=10**9, affects_results=False)
     # True writes scalars and images for TensorBoard, if the extra `logging` is installed (tensorboardX).
     config.logging.tensorboard = Field(True, affects_results=False)
 
@@ -379,15 +385,15 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.deterministic = Field(False)
     # Images reconstructed at once, in one train step; 0 means as many as fit in the free memory of a GPU or TPU, and 1
     # on a CPU, which never takes more than it has cores.
-    config.runtime.images_at_once = Field(0, 0, 65536, affects_results=False)
+    config.runtime.images_at_once = Field(0, low=0, high=65536, affects_results=False)
     # Precision in which the networks (except the encoder), the GAN and the perceptual network compute: 'float32',
     # 'bfloat16', or 'auto': bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are
     # always float32.
     config.runtime.precision = Field("auto", choices=("auto", "float32", "bfloat16"))
     # Training iterations compiled into one program; 0 chooses by the type of device.
-    config.runtime.iterations_per_call = Field(0, 0, 10**6)
+    config.runtime.iterations_per_call = Field(0, low=0, high=10**6)
     # Hosts (processes) that share the work: 'auto' looks for others if Slurm, Open MPI, a TPU slice or
     # JAX_COORDINATOR_ADDRESS says so, 'one' never does.
     config.runtime.hosts = Field("auto", choices=("auto", "one"), affects_results=False)
     # Seconds to wait for the other hosts at startup.
-    config.runtime.hosts_timeout_s = Field(300, 1, 10**6, affects_results=False)
+    config.runtime.hosts_timeout_s = Field(300, low=1, high=10**6, affects_results=False)

@@ -2,7 +2,7 @@
 
 gan2shape-jax photo me.jpg                                         the default of photos: for people
 python -m gan2shape_jax.main --config=configs/head.py:lift         lifts that GAN anew, in six stages; then `:relift`
-                                                                   made the bundled model (docs/reports/faces.md)
+                                                                   made the bundled model (docs/reports/heads.md)
 """
 
 from ml_collections import ConfigDict

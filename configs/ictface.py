@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.data[name] = asset(f"ictface/{place}")
     config.data.update(depth_root=asset("ictface/depth"), mask_root=asset("ictface/mask"))
     config.gan.checkpoint = asset("ictface/gan.safetensors")
-    # 500 steps find latents with an error that is 1% lower, but take 4 seconds more a photo (docs/reports/speed.md).
+    # 500 steps find latents with an error that is 1% lower, but take 4 seconds more a photo.
     config.inversion.steps = 300
     if variant in ("", "predict"):
         config.networks.pretrained = asset("ictface/model.safetensors")

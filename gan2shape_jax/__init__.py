@@ -9,6 +9,8 @@ Importing this changes nothing in the process and loads neither JAX nor the netw
 """
 
 import importlib
+import importlib.metadata
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,15 +21,34 @@ if TYPE_CHECKING:
     from gan2shape_jax.geometry.mesh_rasterizer import antialias, interpolate, rasterize
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
+    from gan2shape_jax.geometry.texture import texture
     from gan2shape_jax.interface import Gan, Model, Progress, load_gan, load_model, reconstruct
     from gan2shape_jax.method.metrics import depth_errors
     from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 __all__ = ["Camera", "Gan", "Model", "Progress", "Reconstruction", "UserError", "antialias", "depth_errors"]
 __all__ += ["grid_sample", "interpolate", "load", "load_config", "load_gan", "load_model", "photo", "rasterize"]
-__all__ += ["reconstruct", "warp_depth"]
+__all__ += ["reconstruct", "texture", "warp_depth"]
 __version__ = "0.1.0"
 
+_WRONG_JAXLIB = "0.10.2"  # as in setup.cfg; test_camera.py finds such versions
+
+
+def _warn_of_jaxlib() -> None:
+    """Warns of a compiler that sums wrongly; pip does not install it, but whoever forces it in gets no error."""
+    try:
+        version = importlib.metadata.version("jaxlib")  # without loading it
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if version == _WRONG_JAXLIB:
+        text = (
+            f"jaxlib {version} adds wrongly on CPUs (sums of products, by up to 13), so results would be "
+            "wrong: install another with pip install -U 'jax!=0.10.2' 'jaxlib!=0.10.2'"
+        )
+        warnings.warn(text, stacklevel=3)
+
+
+_warn_of_jaxlib()
 _MODULES = {
     name: module
     for module, names in {
@@ -38,6 +59,7 @@ _MODULES = {
         "geometry.mesh_rasterizer": ["antialias", "interpolate", "rasterize"],
         "geometry.render": ["warp_depth"],
         "geometry.resample": ["grid_sample"],
+        "geometry.texture": ["texture"],
         "interface": ["Gan", "Model", "Progress", "load_gan", "load_model", "reconstruct"],
         "method.metrics": ["depth_errors"],
         "results.reconstruction": ["Reconstruction", "load"],

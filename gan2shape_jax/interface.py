@@ -36,15 +36,19 @@ from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import STEPS, Phase
-from gan2shape_jax.method.state import Step
+from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.platforms import as_tested, in_batches
+from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import explain, predict, prepare, runtime, trust
 from gan2shape_jax.run.folder import require_no_pattern
+from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import cadence_of, schedule_of
+from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
@@ -65,15 +69,22 @@ def load_gan(gan: str | os.PathLike[str]) -> Gan:
 
     Raises:
       UserError: the file is missing, damaged or of another format, or no such name is known.
+
+    Examples:
+      >>> load_gan("ictface").architecture.size
+      64
     """
     file = weights_file(gan, GAN)
     architecture, weights = stylegan2.load(file)
     return Gan(architecture, weights, os.fspath(file))
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["architecture", "file"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gan:
     """A generator with its discriminator; made by `load_gan`.
+
+    It is a pytree, whose leaves are the weights: an argument of `jax.jit`, `jax.grad` and the like. It can be pickled.
 
     Attributes:
       architecture: its sizes, a static argument of the functions in `gan2shape_jax.stylegan2`.
@@ -123,9 +134,9 @@ class Gan:
           ArgumentError: a count below 1, or a truncation out of range.
         """
         if count < 1:
-            raise ArgumentError(f"count is {count}: 1 or more are possible")
+            raise ArgumentError(f"count is {count}: it must be 1 or more")
         if not 0 < truncation <= 1:
-            raise ArgumentError(f"truncation is {truncation}: it has to be more than 0 and at most 1")
+            raise ArgumentError(f"truncation is {truncation}: it must be above 0 and at most 1")
         images, latents = random_images(
             jax.random.key(key) if isinstance(key, (int, np.integer)) else key,
             self.weights["generator"],
@@ -236,31 +247,31 @@ def reconstruct(
         loss is not finite.
     """
     if not isinstance(gan, Gan):
-        raise ArgumentError(f"gan is a {type(gan).__name__}: load_gan gives what is needed")
+        raise ArgumentError(f"gan is a {type(gan).__name__}: it must be a Gan, as load_gan returns it")
     own = dict(steps or {})
     if strange := [str(key) for key, step in own.items() if key not in STEPS or not isinstance(step, Step)]:
-        raise ArgumentError(f"steps has {', '.join(strange)}: it takes Steps by the names {', '.join(STEPS)}")
-    chosen = _config_of(config, gan.architecture, seed)
+        raise ArgumentError(f"steps has {', '.join(strange)}: it must hold Steps by the names {', '.join(STEPS)}")
+    plan = _plan_of(config, gan.architecture, seed)
+    chosen = plan.config
     if chosen.runtime.deterministic:
         runtime.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
     w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
-    _, frozen = prepare.load_frozen(chosen, (gan.architecture, gan.weights))
+    _, frozen = prepare.load_frozen(plan, (gan.architecture, gan.weights))
     if w is None:
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
-    prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
-    initial = prepare.initial_params(chosen, prepared.settings)
-    prepared = refinement.tied(prepared, initial)
+    prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
+    initial = prepare.initial_params(plan, prepared.settings)
+    prepared = refinement.freeze_depth(prepared, initial)
     folder, problem = None, prepared.problem
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
-    given = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
-    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
+    inputs = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inputs))
     functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
     text = (to_json(chosen) + functions).encode()
     made_with = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}
-    phases = schedule_of(chosen)
-    schedule = tuple(dataclasses.replace(phase, kind=own.get(phase.step, phase.kind)) for phase in phases)
+    schedule = tuple(dataclasses.replace(phase, kind=own.get(phase.step, phase.kind)) for phase in plan.schedule)
     costs = [phase.cost for phase in schedule]
 
     def report(phase: Phase, done: int, loss: float | None) -> None:
@@ -273,16 +284,28 @@ def reconstruct(
         if callback is None and (console.is_terminal or console.is_jupyter):
             watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
         state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
-    params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
-    judge = trust.load_judge(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-    record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
+    params, measured = state.params, dict[str, Any]()
+    if plan.kind == "refine":
+        params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
+    grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
+    record = explain.explain(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
+    write = functools.partial(_write_trained, record=record, history=history, config=chosen)
+    return Reconstruction(record, history, functools.partial(write, params=params, prepared=prepared, frozen=frozen))
 
-    def write(folder: str | os.PathLike[str]) -> None:
-        files = explain.training_files(params, history, networks=chosen.outputs.networks)
-        project = explain.projector(params, prepared, frozen)
-        explain.write(record, pathlib.Path(folder), chosen, project=project, extra=files)
 
-    return Reconstruction(record, history, write)
+def _write_trained(
+    folder: pathlib.Path,
+    *,
+    record: Result,
+    history: list[dict[str, Any]],
+    config: ConfigDict,
+    params: models.Params,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+) -> None:
+    """Writes a reconstruction with its networks and pictures through the GAN."""
+    files = explain.training_files(params, history, networks=config.outputs.networks)
+    explain.write(record, folder, config, project=explain.projector(params, prepared, frozen), extra=files)
 
 
 @as_tested()
@@ -308,27 +331,34 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
     chosen.mode = "predict"
     validate(chosen)
     _require_files(chosen)
-    networks = predict.load_predictor(chosen.lock(), None)
-    return Model(chosen, dataclasses.replace(networks, judge=networks.judge.without_files()))
+    networks = predict.load_predictor(resolve(chosen.lock()), None)
+    return Model(dataclasses.replace(networks, grader=networks.grader.without_files()))
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["networks"], meta_fields=[])
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """Trained networks; made by `load_model`.
 
+    It is a pytree, whose leaves are the parameters, the frozen arrays and the settings that shape no program: an
+    argument of `jax.jit`, `jax.grad` and the like. It can be pickled.
+
     Attributes:
-      config: the configuration that they were trained with.
       networks: what is applied to an image.
     """
 
-    config: ConfigDict
     networks: predict.Predictor
+
+    @property
+    def config(self) -> ConfigDict:
+        """The configuration that the networks were trained with."""
+        return self.networks.plan.config
 
     def __repr__(self) -> str:
         return f"Model({self.config.category}, {self.config.image_size} x {self.config.image_size} pixels)"
 
     @as_tested()
-    def explain(
+    def reconstruct(
         self,
         image: ImageLike,
         *,
@@ -357,16 +387,18 @@ class Model:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
         item, _ = _item(self.config, image, mask, true_depth, name)
-        record = self.networks.explain(self.networks.prepared(item))
-        return Reconstruction(record, [], lambda folder: explain.write(record, pathlib.Path(folder), self.config))
+        record = self.networks.reconstruct(self.networks.prepared(item))
+        return Reconstruction(record, [], functools.partial(explain.write, record, config=self.config))
+
+    explain = reconstruct  # its former name
 
 
-def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict:
-    """Returns a valid configuration for one image and this GAN, whose sizes override the configuration's."""
+def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:
+    """Returns the plan for one image and this GAN, whose sizes override the configuration's."""
     chosen = _named(config or "ictface:scratch")
     if config is None and architecture.size > chosen.image_size:
         raise ArgumentError(
-            f"config is needed for a GAN of {architecture.size} pixels, since schedule, prior and views are those of a "
+            f"config is needed for a GAN of {architecture.size} pixels, since schedule, prior and views depend on the "
             "category: config='own' needs no other files, 'celeba', 'cat', 'car', 'church', 'horse' published ones"
         )
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
@@ -375,14 +407,14 @@ def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict
         try:
             chosen.seed = operator.index(seed)
         except TypeError:
-            raise ArgumentError(f"seed is {str(seed)[:40]!r}: a whole number is needed") from None
+            raise ArgumentError(f"seed is {str(seed)[:40]!r}: it must be a whole number") from None
     if chosen.mode != "instance":
-        raise ConfigError(f"config.mode is {chosen.mode!r}: an image is reconstructed by itself in mode 'instance'")
+        raise ConfigError(f"config.mode is {chosen.mode!r}: images are reconstructed in mode 'instance'")
     validate(chosen)
     if problems := gan_problems(chosen, architecture):
         raise ConfigError("\n".join(problems))
     _require_files(chosen)
-    return refinement.as_refinement(chosen.lock())
+    return resolve(chosen.lock())
 
 
 def _named(config: Any) -> ConfigDict:
@@ -390,13 +422,13 @@ def _named(config: Any) -> ConfigDict:
     if isinstance(config, str):
         return load_config(config).unlock()
     if not isinstance(config, ConfigDict):
-        raise ArgumentError(f"config is a {type(config).__name__}: a name, a ConfigDict or None is possible")
+        raise ArgumentError(f"config is a {type(config).__name__}: it must be a name, a ConfigDict or None")
     return config.copy_and_resolve_references().unlock()
 
 
 def _require_files(config: ConfigDict) -> None:
     absent = [file for file in required_files_of(config) if file.field in _READ and not file.present]
-    lines = [f"config.{file.field}: {file.path or '(empty)'} is not there; {file.advice}" for file in absent]
+    lines = [f"config.{file.field}: {file.path or '(empty)'} does not exist; {file.advice}" for file in absent]
     if lines:
         raise UserError("\n".join(line.rstrip("; ") for line in lines))
 
@@ -412,7 +444,7 @@ def _item(
     picture, alpha = picture_of(image)
     mask = alpha if mask is None else mask
     if mask is None and needs_masks(config):
-        raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
+        raise ArgumentError("there is no mask, and image has no alpha channel that shows an object: pass a mask")
     item = Item(
         name=name,
         image=np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255 * 2 - 1,

@@ -19,7 +19,6 @@ from typing import Any
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, Terminated, UserError, not_installed, one_line, printable
-from gan2shape_jax.io import bundled
 from gan2shape_jax.run import interrupt
 
 # Errors due to the machine: a full disk, a folder that cannot be written.
@@ -27,20 +26,20 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Read when JAX is imported: commands compute in float32, and mix types and ranks as NumPy does.
 _NUMBERS = {"ENABLE_X64": "0", "NUMPY_DTYPE_PROMOTION": "standard", "NUMPY_RANK_PROMOTION": "allow"}
 
-# The commands besides reconstruction: each one's module, and its line in the help.
+# The commands besides reconstruction: module, and line in the help, which begins with the sub-commands, as one|two.
 _COMMANDS = {
-    "photo": ("apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
-    "serve": ("apps.serve.command", "the same in a browser, for oneself or for others"),
+    "photo": ("apps.photo.command", "PHOTO ...: reconstructs any photo in 3D"),
+    "serve": ("apps.serve.command", "the same in a browser, for yourself or for others"),
     "render": ("apps.render", "RESULT ...: new views of a saved result"),
     "edit": ("apps.edit", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
-    "export": ("apps.export.command", "print|texture|blender|spread RESULT ...: a saved result for other programs"),
-    "evaluate": ("apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
+    "export": ("apps.export.command", "print|texture|usdz|blender|spread|web RESULT ...: results for other programs"),
+    "evaluate": ("apps.evaluate.command", "[identity|consistency] RESULTS ...: errors of finished runs, side by side"),
     "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
-    "page": ("apps.page", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
-    "sample": ("tools.sample_gan.__main__", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
-    "mirror": ("apps.mirror", "--gan GAN --out FOLDER: samples turned and relit along axes of their mirror images"),
-    "convert": ("tools.convert", "IN OUT: weights of PyTorch for use here"),
-    "train-gan": ("tools.train_stylegan2.__main__", "PHOTOS --out GAN: a GAN of one's own, from a folder's photos"),
+    "page": ("apps.page", "RESULT ...: saved results as one self-contained HTML file"),
+    "sample": ("apps.sample", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
+    "mirror": ("apps.mirror", "--gan GAN --out FOLDER: turns and relights samples along axes of their mirror images"),
+    "convert": ("apps.convert.command", "[stylegan2|networks] IN OUT: converts other programs' weights"),
+    "train-gan": ("apps.train_gan.command", "PHOTOS --out GAN: trains a GAN on a folder of photos"),
 }
 
 
@@ -108,8 +107,6 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         argv = ["photo", *argv]
     if argv[0] in _COMMANDS:
         module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
-        if module.startswith("tools."):
-            return functools.partial(bundled.import_tool(module.removeprefix("tools.")).main, argv[1:]), None
         return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:]), None
     arguments = command_line.parse(argv, commands=_COMMANDS)
     if arguments.version:

@@ -35,9 +35,11 @@ def _compile_quickly() -> None:
 
     What tests compare are two results of one build, or a result with a tolerance. `--optimised` compiles as users do.
     """
-    known = _QUICKLY if jaxlib.version.__version__.startswith("0.10.") else _QUICKLY[:1]  # XLA ends at unknown flags
+    reference = (
+        _QUICKLY if jaxlib.version.__version__.startswith("0.10.") else _QUICKLY[:1]
+    )  # XLA ends at unknown flags
     flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in known if flag.partition("=")[0] not in flags)])
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in reference if flag.partition("=")[0] not in flags)])
 
 
 def _keep_programs() -> None:
@@ -120,10 +122,10 @@ def golden_path():
     """Returns a function from a golden file's name to its path; a missing file fails the test."""
 
     def path(name: str) -> pathlib.Path:
-        found = _GOLDEN / name
-        if not found.is_file():
-            pytest.fail(f"golden file {found} is missing (set GAN2SHAPE_GOLDEN to its folder)")
-        return found
+        actual = _GOLDEN / name
+        if not actual.is_file():
+            pytest.fail(f"golden file {actual} is missing (set GAN2SHAPE_GOLDEN to its folder)")
+        return actual
 
     return path
 

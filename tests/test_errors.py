@@ -45,7 +45,7 @@ def test_option_types_take_what_lies_between_their_bounds_and_name_them_otherwis
         (option_types.seed(), "4294967296", "--seed 4294967296: must be between 0 and 4294967295"),
         (option_types.path("--out"), "", "--out '': it is empty"),
         (option_types.path("--out"), "a\0b", "it holds the control character"),
-        (option_types.path("--out"), "n" * 300, "no file has so long a name"),
+        (option_types.path("--out"), "n" * 300, "file names cannot be so long"),
         (option_types.path("--out"), "\udcff", "it is not UTF-8"),
         (angle, "9" * 5000, r"--yaw 9{60}\.\.\.: must be a finite number"),
     ):

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib.util
 import os
 import pathlib
 import platform
@@ -27,7 +28,7 @@ from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_BELOW = ("export print", "export texture", "export usdz", "export blender", "export spread")
+_BELOW = ("export print", "export texture", "export usdz", "export blender", "export spread", "export web")
 _BELOW += ("evaluate identity", "evaluate consistency", "convert stylegan2", "convert networks")
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -36,10 +37,10 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 @pytest.fixture
 def experiment(monkeypatch):
     """Stands in for the reconstruction: keeps its configuration and does what a test asks."""
-    stand_in = types.SimpleNamespace(seen=[], action=lambda: 0)
+    stand_in = types.SimpleNamespace(configs=[], action=lambda: 0)
 
     def prepared(config):
-        stand_in.seen.append(config)
+        stand_in.configs.append(config)
         return stand_in.action
 
     monkeypatch.setattr(runner, "prepared", prepared)
@@ -49,7 +50,7 @@ def experiment(monkeypatch):
 def test_config_and_overrides_reach_the_experiment_and_its_code_comes_back(experiment):
     experiment.action = lambda: 1
     assert program.main(["--config=ictface:scratch", "--config.workdir=here", "--config.gan.F1_d", "3"]) == 1
-    values = flatten(experiment.seen[0])
+    values = flatten(experiment.configs[0])
     assert values == flatten(load_config("ictface:scratch")) | {"workdir": "here", "gan.F1_d": 3}
 
 
@@ -59,8 +60,8 @@ def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(experiment
 
     for error, code, message in (
         (UserError("bad.png is bad"), 1, "error: bad.png is bad\n"),
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
-        (Terminated(), 143, "interrupted; run the same command again to go on\n"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to continue\n"),
+        (Terminated(), 143, "interrupted; run the same command again to continue\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 1, "No space left on device: 'x.png'\n"),
     ):
         experiment.action = functools.partial(fail, error)
@@ -84,7 +85,9 @@ def test_a_platform_that_is_absent_is_one_sentence_and_numbers_are_of_32_bits(ex
         program.main(["--config=ictface:scratch"])
     monkeypatch.setattr(jax, "devices", fail)
     assert program.main(["--config=ictface:scratch"]) == 1
-    said = "JAX_PLATFORMS=cuda is not on this machine: unset it, or set it to cpu (its plugin is not installed)"
+    said = (
+        "JAX_PLATFORMS=cuda is not available on this machine: unset it, or set it to cpu (its plugin is not installed)"
+    )
     assert capsys.readouterr().err == f"error: {said}\n" and os.environ["JAX_ENABLE_X64"] == "0"
     with pytest.raises(UserError, match=re.escape(said)), as_tested():
         fail()
@@ -130,7 +133,7 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys):
     ):
         assert program.main(arguments) == 2
         printed = capsys.readouterr()
-        assert message in printed.err and printed.out == "" and not experiment.seen
+        assert message in printed.err and printed.out == "" and not experiment.configs
 
 
 def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
@@ -154,13 +157,13 @@ def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
     ):
         program.main(line.split())
         capsys.readouterr()
-    assert not taken and not experiment.seen
+    assert not taken and not experiment.configs
 
 
 def test_without_arguments_six_lines_say_what_there_is(experiment, capsys):
     assert program.main([]) == 0
     printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == 6 and max(map(len, printed.splitlines())) < 120 and not experiment.seen
+    assert len(printed.splitlines()) == 6 and max(map(len, printed.splitlines())) < 120 and not experiment.configs
     named = re.findall(r"gan2shape-jax (\S+)", printed)
     assert {"me.jpg", "serve", "export", "--help"} < {*named} and {*named} & {*program._COMMANDS} == {"serve", "export"}
 
@@ -175,7 +178,7 @@ def test_check_version_and_help_start_nothing(experiment, tmp_path, capsys):
     printed = capsys.readouterr().out
     for field, value in flatten(load_config("ictface:scratch")).items():
         assert f"--config.{field}={value!r}\n" in printed
-    assert max(map(len, printed.splitlines())) < 200 and not experiment.seen and not any(tmp_path.iterdir())
+    assert max(map(len, printed.splitlines())) < 200 and not experiment.configs and not any(tmp_path.iterdir())
 
 
 def test_warnings_about_data_take_one_line_and_are_given_once(experiment, capsys):
@@ -258,9 +261,14 @@ def test_help_of_every_command_says_its_name_and_needs_no_extra():
         assert text.startswith(f"usage: gan2shape-jax {name} ")
 
 
-def test_the_page_of_commands_has_them_all():
-    page = (_ROOT / "docs/reference/command-line.md").read_text()
-    assert {*re.findall("<!-- help: (.*) -->", page)} == {*program._COMMANDS, *_BELOW}
+def test_the_page_of_commands_has_the_help_of_all(monkeypatch):
+    spec = importlib.util.spec_from_file_location("mkdocs_hook", _ROOT / "benchmarks/pages/mkdocs_hook.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    monkeypatch.setattr(hook, "help_text", lambda arguments: f"help of {' '.join(arguments)}.")
+    page = hook.on_page_markdown((_ROOT / "docs/reference/command-line.md").read_text())
+    assert {*re.findall(r"^help of (.*)\.$", page, re.MULTILINE)} == {"", *program._COMMANDS, *_BELOW}
+    assert "### export usdz\n\nhelp of export usdz." in page and "<!--" not in page
 
 
 def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
@@ -288,7 +296,7 @@ def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(t
     sample = "sample --config=ictface --out new --count"
     for words, message in (
         (f"{sample} 1000000000", "--count 1000000000: must be between 1 and 1000000"),
-        (f"{sample} 1000000", "so many pictures of 64 pixels take 4 GiB and more, new has 1 free"),
+        (f"{sample} 1000000", "pictures of 64 pixels take 4 GiB and more, new has 1 free"),
         ("sample --config=ictface --out file/below", "--out file/below cannot be a folder"),
         ("evaluate file --out file", "--out file cannot be a folder"),
         ("evaluate identity file --max-yaw nan", "--max-yaw nan: must be a finite number"),
@@ -302,18 +310,32 @@ def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(t
 
 
 @pytest.mark.heavy
-def test_tools_and_configurations_are_in_a_wheel_and_in_a_checkout(tmp_path):
-    """The package as a wheel has it: configs/ and tools/ inside, and nothing beside it."""
+def test_configurations_are_read_from_inside_a_wheel(tmp_path):
+    """The package as a wheel has it: configs/ inside, and nothing beside it."""
     unneeded = shutil.ignore_patterns("__pycache__", "assets")
     shutil.copytree(_ROOT / "gan2shape_jax", tmp_path / "gan2shape_jax", ignore=unneeded)
-    for folder in ("configs", "tools"):
-        shutil.copytree(_ROOT / folder, tmp_path / "gan2shape_jax" / folder, ignore=unneeded)
-    for root, module, words in (
-        (tmp_path, "gan2shape_jax.main", "sample"),
-        (tmp_path, "gan2shape_jax.main", "--config=car"),
-        (_ROOT, "tools.sample_gan", ""),
-    ):
-        command = [sys.executable, "-m", module, *words.split(), "--help"]
-        environment = os.environ | {"PYTHONPATH": str(root)}
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=100)
-        assert done.returncode == 0 and done.stdout.startswith("usage: gan2shape-jax "), done.stderr
+    shutil.copytree(_ROOT / "configs", tmp_path / "gan2shape_jax" / "configs", ignore=unneeded)
+    assert "'car'" in _printed("gan2shape_jax.main", "--config=car", "--help=category", folder=tmp_path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("tool", "command"),
+    [
+        ("convert_stylegan2", "convert stylegan2"),
+        ("convert_networks", "convert networks"),
+        ("train_stylegan2", "train-gan"),
+        ("sample_gan", "sample"),
+    ],
+)
+def test_a_checkout_starts_commands_as_tools_too(tool, command):
+    assert _printed(f"tools.{tool}", "--help", folder=_ROOT).startswith(f"usage: gan2shape-jax {command} ")
+
+
+def _printed(module: str, *words: str, folder: pathlib.Path) -> str:
+    """Returns what a module prints in a process of its own, which finds the package in `folder` first."""
+    command = [sys.executable, "-m", module, *words]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

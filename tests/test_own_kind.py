@@ -47,7 +47,7 @@ def test_the_tables_commands_are_those_of_the_steps():
     listed = re.findall(r"^\| \[.*?\| `([^`]+)`", _PAGE.read_text(), re.MULTILINE)
     commands = [" ".join(words) for words in _commands()]
     assert len(listed) == 6
-    places = [next(k for k, words in enumerate(commands) if words.startswith(one)) for one in listed]
+    places = [next(k for k, words in enumerate(commands) if words.startswith(first)) for first in listed]
     assert places == sorted(places)
 
 
@@ -61,8 +61,8 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
     monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
     monkeypatch.setattr(consistency, "ITERATIONS", 2)
     checkpoint = pathlib.Path(asset("catface/gan.safetensors"))
-    known = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "learnt", say=pytest.fail)
-    monkeypatch.setattr(weights, "learn", lambda *_, **__: known)  # of nearly the same GAN
+    reference = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "learnt", say=pytest.fail)
+    monkeypatch.setattr(weights, "learn", lambda *_, **__: reference)  # of nearly the same GAN
     cats = [Image.open(path).convert("RGB") for path in sorted(checkpoint.parent.glob("image/*.png"))]
     for name, cat in zip(("held_out/a.jpg", "dog.jpg"), cats, strict=False):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,1 +1,1 @@
-"""Command-line tools; an installed wheel has them as `gan2shape_jax.tools`."""
+"""Commands of the package, as a checkout also starts them: `python -m tools.convert_stylegan2 ...`."""

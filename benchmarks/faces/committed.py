@@ -88,17 +88,17 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     """
     names = [pathlib.Path(name).stem for name in _names(rendered)]
     true = np.stack([np.load(rendered / "depth" / f"{name}.npy") for name in names])
-    known = (true > 0) & (true < _FARTHEST)
-    everywhere = known.mean(0) > 0.99
+    valid = (true > 0) & (true < _FARTHEST)
+    everywhere = valid.mean(0) > 0.99
     images = [np.asarray(Image.open(rendered / "image" / f"{name}.png")) for name in names]
     depths = {"truth": true}
     for model in models:
         networks = networks_of(model)
-        depths[str(model)] = np.stack([networks.explain(image).record.depth for image in images])
+        depths[str(model)] = np.stack([networks.reconstruct(image).record.depth for image in images])
     print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
     own = {}
     for name, depth in depths.items():
-        relief = np.ma.masked_where(~known, depth)[:, everywhere]
+        relief = np.ma.masked_where(~valid, depth)[:, everywhere]
         relief = relief - relief.mean(1, keepdims=True)
         own[name] = (relief - relief.mean(0)).ravel()
         correlation = np.ma.corrcoef(own[name], own["truth"])[0, 1]

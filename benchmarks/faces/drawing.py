@@ -35,7 +35,7 @@ def occlusion(family: dict, directions: int = 48) -> np.ndarray:
     result = []
 
     @jax.jit
-    def seen(vertices, faces, normals, direction):
+    def visible_from(vertices, faces, normals, direction):
         side = jnp.cross(
             direction, jnp.where(jnp.abs(direction[1]) < 0.9, jnp.array([0.0, 1, 0]), jnp.array([1.0, 0, 0]))
         )
@@ -56,7 +56,9 @@ def occlusion(family: dict, directions: int = 48) -> np.ndarray:
             [family["faces"][family["parts"] != GLASSES], family["hair_faces"][style] + len(family["rest"])]
         )
         normals = _normals(vertices, jnp.asarray(family["faces"]), len(family["rest"]))
-        total = sum(np.stack(seen(vertices, jnp.asarray(faces), normals, jnp.asarray(d, jnp.float32))) for d in sky)
+        total = sum(
+            np.stack(visible_from(vertices, jnp.asarray(faces), normals, jnp.asarray(d, jnp.float32))) for d in sky
+        )
         result.append(total[0] / np.maximum(total[1], 1e-3))
     return np.stack(result).astype(np.float32)
 
@@ -266,9 +268,9 @@ def _draw_one(family, p, s, size: int, supersample: int):
         family["occlusion"][style][:, None],
         jnp.concatenate([family["lips"], family["hair_shade"][style]])[:, None],
     ], -1)  # fmt: skip
-    values = interpolate(fragments, attributes, faces=faces)
-    seen = fragments.triangle >= 0
-    part = jnp.where(seen, parts[jnp.maximum(fragments.triangle, 0)], -1)
+    values = interpolate(fragments, attributes, faces=faces, supersample=1)
+    visible = fragments.triangle >= 0
+    part = jnp.where(visible, parts[jnp.maximum(fragments.triangle, 0)], -1)
     q, position, sky, extra = values[..., :3], values[..., 6:9], values[..., 9], values[..., 10]
     normal, is_hair = _unit(values[..., 3:6]), part == HAIR
     eyeballs = family["balls"], family["radius"], s["gaze"]
@@ -300,10 +302,10 @@ def _draw_one(family, p, s, size: int, supersample: int):
     behind = _background(s, size * supersample)
     if "backdrop" in s:
         behind = jnp.where(s["photographed"], jax.image.resize(s["backdrop"], behind.shape, "linear"), behind)
-    brightness = (radiance.mean(-1) * seen).sum() / jnp.maximum(seen.sum(), 1)
+    brightness = (radiance.mean(-1) * visible).sum() / jnp.maximum(visible.sum(), 1)
     gain = s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
     radiance = radiance * gain
-    picture = jnp.where(seen[..., None], radiance, behind * s["exposure"])
+    picture = jnp.where(visible[..., None], radiance, behind * s["exposure"])
     picture = resample.average_cells(jnp.minimum(picture, 2.0), supersample)
     picture = _blurred(picture, s["blur"] * size / 64)
     picture = picture / (1 + 0.15 * picture)
@@ -313,30 +315,30 @@ def _draw_one(family, p, s, size: int, supersample: int):
     shown = jnp.clip(_gamma(grey + s["saturation"] * (picture - grey)), 0, 1)
     shown = shown + s["contrast"] * (shown * shown * (3 - 2 * shown) - shown)
     cell = slice(supersample // 2, None, supersample)  # what is true holds at the middle of a pixel
-    whole = seen[..., None]
+    whole = visible[..., None]
     # The surface's place in the method's scene: the head in its view at a scale that the focal length does not change.
     depth = 1 + (fragments.depth - 1) / tangent
     toward = direction.at[2].min(-0.2)  # a light of the method's comes from the front
     return {
         "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
-        "depth": jnp.where(seen, depth, 0)[cell, cell],
-        "mask": seen[cell, cell],
+        "depth": jnp.where(visible, depth, 0)[cell, cell],
+        "mask": visible[cell, cell],
         "albedo": jnp.round(jnp.clip(_gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(jnp.uint8),
         "normal": jnp.where(whole, -normal, 0)[cell, cell],
-        "light": _as_one_light(light.mean(-1) * gain, normal, seen, toward),
+        "light": _as_one_light(light.mean(-1) * gain, normal, visible, toward),
         # Of the method's normals, which point the other way
         "harmonics": _harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
         "key": jnp.stack([s["key"] * gain, -direction]),
     }
 
 
-def _as_one_light(shading, normal, seen, toward):
+def _as_one_light(shading, normal, visible, toward):
     """Returns ambient, diffuse, dx and dy that explain what light falls onto a head best, in least squares."""
     direct = jnp.maximum(normal @ _unit(toward), 0)
-    count = jnp.maximum(seen.sum(), 1)
-    mean, mean_direct = ((values * seen).sum() / count for values in (shading, direct))
-    together = ((shading - mean) * (direct - mean_direct) * seen).sum()
-    diffuse = jnp.maximum(together / jnp.maximum(((direct - mean_direct) ** 2 * seen).sum(), 1e-6), 0)
+    count = jnp.maximum(visible.sum(), 1)
+    mean, mean_direct = ((values * visible).sum() / count for values in (shading, direct))
+    together = ((shading - mean) * (direct - mean_direct) * visible).sum()
+    diffuse = jnp.maximum(together / jnp.maximum(((direct - mean_direct) ** 2 * visible).sum(), 1e-6), 0)
     return jnp.stack([jnp.maximum(mean - diffuse * mean_direct, 0), diffuse, *(toward[:2] / toward[2])])
 
 

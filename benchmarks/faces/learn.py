@@ -29,7 +29,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io import arrays
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.method import frozen, losses, metrics, models, reconstruction
+from gan2shape_jax.method import frozen, metrics, models, perceptual, reconstruction
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.networks.modules import EncoderDecoder, initial_params
@@ -47,8 +47,8 @@ def pictures(folders: list[pathlib.Path], count: int) -> dict[str, np.ndarray]:
     paths = [(folder, name) for folder in folders for name in (folder / "list.txt").read_text().split()][:count]
     images = np.stack([np.asarray(Image.open(folder / "image" / name)) for folder, name in paths])
     depths = np.stack([np.load((folder / "depth" / name).with_suffix(".npy")) for folder, name in paths])
-    known = (depths > 0) & (depths < 1.1)  # not the background, nor what is too far away for the method's camera
-    return {"image": images, "depth": np.where(known, depths, 1).astype(np.float32), "known": known}
+    valid = (depths > 0) & (depths < 1.1)  # not the background, nor what is too far away for the method's camera
+    return {"image": images, "depth": np.where(valid, depths, 1).astype(np.float32), "known": valid}
 
 
 def ceiling_loss(settings: Settings) -> Loss:
@@ -60,31 +60,32 @@ def ceiling_loss(settings: Settings) -> Loss:
     return loss
 
 
-def unsup3d_loss(settings: Settings, known: frozen.FrozenModels, confidence: EncoderDecoder) -> Loss:
+def unsup3d_loss(settings: Settings, frozen_networks: frozen.FrozenModels, confidence: EncoderDecoder) -> Loss:
     """Returns the sum of the pictures' negative log likelihoods, of sheet and mirror image (its equations 3 to 7)."""
 
     def explained(depth: jax.Array, albedo: jax.Array, view: jax.Array, light: jax.Array) -> tuple[jax.Array, ...]:
-        sheets = (reconstruction.mirror(one[None], flip=True) for one in (depth, albedo))
+        sheets = (reconstruction.mirror(canonical[None], flip=True) for canonical in (depth, albedo))
         geometry = reconstruction.scene(next(sheets), view[None], light[None], settings)
         return reconstruction.appearance(geometry, next(sheets))[:, 0], geometry.valid[0]
 
     def loss(params: models.Params, batch: dict[str, jax.Array]) -> jax.Array:
         images = batch["image"]
-        seen, valid = jax.vmap(explained)(
-            blend_border(models.depth(params, images, settings), settings.camera),
-            models.albedo(params, images, settings),
-            models.views(params, images, known.view_mean, settings),
-            models.lights(params, images, known.light_mean, settings),
-        )
+        depth = blend_border(models.depth(params, images, settings), settings.camera)
+        view = models.views(params, images, frozen_networks.view_mean, settings)
+        light = models.lights(params, images, frozen_networks.light_mean, settings)
+        albedo = models.albedo(params, images, depth, view, light, settings)
+        reconstructed, valid = jax.vmap(explained)(depth, albedo, view, light)
         sigma = jax.nn.softplus(confidence.apply({"params": params["confidence"]}, images)) + _LEAST
-        compared = jnp.concatenate([images, seen[:, 0], seen[:, 1]])
-        target, *features = jnp.split(losses.discriminator_features(compared, known, settings)[-1], 3)
+        compared = jnp.concatenate([images, reconstructed[:, 0], reconstructed[:, 1]])
+        target, *features = jnp.split(perceptual.discriminator_features(compared, frozen_networks, settings)[-1], 3)
         cells = (len(images), *target.shape[1:3])
-        coarse, weight = (jax.image.resize(one, (*cells, one.shape[-1]), "linear") for one in (sigma, valid[..., None]))
+        coarse, weight = (
+            jax.image.resize(values, (*cells, values.shape[-1]), "linear") for values in (sigma, valid[..., None])
+        )
         total = jnp.zeros(())
         for way, scale in enumerate((1, _FLIPPED)):
             own, own_coarse = sigma[..., way, None], coarse[..., 2 + way, None]
-            pixels = np.sqrt(2) * jnp.abs(images - seen[:, way]) / own + jnp.log(own)
+            pixels = np.sqrt(2) * jnp.abs(images - reconstructed[:, way]) / own + jnp.log(own)
             apart = jnp.square(features[way] - jax.lax.stop_gradient(target))
             parts = apart / (2 * own_coarse**2) + jnp.log(own_coarse)
             total += scale * (pixels * valid[..., None]).mean() / valid.mean()
@@ -146,8 +147,8 @@ def main(arguments: list[str] | None = None) -> None:
         statistics = {
             name: arrays.load_mvn(config.sampling[name], n) for name, n in (("view_mvn", 6), ("light_mvn", 4))
         }
-        known = frozen.build(weights, architecture, **statistics, F1_d=config.gan.F1_d)
-        loss = unsup3d_loss(settings, known, confidence)
+        frozen_networks = frozen.build(weights, architecture, **statistics, F1_d=config.gan.F1_d)
+        loss = unsup3d_loss(settings, frozen_networks, confidence)
     params = trained(loss, params, data, options.steps, _RATES[options.what])
     atomic_bytes(options.out, networks_bytes({name: params[name] for name in models.NAMES}))
 

@@ -32,10 +32,11 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry.render import warp_depth
 from gan2shape_jax.geometry.resample import grid_sample
-from gan2shape_jax.lift import model_file, samples
+from gan2shape_jax.lift import samples
 from gan2shape_jax.method import models, projection, reconstruction, turning
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import resolve
 
 _YAWS = np.radians([0, 12, 20, 28, -12, -20, -28])
 _INSIDE = np.s_[14:52, 18:46]  # of 64 pixels: brows to chin
@@ -54,11 +55,11 @@ class Bench:
 
     def __init__(self, name: str):
         config, lifting = load_config(name), load_config(f"{name}:lift")
-        architecture, self.frozen = prepare.load_frozen(lifting)
+        architecture, self.frozen = prepare.load_frozen(resolve(lifting))
         self.maker = samples.maker_of(lifting, architecture, self.frozen)
         self.settings = dataclasses.replace(self.maker.settings, mirrored=True)
-        self.params = prepare.initial_params(config, self.settings)
-        self.turning = model_file.turning_of(config)
+        self.params = prepare.initial_params(resolve(config), self.settings)
+        self.turning = resolve(config).turning
 
     def rendered(self, folder: pathlib.Path, count: int, *, with_head: bool) -> Pictures:
         """Draws persons of the training split without glasses, seen with the method's lens."""
@@ -85,11 +86,11 @@ class Bench:
             for latent in self.maker.images(range(first, min(first + 8, _FIRST + count)))[1]:
                 steps = np.interp(_YAWS, self.turning.values[0], turning.STEPS[0])
                 latents = np.stack([turning.along(self.turning.mirror, latent[None], 0, step)[0] for step in steps])
-                yield _seen(self.params, latents, self.frozen, self.settings, own=own)
+                yield _predicted(self.params, latents, self.frozen, self.settings, own=own)
 
 
 @functools.partial(jax.jit, static_argnames="own")
-def _seen(params, latents, frozen, settings, *, own: bool):
+def _predicted(params, latents, frozen, settings, *, own: bool):
     images = projection.synthesize(latents, frozen, settings)
     views = models.views(params, images, frozen.view_mean, settings)
     depth = None
@@ -97,7 +98,8 @@ def _seen(params, latents, frozen, settings, *, own: bool):
         lights = models.lights(params, images, frozen.light_mean, settings)
         depth = blend_border(models.depth(params, images[:1], settings), settings.camera)
         scene = reconstruction.scene(depth, views, lights, settings)
-        images = reconstruction.appearance(scene, models.albedo(params, images[:1], settings))[0]
+        albedo = models.albedo(params, images[:1], depth, views[:1], lights[:1], settings)
+        images = reconstruction.appearance(scene, albedo)[0]
     return images, views, None if depth is None else depth[0]
 
 
@@ -115,16 +117,16 @@ def _flattened(params, images, views, settings, relief):
     grid = cam.to_grid(there, camera)
     sheets = jnp.broadcast_to(depth, (len(views), *depth.shape))
     hidden = grid_sample(warp_depth(sheets, views, camera)[..., None], grid)[..., 0]
-    seen = jnp.abs(hidden - cam.moved_points(sheets, views, camera)[..., 2]) < 0.006
+    visible = jnp.abs(hidden - cam.moved_points(sheets, views, camera)[..., 2]) < 0.006
     # What moves a pixel in the picture moves it on the sheet by the inverse of the sheet's projection.
     moving = jnp.stack([jnp.gradient(there, axis=2), jnp.gradient(there, axis=1)], -1)
     facing = jnp.linalg.det(moving) > 0.35
     inverse = jnp.linalg.inv(jnp.where(facing[..., None, None], moving, jnp.eye(2)))
-    changes = [pixels(depth + _EPS, views)] + [pixels(depth, views + _EPS * one) for one in jnp.eye(6)]
+    changes = [pixels(depth + _EPS, views)] + [pixels(depth, views + _EPS * direction) for direction in jnp.eye(6)]
     moved = jnp.stack([(change - there) / _EPS for change in changes], -1)
     effects = jnp.einsum("nhwij,nhwjk->nhwik", inverse, moved)
     effects = effects.at[..., 0].add(-effects[:1, ..., 0])
-    return depth, grid_sample(images, grid), seen & facing & (jnp.abs(grid) < 1).all(-1), effects
+    return depth, grid_sample(images, grid), visible & facing & (jnp.abs(grid) < 1).all(-1), effects
 
 
 def _contrast(texture: np.ndarray) -> np.ndarray:
@@ -143,7 +145,7 @@ def measured(
     places = np.mgrid[: 64 * _FINER, : 64 * _FINER].astype(np.float32)[::-1]
     sums, lacking = [0.0, 0.0, 0.0], []
     for images, views, true in pictures:
-        depth, textures, seen, effects = map(np.asarray, flatten(images, views, relief=relief))
+        depth, textures, visible, effects = map(np.asarray, flatten(images, views, relief=relief))
         if true is not None:
             off = np.ma.masked_where((true == 0) | (true > _FARTHEST), true - depth)
             lacking.append(off - off[_INSIDE].mean())
@@ -155,7 +157,7 @@ def measured(
             moved, astray = (
                 cv2.resize(part, (64, 64), interpolation=cv2.INTER_AREA) / _FINER for part in (there, there + returned)
             )
-            weight = edges / (edges + 0.15**2) * seen[turn] * seen[0] * (np.abs(moved).max(-1) < 3)
+            weight = edges / (edges + 0.15**2) * visible[turn] * visible[0] * (np.abs(moved).max(-1) < 3)
             weight = weight / (1 + (astray**2).sum(-1) / 0.5**2)
             for place, part in enumerate((weight, weight[..., None] * moved, weight[..., None, None] * effects[turn])):
                 more = np.zeros((len(finer), *part.shape))
@@ -181,10 +183,10 @@ def explained(weights, displaced, effects, *, turns: bool) -> tuple[float, float
                 column = np.full(len(index), count + 6 * step + part)
                 columns.append((column, _EPS * 10 * mirrored[part] * effect[:, 1 + part]))
             rows.append((columns, weight * displaced[turn][_SOLVED][..., axis].ravel()))
-    for one, other in ((left[:-1], left[1:]), (left[:, :-1], left[:, 1:])):
-        stiff = np.full(one.size, _STIFF)
-        rows.append(([(one.ravel(), stiff), (other.ravel(), -stiff)], np.zeros(one.size)))
-    starts = np.cumsum([0] + [len(known) for _, known in rows])
+    for first, other in ((left[:-1], left[1:]), (left[:, :-1], left[:, 1:])):
+        stiff = np.full(first.size, _STIFF)
+        rows.append(([(first.ravel(), stiff), (other.ravel(), -stiff)], np.zeros(first.size)))
+    starts = np.cumsum([0] + [len(targets) for _, targets in rows])
     entries = [
         (start + np.arange(len(column)), column, value)
         for start, (columns, _) in zip(starts, rows, strict=False)
@@ -192,12 +194,12 @@ def explained(weights, displaced, effects, *, turns: bool) -> tuple[float, float
     ]
     line, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     matrix = coo_array((value, (line, column)), shape=(starts[-1], count + 18)).tocsr()
-    known = np.concatenate([known for _, known in rows])
-    found = lsqr(matrix, known, damp=1e-4, iter_lim=20000, atol=1e-10, btol=1e-10)[0]
+    targets = np.concatenate([targets for _, targets in rows])
+    solution = lsqr(matrix, targets, damp=1e-4, iter_lim=20000, atol=1e-10, btol=1e-10)[0]
     change = np.zeros((64, 64))
-    change[_SOLVED] = found[index].reshape(height, 2 * half)
-    rms = (float(np.sqrt(np.mean(np.square(off)))) for off in (known, known - matrix @ found))
-    return *rms, change, found[count:].reshape(3, 6) * _EPS * 10
+    change[_SOLVED] = solution[index].reshape(height, 2 * half)
+    rms = (float(np.sqrt(np.mean(np.square(off)))) for off in (targets, targets - matrix @ solution))
+    return *rms, change, solution[count:].reshape(3, 6) * _EPS * 10
 
 
 def main() -> None:
@@ -223,9 +225,11 @@ def main() -> None:
         before, left, change, _ = explained(*parts, turns=False)
         _, freely, _, rotations = explained(*parts, turns=True)
         change = change[_INSIDE]
-        alike = np.corrcoef(change.ravel(), lacks.ravel())[0, 1]
+        correlation = np.corrcoef(change.ravel(), lacks.ravel())[0, 1]
         more = ", ".join(f"{yaw:.1f}" for yaw in np.degrees(rotations[:, 1]))
-        print(f"| {kind} | {before:.3f} | {left:.3f} | {change.std():.4f} | {alike:.2f} | {freely:.3f} | {more} |")
+        print(
+            f"| {kind} | {before:.3f} | {left:.3f} | {change.std():.4f} | {correlation:.2f} | {freely:.3f} | {more} |"
+        )
 
 
 if __name__ == "__main__":

@@ -41,10 +41,10 @@ def _file(folder: pathlib.Path, name: str, source: str) -> pathlib.Path:
     return path
 
 
-def _require_count(count: float, known: int, where: str, what: str, source: str) -> None:
-    if count != known:
+def _require_count(count: float, expected: int, where: str, what: str, source: str) -> None:
+    if count != expected:
         raise SourceError(
-            f"{where} {count:g} {what}, not {known}: {source} is incomplete or of another version: `{CLONE[source]}`"
+            f"{where} {count:g} {what}, not {expected}: {source} is incomplete or of another version: `{CLONE[source]}`"
         )
 
 
@@ -358,9 +358,9 @@ def _style(folder: pathlib.Path, body: np.ndarray) -> tuple[np.ndarray, np.ndarr
     weights = np.random.default_rng(0).dirichlet([1, 1, 1], 24)
     at = weights @ uv[corners[..., 1]] % 1  # (F, 24, 2)
     pixel = np.clip((at * [1, -1] + [0, 1]) * 512, 0, 511).astype(int)
-    seen = texture[pixel[..., 1], pixel[..., 0]]
-    opaque = seen[..., 3].mean(1)
-    light = (seen[..., :3].mean(-1) * seen[..., 3]).sum(1) / np.maximum(seen[..., 3].sum(1), 1e-3)
+    texels = texture[pixel[..., 1], pixel[..., 0]]
+    opaque = texels[..., 3].mean(1)
+    light = (texels[..., :3].mean(-1) * texels[..., 3]).sum(1) / np.maximum(texels[..., 3].sum(1), 1e-3)
     faces, light = faces[opaque > 0.42], light[opaque > 0.42]
     total, count = np.zeros(len(vertices)), np.zeros(len(vertices))
     np.add.at(total, faces, light[:, None])

@@ -44,7 +44,7 @@ def _network(model: str) -> Explain:
     networks = committed.networks_of(pathlib.Path(model))
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
-        result = networks.explain(truth["image"][number]).record
+        result = networks.reconstruct(truth["image"][number]).record
         return result.warped_depth, np.degrees(result.view[:2])
 
     return explain
@@ -59,8 +59,8 @@ def _ceiling(model: str) -> Explain:
 def _run(folder: pathlib.Path) -> Explain:
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
         result = gan2shape_jax.load(folder / "results" / truth["name"][number])
-        given = truth["image"][number]
-        if result.image.shape != given.shape or np.abs(result.image * 255 - given).max() > 1:
+        image = truth["image"][number]
+        if result.image.shape != image.shape or np.abs(result.image * 255 - image).max() > 1:
             raise UserError(f"{folder}: {result.name} is not the picture that --data has there, at its size")
         return result.input_depth, np.degrees(result.view[:2])
 
@@ -71,7 +71,9 @@ def finished(truth: dict[str, np.ndarray], folders: list[pathlib.Path]) -> dict[
     """Returns what is true of the pictures that all runs have results of; raises `UserError` if there is none."""
     names = [f"{number:06d}" for number in range(len(truth["image"]))]
     kept = [
-        k for k, name in enumerate(names) if all((one / "results" / name / "result.json").is_file() for one in folders)
+        k
+        for k, name in enumerate(names)
+        if all((folder / "results" / name / "result.json").is_file() for folder in folders)
     ]
     if not kept:
         raise UserError(f"no picture has a result in every one of {', '.join(map(str, folders))}")
@@ -95,16 +97,16 @@ def ways(networks: list[str], ceilings: list[str], runs: list[pathlib.Path], siz
 def measured(truth: dict[str, np.ndarray], explain: Callable) -> dict[str, np.ndarray]:
     """Returns the errors of a row on every picture."""
     camera = Camera(image_size=truth["depth"].shape[-1])
-    seen = [explain(truth, number) for number in range(len(truth["depth"]))]
+    results = [explain(truth, number) for number in range(len(truth["depth"]))]
     farthest = np.where((truth["depth"] > 0) & (truth["depth"] < camera.max_depth), truth["depth"], camera.max_depth)
-    depths, farthest = np.stack([depth for depth, _ in seen]), farthest.astype(np.float32)
+    depths, farthest = np.stack([depth for depth, _ in results]), farthest.astype(np.float32)
     errors = metrics.depth_errors(depths, farthest, camera)
     mask = metrics.evaluation_mask(jnp.asarray(farthest), jnp.ones(farthest.shape))
     for _ in range(_RIM * camera.width // 64):
         mask = metrics.erode(mask)
     result = {"side": errors["side"], "inside": metrics.side(depths, farthest, mask), "mad": errors["mad_unit"]}
-    if seen[0][1] is not None:
-        off = np.abs(np.stack([view for _, view in seen]) - np.degrees(truth["view"][:, :2]))
+    if results[0][1] is not None:
+        off = np.abs(np.stack([view for _, view in results]) - np.degrees(truth["view"][:, :2]))
         result |= {"pitch": off[:, 0], "yaw": off[:, 1]}
     return result
 

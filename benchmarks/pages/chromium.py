@@ -58,8 +58,8 @@ def find() -> str | None:
     """
     if os.name == "nt":
         return None
-    if given := os.environ.get("CHROMIUM"):
-        return given if os.access(given, os.X_OK) else None
+    if browser := os.environ.get("CHROMIUM"):
+        return browser if os.access(browser, os.X_OK) else None
     return next((path for path in map(shutil.which, (*_NAMES, _MAC)) if path), None)
 
 
@@ -96,7 +96,7 @@ class Browser:
         self._count = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
-        pages = [one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        pages = [target for target in self.send("Target.getTargets")["targetInfos"] if target["type"] == "page"]
         attached = self.send("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -281,7 +281,9 @@ class Chromium(Browser):
             elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
                 told.append(params["entry"]["text"])
             elif event.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
-                told.append(" ".join(str(one.get("value", one.get("description"))) for one in params["args"]))
+                told.append(
+                    " ".join(str(argument.get("value", argument.get("description"))) for argument in params["args"])
+                )
         return told
 
     def _mouse(self, kind: str, place: tuple[float, ...]) -> None:

@@ -19,6 +19,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
 from gan2shape_jax.run import explain, prepare
 from gan2shape_jax.run.folder import results_root
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.training import network_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -41,11 +42,11 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     for field in ("image", "mask", "depth"):
         config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / field)
     config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")
-    architecture, frozen = prepare.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(resolve(config))
     for face in faces:
         folder = results_root(out / "runs" / face) / face
         with tempfile.TemporaryDirectory() as latents:
-            prepared = prepare.load_image(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
+            prepared = prepare.load_image(resolve(config), f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
         params = network_files.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
         project = explain.projector(params, prepared, frozen)

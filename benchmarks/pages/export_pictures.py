@@ -22,7 +22,7 @@ from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
 from gan2shape_jax.results import Result, build_solid, load_result, pictures, surface, views
-from gan2shape_jax.results.solid import cut_sheet
+from gan2shape_jax.results.solid import cut_surface
 
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _YAWS = (-60, -30, 0, 30, 60)
@@ -35,22 +35,22 @@ _SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "mirrored": ((35, 15), (90,
 def _textured(result: Result, texture: np.ndarray, yaw: float, light: tuple[float, ...] | None = None) -> np.ndarray:
     """Draws the mesh with a texture over the canonical picture, float (s, s, 3)."""
     part = surface.surface(result)
-    sheet = cut_sheet(part.depth, part.field, result.camera)
+    piece = cut_surface(part.depth, part.field, result.camera)
     center = np.array([0, 0, result.camera.rot_center_depth])
     rotation = surface.rotations(np.array([0, np.deg2rad(yaw), 0], np.float32))
     side = result.camera.image_size
     camera = Camera(_SIDE * _SAMPLES, fov_deg=result.camera.fov_deg * 1.2)
-    faces = sheet.faces.astype(np.int32)
-    points = jnp.asarray((sheet.points - center) @ rotation.T + center, jnp.float32)
-    seen = mesh_rasterizer.rasterize(points, camera, faces=faces)
-    values = jnp.asarray(sheet.pixels, jnp.float32)
-    column, row = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(seen, values, faces=faces)), -1, 0)
+    faces = piece.faces.astype(np.int32)
+    points = jnp.asarray((piece.points - center) @ rotation.T + center, jnp.float32)
+    fragments = mesh_rasterizer.rasterize(points, camera, faces=faces)
+    values = jnp.asarray(piece.pixels, jnp.float32)
+    column, row = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(fragments, values, faces=faces)), -1, 0)
     scale = len(texture) / side
     colours = cv2.remap(texture, (column + 0.5) * scale - 0.5, (row + 0.5) * scale - 0.5, cv2.INTER_LINEAR) / 255
     if light is not None:
         normal = cv2.remap(part.normal, column, row, cv2.INTER_LINEAR)
         colours = colours * surface.shading(normal, np.array(light, np.float32))[..., None]
-    drawn = np.where((np.asarray(seen.triangle) >= 0)[..., None], np.clip(colours, 0, 1), 1.0)
+    drawn = np.where((np.asarray(fragments.triangle) >= 0)[..., None], np.clip(colours, 0, 1), 1.0)
     return drawn.reshape(_SIDE, _SAMPLES, _SIDE, _SAMPLES, 3).mean((1, 3))
 
 
@@ -60,8 +60,10 @@ def _solid(mesh: trimesh.Trimesh, yaw: float, pitch: float) -> np.ndarray:
     rotation = surface.rotations(np.deg2rad([pitch, -yaw, 0]).astype(np.float32))
     centred = (mesh.vertices - mesh.bounds.mean(axis=0)) / np.linalg.norm(mesh.extents) * 0.33
     turned = centred * (1, -1, -1) @ rotation.T + (0, 0, 1)
-    seen = mesh_rasterizer.rasterize(jnp.asarray(turned, jnp.float32), camera, faces=np.asarray(mesh.faces, np.int32))
-    triangle = np.asarray(seen.triangle)
+    fragments = mesh_rasterizer.rasterize(
+        jnp.asarray(turned, jnp.float32), camera, faces=np.asarray(mesh.faces, np.int32)
+    )
+    triangle = np.asarray(fragments.triangle)
     facing = mesh.face_normals * (1, -1, -1) @ rotation.T
     light = np.array([-0.4, -0.5, -0.8]) / np.linalg.norm([0.4, 0.5, 0.8])
     grey = 0.2 + 0.7 * np.clip(facing @ light, 0, 1)
@@ -70,8 +72,8 @@ def _solid(mesh: trimesh.Trimesh, yaw: float, pitch: float) -> np.ndarray:
 
 
 def _save(rows: list[list[np.ndarray]], name: str) -> None:
-    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
-    Image.fromarray(np.rint(sheet * 255).astype(np.uint8)).save(PICTURES / f"{name}.jpg", quality=88)
+    contact_sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(np.rint(contact_sheet * 255).astype(np.uint8)).save(PICTURES / f"{name}.jpg", quality=88)
 
 
 def main() -> None:

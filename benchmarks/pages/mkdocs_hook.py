@@ -4,7 +4,7 @@ A page requests a part with a comment on its own line:
 
     <!-- config fields -->      a table of every configuration field
     <!-- output files -->       a table of the files of a result
-    <!-- help: ARGUMENTS -->    what `gan2shape-jax ARGUMENTS --help` prints
+    <!-- commands -->           what `gan2shape-jax --help` prints, and the same of every command and sub-command
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
 
 Links in notebooks point to files, as in a checkout; here they are turned into links to the site's pages.
@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 from gan2shape_jax.config.schema import fields, group_of, groups
+from gan2shape_jax.main import _COMMANDS
 from gan2shape_jax.results import OUTPUTS
 
 _log = logging.getLogger("mkdocs.hooks")
@@ -30,7 +31,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Returns a page's Markdown with its generated parts filled in."""
     markdown = re.sub(r"^<!-- config fields -->$", lambda _: config_fields(), markdown, flags=re.MULTILINE)
     markdown = re.sub(r"^<!-- output files -->$", lambda _: output_files(), markdown, flags=re.MULTILINE)
-    markdown = re.sub(r"^<!-- help:(.*)-->$", lambda match: help_text(match[1].split()), markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"^<!-- commands -->$", lambda _: commands(), markdown, flags=re.MULTILINE)
     return re.sub(r"^<!-- modules:(.*)-->$", lambda match: modules(match[1].strip()), markdown, flags=re.MULTILINE)
 
 
@@ -78,6 +79,22 @@ def output_files() -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+
+
+def command_names() -> list[str]:
+    """Returns all commands, each followed by its sub-commands: "export", "export print", ..."""
+    names = []
+    for name, (_, line) in _COMMANDS.items():
+        below = re.match(r"\[?((?:[a-z0-9]+\|)+[a-z0-9]+)", line)
+        names += [name, *(f"{name} {word}" for word in (below[1].split("|") if below else ()))]
+    return names
+
+
+def commands() -> str:
+    """Returns a section with the help of reconstruction, and one of each command and sub-command."""
+    sections = [f"## Reconstruct\n\n{help_text([])}"]
+    sections += [f"{'###' if ' ' in name else '##'} {name}\n\n{help_text(name.split())}" for name in command_names()]
+    return "\n\n".join(sections)
 
 
 def help_text(arguments: list[str]) -> str:

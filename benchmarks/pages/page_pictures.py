@@ -77,10 +77,10 @@ def _phone(browser: chromium.Chromium, page: pathlib.Path, image: str) -> Image.
         browser.evaluate(script)
         shots.append(_shot(browser))
     width, height = shots[0].size
-    sheet = Image.new("RGB", (len(shots) * (width + _GAP) - _GAP, height), (255, 255, 255))
+    contact_sheet = Image.new("RGB", (len(shots) * (width + _GAP) - _GAP, height), (255, 255, 255))
     for k, shot in enumerate(shots):
-        sheet.paste(shot, (k * (width + _GAP), 0))
-    return sheet
+        contact_sheet.paste(shot, (k * (width + _GAP), 0))
+    return contact_sheet
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.method import losses, metrics
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     settings = group[0].settings
-    faces = said(known_faces.seen(options.networks, group, frozen), group)
+    faces = said(known_faces.predictions(options.networks, group, frozen), group)
     table = Table("", "SIDE", "worst")
     depths = {"networks": faces.depth.mean(0)}
     start = sides(nothing(faces), faces, settings)
@@ -90,12 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         np.savez(options.out, **{name.replace(" ", "_"): np.asarray(depth) for name, depth in depths.items()})
 
 
-def said(views: Sequence[Reconstruction], group: Sequence[PreparedImage]) -> Faces:
+def said(views: Sequence[Prediction], group: Sequence[PreparedImage]) -> Faces:
     """Returns what networks predict for faces whose true depth is known."""
     return Faces(
         jnp.stack([view.depth for view in views]),
         jnp.stack([view.view for view in views]),
-        jnp.stack([jnp.asarray(one.problem.true_depth) for one in group]),
+        jnp.stack([jnp.asarray(face.problem.true_depth) for face in group]),
     )
 
 
@@ -114,8 +114,8 @@ def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"
     """Returns the SIDE of each face after a change."""
     depth, view, truth = _changed(change, faces)
     warped = render.warp_depth(depth, view, settings.camera, sampling=settings.sampling)
-    seen = jax.lax.stop_gradient(render.valid_pixels(warped, settings.camera))
-    return metrics.side(warped, truth, metrics.evaluation_mask(truth, seen))
+    valid = jax.lax.stop_gradient(render.valid_pixels(warped, settings.camera))
+    return metrics.side(warped, truth, metrics.evaluation_mask(truth, valid))
 
 
 @jax.jit

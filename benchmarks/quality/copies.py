@@ -2,9 +2,9 @@
 
     python benchmarks/quality/copies.py me.jpg you.jpg
 
-Faces are found in the photo; in copies, their place is what follows from that. For every copy: the IoU of what lies
-inside the two results' outlines, the greatest and mean difference of depth there (scene units), and the outline's
-length in the canonical picture in lengths of its convex hull.
+The first face from the left is detected in the photo; in copies, its place is what follows from that. For every copy:
+the IoU of what lies inside the two results' outlines, the greatest and mean difference of depth there (scene units),
+and the outline's length in the canonical picture in lengths of its convex hull.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from gan2shape_jax.apps.photo import command
 from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
 from gan2shape_jax.results import load_result
 from gan2shape_jax.results.solid import border
-from gan2shape_jax.results.surface import OUTLINE, cut_sheet, surface
+from gan2shape_jax.results.surface import OUTLINE, cut_surface, surface
 
 _LARGE, _SMALL, _ROLL_DEG, _DARKER = 6000, 80, 20, 0.5
 _AROUND = 2.5  # sides of the face's square that the small copy shows
@@ -63,25 +63,26 @@ def main() -> None:
     print("photo copy: IoU, greatest and mean difference of depth, outline / hull")
     for path in parser.parse_args().photos:
         with tempfile.TemporaryDirectory() as place:
-            folder = pathlib.Path(place)
+            folder, out = pathlib.Path(place), pathlib.Path(place, "out")
             with Image.open(path) as picture:
                 picture.convert("RGB").save(folder / "photo.png")
-            if command.main([str(folder / "photo.png"), "--out", place, "--no-texture"]):
+            if command.main([str(folder / "photo.png"), "--out", str(out), "--no-texture", "--which", "1"]):
                 continue
-            box = CropBox(**json.loads((folder / "photos/photo.json").read_text())["box"])
+            (original,) = (out / "results").iterdir()  # photo, or photo-1 of several
+            box = CropBox(**json.loads((out / f"photos/{original.name}.json").read_text())["box"])
             with Image.open(folder / "photo.png") as picture:
                 made = copies(picture, box, folder)
             for file, where in made.values():
-                given = [f"{value:.6f}" for value in dataclasses.astuple(where)]
-                command.main([str(file), "--out", place, "--no-texture", "--box", *given])
-            results = {name: load_result(folder / "results" / name) for name in ("photo", *made)}
+                numbers = [f"{value:.6f}" for value in dataclasses.astuple(where)]
+                command.main([str(file), "--out", str(out), "--no-texture", "--box", *numbers])
+            results = {"photo": load_result(original)} | {name: load_result(out / "results" / name) for name in made}
         first = surface(results["photo"]).field >= OUTLINE
         for name, result in results.items():
             part = surface(result)
             inside, off = part.field >= OUTLINE, np.abs(result.depth - results["photo"].depth)[first]
-            sheet = cut_sheet(part.depth, part.field, result.camera)
-            ends = sheet.pixels[border(sheet.faces)]
-            ratio = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).sum() / ConvexHull(sheet.pixels).area
+            piece = cut_surface(part.depth, part.field, result.camera)
+            ends = piece.pixels[border(piece.faces)]
+            ratio = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).sum() / ConvexHull(piece.pixels).area
             iou = (first & inside).sum() / (first | inside).sum()
             print(f"{path.stem} {name}: {iou:.4f}  {off.max():.4f} {off.mean():.4f}  {ratio:.4f}", flush=True)
 

@@ -85,7 +85,7 @@ def _pictures(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _sure(detections: Sequence[Detection]) -> list[Detection]:
-    return [one for one in detections if one.score >= SURE]
+    return [detection for detection in detections if detection.score >= SURE]
 
 
 def _people(
@@ -96,14 +96,14 @@ def _people(
     crops: dict[str, list[np.ndarray]] = {}
     originals: dict[pathlib.Path, list[CropBox]] = {}
     for name, copy in _COPIES.items():
-        found = expected = 0
+        hits = expected = 0
         began, off = time.monotonic(), list[tuple[float, float, float]]()
         for path in paths:
             photo, back = copy(_photo(path))
             detections = _sure(detector.detect(photo))
-            boxes = [back(one.box) for one in detections]
-            crops.setdefault(name, []).extend(sample_crop(photo, one.box, _TILE) for one in detections)
-            found, expected = found + min(len(boxes), persons[path.name]), expected + persons[path.name]
+            boxes = [back(detection.box) for detection in detections]
+            crops.setdefault(name, []).extend(sample_crop(photo, detection.box, _TILE) for detection in detections)
+            hits, expected = hits + min(len(boxes), persons[path.name]), expected + persons[path.name]
             for box in originals.setdefault(path, boxes):
                 near = min(boxes, key=lambda other: math.dist((box.x, box.y), (other.x, other.y)), default=None)
                 if near is not None and math.dist((box.x, box.y), (near.x, near.y)) < 0.5 * box.side:
@@ -112,9 +112,7 @@ def _people(
                     off.append((shift, abs(math.log(near.side / box.side)), abs(turn)))
         shift, scale, turn = np.quantile(np.array(off or [(0, 0, 0)]), 0.9, axis=0)
         seconds = (time.monotonic() - began) / max(len(paths), 1)
-        print(
-            f"| {name} | {found} of {expected} | {shift:.3f} | {scale:.3f} | {turn:.1f} | {seconds:.2f} |", flush=True
-        )
+        print(f"| {name} | {hits} of {expected} | {shift:.3f} | {scale:.3f} | {turn:.1f} | {seconds:.2f} |", flush=True)
     return crops
 
 
@@ -124,19 +122,23 @@ def main() -> None:
     parser.add_argument("--without", type=pathlib.Path, required=True, help="folder of pictures of other things")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the sheets")
     options = parser.parse_args()
-    known = weights.known_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
-    assert known is not None and known.framing is not None
-    detector = faces.FaceDetector(known.framing, lambda crops: np.zeros(len(crops)))
+    detector_weights = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    assert detector_weights is not None and detector_weights.framing is not None
+    detector = faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
     options.out.mkdir(parents=True, exist_ok=True)
     print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, crops in _people(options.people, _pictures(options.people), detector).items():
         rows = [crops[start : start + _ACROSS] for start in range(0, len(crops), _ACROSS)]
         blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
-        sheet = np.concatenate([np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows])
-        Image.fromarray(sheet).save(options.out / f"{name}.png")
+        contact_sheet = np.concatenate(
+            [np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows]
+        )
+        Image.fromarray(contact_sheet).save(options.out / f"{name}.png")
     others = _pictures(options.without)
-    best = {path.name: max((one.score for one in detector.detect(_photo(path))), default=0.0) for path in others}
+    best = {
+        path.name: max((detection.score for detection in detector.detect(_photo(path))), default=0.0) for path in others
+    }
     print(f"{sum(score >= SURE for score in best.values())} of {len(best)} pictures of other things have a face")
     for name, score in sorted(best.items(), key=lambda pair: -pair[1])[:8]:
         print(f"  {score:.2f} {name}")

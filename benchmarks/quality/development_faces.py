@@ -34,8 +34,8 @@ def _run(face: str, out: pathlib.Path, overrides: list[str], cores: queue.Queue)
     fields = {"seed": int(face), "workdir": folder, "data.image_list": folder / "list.txt"}
     fields |= {f"data.{kind}_root": DATA / kind for kind in ("image", "mask", "depth")}
     fields |= {"data.latent_root": DATA / "latents", "logging.tensorboard": False}
-    given = [f"--config.{key}={value}" for key, value in fields.items()]
-    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface:scratch", *given, *overrides]
+    flags = [f"--config.{key}={value}" for key, value in fields.items()]
+    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface:scratch", *flags, *overrides]
     core = cores.get()
     with (folder / "log.txt").open("w") as log:
         pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
@@ -71,7 +71,7 @@ def main() -> None:
         errors["the original's end"] = original[face]
     named = list(zip(options.faces, ran))
     for name, summary in (("mean", statistics.fmean), ("median", statistics.median)):
-        named.append((name, {key: [*map(summary, zip(*(one[key] for one in ran)))] for key in ran[0]}))
+        named.append((name, {key: [*map(summary, zip(*(run_figures[key] for run_figures in ran)))] for key in ran[0]}))
     print("SIDE / MAD (short normals) / MAD (unit normals), degrees.\n")
     columns = ["face", "inversion L1", *_POINTS, "the original's end"]
     rows = [[name, f"{row['inversion L1'][0]:.3f}", *(_cell(row[key]) for key in columns[2:])] for name, row in named]

@@ -38,8 +38,8 @@ def _row(what: str, boxes: list[CropBox], targets: list[CropBox]) -> str:
     good = errors < (_SHIFT, _SCALE, _TURN)
     low, high = np.median(errors, axis=0), np.quantile(errors, 0.9, axis=0)
     shares = " | ".join(f"{value:.0%}" for value in (*good.mean(0), good.all(1).mean()))
-    spread = " | ".join(f"{low[i]:.3f} / {high[i]:.3f}" for i in (0, 1)) + f" | {low[2]:.1f} / {high[2]:.1f}"
-    return f"| {what} | {shares} | {spread} |"
+    percentiles = " | ".join(f"{low[i]:.3f} / {high[i]:.3f}" for i in (0, 1)) + f" | {low[2]:.1f} / {high[2]:.1f}"
+    return f"| {what} | {shares} | {percentiles} |"
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def main() -> None:
     if options.searched < 1:
         parser.error(f"--searched is {options.searched}: it must be at least 1")
     gan = stylegan2.load(options.gan)
-    known = weights.weights_of(options.gan, *gan, "learnt", say=lambda line: print(line, flush=True))
-    detector = weights.detector_by(known, *gan, batch=alignment.CROPS)
+    detector_weights = weights.weights_of(options.gan, *gan, "learnt", say=lambda line: print(line, flush=True))
+    detector = weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
     assert isinstance(detector, LearntDetector)
     images = []
     for path in sorted(options.images.iterdir()):

@@ -24,7 +24,7 @@ from rich.table import Table
 from gan2shape_jax.geometry import render
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.metrics import depth_metrics
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.training.task import scores
 
@@ -52,22 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
     poses = Table("networks", "pitch", "yaw", "roll", "yaw off to 35", "beyond", "SIDE, true yaws", "true rotations")
-    known = _true_views(options.data / "truth.npz", options.faces)
+    true_views = _true_views(options.data / "truth.npz", options.faces)
     for path in options.networks:
-        seen = known_faces.seen(path, group, frozen)
-        table.add_row(path.name, *_row(seen, group))
-        if known is not None:
-            told = _following(np.stack([np.asarray(view.view) for view in seen]), known)
-            told += [f"{_side_with(seen, group, known, axes):.4f}" for axes in ([1], [0, 1, 2])]
+        predictions = known_faces.predictions(path, group, frozen)
+        table.add_row(path.name, *_row(predictions, group))
+        if true_views is not None:
+            told = _following(np.stack([np.asarray(view.view) for view in predictions]), true_views)
+            told += [f"{_side_with(predictions, group, true_views, axes):.4f}" for axes in ([1], [0, 1, 2])]
             poses.add_row(path.name, *told)
     Console(width=120).print(table)
-    if known is not None:
+    if true_views is not None:
         Console(width=120).print(poses)
 
 
-def _row(views: list[Reconstruction], group: list[PreparedImage]) -> list[str]:
+def _row(views: list[Prediction], group: list[PreparedImage]) -> list[str]:
     """Returns the means over all faces, as a row of the table."""
-    rows = [errors_of(view, one) for view, one in zip(views, group, strict=True)]
+    rows = [errors_of(view, face) for view, face in zip(views, group, strict=True)]
     mean = Errors(*np.mean(rows, axis=0))
     depth = np.stack([np.asarray(view.depth) for view in views])
     return [
@@ -89,35 +89,39 @@ def _true_views(path: pathlib.Path, faces: Sequence[int]) -> np.ndarray | None:
         return archive["view"][slice(*faces)][:, [1, 0, 2]]
 
 
-def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
+def _following(views: np.ndarray, true_views: np.ndarray) -> list[str]:
     """Returns slope and correlation of the views, for pitch, yaw and roll, and how far yaws are off, degrees."""
-    pairs = [(views[:, axis], known[:, axis]) for axis in range(3)]
-    off, far = np.degrees(np.abs(views[:, 1] - known[:, 1])), np.abs(known[:, 1]) > np.deg2rad(_FAR)
+    pairs = [(views[:, axis], true_views[:, axis]) for axis in range(3)]
+    off, far = np.degrees(np.abs(views[:, 1] - true_views[:, 1])), np.abs(true_views[:, 1]) > np.deg2rad(_FAR)
     told = [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
     return told + [f"{off[some].mean():.1f} ({some.sum()})" if some.any() else "" for some in (~far, far)]
 
 
-def _side_with(views: list[Reconstruction], group: list[PreparedImage], known: np.ndarray, axes: list[int]) -> float:
+def _side_with(views: list[Prediction], group: list[PreparedImage], true_views: np.ndarray, axes: list[int]) -> float:
     """Returns the mean SIDE with true angles about these axes in place of the networks'."""
     camera, sides = group[0].settings.camera, []
-    for view, one, true in zip(views, group, known, strict=True):
+    for view, face, true in zip(views, group, true_views, strict=True):
         depth = render.warp_depth(view.depth, view.view.at[np.array(axes)].set(true[axes]), camera)
         valid = render.valid_pixels(depth, camera)
-        sides.append(depth_metrics(depth, one.problem.true_depth, valid, camera=camera)["side"])
+        sides.append(depth_metrics(depth, face.problem.true_depth, valid, camera=camera)["side"])
     return float(np.mean(sides))
 
 
-def errors_of(view: reconstruction.Reconstruction, one: PreparedImage) -> Errors:
+def errors_of(view: reconstruction.Prediction, face: PreparedImage) -> Errors:
     """Returns the errors of a face whose true depth is known."""
-    known = scores(view, one.problem, one.settings)
-    truth = np.asarray(one.problem.true_depth)
-    compared = (np.asarray(view.valid) > 0.5) & (truth < one.settings.camera.max_depth)
+    figures = scores(view, face.problem, face.settings)
+    truth = np.asarray(face.problem.true_depth)
+    compared = (np.asarray(view.valid) > 0.5) & (truth < face.settings.camera.max_depth)
     ours, true = np.log(np.asarray(view.warped_depth)), np.log(truth)
     here, there = ours[compared] - ours[compared].mean(), true[compared] - true[compared].mean()
     relief = float((here * there).sum() / (here * here).sum())
     inner = cv2.erode(compared.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_BORDER) > 0
     return Errors(
-        known["side"], known["mad"], relief, float(np.std(relief * here - there)), float(np.std((ours - true)[inner]))
+        figures["side"],
+        figures["mad"],
+        relief,
+        float(np.std(relief * here - there)),
+        float(np.std((ours - true)[inner])),
     )
 
 

@@ -18,6 +18,7 @@ from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.trust import beside, read_trust, trust_bytes
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("model", type=pathlib.Path)
     options = parser.parse_args()
     config = load_config(f"{options.kind}:lift")
-    maker = samples.maker_of(config, *prepare.load_frozen(config))
+    maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
     settings = dataclasses.replace(maker.settings, mirrored=any(config.schedule.flip3))
     trust = read_trust(options.model, config.image_size)
     with safe_open(options.model, "np") as file:

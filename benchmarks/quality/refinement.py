@@ -32,6 +32,7 @@ from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {(row["face"], row["seed"]) for row in rows}
     set_up_runtime(config_of(options.data, options.model, 0))
-    architecture, frozen = prepare.load_frozen(config_of(options.data, options.model, 0))
+    architecture, frozen = prepare.load_frozen(resolve(config_of(options.data, options.model, 0)))
     for seed in options.seeds:
         config = config_of(options.data, options.model, seed)
         for face in range(*options.faces):
@@ -73,19 +74,23 @@ def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
     config.seed = seed
     config.logging.every_iterations = 10**6
     config.checkpoint.every_iterations = 10**6
-    return refinement.as_refinement(config.lock())
+    return resolve(config.lock()).config
 
 
 def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: FrozenModels) -> dict[str, Any]:
     """Refines one face; returns SIDE, MAD and L1 at every share."""
-    (one,) = known_faces.prepared(config, [face], architecture, frozen)
-    start = prepare.initial_params(config, one.settings)
+    (face_prepared,) = known_faces.prepared(config, [face], architecture, frozen)
+    start = prepare.initial_params(resolve(config), face_prepared.settings)
     begin = time.perf_counter()
-    state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
+    state, _ = loop.train(face_prepared, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
     wanted = config.refinement
-    _, share, l1 = refinement.keep_best(start, state, one, frozen, batches=wanted.kept_out, gain=wanted.gain)
+    _, share, l1 = refinement.keep_best(
+        start, state, face_prepared, frozen, batches=wanted.kept_out, gain=wanted.gain, criterion=wanted.criterion
+    )
     seconds = time.perf_counter() - begin
-    errors = [_errors(refinement.mixed(start, state.params, share), one, frozen) for share in refinement.SHARES]
+    errors = [
+        _errors(refinement.mixed(start, state.params, share), face_prepared, frozen) for share in refinement.SHARES
+    ]
     return {
         "face": face,
         "seed": config.seed,
@@ -97,9 +102,9 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     }
 
 
-def _errors(params: Any, one: PreparedImage, frozen: FrozenModels) -> dict[str, float]:
-    view = reconstruction.see(params, one.problem, frozen, one.settings)
-    return scores(view, one.problem, one.settings)
+def _errors(params: Any, prepared: PreparedImage, frozen: FrozenModels) -> dict[str, float]:
+    view = reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
+    return scores(view, prepared.problem, prepared.settings)
 
 
 def in_words(row: dict[str, Any]) -> str:
@@ -130,7 +135,7 @@ def report(rows: list[dict[str, Any]]) -> None:
         )
     Console(width=120).print(table)
     gained, told = (side / side[:, :1])[:, 1:], (l1 / l1[:, :1])[:, 1:]
-    within = [stats.spearmanr(one, two)[0] for one, two in zip(l1, side, strict=True)]
+    within = [stats.spearmanr(first, two)[0] for first, two in zip(l1, side, strict=True)]
     print(f"Spearman, relative to the model: {stats.spearmanr(told.ravel(), gained.ravel())[0]:.2f}")
     print(f"Spearman within a face and seed: mean {np.mean(within):.2f}, above 0 in {np.sum(np.array(within) > 0)}")
     print(f"seconds a face: {np.mean([row['seconds'] for row in rows]):.0f} on {jax.devices()[0].platform}")

@@ -42,6 +42,8 @@ from scipy import stats
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import framing, photo_run
+from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
+from gan2shape_jax.apps.photo.naming import expand
 from gan2shape_jax.detection import alignment, learnt, weights
 from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -49,6 +51,7 @@ from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.results.pictures import strip
 from gan2shape_jax.run import predict, trust
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2 import typicality
 
 _JUDGED = range(24, 48)
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or weights that are made")
     options = parser.parse_args(arguments)
-    {"place": _place, "found": _found, "others": _others, "shape": _shape}[options.what](options)
+    {"place": _place, "found": _detections, "others": _others, "shape": _shape}[options.what](options)
 
 
 def _half(file: pathlib.Path) -> str:
@@ -89,12 +92,12 @@ def _digest(file: pathlib.Path) -> bytes:
 
 def _place(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures, truth, hard = photo_run.expand(options.without, say=print), {}, options.hard
+    pictures, truth, hard = expand(options.without, say=print), {}, options.hard
     for number, (file, times) in enumerate(
-        itertools.product(photo_run.expand(options.kind, say=print), (0,) if hard else (0, 1))
+        itertools.product(expand(options.kind, say=print), (0,) if hard else (0, 1))
     ):
         rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}{'+again' * times}"
-        backs = [one for one in pictures if _half(one) == _half(pathlib.Path(name))]
+        backs = [background for background in pictures if _half(background) == _half(pathlib.Path(name))]
         back = Image.open(backs[rng.integers(len(backs))]).convert("RGB")
         back.thumbnail((_LONGER, _LONGER))
         turned, small, hidden = (hard and number % 3 == which for which in range(3))
@@ -133,11 +136,11 @@ def _others(options: argparse.Namespace) -> None:
     config = photo_run.load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
-    known = weights.weights_of(file, arch, gan, "learnt", say=print)
-    detector = weights.detector_by(known, arch, gan, batch=alignment.CROPS)
+    detector_weights = weights.weights_of(file, arch, gan, "learnt", say=print)
+    detector = weights.detector_by(detector_weights, arch, gan, batch=alignment.CROPS)
     assert isinstance(detector, learnt.LearntDetector)
     crops = []
-    for picture in photo_run.expand(options.without, say=print):
+    for picture in expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
             work = learnt.resized(photo, learnt._WORK_SIDE / max(photo.shape))
@@ -145,22 +148,22 @@ def _others(options: argparse.Namespace) -> None:
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
     samples = weights.drawn_samples(arch, gan, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1
-    found = typicality.measure(gan["discriminator"], samples, arch=arch, seed=0, others=others)
-    atomic_bytes(options.out, weights.weights_bytes(known._replace(typicality=found), sha256(file)))
+    fitted = typicality.measure(gan["discriminator"], samples, arch=arch, seed=0, others=others)
+    atomic_bytes(options.out, weights.weights_bytes(detector_weights._replace(typicality=fitted), sha256(file)))
 
 
-def _found(options: argparse.Namespace) -> None:
+def _detections(options: argparse.Namespace) -> None:
     config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
-    cropper = photo_run.load_cropper(config, say=print)
-    networks = predict.load_predictor(config, None)
-    usual = networks.judge.typical_l1
+    cropper = load_cropper(config, say=print)
+    networks = predict.load_predictor(resolve(config), None)
+    usual = networks.grader.typical_l1
     assert usual is not None, "the model does not say what L1 is usual"
     truth: dict[str, list[float]] = {}
     for file in (pathlib.Path(folder, _TRUTH) for folder in options.kind):
         truth |= json.loads(file.read_text()) if file.is_file() else {}
     rows: dict[str, dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    known = [(file, True) for file in photo_run.expand(options.kind, say=print)]
-    files = known + [(file, False) for file in photo_run.expand(options.without, say=print)]
+    labelled = [(file, True) for file in expand(options.kind, say=print)]
+    files = labelled + [(file, False) for file in expand(options.without, say=print)]
     files.sort(key=lambda pair: _digest(pair[0])[1:], reverse=True)  # mixed: the first ones are a fair sample
     for file, shows in files:
         enough = sum(row["with"] is shows for row in rows.values()) >= options.most
@@ -170,11 +173,11 @@ def _found(options: argparse.Namespace) -> None:
         detections = cropper.detect(photo)
         if not detections:
             continue
-        best = max(detections, key=lambda one: one.score)
+        best = max(detections, key=lambda detection: detection.score)
         crop = sample_crop(np.asarray(photo.picture), best.box, SIDE)
         image, mask = crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask.astype(np.float32)
         item = networks.prepared(Item("a", image, mask, None, None, len(crop)))
-        l1 = float(networks.explain(item).metrics["model_l1"]) / usual
+        l1 = float(networks.reconstruct(item).metrics["model_l1"]) / usual
         row = {"with": shows, "half": _half(file), "certainty": best.score, "l1": l1, "objects": len(detections)}
         row |= {"atypicality": best.atypicality, "seconds": time.monotonic() - began}
         row["box"] = [best.box.x, best.box.y, best.box.side, best.box.roll_deg]
@@ -190,9 +193,9 @@ def _found(options: argparse.Namespace) -> None:
     _tell(rows)
 
 
-def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], cropper: photo_run.Cropper) -> Image.Image:
+def _sheet(rows: Sequence[tuple[pathlib.Path, dict[str, Any]]], cropper: Cropper) -> Image.Image:
     cells = []
-    for file, row in found:
+    for file, row in rows:
         picture = np.asarray(cropper.opened(file).picture)
         drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, cropper.mean_mask)
         cell = ImageOps.pad(drawn, (_DRAWN, _DRAWN))
@@ -204,35 +207,35 @@ def _sheet(found: Sequence[tuple[pathlib.Path, dict[str, Any]]], cropper: photo_
 def _tell(rows: dict[str, dict[str, Any]]) -> None:
     table = Table("", "pictures", "found", "perhaps", "none", "frame right, if not none")
     for half in _HALVES:
-        known, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
-        for name, some in (("with", known), ("without", others)):
+        positives, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
+        for name, some in (("with", positives), ("without", others)):
             if some:
                 most = [PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
                 sure = np.minimum([row["certainty"] for row in some], most)
                 shares = (sure >= SURE).mean(), (sure >= PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
-                shown = [row["right"] for row, one in zip(some, sure) if "right" in row and one >= PERHAPS]
+                shown = [row["right"] for row, score in zip(some, sure) if "right" in row and score >= PERHAPS]
                 framed = f"{sum(right)} of {len(right)}, {sum(shown)} of {len(shown)}" if right else "–"
                 table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
-        if known and others:
-            pairs = stats.mannwhitneyu(*([row["certainty"] for row in some] for some in (known, others))).statistic
-            table.add_row(f"{half}, AUROC", f"{pairs / (len(known) * len(others)):.3f}")
+        if positives and others:
+            pairs = stats.mannwhitneyu(*([row["certainty"] for row in some] for some in (positives, others))).statistic
+            table.add_row(f"{half}, AUROC", f"{pairs / (len(positives) * len(others)):.3f}")
     Console(width=100).print(table)
 
 
 def _shape(options: argparse.Namespace) -> None:
     networks = trust_record.networks_of(options.data, "", options.model)
-    record = networks.judge.record
+    record = networks.grader.record
     assert record is not None, "the model has no record: benchmarks/quality/trust_record.py writes one"
     rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in trust_record.DISTURBANCES}
     for kind, item in trust_record.faces_of(networks, _JUDGED, trust_record.DISTURBANCES):
-        one = trust_record.judged(networks, item)
-        expected = trust.expected_side(record, one.atypical)
+        face = trust_record.measured(networks, item)
+        expected = trust.expected_side(record, face.atypical)
         assert expected is not None
-        spread = trust.spread_of(record, expected)
-        covered = float((trust_record.ratios_of(one, spread) <= 1).mean())
-        rows[kind].append((one.result.metrics["side"], expected, covered))
+        uncertainty = trust.depth_uncertainty(record, expected)
+        covered = float((trust_record.ratios_of(face, uncertainty) <= 1).mean())
+        rows[kind].append((face.result.metrics["side"], expected, covered))
     table = Table("faces 024 to 047", "SIDE", "expected", "rank correlation", "pixels within the spread")
     sets = {kind: rows[kind] for kind in rows} | {
         "none and framing": rows["none"] + rows["framing"],

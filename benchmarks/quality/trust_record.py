@@ -27,6 +27,7 @@ from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import predict, trust
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.predict import Predictor
 from gan2shape_jax.run.trust import TrustRecord, beside, trust_bytes
 
@@ -35,7 +36,7 @@ _SHARE = 0.8  # of pixels within the spread
 DISTURBANCES = ("none", "framing", "blur", "noise", "light", "grey")
 
 
-class Judged(NamedTuple):
+class Measured(NamedTuple):
     """One face as a model reconstructs it.
 
     Attributes:
@@ -61,12 +62,12 @@ def networks_of(folder: pathlib.Path, model: str, kind: str = "ictface") -> Pred
     config.mode = "predict"
     config.data.latent_root = ""
     config.networks.pretrained = model or config.networks.pretrained
-    return predict.load_predictor(config.lock(), None)
+    return predict.load_predictor(resolve(config.lock()), None)
 
 
 def faces_of(networks: Predictor, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
     """Yields faces, each with every kind of disturbance, which is a function of the face's number."""
-    config = networks.judge.config
+    config = networks.grader.config
     names = {int(path.stem): path.name for path in pathlib.Path(config.data.image_root).glob("*.png")}
     for number in numbers:
         item = data.load_item(config, names[number])
@@ -100,21 +101,21 @@ def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
     return dataclasses.replace(item, image=np.clip(image, -1, 1).astype(np.float32))
 
 
-def judged(networks: Predictor, item: Item) -> Judged:
+def measured(networks: Predictor, item: Item) -> Measured:
     """Returns a face as a model reconstructs it."""
-    prepared, judge = networks.prepared(item), networks.judge
-    result = networks.explain(prepared)
+    prepared, grader = networks.prepared(item), networks.grader
+    result = networks.reconstruct(prepared)
     inside = item.mask > 0.5
     off = np.log(result.warped_depth) - np.log(item.depth)
     error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)
     view, camera = jnp.asarray(result.view), networks.settings.camera
     to_canonical = cam.warped_grid(jnp.asarray(result.depth), view, camera)
     both = jnp.stack([jnp.asarray(error * inside), jnp.asarray(inside, jnp.float32)], -1)
-    seen = np.asarray(resample.grid_sample(both, to_canonical))
+    visible = np.asarray(resample.grid_sample(both, to_canonical))
     to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.warped_depth), view, camera))
-    (found,) = trust.assessments(judge, [result])
-    assert found is not None, "the GAN has no detector"
-    return Judged(result, found.atypicality, error, seen[..., 0], seen[..., 1], to_input)
+    (assessment,) = trust.assessments(grader, [result])
+    assert assessment is not None, "the GAN has no detector"
+    return Measured(result, assessment.atypicality, error, visible[..., 0], visible[..., 1], to_input)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,30 +128,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     networks = networks_of(options.data, options.model, options.kind)
     faces = list(faces_of(networks, range(*options.faces), ("none", "framing")))
-    seen = [judged(networks, item) for _, item in faces]
-    plain = [one for (kind, _), one in zip(faces, seen, strict=True) if kind == "none"]
-    model = pathlib.Path(networks.judge.config.networks.pretrained)
-    record = record_of(plain, seen)
+    graded_faces = [measured(networks, item) for _, item in faces]
+    plain = [face for (kind, _), face in zip(faces, graded_faces, strict=True) if kind == "none"]
+    model = pathlib.Path(networks.grader.config.networks.pretrained)
+    record = record_of(plain, graded_faces)
     atomic_bytes(beside(model), trust_bytes(record, sha256(model)))
     line, span = np.round(record.side_line, 3).tolist(), np.round(record.side_range, 4).tolist()
     print(f"{beside(model)}: level {record.level:.3f}, line {line}, range {span}")
 
 
-def record_of(plain: list[Judged], seen: list[Judged]) -> TrustRecord:
+def record_of(plain: list[Measured], faces: list[Measured]) -> TrustRecord:
     """Returns what is measured on faces as they are, and on these and disturbed ones together."""
-    weight = np.stack([one.seen_canonical for one in plain])
-    squares = np.stack([np.square(one.error_canonical) for one in plain])  # where unseen, both are 0
+    weight = np.stack([face.seen_canonical for face in plain])
+    squares = np.stack([np.square(face.error_canonical) for face in plain])  # where unseen, both are 0
     soft = _SOFT * weight.shape[-1]
     total = cv2.GaussianBlur(weight.sum(0), (0, 0), soft)
     mean = squares.sum() / weight.sum()
     # Where hardly any face was seen, the overall mean takes over.
     usual = np.sqrt((cv2.GaussianBlur(squares.sum(0), (0, 0), soft) + mean) / (total + 1))
-    atypical = np.array([max(one.atypical, 0) for one in seen])
-    sides = np.array([one.result.metrics["side"] for one in seen])
+    atypical = np.array([max(face.atypical, 0) for face in faces])
+    sides = np.array([face.result.metrics["side"] for face in faces])
     slope, constant = np.polyfit(atypical, np.log(sides), 1)
-    more = np.exp(slope * np.array([max(one.atypical, 0) for one in plain]))
-    ratios = [ratios_of(one, usual * factor) for one, factor in zip(plain, more, strict=True)]
-    usual_sides = np.array([one.result.metrics["side"] for one in plain])
+    more = np.exp(slope * np.array([max(face.atypical, 0) for face in plain]))
+    ratios = [ratios_of(face, usual * factor) for face, factor in zip(plain, more, strict=True)]
+    usual_sides = np.array([face.result.metrics["side"] for face in plain])
     return TrustRecord(
         usual_error=usual,
         level=float(np.quantile(np.concatenate(ratios), _SHARE)),
@@ -159,11 +160,11 @@ def record_of(plain: list[Judged], seen: list[Judged]) -> TrustRecord:
     )
 
 
-def ratios_of(one: Judged, spread: np.ndarray) -> np.ndarray:
+def ratios_of(face: Measured, uncertainty: np.ndarray) -> np.ndarray:
     """Returns errors in units of the spread, for each pixel of the object in the input's view."""
-    there = np.asarray(resample.grid_sample(spread[..., None].astype(np.float32), one.to_input))[..., 0]
-    inside = one.result.input_mask > 0.5
-    return np.abs(one.error[inside]) / np.maximum(there[inside], 1e-9)
+    there = np.asarray(resample.grid_sample(uncertainty[..., None].astype(np.float32), face.to_input))[..., 0]
+    inside = face.result.input_mask > 0.5
+    return np.abs(face.error[inside]) / np.maximum(there[inside], 1e-9)
 
 
 if __name__ == "__main__":

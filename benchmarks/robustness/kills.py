@@ -159,9 +159,12 @@ def table(outcomes: list[dict]) -> str:
     """Returns a table: kills, how many reached the same result, and how long the slowest took to exit."""
     lines = ["| mode | kills | same end | finished before | longest to end, s |", "|---|---:|---:|---:|---:|"]
     for mode in _OF_MODE:
-        if every := [one for one in outcomes if one["mode"] == mode]:
-            good, done = sum(one["good"] for one in every), sum(one["killed"]["code"] == 0 for one in every)
-            longest = max(one["killed"]["ending_s"] for one in every)
+        if every := [outcome for outcome in outcomes if outcome["mode"] == mode]:
+            good, done = (
+                sum(outcome["good"] for outcome in every),
+                sum(outcome["killed"]["code"] == 0 for outcome in every),
+            )
+            longest = max(outcome["killed"]["ending_s"] for outcome in every)
             lines.append(f"| {mode} | {len(every)} | {good} | {done} | {longest:.2f} |")
     return "\n".join(lines)
 
@@ -187,13 +190,13 @@ def main() -> int:
             outcomes = []
             for mode in options.modes:
                 out = folder / f"{mode}.json"
-                given = ["--kills", str(options.kills), "--signal", options.signal, "--seed", str(options.seed)]
+                arguments = ["--kills", str(options.kills), "--signal", options.signal, "--seed", str(options.seed)]
                 process = [
                     sys.executable,
                     __file__,
                     "--modes",
                     mode,
-                    *given,
+                    *arguments,
                     "--folder",
                     str(folder),
                     "--out",
@@ -204,7 +207,7 @@ def main() -> int:
     print(table(outcomes))
     if options.out:
         options.out.write_text(json.dumps(outcomes, indent=1) + "\n")
-    return 0 if all(one["good"] for one in outcomes) else 1
+    return 0 if all(outcome["good"] for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -70,42 +70,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.5)
-    parser.add_argument("--only", nargs="+", choices=[one.name for one in MEASUREMENTS])
+    parser.add_argument("--only", nargs="+", choices=[measurement.name for measurement in MEASUREMENTS])
     parser.add_argument("--torch", action="store_true", help="time PyTorch on CUDA beside it")
     parser.add_argument("--tiny", action="store_true", help="as little as possible, to try it")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * options.minutes
-    chosen = [one for one in MEASUREMENTS if options.only is None or one.name in options.only]
+    chosen = [measurement for measurement in MEASUREMENTS if options.only is None or measurement.name in options.only]
     summary: dict[str, str] = {}
-    for index, one in enumerate(chosen):
+    for index, measurement in enumerate(chosen):
         # A trial may take all the time that is left: a CPU compiles slowly.
         later = 0 if options.tiny else sum(other.seconds for other in chosen[index + 1 :])
-        limit = max(one.seconds, until - time.monotonic() - later)
-        summary[one.name] = _measured(one, options, min(limit, until - time.monotonic()))
+        limit = max(measurement.seconds, until - time.monotonic() - later)
+        summary[measurement.name] = _measured(measurement, options, min(limit, until - time.monotonic()))
         (options.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-        print(f"{one.name}: {summary[one.name]}", flush=True)
+        print(f"{measurement.name}: {summary[measurement.name]}", flush=True)
     return int(any(not state.startswith("done") for state in summary.values()))
 
 
-def _measured(one: Measurement, options: argparse.Namespace, limit: float) -> str:
+def _measured(measurement: Measurement, options: argparse.Namespace, limit: float) -> str:
     """Runs a measurement; returns its outcome, in words."""
     if limit < 5:
         return "left out: the time was over"
-    chosen = one.tiny if options.tiny else one.arguments
-    command = [sys.executable, str(_HERE / one.program), *chosen, "--json", str(options.out / f"{one.name}.json")]
-    if one.torch and options.torch:
+    chosen = measurement.tiny if options.tiny else measurement.arguments
+    command = [
+        sys.executable,
+        str(_HERE / measurement.program),
+        *chosen,
+        "--json",
+        str(options.out / f"{measurement.name}.json"),
+    ]
+    if measurement.torch and options.torch:
         command += ["--torch", "plain", "--device", "cuda"]
     began = time.monotonic()
     # Memory is allocated as needed: another process may hold some of the device's.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    with (options.out / f"{one.name}.txt").open("w") as log:
+    with (options.out / f"{measurement.name}.txt").open("w") as log:
         try:
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=limit, env=environment)
         except subprocess.TimeoutExpired:
             return f"ended after {limit:.0f} s, unfinished"
     taken = f"in {time.monotonic() - began:.0f} s"
-    return f"done {taken}" if done.returncode == 0 else f"failed {taken}, see {one.name}.txt"
+    return f"done {taken}" if done.returncode == 0 else f"failed {taken}, see {measurement.name}.txt"
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def ours(camera: Camera, faces: np.ndarray, supersample: int, *, blended: bool =
 
     def picture(vertices, attributes):
         fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces, supersample=supersample)
-        shown = mesh_rasterizer.interpolate(fragments, attributes, faces=faces, supersample=supersample)
+        shown = mesh_rasterizer.interpolate(fragments, attributes, faces=faces)
         return mesh_rasterizer.antialias(shown, fragments, vertices, camera, faces=faces) if blended else shown
 
     return picture

@@ -104,12 +104,21 @@ def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Runs each configuration in its own process, since peak memory is per process."""
     reports = []
     for name in options.configs:
-        given = sys.argv[1:]
-        first = given.index("--configs")
+        arguments = sys.argv[1:]
+        first = arguments.index("--configs")
         last = first + 1 + len(options.configs)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "one.json"
-            command = [sys.executable, __file__, *given[:first], *given[last:], "--configs", name, "--json", str(path)]
+            command = [
+                sys.executable,
+                __file__,
+                *arguments[:first],
+                *arguments[last:],
+                "--configs",
+                name,
+                "--json",
+                str(path),
+            ]
             if subprocess.run(command).returncode:
                 raise SystemExit(1)
             reports += json.loads(path.read_text())["configs"]

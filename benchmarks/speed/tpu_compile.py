@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         lowered = programs.lowered(subject, name, images=options.images, mesh=mesh, joint=options.joint)
         program = lowered.compile()
         memory, text = program.memory_analysis(), program.as_text()
-        one = {
+        report = {
             "name": name,
             "compile_s": time.perf_counter() - began,
             "argument_gb": memory.argument_size_in_bytes / 1e9,
@@ -88,13 +88,13 @@ def _run(options: argparse.Namespace) -> int:
             "operations": counts(text, _KINDS),
             "kernels": kernels(text),
         }
-        done.append(one)
-        figures = [f"{one[key]:.2f}" for key in ("argument_gb", "temporary_gb", "moved_gb")]
+        done.append(report)
+        figures = [f"{report[key]:.2f}" for key in ("argument_gb", "temporary_gb", "moved_gb")]
         counted = [
-            ", ".join(f"{count} {kind}" for kind, count in one[key].items()) for key in ("operations", "kernels")
+            ", ".join(f"{count} {kind}" for kind, count in report[key].items()) for key in ("operations", "kernels")
         ]
-        table.add_row(name, f"{one['compile_s']:.0f} s", *figures, f"{one['cycles'] / 1e6:.2f}", *counted)
-        print(f"{name}: compiled in {one['compile_s']:.0f} s", flush=True)
+        table.add_row(name, f"{report['compile_s']:.0f} s", *figures, f"{report['cycles'] / 1e6:.2f}", *counted)
+        print(f"{name}: compiled in {report['compile_s']:.0f} s", flush=True)
         if options.out:
             options.out.write_text(json.dumps(done, indent=1) + "\n")
     Console(width=160).print(table)
@@ -114,7 +114,7 @@ def _devices(topology: str) -> Any:
 def cycles(text: str) -> int:
     """Returns the cycles that the compiler estimates for a program, given its text."""
     lines = (line for line in text.splitlines() if "async-done" not in line)
-    return sum(int(found[1]) for line in lines if (found := re.search(r'"estimated_cycles":"?(\d+)', line)))
+    return sum(int(match[1]) for line in lines if (match := re.search(r'"estimated_cycles":"?(\d+)', line)))
 
 
 def counts(text: str, kinds: Sequence[str]) -> dict[str, int]:

@@ -35,7 +35,6 @@ from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.io import arrays, data, option_types
-from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
@@ -48,6 +47,7 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.training import network_files
 
 _SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing
@@ -86,16 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     add, yes_no = group.add_argument, argparse.BooleanOptionalAction
     about = "the view that the angles start from (default: canonical, the front; the input's where no angle is given)"
     add("--base", choices=("canonical", "input"), help=about)
-    about = "3D shows only the object, or the whole sheet (default: the object)"
+    about = "3D shows only the object, or the whole depth map (default: the object)"
     add("--mask", action=yes_no, default=True, help=about)
     about = "side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
     add("--size", type=option_types.size(), metavar="PIXELS", help=f"{about}(default: that side, {_SMALLEST} at least)")
-    about = f"headings, captions and the input (default: for both, from {_LABELLED} pixels on)"
+    about = f"headings, captions and the input (default: with both, from {_LABELLED} pixels on)"
     add("--labels", action=yes_no, help=about)
     kinds = f"{', '.join(render.STILLS)}: all views in one picture; {', '.join(MOVING)}: an animation; "
     folder = "without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)"
-    option_types.add_path(group, "--out", "PATH", kinds + folder)
-    group = parser.add_argument_group("files that are no longer where the run's config.json says")
+    option_types.add_out_file(group, "PATH", kinds + folder)
+    group = parser.add_argument_group("files that have moved since the run")
     option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
     option_types.add_gan(group, "--gan", "the GAN")
     option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
@@ -112,12 +112,11 @@ class _Version(NamedTuple):
 
 
 def _run(options: argparse.Namespace) -> None:
-    out = options.out or options.result / "edit.png"
     chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
     if all(getattr(options, name) is None for name in chosen):
-        raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
+        raise UserError("nothing to edit: set --yaw, --pitch, --roll, --light or --strength (--help has examples)")
     result = load_result(options.result)
-    render.check_out(out)
+    out = render.checked_out(options, "edit.png")
     shots = render.shots(options, result)
     views, count, versions = shots.views, len(shots.views), 2 if options.version == "both" else 1
 
@@ -138,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
 
     def sheet_size(rows: int, columns: int, *, subtitle: bool) -> tuple[int, int]:
         if labels:
-            return pictures.sheet_size(size, columns, [True] * rows, subtitle=subtitle)
+            return pictures.contact_sheet_size(size, columns, [True] * rows, subtitle=subtitle)
         gap = 0 if alone else _GAP
         return columns * (size + gap) - gap, rows * (size + gap) - gap
 
@@ -165,11 +164,11 @@ def _run(options: argparse.Namespace) -> None:
         at, low, high = "" if size == editor.size else f", shown at {size}", f"{min(l1):.3f}", f"{max(l1):.3f}"
         print(
             f"the GAN's pictures have {editor.size} pixels{at}; mean difference to the renderings they follow: "
-            f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
+            f"{low if low == high else f'{low} to {high}'} (values in [-1, 1])"
         )
         if usual := beyond_training(editor, views, shots.lights):
-            seen = f"the encoder has mostly seen {', '.join(usual)}"
-            print(f"note: {seen}; beyond, the GAN may not follow", file=sys.stderr)
+            range_note = f"the encoder was mostly trained on {', '.join(usual)}"
+            print(f"note: {range_note}; beyond, the GAN may not follow", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,7 +210,7 @@ def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: s
         for version in versions:
             tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, shots.captions))
             rows.append((version.heading, [version.start, *tiles]))
-        return np.asarray(pictures.sheet(rows, title=title, subtitle=shots.note))
+        return np.asarray(pictures.contact_sheet(rows, title=title, subtitle=shots.note))
     alone = len(versions) == 1
     shown = [[*([] if alone else [version.start.picture]), *version.frames] for version in versions]
     return pictures.strip(shown, gap=0 if alone else _GAP)
@@ -226,7 +225,7 @@ def _moving(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: 
     for caption, *drawn in zip(shots.captions, *(version.frames for version in versions)):
         tiles = [versions[0].start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
         if labels:
-            yield np.asarray(pictures.sheet([(caption, tiles)], title=title))
+            yield np.asarray(pictures.contact_sheet([(caption, tiles)], title=title))
         else:
             yield pictures.strip([[tile.picture for tile in tiles]], gap=_GAP)
 
@@ -265,12 +264,12 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
     config = saved.config.copy_and_resolve_references().unlock()
     checkpoint = pathlib.Path(gan) if gan else saved.locate(config.gan.checkpoint)
     if not checkpoint.is_file():
-        gone = f"the GAN of this run, {checkpoint}, is not there any more: name it with --gan FILE"
+        gone = f"the GAN of this run, {checkpoint}, is gone: name it with --gan FILE"
         raise UserError(f"--gan {gan}: there is no such file" if gan else gone)
     config.gan.checkpoint = str(checkpoint)
     architecture, gan_weights = prepare.load_gan(config)
     side = result.original_size or config.lift.cropped_from
-    settings = model_file.settings_of(config, architecture, original_size=side)
+    settings = resolve(config.lock()).settings(architecture, original_size=side)
     if settings.camera != result.camera:
         raise UserError(
             f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "
@@ -281,10 +280,13 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
         path = saved.locate(config.sampling[name])
         mvn[name] = arrays.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
     mean_w = prepare.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
-    fixed = frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
+    view_mvn, light_mvn = mvn["view_mvn"], mvn["light_mvn"]
+    fixed = frozen.build(
+        gan_weights, architecture, view_mvn=view_mvn, light_mvn=light_mvn, F1_d=config.gan.F1_d, mean_w=mean_w
+    )
     params = trained(folder, saved, settings, ("encoder",))
-    found = _latent(saved, result.name, latent, architecture.style_dim)
-    w = prepare.usable_latent(found, result.name, config, architecture, fixed)
+    stored_latent = _latent(saved, result.name, latent, architecture.style_dim)
+    w = prepare.usable_latent(stored_latent, result.name, config, architecture, fixed)
     picture = jax.jit(projection.synthesize_large)(w, fixed, settings)
     reference = resample.resize(picture, settings.image_size)  # as `projection.gan_image` does
     apart = 0.0 if result.gan_image is None else float(np.abs(np.asarray(reference[0]) - result.gan_image).mean())
@@ -305,7 +307,7 @@ def trained(folder: pathlib.Path, saved: SavedRun, settings: Settings, names: tu
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UserError(
-            f"{places[0]} is missing: the GAN's pictures need the trained networks, which a run leaves there unless "
+            f"{places[0]} is missing: the GAN's pictures need the trained networks, which a run keeps unless "
             "config.outputs.networks is 'none'; reconstruct again (--version 3d of edit needs none)"
         )
     like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
@@ -313,10 +315,10 @@ def trained(folder: pathlib.Path, saved: SavedRun, settings: Settings, names: tu
     return {name: networks[name] for name in names}
 
 
-def _latent(saved: SavedRun, name: str, given: _Given, style_dim: int) -> np.ndarray:
+def _latent(saved: SavedRun, name: str, latent: _Given, style_dim: int) -> np.ndarray:
     """Loads the latent that the run read, or the one that it computed by inverting the GAN."""
-    if given:
-        return arrays.load_latent(given, style_dim)
+    if latent:
+        return arrays.load_latent(latent, style_dim)
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
@@ -341,11 +343,11 @@ def edit_in_parts(
     """
     result = editor.result
     factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
-    known = editor.latent, editor.reference, editor.frozen
+    fixed = editor.latent, editor.reference, editor.frozen
     for start in range(0, len(views), _BATCH):
         rows = np.minimum(np.arange(start, start + _BATCH), len(views) - 1)
         turned, lit = (jnp.asarray(values[rows], jnp.float32) for values in (views, lights))
-        pictures, l1 = _edit(editor.params, factors, turned, lit, *known, settings=editor.settings)
+        pictures, l1 = _edit(editor.params, factors, turned, lit, *fixed, settings=editor.settings)
         yield np.asarray(pictures)[: len(views) - start], np.asarray(l1)[: len(views) - start]
 
 
@@ -373,9 +375,9 @@ def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Flo
     settings, frozen = editor.settings, editor.frozen
     scale = float(settings.view_range.rotation_deg) * np.array([1, float(settings.view_scale), 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale
-    spread = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
+    deviations = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
     sentences = []
-    for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), np.rad2deg(views[:, :3]).T, mean, spread):
+    for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), np.rad2deg(views[:, :3]).T, mean, deviations):
         low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
         if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
             sentences.append(f"{name} of {low:+.0f}° to {high:+.0f}°")

@@ -41,8 +41,8 @@ examples:
   gan2shape-jax mirror --gan dogs_gan/gan.safetensors --model dogs_lifted/model.safetensors --out turned
 """
 _ABOUT = (
-    "Finds how a GAN turns what it draws, and moves its light sideways, from nothing but its samples' mirror\n"
-    "images, and shows it: a minute for 64 pixels."
+    "Finds and shows how a GAN turns what it draws and moves its light sideways, from its samples' mirror\n"
+    "images alone: a minute for 64 pixels."
 )
 
 
@@ -65,19 +65,19 @@ def _run(options: argparse.Namespace) -> None:
     named = {file: name for name, file in names_of(GAN).items()}.get(options.gan, "")
     model = options.model or (named if named in names_of(MODEL) else None)
     networks = load_model(model).networks if model else None
-    found = mirror.find(jax.random.key(0), params, arch=arch)
+    axes = mirror.find(jax.random.key(0), params, arch=arch)
     latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=turning.NAMED_BY)
-    names, see = [f"axis {number + 1}" for number in range(mirror.AXES)], None
+    names, predictor = [f"axis {number + 1}" for number in range(mirror.AXES)], None
     if networks is not None:
         frozen = dataclasses.replace(networks.frozen, **params)
-        see = networks.params, frozen, dataclasses.replace(networks.settings, architecture=arch)
-        found, rates = turning.named(found, latents, *see)
+        predictor = networks.params, frozen, dataclasses.replace(networks.settings, architecture=arch)
+        axes, rates = turning.named(axes, latents, *predictor)
         names = ["yaw", "light"]
         told = ", ".join(f"{name} {rate:.2f}" for name, rate in zip(names, rates, strict=True))
-        print(f"correlation with what the model sees: {told}")
+        print(f"correlation with the model's estimates: {told}")
     shown = gan.mean_latent + _TRUNCATION * (latents[:_SHOWN] - gan.mean_latent)
     places = [(axis, step) for axis in range(mirror.AXES) for step in _DRAWN]
-    moved = np.stack([shown, *(turning.along(found, shown, *place) for place in places)], axis=1)
+    moved = np.stack([shown, *(turning.along(axes, shown, *place) for place in places)], axis=1)
     captions = ["itself", *(f"{names[axis]} {step:+.1f}" for axis, step in places)]
     drawn = gan.synthesize(moved.reshape(-1, *moved.shape[2:])).reshape(*moved.shape[:2], arch.size, arch.size, 3)
     side = max(96, min(arch.size, 256))
@@ -86,12 +86,14 @@ def _run(options: argparse.Namespace) -> None:
         for number, row in enumerate(drawn)
     ]
     with atomic_folder(options.out) as folder:
-        sheet = pictures.sheet(tiles, title=named or options.gan.name, subtitle="steps in standard deviations")
-        sheet.save(folder / "sheet.png")
-        np.savez(folder / "axes.npz", axes=found.axes, readers=found.readers, centre=found.centre, names=names)
+        contact_sheet = pictures.contact_sheet(
+            tiles, title=named or options.gan.name, subtitle="steps in standard deviations"
+        )
+        contact_sheet.save(folder / "sheet.png")
+        np.savez(folder / "axes.npz", axes=axes.axes, readers=axes.readers, centre=axes.centre, names=names)
         np.save(folder / "latents.npy", moved)
         heads = ["axis", "step", "yaw_deg", "yaw_deviation_deg", "light", "logit"]
-        rows = _walked(found, latents[: turning.WALKED], gan, see, names)
+        rows = _walked(axes, latents[: turning.WALKED], gan, predictor, names)
         (folder / "axes.csv").write_text(csv_text(heads, rows), encoding="utf-8")
     print(one_line(f"wrote {options.out}: sheet.png shows {_SHOWN} samples, axes.csv what the axes do"))
 
@@ -106,16 +108,16 @@ def _logits(params: stylegan2.Params, latents: jax.Array, *, arch: stylegan2.Arc
 
 
 def _walked(
-    found: mirror.Mirror, latents: np.ndarray, gan: Gan, see: tuple[Any, ...] | None, names: Sequence[str]
+    axes: mirror.Mirror, latents: np.ndarray, gan: Gan, model: tuple[Any, ...] | None, names: Sequence[str]
 ) -> list[list[Any]]:
     """Returns a row for each step along each axis: means, and the deviation of yaw, without a model None."""
     rows = []
     logits = functools.partial(_logits, gan.weights, arch=gan.architecture)
     for axis, name in enumerate(names):
         for step in _STEPS:
-            there, told = turning.along(found, latents, axis, step), [None] * 3
-            if see is not None:
-                yaw, light = turning.seen(see[0], there, *see[1:]).T
+            there, told = turning.along(axes, latents, axis, step), [None] * 3
+            if model is not None:
+                yaw, light = turning.predicted_sides(model[0], there, *model[1:]).T
                 told = [np.degrees(yaw.mean()), np.degrees(yaw.std()), light.mean()]
             measured = [step, *told, in_batches(logits, there, size=_BATCH).mean()]
             rows.append([name, *(None if value is None else round(float(value), 3) for value in measured)])

@@ -33,8 +33,8 @@ def _run(argv: Sequence[str] | None) -> None:
     parser = option_types.parser("page", _ABOUT, _EPILOG)
     about = "the folder of one image's results (it contains result.json), or of a run"
     parser.add_argument("results", nargs="+", type=option_types.path("RESULT"), metavar="RESULT", help=about)
-    about = f"the page (default: {_NAME} in the folder, where one is given)"
-    option_types.add_path(parser, "--out", "FILE.html", about)
+    about = f"the page (default: {_NAME} in the folder, of a single one)"
+    option_types.add_out_file(parser, "FILE.html", about)
     parser.add_argument("--title", help="the page's heading (default: Reconstructions)", default="Reconstructions")
     options = parser.parse_args(argv)
     if options.out is None and len(options.results) > 1:
@@ -43,7 +43,7 @@ def _run(argv: Sequence[str] | None) -> None:
     if not folders:
         raise UserError("all images have failed: there is no result to show")
     out = options.out or options.results[0] / _NAME
-    require_file_place(out, endings=(".html", ".htm"))
+    require_file_place(out, endings=(".html", ".htm"), overwrite=options.overwrite or options.out is None)
     entries = [Entry(row_of(name, folder), folder, _place(folder, out)) for name, folder in folders]
     text = page_text(entries, title=options.title)
     atomic_text(out, text)

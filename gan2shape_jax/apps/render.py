@@ -55,18 +55,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--base", choices=("canonical", "input"), default="canonical", help=about)
     about = "what to show (default: image); shape is grey under a light at the camera"
     add("--what", choices=views.SHOWS, default="image", help=about)
-    about = "show only the object, or the whole sheet (default: the object)"
+    about = "show only the object, or the whole depth map (default: the object)"
     add("--mask", action=argparse.BooleanOptionalAction, default=True, help=about)
     add("--size", type=option_types.size(), default=512, help="side of a view, pixels (default: 512)")
     kinds = f"{', '.join(STILLS)}: a strip; {', '.join(MOVING)}: an animation; without extension: a new folder of "
-    option_types.add_path(group, "--out", "PATH", kinds + "single frames (default: RESULT/render.png)")
+    option_types.add_out_file(group, "PATH", kinds + "single frames (default: RESULT/render.png)")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    out = options.out or options.result / "render.png"
     result = load_result(options.result)
-    check_out(out)
+    out = checked_out(options, "render.png")
     chosen = shots(options, result)
     count, size = len(chosen.lights), options.size
     require_size(out, (count * size, size), (size, size), count)
@@ -126,7 +125,7 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
         about = f"strength of {meaning} light (default: the result's)"
         group.add_argument(f"--{name}", type=light(f"--{name}"), help=about)
     group = parser.add_argument_group("frames")
-    about = "frames, spread evenly from the first angle or light given to the last (default: one for each)"
+    about = "frames, spread evenly from the first angle or light to the last (default: one for each)"
     group.add_argument(
         "--frames", type=option_types.whole("--frames", 1, option_types.MOST_FRAMES), metavar="N", help=about
     )
@@ -147,29 +146,31 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
     for name, track in tracks.items():
         if options.frames is None and len(track) not in (1, longest):
             raise UserError(
-                f"--{name} has {len(track)} values, another option {longest}: give one, or as many, or spread them "
+                f"--{name} has {len(track)} values, another option {longest}: use one, or as many, or spread them "
                 "over --frames"
             )
     count = options.frames or longest
     if count > option_types.MOST_FRAMES:
-        raise UserError(f"{count} angles or lights are given: at most {option_types.MOST_FRAMES} views are drawn")
-    spread = {name: _spread(track, count) for name, track in tracks.items()}
+        raise UserError(f"{count} angles or lights: at most {option_types.MOST_FRAMES} views are drawn")
+    tracks_by_name = {name: _interpolated(track, count) for name, track in tracks.items()}
     strengths = options.ambient, options.diffuse, None, None
-    base = np.array([mine if given is None else given for mine, given in zip(own, strengths)], np.float32)
-    lights = np.array([views.stronger(base, options.strength or 0.0, *direction) for direction in spread["light"]])
-    turned = views.sweep_views(**{f"{name}_deg": spread[name][:, 0] for name in ("pitch", "yaw", "roll")})
-    given = [name for name in spread if getattr(options, name)]
-    angles = [name for name in given if name != "light"]
+    base = np.array([mine if strength is None else strength for mine, strength in zip(own, strengths)], np.float32)
+    lights = np.array(
+        [views.stronger(base, options.strength or 0.0, *direction) for direction in tracks_by_name["light"]]
+    )
+    turned = views.sweep_views(**{f"{name}_deg": tracks_by_name[name][:, 0] for name in ("pitch", "yaw", "roll")})
+    chosen = [name for name in tracks_by_name if getattr(options, name)]
+    angles = [name for name in chosen if name != "light"]
     from_input = options.base == "input" if options.base else not angles
-    note = "positive " + "; positive ".join(_SIGNS[name] for name in given) if given else ""
+    note = "positive " + "; positive ".join(_SIGNS[name] for name in chosen) if chosen else ""
     if from_input and angles:
         note += "; angles from the input's view"
-    varied = [name for name in given if np.ptp(spread[name], axis=0).any()] or given
-    captions = ["  ".join(_caption(name, spread[name][i]) for name in varied) for i in range(count)]
+    varied = [name for name in chosen if np.ptp(tracks_by_name[name], axis=0).any()] or chosen
+    captions = ["  ".join(_caption(name, tracks_by_name[name][i]) for name in varied) for i in range(count)]
     return Shots(turned + result.view if from_input else turned, lights, captions, note)
 
 
-def _spread(track: np.ndarray, count: int) -> np.ndarray:
+def _interpolated(track: np.ndarray, count: int) -> np.ndarray:
     """Resamples keyframes (k, c) evenly to (count, c), linearly in between."""
     where = np.linspace(0, len(track) - 1, count)
     return np.stack([np.interp(where, np.arange(len(track)), column) for column in track.T], axis=-1)
@@ -184,20 +185,25 @@ def _caption(name: str, values: np.ndarray) -> str:
 # Sides in pixels; libjpeg itself stops short of the 65535 of its format.
 _SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
 _MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
-_INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a new folder"
+_INSTEAD = "use a smaller --size, fewer --frames, or a new folder as --out"
 
 
-def check_out(out: pathlib.Path) -> None:
-    """Raises `UserError` if a file, or a folder if it has no extension, cannot be written."""
+def checked_out(options: argparse.Namespace, name: str) -> pathlib.Path:
+    """Returns the file that is written, or the folder if it has no extension; by default it is RESULT/`name`.
+
+    Raises `UserError` if it cannot be written.
+    """
+    out: pathlib.Path = options.out or options.result / name
     if not out.suffix:
         if not os.path.isdir(out.parent):
             raise UserError(f"--out {out}: there is no folder {out.parent}")
         require_new_folder(out)
-        return
-    require_file_place(out, endings=STILLS + MOVING)
+        return out
     own = {pathlib.PurePath(name).stem for output in OUTPUTS for name in output.files}
     if (out.parent / "result.json").is_file() and out.stem in own:
         raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
+    require_file_place(out, endings=STILLS + MOVING, overwrite=options.overwrite or options.out is None)
+    return out
 
 
 def require_new_folder(out: pathlib.Path) -> None:
@@ -222,7 +228,7 @@ def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, i
         raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
     if ending == ".gif" and frames * width * height > option_types.MOST_GIF_PIXELS:
         raise UserError(
-            f"--out {out}: {frames} frames of {width} x {height} pixels are more than can be kept in memory for a GIF, "
+            f"--out {out}: {frames} frames of {width} x {height} pixels are more than fit in memory for a GIF, "
             f"at most {option_types.MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
         )
     if ending not in MOVING and width * height > _MOST_STILL_PIXELS:

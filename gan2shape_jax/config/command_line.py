@@ -39,7 +39,7 @@ _OPTIONS = ("--config", "--help", "-h", "--check", "--version")
 _CONFIGS = (".py", ".yml", ".yaml")  # how their files end
 
 # The published implementation's command line, run.py, and what to write here instead.
-_LAUNCH_OPTIONS = dict.fromkeys(("--num_workers", "--launcher", "--local_rank"), "nothing: leave it out")
+_LAUNCH_OPTIONS = dict.fromkeys(("--num_workers", "--launcher", "--local_rank"), "nothing, leave it out")
 _LAUNCH_OPTIONS["--seed"] = "--config.seed=N"
 
 

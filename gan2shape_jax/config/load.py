@@ -22,7 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from gan2shape_jax.config import schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
-from gan2shape_jax.io.bundled import folder
+from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.files import read_object
 
 LIFT = "lift"
@@ -31,21 +31,21 @@ LIFT = "lift"
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
 _ROOTS = {
     "latent_root": "latents are found by inverting the GAN",
-    "mask_root": "masks come from the images' alpha channel or the parser",
+    "mask_root": "masks are the images' alpha channels or the parser's",
     "depth_root": "nothing is evaluated",
 }
 
 
 def names() -> list[str]:
     """Returns the names of the bundled configurations, sorted."""
-    return sorted(path.stem for path in folder("configs").glob("[a-z]*.py") if path.stem != "base")
+    return sorted(path.stem for path in configs().glob("[a-z]*.py") if path.stem != "base")
 
 
 def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration named on a command line.
 
     `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of the published
-    implementation; every configuration has the variants `lift` and `relift`.
+    implementation; every configuration has the variants `lift`, `relift` and `amortize`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
@@ -61,14 +61,14 @@ def load_config(spec: str) -> ConfigDict:
         return load_yaml(name)
     path = pathlib.Path(name)
     if path.suffix != ".py":
-        path = folder("configs") / f"{name}.py"
+        path = configs() / f"{name}.py"
         if name not in [*names(), "base"]:
             raise ConfigError(f"there is no config {name!r}; {_suggestion(name)}")
     elif not os.path.exists(path):
         bundled = path.parent.name == "configs" and path.stem in [*names(), "base"]  # from any folder
         if not bundled or path.is_absolute():
             raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
-        path = folder("configs") / path.name
+        path = configs() / path.name
     return _run(path, variant)
 
 
@@ -81,26 +81,32 @@ def _suggestion(name: str) -> str:
 def _run(path: pathlib.Path, variant: str) -> ConfigDict:
     """Runs a file's `get_config`, with the variant if one is named, and locks the result."""
     if not os.path.isfile(path):
-        raise ConfigError(f"{path} is no file")
+        raise ConfigError(f"{path} is not a file")
     with _reported(f"{path} does not run"):
         module = runpy.run_path(str(path))  # leaves no compiled copy beside it
-        known = tuple(module.get("VARIANTS", ()))
+        variants = tuple(module.get("VARIANTS", ()))
     if not callable(module.get("get_config")):
         raise ConfigError(f"{path} has no function get_config")
-    if variant and variant not in known:
-        raise ConfigError(f"config {path.stem} has no variant {variant!r} (it has {', '.join(known) or 'none'})")
+    if variant and variant not in variants:
+        raise ConfigError(f"config {path.stem} has no variant {variant!r} (it has {', '.join(variants) or 'none'})")
     with _reported(f"get_config of {path} does not run"):
         config = module["get_config"](variant) if variant else module["get_config"]()
-        if path.parent == folder("configs"):
+        if path.parent == configs():
             return config.lock()
         if not isinstance(config, ConfigDict):
-            raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
+            raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
         config = ConfigDict(config).unlock()
         if faults := schema.faults(schema.flatten(config), only_types=True):
             raise ConfigError(f"{path}: {faults[0]}")
         _drop_foreign_roots(config)
     if isinstance(record := module.get("CATEGORY"), categories.Category):
-        categories.register(record)
+        if config.category != record.name:
+            raise ConfigError(
+                f"{path}: CATEGORY describes {record.name!r}, but get_config gives the category {config.category!r}: "
+                "set config.category = CATEGORY.name"
+            )
+        del config.category  # or it would be turned into plain text
+        config.category = categories.NameWithRecord.of(record)
     return config.lock()
 
 
@@ -121,10 +127,10 @@ def _bundled_data() -> tuple[ConfigDict, ...]:
     return tuple(load_config(name).data for name in names())
 
 
-def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None:
+def _drop_foreign_roots(config: ConfigDict, overrides: Collection[str] = ()) -> None:
     """Empties folders that belong to a bundled configuration's images if `data.image_root` is another folder.
 
-    A single warning names what was dropped; fields in `given`, which the user set explicitly, stay as they are.
+    A single warning names what was dropped; fields in `overrides`, which the user set explicitly, stay as they are.
     """
     data, real = config.data, os.path.realpath
 
@@ -132,7 +138,7 @@ def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None
         owners = {real(other.image_root) for other in _bundled_data() if real(other[root]) == real(data[root])}
         return bool(owners) and real(data.image_root) not in owners
 
-    dropped = [root for root in _ROOTS if data[root] and f"data.{root}" not in given and is_foreign(root)]
+    dropped = [root for root in _ROOTS if data[root] and f"data.{root}" not in overrides and is_foreign(root)]
     if dropped:
         warnings.warn(
             f"dropped {', '.join(f'config.data.{root} {data[root]}' for root in dropped)}: of other images than those "
@@ -152,31 +158,34 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
         ConfigError: a field that does not exist (the message names the nearest one) or text of the wrong type.
     """
     config = ConfigDict(config).copy_and_resolve_references().unlock()
-    images, known = config.data.image_root, schema.fields()
+    images, fields = config.data.image_root, schema.fields()
     for path, text in overrides.items():
-        if path in known:
+        if path in fields:
             _override(config, path, text)
-        elif inside := [field for field in known if field.startswith(f"{path}.")]:
-            raise ConfigError(f"config.{path} is a group of fields, set one of them: {', '.join(inside)}")
+        elif inside := [field for field in fields if field.startswith(f"{path}.")]:
+            raise ConfigError(f"config.{path} is a group of fields: set one of them: {', '.join(inside)}")
         else:
             raise ConfigError(schema.no_field(path))
     if config.data.image_root != images:
-        _drop_foreign_roots(config, given=overrides)
+        _drop_foreign_roots(config, overrides=overrides)
     return config.lock()
 
 
 def _override(config: ConfigDict, path: str, text: str) -> None:
     field, parsed, words = schema.fields()[path], flags.FlagValues(), ["", f"--config.{path}={text}"]
-    if field.default is None:
-        set_field(config, path, None if text == "None" else 0)  # a number, for its text to be read as one
-        if text == "None":
-            return
+    if field.default is None and text == "None":
+        set_field(config, path, None)
+        return
+    *parents, last = path.split(".")
+    alone = ConfigDict({last: 0 if field.default is None else field.default})  # its type decides how text is read
+    for parent in reversed(parents):
+        alone = ConfigDict({parent: alone})
     try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=parsed, sys_argv=words, lock_config=False)
+        config_flags.DEFINE_config_dict("config", alone, flag_values=parsed, sys_argv=words, lock_config=False)
         parsed(words)
     except (flags.Error, ValueError, TypeError, MemoryError, RecursionError):
         raise ConfigError(f"config.{path} is {field.kind}, not {schema.shown(text)}") from None
-    value = schema.as_tuples(schema.flatten(config)[path])
+    value = schema.as_tuples(schema.flatten(alone)[path])
     if fault := field.type_fault(value):
         raise ConfigError(f"config.{path} {fault}")
     set_field(config, path, value)
@@ -195,6 +204,13 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
+def read_tree(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the fields in a run's `config.json`, without the plan that it tells; raises like `read_object`."""
+    tree = read_object(path, "a run's configuration")
+    tree.pop("plan", None)
+    return tree
+
+
 def read_config(path: pathlib.Path) -> ConfigDict:
     """Returns the locked configuration in a run's `config.json`; fields not in it have their defaults.
 
@@ -202,16 +218,16 @@ def read_config(path: pathlib.Path) -> ConfigDict:
         UserError: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
-        tree = read_object(path, "a run's configuration")
+        tree = read_tree(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
     config = load_config("base").unlock()
     values = schema.flatten(config) | {field: schema.as_tuples(value) for field, value in schema.flatten(tree).items()}
-    found = schema.faults(values)
-    for field, value in {} if found else values.items():
+    problems = schema.faults(values)
+    for field, value in {} if problems else values.items():
         set_field(config, field, float(value) if isinstance(schema.fields()[field].default, float) else value)
-    if found := found or schema.problems(config):
-        raise UserError(f"{path}: {found[0]}")
+    if problems := problems or schema.problems(config):
+        raise UserError(f"{path}: {problems[0]}")
     return config.lock()
 
 
@@ -232,7 +248,7 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     """Returns a configuration, modified, for lifting its GAN: one set of networks trained from scratch.
 
     Camera, GAN, networks, losses and sampling stay the same. A category is taken to be symmetric only if its networks
-    learn from mirrored sheets.
+    learn from mirrored depth maps.
     """
     mirrored, later = any(config.schedule.flip3), 5
     config.mode = "lift"
@@ -263,5 +279,24 @@ def _relifted(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def _amortized(config: ConfigDict) -> ConfigDict:
+    """Returns how a lifted model's albedo gets its detail: by samples of the GAN that are never seen twice."""
+    model = config.networks.pretrained
+    config = _lifted(config)
+    config.workdir = f"{config.workdir.removesuffix('_lift')}_amortize"
+    config.networks.pretrained = model
+    config.data.update(image_list="", image_root="", latent_root="", mask_root="", depth_root="")
+    config.schedule.batches_per_iteration = 8  # pairs of pictures
+    config.optimizer.update(learning_rate=1e-3, weight_decay=0.0)
+    config.lift.update(pictures=1_000_000, average=0.999)
+    config.checkpoint.every_iterations = 250
+    config.logging.every_iterations = 1563  # 25,000 pictures
+    return config
+
+
 # Each changes an unlocked configuration.
-_VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {LIFT: _lifted, "relift": _relifted}
+_VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
+    LIFT: _lifted,
+    "relift": _relifted,
+    "amortize": _amortized,
+}

@@ -110,23 +110,23 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     beside it. Raises `ConfigError`: the file cannot be read as YAML, or requests something impossible.
     """
 
-    def refuse(found: Iterable[str]) -> None:
-        if lines := [f"{path}: {problem}" for problem in found]:
+    def refuse(problems: Iterable[str]) -> None:
+        if lines := [f"{path}: {problem}" for problem in problems]:
             raise ConfigError("\n".join(lines[:20]))
 
-    given = _options(pathlib.Path(path))
+    values_given = _options(pathlib.Path(path))
     values = {name: default for name, (_, default) in OPTIONS.items()}
-    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS}
-    refuse(_unreadable(given, values))
+    values |= {name: _value(name, value) for name, value in values_given.items() if name in OPTIONS}
+    refuse(_unreadable(values_given, values))
     refuse(_impossible(values))
     config = _configuration(values)
     options = {field: name for name, (field, _) in OPTIONS.items() if field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     named = functools.partial(re.sub, r"config\.([\w.]*\w)", lambda field: options.get(field[1], field[0]))
     refuse(map(named, problems(config)))
-    if ignored := [name for name in given if name in IGNORED]:
+    if ignored := [name for name in values_given if name in IGNORED]:
         warnings.warn(
-            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
+            f"{path}: ignored: {', '.join(ignored)} (no meaning here, see docs/how-to/migrating.md)",
             stacklevel=2,
         )
     return config
@@ -162,17 +162,17 @@ def _value(name: str, value: Any) -> Any:
     return as_tuples(value)
 
 
-def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+def _unreadable(options: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     """Yields options that do not exist, have a value of the wrong type, or are missing, with what is wrong."""
-    for name in given:
+    for name in options:
         if name not in [*OPTIONS, *IGNORED]:
             (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
             yield f"there is no option {name[:40]}; the nearest is {close}"
     for name, (_, default) in OPTIONS.items():
-        if name in _REQUIRED and given.get(name) in (None, ""):
+        if name in _REQUIRED and options.get(name) in (None, ""):
             yield f"the option {name} is missing"
-        elif name.startswith("stage_len") and name in given and not isinstance(given[name], dict):
-            yield f"{name} is {shown(given[name])}: it takes step1, step2 and step3 with their iterations"
+        elif name.startswith("stage_len") and name in options and not isinstance(options[name], dict):
+            yield f"{name} is {shown(options[name])}: it must have step1, step2 and step3 with their iterations"
         elif fault := Field(default).type_fault(values[name]):
             yield f"{name} {fault}"
 
@@ -180,16 +180,16 @@ def _unreadable(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator
 def _impossible(values: dict[str, Any]) -> Iterator[str]:
     """Yields options that no run can satisfy, here or in the original, with the reason."""
     if values["category"] not in _CATEGORIES:
-        yield f"there is no parser for the category {values['category']}: it is one of {', '.join(_CATEGORIES)}"
+        yield f"there is no parser for the category {values['category']}: it must be one of {', '.join(_CATEGORIES)}"
     stages = values["num_stage"]
     if not 1 <= stages <= _MOST_STAGES:
-        yield f"num_stage is {stages}: it lies from 1 to {_MOST_STAGES}"
+        yield f"num_stage is {stages}: it must be from 1 to {_MOST_STAGES}"
     elif stages > 1 and not values["stage_len_dict2"]:
-        yield f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is not given"
-    given, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
-    if given and not math.isclose(given, border, rel_tol=1e-6):
+        yield f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is missing"
+    border_depth, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
+    if border_depth and not math.isclose(border_depth, border, rel_tol=1e-6):
         rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"
-        yield f"border_depth is {given}: here it always is {rule}; leave it out"
+        yield f"border_depth is {border_depth}: here it is always {rule}; leave it out"
     if values["load_gt_depth"] and "image" not in values["img_root"]:
         rule = "load_gt_depth finds depths by writing depth for image in img_root"
         yield f"{rule}, but {values['img_root']} has no image in it"

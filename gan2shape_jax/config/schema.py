@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from gan2shape_jax.errors import ConfigError
-from gan2shape_jax.io.bundled import folder
+from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
 from gan2shape_jax.io.option_types import MOST_GIF_PIXELS, name_fault
 
@@ -39,6 +39,7 @@ class Field:
     """One field; its type is that of its default, None a whole number that may be left out."""
 
     default: Any
+    _: dataclasses.KW_ONLY
     low: float | None = None  # of a number, like `high`
     high: float | None = None
     power_of_two: bool = False  # whether it has to be one
@@ -70,7 +71,7 @@ class Field:
             right = value in self.choices
         elif self.low is not None and self.high is not None and value is not None:
             right = self.low <= value <= self.high and not (self.power_of_two and value & (value - 1))
-        return "" if right else f"is {shown(value)}: it has to be {self.limits}"
+        return "" if right else f"is {shown(value)}: it must be {self.limits}"
 
     def type_fault(self, value: Any) -> str:
         """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number."""
@@ -96,14 +97,14 @@ def defaults(schema: ConfigDict) -> ConfigDict:
 @functools.cache
 def _described() -> tuple[dict[str, Field], dict[str, str]]:
     """Returns the fields, and the comments in `configs/base.py` by the path that stands below them."""
-    path = folder("configs") / "base.py"
+    path = configs() / "base.py"
     comments, above = dict[str, str](), list[str]()
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.lstrip().startswith("#"):
             above.append(line.strip(" #"))
             continue
-        if found := re.match(r" *config\.([\w.]+) = ", line):
-            comments[found[1]] = " ".join(above)
+        if match := re.match(r" *config\.([\w.]+) = ", line):
+            comments[match[1]] = " ".join(above)
         above = []
     items = flatten(runpy.run_path(str(path))["schema"]())
     return {path: dataclasses.replace(item, meaning=comments[path]) for path, item in items.items()}, comments
@@ -116,9 +117,9 @@ def fields() -> Mapping[str, Field]:
 
 def groups() -> dict[str, str]:
     """Returns a description of each group of fields, `GENERAL` first."""
-    known, comments = _described()
+    described, comments = _described()
     general = {GENERAL: "The seed, the results' folder, and what kind of run it is."}
-    return general | {path: text for path, text in comments.items() if path not in known}
+    return general | {path: text for path, text in comments.items() if path not in described}
 
 
 def group_of(path: str) -> str:
@@ -134,13 +135,15 @@ def result_fields(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 
 def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
     """Returns a sentence for each field that is missing, unknown, or of the wrong type or range, whatever it holds."""
-    known = fields()
-    found = [f"config.{path} is left out: start from a whole configuration" for path in known if path not in values]
-    found += [no_field(path) for path in values if path not in known]
-    for path, item in known.items():
+    known_fields = fields()
+    problems = [
+        f"config.{path} is missing: start from a complete configuration" for path in known_fields if path not in values
+    ]
+    problems += [no_field(path) for path in values if path not in known_fields]
+    for path, item in known_fields.items():
         if path in values and (fault := (item.type_fault if only_types else item.fault)(values[path])):
-            found.append(f"config.{path} {fault}")
-    return found
+            problems.append(f"config.{path} {fault}")
+    return problems
 
 
 def no_field(path: str) -> str:
@@ -152,10 +155,12 @@ def no_field(path: str) -> str:
 def nearest(path: str, among: Collection[str]) -> str:
     """Returns the name that a misspelt one most likely means; `optimizer.lr` is `optimizer.learning_rate`."""
     group, _, last = path.rpartition(".")
+    if group and (real := difflib.get_close_matches(group, {name.rpartition(".")[0] for name in among}, n=1)):
+        group, path = real[0], f"{real[0]}.{last}"
     if len(last) < 4:  # initials
         initials = re.compile(re.escape(f"{group}.") + "[a-z]*_".join(map(re.escape, last)) + "[a-z]*")
-        if found := next(filter(initials.fullmatch, among), None):
-            return found
+        if match := next(filter(initials.fullmatch, among), None):
+            return match
     ends = {other: other.rpartition(".")[2] for other in among}
     if not group and (close := difflib.get_close_matches(last, ends.values(), n=1, cutoff=0.75)):
         return next(other for other in among if ends[other] == close[0])
@@ -187,12 +192,13 @@ def as_tuples(value: Any) -> Any:
 
 def validate(config: ConfigDict) -> None:
     """Raises a `ConfigError` that lists everything `problems` finds; warns if a category is almost a known one."""
-    if found := problems(config):
-        raise ConfigError("\n".join(found))
-    nearly = difflib.get_close_matches(config.category, categories(), 1, 0.85)
-    if nearly and config.category not in categories():
+    if messages := problems(config):
+        raise ConfigError("\n".join(messages))
+    exists = config.category in categories() or getattr(config.category, "record", None)
+    nearly = [] if exists else difflib.get_close_matches(config.category, categories(), 1, 0.85)
+    if nearly:
         warnings.warn(
-            f"config.category is {config.category!r}, taken as a kind of your own: was {nearly[0]!r} meant?",
+            f"config.category is {config.category!r}, a category of your own: did you mean {nearly[0]!r}?",
             stacklevel=2,
         )
 
@@ -208,23 +214,23 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
     """Checks the fields that hold several values."""
     light = values["sampling.rand_light"]
     if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= 1000 for item in light):
-        yield f"config.sampling.rand_light is {shown(light)}: it takes seven numbers from -1000 to 1000"
+        yield f"config.sampling.rand_light is {shown(light)}: it must be seven numbers from -1000 to 1000"
     else:
         for i, name in ((0, "x"), (2, "y"), (4, "strength")):
             if light[i] > light[i + 1]:
-                yield f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"
+                yield f"config.sampling.rand_light has the empty range {light[i : i + 2]} of {name}"
     for path in ("schedule.stages", "refinement.lengths"):
         rows = values[path]
         fits = 1 <= len(rows) <= 1000 and all(isinstance(row, tuple) and len(row) == 3 for row in rows)
         if not fits or not all(type(count) is int and 0 <= count <= 10**7 for row in rows for count in row):
             yield (
-                f"config.{path} is {shown(rows)}: it takes 1 to 1000 triples of iteration counts such as "
+                f"config.{path} is {shown(rows)}: it must be 1 to 1000 triples of iteration counts such as "
                 "((600, 600, 400),), up to 10000000 each"
             )
     count = len(values["schedule.stages"])
     for path in ("schedule.flip1", "schedule.flip3"):
         if len(values[path]) < count or not all(isinstance(flip, bool) for flip in values[path]):
-            yield f"config.{path} is {shown(values[path])}: it takes True or False for each of the {count} stages"
+            yield f"config.{path} is {shown(values[path])}: it must be True or False for each of the {count} stages"
 
 
 def _words(values: dict[str, Any]) -> Iterator[str]:
@@ -235,22 +241,22 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         yield "config.workdir is empty: name a folder for the results"
     if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
         yield (
-            f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it is a folder of this machine, or one "
-            f"of object storage ({', '.join(f'{known}://BUCKET/...' for known in OBJECT_STORAGE)})"
+            f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it must be a folder of this machine "
+            f"or of object storage ({', '.join(f'{scheme}://BUCKET/...' for scheme in OBJECT_STORAGE)})"
         )
     if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
         yield (
-            f"config.category is {shown(category)}: it is one of {', '.join(categories())}, or a word of your own of "
-            "lower-case letters, digits, - and _"
+            f"config.category is {shown(category)}: it must be one of {', '.join(categories())}, or a word "
+            "of your own of lower-case letters, digits, - and _"
         )
     if source == "usual" and not values["lift.usual_mask"]:
-        yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"
+        yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name the picture of that mask"
     parsed = "data.mask_source" if source == "parser" else "lift.masks"
     used = source == "parser" or values["mode"] == "lift" and values["lift.masks"] == "parser"
     if used and category_of(category).parser is None:
         yield (
             f"config.{parsed} is 'parser', but no parser finds objects of the category {category!r} (there are parsers "
-            f"for {', '.join(parsers())}): take masks from elsewhere, such as files or the images' alpha channel"
+            f"for {', '.join(parsers())}): use other masks, such as files or the images' alpha channel"
         )
     elif source == "parser" and not values["parsing.weights"]:
         yield "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
@@ -268,23 +274,25 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if mode == "predict" and not pretrained:
         yield f"config.mode is 'predict' {untrained}: name the trained networks (networks.safetensors of a joint run)"
-    if mode == "lift" and not pretrained and values["lift.anchored_stages"] == 0:
+    if mode == "lift" and not pretrained and values["lift.pictures"]:
+        yield f"config.lift.pictures is {values['lift.pictures']} {untrained}: name the model.safetensors of a lift"
+    elif mode == "lift" and not pretrained and values["lift.anchored_stages"] == 0:
         yield f"config.lift.anchored_stages is 0 {untrained}: name the networks.safetensors of a lift"
     if mode != "predict" and (mode == "joint") != joint:
-        yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both alike"
+        yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both to the same"
     if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):
         yield (
-            f"config.schedule.batches_per_iteration is {batches}: it goes with config.mode='joint' or 'lift' and "
+            f"config.schedule.batches_per_iteration is {batches}: it needs config.mode='joint' or 'lift' and "
             "config.schedule.share_weight=True; set it to 0 or 1"
         )
     if mode == "instance" and at_once > 1 and not values["schedule.reset_weight"]:
         yield (
             f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
-            "starts from the one before it: set one of them otherwise"
+            "starts from the previous one: change one of them"
         )
     for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
         if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ
-            yield f"config.{less} has to be less than config.{more}"
+            yield f"config.{less} must be less than config.{more}"
     if width % base:
         yield f"config.networks.width {width} does not divide into config.networks.group_base {base} groups"
     if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
@@ -307,7 +315,7 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
 def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
     gan, path = config.gan, config.gan.checkpoint
-    found = [
+    problems = [
         f"{path} has {field} {actual}, but config.gan.{field} is {shown(gan[field])}: name the checkpoint of this "
         "category or set the field"
         for field, actual in (("size", architecture.size), ("style_dim", architecture.style_dim))
@@ -315,18 +323,18 @@ def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     ]
     multiplier = gan.channel_multiplier
     if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
-        found.append(
+        problems.append(
             f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
             f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
         )
     if not architecture.discriminator_channels:
-        found.append(
-            f"{path} is a generator alone: the method compares images by its discriminator's features. Convert it "
+        problems.append(
+            f"{path} has no discriminator, by whose features the method compares images. Convert it "
             "again with --discriminator, a file of the same training that has one"
         )
     if gan.F1_d > architecture.mapping_layers:
-        found.append(
+        problems.append(
             f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "
             f"{architecture.mapping_layers} layers"
         )
-    return found
+    return problems

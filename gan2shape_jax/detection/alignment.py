@@ -148,7 +148,7 @@ def train(
     rng = np.random.default_rng(seed)
     others = rng.integers(len(samples), size=len(samples))
     frame = frame_of(samples.shape[1])
-    pictures = [canvas(one, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, one in enumerate(samples)]
+    pictures = [canvas(sample, KINDS[i % len(KINDS)], samples[others[i]], rng) for i, sample in enumerate(samples)]
     params = MODULE.init(jax.random.key(seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
     optimizer = optax.adam(
         optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps - 1), steps, _LAST_LEARNING_RATE)

@@ -23,7 +23,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.bundled import asset
 
@@ -68,7 +68,7 @@ class Framing(NamedTuple):
     ]  # of the similarity's dx, dy, log scale: linear in 1 and what is left of the nose
 
 
-class _Seen(NamedTuple):
+class _Face(NamedTuple):
     """A face as YuNet finds it."""
 
     score: float
@@ -90,72 +90,80 @@ class FaceDetector:
     def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """Returns the faces in an upright photo, from left to right, see `detector.Detector`."""
         kept: list[tuple[float, CropBox]] = []
-        for score, box in sorted(_found(photo, self.framing), key=lambda pair: -pair[0]):
+        for score, box in sorted(_detect_turned(photo, self.framing), key=lambda pair: -pair[0]):
             if all(apart(box, other) for _, other in kept):
                 kept.append((score, box))
         if not kept:
             return []
-        crops = np.stack([sample_crop(photo, box, SIDE) for _, box in kept[:_MOST]])
+        crops = np.stack([exposed(sample_crop(photo, box, SIDE)) for _, box in kept[:_MOST]])
         unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
-        return certain([Detection(box, one, score) for (score, box), one in zip(kept, unlike)])
+        return certain([Detection(box, atypicality, score) for (score, box), atypicality in zip(kept, unlike)])
 
     def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
         """Returns what each of at least one crop shows."""
         unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
-        return [Assessment(one, self._score(crop)) for one, crop in zip(unlike, crops)]
+        return [Assessment(atypicality, self._score(crop)) for atypicality, crop in zip(unlike, crops)]
 
     def _score(self, crop: UInt8[np.ndarray, "s s 3"]) -> float:
         """Returns how certainly a crop shows a face the right way up, 0 to 1."""
         looks = [_look(crop, _whole(crop, roll), self.framing) for roll in (0.0, 90.0, 180.0, 270.0)]
-        right, *others = (0.0 if seen is None else seen.score for seen in looks)
+        right, *others = (0.0 if look is None else look.score for look in looks)
         return _certainty(0.0 if max(others) > right + _OVER else right)
 
 
 def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
     """Returns how a GAN frames faces, measured on its samples; None if too few of them show a face."""
     expected = Framing(_USUAL, np.zeros((3, 3)))
-    seen = [_look(sample, _whole(sample), expected) for sample in samples]
-    landmarks = np.stack([one.landmarks for one in seen if one is not None] or [_USUAL]) / samples.shape[1]
+    faces = [_look(sample, _whole(sample), expected) for sample in samples]
+    landmarks = np.stack([face.landmarks for face in faces if face is not None] or [_USUAL]) / samples.shape[1]
     if len(landmarks) < _LEAST_FOUND * len(samples):
         return None
     mean, home = landmarks.mean(axis=0), CropBox(0.5, 0.5, 1.0)
-    boxes, rows = zip(*(_similarity(one, mean) for one in landmarks), strict=True)
+    boxes, rows = zip(*(_similarity(places, mean) for places in landmarks), strict=True)
     wanted, rows = np.stack([between(box, home)[:3] for box in boxes]), np.stack(rows)
     products = rows.T @ rows / len(rows) + _RIDGE * np.eye(rows.shape[1])
     return Framing(mean, np.linalg.solve(products, rows.T @ wanted / len(rows)))
 
 
-def _found(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
+def _detect_turned(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
     """Yields score and box of each face in a photo as it is or, if there is none, turned; some may come twice."""
     height, width = photo.shape[:2]
     longer = max(height, width)
     sides = [_LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * _LONGER)
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
-        candidates = sorted((seen for side in sides for seen in _search(turned, side)), key=lambda seen: -seen.score)
-        places = [(seen, _framed(seen.landmarks, framing)) for seen in candidates]
-        once = [seen for k, (seen, box) in enumerate(places) if all(apart(box, other) for _, other in places[:k])]
-        found = [one for one in (_look_again(turned, seen, framing) for seen in once) if _lies_in(turned, one[1])]
-        for score, box in found if turns == 0 else [one for one in found if one[0] >= PERHAPS]:
+        candidates = sorted(
+            (candidate for side in sides for candidate in _search(turned, side)), key=lambda candidate: -candidate.score
+        )
+        places = [(candidate, _framed(candidate.landmarks, framing)) for candidate in candidates]
+        once = [
+            candidate for k, (candidate, box) in enumerate(places) if all(apart(box, other) for _, other in places[:k])
+        ]
+        faces = [
+            pair
+            for pair in (_look_again(turned, candidate, framing) for candidate in once)
+            if _lies_in(turned, pair[1])
+        ]
+        for score, box in faces if turns == 0 else [pair for pair in faces if pair[0] >= PERHAPS]:
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
             yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)
-        if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in found):
+        if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in faces):
             return
 
 
-def _search(photo: np.ndarray, side: int) -> list[_Seen]:
+def _search(photo: np.ndarray, side: int) -> list[_Face]:
     """Returns what may be faces in a photo whose longer side is resized to `side` pixels."""
     factor = side / max(photo.shape[:2])
     sides = max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
     work = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    found = [_Seen(score, landmarks / factor) for score, landmarks in _yunet(work, _CANDIDATE)]
-    return [seen for seen in found if _similarity(seen.landmarks, _USUAL)[0].side >= _LEAST][:_MOST]
+    candidates = [_Face(score, landmarks / factor) for score, landmarks in _yunet(work, _CANDIDATE)]
+    return [candidate for candidate in candidates if _similarity(candidate.landmarks, _USUAL)[0].side >= _LEAST][:_MOST]
 
 
-def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float, CropBox]:
+def _look_again(photo: np.ndarray, candidate: _Face, framing: Framing) -> tuple[float, CropBox]:
     """Returns how certainly there is a face where one was seen, 0 to 1, and the crop as the GAN frames it."""
-    scores, box = [seen.score], _framed(seen.landmarks, framing)
+    scores, box = [candidate.score], _framed(candidate.landmarks, framing)
     for number in range(_LOOKS):
         closer = _look(photo, box, framing)
         if number == 0 and (closer is None or closer.score < _UPRIGHT_SCORE):
@@ -170,28 +178,28 @@ def _look_again(photo: np.ndarray, seen: _Seen, framing: Framing) -> tuple[float
     return _certainty(min(scores)), box
 
 
-def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Seen | None:
+def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Face | None:
     """Returns the face that `box` frames, seen upright and as large as any, as it is and mirrored; None if none is."""
     if not _lies_in(photo, box):
         return None
     wide = dataclasses.replace(box, side=_WIDE * box.side)
     crop = sample_crop(photo, wide, _LOOKED_AT)
-    side, best = _LOOKED_AT / _WIDE, list[_Seen]()
+    side, best = _LOOKED_AT / _WIDE, list[_Face]()
     for mirrored in (False, True):
         for score, landmarks in _yunet(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop, _LEAST_SCORE):
             if mirrored:
                 landmarks = (landmarks * (-1, 1) + (_LOOKED_AT, 0))[_MIRRORED]
             place = _framed(landmarks, framing)
             if math.hypot(place.x - _LOOKED_AT / 2, place.y - _LOOKED_AT / 2) < _NEAR * side:
-                best.append(_Seen(score, landmarks))
+                best.append(_Face(score, landmarks))
                 break  # the surest
     if not best:
         return None
-    landmarks = np.mean([seen.landmarks for seen in best], axis=0)
-    return _Seen(max(seen.score for seen in best), crop_to_photo(landmarks, wide, _LOOKED_AT))
+    landmarks = np.mean([face.landmarks for face in best], axis=0)
+    return _Face(max(face.score for face in best), crop_to_photo(landmarks, wide, _LOOKED_AT))
 
 
-def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Seen]:
+def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Face]:
     """Returns the faces that YuNet finds in a picture with at least this score, the surest first."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target nobody asked for
@@ -201,8 +209,8 @@ def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Seen]:
         _, rows = detector.detect(np.ascontiguousarray(picture[..., ::-1]))
     finally:
         cv2.utils.logging.setLogLevel(level)
-    found = [] if rows is None else [_Seen(float(row[14]), row[4:14].reshape(5, 2).astype(np.float64)) for row in rows]
-    return sorted(found, key=lambda seen: -seen.score)
+    faces = [] if rows is None else [_Face(float(row[14]), row[4:14].reshape(5, 2).astype(np.float64)) for row in rows]
+    return sorted(faces, key=lambda face: -face.score)
 
 
 def _framed(landmarks: Landmarks, framing: Framing) -> CropBox:

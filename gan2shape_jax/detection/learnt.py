@@ -18,7 +18,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected, corrections
-from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
 
@@ -64,21 +64,21 @@ class LearntDetector:
         If the photo has none as it is, or perhaps one far from upright, it is also searched sideways and upside down.
         """
         factor = max(photo.shape) / _WORK_SIDE
-        work = resized(photo, 1 / factor)
-        found = self._search(work, turned=0.0)
-        enough = SURE if abs(found[0].box.roll_deg) > _TILTED else PERHAPS
-        for turned in (90.0, 270.0, 180.0) if found[0].score < enough else ():
+        work = exposed(resized(photo, 1 / factor))
+        best = self._search(work, turned=0.0)
+        enough = SURE if abs(best[0].box.roll_deg) > _TILTED else PERHAPS
+        for turned in (90.0, 270.0, 180.0) if best[0].score < enough else ():
             other = self._search(work, turned=turned)
-            if other[0].score > max(SURE, found[0].score):
-                found = other
-        return [one._replace(box=scaled_box(one.box, factor)) for one in certain(found)]
+            if other[0].score > max(SURE, best[0].score):
+                best = other
+        return [detection._replace(box=scaled_box(detection.box, factor)) for detection in certain(best)]
 
     def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
         """Returns what each of at least one crop shows."""
         turned = np.concatenate([np.rot90(crops, turns, axes=(1, 2)) for turns in range(4)])
         plain, *others = np.asarray(self.atypicality(turned), np.float64).reshape(4, -1)
-        spread = np.log(_disagreement(self.alignment, crops, self.batch) + _LEAST_SPREAD)
-        odds = _ODDS @ np.stack([np.ones(len(crops)), plain, spread, np.min(others, axis=0) - plain])
+        disagreement = np.log(_disagreement(self.alignment, crops, self.batch) + _LEAST_SPREAD)
+        odds = _ODDS @ np.stack([np.ones(len(crops)), plain, disagreement, np.min(others, axis=0) - plain])
         return list(map(Assessment, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
 
     def moved(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
@@ -98,16 +98,16 @@ class LearntDetector:
         boxes = list(_grid(work, turned))
         for keep, moves in zip(_KEPT, _MOVES, strict=True):
             scores = map(float, self.atypicality(crops_of(work, boxes)))
-            ranked = sorted(map(Detection, boxes, scores), key=lambda one: one.atypicality)
+            ranked = sorted(map(Detection, boxes, scores), key=lambda detection: detection.atypicality)
             best = _without(ranked, _hardly_differ)[:keep]
-            boxes = self.moved(work, [one.box for one in best], moves, upright=turned)
+            boxes = self.moved(work, [detection.box for detection in best], moves, upright=turned)
         return boxes
 
     def _search(self, work: np.ndarray, *, turned: float) -> list[Detection]:
         boxes = self.candidates(work, turned=turned)
         assessed = zip(boxes, self.assess(crops_of(work, boxes)), strict=True)
-        ranked = sorted((Detection(box, *one) for box, one in assessed), key=_worth, reverse=True)
-        return _without(ranked, lambda one, other: not apart(one, other))
+        ranked = sorted((Detection(box, *assessment) for box, assessment in assessed), key=_worth, reverse=True)
+        return _without(ranked, lambda first, other: not apart(first, other))
 
 
 def _worth(detection: Detection) -> float:
@@ -147,16 +147,16 @@ def _places(length: int, side: float, apart: float) -> Sequence[float]:
 def _without(ranked: Sequence[Detection], same: Callable[[CropBox, CropBox], bool]) -> list[Detection]:
     """Returns the detections, best first, without those that are the same as a better one."""
     kept = list[Detection]()
-    for one in ranked:
-        if not any(same(one.box, other.box) for other in kept):
-            kept.append(one)
+    for candidate in ranked:
+        if not any(same(candidate.box, other.box) for other in kept):
+            kept.append(candidate)
     return kept
 
 
-def _hardly_differ(one: CropBox, other: CropBox) -> bool:
+def _hardly_differ(first: CropBox, other: CropBox) -> bool:
     """Whether two boxes hardly differ."""
-    smaller, larger = sorted((one.side, other.side))
-    return larger < 1.2 * smaller and math.dist((one.x, one.y), (other.x, other.y)) < _STRIDE / 2 * smaller
+    smaller, larger = sorted((first.side, other.side))
+    return larger < 1.2 * smaller and math.dist((first.x, first.y), (other.x, other.y)) < _STRIDE / 2 * smaller
 
 
 def _disagreement(params: Params, crops: UInt8[np.ndarray, "n s s 3"], size: int) -> Float[np.ndarray, " n"]:

@@ -9,6 +9,7 @@ SHA-256; weights learnt from another one are never used.
     CACHE/gan2shape_jax/detectors/HASH-DETECTOR.safetensors  of any other
 """
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -26,7 +27,7 @@ from gan2shape_jax.detection.learnt import LearntDetector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.found_masks import usual_mask
+from gan2shape_jax.io.grabcut import estimate_mean_mask
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.platforms import in_batches
@@ -55,18 +56,23 @@ def detector_by(
     weights: DetectorWeights, architecture: Architecture, gan: dict[str, Any], *, batch: int = 8
 ) -> Detector:
     """Returns the detector that has these weights; `gan` has the discriminator's, `batch` crops are seen at a time."""
-
-    def score(crops: np.ndarray) -> jax.Array:
-        images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
-        return typicality.atypicality(weights.typicality, gan["discriminator"], images, arch=architecture)
-
-    def atypicality(crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, " n"]:
-        return np.asarray(in_batches(score, crops, size=batch))
-
+    score = functools.partial(_score, weights.typicality, gan["discriminator"], architecture)
+    atypicality = functools.partial(_scores, score, batch)
     if weights.framing is not None:
         return FaceDetector(weights.framing, atypicality)
     assert weights.alignment is not None
     return LearntDetector(weights.alignment, atypicality, batch)
+
+
+def _score(measured: Typicality, discriminator: Params, architecture: Architecture, crops: np.ndarray) -> jax.Array:
+    images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
+    return typicality.atypicality(measured, discriminator, images, arch=architecture)
+
+
+def _scores(
+    score: Callable[[np.ndarray], jax.Array], batch: int, crops: UInt8[np.ndarray, "n s s 3"]
+) -> Float[np.ndarray, " n"]:
+    return np.asarray(in_batches(score, crops, size=batch))
 
 
 def weights_of(
@@ -81,27 +87,27 @@ def weights_of(
 
     Raises `UserError`: `kind` is 'face', but OpenCV finds no faces in the GAN's samples.
     """
-    if (known := known_weights(checkpoint, kind)) is not None:
-        return known
-    say("first use of this GAN with photos: how it frames its pictures is learnt, once, which may take some minutes")
+    if (stored := stored_weights(checkpoint, kind)) is not None:
+        return stored
+    say("first use of this GAN with photos: a detector for it is trained once, which may take some minutes")
     weights, digest = learn(architecture, gan, kind, say=say), sha256(checkpoint)
     path = cached_at(digest, kind)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(path, weights_bytes(weights, digest))
     except (OSError, UserError) as error:
-        say(f"what was learnt cannot be kept, and will be learnt again at the next start: {error}")
+        say(f"the detector cannot be stored, and will be trained again at the next start: {error}")
     return weights
 
 
-def known_weights(checkpoint: pathlib.Path, kind: Kind) -> DetectorWeights | None:
+def stored_weights(checkpoint: pathlib.Path, kind: Kind) -> DetectorWeights | None:
     """Returns the weights for a GAN's file; None if there are none yet, or none that can be used."""
     if not checkpoint.is_file():
         return None
     digest = sha256(checkpoint)
     places = checkpoint.with_name(_NAME), cached_at(digest, kind)
-    found = (read_weights(path, digest, kind) for path in places if path.is_file())
-    return next((weights for weights in found if weights is not None), None)
+    candidates = (read_weights(path, digest, kind) for path in places if path.is_file())
+    return next((weights for weights in candidates if weights is not None), None)
 
 
 def learn(
@@ -111,15 +117,15 @@ def learn(
     say(f"{_SAMPLES} samples are drawn")
     drawn = drawn_samples(architecture, gan, _SAMPLES)
     images = drawn.astype(np.float32) / 127.5 - 1
-    mask = usual_mask(images[:_MASKED])
+    mask = estimate_mean_mask(images[:_MASKED])
     typical = typicality.measure(gan["discriminator"], images, arch=architecture, seed=_SEED)
     # Rounded as in the file, so that weights just learnt and those read from disk give the same bits.
     mask = np.asarray(mask, np.float16).astype(np.float32)
     if kind == "face":
         if (framing := faces.measure(drawn[:_MEASURED])) is None:
             raise UserError(
-                "OpenCV finds no face in most of what this GAN draws: its photos cannot be searched for people; give "
-                "config.category another name, so that what it draws is learnt instead"
+                "OpenCV finds no face in most of what this GAN draws: its photos cannot be searched for people; set "
+                "config.category to another name, so that a detector is trained on what it draws"
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
@@ -160,14 +166,14 @@ def read_weights(path: pathlib.Path, gan_sha256: str, kind: Kind) -> DetectorWei
             if dict(file.metadata) != _header(gan_sha256, kind):
                 return None
             tensors = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
-        found = unflatten_dict(tensors, sep="/")
-        measured = {name: jnp.asarray(value) for name, value in found["typicality"].items()}
+        tree = unflatten_dict(tensors, sep="/")
+        measured = {name: jnp.asarray(value) for name, value in tree["typicality"].items()}
         measured["rest"] = measured["rest"].reshape(())  # a file stores it with shape (1,)
-        common = Typicality(**measured), found["mean_mask"]
+        common = Typicality(**measured), tree["mean_mask"]
         if kind == "face":
-            parts = {name: value.astype(np.float64) for name, value in found["framing"].items()}
+            parts = {name: value.astype(np.float64) for name, value in tree["framing"].items()}
             return DetectorWeights(*common, framing=Framing(**parts))
-        return DetectorWeights(*common, alignment=found["alignment"])
+        return DetectorWeights(*common, alignment=tree["alignment"])
     except (UserError, KeyError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""Pinhole camera: back-projection, rigid views and projection.
+"""Cameras: back-projection, rigid views and projection.
 
 The camera's frame is OpenCV's: x right, y down, z away from the camera, in scene units (the method's objects sit one
 unit away). Points are in that frame, or in the world's if the camera has extrinsics. Pixel coordinates `(..., 2)` are
@@ -20,6 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from gan2shape_jax import platforms
 from gan2shape_jax.errors import ArgumentError
 
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -31,11 +32,12 @@ _ORDERS += ["0 < fx < inf", "0 < fy < inf", "-inf < cx < inf", "-inf < cy < inf"
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole camera and the range of depths it covers, scene units.
+    """A pinhole or an orthographic camera and the range of depths it covers, scene units.
 
-    It is a pytree: the image's size is its structure, all else are leaves, Python's numbers or arrays. So one compiled
-    program serves all cameras of a size, and derivatives and `jax.vmap` reach the focal length. With Python's numbers
-    alone it is hashable too, for use as a static argument.
+    It is a pytree: size and kind are its structure, all else are leaves, Python's numbers or arrays. So one compiled
+    program serves all cameras of a size, and derivatives and `jax.vmap` reach the focal length. Cameras are equal if
+    their sizes and all values are, whatever the arrays' types; values that are being traced equal only themselves. With
+    Python's numbers alone a camera is hashable too, for use as a static argument.
 
     An `ArgumentError` if values that are known make no camera.
     """
@@ -51,11 +53,14 @@ class Camera:
         None  # (fx, fy, cx, cy): focal lengths and principal point in pixels, in place of fov_deg
     )
     extrinsics: Any = None  # (3, 4) or (4, 4), [R | t] from the world to the camera's frame; None: they are the same
+    orthographic: bool = False  # rays are parallel to z, and fx and fy, which must be given, are pixels per scene unit
 
     def __post_init__(self) -> None:
         fields = vars(self) | {"image_size": _size_of(self.image_size)}
         if self.K is not None and self.fov_deg is not None:
-            raise ArgumentError("K and fov_deg are both given: either one says how wide the camera sees")
+            raise ArgumentError("K and fov_deg exclude each other: use one of them")
+        if self.K is None and self.orthographic:
+            raise ArgumentError("K is missing: an orthographic camera needs fx and fy, in pixels per scene unit")
         if self.K is None and self.fov_deg is None:
             fields["fov_deg"] = _FOV_DEG
         if self.K is not None:
@@ -67,30 +72,39 @@ class Camera:
         if self.extrinsics is not None and np.shape(self.extrinsics) not in ((3, 4), (4, 4)):
             raise ArgumentError(f"extrinsics has shape {np.shape(self.extrinsics)}: it must be (3, 4) or (4, 4)")
         numbers = [leaf for leaf in jax.tree.leaves(self.extrinsics) if not isinstance(leaf, jax.core.Tracer)]
-        if not all(np.isfinite(one).all() for one in numbers):
+        if not all(np.isfinite(number).all() for number in numbers):
             raise ArgumentError("extrinsics has numbers that are not finite")
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         named = fields | dict(zip(("fx", "fy", "cx", "cy"), fields["K"] or 4 * [None]))
-        known = {name: value for name, value in named.items() if not isinstance(value, jax.core.Tracer | None)}
+        concrete = {name: value for name, value in named.items() if not isinstance(value, jax.core.Tracer | None)}
         for order in _ORDERS:
-            terms = [term for term in order.split(" < ") if term in known or term not in named]
-            values = [np.asarray(known[term] if term in known else float(term)) for term in terms]
+            terms = [term for term in order.split(" < ") if term in concrete or term not in named]
+            values = [np.asarray(concrete[term] if term in concrete else float(term)) for term in terms]
             if not all(np.all(a < b) for a, b in itertools.pairwise(values)):
-                given = ", ".join(f"{term} is {known[term]}" for term in terms if term in known)
-                raise ArgumentError(f"{given}: a camera needs {order}")
+                passed = ", ".join(f"{term} is {concrete[term]}" for term in terms if term in concrete)
+                raise ArgumentError(f"{passed}: a camera needs {order}")
 
     def tree_flatten_with_keys(self) -> tuple[Iterable[Any], Any]:
         """Returns the leaves with their names, and the structure."""
-        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in _LEAVES], self.image_size
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in _LEAVES], (
+            self.image_size,
+            self.orthographic,
+        )
 
     @classmethod
-    def tree_unflatten(cls, image_size: Any, leaves: Iterable[Any]) -> "Camera":
+    def tree_unflatten(cls, structure: Any, leaves: Iterable[Any]) -> "Camera":
         """Returns a camera of any leaves, as transformations make them: nothing is checked."""
         camera = object.__new__(cls)
-        for name, value in zip(("image_size", *_LEAVES), (image_size, *leaves), strict=True):
+        for name, value in zip(("image_size", "orthographic", *_LEAVES), (*structure, *leaves), strict=True):
             object.__setattr__(camera, name, value)
         return camera
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Camera):
+            return NotImplemented
+        pairs = ([getattr(camera, field.name) for camera in (self, other)] for field in dataclasses.fields(Camera))
+        return all(mine is two or _equal(mine, two) for mine, two in pairs)
 
     @property
     def height(self) -> int:
@@ -107,8 +121,8 @@ class Camera:
         """Focal lengths fx, fy and principal point cx, cy, in pixels."""
         if self.K is not None:
             return self.K
-        known = isinstance(self.fov_deg, float)
-        slope: Any = math.tan(math.radians(self.fov_deg) / 2) if known else jnp.tan(jnp.deg2rad(self.fov_deg) / 2)
+        concrete = isinstance(self.fov_deg, float)
+        slope: Any = math.tan(math.radians(self.fov_deg) / 2) if concrete else jnp.tan(jnp.deg2rad(self.fov_deg) / 2)
         focal_length = (self.width - 1) / 2 / slope
         return focal_length, focal_length, (self.width - 1) / 2, (self.height - 1) / 2
 
@@ -129,20 +143,29 @@ class Camera:
 
     def record(self) -> dict[str, Any]:
         """Returns what `Camera(**record)` takes to make the same camera again."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None and value is not False}
 
 
-_LEAVES = [field.name for field in dataclasses.fields(Camera)][1:]
+_LEAVES = [field.name for field in dataclasses.fields(Camera)][1:-1]
 
 
 def intrinsics(camera: Camera, dtype: DTypeLike = jnp.float32) -> Float[Array, "3 3"]:
-    """Returns the matrix that takes a point in the camera's frame to homogeneous pixel coordinates."""
+    """Returns the matrix that takes a point in a pinhole camera's frame to homogeneous pixel coordinates."""
+    if camera.orthographic:
+        raise ArgumentError("camera is orthographic: no matrix of points alone gives its pixels; `project` does")
     fx, fy, cx, cy = camera.intrinsics
     return jnp.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype)
 
 
+@platforms.arrays
 def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
-    """Returns Rz Ry Rx for angles about the x, y and z axes, in radians."""
+    """Returns Rz Ry Rx for angles about the x, y and z axes, in radians.
+
+    Examples:
+      >>> quarter = rotation_matrix(jnp.array([0, jnp.pi / 2, 0]))  # about y, which points down
+      >>> [round(float(number)) for number in quarter @ jnp.array([1.0, 0, 0])]
+      [0, 0, -1]
+    """
     (sx, sy, sz), (cx, cy, cz) = ((f(angles[..., 0]), f(angles[..., 1]), f(angles[..., 2])) for f in (jnp.sin, jnp.cos))
     rows = [
         [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
@@ -152,6 +175,7 @@ def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
+@platforms.arrays
 def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
     """Returns the point seen by each pixel of a depth map; `ArgumentError` if its size is not that of the camera."""
     if depth.shape[-2:] != (camera.height, camera.width):
@@ -159,13 +183,15 @@ def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
     fx, fy, cx, cy = camera.intrinsics
     slope_x = (jnp.arange(camera.width, dtype=depth.dtype) - cx) / fx
     slope_y = (jnp.arange(camera.height, dtype=depth.dtype) - cy) / fy
-    points = jnp.stack([depth * slope_x, depth * slope_y[:, None], depth], -1)
+    reach = jnp.ones_like(depth) if camera.orthographic else depth
+    points = jnp.stack([reach * slope_x, reach * slope_y[:, None], depth], -1)
     if camera.extrinsics is None:
         return points
     matrix = jnp.asarray(camera.extrinsics, points.dtype)
     return jnp.einsum("ji,...j->...i", matrix[:3, :3], points - matrix[:3, 3], precision=_PRECISION)
 
 
+@platforms.arrays
 def to_camera(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 3"]:
     """Returns points of the world in the camera's frame."""
     if camera.extrinsics is None:
@@ -174,14 +200,23 @@ def to_camera(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, 
     return jnp.einsum("ij,...j->...i", matrix[:3, :3], points, precision=_PRECISION) + matrix[:3, 3]
 
 
+@platforms.arrays
 def project(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 2"]:
-    """Returns the pixel coordinates of points; they are meaningful only in front of the camera."""
+    """Returns the pixel coordinates of points; they are meaningful only in front of the camera.
+
+    Examples:
+      >>> camera = Camera(image_size=5)
+      >>> corner = back_project(jnp.ones((5, 5)), camera)[0, 4]
+      >>> [round(float(number)) for number in project(corner, camera)]
+      [4, 0]
+    """
     points = to_camera(points, camera)
     fx, fy, cx, cy = camera.intrinsics
-    flat = points[..., :2] / points[..., 2:]
+    flat = points[..., :2] if camera.orthographic else points[..., :2] / points[..., 2:]
     return flat * _pair(fx, fy, points.dtype) + _pair(cx, cy, points.dtype)
 
 
+@platforms.arrays
 def transform(points: Float[Array, "*any 3"], view: Float[Array, "*batch 6"], camera: Camera) -> Float[Array, "*all 3"]:
     """Moves points into a view: rotates about the rotation centre, then translates.
 
@@ -193,6 +228,7 @@ def transform(points: Float[Array, "*any 3"], view: Float[Array, "*batch 6"], ca
     return rotated + center + shift
 
 
+@platforms.arrays
 def inverse_transform(
     points: Float[Array, "*any 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*all 3"]:
@@ -201,11 +237,13 @@ def inverse_transform(
     return jnp.einsum(f"...ji,{axes}", rotation, points - shift - center, precision=_PRECISION) + center
 
 
+@platforms.arrays
 def to_grid(pixels: Float[Array, "*batch 2"], camera: Camera) -> Float[Array, "*batch 2"]:
     """Scales pixel coordinates to a sampling grid: -1 and 1 are the centres of the outer pixels."""
     return pixels * _pair(2 / (camera.width - 1), 2 / (camera.height - 1), pixels.dtype) - 1
 
 
+@platforms.arrays
 def warped_grid(
     depth: Float[Array, "*#batch h w"], view: Float[Array, "*#batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:
@@ -213,6 +251,7 @@ def warped_grid(
     return to_grid(project(moved_points(depth, view, camera), camera), camera)
 
 
+@platforms.arrays
 def inverse_warped_grid(
     warped_depth: Float[Array, "*#batch h w"], view: Float[Array, "*#batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:
@@ -220,6 +259,7 @@ def inverse_warped_grid(
     return to_grid(project(moved_points(warped_depth, view, camera, inverse_transform), camera), camera)
 
 
+@platforms.arrays
 def moved_points(
     depth: Float[Array, "*#batch h w"],
     view: Float[Array, "*#batch 6"],
@@ -250,6 +290,13 @@ def _motion(points: Array, view: Array, camera: Camera) -> tuple[Array, Array, A
 def _pair(x: Any, y: Any, dtype: DTypeLike) -> Array | float:
     """Returns values along x and y, as one number where they are the same number: it compiles to less."""
     return x if isinstance(x, float) and x == y else jnp.stack([jnp.asarray(x, dtype), jnp.asarray(y, dtype)])
+
+
+def _equal(first: Any, two: Any) -> bool:
+    """Returns whether two values of a field are the same numbers."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((first, two))):
+        return False
+    return (first is None) == (two is None) and np.array_equal(first, two)
 
 
 def _size_of(size: Any) -> int | tuple[int, int]:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from gan2shape_jax import platforms
 from gan2shape_jax.errors import ArgumentError
 
 _BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
@@ -52,14 +53,21 @@ def scaled_box(box: CropBox, factor: float) -> CropBox:
     return CropBox(x=box.x * factor, y=box.y * factor, side=box.side * factor, roll_deg=box.roll_deg)
 
 
+@platforms.arrays
 def crop_to_photo(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
-    """Maps points (x, y) of a crop of `size` x `size` pixels to the photo, in float64."""
+    """Maps points (x, y) of a crop of `size` x `size` pixels to the photo, in float64.
+
+    Examples:
+      >>> crop_to_photo(np.array([[0.0, 0], [32, 32], [64, 64]]), CropBox(x=100, y=80, side=40), 64).tolist()
+      [[80.0, 60.0], [100.0, 80.0], [120.0, 100.0]]
+    """
     angle = math.radians(box.roll_deg)  # clockwise, as y points down
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     offset = (np.asarray(points, np.float64) / size - 0.5) * box.side
     return np.asarray(offset @ turn.T + (box.x, box.y))
 
 
+@platforms.arrays
 def sample_crop(
     photo: Shaped[np.ndarray, "height width *channels"], box: CropBox, size: int
 ) -> Shaped[np.ndarray, "size size *channels"]:
@@ -91,13 +99,14 @@ def sample_crop(
     return np.concatenate(bands).reshape(size, size, *photo.shape[2:]).astype(photo.dtype)
 
 
+@platforms.arrays
 def require_crop(photo: Shaped[np.ndarray, "height width *channels"], box: CropBox) -> None:
     """Raises an `ArgumentError` if a crop cannot be sampled: it is far too large or beside the photo, or that is."""
     height, width = photo.shape[:2]
     if max(height, width) > _LARGEST:
-        raise ArgumentError(f"photo has {width} x {height} pixels: at most {_LARGEST} a side are possible")
+        raise ArgumentError(f"photo has {width} x {height} pixels: at most {_LARGEST} a side are supported")
     if box.side > _MOST_SIDE * max(height, width):
         raise ArgumentError(f"the crop's side is {box.side:g} pixels; the photo has {width} x {height}")
     corners = crop_to_photo(np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]), box, 1)
     if (corners.max(0) <= 0).any() or (corners.min(0) >= (width, height)).any():
-        raise ArgumentError(f"the crop at ({box.x:g}, {box.y:g}) lies beside the photo of {width} x {height} pixels")
+        raise ArgumentError(f"the crop at ({box.x:g}, {box.y:g}) lies outside the photo of {width} x {height} pixels")

@@ -18,6 +18,7 @@ from gan2shape_jax.geometry import camera as camera_lib
 _REFERENCE_EPSILON = 1e-7
 
 
+@platforms.arrays
 @platforms.per_shard(depth=2)
 def normals(
     depth: Float[Array, "*batch h w"], camera: camera_lib.Camera, *, unit: bool = True
@@ -46,12 +47,19 @@ def normals(
     return frontal.at[..., 1:-1, 1:-1, :].set(inside)
 
 
+@platforms.arrays
 def light_direction(light: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]:
-    """Returns the unit vector (x, y, 1) / length of a light."""
+    """Returns the unit vector (x, y, 1) / length of a light.
+
+    Examples:
+      >>> light_direction(jnp.array([0.5, 0.5, 0.0, 0.0])).tolist()  # ambient, diffuse, x, y: from the camera
+      [0.0, 0.0, 1.0]
+    """
     direction = jnp.concatenate([light[..., 2:], jnp.ones_like(light[..., :1])], -1)
     return direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
 
 
+@platforms.arrays
 def diffuse_shading(
     normal: Float[Array, "*#batch h w 3"], direction: Float[Array, "*#batch 3"]
 ) -> Float[Array, "*#batch h w"]:
@@ -62,6 +70,7 @@ def diffuse_shading(
     return jnp.maximum(cosine, 0)
 
 
+@platforms.arrays
 def shade(
     normal: Float[Array, "*#batch h w 3"], light: Float[Array, "*#batch 4"]
 ) -> tuple[Float[Array, "*#batch h w"], Float[Array, "*#batch h w"]]:
@@ -70,6 +79,7 @@ def shade(
     return light[..., None, None, 0] + light[..., None, None, 1] * diffuse, diffuse
 
 
+@platforms.arrays
 def apply_shading(
     albedo: Float[Array, "*#batch h w 3"], shading: Float[Array, "*#batch h w"]
 ) -> Float[Array, "*#batch h w 3"]:

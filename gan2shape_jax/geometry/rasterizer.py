@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from gan2shape_jax import platforms
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.visibility import in_chunks, join_batch
@@ -34,6 +35,7 @@ class SampleGrid:
     shape: tuple[int, int]
     first: float
     spacing: float
+    supersample: int = 1  # samples along each side of a pixel, which `interpolate` averages
 
     @classmethod
     def over(
@@ -59,7 +61,7 @@ class SampleGrid:
             raise ValueError(f"size is {size}; it must leave whole rows of {camera.height} x {camera.width} pixels")
         spacing = camera.width / (size * supersample)
         shape = rows * supersample, size * supersample
-        return cls(shape, (spacing - 1) / 2, spacing).shifted(_SHIFTS[sampling])
+        return cls(shape, (spacing - 1) / 2, spacing, supersample).shifted(_SHIFTS[sampling])
 
     def shifted(self, pixels: float) -> "SampleGrid":
         """Returns the lattice shifted right and down."""
@@ -76,8 +78,12 @@ class Fragments:
     # module's `rasterize` carry no gradient; those from `mesh_rasterizer` are differentiable.
     barycentric: jax.Array
     depth: jax.Array  # (..., n, m) z of the surface in scene units, differentiable; camera.far where there is none
+    # (..., n, m, 3, 2) derivatives of `barycentric` along x and y of the picture, per pixel; if `rasterize` is to
+    slopes: jax.Array | None = None
+    samples: SampleGrid | None = dataclasses.field(default=None, metadata={"static": True})  # where the samples lie
 
 
+@platforms.arrays
 @platforms.per_shard(vertices=3, mask=2)
 def rasterize(
     vertices: Float[Array, "*batch h w 3"],
@@ -89,14 +95,16 @@ def rasterize(
     """Rasterises grid meshes (GAN2Shape, section 3.1, its depth renderer).
 
     Triangles have any size and orientation; those with a vertex at or before camera.near, or outside the mask, are not
-    drawn. Samples are the pixels' centres if not given.
+    drawn. Samples are the pixels' centres if not given. `ArgumentError` if the camera is orthographic.
     """
+    if camera.orthographic:
+        raise ArgumentError("camera is orthographic: `mesh_rasterizer.rasterize` draws grids for such cameras")
     samples = samples or SampleGrid.over(camera)
     vertices = camera_lib.to_camera(vertices, camera)
     batch, grid = vertices.shape[:-3], vertices.shape[-3:-1]
     shape = (*batch, *samples.shape)
     if not math.prod(shape):
-        return nothing_seen(shape, vertices.dtype, camera)
+        return nothing_visible(shape, vertices.dtype, camera, samples)
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
     screen = _to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
@@ -110,12 +118,15 @@ def rasterize(
     depth, triangle = jnp.where(near_enough, depth, camera.far), jnp.where(near_enough, triangle, -1)
     depth = (_following_backward if on_tpu else _following)(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
-    return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
+    return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape), samples=samples)
 
 
-def nothing_seen(shape: tuple[int, ...], dtype: DTypeLike, camera: camera_lib.Camera) -> Fragments:
+def nothing_visible(
+    shape: tuple[int, ...], dtype: DTypeLike, camera: camera_lib.Camera, samples: SampleGrid
+) -> Fragments:
     """Returns what samples of this shape see of nothing."""
-    return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), dtype), jnp.full(shape, camera.far, dtype))
+    far = jnp.full(shape, camera.far, dtype)
+    return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), dtype), far, samples=samples)
 
 
 def _kernels() -> Any:
@@ -128,12 +139,14 @@ def _to_screen(
     vertices: Float[Array, "b h w 3"], camera: camera_lib.Camera, samples: SampleGrid, mask: Array | None
 ) -> visibility.Screen:
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
-    drawable = vertices[..., 2] > camera.near
+    drawable = (vertices[..., 2] > camera.near) & jnp.isfinite(vertices).all(-1)
     if mask is not None:
         drawable &= mask
     x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
     (scale_x, origin_x), (scale_y, origin_y) = to_lattice(camera, samples)
     places = x / z * scale_x + origin_x, y / z * scale_y + origin_y, 1 / z
+    most = float(jnp.finfo(x.dtype).tiny) ** -0.25  # what is farther from the image has no finite derivatives
+    drawable &= (jnp.abs(places[0]) < most) & (jnp.abs(places[1]) < most) & (z < most)
     x, y, inverse = (jnp.where(drawable, value, 0) for value in places)
     return x, y, inverse
 
@@ -237,8 +250,8 @@ def triangles_at_samples(
 ) -> list[Float[Array, "b n m"]]:
     """Returns values of each sample's triangle, 0 where there is none; `planes` by kind, row and column of the cell."""
     if platforms.current() == "tpu":
-        seen = _kernels().values_at_samples(jnp.stack(planes, 1), triangle, screen)
-        return [seen[:, k] for k in range(len(planes))]
+        values = _kernels().values_at_samples(jnp.stack(planes, 1), triangle, screen)
+        return [values[:, k] for k in range(len(planes))]
     batch, _, rows, columns = planes[0].shape
     start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * rows * columns)
     source = jnp.where(triangle >= 0, start + triangle, jnp.iinfo(jnp.int32).max)
@@ -251,8 +264,8 @@ def _corners_at_samples(
     """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none."""
     if platforms.current() == "tpu":
         corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
-        seen = _kernels().values_at_samples(corners, triangle, screen)
-        return [[seen[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
+        values = _kernels().values_at_samples(corners, triangle, screen)
+        return [[values[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     indices = visibility.corner_indices(jnp.maximum(triangle, 0), image, planes[0].shape[1:])
     return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gan2shape_jax import platforms
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import rasterizer, resample
+from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, resample
 
 _SUPERSAMPLE = 2
 
 
+@platforms.arrays
 def warp_depth(
     depth: Float[Array, "*#batch h w"],
     view: Float[Array, "*#batch 6"],
@@ -29,20 +31,23 @@ def warp_depth(
     """
     samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE, sampling=sampling)
     vertices = camera_lib.moved_points(depth, view, camera)
-    seen = rasterizer.rasterize(vertices, camera, samples=samples).depth
+    drawing = mesh_rasterizer if camera.orthographic else rasterizer
+    visible_depth = drawing.rasterize(vertices, camera, samples=samples).depth
     return jnp.clip(
-        resample.average_cells(seen[..., None], _SUPERSAMPLE)[..., 0],
+        resample.average_cells(visible_depth[..., None], _SUPERSAMPLE)[..., 0],
         camera.min_depth - camera.margin,
         camera.background_depth,
     )
 
 
+@platforms.arrays
 def valid_pixels(warped_depth: Float[Array, "*batch h w"], camera: camera_lib.Camera) -> Float[Array, "*batch h w"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
+@platforms.arrays
 def draw_texture(
     texture: Float[Array, "*#batch h w c"],
     warped_depth: Float[Array, "*#batch h w"],
@@ -57,6 +62,7 @@ def draw_texture(
     return jnp.clip(resample.grid_sample(texture, grid), -1, 1)
 
 
+@platforms.arrays
 def rough_rendering(
     texture: Float[Array, "n h w 3"],
     depth: Float[Array, "s s"],
@@ -74,5 +80,7 @@ def rough_rendering(
     depths = jnp.broadcast_to(depth, (view.shape[0], *depth.shape))
     warped = warp_depth(depths, view, camera, sampling=sampling)
     images = draw_texture(texture, warped, view, camera)
-    seen = resample.grid_sample(mask[..., None], camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest")
-    return images, seen[..., 0]
+    warped_mask = resample.grid_sample(
+        mask[..., None], camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest"
+    )
+    return images, warped_mask[..., 0]

@@ -11,18 +11,19 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from gan2shape_jax import platforms
 
 
+@platforms.arrays
 @platforms.per_shard(image=3, grid=3)
 def grid_sample(
-    image: Float[Array, "*#batch H W C"],
+    image: Shaped[Array, "*#batch H W C"],
     grid: Float[Array, "*#batch h w 2"],
     *,
     mode: str = "bilinear",
-) -> Float[Array, "*batch h w C"]:
+) -> Shaped[Array, "*batch h w C"]:
     """Samples an image at grid points, (x, y) in [-1, 1] or outside; neighbours outside the image count as zero.
 
     `mode` is "bilinear", differentiable in image and grid, or "nearest" (halves round to even), in the image only.
@@ -40,10 +41,15 @@ def grid_sample(
     return (_multiplied if platforms.current() == "tpu" else _gathered)(mode, image, xy)
 
 
+@platforms.arrays
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Resizes to a square: shrinking averages cells, growing is bilinear with half-pixel centres.
 
     When shrinking, cell i averages pixels floor(i H / size) up to, but not including, ceil((i + 1) H / size).
+
+    Examples:
+      >>> resize(jnp.arange(16.0).reshape(4, 4, 1), 2)[..., 0].tolist()
+      [[2.5, 4.5], [10.5, 12.5]]
     """
     for axis in (-3, -2):
         length = image.shape[axis]
@@ -56,6 +62,7 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
     return image
 
 
+@platforms.arrays
 def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
     """Averages cells of `cell` x `cell` pixels; height and width must be multiples of `cell`."""
     *batch, height, width, channels = image.shape
@@ -65,6 +72,7 @@ def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array
     return jnp.mean(cells, (-4, -2))
 
 
+@platforms.arrays
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Crops a centred square of side `size`; an odd remainder leaves the extra pixel at the end."""
     height, width = image.shape[-3:-1]

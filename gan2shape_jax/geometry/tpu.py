@@ -58,8 +58,8 @@ def values_at_samples(
 
     Values are by kind, row and column of a triangle's cell; `screen`, constant, is what triangles were found with.
     """
-    seen: Array = join_batch(_values)(values, triangle, screen)
-    return seen
+    gathered: Array = join_batch(_values)(values, triangle, screen)
+    return gathered
 
 
 @jax.custom_vjp
@@ -207,8 +207,8 @@ def _values(values: Array, triangle: Array, screen: Screen) -> Float[Array, "b k
     batch, quantities, *_ = values.shape
     blocks = _Blocks(screen[0].shape[1:], triangle.shape[1:])
     laid = blocks.laid_out(_filled(values, _SUBLANES)).reshape(batch, _SUBLANES, -1, _LANES)
-    seen = blocks.tiled(triangle, fill=-1)
-    inputs = [(seen, blocks.of_image(_LANES)), (jnp.swapaxes(laid, 1, 2), blocks.of_chunk(_LANES // _BLOCK))]
+    triangles = blocks.tiled(triangle, fill=-1)
+    inputs = [(triangles, blocks.of_image(_LANES)), (jnp.swapaxes(laid, 1, 2), blocks.of_chunk(_LANES // _BLOCK))]
     output = blocks.of_image(), (blocks.tiles, *_REGISTER), values.dtype
     (out,) = blocks.call(_fetch, blocks.reach(screen)[1], inputs, [output], name="values_at_samples")
     tiles = jnp.moveaxis(out, 2, 1)[:, :quantities].reshape(-1, blocks.tiles, _LANES)
@@ -269,7 +269,7 @@ def _visit(
         def _() -> None:
             lax.fori_loop(first[1], last[1] + 1, line, None)
 
-    def one(register: Array, _: None) -> None:
+    def visit_register(register: Array, _: None) -> None:
         lax.fori_loop(0, together, lambda k, _: near(register, k), None, unroll=unroll)
         flags = [reached[0, 0, 4, register * together + k] for k in range(together)]
 
@@ -277,7 +277,7 @@ def _visit(
         def rest() -> None:
             lax.fori_loop(0, together, lambda k, _: beyond(register, k), None)
 
-    lax.fori_loop(0, registers, one, None)
+    lax.fori_loop(0, registers, visit_register, None)
 
 
 def _columns(register: Array, k: Array, width: int, count: int) -> list[Array]:
@@ -362,7 +362,7 @@ def _names(block: Array, chunk: Array, blocks: _Blocks) -> list[Array]:
     return numbers
 
 
-def _fetch(reached: Any, seen: Any, values: Any, out: Any, *, blocks: _Blocks, unroll: bool) -> None:
+def _fetch(reached: Any, triangles: Any, values: Any, out: Any, *, blocks: _Blocks, unroll: bool) -> None:
     """Writes the values of a chunk's triangles to the samples that see them."""
     chunk = pl.program_id(1)
 
@@ -374,7 +374,7 @@ def _fetch(reached: Any, seen: Any, values: Any, out: Any, *, blocks: _Blocks, u
         columns, numbers = _columns(values[0, register], k, _BLOCK, _BLOCK), _names(block, chunk, blocks)
         for across, down in tiles:
             tile = down * blocks.across + across
-            names = jnp.broadcast_to(seen[0, pl.ds(tile, 1), :], _REGISTER)
+            names = jnp.broadcast_to(triangles[0, pl.ds(tile, 1), :], _REGISTER)
             result = out[0, tile]
             for column, number in zip(columns, numbers, strict=True):
                 result = jnp.where(names == number, column, result)
@@ -383,7 +383,7 @@ def _fetch(reached: Any, seen: Any, values: Any, out: Any, *, blocks: _Blocks, u
     _visit(reached, values.shape[1], _LANES // _BLOCK, visit, unroll=unroll)
 
 
-def _sum(reached: Any, seen: Any, values: Any, out: Any, *, blocks: _Blocks, unroll: bool) -> None:
+def _sum(reached: Any, triangles: Any, values: Any, out: Any, *, blocks: _Blocks, unroll: bool) -> None:
     """Adds up the values of the samples that see a chunk's triangles."""
     chunk = pl.program_id(1)
     lane = lax.broadcasted_iota(jnp.int32, _REGISTER, 1)
@@ -393,11 +393,11 @@ def _sum(reached: Any, seen: Any, values: Any, out: Any, *, blocks: _Blocks, unr
         sums, numbers = [jnp.zeros(_REGISTER, out.dtype)] * _BLOCK, _names(block, chunk, blocks)
         for across, down in tiles:
             tile = down * blocks.across + across
-            names, value = jnp.broadcast_to(seen[0, pl.ds(tile, 1), :], _REGISTER), values[0, tile]
-            sums = [one + jnp.where(names == number, value, 0) for one, number in zip(sums, numbers, strict=True)]
+            names, value = jnp.broadcast_to(triangles[0, pl.ds(tile, 1), :], _REGISTER), values[0, tile]
+            sums = [total + jnp.where(names == number, value, 0) for total, number in zip(sums, numbers, strict=True)]
         result = out[0, register]
-        for t, one in enumerate(sums):  # over all lanes, into the block's lanes
-            result = jnp.where(lane == k * _BLOCK + t, result + jnp.sum(one, 1, keepdims=True), result)
+        for t, total in enumerate(sums):  # over all lanes, into the block's lanes
+            result = jnp.where(lane == k * _BLOCK + t, result + jnp.sum(total, 1, keepdims=True), result)
         out[0, register] = result
 
     _visit(reached, out.shape[1], _LANES // _BLOCK, visit, unroll=unroll)

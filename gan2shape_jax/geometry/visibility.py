@@ -12,7 +12,8 @@ through the queue, a loop that does not run if everything fits.
 
 Of other meshes, every triangle is given by its corners (x, y, z), each `(B, F)`, in homogeneous units of samples: x / z
 and y / z lie on the lattice. So a triangle that reaches behind the camera needs no clipping: its parts in front of the
-near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using 2D Homogeneous Coordinates, 1997).
+near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using 2D Homogeneous Coordinates, 1997). Of an
+orthographic camera, z is 1 and depth a fourth number.
 """
 
 import functools
@@ -92,17 +93,19 @@ def visible_triangles(screen: Screen, *, shape: tuple[int, int]) -> tuple[Float[
     return _finished(jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers), batch, shape)
 
 
-@functools.partial(jax.jit, static_argnames="shape")
+@functools.partial(jax.jit, static_argnames=("shape", "layers"))
 def visible_mesh_triangles(
-    corners: tuple[Corner, Corner, Corner], near: Float[Array, " b"], *, shape: tuple[int, int]
-) -> tuple[Float[Array, "b n m"], Int[Array, "b n m"]]:
+    corners: tuple[Corner, Corner, Corner], near: Float[Array, " b"], *, shape: tuple[int, int], layers: int = 0
+) -> tuple[Float[Array, "b *layers n m"], Int[Array, "b *layers n m"]]:
     """Resolves the visibility of triangle meshes; results as of `visible_triangles`. Not differentiable.
 
-    Triangles with a corner that is not finite are not drawn, nor are surfaces at or before an image's `near`.
+    Triangles with a corner that is not finite are not drawn, nor are surfaces at or before an image's `near`. With
+    `layers`, results have an axis of as many surfaces, one behind the other: depth peeling (C. Everitt, 2001).
     """
     batch, faces = corners[0][0].shape
     planes = [[value.reshape(-1) for value in corner] for corner in corners]
-    low, high = ([axis.reshape(-1) for axis in ends] for ends in _mesh_boxes(corners, shape, near[:, None]))
+    plane = jnp.full_like(near, jnp.finfo(near.dtype).tiny) if len(corners[0]) > 3 else near
+    low, high = ([axis.reshape(-1) for axis in ends] for ends in _mesh_boxes(corners, shape, plane[:, None]))
 
     def triangles_of(index: Array) -> tuple[Any, Array, Array]:
         image, number = jnp.divmod(index, faces)
@@ -115,18 +118,26 @@ def visible_mesh_triangles(
         x, y = ([corner[k] - at[k].astype(corner[2].dtype) * corner[2] for corner in triangles] for k in (0, 1))
         owned = []
         for a, b in ((1, 2), (2, 0), (0, 1)):
-            (start_x, start_y, start_z), (end_x, end_y, end_z) = triangles[a], triangles[b]
+            (start_x, start_y, start_z), (end_x, end_y, end_z) = triangles[a][:3], triangles[b][:3]
             first, second = start_y * end_z, start_z * end_y
             level = jnp.abs(first - second) <= 2 * jnp.finfo(first.dtype).eps * (jnp.abs(first) + jnp.abs(second))
             owned.append(jnp.where(level, start_z * end_x > start_x * end_z, first > second))
-        covered, moment, weight = coverage(x, y, [corner[2] for corner in triangles], owned)
+        covered, moment, weight = coverage(x, y, [corner[-1] for corner in triangles], owned)
         covered &= (at[0] <= last[0]) & (at[1] <= last[1])
         depth = moment / jnp.where(covered, weight, 1)
         return jnp.where(covered & (depth > near), depth, jnp.inf)
 
     empty = _empty(corners[0][0], batch * shape[0] * shape[1])
-    buffers = _draw_tiles(empty, low, high, triangles_of, depths, shape=shape, least=_MESH_CHUNK)
-    return _finished(buffers, batch, shape)
+    draw = functools.partial(_draw_tiles, shape=shape, least=_MESH_CHUNK)
+    if not layers:
+        return _finished(draw(empty, low, high, triangles_of, depths), batch, shape)
+
+    def behind(before: Buffers, _: None) -> tuple[Buffers, Any]:
+        buffers = draw(empty, low, high, triangles_of, depths, before=before)
+        return buffers, _finished(buffers, batch, shape)
+
+    every = jax.lax.scan(behind, (-empty[0], jnp.full_like(empty[1], -1)), None, length=layers)[1]
+    return jnp.moveaxis(every[0], 0, 1), jnp.moveaxis(every[1], 0, 1)
 
 
 def corner_indices(
@@ -298,6 +309,7 @@ def _draw_tiles(
     *,
     shape: tuple[int, int],
     least: int,
+    before: Buffers | None = None,
 ) -> Buffers:
     """Draws triangles into buffers tile by tile of 4 x 4 samples, a chunk at a time; up to two billion tiles in all.
 
@@ -309,6 +321,7 @@ def _draw_tiles(
       depths_at: from corners, samples (x, y) and last samples of their boxes to depths, infinite where not covered.
       shape: rows and columns of samples.
       least: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
+      before: draw only what lies behind this, or as deep with a higher number.
     """
     across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
     chunk = max(least, buffers[0].size // _TILE**2 // _LANES * _LANES)
@@ -331,7 +344,15 @@ def _draw_tiles(
     def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
         (triangles, image, number), corner, last = operands
         at = corner[0] + step % _TILE, corner[1] + step // _TILE
-        return _merge(buffers, depths_at(triangles, at, last), at, image, number, shape)
+        depths = depths_at(triangles, at, last)
+        if before is not None:
+            depths = jax.lax.optimization_barrier(depths)
+            place = (image * shape[0] + at[1]) * shape[1] + at[0]
+            depth, of = (buffer.at[place].get(mode="clip") for buffer in before)
+            # No ray meets a triangle twice, however its depth was rounded the first time.
+            behind = ((depths > depth) | ((depths == depth) & (number > of))) & (number != of)
+            depths = jnp.where(behind, depths, jnp.inf)
+        return _merge(buffers, depths, at, image, number, shape)
 
     state = jnp.zeros_like(ends[-1]), buffers
     drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]

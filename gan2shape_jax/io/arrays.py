@@ -38,7 +38,7 @@ def as_array(value: Any, name: str, *, kinds: str = "fiub") -> np.ndarray:
     except Exception as error:  # whatever the object's own conversion raises
         raise ArgumentError(f"{name} cannot be read as an array: {error}") from error
     if array.dtype.kind not in kinds:
-        raise ArgumentError(f"{name} has the type {array.dtype}: an array of numbers is needed")
+        raise ArgumentError(f"{name} has the type {array.dtype}: it must be an array of numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ArgumentError(f"{name} holds numbers that are not finite (NaN or infinity)")
     return array
@@ -50,7 +50,7 @@ def _float32(value: Any, name: str, *, greatest: float = np.inf) -> np.ndarray:
     if not np.isfinite(single).all():
         raise ArgumentError(f"{name} holds numbers that are too large for 32 bits")
     if single.size and np.abs(single).max() > greatest:
-        raise ArgumentError(f"{name} holds {np.abs(single).max():.1e}: numbers up to {greatest:g} are sensible")
+        raise ArgumentError(f"{name} holds {np.abs(single).max():.1e}: at most {greatest:g} is expected")
     return single
 
 
@@ -62,23 +62,23 @@ def picture_of(image: Any) -> tuple[Image.Image, Image.Image | None]:
         picture, alpha = Image.fromarray(_eight_bits(as_array(image, "image"))), None
     width, height = picture.size
     if width != height:
-        raise ArgumentError(f"image is {height} x {width} pixels: cut it to a square around the object first")
+        raise ArgumentError(f"image is {height} x {width} pixels: crop it to a square around the object first")
     if not _LEAST <= width <= LARGEST:
-        raise ArgumentError(f"image is {width} pixels wide: from {_LEAST} to {LARGEST} are possible")
+        raise ArgumentError(f"image is {width} pixels wide: it must be {_LEAST} to {LARGEST}")
     return picture, alpha
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
     if values.ndim != 3 or values.shape[-1] != 3 or not values.size:
-        raise ArgumentError(f"image has the shape {values.shape}: (height, width, 3) is needed, red, green and blue")
+        raise ArgumentError(f"image has the shape {values.shape}: it must be (height, width, 3), red, green and blue")
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind != "f":
-        raise ArgumentError(f"image has the type {values.dtype}: uint8 from 0 to 255, or floats in [0, 1], are needed")
+        raise ArgumentError(f"image has the type {values.dtype}: it must be uint8 from 0 to 255, or floats in [0, 1]")
     if values.min() < 0 or values.max() > 1:
         raise ArgumentError(
-            f"image has values from {values.min():g} to {values.max():g}: floats have to lie in [0, 1] (divide by "
-            "255, or take x / 2 + 0.5 where they lie in [-1, 1])"
+            f"image has values from {values.min():g} to {values.max():g}: floats must be in [0, 1] (divide by "
+            "255, or use x / 2 + 0.5 if they are in [-1, 1])"
         )
     return np.rint(values * 255).astype(np.uint8)
 
@@ -86,12 +86,12 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 def _upright(picture: Image.Image, name: str) -> Image.Image:
     """Returns a copy of a picture, decoded and turned as its EXIF orientation says."""
     if max(picture.size) > LARGEST or min(picture.size) < 1:
-        raise ArgumentError(f"{name} is {picture.height} x {picture.width} pixels: from 1 to {LARGEST} are possible")
+        raise ArgumentError(f"{name} is {picture.height} x {picture.width} pixels: it must be 1 to {LARGEST}")
     if picture.mode.startswith(("I", "F")):
         raise ArgumentError(f"{name} is of Pillow's mode {picture.mode}: convert it to 8 bits a channel first")
     kind = getattr(picture, "format", None)
     if getattr(picture, "tile", None) and kind not in _KINDS:  # decoding may start another program
-        raise ArgumentError(f"{name} comes from a {kind} file: {READ} are read; load the picture first")
+        raise ArgumentError(f"{name} comes from a {kind} file: {READ} are supported; load the picture first")
     try:
         picture.load()
         return ImageOps.exif_transpose(picture)
@@ -107,14 +107,14 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Map:
     if values.shape == (side, side, 1):
         values = values[..., 0]
     if values.shape != (side, side):
-        raise ArgumentError(f"mask has the shape {values.shape}: that of the image is needed, ({side}, {side})")
+        raise ArgumentError(f"mask has the shape {values.shape}: it must be the image's, ({side}, {side})")
     top = 255 if values.dtype.kind in "iu" and values.max() > 1 else 1
     if values.min() < 0 or values.max() > top:
-        raise ArgumentError(f"mask has values from {values.min()} to {values.max()}: [0, 1] or 0 to 255 are possible")
+        raise ArgumentError(f"mask has values from {values.min()} to {values.max()}: it must be in [0, 1] or 0 to 255")
     # Scaled to 255 like mask files: the same mask gives the same bits.
     shrunk = shrunk_mask(Image.fromarray(values.astype(np.float32) * np.float32(255 / top)), crop, size, "mask")
     if not shrunk.any():
-        raise ArgumentError("mask is empty: it has to be 1 (or white) on the object")
+        raise ArgumentError("mask is empty: it must be 1 (or white) on the object")
     return shrunk
 
 
@@ -144,7 +144,7 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Latent:
     content = _content(pathlib.Path(path))
     if isinstance(content, dict):
         if "latent" not in content:
-            raise UserError(f"latent file {path} is a dictionary without the entry 'latent'")
+            raise UserError(f"latent file {path} is a dictionary without 'latent'")
         content = content["latent"]
     return latent_of(content, style_dim, name=f"latent file {path}")
 
@@ -154,7 +154,7 @@ def true_depth_of(depth: Any, size: int, max_depth: float) -> Map:
     values = _float32(depth, "true_depth")
     if values.size and values.min() <= 0:
         background = f"give the background the greatest depth, {max_depth:g} (config.camera.max_depth)"
-        raise ArgumentError(f"true_depth has values down to {values.min():g}: depths are positive; {background}")
+        raise ArgumentError(f"true_depth has values down to {values.min():g}: depths must be positive; {background}")
     return _depth(values, size, "true_depth", max_depth)
 
 
@@ -176,7 +176,7 @@ def load_depth(path: pathlib.Path, size: int, crop: int | None, min_depth: float
 def _depth(values: Any, size: int, name: str, max_depth: float) -> np.ndarray:
     values = _float32(values, name)
     if values.shape != (size, size):
-        raise ArgumentError(f"{name} has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
+        raise ArgumentError(f"{name} has the shape {values.shape}: ({size}, {size}) is expected (config.image_size)")
     depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
     if not (depth < np.float32(max_depth)).any():
         nearer = f"none of it is nearer than {max_depth:g} (config.camera.max_depth)"
@@ -192,7 +192,7 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     """
     content = _content(pathlib.Path(path))
     if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
-        raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
+        raise UserError(f"statistics file {path} must hold 'mean' and 'cov'")
     mean, cov = (_float32(content[name], f"{name} of {path}", greatest=_GREATEST) for name in ("mean", "cov"))
     lengths = (4, 6) if dims is None else (dims,)
     if mean.ndim != 1 or mean.size not in lengths or cov.shape != (mean.size, mean.size):
@@ -225,4 +225,4 @@ def _content(path: pathlib.Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # NumPy and zipfile raise many kinds for damaged and unusual files
-        raise UserError(f"{path} is no usable {path.suffix} file: {error}"[:500]) from error
+        raise UserError(f"{path} is not a usable {path.suffix} file: {error}"[:500]) from error

@@ -1,15 +1,13 @@
 """Where files are: those that come with the package, in an installed wheel or a checkout, and the user's cache."""
 
 import difflib
-import importlib
 import json
 import os
 import pathlib
 import sys
-import types
 from collections.abc import Iterable
 
-from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.errors import ConfigError
 
 GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configuration that name weights
 RECORD = "record.json"  # of weights in the cache
@@ -24,10 +22,10 @@ def asset(name: str) -> str:
     return str(_PACKAGE / "assets" / name)
 
 
-def folder(name: str) -> pathlib.Path:
-    """Returns `configs/` or `tools/`, which is inside an installed package and next to it in a checkout."""
-    inside = _PACKAGE / name
-    return inside if (inside / "__init__.py").is_file() else _PACKAGE.parent / name
+def configs() -> pathlib.Path:
+    """Returns the folder of configuration files, which is inside an installed package and next to it in a checkout."""
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
 def cache(name: str) -> pathlib.Path:
@@ -58,13 +56,13 @@ def names_of(field: str) -> dict[str, pathlib.Path]:
     return dict(sorted((cached | bundled).items()))
 
 
-def weights_file(given: str | os.PathLike[str], field: str) -> pathlib.Path:
+def weights_file(name_or_path: str | os.PathLike[str], field: str) -> pathlib.Path:
     """Returns the file of a GAN (`field` GAN) or a model (MODEL), given its path or its name, see `names_of`.
 
     A path with a folder or an ending is returned as it is. Raises `ConfigError` if there is no such name.
     """
-    path, named = pathlib.Path(given), names_of(field)
-    if path.suffix or path.name != os.fspath(given) or os.path.isfile(path):
+    path, named = pathlib.Path(name_or_path), names_of(field)
+    if path.suffix or path.name != os.fspath(name_or_path) or os.path.isfile(path):
         return path
     if path.name in named:
         return named[path.name]
@@ -74,22 +72,9 @@ def weights_file(given: str | os.PathLike[str], field: str) -> pathlib.Path:
 
 def suggestion(named: Iterable[str], *words: str) -> str:
     """Returns ' (did you mean NAME?)' with the name of `named` that one of `words` is close to; '' if none is."""
-    known = dict.fromkeys(named)
+    names = dict.fromkeys(named)
     for word in map(str.lower, words):
-        close = [_CALLED[word]] if word in _CALLED else difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-        if close and close[0] in known:
+        close = [_CALLED[word]] if word in _CALLED else difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+        if close and close[0] in names:
             return f" (did you mean {close[0]}?)"
     return ""
-
-
-def import_tool(name: str) -> types.ModuleType:
-    """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working directory.
-
-    Raises `UserError`: this installation has no tools.
-    """
-    path, places = folder("tools"), sys.modules["gan2shape_jax"].__path__
-    if not (path / "__init__.py").is_file():
-        raise UserError(f"{path} is missing: install the package again")
-    if str(path.parent) not in places:
-        places.append(str(path.parent))  # in a checkout, the folder lies outside the package
-    return importlib.import_module(f"gan2shape_jax.tools.{name}")

@@ -15,12 +15,10 @@ import runpy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from gan2shape_jax.io.bundled import folder
+from gan2shape_jax.io.bundled import configs
 
 if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
-    from gan2shape_jax.io.parsing import Architecture
-
-_OWN: dict[str, Category] = {}  # those of the user's configuration files that this program has loaded
+    from gan2shape_jax.io.parsing import ParserArchitecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Parser:
         name = "BiSeNet" if self.family == "bisenet" else "PSPNet"
         return f"{name} of {self.data} ({self.classes} labels)"
 
-    def fits(self, arch: Architecture) -> bool:
+    def fits(self, arch: ParserArchitecture) -> bool:
         """Whether a network of this architecture has these labels."""
         return (arch.family, arch.classes) == (self.family, self.classes)
 
@@ -85,25 +83,29 @@ class Category:
         return self.word or self.name or "object"
 
 
+class NameWithRecord(str):
+    """The name of a category that a user's configuration file describes, as `config.category`: it has the record."""
+
+    record: Category | None = None  # `ConfigDict` turns names that are assigned later into this class
+
+    @classmethod
+    def of(cls, record: Category) -> NameWithRecord:
+        """Returns the name of a record, with it."""
+        name = cls(record.name)
+        name.record = record
+        return name
+
+
 @functools.cache
-def _bundled() -> dict[str, Category]:
-    records = ((path.stem, runpy.run_path(str(path)).get("CATEGORY")) for path in folder("configs").glob("[a-z]*.py"))
-    return {name: record for stem, record in sorted(records) if record for name in (stem, record.name)}
-
-
 def categories() -> dict[str, Category]:
-    """Returns all records by name: those of the bundled configurations, and of the user's that have been loaded."""
-    return {**_bundled(), **_OWN}
+    """Returns the records of the bundled configurations, by name."""
+    records = ((path.stem, runpy.run_path(str(path)).get("CATEGORY")) for path in configs().glob("[a-z]*.py"))
+    return {name: record for stem, record in sorted(records) if record for name in (stem, record.name)}
 
 
 def category_of(name: str) -> Category:
     """Returns the record of a category; for a word of the user's own without a record, the values it starts from."""
-    return categories().get(name) or Category(name)
-
-
-def register(record: Category) -> None:
-    """Makes a record of a user's configuration file known to this program."""
-    _OWN[record.name] = record
+    return getattr(name, "record", None) or categories().get(name) or Category(name)
 
 
 def parsers() -> dict[str, Parser]:

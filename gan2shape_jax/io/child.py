@@ -24,7 +24,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import bundled
 from gan2shape_jax.io.files import MIB
 
 _ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the package is imported from
@@ -61,11 +60,11 @@ def run_limited(
     name = f"{function.__module__}:{function.__qualname__}"
     command = [sys.executable, "-P", "-c", _START, name, str(memory), str(seconds), *path]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | _ONE_THREAD
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as answer:
-        _write(given, list(args))
-        given.seek(0)
+    with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as answer:
+        _write(request, list(args))
+        request.seek(0)
         try:
-            streams: dict[str, Any] = {"stdin": given, "stdout": answer, "stderr": subprocess.DEVNULL}
+            streams: dict[str, Any] = {"stdin": request, "stdout": answer, "stderr": subprocess.DEVNULL}
             subprocess.run(command, **streams, timeout=seconds + _SPARE_SECONDS, env=environment)
         except subprocess.TimeoutExpired:
             raise UserError(f"{source} takes more than {seconds} s to read, or is damaged") from None
@@ -93,9 +92,7 @@ def main(name: str, memory: str, seconds: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, 2 * (int(memory) + _INTERPRETER,))
     try:
         module, _, function = name.partition(":")
-        tool = module.removeprefix("gan2shape_jax.tools.")
-        found = bundled.import_tool(tool) if tool != module else importlib.import_module(module)
-        answer = ("value", getattr(found, function)(*_read(sys.stdin.buffer)))
+        answer = ("value", getattr(importlib.import_module(module), function)(*_read(sys.stdin.buffer)))
         _write(out, answer)
     except UserError as error:
         answer = ("fault", str(error))
@@ -125,7 +122,7 @@ def _write(file: BinaryIO, value: Any) -> None:
             return list(value)
         if isinstance(value, bytes):
             return value.decode("latin1")
-        raise TypeError(f"a {type(value).__name__} is no data")
+        raise TypeError(f"a {type(value).__name__} is not data")
 
     tree = json.dumps(value, default=marked, skipkeys=True).encode()
     np.savez(file, tree=np.frombuffer(tree, np.uint8), allow_pickle=False, **arrays)  # type: ignore[arg-type]
@@ -135,9 +132,9 @@ def _write(file: BinaryIO, value: Any) -> None:
 def _read(file: BinaryIO) -> Any:
     with np.load(file, allow_pickle=False) as archive:
 
-        def unmarked(found: dict[str, Any]) -> Any:
-            if "fields" in found and _MARK in found:
-                return Record(found[_MARK], found["fields"])
-            return archive[found[_MARK]] if _MARK in found else found
+        def unmarked(item: dict[str, Any]) -> Any:
+            if "fields" in item and _MARK in item:
+                return Record(item[_MARK], item["fields"])
+            return archive[item[_MARK]] if _MARK in item else item
 
         return json.loads(archive["tree"].tobytes(), object_hook=unmarked)

@@ -22,12 +22,12 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_files
 from gan2shape_jax.io.arrays import load_depth, load_latent
-from gan2shape_jax.io.categories import Parser, category_of, parsers
+from gan2shape_jax.io.categories import Parser, category_of
 from gan2shape_jax.io.image_lists import stem_of
 
 # Below this, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
-_ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
+_ADVICE = "use a mask file (--config.data.mask_root=FOLDER) or another image"
 
 Image = Float[np.ndarray, "s s 3"]
 Mask = Float[np.ndarray, "s s"]
@@ -98,7 +98,7 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     mask, source = find_mask(config, name, square, image, run_parser=run_parser)
     if square.transparent and source != "alpha":
         path = pathlib.Path(data.image_root) / name
-        warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
+        warnings.warn(f"{path} is partly transparent and was composited over white", stacklevel=2)
     return Item(stem_of(name), image, mask, depth, latent, square.picture.width)
 
 
@@ -107,7 +107,7 @@ def needs_masks(config: ConfigDict) -> bool:
     return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
-def usual_file(config: ConfigDict) -> str:
+def mean_mask_file(config: ConfigDict) -> str:
     """Returns the file that is the mask of every image without its own; '' if the category has none."""
     return str(config.lift.usual_mask) if "usual" in (config.lift.masks, config.data.mask_source) else ""
 
@@ -128,7 +128,7 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         return ""
     if config.parsing.weights and category_of(config.category).parser:
         return "parser"
-    return "usual" if usual_file(config) else "file"
+    return "usual" if mean_mask_file(config) else "file"
 
 
 def find_mask(
@@ -154,7 +154,7 @@ def find_mask(
     # Where masks are needed, missing weights are reported.
     if source == "parser" or (source == "auto" and weights and (needs_masks(config) or os.path.isfile(weights))):
         return _parsed(config, name, image) if run_parser else whole, "parser"
-    usual = usual_file(config)
+    usual = mean_mask_file(config)
     if usual and (source == "usual" or (source == "auto" and not data.mask_root)):
         return load_mask(pathlib.Path(usual), size), "usual"
     if source != "auto" or data.mask_root or needs_masks(config):
@@ -173,13 +173,13 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
     """
     shorter, longer = image_files.picture_sides(path)
     if shorter != longer and crop is not None and image_size not in (None, shorter):
-        sides = f"its shorter side is {shorter} pixels, the image's {image_size}"
+        sides = f"its shorter side has {shorter} pixels, the image {image_size}"
         raise UserError(f"object mask {path} is neither square nor as large as its image: {sides}")
     picture = image_files.grey_mask(image_files.open_square(path, least=1, cut=crop is not None), f"object mask {path}")
     cropped = crop if image_size in (None, picture.width) else None
     mask = image_files.shrunk_mask(picture, cropped, size, f"object mask {path}")
     if not mask.any():
-        raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
+        raise UserError(f"object mask {path} is empty: all of it is black")
     return mask
 
 
@@ -201,12 +201,13 @@ def load_parser_of(config: ConfigDict) -> tuple[Parser, Any, Any]:
     """Returns the parser of the configuration's category, its architecture and parameters; raises like `parse_mask`."""
     from gan2shape_jax.io import parsing
 
-    parser, weights = parsers()[config.category], config.parsing.weights
+    parser, weights = category_of(config.category).parser, config.parsing.weights
+    assert parser is not None  # masks come from a parser only where the category has one
     arch, params = parsing.load_parser(weights)
     if not parser.fits(arch):
         raise UserError(
             f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
-            f"{config.category!r} wants {parser}: name its file with --config.parsing.weights"
+            f"{config.category!r} needs {parser}: name its file with --config.parsing.weights"
         )
     return parser, arch, params
 
@@ -215,16 +216,16 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
     mask = parse_mask(config, image)
     if mask.max() >= _OBJECT:
         return mask
-    nothing = f"{parsers()[config.category]} finds no {config.category} in {name}, or only a tiny one"
+    nothing = f"{category_of(config.category).parser} finds no {config.category} in {name}, or only a very small one"
     if config.data.mask_source == "parser" or needs_masks(config):
         raise UserError(f"{nothing}: {_ADVICE}")
-    warnings.warn(f"{nothing}: the whole square is taken, its mesh is not cut out", stacklevel=2)
+    warnings.warn(f"{nothing}: the whole square is used, and its mesh is not cut", stacklevel=2)
     return np.ones_like(mask)
 
 
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
     if config.data.mask_source == "alpha":
-        return f"{name} has no alpha channel that separates an object (config.data.mask_source is 'alpha')"
+        return f"{name} has no alpha channel that shows an object (config.data.mask_source is 'alpha')"
     if file is not None:
         return f"the object mask of {name} is missing: {file}"
     parser = ", or name the parser's weights with --config.parsing.weights"

@@ -5,7 +5,8 @@ else may have written is opened by `open_regular`.
 
 Files and folders are written next to their final place under a hidden name and then renamed, so that an interrupted or
 failed write leaves the old contents, the new contents or nothing, never a mixture, even after a power cut. Several
-hosts may write the same file: the last one to finish wins. Nothing is written through a link.
+hosts may write the same file: the last one to finish wins. Nothing is written through a link. What a user names and
+exists is replaced only with `--overwrite`.
 
     .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
     .NAME.XXXXXXXX.former             a folder moved aside for a new one
@@ -45,14 +46,14 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
     try:  # without waiting, as a named pipe would for somebody to write to it
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except ValueError:  # a null byte, or a character that the file system cannot encode
-        raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
+        raise UserError(f"{os.fspath(path)!r} is not a valid file name") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a file") from None
-    found, fault = os.fstat(file.fileno()), ""
-    if not stat.S_ISREG(found.st_mode):
-        fault = f"{path} is a {'named pipe' if stat.S_ISFIFO(found.st_mode) else 'device'}, not a file"
-    elif limit is not None and found.st_size > limit:
-        fault = f"{path} has {found.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read"
+    status, fault = os.fstat(file.fileno()), ""
+    if not stat.S_ISREG(status.st_mode):
+        fault = f"{path} is a {'named pipe' if stat.S_ISFIFO(status.st_mode) else 'device'}, not a file"
+    elif limit is not None and status.st_size > limit:
+        fault = f"{path} has {status.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read"
     if fault:
         file.close()
         raise UserError(fault)
@@ -69,7 +70,7 @@ def file_inside(folder: _Path, name: str) -> pathlib.Path:
     """Returns the path of a file of a folder, which need not exist; raises `UserError` if a link leads out of there."""
     path = pathlib.Path(folder, name)
     if not pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-        raise UserError(f"{path} is a link to a file elsewhere, which is not read")
+        raise UserError(f"{path} is a link to a file elsewhere, and is not read")
     return path
 
 
@@ -95,7 +96,7 @@ def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, An
     try:
         content = parsed(read_text(path, limit=limit))
         if not isinstance(content, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it does not hold a JSON object")
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -106,7 +107,7 @@ def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, An
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is no number that can be used")
+        raise ValueError(f"{text[:40]} is not a usable number")
     return value
 
 
@@ -204,7 +205,7 @@ def clear_leftovers(folder: pathlib.Path) -> None:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise refused(error, f"cannot clear {path}, which an earlier start has left") from error
+            raise refused(error, f"cannot clear {path}, left by an earlier run") from error
 
 
 def is_partial(name: str) -> bool:
@@ -224,7 +225,7 @@ def _keep_others(folder: pathlib.Path, fresh: pathlib.Path, replaced: Collection
         if taken if replaced is None else path.name in replaced:
             continue
         if taken:
-            raise UserError(f"{path} is no file that this program has made, and is in the way: move it elsewhere")
+            raise UserError(f"{path} was not written by this program: move it elsewhere")
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, fresh / path.name, symlinks=True, copy_function=_linked_or_copied)
         else:
@@ -278,9 +279,9 @@ def folder_fault(path: _Path) -> str:
     there = nearest_folder(path)
     try:
         if not stat.S_ISDIR(there.stat().st_mode):
-            return f"cannot be a folder, for {there} is a file: name another folder"
+            return f"cannot be a folder: {there} is a file; name another folder"
     except OSError as error:  # a link that leads nowhere, or to itself
-        return f"cannot be a folder, for {there} leads nowhere ({error.strerror}): name another folder"
+        return f"cannot be a folder: {there} leads nowhere ({error.strerror}); name another folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"cannot be written: {there} is read-only"
     return _length_fault(pathlib.Path(path))
@@ -292,8 +293,13 @@ def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
         raise UserError(f"{option} {path} {fault}")
 
 
-def require_file_place(path: pathlib.Path, option: str = "--out", *, endings: Sequence[str] = ()) -> None:
-    """Raises `UserError` if the file cannot be written, or ends in none of `endings`; its folder must exist."""
+def require_file_place(
+    path: pathlib.Path, option: str = "--out", *, overwrite: bool, endings: Sequence[str] = ()
+) -> None:
+    """Raises `UserError` if the file cannot be written, or ends in none of `endings`; its folder must exist.
+
+    A file that exists may only be replaced with `overwrite`, and a link never.
+    """
     if endings and path.suffix.lower() not in endings:
         raise UserError(f"{option} {path}: the name must end in {' or '.join(endings)}")
     if not path.name or os.path.isdir(path):
@@ -302,27 +308,32 @@ def require_file_place(path: pathlib.Path, option: str = "--out", *, endings: Se
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     if path.is_symlink():
         raise UserError(f"{option} {path} is a link, and nothing is written through links: name another file")
+    if not overwrite and os.path.lexists(path):
+        raise UserError(f"{option} {path} exists: name another file, or replace it with --overwrite")
     if fault := folder_fault(path.parent) or _name_fault(path):
         raise UserError(f"{option} {path} {fault}")
 
 
-def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_Path | None]) -> None:
+def require_targets(
+    targets: dict[str, pathlib.Path | None], sources: Sequence[_Path | None], *, overwrite: bool
+) -> None:
     """Raises `UserError` where writing files is impossible, or would overwrite a source or each other.
 
-    `targets` are by their names on the command line; None stands for what is not written or not given.
+    `targets` are by their names on the command line; None stands for what is not written or not given. Those that exist
+    may only be replaced with `overwrite`.
     """
-    given = [path for path in (*sources, *targets.values()) if path is not None]
+    paths = [path for path in (*sources, *targets.values()) if path is not None]
     for option, path in targets.items():
         if path is not None:
-            require_file_place(path, option)
-            same = [one for one in given if one is not path and os.path.realpath(one) == os.path.realpath(path)]
+            same = [other for other in paths if other is not path and os.path.realpath(other) == os.path.realpath(path)]
             if same:
                 raise UserError(f"{option} {path} would overwrite {same[0]}: choose another name")
+            require_file_place(path, option, overwrite=overwrite)
 
 
 def _name_fault(path: pathlib.Path) -> str:
-    return "is no name of its own: name a new folder" if path.name in ("", "..") else _length_fault(path)
+    return "is not a folder's name: name a new folder" if path.name in ("", "..") else _length_fault(path)
 
 
 def _length_fault(path: pathlib.Path) -> str:
-    return "has too long a name" if len(os.fsencode(path.name)) + _LONGER > 255 else ""
+    return "has a name that is too long" if len(os.fsencode(path.name)) + _LONGER > 255 else ""

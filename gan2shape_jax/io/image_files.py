@@ -5,8 +5,8 @@ byte by byte in Python; so the list here is closed, and Pillow is asked for the 
 decoding HEIC and AVIF takes depends on a video stream inside, so they are read only where single photos are, in a child
 process (`child`); there, too, go pictures from strangers.
 
-Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation, and in sRGB's colours
-where they carry the profile of others. Sides are in pixels.
+Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation or HEIC's boxes, and in
+sRGB's colours where they carry the profile of others. Sides are in pixels.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError, install
 from gan2shape_jax.io.child import run_limited
@@ -47,6 +47,8 @@ _KINDS = {
     rb"BM": "BMP",
     rb"P[456]\s": "PPM",
 }
+_TURNING_BOX = re.compile(rb"\0\0\0\x09i(rot|mir)")  # of HEIC and AVIF: rotation, mirror image
+_LARGEST_EXIF = 65536  # bytes up to its first directory and that
 _AVIF, _HEIC = rb"....ftyp(avi|mif1.{0,40}avif)", rb"....ftyp(hei|hev|mif1|msf1)"
 _ALONE = {_AVIF: "AVIF", _HEIC: "HEIF"}
 # Common names of other formats, for messages.
@@ -80,8 +82,8 @@ def open_square(
     picture, _ = _decoded(pathlib.Path(path))
     if picture.width != picture.height and not cut:
         raise UserError(
-            f"{path} is {picture.width} x {picture.height} pixels and has to be square: cut it to a square around the "
-            "object first, or set config.data.crop to the side of the centred square that shall be cut out"
+            f"{path} is {picture.width} x {picture.height} pixels and must be square: crop it to a square around the "
+            "object first, or set config.data.crop to the side of the centred square to crop"
         )
     picture = central_square(picture)
     if picture.width < least:
@@ -98,7 +100,7 @@ def grey_mask(picture: Picture, name: str) -> Image.Image:
     Raises `ArgumentError`, with the `name` at its beginning, for one that is transparent and has no opaque object.
     """
     if picture.alpha is None and picture.transparent:
-        raise ArgumentError(f"{name} is transparent but shows no object: make that opaque and the rest transparent")
+        raise ArgumentError(f"{name} is transparent everywhere: make the object opaque and the rest transparent")
     return picture.picture.convert("L") if picture.alpha is None else picture.alpha
 
 
@@ -107,7 +109,7 @@ def warn_if_inverted(mask: Float[np.ndarray, "s s"], name: str) -> None:
     third = len(mask) // 3
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if border > 1 / 3 and mask[third:-third, third:-third].mean() < 0.05:
-        fault = "covers the border and not the middle, as if it were inverted: white, or opaque, is the object"
+        fault = "covers the border and not the middle: it may be inverted (white, or opaque, is the object)"
         warnings.warn(f"{name} {fault}", stacklevel=3)
 
 
@@ -180,12 +182,12 @@ def pictures_in(folder: str | pathlib.Path, *, below: bool) -> tuple[list[pathli
 
     `below` looks into its folders too, each once, linked ones as well. What begins with a dot is neither.
     """
-    places, seen = list[pathlib.Path](), set[str]()
+    places, visited = list[pathlib.Path](), set[str]()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
+        if (real := os.path.realpath(parent)) in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         places += [pathlib.Path(parent, name) for name in files if not name.startswith(".")]
         if not below:
@@ -245,7 +247,10 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
         with open_regular(path, limit=_LARGEST_FILE) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
             kind = _kind(file.read(64), path, alone=alone)
-            picture = Image.open(io.BytesIO(_first_file(file)) if kind == "HEIF" else file, formats=[kind])
+            boxed = _first_file(file) if kind in ("HEIF", "AVIF") else b""
+            picture = Image.open(io.BytesIO(boxed) if boxed else file, formats=[kind])
+            if orientation := _exif_alone(boxed):
+                picture.getexif()[ExifTags.Base.Orientation] = orientation
             if alone and picture.format in ("JPEG", "MPO") and max(picture.size) > _REDUCED:
                 least = [max(1, side * _REDUCED // max(picture.size)) for side in picture.size]
                 picture.draft(None, (least[0], least[1]))
@@ -257,14 +262,14 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
             if picture.format not in ("MPO", "HEIF"):
                 with contextlib.suppress(EOFError):
                     picture.seek(1)
-                    raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
+                    raise UserError(f"image {path} is animated or has several pages: save the one that you want")
             yield picture
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist") from None
     except PermissionError:
-        raise UserError(f"image {path} may not be read by this user") from None
+        raise UserError(f"image {path} cannot be read: permission denied") from None
     except Image.DecompressionBombError:
         raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
     except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
@@ -296,6 +301,23 @@ def _first_file(file: BinaryIO) -> bytes:
     return content
 
 
+def _exif_alone(content: bytes) -> int | None:
+    """Returns the EXIF orientation of a HEIC or AVIF without boxes that say how it is turned, which readers follow.
+
+    Where there are such boxes they alone count, as the formats say, and EXIF only repeats them. Where there are none,
+    the formats take the picture as it is; but what converts JPEGs may keep their EXIF and write no box.
+    """
+    if _TURNING_BOX.search(content):
+        return None
+    for start in re.finditer(rb"II\*\0|MM\0\*", content):
+        exif = Image.Exif()
+        with contextlib.suppress(Exception):  # these bytes may be anything
+            exif.load(content[start.start() : start.start() + _LARGEST_EXIF])
+            if (orientation := int(exif.get(ExifTags.Base.Orientation, 1))) in range(2, 9):
+                return orientation
+    return None
+
+
 def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
     return next((kind for start, kind in kinds.items() if re.match(start, head, re.DOTALL | re.IGNORECASE)), None)
 
@@ -313,7 +335,7 @@ def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
     if kind is not None:
         return kind
     other = _begins(head, _OTHERS)
-    what = f"image {path} is {other}" if other else f"{path} is not an image of a kind that is known"
+    what = f"image {path} is {other}" if other else f"{path} is not an image of a known kind"
     raise UserError(f"{what}; {_READ_ALONE if alone else READ} are read")
 
 

@@ -37,14 +37,14 @@ LONGEST_PART, _LONGEST = 220, 1000
 _FAULTS = {
     "[\x00-\x1f\x7f-\x9f\u2028\u2029]": "has the control character {}: rename the file",
     r"\\": "has a backslash: write / between folders, or rename the file",
-    ":": "has a colon, which stands for a drive or a hidden stream on Windows: rename the file",
+    ":": "has a colon, which means a drive or a stream on Windows: rename the file",
     "^/": "begins at the root: names are relative to config.data.image_root",
     r"(^|/)\.\.(/|$)": "leads out of a folder: names are relative to config.data.image_root, without ..",
     r"(^|/)\.?$": "names a folder: name the image in it",
 }
 _PART_FAULTS = {
     r"^\.": "begins with a dot",
-    r"(?i)^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\.|$)": "Windows takes for a device",
+    r"(?i)^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\.|$)": "is a device on Windows",
     r"[. ]$": "ends with a dot or a space before any ending",
 }
 
@@ -72,9 +72,9 @@ def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
             raise UserError(f"image list {path}, line {number}: {error}") from None
         numbers.append(number)
     if not names:
-        raise UserError(f"image list {path} names no image: write one file name a line")
-    if found := clash(names):
-        later, earlier, reason = found
+        raise UserError(f"image list {path} names no image: write one file name per line")
+    if conflict := clash(names):
+        later, earlier, reason = conflict
         both = f"{_shown(names[later])} cannot stand beside {_shown(names[earlier])} of line {numbers[earlier]}"
         raise UserError(f"image list {path}, line {numbers[later]}: {both}: {reason}; rename one of them")
     return names
@@ -97,7 +97,7 @@ def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
     name = first
     if entry.startswith('"'):
         if not (quoted := _QUOTED.fullmatch(entry)):
-            how = r"write another one at the end of the name, and a space before what follows (one inside is \")"
+            how = r"close it at the end of the name, with a space before further columns (inside, write \")"
             raise ValueError(f"{_shown(entry)} begins with a quotation mark: {how}")
         name = re.sub(r'\\(["\\])', r"\1", quoted[1])
     elif entry != first and root is not None:
@@ -120,17 +120,17 @@ def stem_of(name: str) -> str:
 def fault_of(name: str) -> str:
     """Returns why a run cannot accept an image name, and what to do about it; '' if it can."""
     for pattern, fault in _FAULTS.items():
-        if found := re.search(pattern, name):
-            return fault.format(found[0].encode("unicode_escape").decode())
+        if match := re.search(pattern, name):
+            return fault.format(match[0].encode("unicode_escape").decode())
     if _bytes(name) > _LONGEST:
-        return f"is {_bytes(name)} bytes long, {_LONGEST} is the most: rename the file or its folders"
+        return f"is {_bytes(name)} bytes long, at most {_LONGEST} are possible: rename the file or its folders"
     parts = [part for part in name.split("/") if part not in ("", ".")]
     for part in (*parts, stem_of(parts[-1])):
         for pattern, fault in _PART_FAULTS.items():
             if re.search(pattern, part):
                 return f"has a part that {fault} ({_shown(part)}): rename it"
         if _bytes(part) > LONGEST_PART:
-            return f"has a part of {_bytes(part)} bytes ({_shown(part)}), {LONGEST_PART} is the most: rename it"
+            return f"has a part of {_bytes(part)} bytes ({_shown(part)}), above {LONGEST_PART}: rename it"
     return ""
 
 
@@ -142,7 +142,7 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
         before = first.setdefault(key, index)
         if before != index:
             later, earlier = names[index], names[before]
-            why = "they differ only by case or by how accents are written, and many systems take them for one"
+            why = "they differ only by case or by how accents are written, and many systems treat them as one"
             if stem_of(later) == stem_of(earlier):
                 why = f"both would have the results folder {_shown(stem_of(later))}"
             return index, before, "it is the same image" if later == earlier else why

@@ -54,6 +54,17 @@ def add_path(parser: argparse._ActionsContainer, option: str, metavar: str, help
     parser.add_argument(named, type=path(option), metavar=metavar, help=help)
 
 
+def add_out_file(parser: argparse._ActionsContainer, metavar: str, help: str) -> None:
+    """Adds `--out`, the file that a command writes, with `--overwrite`; see `files.require_file_place`."""
+    add_path(parser, "--out", metavar, help)
+    add_overwrite(parser)
+
+
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+    """Adds `--overwrite`."""
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name (default: refuse)")
+
+
 def add_result(parser: argparse.ArgumentParser) -> None:
     """Adds the argument RESULT, the folder of one image's results."""
     add_path(parser, "RESULT", "RESULT", "the folder of one image's results (it contains result.json)")
@@ -61,9 +72,9 @@ def add_result(parser: argparse.ArgumentParser) -> None:
 
 def show(address: str, *, say: Callable[[str], object]) -> None:
     """Opens an address in a browser for `--open`, or says that there is none or no display to show it on."""
-    seen = sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
-    if not (seen and webbrowser.open(address)):
-        say(f"--open: {'no browser could be started' if seen else 'there is no display'} here; open {address} yourself")
+    gui = sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if not (gui and webbrowser.open(address)):
+        say(f"--open: {'no browser could be started' if gui else 'there is no display'} here; open {address} yourself")
 
 
 def path(option: str) -> Callable[[str], pathlib.Path]:
@@ -91,7 +102,7 @@ def name_fault(text: str) -> str:
     if any("\ud800" <= char <= "\udfff" for char in text):
         return "it is not UTF-8"
     if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
-        return "no file has so long a name"
+        return "file names cannot be so long"
     return ""
 
 
@@ -100,7 +111,7 @@ def _between(kind: Any, what: str, option: str, low: float, high: float, unit: s
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no {what}") from None
+            raise argparse.ArgumentTypeError(f"{_short(text)!r} is not a {what}") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{option} {_short(text)}: must be a finite number")
         if not low <= value <= high:

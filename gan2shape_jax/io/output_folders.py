@@ -21,6 +21,7 @@ from gan2shape_jax.io.files import MIB, atomic_text, folder_fault, is_partial, r
 
 MARKER = ".gan2shape_jax.json"
 RUN, GAN, WEIGHTS, CHECKPOINTS, EVALUATION, RESULT = "run", "gan", "weights", "checkpoints", "evaluation", "result"
+WEB = "web"
 _WORDS = {
     RUN: "of a run",
     GAN: "of a GAN's training",
@@ -28,6 +29,7 @@ _WORDS = {
     CHECKPOINTS: "of checkpoints",
     EVALUATION: "of an evaluation",
     RESULT: "of one image's results",
+    WEB: "of a page by `export web`",
 }
 # By kind, the records that folders of it have: patterns of their names, and fields that such a record has.
 _RECORDS = {
@@ -42,6 +44,7 @@ _RECORDS = {
     CHECKPOINTS: {"*/*/_CHECKPOINT_METADATA": {"item_handlers"}, "*/*/*/_CHECKPOINT_METADATA": {"item_handlers"}},
     EVALUATION: {"manifest.json": {"gan2shape_jax", "runs"}},
     RESULT: {"files.json": {"files", "made_with"}, "result.json": {"arrays", "format"}},
+    WEB: {"model.json": {"outline", "l1_p95"}},
 }
 _LARGEST_RECORD = 256 * MIB  # that of a training lists every photo that was left out
 _NAMED = 3  # files in a message
@@ -60,7 +63,7 @@ def require_output_folder(folder: pathlib.Path, kind: str, option: str = "--out"
     elif (names := _names(folder)) and not any(_recorded(folder, kind)):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise UserError(
-            f"{option} {folder} holds files that this program has not made ({', '.join(names[:_NAMED])}{more}): name "
+            f"{option} {folder} holds files that this program did not write ({', '.join(names[:_NAMED])}{more}): name "
             "a new folder or an empty one; nothing was changed"
         )
     if kind != RESULT and (link := next(_links(folder), None)):  # a result's files are put in place by renaming

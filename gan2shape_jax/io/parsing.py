@@ -43,7 +43,7 @@ Params = Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
+class ParserArchitecture:
     """What kind of parser a weight file holds."""
 
     family: Literal["bisenet", "pspnet"]
@@ -74,7 +74,7 @@ class Convolution(NamedTuple):
     bias: bool = False
 
 
-def convolutions(arch: Architecture) -> Iterator[Convolution]:
+def convolutions(arch: ParserArchitecture) -> Iterator[Convolution]:
     """Yields the convolutions of a parser, in the original's order."""
     w = arch.width
     if arch.family == "bisenet":
@@ -104,7 +104,7 @@ def convolutions(arch: Architecture) -> Iterator[Convolution]:
 
 
 def _stages(
-    arch: Architecture, prefix: str, before: int, sizes: tuple[int, ...], widening: int
+    arch: ParserArchitecture, prefix: str, before: int, sizes: tuple[int, ...], widening: int
 ) -> Iterator[Convolution]:
     for stage, count in enumerate(arch.blocks, 1):
         inner = arch.width << (stage - 1)
@@ -120,7 +120,7 @@ def _stages(
             before = width
 
 
-def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(arch: ParserArchitecture) -> dict[str, tuple[int, ...]]:
     """Returns the names and shapes of all parameters."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(arch):
@@ -130,12 +130,12 @@ def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def header_of(arch: Architecture) -> dict[str, str]:
+def header_of(arch: ParserArchitecture) -> dict[str, str]:
     """Returns the header of a weight file."""
     return {"format": FORMAT, "architecture": json.dumps(dataclasses.asdict(arch))}
 
 
-def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
+def load_parser(path: str | os.PathLike) -> tuple[ParserArchitecture, dict[str, jax.Array]]:
     """Reads a converted parser: its architecture and its parameters.
 
     Raises `UserError`: the file is missing, damaged, not a parser, or its tensors do not match its header.
@@ -143,14 +143,14 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     with open_safetensors(path, f"parser weights (config.parsing.weights): {_ADVICE}") as file:
         if file.metadata.get("format") != FORMAT:
             stated = short(file.metadata.get("format", "not stated"))
-            raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
+            raise UserError(f"{path} does not hold a parser (its format is {stated}); {_ADVICE}")
         try:
             fields = json.loads(file.metadata["architecture"])
-            arch = Architecture(**{**fields, "blocks": tuple(fields["blocks"])})
+            arch = ParserArchitecture(**{**fields, "blocks": tuple(fields["blocks"])})
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-            raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
-        fault = f"parser weights {path} are not what their header says ({_ADVICE})"
+            raise UserError(f"{path}: its header does not describe a parser ({why}); {_ADVICE}") from error
+        fault = f"parser weights {path} do not match their header ({_ADVICE})"
         tensors = file.read_all(parameter_shapes(arch), fault)
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
@@ -210,7 +210,7 @@ def _residual(params: Params, name: str, x: Array, kernels: int, stride: int, di
     return jax.nn.relu(x + inner)
 
 
-def _bisenet(params: Params, images: Array, arch: Architecture) -> Array:
+def _bisenet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
     x = _halved(_rectified(params, "stem", images, stride=2))
     levels = []
     for stage, count in enumerate(arch.blocks, 1):
@@ -233,7 +233,7 @@ def _bisenet(params: Params, images: Array, arch: Architecture) -> Array:
     return _rectified(params, "classify", x)
 
 
-def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
+def _pspnet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
     x = images
     for i, stride in enumerate((2, 1, 1)):
         x = _rectified(params, f"stem{i}", x, stride=stride)
@@ -248,7 +248,7 @@ def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
     return _rectified(params, "classify", jnp.concatenate(features, axis=-1))
 
 
-def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
+def logits(params: Params, images: Float[Array, "n s s 3"], arch: ParserArchitecture) -> Float[Array, "n s s classes"]:
     """Returns the score of each label at each pixel of images from `prepare`.
 
     Their side is a multiple of 32 pixels for BiSeNet, one more than a multiple of 8 for PSPNet.
@@ -266,12 +266,12 @@ def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> F
 
 
 @functools.partial(jax.jit, static_argnames=("arch", "side", "normalize"))
-def _labels(params: Params, images: jax.Array, *, arch: Architecture, side: int, normalize: bool) -> jax.Array:
+def _labels(params: Params, images: jax.Array, *, arch: ParserArchitecture, side: int, normalize: bool) -> jax.Array:
     return jnp.argmax(logits(params, prepare(images, side, normalize=normalize), arch), axis=-1).astype(jnp.uint8)
 
 
 def find_labels(
-    params: Params, image: Float[Array | np.ndarray, "s s 3"], arch: Architecture, *, side: int, normalize: bool
+    params: Params, image: Float[Array | np.ndarray, "s s 3"], arch: ParserArchitecture, *, side: int, normalize: bool
 ) -> UInt8[np.ndarray, "side side"]:
     """Returns the most likely label of each pixel in a picture in [-1, 1], enlarged to `side` pixels; see `logits`."""
     images = jnp.asarray(image, jnp.float32)[None]

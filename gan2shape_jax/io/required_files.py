@@ -33,12 +33,12 @@ _OUT = "OUT.safetensors"  # if no target is named
 _NAMED = 20  # files that one message lists
 # What an image's files are, and what to do without them, by the folder's field in `config.data`.
 _OF_IMAGES = {
-    "latent_root": ("latent", "--config.data.latent_root= finds them all by inverting the GAN"),
+    "latent_root": ("latent", "--config.data.latent_root= finds all by inverting the GAN"),
     "depth_root": (
         "true depth",
-        "add them, take the images off the list, or --config.data.depth_root= to go without evaluation",
+        "add them, remove the images from the list, or use --config.data.depth_root= for no evaluation",
     ),
-    "mask_root": ("object mask", "add them, or take the images off the list"),
+    "mask_root": ("object mask", "add them, or remove the images from the list"),
 }
 
 
@@ -77,9 +77,12 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     need("sampling.light_mvn")
     if lift:
         if config.lift.usual_mask:
-            need("lift.usual_mask", "or --config.lift.usual_mask= to find it from samples of the GAN")
+            need("lift.usual_mask", "or --config.lift.usual_mask= to estimate it from samples of the GAN")
         if config.lift.masks == "parser":
             need("parsing.weights", "or --config.lift.masks=found")
+        if config.lift.pictures and data.image_list:
+            need("data.image_list", "or --config.data.image_list= for samples alone")
+            need("data.image_root", folder=True)
     else:
         need("data.image_list")
         need("data.image_root", folder=True)
@@ -87,7 +90,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
             advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
             need("data.latent_root", advice, folder=True)
         if data.depth_root:
-            need("data.depth_root", "or --config.data.depth_root= to go without evaluation", folder=True)
+            need("data.depth_root", "or --config.data.depth_root= for no evaluation", folder=True)
         if names is None:
             names = []
             with contextlib.suppress(UserError):  # which reading the list reports
@@ -96,11 +99,20 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     if config.networks.pretrained:
         start = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
-    if trains and config.loss.perceptual == "lpips":
-        command = families.command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
-        advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
-        need("loss.lpips_weights", advice)
+    for name in sorted(perceptual_distances(config)) if trains else ():
+        if f"{name}_weights" in config.loss:
+            advice = f"parameters of the distance {name!r}"
+            if name == "lpips":
+                command = families.command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
+                advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}"
+            need(f"loss.{name}_weights", f"{advice}; --config.loss.perceptual=discriminator needs none")
     return files
+
+
+def perceptual_distances(config: ConfigDict) -> set[str]:
+    """Returns the names of the perceptual distances that a run computes: of its losses, and to choose a refinement."""
+    refined = config.mode == "instance" and bool(config.networks.pretrained) and config.refinement.criterion != "l1"
+    return {config.loss.perceptual, *([config.refinement.criterion] if refined else [])}
 
 
 def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., None]) -> None:
@@ -108,7 +120,7 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
     if source == "file":
         need("data.mask_root", "object masks NAME.png, white on the object, in a folder of your choice", folder=True)
     elif source == "usual":
-        what = "a picture that is white where the object usually is; --config.lift.masks=usual says that there is one"
+        what = "a picture that is white where the object usually is, for --config.lift.masks=usual"
         need("lift.usual_mask", what)
     elif source == "parser" and parser is not None:
         command = families.command(_beside(path, ".pth"), target=path or _OUT)
@@ -119,7 +131,9 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
 def _published(file: str) -> str:
     """Returns the name by which `gan2shape-jax get` makes a file of that name; '' if it does not."""
     entries = tomllib.loads(pathlib.Path(asset("published.toml")).read_text(encoding="utf-8"))["entries"]
-    return next((name for name, one in entries.items() if any(given["file"] == file for given in one["gives"])), "")
+    return next(
+        (name for name, entry in entries.items() if any(product["file"] == file for product in entry["gives"])), ""
+    )
 
 
 def _beside(path: str, suffix: str) -> str:
@@ -133,10 +147,10 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
     if not absent:
         return
     count = "a file that is" if len(absent) == 1 else f"{len(absent)} files that are"
-    lines = [f"this configuration wants {count} not here:"]
+    lines = [f"this configuration needs {count} missing:"]
     bundled = [file.path.startswith(asset("")) for file in absent]
     for file, ours in zip(absent, bundled, strict=True):
-        lines.append(f"  config.{file.field}: {file.path or '(empty: not given)'}")
+        lines.append(f"  config.{file.field}: {file.path or '(empty)'}")
         if advice := "comes with the package: install it again" if ours else file.advice:
             lines.append(f"      {advice}")
     if not all(bundled):
@@ -185,7 +199,7 @@ def require_images(config: ConfigDict, names: Sequence[str]) -> None:
         where = f"in config.data.{field} {config.data[field]}"
         without = f"{len(absent)} {of_list} have no {what} {where}: {listed(absent, _NAMED)}"
         if field == "latent_root" and 0 < len(absent) < len(names):
-            warnings.warn(f"{without}; these are found by inverting the GAN", stacklevel=2)
+            warnings.warn(f"{without}; these are computed by inverting the GAN", stacklevel=2)
         elif absent:
             problems.append(f"{without} ({remedy})")
     if problems:

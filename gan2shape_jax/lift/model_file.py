@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
@@ -28,11 +28,11 @@ from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction, turning
 from gan2shape_jax.method.models import Params
-from gan2shape_jax.method.settings import Settings, from_config
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.surface import mean_mask
-from gan2shape_jax.stylegan2 import Architecture, weights
+from gan2shape_jax.stylegan2 import weights
 from gan2shape_jax.stylegan2.mirror import Mirror
 
 NAME = "model.safetensors"  # in a lift's folder
@@ -44,8 +44,6 @@ MASK = f"{_FOLDER}mask"
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
-_SINGLE = ("instance", "predict")  # modes of runs that explain single images
-_WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +77,7 @@ def model_bytes(
     return safetensors_bytes(tensors, texts)
 
 
-def found_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> Turning | None:
+def measured_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> Turning | None:
     """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
     if not maker.frozen.discriminator:
         return None
@@ -94,33 +92,43 @@ def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
     return {f"turning_{name}": np.asarray(value) for name, value in parts.items()}
 
 
-def turning_of(config: ConfigDict) -> Turning | None:
-    """Returns how the GAN turns what it draws, as the model of a run for single images says; None where there is none.
+@dataclasses.dataclass(frozen=True, eq=False)
+class LiftedModel:
+    """What a model's file holds beside the networks."""
 
-    Raises `UserError`: the model is unusable.
+    path: pathlib.Path
+    facts: ModelFacts
+    turning: Turning | None  # how the GAN turns what it draws, in NumPy; None where it does not
+    mask: np.ndarray | None  # (S, S) where objects are in the canonical frame; None in a file of an earlier program
+
+    @property
+    def typical_l1(self) -> float | None:
+        """The L1 that 95% of the GAN's samples stay below; None if it was not measured."""
+        value = self.facts.errors.get("l1_p95")
+        return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+
+
+def read_model(path: pathlib.Path) -> LiftedModel | None:
+    """Returns what a model's file holds beside the networks; None for a file that is not a model.
+
+    Raises `UserError`: the file is unusable or of another version.
     """
-    if config.mode not in _SINGLE or _facts_of_run(config) is None:
+    if path.suffix != ".safetensors" or not path.is_file():
         return None
-    with open_safetensors(pathlib.Path(config.networks.pretrained)) as file:
-        names = [name for name in file.shapes if name.startswith(f"{_FOLDER}turning_")]
-        parts = {name.removeprefix(f"{_FOLDER}turning_"): jnp.asarray(file.read(name)) for name in names}
-    own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
-    return Turning(mirror=Mirror(**parts), **own) if own else None
-
-
-def mask_of(config: ConfigDict) -> np.ndarray | None:
-    """Returns where the object is in the canonical frame (S, S), as the model of a run for single images says.
-
-    None where there is no model, or it was made by a program that did not write this. Raises `UserError`: the model is
-    unusable.
-    """
-    if config.mode not in _SINGLE or _facts_of_run(config) is None:
-        return None
-    with open_safetensors(path := pathlib.Path(config.networks.pretrained)) as file:
+    with open_safetensors(path) as file:
+        facts = _facts_of(path, file.metadata)
+        if facts is None:
+            return None
+        prefix = f"{_FOLDER}turning_"
+        parts: dict[str, Any] = {
+            name.removeprefix(prefix): file.read(name) for name in file.shapes if name.startswith(prefix)
+        }
         mask = np.asarray(file.read(MASK), np.float32) if MASK in file.shapes else None
-    if mask is not None and not (mask.shape == 2 * (config.image_size,) and mask.min() >= 0 and mask.max() <= 1):
-        raise UserError(f"model {path} is damaged: {MASK} is no mask of {config.image_size} pixels a side")
-    return mask
+    side = facts.fits.get("image_size")
+    if mask is not None and not (mask.shape == (side, side) and mask.min() >= 0 and mask.max() <= 1):
+        raise UserError(f"model {path} is damaged: {MASK} is not a mask of {side} pixels a side")
+    own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
+    return LiftedModel(path, facts, Turning(mirror=Mirror(**parts), **own) if own else None, mask)
 
 
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
@@ -131,7 +139,10 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     with open_safetensors(path) as file:
-        texts = file.metadata
+        return _facts_of(path, file.metadata)
+
+
+def _facts_of(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts | None:
     if texts.get("format") != FORMAT:
         return None
     if texts.get("version") != str(VERSION):
@@ -142,12 +153,12 @@ def read_facts(path: pathlib.Path) -> ModelFacts | None:
     try:
         fields = dataclasses.fields(ModelFacts)
         values: dict[str, Any] = {
-            one.name: texts[one.name] if one.type is str else json.loads(texts[one.name]) for one in fields
+            field.name: texts[field.name] if field.type is str else json.loads(texts[field.name]) for field in fields
         }
         if not all(isinstance(values[name], dict) for name in ("fits", "errors", "training")):
-            raise ValueError("a mapping is none")
+            raise ValueError("a mapping is missing or is not one")
     except (KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"model {path} is damaged: what it says of itself cannot be read ({error})") from error
+        raise UserError(f"model {path} is damaged: its header cannot be read ({error})") from error
     return ModelFacts(**values)
 
 
@@ -163,13 +174,13 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     settings = maker.settings
     views, lights, errors, depths, masks = [], [], [], [], []
     for problem in maker.problems(range(_FIRST, _FIRST + count)):
-        seen = reconstruction.see(params, problem.problem, maker.frozen, settings)
-        signs = jax.device_get(signs_of(seen, problem.problem, settings=settings))
-        views.append(np.asarray(seen.view))
-        lights.append(np.asarray(seen.light))
+        prediction = reconstruction.predict(params, problem.problem, maker.frozen, settings)
+        signs = jax.device_get(signs_of(prediction, problem.problem, settings=settings))
+        views.append(np.asarray(prediction.view))
+        lights.append(np.asarray(prediction.light))
         errors.append(float(signs["kept_out_l1"]))
-        depths.append(np.asarray(seen.depth))
-        masks.append(np.asarray(_canonical_mask(problem.problem.mask, seen.depth, seen.view, settings)))
+        depths.append(np.asarray(prediction.depth))
+        masks.append(np.asarray(_canonical_mask(problem.problem.mask, prediction.depth, prediction.view, settings)))
     scale = np.asarray(settings.view_range.units())
     raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
     raw_lights = np.stack(lights).astype(np.float64)
@@ -195,16 +206,22 @@ def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings)
 def _changes(params: Params, rounded: Params, images: jax.Array, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns the maximum difference of each network's outputs, as a share of their range."""
     none = jnp.zeros(6), jnp.zeros(4)
+    light = models.lights(params, images, none[1], settings)
+    factors = models.depth(params, images, settings), models.views(params, images, none[0], settings), light
+    inputs = images, *factors, settings
     span = settings.camera.max_depth - settings.camera.min_depth
     turn = settings.view_range.units()[0]
     changes = {}
     for name, outputs, scale in (
         ("depth", lambda p: models.depth(p, images, settings), span),
-        ("albedo", lambda p: models.albedo(p, images, settings), 2.0),
+        ("albedo", lambda p: models.albedo(models.published(p), *inputs), 2.0),
+        (models.DETAIL, lambda p: models.albedo(p, *inputs), 2.0),
         ("view", lambda p: models.views(p, images, none[0], settings)[:, :3], 2 * turn),
         ("light", lambda p: models.lights(p, images, none[1], settings), 2.0),
         ("encoder", lambda p: models.offsets(p, images, settings), None),
     ):
+        if name not in params:
+            continue
         first, second = outputs(params), outputs(rounded)
         changes[name] = jnp.max(jnp.abs(first - second)) / (jnp.ptp(first) if scale is None else scale)
     return changes
@@ -234,70 +251,32 @@ def needs_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[s
     return fits
 
 
-def _facts_of_run(config: ConfigDict) -> ModelFacts | None:
-    """Returns the facts of the model that a run uses; None where it uses none, or plain networks."""
-    return read_facts(pathlib.Path(config.networks.pretrained)) if config.networks.pretrained else None
+def as_with_single_images(config: ConfigDict, settings: Settings) -> Settings:
+    """Returns the settings by which a model will explain single images; see `run.plan.Plan.settings`."""
+    return dataclasses.replace(settings, mirrored=any(config.schedule.flip3))
 
 
-def trains_encoder(config: ConfigDict) -> bool:
-    """Whether a run that refines a model on each image trains its own encoder from scratch."""
-    return bool(config.mode == "instance" and config.refinement.new_encoder)
+def with_detail(
+    model: pathlib.Path, detail: Params, images: Float[Any, "n s s 3"], settings: Settings, training: Mapping[str, Any]
+) -> bytes:
+    """Returns a model's file content with `DETAIL` added or replaced; all else, statistics included, stays as it is.
 
-
-def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
-    """Returns a run's settings; if it uses a model's encoder, the encoder's output is interpreted as in that model.
-
-    A model of symmetric objects sees single images together with their mirror images (`Settings.mirrored`).
-    `original_size`: side of the image before cropping and resizing, pixels. Raises `UserError`: an unusable model.
+    `detail` are that network's parameters, stored in float16 where that changes nothing on `images` (see `shortened`);
+    `training` is what they were trained with, for the facts. Raises `UserError`: the model is unusable.
     """
-    settings = from_config(config, architecture, original_size=original_size)
-    found = _facts_of_run(config)
-    if found is None:
-        return settings
-    fields = () if trains_encoder(config) else ("relative_enc", "regularize_offset")
-    changes: dict[str, Any] = {
-        name: bool(found.fits.get(f"config.gan.{name}", getattr(settings, name))) for name in fields
-    }
-    return dataclasses.replace(settings, mirrored=config.mode in _SINGLE and any(config.schedule.flip3), **changes)
-
-
-def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
-    """Raises `UserError` if `config.networks.pretrained` is a model that does not fit; plain networks always pass.
-
-    `gan` says whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless it
-    trains its own.
-    """
-    facts, model = _facts_of_run(config), f"model {config.networks.pretrained}"
-    if facts is None:
-        return
-    if (
-        gan
-        and pathlib.Path(config.gan.checkpoint).is_file()
-        and (own := sha256(config.gan.checkpoint)) != facts.gan_sha256
-    ):
-        raise UserError(
-            f"{model} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
-            f"{own[:16]}): name the model of this GAN, lift it with config.mode='lift', or {_WITHOUT}"
-        )
-    if config.category != facts.category:
-        raise UserError(
-            f"{model} is of category {facts.category[:80]!r}, this run of {config.category!r} (config.category): name "
-            f"another model, or {_WITHOUT}"
-        )
-    other = [
-        f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
-        for name, value in needs_of(config, settings, encoder=gan and not trains_encoder(config)).items()
-        if facts.fits.get(name) != value
-    ]
-    if other:
-        raise UserError(f"{model} does not fit this run: {'; '.join(other)}. Set what the model has, or {_WITHOUT}")
-
-
-def typical_l1(config: ConfigDict) -> float | None:
-    """Returns the L1 that 95% of samples stay below, as recorded in the run's model; None where it uses no model."""
-    found = _facts_of_run(config)
-    value = found.errors.get("l1_p95") if found else None
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+    with open_safetensors(model) as file:
+        kept = {name: file.read(name) for name in file.shapes if name.split("/")[0] != models.DETAIL}
+        texts = dict(file.metadata)
+    like = {name: value for name, value in kept.items() if not name.startswith(_FOLDER)}
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), unflatten_dict(like, sep="/"))
+    short = models.DETAIL in shortened(params | {models.DETAIL: detail}, jnp.asarray(images), settings)
+    kind = np.float16 if short else np.float32
+    flat = flatten_dict({models.DETAIL: detail}, sep="/")
+    kept |= {name: np.ascontiguousarray(value, kind) for name, value in flat.items()}
+    names = [name for name in texts["networks"].split() if name != models.DETAIL]
+    texts["networks"] = " ".join([*names, models.DETAIL])
+    texts["training"] = json.dumps(json.loads(texts["training"]) | {models.DETAIL: training}, sort_keys=True)
+    return safetensors_bytes(kept, texts)
 
 
 def write(
@@ -310,10 +289,10 @@ def write(
     configuration: str,
 ) -> None:
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
-    seeing = dataclasses.replace(maker.settings, mirrored=any(config.schedule.flip3))  # as with single images
+    params, seeing = models.published(params), as_with_single_images(config, maker.settings)
     statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
-    statistics |= turning_statistics(found_turning(config, params, maker))
-    images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
+    statistics |= turning_statistics(measured_turning(config, params, maker))
+    images = np.concatenate([np.asarray(sample.problem.image) for sample in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(
         category=config.category,

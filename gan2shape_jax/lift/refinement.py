@@ -8,22 +8,20 @@ and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot 
 """
 
 import dataclasses
-import pathlib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Float, Scalar
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.lift.model_file import read_facts, turning_of
-from gan2shape_jax.method import models
+from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
-from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import Context, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 from gan2shape_jax.training.task import collected
 
@@ -50,67 +48,74 @@ def chosen(l1: Sequence[float], *, gain: float) -> int:
 
 
 def keep_best(
-    start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels, *, batches: int, gain: float
+    start: models.Params,
+    state: TrainState,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    *,
+    batches: int,
+    gain: float,
+    criterion: str = "l1",
 ) -> tuple[models.Params, float, list[float]]:
     """Returns the first networks, going from a model's to the refined ones, that explain held-out samples well enough.
 
     Also returns their share of the way, and the L1 error on held-out samples for each of `SHARES`. The samples, in
     `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
+    How well they are explained is told by `criterion`: 'l1', or a name of `perceptual.DISTANCES`.
     """
     problem, settings = prepared.problem, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
-    code, key = _code(start, problem, frozen, settings), phase_key(problem.key, _PHASE, COLLECT)
+    context = prepared.context(frozen)
+    code, key = _code(start, context), phase_key(problem.key, _PHASE, COLLECT)
     drawn = [
         collected(start, state.factors, code, problem, key, number, frozen, settings, step=STEP3, mesh=None)
         for number in range(batches)
     ]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
-    rest = samples, problem, frozen, settings
-    l1 = [float(_explained(start, state.params, jnp.float32(share), *rest)) for share in SHARES]
-    share = SHARES[chosen(l1, gain=gain)]
+    errors = [
+        _explained(start, state.params, jnp.float32(share), samples, context, criterion=criterion) for share in SHARES
+    ]
+    l1 = [float(error["l1"]) for error in errors]
+    share = SHARES[chosen([float(error[criterion]) for error in errors], gain=gain)]
     if share == 1:
         return state.params, share, l1
     first, last = jax.device_get((start, state.params))
     return mixed(first, last, share), share, l1  # in NumPy: JAX would compile a program for every shape
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="criterion")
 def _explained(
-    start: models.Params, end: models.Params, share: Float[Scalar, ""], samples: ProjectedSamples, *rest: Any
-) -> Float[Array, ""]:
-    """Returns the mean absolute difference between samples and the networks' reconstructions of them."""
-    params = mixed(start, end, share)
-    _, (metrics, _) = step3_loss(params, samples.images, samples.masks, *rest, flip=False)
-    return metrics["l1_samples"]
+    start: models.Params,
+    end: models.Params,
+    share: Float[Scalar, ""],
+    samples: ProjectedSamples,
+    context: Context,
+    *,
+    criterion: str,
+) -> dict[str, Float[Scalar, ""]]:
+    """Returns how far the networks' reconstructions are from the samples: by `l1`, and by the criterion."""
+    params, frozen = mixed(start, end, share), context.frozen
+    _, (metrics, (geometry, recon)) = step3_loss(params, samples, context, flip=False)
+    errors = {"l1": metrics["l1_samples"]}
+    if criterion != "l1":
+        distance, mask = perceptual.DISTANCES[criterion], (geometry.valid[1:] * samples.masks)[..., None]
+        settings = context.settings
+        ours, theirs = (distance.features(images * mask, frozen, settings) for images in (recon[0, 1:], samples.images))
+        errors[criterion] = distance.distance(ours, theirs, frozen)
+    return errors
 
 
 _code = jax.jit(reference_code)
 
 
-def refines(config: ConfigDict) -> bool:
-    """Whether a run refines the model of a lifted GAN on each image.
+def as_refinement(config: ConfigDict, *, turns: bool) -> ConfigDict:
+    """Returns a run's configuration with `config.refinement` in place of the fields that it overrides.
 
-    Raises `UserError`: the model is unusable.
+    `turns` says whether the model knows how its GAN turns what it draws: its own turned pictures need no encoder.
     """
-    given = config.networks.pretrained
-    return config.mode == "instance" and bool(given) and read_facts(pathlib.Path(given)) is not None
-
-
-def as_refinement(config: ConfigDict) -> ConfigDict:
-    """Returns a run's configuration with `config.refinement` applied if it refines a model; else unchanged.
-
-    Raises `UserError`: the model is unusable, or `config.reference` is set: the published code has no models.
-    """
-    if not refines(config):
-        return config
-    if config.reference:
-        raise UserError(
-            "config.reference repeats the published code, which begins without a model: set config.networks.pretrained "
-            "to '', or take a variant that does, such as ictface:scratch"
-        )
-    chosen, mirrored = ConfigDict(config).unlock(), any(config.schedule.flip3)
+    chosen, mirrored = config.copy_and_resolve_references().unlock(), any(config.schedule.flip3)
     stages = tuple(tuple(stage) for stage in config.refinement.lengths)
-    if turning_of(config) is not None:  # the GAN's own turned pictures need no encoder
+    if turns:
         stages = tuple((first, 0, third) for first, _, third in stages)
         chosen.refinement.new_encoder = False
     chosen.schedule.stages = stages
@@ -121,10 +126,10 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     return chosen.lock()
 
 
-def tied(prepared: PreparedImage, params: models.Params) -> PreparedImage:
-    """Returns an image whose prior is the depth that its training begins with, if `hold_shape` ties it to that."""
+def freeze_depth(prepared: PreparedImage, params: models.Params) -> PreparedImage:
+    """Returns an image whose prior is the depth that its training begins with, if `freeze_depth` holds it to that."""
     settings, problem = prepared.settings, prepared.problem
-    if "hold_shape" not in settings.optional_terms:
+    if "freeze_depth" not in settings.optional_terms:
         return prepared
     depth = _depth(params, problem.image, settings=settings)
     return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
@@ -138,10 +143,11 @@ def finished(
 ) -> tuple[models.Params, dict[str, Any]]:
     """Returns the networks that a refinement keeps, and what `metrics` report of that.
 
-    If nothing is refined, these are the networks that training ended with; `start` are those that it began with.
+    If no samples are kept out, these are the networks that it ended with; `start` are those that it began with.
     """
-    if not config.refinement.kept_out or not refines(config):
-        return state.params, {}
     batches, gain = config.refinement.kept_out, config.refinement.gain
-    params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
+    if not batches:
+        return state.params, {}
+    criterion = config.refinement.criterion
+    params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain, criterion=criterion)
     return params, {"refinement_share": share, "kept_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}

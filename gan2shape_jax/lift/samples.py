@@ -96,22 +96,22 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], M
         return _whole_square
     if config.lift.masks == "parser":
         return lambda image: _parsed(config, image)
-    from gan2shape_jax.io import found_masks  # here, because importing OpenCV changes the environment
+    from gan2shape_jax.io import grabcut  # here, because importing OpenCV changes the environment
 
     usual = (
         load_mask(pathlib.Path(config.lift.usual_mask), side)
         if config.lift.usual_mask
-        else found_masks.usual_mask(maker.images(range(_USUAL_FROM))[0])
+        else grabcut.estimate_mean_mask(maker.images(range(_USUAL_FROM))[0])
     )
     if usual.max() < 0.5:
         source = config.lift.usual_mask or "samples of the GAN"
         raise UserError(
-            f"the usual mask from {source} is empty: no pixel shows an object in half of the pictures; give a picture "
+            f"the usual mask from {source} is empty: no pixel shows an object in half of the pictures; name a picture "
             "that is white where the object is (config.lift.usual_mask), or set config.lift.masks='none'"
         )
     if config.lift.masks == "usual":
         return lambda image: usual
-    return lambda image: found_masks.found_mask(image, usual)
+    return lambda image: grabcut.grabcut_mask(image, usual)
 
 
 def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:

@@ -18,24 +18,25 @@ one that is trained briefly on one image stays closer to what the GAN draws by i
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.sampling import draw_pseudo_images, known_conditions
+from gan2shape_jax.method.sampling import draw_pseudo_images, sampled_conditions
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import (
-    KnownConditions,
+    Context,
+    Iteration,
     LossAndMetrics,
-    Problem,
     ProjectedSamples,
-    Seen,
+    PseudoImages,
+    SampledConditions,
     Step,
     TrainState,
 )
@@ -54,31 +55,32 @@ _PHASES = 1 << 18
 # --- inversion ------------------------------------------------------------------------------------------
 
 
-def inversion_loss(
-    params: models.Params,
-    images: Float[Array, "n s s 3"],
-    latents: Float[Array, "n w"],
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    flip: bool = False,
-) -> LossAndMetrics:
-    """Returns the encoder's mean squared error for the offsets in W from the problem's image to each of `images`.
+class FreshSamples(NamedTuple):
+    """The GAN's images (N, S, S, 3) of latents in W (N, W)."""
 
-    There is no sheet, mirrored or not: `flip` is not used.
+    images: jax.Array
+    latents: jax.Array
+
+
+def inversion_loss(
+    params: models.Params, samples: FreshSamples, context: Context, *, flip: bool = False
+) -> LossAndMetrics:
+    """Returns the encoder's mean squared error for the offsets in W from the problem's image to each of the samples.
+
+    There is no depth map, mirrored or not: `flip` is not used.
     """
-    offset = projection.latent_offset(params, images, problem.gan_image, frozen, settings)
-    loss = jnp.mean(jnp.square(offset - (latents - problem.latent)))
+    problem = context.problem
+    offset = projection.latent_offset(params, samples.images, problem.gan_image, context.frozen, context.settings)
+    loss = jnp.mean(jnp.square(offset - (samples.latents - problem.latent)))
     return loss, ({"loss": loss}, offset)
 
 
-def _draw_samples(
-    key: PRNGKeyArray, iteration: Int[Scalar, ""], _: Any, __: Any, frozen: FrozenModels, settings: Settings
-) -> Seen:
-    """Draws fresh samples from the GAN, truncated as the settings say: their images and their latents in W."""
+def _draw_samples(iteration: Iteration, context: Context) -> FreshSamples:
+    """Draws fresh samples from the GAN, truncated as the settings say."""
+    settings = context.settings
     shape = (settings.fresh_samples, settings.architecture.style_dim)
-    return projection.sample(jax.random.normal(jax.random.fold_in(key, iteration), shape), frozen, settings)
+    z = jax.random.normal(jax.random.fold_in(iteration.key, iteration.number), shape)
+    return FreshSamples(*projection.sample(z, context.frozen, settings))
 
 
 INVERSION_STEP = Step("inversion", networks=("encoder",), loss=inversion_loss, draw=_draw_samples, cost=4.0)
@@ -88,7 +90,7 @@ INVERSION_STEP = Step("inversion", networks=("encoder",), loss=inversion_loss, d
 
 
 def view_distance(
-    views: Float[Array, "n 6"], known: KnownConditions, frozen: FrozenModels, settings: Settings
+    views: Float[Array, "n 6"], conditions: SampledConditions, frozen: FrozenModels, settings: Settings
 ) -> Float[Scalar, ""]:
     """Returns the mean squared error of views against the known ones, in standard deviations of the drawn views.
 
@@ -96,45 +98,34 @@ def view_distance(
     Components without a range, or that are not drawn at random, are left out.
     """
     units = settings.view_range.units(views.dtype)
-    off = views / jnp.where(units > 0, units, 1.0) - known.views
+    off = views / jnp.where(units > 0, units, 1.0) - conditions.views
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     moving = (units > 0) & (deviations > _STANDING)
     square = jnp.mean(jnp.square(off / jnp.where(moving, deviations, 1.0)), axis=0)
     return jnp.sum(jnp.where(moving, square, 0.0)) / jnp.maximum(jnp.sum(moving), 1)
 
 
-def anchored_loss(
-    params: models.Params,
-    images: Float[Array, "n s s 3"],
-    masks: Float[Array, "n s s"],
-    pseudo: Float[Array, "n s s 3"],
-    known: KnownConditions,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    flip: bool,
-) -> LossAndMetrics:
+def anchored_loss(params: models.Params, samples: ProjectedSamples, context: Context, *, flip: bool) -> LossAndMetrics:
     """Returns step 3's loss plus the weighted distances of views from the known ones.
 
-    Distances are taken both on the pseudo-images, which were drawn with the known ones, and on `images`, the GAN's
-    versions of them; the metrics report both.
+    Distances are taken both on the pseudo-images, which were drawn with the known ones, and on the GAN's versions of
+    them; the metrics report both.
     """
-    loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
+    loss, (metrics, (geometry, recon)) = step3_loss(params, samples, context, flip=flip)
+    frozen, settings, conditions, pseudo = context.frozen, context.settings, samples.known, samples.pseudo
     if "anchor_view" in settings.optional_terms:
-        seen = view_distance(geometry.view[1:], known, frozen, settings)
-        drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
-        loss = loss + settings.anchor_view * (drawn + seen)
-        metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
+        assert conditions is not None and pseudo is not None  # `_collect_anchored` keeps them
+        view_error = view_distance(geometry.view[1:], conditions, frozen, settings)
+        drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), conditions, frozen, settings)
+        loss = loss + settings.anchor_view * (drawn + view_error)
+        metrics |= {"view_distance": view_error, "drawn_view_distance": drawn}
     return loss, (metrics | {"loss": loss}, (geometry, recon))
 
 
-def _collect_anchored(*given: Any) -> ProjectedSamples:
+def _collect_anchored(params: models.Params, iteration: Iteration, context: Context) -> ProjectedSamples:
     """Returns what `collect_batch` gives, with the samples' pseudo-images and the views and lights of these."""
-    _, factors, _, _, key, iteration, frozen, settings = given
-    drawn = key, iteration, factors, frozen, settings
-    pseudo, _ = draw_pseudo_images(*drawn)
-    return dataclasses.replace(collect_batch(*given), pseudo=pseudo, known=known_conditions(*drawn))
+    pseudo, known = draw_pseudo_images(iteration, context), sampled_conditions(iteration, context)
+    return dataclasses.replace(collect_batch(params, iteration, context), pseudo=pseudo.images, known=known)
 
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
@@ -146,25 +137,24 @@ HELD_STEP = dataclasses.replace(STEP3, networks=("depth", "albedo", "light"))
 # --- better projected samples ---------------------------------------------------------------------------
 
 
-def improved(
-    params: models.Params, samples: ProjectedSamples, problem: Problem, frozen: FrozenModels, settings: Settings
-) -> ProjectedSamples:
+def improved(params: models.Params, samples: ProjectedSamples, context: Context) -> ProjectedSamples:
     """Returns samples that are closer to their pseudo-images; not to be called inside `jax.jit`.
 
     The encoder provides the starting point; without `latent_iterations` in the settings, the samples are unchanged.
     The steps are separate calls: in a loop inside a program, convolutions fall off XLA's fast path on CPU.
     """
-    if not settings.latent_iterations or samples.pseudo is None:
+    images, count = [], context.settings.latent_iterations
+    if not count or samples.pseudo is None:
         return samples
-    images, count = [], settings.latent_iterations
-    settings = dataclasses.replace(settings, latent_iterations=0)  # the same programs for any number
+    settings = dataclasses.replace(context.settings, latent_iterations=0)  # the same programs for any number
+    context = dataclasses.replace(context, settings=settings)
     for first in range(0, len(samples.pseudo), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        pseudo, masks = samples.pseudo[part], samples.masks[part]
-        offset, moments = _begin_search(params, pseudo, problem, frozen, settings)
+        pseudo = PseudoImages(images=samples.pseudo[part], masks=samples.masks[part])
+        offset, moments = _begin_search(params, pseudo.images, context)
         for _ in range(count):
-            offset, moments = _search(offset, moments, pseudo, masks, problem, frozen, settings)
-        images.append(_version(offset, problem, frozen, settings))
+            offset, moments = _search(offset, moments, pseudo, context)
+        images.append(_version(offset, context))
     return dataclasses.replace(samples, images=jnp.concatenate(images))
 
 
@@ -174,43 +164,44 @@ def _adam(settings: Settings) -> optax.GradientTransformation:
 
 @jax.jit
 def _begin_search(
-    params: models.Params, pseudo: Float[Array, "n s s 3"], problem: Problem, frozen: FrozenModels, settings: Settings
+    params: models.Params, pseudo: Float[Array, "n s s 3"], context: Context
 ) -> tuple[Float[Array, "n w"], Any]:
-    offset = projection.latent_offset(params, pseudo, problem.gan_image, frozen, settings)
+    settings = context.settings
+    offset = projection.latent_offset(params, pseudo, context.problem.gan_image, context.frozen, settings)
     return offset, _adam(settings).init(offset)
 
 
 @jax.jit
-def _search(offset: Float[Array, "n w"], moments: Any, *given: Any) -> tuple[Float[Array, "n w"], Any]:
-    """Takes a step of Adam; `given` is what `version_loss` takes beside the offset, the settings last."""
-    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, *given)
-    updates, moments = _adam(given[-1]).update(gradient, moments)
+def _search(
+    offset: Float[Array, "n w"], moments: Any, pseudo: PseudoImages, context: Context
+) -> tuple[Float[Array, "n w"], Any]:
+    """Takes a step of Adam."""
+    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, pseudo, context)
+    updates, moments = _adam(context.settings).update(gradient, moments)
     return optax.apply_updates(offset, updates), moments
 
 
 @jax.jit
-def _version(
-    offset: Float[Array, "n w"], problem: Problem, frozen: FrozenModels, settings: Settings
-) -> Float[Array, "n s s 3"]:
-    return projection.synthesize(projection.moved(problem.latent, offset, settings), frozen, settings)
+def _version(offset: Float[Array, "n w"], context: Context) -> Float[Array, "n s s 3"]:
+    latent = projection.moved(context.problem.latent, offset, context.settings)
+    return projection.synthesize(latent, context.frozen, context.settings)
 
 
-def projected_by_own_encoder(
-    state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
-) -> ProjectedSamples:
+def projected_by_own_encoder(state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
     """Returns projected samples of an image from an encoder of its own; not to be called inside `jax.jit`.
 
     The encoder's initial weights follow from the image's key; it is trained by step 2, for `own_encoder_iterations` at
     `encoder_learning_rate`.
     """
+    settings = context.settings
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
     own = changed(
         settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate, own_encoder_iterations=0
     )  # the same programs for any number of iterations
-    fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
+    fresh = models.init_params(jax.random.fold_in(context.problem.key, lesson.number), own)["encoder"]
     state = jax.tree.map(jnp.array, state)  # training donates it, and every image starts from it
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
-    task = one_image(problem, frozen, own)
+    task = one_image(dataclasses.replace(context, settings=own))
     alone = task.fresh_optimizer(alone, lesson)
     for number in range(lesson.iterations):
         alone, _ = task.advance(alone, lesson, number, None, 1)

@@ -7,7 +7,7 @@ in memory, and they are determined by the key, so a resumed run sees the same on
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,9 +19,10 @@ from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
-from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import Context, PreparedImage, Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
@@ -45,18 +46,19 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
     return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
 
 
-def _project(turning: Turning | None, state: TrainState, phase: Phase, *of: Any) -> ProjectedSamples:
-    """Returns an image's projected samples, see `Shared.project`; `of` are the arguments of `one_image`.
+def _project(turning: Turning | None, state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
+    """Returns an image's projected samples, see `Shared.project`.
 
     Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
     improved by a search.
     """
     if phase.step != STEP3.name:
-        return steps.improved(state.params, one_image(*of).phase_constants(state, phase), *of)
+        return steps.improved(state.params, one_image(context).phase_constants(state, phase), context)
     if turning is None:
-        return steps.projected_by_own_encoder(state, phase, *of)
-    problem, frozen, settings = of
-    return one_image(problem, dataclasses.replace(frozen, turning=turning), settings).phase_constants(state, phase)
+        return steps.projected_by_own_encoder(state, phase, context)
+    turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, turning=turning))
+    samples: ProjectedSamples = one_image(turned).phase_constants(state, phase)
+    return samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Lift:
         if self.replicas > (count := self.config.lift.samples):
             raise UserError(
                 f"{self.replicas} images share an iteration, but a stage has {count} samples "
-                "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
+                "(config.lift.samples): use more samples, or lower config.schedule.batches_per_iteration"
             )
 
     @functools.cached_property
@@ -160,14 +162,14 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
+        average = moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
         """Returns up to `SHOWN` reconstructions at a phase's end, else None; means of `signs_of` over held-out samples.
 
         The reconstructions have a leading axis. Raises `DivergedError` if the networks have collapsed.
@@ -177,22 +179,30 @@ class Lift:
             return None, {}
         mesh = devices.mesh_of(self.replicas, jax.devices())
         params = devices.on_host(state.params if state.average == () else state.average, mesh)
-        seen = [reconstruction.see(params, one.problem, self.maker.frozen, self.settings) for one in self.kept_out]
-        pairs = zip(seen, self.kept_out, strict=True)
-        rows = jax.device_get([signs_of(view, one.problem, settings=self.settings) for view, one in pairs])
-        signs_mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        predictions, signs_mean = examined(params, self.kept_out, self.maker.frozen, self.settings)
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
             if faults := collapse(signs_mean, self._flat_l1):
                 raise DivergedError(
                     f"the networks have collapsed in {phase.label}, iteration {done}: {'; '.join(faults)}"
                 )
-        return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), signs_mean
+        return (jax.tree.map(lambda *x: jnp.stack(x), *predictions[:SHOWN]) if ended else None), signs_mean
 
     @functools.cached_property
     def _flat_l1(self) -> float:
         """The held-out samples' mean distance from their mean image: networks that ignore their input do no better."""
-        images = np.stack([np.asarray(one.problem.image[0]) for one in self.kept_out])
+        images = np.stack([np.asarray(sample.problem.image[0]) for sample in self.kept_out])
         return float(np.abs(images - images.mean(0)).mean())
+
+
+def examined(
+    params: models.Params, kept_out: Sequence[PreparedImage], frozen: FrozenModels, settings: Settings
+) -> tuple[list[reconstruction.Prediction], dict[str, float]]:
+    """Returns the networks' reconstructions of held-out samples, and the means of `signs_of` over them."""
+    predictions = [reconstruction.predict(params, sample.problem, frozen, settings) for sample in kept_out]
+    pairs = zip(predictions, kept_out, strict=True)
+    return predictions, means(
+        jax.device_get([signs_of(view, sample.problem, settings=settings) for view, sample in pairs])
+    )
 
 
 def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
@@ -202,24 +212,24 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
     """
     faults = []
     if not all(np.isfinite(value) for value in means.values()):
-        return ["what they give is not finite"]
+        return ["their outputs are not finite"]
     if means["roughness"] > _ROUGHEST:
         faults.append(f"depth is in stripes (roughness {means['roughness']:.3f}, more than {_ROUGHEST})")
     if means["saturation"] > _MOST_TURNED:
-        faults.append(f"all views are turned as far as they can be ({means['saturation']:.2f} of the range on average)")
+        faults.append(f"all views are at the end of their range ({means['saturation']:.2f} of the range on average)")
     if means["kept_out_l1"] > flat_l1 > 0:
         faults.append(
-            f"samples that were kept out are explained worse (L1 {means['kept_out_l1']:.3f}) than by their mean image "
+            f"held-out samples are explained worse (L1 {means['kept_out_l1']:.3f}) than by their mean image "
             f"({flat_l1:.3f})"
         )
     return faults
 
 
 @jax.jit
-def signs_of(view: reconstruction.Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
+def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
-    They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;
+    They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the surface is visible;
     `roughness`, the mean absolute second difference of depth, divided by the depth range; `saturation`, the largest
     rotation as a fraction of the maximum; `relief`, the standard deviation of depth, divided by the depth range.
     """
@@ -235,7 +245,7 @@ def signs_of(view: reconstruction.Reconstruction, problem: Problem, *, settings:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
+def moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
     """Returns the average updated with one iteration's networks; early iterations weigh more, for a quick warm-up."""
     kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 from gan2shape_jax.geometry.camera import Camera
 
 # The border columns are pushed past the border depth by this factor, the published code's value.
-_BORDER_WEIGHT = 1.02
+BORDER_WEIGHT = 1.02
 _BORDER_COLUMNS = 2
 
 
@@ -60,9 +60,9 @@ def depth_from_raw(raw: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
 def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w"]:
     """Replaces the two outermost columns on each side by the border depth, 0.7 max + 0.3 min.
 
-    The sheet needs fixed sides: otherwise a foreground that reaches the image's edge would tear it.
+    The depth map needs fixed sides: otherwise a foreground that reaches the image's edge would tear it.
     """
-    weight = jnp.where(on_border(depth.shape[-1]), _BORDER_WEIGHT, 0.0).astype(depth.dtype)
+    weight = jnp.where(on_border(depth.shape[-1]), BORDER_WEIGHT, 0.0).astype(depth.dtype)
     border_depth = 0.7 * camera.max_depth + 0.3 * camera.min_depth
     return jnp.asarray(depth * (1 - weight) + weight * border_depth)
 

@@ -4,6 +4,7 @@ Frozen arrays are arguments of every step, never globals, so that a compiled pro
 the same architecture. Views and lights are in network units (see `factors`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -21,7 +22,8 @@ class FrozenModels:
 
     view_mean: jax.Array  # (6,)
     light_mean: jax.Array  # (4,)
-    lpips: Any = None  # parameters of the perceptual network, or None
+    # parameters of perceptual distances, by name
+    distances: Mapping[str, Any] = flax.struct.field(default_factory=dict)
     mean_w: Any = None  # (1, W) for truncation, or None
     # None where there is no GAN:
     generator: Any = None  # parameters of StyleGAN2's generator
@@ -39,14 +41,14 @@ def build(
     view_mvn: tuple[np.ndarray, np.ndarray],
     light_mvn: tuple[np.ndarray, np.ndarray],
     F1_d: int,
-    lpips: Any = None,
+    distances: Mapping[str, Any] | None = None,
     mean_w: jax.Array | None = None,
 ) -> FrozenModels:
     """Collects the frozen arrays; `weights` are those of `generator` and `discriminator`, the GAN's.
 
     `view_mvn` and `light_mvn` are means and covariances. `F1_d` is the number of the mapping network's last modules
-    that regularise an offset, minus one. LPIPS is given if it is the perceptual distance, `mean_w` if latents are
-    truncated.
+    that regularise an offset, minus one. `distances` has the parameters of the perceptual distances that need some,
+    `mean_w` is given if latents are truncated.
     """
     origin = jnp.zeros((1, architecture.style_dim))
     entry = architecture.mapping_layers - F1_d
@@ -57,7 +59,7 @@ def build(
     return FrozenModels(
         generator=generator,
         discriminator=weights["discriminator"],
-        lpips=lpips,
+        distances=distances or {},
         view_mean=jnp.asarray(mean, jnp.float32),
         view_factor=jnp.asarray(factor, jnp.float32),
         light_mean=jnp.asarray(light_mvn[0], jnp.float32),

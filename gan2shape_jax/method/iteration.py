@@ -13,34 +13,35 @@ import optax
 from jaxtyping import Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method import models
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Metrics, Problem, Step, TrainState
+from gan2shape_jax.method.state import Context, Iteration, LossAndMetrics, Metrics, Step, TrainState
 
 
 def iterate(
     state: TrainState,
     constants: Any,
-    problem: Problem,
     key: PRNGKeyArray,
-    iteration: Int[Scalar, ""],
-    frozen: FrozenModels,
-    settings: Settings,
+    number: Int[Scalar, ""],
+    context: Context,
     *,
     step: Step,
     flip: bool,
 ) -> tuple[TrainState, Metrics]:
-    """Runs one iteration of a step, counted from 0 in its phase; to be called inside `jax.jit`.
+    """Runs one iteration of a step, numbered from 0 in its phase; to be called inside `jax.jit`.
 
-    `constants` and `key` are the phase's (see `phase_constants`); `flip` says whether the mirrored sheet has to explain
-    the images too. Returns the new state, and scalars to log.
+    `constants` and `key` are the phase's (see `phase_constants`); the context has no problem for a step that draws its
+    images; `flip` says whether the mirrored depth map has to explain the images too. Returns the new state, and scalars
+    to log.
     """
-    seen = step.draw(key, iteration, state.factors, constants, frozen, settings)
-    trained = {name: state.params[name] for name in step.networks}
-    differentiated = jax.value_and_grad(step.loss, has_aux=True)
-    (_, (metrics, extra)), gradient = differentiated(trained, *seen, problem, frozen, settings, flip=flip)
-    state = optimizer_step(state, gradient, settings)
-    return step.update(state, extra, seen, problem, settings), metrics
+    batch = step.draw(Iteration(key, number, state.factors, constants), context)
+    trained = models.trained(state.params, step.networks)
+
+    def loss(trained: models.Params) -> LossAndMetrics:
+        return step.loss(state.params | trained, batch, context, flip=flip)
+
+    (_, (metrics, extra)), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
+    state = optimizer_step(state, gradient, context.settings)
+    return step.update(state, extra, batch, context), metrics
 
 
 def optimizer(settings: Settings) -> optax.GradientTransformation:
@@ -62,7 +63,7 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
 
 def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Settings) -> TrainState:
     """Returns the state with a fresh optimiser for these networks, as at the start of every step of every stage."""
-    trained = {name: state.params[name] for name in networks}
+    trained = models.trained(state.params, networks)
     return dataclasses.replace(state, opt_state=_fresh(trained, settings=settings))
 
 

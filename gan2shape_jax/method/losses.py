@@ -4,7 +4,7 @@ Images and features are `(..., H, W, C)`, masks `(..., H, W)` in [0, 1], maps `(
 scalar over the whole batch. A masked ratio divides by the mask's sum, so an empty mask gives no information; it gives
 zero here, with zero gradients, where a plain division would give NaN.
 
-In `image_terms` a leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror
+In `image_terms` a leading axis f (1 or 2) holds the map and, under the symmetry assumption, its left-right mirror
 image; n counts images (n, S, S, 3) in [-1, 1]. Source: GAN2Shape, section 3.2; the mirrored terms follow Unsup3d (Wu et
 al., 2020).
 """
@@ -15,11 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from gan2shape_jax import stylegan2
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 
 def photometric(
@@ -60,39 +58,12 @@ def latent_norm(offset: Float[Array, "*batch w"]) -> Float[Array, ""]:
     return jnp.mean(jnp.square(offset))
 
 
-def perceptual_features(
-    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
-) -> tuple[jax.Array, ...]:
-    """Returns the features that the perceptual distance compares, in float32; each has a leading axis m."""
-    if settings.perceptual == "lpips":
-        return perceptual.lpips_features(
-            to_compute_dtype(frozen.lpips, settings.precision, keep=("shift", "scale")), images
-        )
-    return discriminator_features(images, frozen, settings)
-
-
-def discriminator_features(
-    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
-) -> tuple[jax.Array, ...]:
-    """Returns the discriminator's first features of each image, in float32; each has a leading axis m."""
-    discriminator, seen = to_compute_dtype((frozen.discriminator, images), settings.precision)
-    features = stylegan2.discriminator_features(discriminator, seen, arch=settings.architecture, count=4)
-    return tuple(to_float32(layer) for layer in features)
-
-
-def _perceptual_distance(
-    first: tuple[jax.Array, ...], second: tuple[jax.Array, ...], frozen: FrozenModels, settings: Settings
-) -> Float[Scalar, ""]:
-    if settings.perceptual == "lpips":
-        return jnp.mean(perceptual.lpips_distance(frozen.lpips, first, second))
-    return perceptual.discriminator_distance(first, second)
-
-
 def target_features(
     target: Float[Array, "n s s 3"], mask: Float[Array, "n s s"], frozen: FrozenModels, settings: Settings
 ) -> tuple[jax.Array, ...]:
     """Returns the features that reconstructions should have; no gradient flows into them."""
-    return jax.lax.stop_gradient(perceptual_features(target * mask[..., None], frozen, settings))
+    distance = perceptual.DISTANCES[settings.perceptual]
+    return jax.lax.stop_gradient(distance.features(target * mask[..., None], frozen, settings))
 
 
 def image_terms(
@@ -105,7 +76,7 @@ def image_terms(
     split: int = 0,
     features: tuple[jax.Array, ...] | None = None,
 ) -> list[dict[str, Float[Array, " f"]]]:
-    """Computes the photometric and perceptual terms of every sheet against the targets, into which no gradient flows.
+    """Computes the photometric and perceptual terms of every map against the targets, into which no gradient flows.
 
     Args:
       recon: reconstructions.
@@ -120,9 +91,9 @@ def image_terms(
     Returns:
       One dictionary per group with `l1` and `perceptual`, each (f,).
     """
-    flips, count = recon.shape[:2]
+    perceived, (flips, count) = perceptual.DISTANCES[settings.perceptual], recon.shape[:2]
     masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
-    seen = [f.reshape(flips, count, *f.shape[1:]) for f in perceptual_features(masked, frozen, settings)]
+    reconstructed = [f.reshape(flips, count, *f.shape[1:]) for f in perceived.features(masked, frozen, settings)]
     if features is None:
         features = target_features(target, mask, frozen, settings)
     groups = [slice(0, split), slice(split, count)] if split else [slice(0, count)]
@@ -130,7 +101,7 @@ def image_terms(
     def terms(part: slice) -> dict[str, jax.Array]:
         l1 = [photometric(recon[f, part], target[part], mask[part]) for f in range(flips)]
         distance = [
-            _perceptual_distance(tuple(s[f, part] for s in seen), tuple(t[part] for t in features), frozen, settings)
+            perceived.distance(tuple(s[f, part] for s in reconstructed), tuple(t[part] for t in features), frozen)
             for f in range(flips)
         ]
         return {"l1": jnp.stack(l1), "perceptual": jnp.stack(distance)}
@@ -141,7 +112,7 @@ def image_terms(
 def weighted_sum(
     terms: dict[str, Float[Array, " f"]], smooth: Float[Scalar, ""] | float, settings: Settings
 ) -> Float[Scalar, ""]:
-    """Returns the reconstruction loss: the weighted sum of the terms of all sheets and the smoothness."""
+    """Returns the reconstruction loss: the weighted sum of the terms of all depth maps and the smoothness."""
     matched = jnp.sum(terms["l1"]) + settings.lam_perc * jnp.sum(terms["perceptual"])
     total: Float[Scalar, ""] = matched + settings.lam_smooth * smooth
     return total

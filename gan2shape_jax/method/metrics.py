@@ -125,22 +125,22 @@ def depth_errors(
     maps = {"depth": np.asarray(depth, np.float32), "true_depth": np.asarray(true_depth, np.float32)}
     for name, values in maps.items():
         if values.shape[-2:] != shape or values.shape != maps["depth"].shape:
-            shapes = " and ".join(str(one.shape) for one in maps.values())
+            shapes = " and ".join(str(array.shape) for array in maps.values())
             raise ArgumentError(
                 f"depth and true_depth have the shapes {shapes}: (..., {shape[0]}, {shape[1]}), the same"
             )
         if not (np.isfinite(values).all() and (values > 0).all()):
             raise ArgumentError(
-                f"{name} has values that are not positive and finite (0 as background, say): give the background the "
-                f"greatest depth, such as camera.max_depth ({camera.max_depth:g})"
+                f"{name} has values that are not positive and finite (such as 0 in the background): set the "
+                f"background to the greatest depth, such as camera.max_depth ({camera.max_depth:g})"
             )
     if valid is None:
         valid = maps["depth"] < camera.background_depth
     shown = np.broadcast_to(np.asarray(valid, np.float32), maps["depth"].shape)
     if not np.asarray(evaluation_mask(jnp.asarray(maps["true_depth"]), jnp.asarray(shown))).any(axis=(-2, -1)).all():
         raise ArgumentError(
-            "there is nothing to compare: where true_depth is below its maximum, and valid, no pixel has all of its "
-            "eight neighbours"
+            "nothing can be compared: no pixel with a true_depth below its maximum, and valid, has all of its eight "
+            "neighbours"
         )
     errors = depth_metrics(maps["depth"], maps["true_depth"], shown, camera=camera)
     return {name: np.asarray(value) for name, value in errors.items()}

@@ -2,6 +2,10 @@
 
 D depth, A albedo, V view, L light, E latent offset (GAN2Shape, section 3.1). Parameters live in one
 dictionary with the keys of `NAMES`; images are (N, S, S, 3) in [-1, 1].
+
+A lifted model may have a sixth, `DETAIL`, which the published method has not. A then paints what a picture does not
+show, and takes the rest from the picture itself: its texture, unprojected into the canonical frame by depth and view
+and freed of its shading, and the mirror image of that.
 """
 
 import functools
@@ -12,12 +16,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gan2shape_jax.geometry import camera as cam
+from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes, Settings
-from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, initial_params
+from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, SkipDecoder, initial_params
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 NAMES = ("depth", "albedo", "view", "light", "encoder")
+DETAIL = "detail"
+_HIDDEN = 0.012  # scene units behind the nearest surface, beyond which a texel is hidden
+_DARKEST = 0.15  # shading that textures are divided by at least: what is darker is mostly noise
 Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
 # Signs under mirroring: pitch, yaw, roll, x, y, z; ambient, diffuse, dx, dy.
@@ -44,16 +53,42 @@ def _modules(size: int, sizes: NetworkSizes, style_dim: int) -> dict[str, Any]:
     }
 
 
+def detail_module(settings: Settings) -> SkipDecoder:
+    """Returns the linen module of `DETAIL`."""
+    return SkipDecoder(size=settings.image_size, channels_in=_CHANNELS, channels_out=6)
+
+
+@jax.jit
+def init_detail(key: PRNGKeyArray, settings: Settings) -> Params:
+    """Returns initial parameters of `DETAIL`, determined by the key."""
+    return initial_params(key, {DETAIL: detail_module(settings)})
+
+
+def trained(params: Params, names: tuple[str, ...]) -> Params:
+    """Returns the networks that a step trains; not A where there is `DETAIL`, which has its place.
+
+    `DETAIL` stays as it is in refinement: the GAN's turned pictures of a photo show somebody else, and would take from
+    the albedo what it has of the photo.
+    """
+    return {name: params[name] for name in names if name != "albedo" or DETAIL not in params}
+
+
+def published(params: Params) -> Params:
+    """Returns the networks without `DETAIL`."""
+    return {name: value for name, value in params.items() if name != DETAIL}
+
+
 @jax.jit
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
     """Returns initial parameters of all five networks, determined by the key."""
     return initial_params(key, modules(settings))
 
 
-def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:
+def _apply(params: Params, name: str, images: Float[Array, "n s s c"], settings: Settings) -> jax.Array:
     """Returns a network's output in float32: its last layer always computes in it, see `precision`."""
     chosen = to_compute_dtype(params[name], settings.precision, keep=("output",))
-    return to_float32(modules(settings)[name].apply({"params": chosen}, to_compute_dtype(images, settings.precision)))
+    module: Any = detail_module(settings) if name == DETAIL else modules(settings)[name]
+    return to_float32(module.apply({"params": chosen}, to_compute_dtype(images, settings.precision)))
 
 
 def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s"]:
@@ -62,30 +97,89 @@ def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "
     return depth_from_raw(raw, settings.camera)
 
 
-def albedo(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s 3"]:
-    """Returns canonical albedo in [-1, 1]."""
-    return _apply(params, "albedo", images, settings)
+def albedo(
+    params: Params,
+    images: _Images,
+    depth: Float[Array, "n s s"],
+    view: Float[Array, "n 6"],
+    light: Float[Array, "n 4"],
+    settings: Settings,
+) -> Float[Array, "n s s 3"]:
+    """Returns canonical albedo in [-1, 1]; depth (its border blended), view and light are those of the images."""
+    if DETAIL not in params:
+        return _apply(params, "albedo", images, settings)
+    return detailed(params, canonical_texture(images, depth, view, light, settings), settings)
+
+
+def unprojected(
+    images: _Images, depth: Float[Array, "n s s"], view: Float[Array, "n 6"], settings: Settings
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s 1"]]:
+    """Returns what images show at each canonical texel, and where they show it: 1, or 0 where the sheet hides it."""
+    camera = settings.camera
+    points = cam.moved_points(depth, view, camera)
+    grid = cam.to_grid(cam.project(points, camera), camera)
+    nearest = resample.grid_sample(render.warp_depth(depth, view, camera, sampling=settings.sampling)[..., None], grid)
+    inside = jnp.all(jnp.abs(grid) < 1, axis=-1, keepdims=True)
+    visible = inside & (points[..., 2:] - nearest < _HIDDEN)
+    return resample.grid_sample(images, grid), visible.astype(images.dtype)
+
+
+def canonical_texture(
+    images: _Images,
+    depth: Float[Array, "n s s"],
+    view: Float[Array, "n 6"],
+    light: Float[Array, "n 4"],
+    settings: Settings,
+) -> Float[Array, "n s s 10"]:
+    """Returns what `DETAIL` is given; no gradient flows through it.
+
+    It is the images' own texture without its shading, and where it is visible; the same of its mirror image; shading;
+    and depth, in half ranges around the middle.
+    """
+    images, depth, view, light = jax.lax.stop_gradient((images, depth, view, light))
+    camera = settings.camera
+    shading, _ = lighting.shade(lighting.normals(depth, camera, unit=settings.unit_normals), light)
+    texture, visible = unprojected(images, depth, view, settings)
+    unlit = lighting.apply_shading(texture, 1 / jnp.maximum(shading, _DARKEST))
+    own = jnp.concatenate([jnp.clip(unlit, -1, 1) * visible, visible], axis=-1)
+    relief = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
+    return jnp.concatenate([own, own[:, :, ::-1], shading[..., None], relief[..., None]], axis=-1)
+
+
+_CHANNELS = 10  # of `canonical_texture`
+
+
+def detailed(params: Params, texture: Float[Array, "n s s 10"], settings: Settings) -> Float[Array, "n s s 3"]:
+    """Returns the albedo: for each texel a mixture of its texture, the mirror image's, and a colour by `DETAIL`.
+
+    A texel that is hidden has no share in the mixture.
+    """
+    out = _apply(params, DETAIL, texture, settings)
+    visible = jnp.concatenate([texture[..., 3:4], texture[..., 7:8], jnp.ones_like(texture[..., :1])], axis=-1)
+    share = jax.nn.softmax(jnp.where(visible > 0, out[..., :3], -jnp.inf), axis=-1)
+    colours = texture[..., :3], texture[..., 4:7], jnp.tanh(out[..., 3:])
+    return sum((share[..., k, None] * colour for k, colour in enumerate(colours)), jnp.zeros_like(colours[0]))
 
 
 def views(params: Params, images: _Images, mean: Float[Array, "6"], settings: Settings) -> Float[Array, "n 6"]:
     """Returns views in radians and scene units; `mean` (network units) is added if the settings say so."""
     added = mean if settings.add_mean_V else 0
-    return _seen(params, "view", images, lambda raw: view_from_raw(raw + added, settings.view_range), settings)
+    return _predict(params, "view", images, lambda raw: view_from_raw(raw + added, settings.view_range), settings)
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:
     """Returns lights as ambient, diffuse, dx, dy; `mean` (network units) is added if the settings say so."""
     added = mean if settings.add_mean_L else 0
-    return _seen(params, "light", images, lambda raw: light_from_raw(raw + added), settings)
+    return _predict(params, "light", images, lambda raw: light_from_raw(raw + added), settings)
 
 
-def _seen(params: Params, name: str, images: _Images, of: Callable[..., Any], settings: Settings) -> jax.Array:
+def _predict(params: Params, name: str, images: _Images, of: Callable[..., Any], settings: Settings) -> jax.Array:
     """Returns what a network sees in images, averaged with what it sees in their mirror images if `mirrored`."""
-    seen: jax.Array = of(_apply(params, name, images, settings))
+    output: jax.Array = of(_apply(params, name, images, settings))
     if settings.mirrored:
         there = of(_apply(params, name, images[:, :, ::-1], settings))
-        seen = (seen + jnp.array(MIRRORED[name]) * there) / 2
-    return seen
+        output = (output + jnp.array(MIRRORED[name]) * there) / 2
+    return output
 
 
 def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:

@@ -1,8 +1,11 @@
-"""Perceptual distances between images: LPIPS v0.1 with VGG16, or a frozen discriminator's features.
+"""Perceptual distances between images, by name in `DISTANCES`: LPIPS v0.1 with VGG16, or the discriminator's features.
 
 Images are `(N, H, W, 3)` in [-1, 1], already multiplied by their mask. Source: Zhang et al., CVPR
 2018. Both distances work on features, so that features of an unchanging target need to be computed
 only once.
+
+`config.loss.perceptual` names the distance of the losses, `config.refinement.criterion` may name one for choosing how
+much of a refinement is kept. A new one is an entry of `DISTANCES`, and a choice of these fields.
 
 The parameters of LPIPS are a flat dictionary, float32 arrays with these names:
 
@@ -12,17 +15,24 @@ The parameters of LPIPS are a flat dictionary, float32 arrays with these names:
     linear<i>                         (out,) weight of each channel of block i's last layer
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Scalar
+from ml_collections import ConfigDict
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import convolution
+from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 # Channels and number of layers of each of VGG16's blocks; the side is halved between blocks.
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -30,6 +40,25 @@ _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 _EPSILON = 1e-10
 
 Params = Mapping[str, Array]
+Features = tuple[jax.Array, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Distance:
+    """A distance between images: what of each image is compared, and how.
+
+    Attributes:
+      features: takes images (m, s, s, 3), the frozen models and the settings; returns arrays with a leading axis m, in
+        float32.
+      distance: takes the features of two batches of images (of one size, or one image) and the frozen models; returns
+        the mean over the images.
+      load: reads the parameters, `FrozenModels.distances[NAME]`, from the file that `config.loss.NAME_weights` names;
+        None if there are none.
+    """
+
+    features: Callable[[jax.Array, FrozenModels, Settings], Features]
+    distance: Callable[[Features, Features, FrozenModels], Float[Scalar, ""]]
+    load: Callable[[str | pathlib.Path], Any] | None = None
 
 
 def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
@@ -81,6 +110,13 @@ def discriminator_distance(
     return sum(parts[1:], start=parts[0])
 
 
+def discriminator_features(images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings) -> Features:
+    """Returns the discriminator's first features of each image, in float32; each has a leading axis m."""
+    discriminator, cast_images = to_compute_dtype((frozen.discriminator, images), settings.precision)
+    features = stylegan2.discriminator_features(discriminator, cast_images, arch=settings.architecture, count=4)
+    return tuple(to_float32(layer) for layer in features)
+
+
 def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
     """Reads the parameters from a safetensors file (names and shapes: see the module docstring).
 
@@ -129,9 +165,9 @@ def _halve(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
 def _normalise(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Divides by the length along the channels; a zero vector stays zero, without gradient."""
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    seen = squared > 0
-    length = jnp.sqrt(jnp.where(seen, squared, 1.0))
-    return jnp.where(seen, x / (length + _EPSILON), 0.0)
+    nonzero = squared > 0
+    length = jnp.sqrt(jnp.where(nonzero, squared, 1.0))
+    return jnp.where(nonzero, x / (length + _EPSILON), 0.0)
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
@@ -158,3 +194,32 @@ def _torch_name(name: str) -> str:
     # VGG16 counts every convolution, every ReLU and every pooling.
     index = sum(2 * count + 1 for _, count in _BLOCKS[: block - 1]) + 2 * (layer - 1)
     return f"net.slice{block}.{index}.{'weight' if leaf == 'kernel' else 'bias'}"
+
+
+def _lpips_features(images: jax.Array, frozen: FrozenModels, settings: Settings) -> Features:
+    params = to_compute_dtype(frozen.distances["lpips"], settings.precision, keep=("shift", "scale"))
+    return lpips_features(params, images)
+
+
+def _mean_lpips(first: Features, second: Features, frozen: FrozenModels) -> Float[Scalar, ""]:
+    return jnp.mean(lpips_distance(frozen.distances["lpips"], first, second))
+
+
+def _absolute_distance(first: Features, second: Features, _: Any) -> Float[Scalar, ""]:
+    return discriminator_distance(first, second)
+
+
+DISTANCES: Mapping[str, Distance] = {
+    "discriminator": Distance(discriminator_features, _absolute_distance),
+    "lpips": Distance(_lpips_features, _mean_lpips, load_lpips),
+}
+
+
+def load(name: str, config: ConfigDict) -> Any:
+    """Returns a distance's parameters, from `config.loss.NAME_weights`; None if it has none.
+
+    Raises:
+      UserError: the file is missing, damaged, or does not hold the expected tensors.
+    """
+    read = DISTANCES[name].load
+    return None if read is None else read(config.loss[f"{name}_weights"])

@@ -20,9 +20,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.method import models
-from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import LossAndMetrics, Problem, Step
+from gan2shape_jax.method.state import Context, LossAndMetrics, Step
 
 # Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.
 _OBJECT_THRESHOLD = 0.7
@@ -136,7 +134,7 @@ def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, floa
     if right <= left or bottom <= top:
         raise UserError(
             f"the object mask is only {width + 1:.0f} pixels wide and {height + 1:.0f} high: "
-            "give another mask or another image"
+            "use another mask or another image"
         )
     return left, right, top, bottom
 
@@ -145,18 +143,17 @@ def _require_object(mask: np.ndarray) -> None:
     if not (mask >= _OBJECT_THRESHOLD).any():
         raise UserError(
             f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels "
-            f"reaches {_OBJECT_THRESHOLD}; give another mask or another image"
+            f"reaches {_OBJECT_THRESHOLD}; use another mask or another image"
         )
 
 
-def prior_loss(
-    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
-) -> LossAndMetrics:
+def prior_loss(params: models.Params, batch: None, context: Context, *, flip: bool = False) -> LossAndMetrics:
     """Returns the mean squared difference between the depth, before its border is blended, and the prior.
 
-    The GAN plays no part in it and there is no mirrored sheet: `frozen` and `flip` are not used.
+    There is no batch and no mirrored depth map: `batch` and `flip` are not used.
     """
-    depth = models.depth(params, problem.image, settings)
+    problem = context.problem
+    depth = models.depth(params, problem.image, context.settings)
     loss = jnp.mean(jnp.square(depth[0] - problem.prior))
     return loss, ({"loss": loss}, depth)
 

@@ -1,6 +1,6 @@
-"""Explaining images by one canonical sheet: its geometry, its appearance, and what the networks make of the input.
+"""Explaining images by one canonical depth map: its geometry, its appearance, and what the networks make of the input.
 
-A leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror image; n counts
+A leading axis f (1 or 2) holds the map and, under the symmetry assumption, its left-right mirror image; n counts
 images, each with its own view and light. Shapes: depth (f, S, S), albedo (f, S, S, 3), views (n, 6), lights (n, 4),
 images (n, S, S, 3) in [-1, 1]. Units as in `factors`. Source: GAN2Shape, equations 1 and 4; the mirrored terms follow
 Unsup3d (Wu et al., 2020).
@@ -34,12 +34,12 @@ class Scene:
     shading: jax.Array  # (f, n, S, S)
     warped: jax.Array  # (f, n, S, S) depth seen from each view
     grid: jax.Array  # (f, n, S, S, 2) where each input pixel lies in the canonical frame
-    valid: jax.Array  # (n, S, S) pixels that the sheet and its mirror image both cover
+    valid: jax.Array  # (n, S, S) pixels that the surface and its mirror image both cover
 
 
-def mirror(sheet: Float[Array, "one s s *c"], *, flip: bool) -> Float[Array, "f s s *c"]:
-    """Stacks a sheet (1, S, S, ...) with its left-right mirror image if `flip`."""
-    return jnp.concatenate([sheet, sheet[:, :, ::-1]], axis=0) if flip else sheet
+def mirror(canonical: Float[Array, "one s s *c"], *, flip: bool) -> Float[Array, "f s s *c"]:
+    """Stacks a canonical map (1, S, S, ...) with its left-right mirror image if `flip`."""
+    return jnp.concatenate([canonical, canonical[:, :, ::-1]], axis=0) if flip else canonical
 
 
 def scene(
@@ -48,7 +48,7 @@ def scene(
     light: Float[Array, "n 4"],
     settings: Settings,
 ) -> Scene:
-    """Renders the sheets' geometry and shading under n lights, from n views."""
+    """Renders the depth maps' geometry and shading under n lights, from n views."""
     camera = settings.camera
     flips, count = depth.shape[0], view.shape[0]
     normal = lighting.normals(depth, camera, unit=settings.unit_normals)
@@ -63,7 +63,7 @@ def scene(
 
 
 def appearance(geometry: Scene, albedo: Float[Array, "f s s 3"]) -> Float[Array, "f n s s 3"]:
-    """Returns the images that sheets with this albedo show under each view and light, clamped to [-1, 1]."""
+    """Returns the images that surfaces with this albedo show under each view and light, clamped to [-1, 1]."""
     texture = lighting.apply_shading(albedo[:, None], geometry.shading)
     return jnp.clip(resample.grid_sample(texture, geometry.grid), -1.0, 1.0)
 
@@ -95,7 +95,7 @@ def input_scene(
 
 
 @flax.struct.dataclass
-class Reconstruction:
+class Prediction:
     """What the networks make of the input; arrays without batch axes, see `factors`."""
 
     depth: jax.Array  # (S, S), canonical
@@ -103,18 +103,16 @@ class Reconstruction:
     view: jax.Array  # (6,)
     light: jax.Array  # (4,)
     warped_depth: jax.Array  # (S, S), the depth in the input view
-    valid: jax.Array  # (S, S), 1 where the warped depth shows the sheet
+    valid: jax.Array  # (S, S), 1 where the warped depth shows the surface
     reconstruction: jax.Array  # (S, S, 3), the input's image
 
 
-def reconstruction_of(
-    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings
-) -> Reconstruction:
+def reconstruction_of(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result; to be called inside `jax.jit`."""
     geometry = input_scene(params, problem, frozen, settings, flip=False)
-    albedo = mirror(models.albedo(params, problem.image, settings), flip=False)
+    albedo = models.albedo(params, problem.image, geometry.depth, geometry.view, geometry.light, settings)
     recon = appearance(geometry, albedo)
-    return Reconstruction(
+    return Prediction(
         depth=geometry.depth[0],
         albedo=albedo[0],
         view=geometry.view[0],
@@ -134,21 +132,21 @@ def drop_training_fields(problem: Problem) -> Problem:
     return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
 
 
-def see(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
+def predict(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    result: Reconstruction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
+    result: Prediction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
     return result
 
 
-def see_together(
+def predict_batch(
     params: models.Params, problems: Sequence[Problem], frozen: FrozenModels, settings: Settings, *, size: int
-) -> list[Reconstruction]:
-    """Does what `see` does for up to `size` images at once, which takes half the time on a CPU.
+) -> list[Prediction]:
+    """Does what `predict` does for up to `size` images at once, which takes half the time on a CPU.
 
-    An image's result is that of `see` up to rounding errors, which may depend on its place among the others.
+    An image's result is that of `predict` up to rounding errors, which may depend on its place among the others.
     """
-    fields = [drop_training_fields(one) for one in problems]
+    fields = [drop_training_fields(problem) for problem in problems]
     fields += fields[:1] * (size - len(fields))  # one program for any number of images
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
-    seen = jax.device_get(_reconstruct_all(params, stacked, frozen, settings))
-    return [jax.tree.map(lambda leaf, place=place: leaf[place], seen) for place in range(len(problems))]
+    stacked_predictions = jax.device_get(_reconstruct_all(params, stacked, frozen, settings))
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], stacked_predictions) for place in range(len(problems))]

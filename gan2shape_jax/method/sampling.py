@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 from gan2shape_jax.geometry.lighting import apply_shading, diffuse_shading, light_direction, normals
 from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.method.factors import Factors, view_from_raw
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import KnownConditions
+from gan2shape_jax.method.state import Context, Iteration, PseudoImages, SampledConditions
 
 # Independent uses of randomness in a phase: training, collecting samples, choosing among images or samples.
 TRAIN, COLLECT, CHOOSE = 0, 1, 2
@@ -123,44 +122,33 @@ def pseudo_images(
     return render_factors(factors, shading, view_from_raw(views, settings.view_range), settings)
 
 
-def draw_pseudo_images(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""] | int,
-    factors: Factors,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Draws a batch of views and lights by the phase's key and iteration and renders the input's factors under them.
-
-    No gradient flows out.
-    """
-    return jax.lax.stop_gradient(pseudo_images(factors, *draw_conditions(key, iteration, frozen, settings), settings))
+def draw_pseudo_images(iteration: Iteration, context: Context) -> PseudoImages:
+    """Draws a batch of views and lights and renders the input's factors under them; no gradient flows out."""
+    views, direction, strength = draw_conditions(iteration, context)
+    images, masks = pseudo_images(iteration.factors, views, direction, strength, context.settings)
+    return jax.lax.stop_gradient(PseudoImages(images=images, masks=masks))
 
 
-def known_conditions(
-    key: PRNGKeyArray,
-    iteration: Int[Scalar, ""] | int,
-    factors: Factors,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> KnownConditions:
+def sampled_conditions(iteration: Iteration, context: Context) -> SampledConditions:
     """Returns the views and lights that `draw_pseudo_images` draws with the same arguments.
 
     The lights are those that the renderings show: the input's, with the drawn direction in place of its own and the
     drawn strength added to its strengths (see `relit_shading`).
     """
-    views, direction, strength = draw_conditions(key, iteration, frozen, settings)
-    ambient = factors.light[0] + settings.rand_light[6] * strength
+    views, direction, strength = draw_conditions(iteration, context)
+    factors = iteration.factors
+    ambient = factors.light[0] + context.settings.rand_light[6] * strength
     diffuse = factors.light[1] + strength
     lights = jnp.concatenate([ambient[:, None], diffuse[:, None], direction], axis=-1)
-    return jax.lax.stop_gradient(KnownConditions(views=views, lights=lights))
+    return jax.lax.stop_gradient(SampledConditions(views=views, lights=lights))
 
 
 def draw_conditions(
-    key: PRNGKeyArray, iteration: Int[Scalar, ""] | int, frozen: FrozenModels, settings: Settings
+    iteration: Iteration, context: Context
 ) -> tuple[Float[Array, "n 6"], Float[Array, "n 2"], Float[Array, " n"]]:
-    """Draws views in network units, and directions and strengths of lights."""
-    view_key, light_key = jax.random.split(jax.random.fold_in(key, iteration))
+    """Draws views in network units, and directions and strengths of lights, by the phase's key and the iteration."""
+    frozen, settings = context.frozen, context.settings
+    view_key, light_key = jax.random.split(jax.random.fold_in(iteration.key, iteration.number))
     count = settings.batch_size
     views = draw_views(view_key, frozen.view_mean, frozen.view_factor, count, yaw_scale=settings.view_scale)
     return views, *draw_lights(light_key, count, rand_light=settings.rand_light)

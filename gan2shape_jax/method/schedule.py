@@ -21,7 +21,7 @@ class Phase:
     stage: int  # from 1; 0 is what comes before: the prior's fit and, in a lift, the encoder's inversion step
     kind: Step
     iterations: int
-    flip: bool  # whether the mirrored sheet has to explain the images too
+    flip: bool  # whether the mirrored depth map has to explain the images too
 
     @property
     def step(self) -> str:
@@ -52,7 +52,7 @@ def make_schedule(
 
     Args:
       stages: iterations of steps 1, 2 and 3 for every stage.
-      flip1: per stage, whether step 1 uses the mirrored sheet.
+      flip1: per stage, whether step 1 uses the mirrored depth map.
       flip3: per stage, whether step 3 does.
       prior_iterations: 0 where a pretrained depth network replaces the prior.
       first: further steps before the first stage, each with its iterations.

@@ -4,6 +4,7 @@ Only this module and the set-up read the configuration; every step receives `Set
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, Literal
 
 import flax.struct
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
 from gan2shape_jax.networks import modules
@@ -31,8 +33,8 @@ class NetworkSizes:
 
 def _shaping(default: Any = dataclasses.MISSING) -> Any:
     """Returns a field that is part of the tree's structure: it shapes programs."""
-    given = {} if default is dataclasses.MISSING else {"default": default}
-    return flax.struct.field(pytree_node=False, **given)  # type: ignore[no-untyped-call]
+    arguments = {} if default is dataclasses.MISSING else {"default": default}
+    return flax.struct.field(pytree_node=False, **arguments)  # type: ignore[no-untyped-call]
 
 
 @flax.struct.dataclass
@@ -63,7 +65,7 @@ class Settings:
     use_mask: bool = _shaping()
     add_mean_V: bool = _shaping()
     add_mean_L: bool = _shaping()
-    perceptual: Literal["discriminator", "lpips"] = _shaping()
+    perceptual: str = _shaping()  # a name of `perceptual.DISTANCES`
     collect_iters: int = _shaping()
     crop: int | None = _shaping()
     original_size: int = _shaping()
@@ -81,7 +83,7 @@ class Settings:
     # Scale of offsets in W: the truncation of the GAN, which applies to the input's latent and its offset together.
     offset_scale: Any = 1.0
     # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
-    hold_shape: Any = 0.0
+    freeze_depth: Any = 0.0
     # For the anchored step: weight of the distance from the views that pseudo-images were drawn with.
     anchor_view: Any = 0.0
     # Iterations over which the learning rate rises at the start of every step; 0 as published.
@@ -108,17 +110,17 @@ class Settings:
 
 
 # Terms of the loss that are computed only where their weight is positive.
-_OPTIONAL = ("hold_shape", "anchor_view")
+_OPTIONAL = ("freeze_depth", "anchor_view")
 
 
 def changed(settings: Settings, **fields: Any) -> Settings:
     """Returns the settings with other values of these fields; numbers of leaves become float32 arrays."""
-    given = dataclasses.replace(settings, **fields)
+    replaced = dataclasses.replace(settings, **fields)
     terms = tuple(
-        name for name in _OPTIONAL if fields.get(name, 0) or (name in given.optional_terms and name not in fields)
+        name for name in _OPTIONAL if fields.get(name, 0) or (name in replaced.optional_terms and name not in fields)
     )
     leaves, structure = jax.tree.flatten(
-        dataclasses.replace(given, optional_terms=terms), is_leaf=lambda leaf: isinstance(leaf, (tuple, list))
+        dataclasses.replace(replaced, optional_terms=terms), is_leaf=lambda leaf: isinstance(leaf, (tuple, list))
     )
     result: Settings = jax.tree.unflatten(structure, [jnp.asarray(leaf, jnp.float32) for leaf in leaves])
     return result
@@ -127,15 +129,11 @@ def changed(settings: Settings, **fields: Any) -> Settings:
 def from_config(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
     """Returns the settings of a resolved, validated configuration, for a GAN of this architecture.
 
-    Fields of the groups `sampling`, `loss` and `optimizer` that are named as in `Settings` are taken as they are.
-    `original_size` is the side in pixels of the input image before cropping and resizing: without cropping, it has no
-    effect, and images of all sizes share compiled programs.
+    Fields of the groups `sampling`, `loss` and `optimizer` are taken as they are, by their names. `original_size` is
+    the side in pixels of the input image before cropping and resizing: without cropping, it has no effect, and images
+    of all sizes share compiled programs. Raises `ConfigError`: a field of these groups is not among `Settings`.
     """
     camera, gan, net, size = config.camera, config.gan, config.networks, config.image_size
-
-    def named(section: ConfigDict) -> dict[str, Any]:
-        return {name: section[name] for name in section if name in Settings.__dataclass_fields__}
-
     settings = Settings(
         camera=Camera(
             image_size=size,
@@ -167,10 +165,25 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         sampling="half" if config.reference else "centred",
         unit_normals=not config.reference,
         skip_first_batch=config.reference,
-        **named(config.sampling),
-        **named(config.loss),
-        **named(config.optimizer),
+        **_named(config, "sampling", elsewhere=("view_mvn", "light_mvn")),
+        **_named(config, "loss", elsewhere=("lpips_weights",)),
+        **_named(config, "optimizer"),
     )
     refines = config.mode == "instance" and config.networks.pretrained
     weights = {name: getattr(settings, name) for name in _OPTIONAL}
-    return changed(settings, **weights | {"hold_shape": config.refinement.hold_shape if refines else 0.0})
+    return changed(settings, **weights | {"freeze_depth": config.refinement.hold_shape if refines else 0.0})
+
+
+def _named(config: ConfigDict, group: str, *, elsewhere: Collection[str] = ()) -> dict[str, Any]:
+    """Returns a group's fields for `Settings`, by name, but for those that are read `elsewhere`.
+
+    Raises `ConfigError`: a field has no place in `Settings`, so that setting it would change nothing.
+    """
+    values = {name: config[group][name] for name in config[group] if name not in elsewhere}
+    if idle := values.keys() - Settings.__dataclass_fields__.keys():
+        fields = ", ".join(f"config.{group}.{name}" for name in sorted(idle))
+        raise ConfigError(
+            f"{fields}: no step reads this, so it would change nothing; give it a field in Settings "
+            "(gan2shape_jax/method/settings.py) and a term that uses it, or take it out of configs/base.py"
+        )
+    return values

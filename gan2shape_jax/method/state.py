@@ -11,8 +11,10 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
 
@@ -30,6 +32,15 @@ class Problem:
     key: jax.Array  # the image's random key
 
 
+@flax.struct.dataclass
+class Context:
+    """What a step computes with and leaves as it is."""
+
+    problem: Problem  # None for a step that draws its images
+    frozen: FrozenModels
+    settings: Settings
+
+
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
     """One image, ready to be reconstructed; `inversion_l1` is None where the GAN plays no part in it."""
@@ -39,13 +50,25 @@ class PreparedImage:
     settings: Settings
     inversion_l1: float | None
 
+    def context(self, frozen: FrozenModels) -> Context:
+        """Returns what steps compute with, given the frozen networks."""
+        return Context(self.problem, frozen, self.settings)
+
 
 @flax.struct.dataclass
-class KnownConditions:
+class SampledConditions:
     """What pseudo-images were drawn with: views (N, 6) in network units, lights (N, 4) as in `factors`."""
 
     views: jax.Array
     lights: jax.Array
+
+
+@flax.struct.dataclass
+class PseudoImages:
+    """Renderings (N, S, S, 3) under drawn views and lights, and their masks (N, S, S)."""
+
+    images: jax.Array
+    masks: jax.Array
 
 
 @flax.struct.dataclass
@@ -57,7 +80,7 @@ class ProjectedSamples:
 
     images: jax.Array
     masks: jax.Array
-    known: KnownConditions | None = None
+    known: SampledConditions | None = None
     pseudo: jax.Array | None = None
 
 
@@ -88,38 +111,45 @@ def initial_state(params: Params, settings: Settings) -> TrainState:
 Metrics = dict[str, jax.Array]
 # The loss, with the scalars to log and whatever else from the forward pass `Step.update` keeps.
 LossAndMetrics = tuple[jax.Array, tuple[Metrics, Any]]
-# What an iteration sees besides the problem; the loss takes its items as arguments.
-Seen = tuple[Any, ...]
+
+
+@flax.struct.dataclass
+class Iteration:
+    """What tells an iteration from the others, and what it has from before: its draws are a function of this."""
+
+    key: PRNGKeyArray  # the phase's
+    number: Int[Scalar, ""] | int  # from 0 in the phase
+    factors: Factors  # as step 1 has left them
+    constants: Any = None  # what the phase has computed before its first iteration
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
     """All that distinguishes one step from another (GAN2Shape, section 3.2); `iteration` is what they have in common.
 
-    The functions are pure, handle one image and are called inside `jax.jit`. `flip` says whether the mirrored sheet has
-    to explain the images too.
+    The functions are pure, handle one image and are called inside `jax.jit`. `flip` says whether the mirrored depth map
+    has to explain the images too.
 
     Attributes:
       name: as in schedules, histories and checkpoints.
-      networks: the networks that it trains. The loss depends on their parameters alone.
-      loss: `loss(params, *seen, problem, frozen, settings, flip=...)` returns `LossAndMetrics`.
-      draw: `draw(key, iteration, factors, constants, frozen, settings)` returns what the iteration sees; its randomness
-        is a function of the phase's key and the iteration's number.
-      cache: `cache(params, problem, frozen, settings, flip=...)` computes what stays constant during a phase; None
-        where there is nothing.
-      collect: `collect(params, factors, cached, problem, key, iteration, frozen, settings)` returns one batch of
-        the samples that a phase collects before its first iteration. The batches together are then its constants,
-        instead of what `cache` returns.
-      update: `update(state, extra, seen, problem, settings)` returns the state with what changes besides the networks.
+      networks: the networks that it trains.
+      loss: `loss(params, batch, context, flip=...)` returns `LossAndMetrics`; the batch is what `draw` returns.
+      draw: `draw(iteration, context)` returns what an iteration sees besides the problem: by default the constants.
+      cache: `cache(params, context, flip=...)` computes what stays constant during a phase; None where there is
+        nothing.
+      collect: `collect(params, iteration, context)` returns one batch of the samples that a phase collects before its
+        first iteration, where `iteration` has the constants that `cache` returns. The batches together are then the
+        constants, in place of these.
+      update: `update(state, extra, batch, context)` returns the state with what changes besides the networks; `extra`
+        is the last of what the loss returns.
       cost: time per iteration relative to the cheapest step's, to estimate the time left; of the default configuration.
     """
 
     name: str
     networks: tuple[str, ...]
     loss: Callable[..., LossAndMetrics]
-    # By default, every iteration sees what the phase has computed, if anything, and the optimiser's state stays.
-    draw: Callable[..., Seen] = lambda key, iteration, factors, constants, *_: () if constants is None else (constants,)
+    draw: Callable[[Iteration, Context], Any] = lambda iteration, context: iteration.constants
     cache: Callable[..., Any] | None = None
-    collect: Callable[..., Any] | None = None
-    update: Callable[..., TrainState] = lambda state, *_: state
+    collect: Callable[[Params, Iteration, Context], ProjectedSamples] | None = None
+    update: Callable[[TrainState, Any, Any, Context], TrainState] = lambda state, extra, batch, context: state
     cost: float = 1.0

@@ -11,11 +11,9 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.losses import image_terms, target_features, weighted_sum
 from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, input_scene, mirror, smoothness
-from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step, TrainState
+from gan2shape_jax.method.state import Context, LossAndMetrics, Step, TrainState
 
 
 @flax.struct.dataclass
@@ -27,10 +25,9 @@ class Step1Cache:
     mask: jax.Array | None = None  # (S, S), the input's object mask in the canonical frame; the loss does not read it
 
 
-def step1_cache(
-    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool
-) -> Step1Cache:
+def step1_cache(params: models.Params, context: Context, *, flip: bool) -> Step1Cache:
     """Computes the values constant during step 1."""
+    problem, frozen, settings = context.problem, context.frozen, context.settings
     scene = input_scene(params, problem, frozen, settings, flip=flip)
     return Step1Cache(
         scene=scene,
@@ -39,31 +36,21 @@ def step1_cache(
     )
 
 
-def step1_loss(
-    params: models.Params,
-    cache: Step1Cache,
-    problem: Problem,
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    flip: bool,
-) -> LossAndMetrics:
+def step1_loss(params: models.Params, cache: Step1Cache, context: Context, *, flip: bool) -> LossAndMetrics:
     """Returns the reconstruction loss of the input: photometric, perceptual, smoothness, and the mirrored terms."""
-    scene = cache.scene
-    albedo = models.albedo(params, problem.image, settings)
+    scene, image, settings = cache.scene, context.problem.image, context.settings
+    albedo = models.albedo(params, image, scene.depth[:1], scene.view, scene.light, settings)
     recon = appearance(scene, mirror(albedo, flip=flip))
-    (terms,) = image_terms(recon, problem.image, scene.valid, frozen, settings, features=cache.features)
+    (terms,) = image_terms(recon, image, scene.valid, context.frozen, settings, features=cache.features)
     smooth = smoothness(scene)
     loss = weighted_sum(terms, smooth, settings)
     metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0], "smooth": smooth}
     return loss, (metrics, albedo[0])
 
 
-def _keep_factors(
-    state: TrainState, albedo: Float[Array, "s s 3"], seen: Seen, problem: Problem, settings: Settings
-) -> TrainState:
+def _keep_factors(state: TrainState, albedo: Float[Array, "s s 3"], cache: Step1Cache, context: Context) -> TrainState:
     """Returns the state with the factors of this iteration, from which step 2 renders its pseudo-images."""
-    scene: Scene = seen[0].scene
+    scene = cache.scene
     factors = Factors(depth=scene.depth[0], albedo=albedo, view=scene.view[0], light=scene.light[0], mask=state.mask)
     return dataclasses.replace(state, factors=factors)
 

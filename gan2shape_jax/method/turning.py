@@ -44,11 +44,11 @@ class Turning:
     farthest: Float[Array, ""]  # the distance from the mirror's centre that three of four samples stay below
 
     def moved(
-        self, latent: Float[Array, "1 *layers w"], own: Float[Array, "2"], asked: Float[Array, "n 2"]
+        self, latent: Float[Array, "1 *layers w"], own: Float[Array, "2"], target: Float[Array, "n 2"]
     ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n 2"]]:
         """Returns a latent turned and lit as asked, as far as the axes go, and how far that is.
 
-        `own` and `asked` are yaw (radians) and the light's dx; `own` is what the picture shows. The latent moves from
+        `own` and `target` are yaw (radians) and the light's dx; `own` is what the picture shows. The latent moves from
         there by at most half an axis, whatever its coordinates, and is drawn in first to where samples lie: those of
         photos lie farther out, where coordinates say little and turned pictures fall apart.
         """
@@ -58,7 +58,7 @@ class Turning:
         shift, reached = [], []
         for axis, (step, value) in enumerate(zip(STEPS, self.values, strict=True)):
             at = jnp.interp(own[axis], value, step)
-            to = jnp.clip(jnp.interp(asked[:, axis], value, step), at - step[-1], at + step[-1])
+            to = jnp.clip(jnp.interp(target[:, axis], value, step), at - step[-1], at + step[-1])
             shift.append(to - at)
             reached.append(own[axis] + jnp.interp(to, step, value) - jnp.interp(at, step, value))
         along = jnp.stack(shift, axis=1) @ self.mirror.axes
@@ -72,23 +72,23 @@ def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, sam
     """
     arch, key = settings.architecture, jax.random.key(0)
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
-    found = find_mirror(key, gan, arch=arch, samples=samples)
+    mirror = find_mirror(key, gan, arch=arch, samples=samples)
     latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=NAMED_BY)
-    found, _ = named(found, latents, params, frozen, settings)
+    mirror, _ = named(mirror, latents, params, frozen, settings)
     values = np.zeros_like(STEPS)
     for axis, place in np.ndindex(*STEPS.shape):
-        there = along(found, latents[:WALKED], axis, float(STEPS[axis, place]))
-        values[axis, place] = seen(params, there, frozen, settings)[:, axis].mean()
+        there = along(mirror, latents[:WALKED], axis, float(STEPS[axis, place]))
+        values[axis, place] = predicted_sides(params, there, frozen, settings)[:, axis].mean()
     values = np.maximum.accumulate(values, axis=1)
     if not np.isfinite(values).all() or min(-values[0, 0], values[0, -1]) < _LEAST:  # samples that are all alike, say
         return None
-    distances = jnp.linalg.norm(latents - found.centre, axis=1)
-    as_found = Turning(found, jnp.asarray(values), jnp.percentile(distances, 75))
+    distances = jnp.linalg.norm(latents - mirror.centre, axis=1)
+    as_found = Turning(mirror, jnp.asarray(values), jnp.percentile(distances, 75))
     result: Turning = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), as_found)
     return result
 
 
-def taught(params: models.Params, found: Turning, frozen: FrozenModels, settings: Settings) -> models.Params:
+def taught(params: models.Params, turning: Turning, frozen: FrozenModels, settings: Settings) -> models.Params:
     """Returns networks whose V sees far turns: beyond `_SURE` deviations along the axis, yaw goes on as it does before.
 
     A GAN draws few objects turned so far, and V, which learns from what it draws, sees them turned too little. All that
@@ -100,11 +100,11 @@ def taught(params: models.Params, found: Turning, frozen: FrozenModels, settings
     )
     places = np.random.default_rng(0).uniform(-_FARTHEST, _FARTHEST, count)
     near = np.clip(places, -_SURE, _SURE)
-    told = _all_seen(params, along(found.mirror, latents, 0, near), frozen, settings)[:, :6]
-    inner, outer = (np.interp([-place, place], STEPS[0], found.values[0]) for place in (_SURE / 2, _SURE))
+    told = _predict_all(params, along(turning.mirror, latents, 0, near), frozen, settings)[:, :6]
+    inner, outer = (np.interp([-place, place], STEPS[0], turning.values[0]) for place in (_SURE / 2, _SURE))
     told[:, 1] += (places - near) * np.mean((outer - inner) / [-_SURE / 2, _SURE / 2])
     optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
-    view, turned = params["view"], along(found.mirror, latents, 0, places)
+    view, turned = params["view"], along(turning.mirror, latents, 0, places)
     moments = optimizer.init(view)
     for some in np.split(np.arange(count), _LESSONS):
         gradient = _lesson(view, turned[some], told[some], frozen=frozen, settings=settings)
@@ -132,43 +132,45 @@ def _lesson(
 
 
 def named(
-    found: Mirror, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
+    mirror: Mirror, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
 ) -> tuple[Mirror, list[float]]:
     """Returns the axes of yaw and the light's side, and their correlations with what a model sees of samples."""
-    values, own = seen(params, latents, frozen, settings), np.asarray(found.coordinates(latents))
+    values, own = predicted_sides(params, latents, frozen, settings), np.asarray(mirror.coordinates(latents))
     mixing = np.linalg.lstsq(own - own.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
-    found = found.turned(mixing, latents)
-    pairs = zip(np.asarray(found.coordinates(latents)).T, values.T, strict=True)
-    return found, [float(np.corrcoef(told, known)[0, 1]) for told, known in pairs]
+    mirror = mirror.turned(mixing, latents)
+    pairs = zip(np.asarray(mirror.coordinates(latents)).T, values.T, strict=True)
+    return mirror, [float(np.corrcoef(coordinate, value)[0, 1]) for coordinate, value in pairs]
 
 
 def along(
-    found: Mirror, latents: Float[Any, "n w"], axis: int, step: float | Float[np.ndarray, "n"]
+    mirror: Mirror, latents: Float[Any, "n w"], axis: int, step: float | Float[np.ndarray, "n"]
 ) -> Float[Any, "n w"]:
     """Returns latents moved along an axis until they have this coordinate, the same or one for each."""
     values = np.full((len(latents), AXES), np.nan)
     values[:, axis] = step
-    return np.asarray(found.moved(latents, values))
+    return np.asarray(mirror.moved(latents, values))
 
 
-def seen(
+def predicted_sides(
     params: models.Params, latents: Float[Any, "n w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Any, "n 2"]:
     """Returns yaw (radians) and the light's dx of latents' images, odd under mirroring."""
-    return _all_seen(params, latents, frozen, settings)[:, [1, 8]]
+    return _predict_all(params, latents, frozen, settings)[:, [1, 8]]
 
 
-def _all_seen(
+def _predict_all(
     params: models.Params, latents: Any, frozen: FrozenModels, settings: Settings
 ) -> Float[np.ndarray, "n 10"]:
     values: np.ndarray = in_batches(
-        functools.partial(_seen, params, frozen=frozen, settings=settings), latents, size=_BATCH
+        functools.partial(_predict, params, frozen=frozen, settings=settings), latents, size=_BATCH
     )
     return values
 
 
 @jax.jit
-def _seen(params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings) -> Float[Array, "n 10"]:
+def _predict(
+    params: models.Params, latents: Array, *, frozen: FrozenModels, settings: Settings
+) -> Float[Array, "n 10"]:
     """Returns views and lights of latents' images, odd under mirroring."""
     images, settings = projection.synthesize(latents, frozen, settings), dataclasses.replace(settings, mirrored=True)
     view = models.views(params, images, frozen.view_mean, settings)

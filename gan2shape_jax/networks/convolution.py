@@ -9,7 +9,7 @@ set for each parity of output row and column, which are interleaved afterwards.
 
 Where an image has few pixels and many channels (the networks' inner levels), the kernel is the largest array, and
 reordering it takes longer than the products. There, gradients with respect to inputs are one product with the kernel as
-it is laid out in memory, and its results are shifted and added (`_fold`). Measured in docs/reports/speed.md.
+it is laid out in memory, and its results are shifted and added (`_fold`); docs/reports/speed.md.
 """
 
 import functools
@@ -142,19 +142,19 @@ def _fold(
     """
     n, h, w, channels_out = coarse.shape
     size, _, channels, _ = kernel.shape
-    spread = coarse.reshape(-1, channels_out) @ kernel.reshape(-1, channels_out).T
-    spread = spread.reshape(n, h, w, size, size, channels)
+    unfolded = coarse.reshape(-1, channels_out) @ kernel.reshape(-1, channels_out).T
+    unfolded = unfolded.reshape(n, h, w, size, size, channels)
     for axis, count, side in ((1, h, sides[0]), (2, w, sides[1])):
         total = jnp.zeros((), coarse.dtype)
         for tap in range(size):
-            part = lax.index_in_dim(spread, tap, 3, keepdims=False)
+            part = lax.index_in_dim(unfolded, tap, 3, keepdims=False)
             first = tap - padding
             last = side - 1 - (stride * (count - 1) + first)
             config = [(0, 0, 0)] * part.ndim
             config[axis] = (first, last, stride - 1)
             total = total + lax.pad(part, jnp.zeros((), coarse.dtype), config)
-        spread = total
-    return spread
+        unfolded = total
+    return unfolded
 
 
 def _kernel_gradient(

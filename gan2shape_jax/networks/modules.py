@@ -1,6 +1,7 @@
 """The five networks of the method (GAN2Shape, section 3 and appendix), and their layers with torch's initialisation.
 
-Depth and albedo are `EncoderDecoder`s, view and light `Encoder`s, the latent's network a `ResidualEncoder`. Images are
+Depth and albedo are `EncoderDecoder`s, view and light `Encoder`s, the latent's network a `ResidualEncoder`; what adds
+detail to a lifted model's albedo is a `SkipDecoder`, which the method has not. Images are
 `(N, S, S, C)` in [-1, 1], S a power of two; features `(N, H, W, C)`; kernels `(rows, columns, in, out)`, except
 `Expand`'s. Parameters take the dtype of the input they are initialised with; afterwards, a layer computes in the dtype
 of its parameters, whatever its input's dtype: see `precision`.
@@ -135,8 +136,8 @@ class GroupNorm(nn.Module):
         variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
         grouped = mean.reshape(n, self.groups, -1)
         center = jnp.mean(grouped, axis=-1, keepdims=True)
-        spread = variance.reshape(n, self.groups, -1) + jnp.square(grouped - center)
-        inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + _EPSILON)
+        second_moment = variance.reshape(n, self.groups, -1) + jnp.square(grouped - center)
+        inverse = jax.lax.rsqrt(jnp.mean(second_moment, axis=-1, keepdims=True) + _EPSILON)
 
         def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
             return jnp.repeat(of_group[..., 0], channels // self.groups, axis=-1)[:, None, None]
@@ -247,7 +248,36 @@ class ResidualEncoder(nn.Module):
         return Pointwise(self.channels_out, name="output")(x)
 
 
-Network = EncoderDecoder | Encoder | ResidualEncoder
+class SkipDecoder(nn.Module):
+    """Halves features down to 8x8 and builds them up again, with skip connections at every side (U-Net).
+
+    Ronneberger et al., 2015. What is at a pixel need not pass a bottleneck; what is around it, it sees.
+    """
+
+    size: int  # side S of the features, a power of two
+    channels_in: int
+    channels_out: int
+    width: int = 16  # channels at S, doubling at every level
+    group_base: int = 4  # groups of the normalisation at S, doubling likewise
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n s s o"]:
+        """Returns unbounded values for every pixel of a batch."""
+        width, groups, deepest = self.width, self.group_base, _halvings(self.size) - 1
+        kept = []
+        x = nn.leaky_relu(Conv(width, name="first")(x), _LEAK)
+        for level in range(1, deepest + 1):
+            kept.append(x)
+            x = Conv(width << level, 4, "half", name=f"down_{level}")(x)
+            x = nn.leaky_relu(GroupNorm(groups << level, name=f"down_norm_{level}")(x), _LEAK)
+        for level in reversed(range(deepest)):
+            x = Conv(width << level, 4, "twice", name=f"up_{level}")(x)
+            x = Conv(width << level, name=f"refine_{level}")(jnp.concatenate([x, kept[level]], axis=-1))
+            x = nn.relu(GroupNorm(groups << level, name=f"refine_norm_{level}")(x))
+        return Conv(self.channels_out, name="output")(x)
+
+
+Network = EncoderDecoder | Encoder | ResidualEncoder | SkipDecoder
 
 
 def initial_params(key: PRNGKeyArray, modules: Mapping[str, Network]) -> dict[str, Any]:
@@ -270,4 +300,4 @@ def param_shapes(module: Network) -> dict[str, Any]:
 
 
 def _blank(module: Network) -> jax.Array:
-    return jnp.zeros((1, module.size, module.size, 3), jnp.float32)
+    return jnp.zeros((1, module.size, module.size, getattr(module, "channels_in", 3)), jnp.float32)

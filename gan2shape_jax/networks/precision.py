@@ -6,7 +6,7 @@ its range), summed over many steps (parameters, Adam's moments) or averaged over
 `Settings.precision` "bfloat16", the hidden layers of the depth, albedo, view and light networks, the GAN and the
 perceptual network compute in bfloat16. Parameters, optimiser, losses, the networks' last layers, camera, rasteriser,
 lighting and sampling stay in float32, and so does the encoder: its offset is the difference between the codes of two
-nearly equal images, and in bfloat16 the error of this difference is 1.5 times its size (docs/reports/speed.md).
+nearly equal images, and in bfloat16 the error of this difference is 1.5 times its size.
 """
 
 from typing import Any, Literal
@@ -19,12 +19,12 @@ Precision = Literal["float32", "bfloat16"]
 AUTO = "auto"
 
 
-def chosen(asked: str, platform: str) -> Precision:
+def chosen(requested: str, platform: str) -> Precision:
     """Returns the precision of a run: the one asked for or, with `AUTO`, bfloat16 on the platform "tpu", else float32.
 
-    The two differ by less than seeds do (docs/reports/speed.md), and a CPU is slower in bfloat16.
+    The two differ by less than seeds do, and a CPU is slower in bfloat16.
     """
-    return "bfloat16" if asked == "bfloat16" or (asked == AUTO and platform == "tpu") else "float32"
+    return "bfloat16" if requested == "bfloat16" or (requested == AUTO and platform == "tpu") else "float32"
 
 
 def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] = ()) -> Any:

@@ -61,7 +61,7 @@ class OutputOptions:
     preset: str = "all"  # how much, one of `PRESETS`
     picture_size: int = 0  # side of the pictures drawn from the mesh, pixels; 0 means max(S, 192)
     turntable_frames: int = 24  # frames of one swing of the turntable, and of one circle of the light
-    mesh_full: bool = False  # True keeps the whole sheet in the mesh, False cuts it along the object's outline
+    mesh_full: bool = False  # True keeps the whole depth map in the mesh, False cuts it along the object's outline
     animation: bool = True  # False leaves out GIF and MP4
     gan_batch: int = 8  # pictures that go through the GAN together
 
@@ -109,8 +109,8 @@ class Output:
 
     def offered(self, there: Container[str]) -> tuple[str, ...]:
         """Returns the files that the page's download is made from, of those that are there; () if its first is not."""
-        found = tuple(name for name in self.files if name in there)
-        return () if self.files[0] not in found else found if self.archive else found[:1]
+        present = tuple(name for name in self.files if name in there)
+        return () if self.files[0] not in present else present if self.archive else present[:1]
 
 
 def _glb(drawing: Drawing) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def _obj(drawing: Drawing) -> dict[str, Any]:
 
 
 def _usdz(drawing: Drawing) -> dict[str, Any] | None:
-    known = drawing.result.texture is not None and find_spec("pxr")
-    return {USDZ: surface.usdz_bytes(drawing.mesh)} if known else None
+    possible = drawing.result.texture is not None and find_spec("pxr")
+    return {USDZ: surface.usdz_bytes(drawing.mesh)} if possible else None
 
 
 def _texture(drawing: Drawing) -> dict[str, Any] | None:
@@ -140,10 +140,10 @@ def _maps(drawing: Drawing) -> dict[str, Any]:
     near, far = pictures.depth_range(result.depth, result.mask)
     legend = f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther"
     shown = {"depth.png": (result.depth, near, far, f"{legend}; pale outside the object mask")}
-    if (spread := result.depth_spread) is not None:
-        greatest = max(float(spread.max()), 1e-9)
-        legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
-        shown["spread.png"] = (-spread, -greatest, 0.0, legend)
+    if (uncertainty := result.depth_spread) is not None:
+        greatest = max(float(uncertainty.max()), 1e-9)
+        legend = f"uncertainty of depth, scene units: black 0, brightest {greatest:.6f}"
+        shown["spread.png"] = (-uncertainty, -greatest, 0.0, legend)
     return {
         name: functools.partial(
             pictures.write_png, picture=pictures.colour_depth(values, *ends, mask=result.mask), description=legend
@@ -185,7 +185,7 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
 
 
 def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
-    """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole sheet."""
+    """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map."""
     part = surface.whole_if_empty(result, full=full)
     inside = part.field >= surface.OUTLINE
     shade = surface.shading(surface.normals(result.depth, result.camera), _CLAY_LIGHT)
@@ -220,9 +220,9 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
         side = min(len(result.texture), _TEXTURE)
         small = Image.fromarray(result.texture).resize((side, side), Image.Resampling.LANCZOS)
         extras["texture"] = _encoded(np.asarray(small), quality=88)
-    if (spread := result.depth_spread) is not None:
-        greatest = max(float(np.max(spread)), 1e-9)
-        extras |= {"spread": _packed(_bytes(spread, greatest)), "spread_high": _rounded(greatest)}
+    if (uncertainty := result.depth_spread) is not None:
+        greatest = max(float(np.max(uncertainty)), 1e-9)
+        extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
 
 
@@ -257,7 +257,7 @@ def _rounded(value: float | np.float32) -> float:
 OUTPUTS = (
     Output(
         ("mesh.glb",),
-        "the mesh in the photo's own colours, else the albedo's, as they are (unlit), cut along the object's outline; "
+        "the mesh in the photo's own colours, else the albedo's, unlit, cut along the object's outline; "
         "metres, y up, z towards the viewer",
         _glb,
         offer="3D model (GLB)",
@@ -277,7 +277,7 @@ OUTPUTS = (
     ),
     Output(
         ("metrics.json",),
-        "errors where true depth is known; how well the input and its inversion are matched",
+        "errors if true depth is known; differences of the reconstruction and of the inversion from the input",
         lambda drawing: {"metrics.json": drawing.result.metrics},
         offer="All figures",
     ),
@@ -296,11 +296,12 @@ OUTPUTS = (
         offer="The same as OBJ",
         archive="mesh_obj.zip",
     ),
+    Output(("mesh.ply",), "the mesh with a colour for every vertex, metres", offer="With coloured vertices (PLY)"),
     Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
     Output(("print.stl",), "the same as STL", offer="To print in 3D (STL)"),
     Output(
         ("depth.png", "spread.png"),
-        "canonical depth, bright is near; how far it may be off, where the model's errors have been measured",
+        "canonical depth, bright is near; its uncertainty, if the model's errors have been measured",
         _maps,
     ),
     Output(
@@ -312,13 +313,13 @@ OUTPUTS = (
     ),
     Output(
         (FRAGMENT,),
-        "what the run's page needs from this result, small and ready to use: one line of JSON each for the gallery's "
-        "picture, the model, and further pictures and maps",
+        "this result's part of the run's page: one line of JSON each for the gallery's picture, the model, and further "
+        "pictures and maps",
         _fragment,
     ),
     Output(("overview.png",), "everything at a glance", _overview, "overview", "Overview picture", inside=False),
     Output(
-        (*(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in _SHOWS), "relight.png"),
+        (*(f"turntable{show}{extent}.png" for extent in ("", "_full") for show in _SHOWS), "relight.png"),
         "turned and relit views, drawn from the mesh",
         lambda drawing: views.mesh_strips(drawing.result, size=drawing.size),
         "standard",
@@ -379,7 +380,7 @@ def write_outputs(
     """
     drawing = Drawing(result, options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
-    drawn = (one.write(drawing) or {} for one in OUTPUTS if one.write is not None and one.preset in presets)
+    drawn = (output.write(drawing) or {} for output in OUTPUTS if output.write is not None and output.preset in presets)
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 

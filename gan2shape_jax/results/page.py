@@ -90,12 +90,12 @@ class Entry(NamedTuple):
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
     """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):
         for path in folder.iterdir():
             with contextlib.suppress(OSError, UserError), open_file(folder, path.name) as file:
-                found[path.name] = os.fstat(file.fileno()).st_size
-    return found
+                sizes[path.name] = os.fstat(file.fileno()).st_size
+    return sizes
 
 
 def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
@@ -196,7 +196,7 @@ class _Page:
 
     def text(self) -> str:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
-        columns = _known([entry.row for entry in self.entries])
+        columns = _known_rows([entry.row for entry in self.entries])
         data = {
             "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
@@ -232,7 +232,7 @@ class _Page:
             "files": [[n, size, f"file-{k}-{n}" in self.blocks] for n, size in self.offers[k].items()],
         }
         if said := row.metrics.get("trust"):
-            told = {key: one for key in _TRUST if (one := said.get(key)) is not None}
+            told = {key: said_value for key in _TRUST if (said_value := said.get(key)) is not None}
             image["trust"] = told | {key: message_line(str(told[key])) for key in _WORDS if key in told}
         return image
 
@@ -290,7 +290,7 @@ class _Page:
             ("thumb" in self.missing, f"{len(self.thumbs):,} of {count:,} images have a small picture."),
             (
                 "model" in self.missing,
-                f"{models:,} of {count:,} images can be turned here. The meshes of the others lie in their folders, "
+                f"{models:,} of {count:,} images can be turned here. The meshes of the others are in their folders, "
                 "and gan2shape-jax page makes a page of any.",
             ),
             ({"model", "extras"} & self.missing, f"{extras:,} have their reconstruction and further pictures here."),
@@ -336,7 +336,7 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     titles = [column.title for column in COLUMNS]
     cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
     atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
-    kept = _known(rows)
+    kept = _known_rows(rows)
     lines = [["name", *(COLUMNS[k].label for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
     for name, texts, status in _lines(rows):
         lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
@@ -348,7 +348,7 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     """Prints the table of `results.md`; on a narrow console, without the least important columns."""
     console = console or Console()
-    kept = [k for k in _known(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
+    kept = [k for k in _known_rows(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
     table.add_column("name", overflow="fold")
     for k in kept:
@@ -360,7 +360,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console.print(table)
 
 
-def _known(rows: Sequence[Row]) -> list[int]:
+def _known_rows(rows: Sequence[Row]) -> list[int]:
     """Returns the numbers of the columns in which some row has a figure."""
     figures = [row.figures for row in rows]
     return [k for k in range(len(COLUMNS)) if any(line[k] is not None for line in figures)]
@@ -369,10 +369,10 @@ def _known(rows: Sequence[Row]) -> list[int]:
 def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:
     """Returns name, rounded figures and status of each image, then of the mean and the median of what is known."""
     lines = [(row.name, row.figures, row.status) for row in rows]
-    known = [[value for value in values if value is not None] for values in zip(*(line[1] for line in lines))]
-    known = known or [[] for _ in COLUMNS]
+    columns = [[value for value in values if value is not None] for values in zip(*(line[1] for line in lines))]
+    columns = columns or [[] for _ in COLUMNS]
     for name, summarise in (("mean", statistics.fmean), ("median", statistics.median)):
-        lines.append((name, [summarise(values) if values else None for values in known], ""))
+        lines.append((name, [summarise(values) if values else None for values in columns], ""))
     return [
         (name, [column.text(value) for column, value in zip(COLUMNS, values, strict=True)], status)
         for name, values, status in lines
@@ -381,7 +381,7 @@ def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:
 
 def markdown_cell(text: str) -> str:
     """Returns text for a Markdown cell or line: on one line, white space collapsed, markup escaped."""
-    return _MARKDOWN.sub(lambda found: found["plain"] or f"\\{found[0]}", message_line(text)).translate(_HTML)
+    return _MARKDOWN.sub(lambda match: match["plain"] or f"\\{match[0]}", message_line(text)).translate(_HTML)
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

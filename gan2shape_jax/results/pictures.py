@@ -116,14 +116,14 @@ def strip(rows: Iterable[Iterable[np.ndarray]], *, gap: int = 2) -> UInt8[np.nda
     return canvas
 
 
-def sheet(
+def contact_sheet(
     rows: Sequence[tuple[str, Sequence[Tile]]], *, title: str, subtitle: str = "", footer: Sequence[str] = ()
 ) -> Image.Image:
     """Draws a titled sheet: each row has a heading above its tiles, each tile its caption beneath."""
     side = rows[0][1][0].picture.shape[0]
     columns = max(len(tiles) for _, tiles in rows)
     captioned = [any(tile.caption for tile in tiles) for _, tiles in rows]
-    size = sheet_size(side, columns, captioned, subtitle=bool(subtitle), footer=len(footer))
+    size = contact_sheet_size(side, columns, captioned, subtitle=bool(subtitle), footer=len(footer))
     canvas = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(canvas)
     pen.text((_MARGIN, _MARGIN), one_line(title)[:80], fill=_INK, font_size=28)
@@ -142,10 +142,10 @@ def sheet(
     return canvas
 
 
-def sheet_size(
+def contact_sheet_size(
     side: int, columns: int, captioned: Sequence[bool], *, subtitle: bool = False, footer: int = 0
 ) -> tuple[int, int]:
-    """Returns the width and height of a `sheet` of tiles of `side` pixels, `columns` in the longest row.
+    """Returns the width and height of a `contact_sheet` of tiles of `side` pixels, `columns` in the longest row.
 
     `captioned` says for each row whether its tiles have captions, `subtitle` whether there is one; `footer` is the
     number of its lines.
@@ -183,7 +183,9 @@ def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> 
     """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
     sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
     palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    paletted = (Image.fromarray(one).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for one in frames)
+    paletted = (
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames
+    )
     # GIF durations are in hundredths of a second; most viewers slow down anything below two.
     duration = max(20, 10 * round(100 / fps))
     next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
@@ -215,4 +217,4 @@ def _write_mp4(path: pathlib.Path, frames: IO[bytes], height: int, width: int, f
         if os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         reason = said.strip().rpartition("\n")[2].strip() or f"exit status {ffmpeg.returncode}"
-        raise UserError(f"{path} could not be written: ffmpeg gave up ({reason})")
+        raise UserError(f"{path} could not be written: ffmpeg failed ({reason})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import pathlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class Reconstruction:
     record: Record
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     # Writes the whole folder, including what the record alone lacks: networks, pictures by the GAN.
-    _write: Callable[[str | os.PathLike[str]], None] | None = None
+    _write: Callable[[pathlib.Path], None] | None = None
 
     def __repr__(self) -> str:
         return f"Reconstruction({self.name!r}, {self.camera.image_size} x {self.camera.image_size} pixels)"
@@ -139,12 +140,14 @@ class Reconstruction:
           (size, size, 3) uint8; with a list of n angles, (n, size, size, 3).
         """
         if show not in views.SHOWS:
-            raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
+            raise ArgumentError(f"show is {show!r}: it must be one of {', '.join(views.SHOWS)}")
         angles = {f"{k}_deg": as_array(a, k) for k, a in (("pitch", pitch), ("yaw", yaw), ("roll", roll))}
-        shapes = {given.shape for given in angles.values()} - {()}
+        shapes = {angle.shape for angle in angles.values()} - {()}
         if len(shapes) > 1 or any(len(shape) > 1 or shape == (0,) for shape in shapes):
-            given = ", ".join(str(value.shape) for value in angles.values())
-            raise ArgumentError(f"pitch, yaw, roll have the shapes {given}: numbers or lists of one length are needed")
+            shapes_text = ", ".join(str(value.shape) for value in angles.values())
+            raise ArgumentError(
+                f"pitch, yaw, roll have the shapes {shapes_text}: they must be numbers or lists of one length"
+            )
         turned = views.sweep_views(**angles)
         drawn = self._draw(turned + self.view if from_input else turned, size)
         shown = views.picture(drawn, show, light=self.light)
@@ -214,11 +217,11 @@ class Reconstruction:
         if not pictures:
             save_result(self.record, folder)
             return
-        (self._write or functools.partial(write_outputs, self.record))(folder)
+        (self._write or functools.partial(write_outputs, self.record))(pathlib.Path(folder))
 
     def _draw(self, seen_from: Float[np.ndarray, "n 6"], size: int) -> views.Surfaces:
         if not 1 <= size <= MOST_PIXELS:
-            raise ArgumentError(f"size is {size}: from 1 to {MOST_PIXELS} pixels are possible")
+            raise ArgumentError(f"size is {size}: it must be 1 to {MOST_PIXELS} pixels")
         return views.draw(self.record, seen_from, size=size)
 
 

@@ -145,14 +145,14 @@ _PHOTO, _GAN = (
     for picture in ("reconstruction", "the GAN's picture")
 )
 COLUMNS = (
-    Column("side", ("side",), 4, "depth error", "SIDE", "How far depth is off, whatever its scale: 0 is exact"),
+    Column("side", ("side",), 4, "depth error", "SIDE", "Error of depth, whatever its scale: 0 is exact"),
     Column("mad", ("mad",), 1, "angle error", "MAD", "Mean angle between surface normals and true ones, degrees", "°"),
     Column("mad_unit", ("mad_unit",), 1, "angle error, unit normals", "unit MAD", "The same, of unit normals", "°"),
     Column("mae", ("mae",), 4, "mean depth error", "MAE", "Mean absolute error of depth, scene units"),
     Column("mse", ("mse",), 6, "squared depth error", "MSE", "Mean squared error of depth"),
     Column("prior_side", ("prior", "side"), 4, "depth error at start", "prior SIDE", f"Depth error {_START}"),
     Column("prior_mad", ("prior", "mad"), 1, "angle error at start", "prior MAD", f"Angle error {_START}", "°"),
-    Column("expected_side", ("trust", "expected_side"), 4, "depth error to expect", "expected SIDE", _EXPECTED),
+    Column("expected_side", ("trust", "expected_side"), 4, "expected depth error", "expected SIDE", _EXPECTED),
     Column("reconstruction_l1", ("reconstruction_l1",), 3, "differs from photo by", "recon. L1", _PHOTO),
     Column("inversion_l1", ("inversion_l1",), 3, "GAN's picture differs by", "inversion L1", _GAN),
 )
@@ -251,7 +251,7 @@ def add_files(folder: pathlib.Path, files: Mapping[str, Any], *, gone: Iterable[
     ours = replaceable(folder)
     for name in () if ours is None else files.keys() - ours:
         if os.path.lexists(folder / name):
-            raise UserError(f"{folder / name} is no file that this program has made: move it elsewhere")
+            raise UserError(f"{folder / name} was not written by this program: move it elsewhere")
     for name, content in files.items():
         atomic_file(folder / name, functools.partial(_write, content=content))
     if ours is not None or not (folder / "result.json").exists():  # otherwise nothing tells what else is there
@@ -300,13 +300,13 @@ def examine(folder: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{FILES} is missing") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{FILES} is no record of a results folder ({error!r})") from error
+        raise UserError(f"{FILES} is not a record of a results folder ({error!r})") from error
     for name, size in sizes.items():
         path = folder / name
         if not path.exists():
             raise UserError(f"{name} is missing")
-        if (found := path.stat().st_size) != size:
-            raise UserError(f"{name} has {found} bytes instead of {size}")
+        if (actual := path.stat().st_size) != size:
+            raise UserError(f"{name} has {actual} bytes instead of {size}")
     return made_with
 
 
@@ -325,17 +325,17 @@ def load_result(folder: str | os.PathLike) -> Result:
     record = _record_of(folder)
     path = folder
     try:
-        known = {key: record[key] for key in _FACTS if key in record}
+        facts = {key: record[key] for key in _FACTS if key in record}
         for key in ARRAYS:
             if key in record["arrays"] or key not in _OPTIONAL:
                 path = folder / f"{key}.npy"
                 open_file(folder, path.name).close()
-                known[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
+                facts[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
         if (path := folder / TEXTURE).exists():
             open_file(folder, TEXTURE).close()
-            known["texture"] = np.asarray(open_upright(path, least=1).picture)
+            facts["texture"] = np.asarray(open_upright(path, least=1).picture)
         path = folder
-        return Result(camera=Camera(**record["camera"]), **known)
+        return Result(camera=Camera(**record["camera"]), **facts)
     except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
 
@@ -354,7 +354,7 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{error}: reconstruct again") from error
     if record.get("format") != _FORMAT:
-        raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
+        raise UserError(f"{path} has another format than {_FORMAT}, this program's: reconstruct again")
     if fault := next(_faults(record), ""):
         raise UserError(f"{path} is damaged, {fault}: reconstruct again")
     return record
@@ -372,7 +372,7 @@ def _faults(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"metrics.{key} is {metrics[key]!r}"[:100]
             return
     for column in COLUMNS:
-        value = functools.reduce(lambda found, key: found.get(key, {}), column.path, metrics) or None
+        value = functools.reduce(lambda node, key: node.get(key, {}), column.path, metrics) or None
         if not isinstance(value, int | float | None):
             yield f"metrics.{'.'.join(column.path)} is {value!r}"[:100]
     for key, value in metrics.get("trust", {}).items():

@@ -1,9 +1,9 @@
 """The object as a solid to print: closed, in millimetres, as it lies on the bed.
 
-Its front is the object's sheet, see `surface.cut_sheet`: seen from the camera, one surface that every ray meets once.
-The solid is what lies behind it along the rays, up to a plane; so front, walls and back can meet only at their borders,
-whatever the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in the
-picture, z up from the bed, millimetres, the lowest corner at the origin. Vertices have the colours of the meshes'
+Its front is the object's surface, see `surface.cut_surface`: seen from the camera, one surface that every ray meets
+once. The solid is what lies behind it along the rays, up to a plane; so front, walls and back can meet only at their
+borders, whatever the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in
+the picture, z up from the bed, millimetres, the lowest corner at the origin. Vertices have the colours of the meshes'
 texture; a flat back has their mean.
 """
 
@@ -20,7 +20,7 @@ from scipy import ndimage
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSheet, cut_sheet, metres, object_mask, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surface, metres, object_mask, surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -70,7 +70,7 @@ def build_solid(
 
     for name, value in (("width_mm", width_mm), ("height_mm", height_mm), ("thickness_mm", thickness_mm)):
         if value is not None and not 0 < value <= LARGEST_MM:
-            raise ArgumentError(f"{name} is {value:g}: from above 0 to at most {LARGEST_MM:g} mm are possible")
+            raise ArgumentError(f"{name} is {value:g}: it must be above 0 and at most {LARGEST_MM:g} mm")
     if thickness_mm < LEAST_WALL_MM:
         raise ArgumentError(f"thickness_mm is {thickness_mm:g}: walls below {LEAST_WALL_MM:g} mm do not print")
     if back not in BACKS:
@@ -78,7 +78,7 @@ def build_solid(
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():
         raise UserError(
-            f"the object mask of {result.name} is empty, so there is no object to print: reconstruct with a mask"
+            f"the object mask of {result.name} is empty, so there is nothing to print: reconstruct with a mask"
         )
     kept = object_mask(result)
     depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
@@ -88,30 +88,30 @@ def build_solid(
     def scaled(points: Float[np.ndarray, "v 3"]) -> float:
         return _fitted(points, limits, half) if np.isfinite(limits).any() else 1000 * metres(result.camera)
 
-    sheet = cut_sheet(depth, share, result.camera)
-    if len(sheet.faces) == 0:
+    front = cut_surface(depth, share, result.camera)
+    if len(front.faces) == 0:
         raise UserError(f"the object mask of {result.name} is only {kept.sum()} pixels: too small to print")
     half = thickness_mm / (2 if back == "mirrored" else 1)
-    pixel = scaled(sheet.points) * result.camera.rot_center_depth / result.camera.focal_length
+    pixel = scaled(front.points) * result.camera.rot_center_depth / result.camera.focal_length
     most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
     parts = max(1, min(math.ceil(pixel / _FINENESS_MM), most))  # vertices for each pixel, along a side
     if parts > 1:
         depth, share = _finer(depth, parts), _finer(share, parts)
-        sheet = cut_sheet(depth, share, result.camera, parts=parts)
-    scale = scaled(sheet.points)
-    plane = sheet.points[:, 2].max() + half / scale
-    vertices, faces = _closed(sheet, plane, mirrored=back == "mirrored")
+        front = cut_surface(depth, share, result.camera, parts=parts)
+    scale = scaled(front.points)
+    plane = front.points[:, 2].max() + half / scale
+    vertices, faces = _closed(front, plane, mirrored=back == "mirrored")
     placed = vertices * (scale, -scale, -scale)
-    colours = _colours(result, sheet, len(vertices), mirrored=back == "mirrored")
+    colours = _colours(result, front, len(vertices), mirrored=back == "mirrored")
     mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, vertex_colors=colours, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
     filled, lost, pieces = (kept & ~inside).sum(), (inside & ~kept).sum(), ndimage.label(inside)[1]
     notes = (
-        (pieces > 1, f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out"),
+        (pieces > 1, f"the mask has {pieces} pieces: the largest was used, {lost} pixels of others were left out"),
         (filled, f"the mask has holes: {filled} pixels were filled"),
-        (spikes, f"{spikes} pixels stood out of their surroundings as spikes and were flattened"),
-        (thin > _THIN_SHARE, f"{thin:.1%} of the area is thinner than 0.8 mm and may not print: make it larger"),
+        (spikes, f"{spikes} pixels were spikes and were flattened"),
+        (thin > _THIN_SHARE, f"{thin:.1%} of the area is thinner than 0.8 mm and may not print: enlarge it"),
     )
     return Solid(mesh, [note for applies, note in notes if applies])
 
@@ -132,10 +132,10 @@ def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], ha
 
 
 def _closed(
-    sheet: CutSheet, plane: float, *, mirrored: bool
+    piece: CutSurface, plane: float, *, mirrored: bool
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """Returns vertices and faces of what lies between a sheet and a plane of constant z, or its mirror image in it."""
-    front, faces = sheet.points, sheet.faces
+    front, faces = piece.points, piece.faces
     on_plane = front * (plane / front[:, 2:])
     rim = border(faces)
     count = len(front)
@@ -149,18 +149,28 @@ def _closed(
     return np.concatenate([front, other, on_plane[corners]]), np.concatenate([faces, sides, faces[:, ::-1] + count])
 
 
-def _colours(result: Result, sheet: CutSheet, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
+def _colours(result: Result, piece: CutSurface, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
     """Returns the colours of a solid's vertices, of which the front's come first, and then a mirrored back's."""
-    texture, size = to_uint8(result.albedo) if result.texture is None else result.texture, result.camera.image_size
-    side = min(len(texture), _MOST_VERTICES)  # what is finer would be missed between the vertices
-    small = np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX), np.float32)
-    columns, rows = (sheet.pixels.T + 0.5) * side / size - 0.5
-    channels = [ndimage.map_coordinates(small[..., k], [rows, columns], order=1, mode="nearest") for k in range(3)]
-    front = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    texture = to_uint8(result.albedo) if result.texture is None else result.texture
+    front = texel_colours(texture, (piece.pixels + 0.5) / result.camera.image_size * (1, -1) + (0, 1), _MOST_VERTICES)
     rest = np.tile(np.rint(front.mean(axis=0)).astype(np.uint8), (count - len(front), 1))
     if mirrored:
         rest[: len(front)] = front
     return np.concatenate([front, rest])
+
+
+def texel_colours(
+    texture: UInt8[np.ndarray, "t t 3"], uv: Float[np.ndarray, "v 2"], most: int
+) -> UInt8[np.ndarray, "v 3"]:
+    """Returns a texture's colours at places of glTF's kind, v upwards; it is reduced to `most` texels a side at most.
+
+    What is finer than vertices are apart would be missed between them.
+    """
+    side = min(len(texture), most)
+    small = np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX), np.float32)
+    places = [(1 - uv[:, 1]) * side - 0.5, uv[:, 0] * side - 0.5]
+    channels = [ndimage.map_coordinates(small[..., k], places, order=1, mode="nearest") for k in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.ndarray, "f 3"]:

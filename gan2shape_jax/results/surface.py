@@ -5,7 +5,7 @@ spikes and flags when seen from the side, and steps along its outline if it ends
 turns away from the viewer, the depth is extended past its border, and the outline is a contour of a smooth field. All
 maps are `(S, S)`, canonical frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
 
-The sheet is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
+The surface is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
 along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ, GLB,
 USDZ) is in glTF's frame: x right, y up, z towards the viewer, origin at the rotation centre, metres. The side of the
 picture at the rotation centre's distance is `SIDE_M`, so a face is about as high as it is. Its texture lies over the
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 # The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
 MASK_THRESHOLD = 0.3
-OUTLINE = 0.5  # of the field: where the sheet is cut
-_RINGS = 2  # one for the cells across the outline, one more for the normals there
+OUTLINE = 0.5  # of the field: where the surface is cut
+_RINGS = 5  # the outermost of the object, one for the cells across its outline, and what is averaged there
+_BLUR, _BLURRED = 1.0, 3.0  # pixels, of the depth along the border, and up to this distance inside of it
 _WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
 _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
@@ -91,7 +92,8 @@ class Surface:
 def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     """Returns where the object is: the largest piece of the canonical mask, holes filled; everywhere if it is empty.
 
-    Where the sheet folds, the input's mask lands on parts that the input does not show, which leaves holes and specks.
+    Where the surface folds, the input's mask lands on parts that the input does not show, which leaves holes and
+    specks.
     """
     inside = result.mask >= MASK_THRESHOLD
     return one_piece(inside) if inside.any() else np.ones_like(inside)
@@ -103,18 +105,26 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
     The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
     of the depth is a straight edge when seen from the side.
     """
-    soft = np.clip(result.mask * (OUTLINE / MASK_THRESHOLD), 0, 1)
     kept = object_mask(result)
+    share = mask_field(result.mask, kept)
     if kept.all():
-        return np.ones_like(soft), result.depth
+        return share, result.depth
+    depth = _with_even_border(result.depth, kept)
+    both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
+    return (both if (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+
+
+def mask_field(mask: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns a smooth field that is 1/2 and more where a mask has the object, `kept`."""
+    soft = np.clip(mask * (OUTLINE / MASK_THRESHOLD), 0, 1)
+    if kept.all():
+        return np.ones_like(soft)
     share = np.where(kept, np.maximum(soft, OUTLINE), np.minimum(soft, OUTLINE - _CLEAR))
     share[ndimage.binary_erosion(kept, border_value=1)], share[~ndimage.binary_dilation(kept)] = 1, 0
     weights = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256  # binomial, 1.4 pixels wide
     for axis in range(2):
         share = ndimage.convolve1d(share, weights, axis, mode="nearest")
-    depth = _extended(result.depth, kept)
-    both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
-    return (both if (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+    return np.asarray(share)
 
 
 def _far(depth: Float[np.ndarray, "s s"]) -> float:
@@ -141,7 +151,7 @@ def mean_mask(
     are none. With `symmetric` its halves are alike.
     """
     inside, side = masks >= MASK_THRESHOLD, masks.shape[-1]
-    fronts = [_front(depth, one, _far(depth), camera) for depth, one in zip(depths, inside, strict=True)]
+    fronts = [_front(depth, mask, _far(depth), camera) for depth, mask in zip(depths, inside, strict=True)]
     share = (inside & (np.stack(fronts) >= OUTLINE)).mean(axis=0)
     share = (share + share[:, ::-1]) / 2 if symmetric else share
     share = ndimage.gaussian_filter(share, _MEAN_BLUR, mode="nearest")
@@ -163,7 +173,7 @@ def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None)
 
 
 def surface(result: Result, *, cut: bool = True) -> Surface:
-    """Returns the object's surface, or with `cut=False` the whole sheet as it is."""
+    """Returns the object's surface, or with `cut=False` the whole depth map as it is."""
     field, depth = _outlined(result) if cut else (np.ones_like(result.mask), result.depth)
     # Border normals are frontal by definition; their neighbours' normals look better.
     normal = np.pad(normals(depth, result.camera)[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -172,40 +182,67 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
 
 
 def whole_if_empty(result: Result, *, full: bool) -> Surface:
-    """Returns the surface of a mesh: the whole sheet if asked for, or if the object is too small for an outline."""
+    """Returns the surface of a mesh: the whole depth map if asked for, or if the object is too small for an outline."""
     part = surface(result, cut=not full)
     return part if (part.field > OUTLINE).any() else surface(result, cut=False)
 
 
-def _extended(depth: Float[np.ndarray, "s s"], known: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns a depth map that goes on straight for some rings past what is known: by planes through 5 x 5 pixels."""
+def _with_even_border(depth: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns a depth map that goes on straight past the object, and is even along its border.
+
+    The outermost pixels have begun to fall to the background, the more, the further out the mask's steps reach; so the
+    depth there is what goes on from inside, and averaged: seen from the side, the border had teeth otherwise.
+    """
+    core, there, weight = border_weights(kept)
+    straight = _extended(depth, core)
+    even = _border_blurred(straight * there) / np.maximum(_border_blurred(there), 1e-6)
+    return (straight + weight * (even - straight)).astype(depth.dtype)
+
+
+def border_weights(
+    kept: Bool[np.ndarray, "s s"],
+) -> tuple[Bool[np.ndarray, "s s"], Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
+    """Returns where a depth map is known, 1 where it is or goes on, and how much of the average its border gets."""
+    core = ndimage.binary_erosion(kept, np.ones((3, 3)), border_value=1)
+    core = core if core.any() else kept
+    there = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=_RINGS).astype(np.float64)
+    inner = np.clip((_BLURRED - ndimage.distance_transform_edt(kept)) / (_BLURRED - 1), 0, 1)
+    return core, there, _border_blurred(inner) * there
+
+
+def _border_blurred(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    return np.asarray(ndimage.gaussian_filter(values, _BLUR, mode="nearest", truncate=2))
+
+
+def _extended(depth: Float[np.ndarray, "s s"], filled: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns a depth map that goes on straight for `_RINGS` past what is known: by planes through 5 x 5 pixels."""
     y, x = np.mgrid[-2:3, -2:3]
     terms = np.stack([np.ones((5, 5)), x, y])
     for _ in range(_RINGS):
-        fresh = ndimage.binary_dilation(known, np.ones((3, 3))) & ~known
+        fresh = ndimage.binary_dilation(filled, np.ones((3, 3))) & ~filled
         rows, columns = np.nonzero(fresh)
-        window = np.pad(np.stack([np.where(known, depth, 0), known]).astype(np.float64), ((0, 0), (2, 2), (2, 2)))
+        window = np.pad(np.stack([np.where(filled, depth, 0), filled]).astype(np.float64), ((0, 0), (2, 2), (2, 2)))
         value, weight = window[:, rows[:, None, None] + y + 2, columns[:, None, None] + x + 2]
         matrix = np.einsum("aij,bij,kij->kab", terms, terms, weight) + np.diag([0, 1e-3, 1e-3])
         planes = np.linalg.solve(matrix, np.einsum("aij,kij->ka", terms, value)[..., None])
-        depth, known = depth.copy(), known | fresh
+        depth, filled = depth.copy(), filled | fresh
         depth[fresh] = np.clip(planes[:, 0, 0], depth.min(), depth.max())
     return depth
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CutSheet:
-    """The object's part of a sheet."""
+class CutSurface:
+    """The object's part of a surface."""
 
     points: np.ndarray  # (V, 3) float64, camera frame, scene units
     pixels: np.ndarray  # (V, 2) float64 column and row in the canonical picture; pixel centres are integers
     faces: np.ndarray  # (F, 3) counterclockwise as seen from the front; none is empty
 
 
-def cut_sheet(
+def cut_surface(
     depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: cameras.Camera, *, parts: int = 1
-) -> CutSheet:
-    """Cuts the sheet of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
+) -> CutSurface:
+    """Cuts the surface of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
 
     Depth (scene units) and share are on n = (S - 1) parts + 1 vertices per side, for a camera of S x S pixels and
     `parts` vertices per pixel along a side. The share is above 1/2 on the object; the piece has no faces if it is so
@@ -223,7 +260,7 @@ def cut_sheet(
     share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
     used, faces = np.unique(faces, return_inverse=True)
     corners = np.concatenate([whole, first + share_of_second * (second - first)])[used]
-    return CutSheet(points=corners[:, :3], pixels=corners[:, 3:], faces=faces.reshape(-1, 3))
+    return CutSurface(points=corners[:, :3], pixels=corners[:, 3:], faces=faces.reshape(-1, 3))
 
 
 def _cut(
@@ -236,16 +273,16 @@ def _cut(
     above = value > 0
     count = above[faces].sum(axis=1)
     # Rotated so that the corner that differs from the other two comes first.
-    one, two = faces[count == 1], faces[count == 2]
-    one = _turned(one, np.argmax(above[one], axis=1))
+    single, two = faces[count == 1], faces[count == 2]
+    single = _turned(single, np.argmax(above[single], axis=1))
     two = _turned(two, np.argmin(above[two], axis=1))
-    crossed = np.sort(np.concatenate([one[:, :2], one[:, ::2], two[:, :2], two[:, ::2]]), axis=1)
+    crossed = np.sort(np.concatenate([single[:, :2], single[:, ::2], two[:, :2], two[:, ::2]]), axis=1)
     ends, number = np.unique(crossed, axis=0, return_inverse=True)
     number = len(value) + number.reshape(-1)
-    one_b, one_c, two_b, two_c = np.split(number, np.cumsum([len(one), len(one), len(two)]))
+    one_b, one_c, two_b, two_c = np.split(number, np.cumsum([len(single), len(single), len(two)]))
     kept = [
         faces[count == 3],
-        np.stack([one[:, 0], one_b, one_c], axis=1),
+        np.stack([single[:, 0], one_b, one_c], axis=1),
         np.stack([two_b, two[:, 1], two[:, 2]], axis=1),
         np.stack([two_b, two[:, 2], two_c], axis=1),
     ]
@@ -258,21 +295,22 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
 
 
 def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
-    """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole sheet.
+    """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole depth map.
 
     `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
-    leaves the sheet whole, since a mesh without triangles is of no use. The material is fully rough and double-sided.
+    leaves the depth map whole, since a mesh without triangles is of no use. The material is fully rough and
+    double-sided.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
     size, camera, part = result.camera.image_size, result.camera, whole_if_empty(result, full=full)
-    sheet = cut_sheet(part.depth, part.field, camera)
-    columns, rows = sheet.pixels.T
+    surface_cut = cut_surface(part.depth, part.field, camera)
+    columns, rows = surface_cut.pixels.T
     inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
     outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
-    placed = (sheet.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
+    placed = (surface_cut.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
     if texture is None and result.texture is not None:
         texture = jpeg(result.texture)
     texture, name = (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.albedo)), "albedo")
@@ -280,7 +318,7 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
-    return trimesh.Trimesh(placed, sheet.faces, vertex_normals=unit, visual=visual, process=False)
+    return trimesh.Trimesh(placed, surface_cut.faces, vertex_normals=unit, visual=visual, process=False)
 
 
 def metres(camera: cameras.Camera) -> float:
@@ -354,9 +392,9 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
             (texture, "UsdUVTexture", {"file": picture, "sourceColorSpace": (kinds.Token, "sRGB")}),
             (reader, "UsdPrimvarReader_float2", {"varname": (kinds.String, "st")}),
         )
-        for shader, name, given in inputs:
+        for shader, name, values in inputs:
             shader.CreateIdAttr(name)
-            for key, (kind, value) in given.items():
+            for key, (kind, value) in values.items():
                 shader.CreateInput(key, kind).Set(value)
         texture.CreateInput("st", kinds.Float2).ConnectToSource(reader.CreateOutput("result", kinds.Float2))
         surface.CreateInput("emissiveColor", kinds.Color3f).ConnectToSource(texture.CreateOutput("rgb", kinds.Float3))

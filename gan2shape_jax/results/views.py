@@ -89,8 +89,8 @@ def sweep_views(*, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: D
 def draw(result: Result, views: Views, **options: Any) -> Surfaces:
     """Draws the mesh in the given views; options as for `draw_in_parts`."""
     fields = [vars(part) for part in draw_in_parts(result, views, **options)]
-    known = [name for name, value in fields[0].items() if value is not None]
-    return Surfaces(**{name: np.concatenate([one[name] for one in fields]) for name in known})
+    names = [name for name, value in fields[0].items() if value is not None]
+    return Surfaces(**{name: np.concatenate([field[name] for field in fields]) for name in names})
 
 
 def draw_in_parts(
@@ -116,7 +116,7 @@ def draw_in_parts(
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
         drawn = _draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), texture, **static)
         *shown, coverage = np.split(np.asarray(drawn)[: len(some)], [7, drawn.shape[-1] - 1], axis=-1)
-        straight, photo = (one / np.maximum(coverage, 1e-6) for one in shown)
+        straight, photo = (part / np.maximum(coverage, 1e-6) for part in shown)
         coverage = np.clip(coverage[..., 0], 0, 1)
         normal = straight[..., 3:6]
         normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
@@ -145,16 +145,17 @@ def _draw_chunk(
     """
     count = len(views)
     points = cameras.back_project(depth, camera)
-    seen = cameras.transform(jnp.broadcast_to(points, (count, *points.shape)), views, camera)
+    points_seen = cameras.transform(jnp.broadcast_to(points, (count, *points.shape)), views, camera)
     # Scaled down laterally at the same depth, so that the camera's picture shows a window that much wider.
-    framed = seen / jnp.stack([window, window, jnp.ones_like(window)])
+    framed = points_seen / jnp.stack([window, window, jnp.ones_like(window)])
     lattice = rasterizer.SampleGrid.over(camera, supersample=_SAMPLES, size=size)
     kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
     fragments = rasterizer.rasterize(framed, camera, samples=lattice, mask=kept)
     shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
-    values = jnp.concatenate([shared, seen[..., 2:]], axis=-1).reshape(count, depth.size, -1)
+    values = jnp.concatenate([shared, points_seen[..., 2:]], axis=-1).reshape(count, depth.size, -1)
     faces = grid_faces(*depth.shape)
-    samples = interpolate(fragments, values, faces=jnp.asarray(exchanged_faces(faces) if exchanged else faces))
+    drawn = jnp.asarray(exchanged_faces(faces) if exchanged else faces)
+    samples = interpolate(fragments, values, faces=drawn, supersample=1)
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
     shown = jnp.concatenate([samples[..., :6], samples[..., -1:]], axis=-1)
     if texture is not None:
@@ -224,8 +225,8 @@ def pictures_in_turn(
     drawn = functools.partial(draw_in_parts, result, turned, size=size, cut=cut, window=window)
     near, far = 0.0, 1.0
     if show == "depth":
-        seen = np.concatenate([part.depth[part.coverage > 0.5] for part in drawn()])[None]
-        near, far = pictures.depth_range(seen, np.ones_like(seen)) if seen.size else (near, far)
+        depths = np.concatenate([part.depth[part.coverage > 0.5] for part in drawn()])[None]
+        near, far = pictures.depth_range(depths, np.ones_like(depths)) if depths.size else (near, far)
     start = 0
     for part in drawn():
         end = start + len(part.views)
@@ -281,7 +282,7 @@ def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: floa
 def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """Returns strips of the turned and relit mesh by file name.
 
-    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole sheet with its
+    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole depth map with its
     background, and `relight.png` in the input's view.
     """
     strips = {}
@@ -369,7 +370,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
         for heading, tiles in (
             ("Input and reconstruction", input_stills(result)),
-            ("The factors, seen from the front", factor_stills(result)),
+            ("The factors, from the front", factor_stills(result)),
         )
     ]
     for heading, show in (("Shape without colour", "shape"), ("Turned mesh", "image")):
@@ -392,7 +393,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         f"view: yaw {yaw:+.0f}°, pitch {pitch:+.0f}°, roll {roll:+.0f}°    light: ambient "
         f"{ambient:.2f}, diffuse {diffuse:.2f}, direction ({dx:+.2f}, {dy:+.2f}, 1)"
     )
-    return pictures.sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
+    return pictures.contact_sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
 
 
 def input_stills(result: Result) -> list[_Still]:

@@ -23,11 +23,11 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
-from gan2shape_jax.io.required_files import absent_of_images, require_files, require_images
-from gan2shape_jax.lift import model_file, refinement
+from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.run import joint, predict, prepare
 from gan2shape_jax.run.experiment import require_folder, require_places
+from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 
@@ -63,12 +63,14 @@ def examine(config: ConfigDict) -> list[str]:
 
     tried(require_places, config)
     tried(require_files, config)
-    config = tried(refinement.as_refinement, config) or config
+    plan = tried(resolve, config)
+    config = plan.config if plan else config
     architecture = tried(_architecture, config)
-    if config.mode != "predict" and config.loss.perceptual == "lpips" and os.path.isfile(config.loss.lpips_weights):
-        tried(perceptual.load_lpips, config.loss.lpips_weights)
-    if architecture is not None and sensible and os.path.isfile(config.networks.pretrained):
-        tried(_load_networks, config, architecture)
+    for name in perceptual_distances(config) if config.mode != "predict" else ():
+        if os.path.isfile(config.loss.get(f"{name}_weights", "")):
+            tried(perceptual.load, name, config)
+    if plan is not None and architecture is not None and sensible and os.path.isfile(config.networks.pretrained):
+        tried(_load_networks, plan, architecture)
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if os.path.isfile(path):
             tried(load_mvn, path, dims)
@@ -76,7 +78,7 @@ def examine(config: ConfigDict) -> list[str]:
     parsed = config.data.mask_source in ("auto", "parser") and category_of(config.category).parser
     if parsed and os.path.isfile(config.parsing.weights):
         tried(load_parser_of, config)
-    if config.mode != "lift" and os.path.exists(config.data.image_list):
+    if (config.mode != "lift" or config.lift.pictures) and os.path.exists(config.data.image_list):
         names = tried(names_of, config) or []
     if names and config.mode == "joint":
         tried(joint.require_startable, config, names)
@@ -100,13 +102,14 @@ def _architecture(config: ConfigDict) -> Architecture | None:
     return prepare.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
 
 
-def _load_networks(config: ConfigDict, architecture: Architecture) -> None:
+def _load_networks(plan: Plan, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
+    config = plan.config
     gan = config.mode != "predict" or predict.no_gan_because(config) is None
     needed = predict.needed_networks(gan=gan) if config.mode == "predict" else ("depth",)
-    sizes = model_file.settings_of(config, architecture, original_size=config.image_size)
+    sizes = plan.settings(architecture, original_size=config.image_size)
     like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
-    model_file.require_fits(config, sizes, gan=gan)
+    plan.require_model_fits(sizes, gan=gan)
     network_files.load_networks(pathlib.Path(config.networks.pretrained), like, sizes, needed=needed)
 
 
@@ -116,7 +119,7 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     Raises `UserError`: the run could not use the image.
     """
     absent = absent_of_images(config, [name])
-    if any(field != "latent_root" and found for field, found in absent.items()):
+    if any(field != "latent_root" and missing for field, missing in absent.items()):
         open_picture(config, name)
         return {}
     item = load_item(config, name, run_parser=False)
@@ -133,10 +136,12 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
 def _report(config: ConfigDict) -> str:
     """Returns a line on what the run works on; '' if there is nothing."""
     try:
-        count = config.lift.samples if config.mode == "lift" else len(names_of(config))
+        lift = config.lift
+        count = lift.pictures or lift.samples if config.mode == "lift" else len(names_of(config))
         free = shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30
     except (UserError, OSError):  # already among the problems
         return ""
-    what = "samples a stage" if config.mode == "lift" else f"image{'' if count == 1 else 's'}"
-    machine = f"on {jax.default_backend()}; {free:.0f} GiB of disk are free"
+    of_lift = "pictures" if lift.pictures else "samples a stage"
+    what = of_lift if config.mode == "lift" else f"image{'' if count == 1 else 's'}"
+    machine = f"on {jax.default_backend()}; {free:.0f} GiB of disk space are free"
     return f"{count} {what} of {config.image_size} pixels, {machine}\n" if count else ""

@@ -16,15 +16,15 @@ from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
 
 if TYPE_CHECKING:
-    from gan2shape_jax.run.runner import Handover
+    from gan2shape_jax.run.runner import RunHooks
 
 
-def run(config: ConfigDict, handover: "Handover | None" = None) -> int:
+def run_experiment(config: ConfigDict, hooks: "RunHooks | None" = None) -> int:
     """Reconstructs every image of the list, in the mode set by `config.mode`.
 
     An image that fails is reported in `failures.json` and does not stop the others; an image that already
     has results is skipped; a run that was interrupted resumes from its last checkpoint. Where images have results
-    in turn, `handover` takes them, and table and page of all images are left to it.
+    in turn, `hooks` takes them, and table and page of all images are left to it.
 
     Returns:
       0, or 1 if an image failed.
@@ -33,28 +33,30 @@ def run(config: ConfigDict, handover: "Handover | None" = None) -> int:
       ConfigError: a value, or a pair of values, is unusable in any run.
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
-    return prepared(config, handover)()
+    return prepared(config, hooks)()
 
 
-def prepared(config: ConfigDict, handover: "Handover | None" = None) -> Callable[[], int]:
-    """Checks what can be checked before anything is computed; returns the call that does the work of `run`."""
+def prepared(config: ConfigDict, hooks: "RunHooks | None" = None) -> Callable[[], int]:
+    """Checks what can be checked before anything is computed; returns the call that makes the run."""
     validate(config)
     require_places(config)
-    names = image_lists.names_of(config) if config.mode != "lift" and os.path.exists(config.data.image_list) else []
+    reads = config.mode != "lift" or config.lift.pictures  # images, not only samples
+    names = image_lists.names_of(config) if reads and os.path.exists(config.data.image_list) else []
     required_files.require_files(config, names)
-    if config.mode != "lift":
+    if reads:
         required_files.require_images(config, names)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.lift import refinement
-    from gan2shape_jax.run import joint, lift, predict, runner, runtime
+    from gan2shape_jax.run import joint, lift, plan, predict, runner, runtime
 
-    config = refinement.as_refinement(config)
+    resolved = plan.resolve(config)
+    config = resolved.config
     require_folder(config, names)  # before devices start
-    runtime.set_up_runtime(config)
+    # Refining by turned pictures has only been measured with all images on one CPU device.
+    runtime.set_up_runtime(config, side_by_side=resolved.turning is None)
     if config.mode in ("joint", "lift"):
-        return functools.partial(joint.run if config.mode == "joint" else lift.run, config, names)
-    module = runner if config.mode == "instance" else predict
-    return functools.partial(module.run, config, names, handover or runner.Handover())
+        return functools.partial(joint.train_jointly if config.mode == "joint" else lift.lift_gan, resolved, names)
+    mode_run = runner.train_images if config.mode == "instance" else predict.predict_images
+    return functools.partial(mode_run, resolved, names, hooks or runner.RunHooks())
 
 
 def require_folder(config: ConfigDict, names: Sequence[str]) -> None:

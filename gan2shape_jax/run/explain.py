@@ -16,9 +16,9 @@ from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
+from gan2shape_jax.method.reconstruction import Prediction, canonical_mask
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.method.state import Context, PreparedImage, Problem
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.run import trust
@@ -31,19 +31,19 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 
 def explain(
-    params: models.Params, prepared: PreparedImage, frozen: FrozenModels, judge: trust.Judge, **known: Any
+    params: models.Params, prepared: PreparedImage, frozen: FrozenModels, grader: trust.Grader, **facts: Any
 ) -> Result:
     """Returns what `described` does, from the same arguments, with how far to trust it."""
-    return trust.judged(judge, [described(params, prepared, frozen, judge, **known)])[0]
+    return trust.graded(grader, [described(params, prepared, frozen, grader, **facts)])[0]
 
 
 def described(
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
-    judge: trust.Judge,
+    grader: trust.Grader,
     *,
-    view: Reconstruction | None = None,
+    view: Prediction | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
@@ -57,10 +57,10 @@ def described(
     """
     problem, settings = prepared.problem, prepared.settings
 
-    def see(networks: models.Params) -> Reconstruction:
-        return reconstruction.see(networks, problem, frozen, settings)
+    def predict(networks: models.Params) -> Prediction:
+        return reconstruction.predict(networks, problem, frozen, settings)
 
-    view = view or see(params)
+    view = view or predict(params)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
     l1 = _l1(view, problem)
     metrics = {
@@ -70,8 +70,11 @@ def described(
         **_baseline(history),
         **(measured or {}),
     }
-    if judge.typical_l1 is not None:
-        metrics |= trust.nearness(judge.typical_l1, l1 if start is None else _l1(see(start), problem))
+    if grader.typical_l1 is not None:
+        # By the published networks: with `DETAIL`, a model explains pictures of anything.
+        by = params if start is None else start
+        same = start is None and models.DETAIL not in params
+        metrics |= trust.nearness(grader.typical_l1, l1 if same else _l1(predict(models.published(by)), problem))
     return Result(
         name=prepared.name,
         camera=settings.camera,
@@ -79,7 +82,7 @@ def described(
         albedo=np.asarray(view.albedo),
         view=np.asarray(view.view),
         light=np.asarray(view.light),
-        mask=np.asarray(mask) if judge.mask is None else judge.mask,
+        mask=np.asarray(mask) if grader.mask is None else grader.mask,
         image=np.asarray(problem.image[0]),
         input_mask=np.asarray(problem.mask),
         canonical=np.asarray(canonical),
@@ -88,14 +91,14 @@ def described(
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
         true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
         metrics=metrics | trust.compare_with_prior(metrics, history),
-        category=judge.config.category,
+        category=grader.config.category,
         reference=settings.sampling == "half",
         original_size=settings.original_size if settings.crop and problem.latent is not None else 0,
     )
 
 
 @jax.jit
-def _canonical(view: Reconstruction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
+def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
 
     If they were kept, an object that reaches the edge of its picture would have tabs sticking out of it.
@@ -105,8 +108,8 @@ def _canonical(view: Reconstruction, mask: jax.Array, *, settings: Settings) -> 
     return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
 
 
-def _l1(view: Reconstruction, problem: Problem) -> float:
-    """Returns the mean absolute difference between an image and its reconstruction, where the sheet is visible."""
+def _l1(view: Prediction, problem: Problem) -> float:
+    """Returns the mean absolute difference between an image and its reconstruction, where the surface is visible."""
     valid = np.asarray(view.valid)
     difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
     return float((difference * valid).sum() / valid.sum())
@@ -122,11 +125,14 @@ def _baseline(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
 
 def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenModels) -> Projection:
     """Returns a function that projects pictures (n, S, S, 3) in [-1, 1] with the trained encoder and the GAN."""
-    known = prepared.problem.latent, prepared.problem.gan_image, frozen, prepared.settings
-    return lambda images: np.asarray(_project(params, jnp.asarray(images), *known))
+    context = prepared.context(frozen)
+    return lambda images: np.asarray(_project(params, jnp.asarray(images), context))
 
 
-_project = jax.jit(lambda *given: projection.project(*given)[0])
+@jax.jit
+def _project(params: models.Params, images: jax.Array, context: Context) -> jax.Array:
+    latent, reference = context.problem.latent, context.problem.gan_image
+    return projection.project(params, images, latent, reference, context.frozen, context.settings)[0]
 
 
 def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
@@ -143,6 +149,12 @@ def training_files(params: models.Params, history: Sequence[Mapping[str, Any]], 
     return files
 
 
+def options_of(config: ConfigDict) -> OutputOptions:
+    """Returns which pictures and files of a result are written, as set by `config.outputs`."""
+    names = ("preset", "picture_size", "turntable_frames", "mesh_full", "animation")
+    return OutputOptions(**{name: config.outputs[name] for name in names}, gan_batch=config.sampling.batch_size)
+
+
 def write(
     result: Result,
     folder: pathlib.Path,
@@ -157,13 +169,11 @@ def write(
     Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `made_with`
     facts for the folder's record in addition to the hash of the configuration.
     """
-    names = ("preset", "picture_size", "turntable_frames", "mesh_full", "animation")
-    options = OutputOptions(**{name: config.outputs[name] for name in names}, gan_batch=config.sampling.batch_size)
     write_outputs(
         result,
         folder,
         gan_project=project if config.outputs.gan_images else None,
-        options=options,
+        options=options_of(config),
         extra=extra,
         made_with={"configuration": config_hash(config)} | made_with,
     )

@@ -19,7 +19,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.config import to_json
-from gan2shape_jax.config.load import read_config
+from gan2shape_jax.config.load import read_config, read_tree
 from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
@@ -57,8 +57,11 @@ class RunFolder:
         place: Any = epath.Path(kept) if "://" in kept else pathlib.Path(kept) if kept else None
         return cls(pathlib.Path(config.workdir), place)
 
-    def describe(self, config: ConfigDict) -> None:
-        """Has the first host write the configuration and the versions of this start; `UserError` if that fails."""
+    def describe(self, config: ConfigDict, plan: Mapping[str, Any] | None = None) -> None:
+        """Has the first host write the configuration and the versions of this start; `UserError` if that fails.
+
+        `plan` is what the file says of what the run does, see `Plan.record`; it is not read again.
+        """
         if not self.team.leads:
             return
         device = jax.local_devices()[0]
@@ -70,7 +73,8 @@ class RunFolder:
             "seed": config.seed,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         }
-        atomic_text(self.root / "config.json", to_json(config) + "\n")
+        tree = json.loads(to_json(config)) | ({"plan": dict(plan)} if plan else {})
+        atomic_text(self.root / "config.json", json.dumps(tree, indent=2, sort_keys=True) + "\n")
         atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
     def require(self) -> None:
@@ -132,7 +136,7 @@ def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
     path = os.path.abspath(checkpoints) if isinstance(checkpoints, pathlib.Path) else str(checkpoints)
     if glob.has_magic(path):
         raise UserError(
-            f"checkpoints cannot be kept in {path}: the library that writes them reads *, ? and [ as a pattern; name a "
+            f"checkpoints cannot be stored in {path}: their library treats *, ? and [ as a pattern; name a "
             "folder without these (config.checkpoint.folder, or config.workdir)"
         )
 
@@ -156,7 +160,7 @@ def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
             places += [path.parent for path in folder.rglob("result.json")]
         if other := next(filter(is_result, places), None):
             raise UserError(
-                f"the results of {one_line(stem)} would go to {folder}, but an earlier list has its results in "
+                f"the results of {one_line(stem)} would go to {folder}, but an earlier list wrote them to "
                 f"{other}: rename the image, or choose another --config.workdir"
             )
 
@@ -182,7 +186,7 @@ def require_same_config(config: ConfigDict) -> None:
     A `config.json` that cannot be read is ignored: it is written again, and results carry the hash of theirs.
     """
     try:
-        before = result_fields(read_object(pathlib.Path(config.workdir) / "config.json", "a run's configuration"))
+        before = result_fields(read_tree(pathlib.Path(config.workdir) / "config.json"))
     except (OSError, UserError):
         return
     now = result_fields(json.loads(to_json(config)))
@@ -229,14 +233,14 @@ class SavedRun:
         Relative paths are resolved against the folder that the run was started in, if it can still be told from the
         run's folder, or else the current one. Files that come with the package are also looked up in this installation.
         """
-        given, workdir, root = pathlib.Path(path), pathlib.Path(self.config.workdir), self.root.resolve()
-        places = [given]
-        if not given.is_absolute() and root.parts[-len(workdir.parts) :] == workdir.parts:
-            places.insert(0, root.parents[len(workdir.parts) - 1] / given)
-        _, inside, name = given.as_posix().rpartition("/gan2shape_jax/assets/")
+        stored_path, workdir, root = pathlib.Path(path), pathlib.Path(self.config.workdir), self.root.resolve()
+        places = [stored_path]
+        if not stored_path.is_absolute() and root.parts[-len(workdir.parts) :] == workdir.parts:
+            places.insert(0, root.parents[len(workdir.parts) - 1] / stored_path)
+        _, inside, name = stored_path.as_posix().rpartition("/gan2shape_jax/assets/")
         if inside:
             places.append(pathlib.Path(asset(name)))
-        return next((place for place in places if path and place.exists()), given)
+        return next((place for place in places if path and place.exists()), stored_path)
 
 
 def find_run(result: pathlib.Path, run: str | pathlib.Path | None = None) -> SavedRun:
@@ -250,7 +254,7 @@ def find_run(result: pathlib.Path, run: str | pathlib.Path | None = None) -> Sav
     if config is None:
         raise UserError(
             f"{root} is not the folder of a run: {root / 'config.json'} is missing. The GAN's pictures need the "
-            "configuration that the result was made with: leave the result in its run's folder, or name that folder "
+            "configuration of the result: leave the result in its run's folder, or name that folder "
             "with --run FOLDER (--version 3d needs none)"
         )
     return SavedRun(root, read_config(config))

@@ -23,7 +23,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax._src import clusters  # who the others are, without connecting to them: JAX offers no other way
+
+# Private, so setup.cfg bounds JAX from above. `jax.distributed.initialize` finds out the same, but stays connected, and
+# then a lost host would end the others.
+from jax._src import clusters
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
@@ -93,7 +96,7 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
             raise _unreachable(address, timeout_s, error) from error
     elif jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
         raise UserError(
-            "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the others: "
+            "this TPU runtime ties all hosts of the slice together, so one lost host would stop the others: "
             "set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host (2,2,1 for four)"
         )
 
@@ -134,14 +137,14 @@ def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any])
     return [received[index] for index in range(team.count)]
 
 
-def require_alike(messages: Sequence[Mapping[str, Any]]) -> None:
+def require_same(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raises the same `UserError` on all hosts if their `config` or image list (`names`) differ."""
     first = messages[0]
     for index, other in enumerate(messages[1:], start=1):
         odd = [f"config.{key}" for key, value in sorted(first["config"].items()) if value != other["config"].get(key)]
         odd += ["image list"] if first["names"] != other["names"] else []
         if odd:
-            raise UserError(f"host {index} has another {', '.join(odd)} than host 0: start all with the same command")
+            raise UserError(f"host {index} differs from host 0 in {', '.join(odd)}: start all with the same command")
 
 
 def wait_for(is_there: Callable[[], bool]) -> bool:
@@ -170,7 +173,7 @@ def _explicit(environ: Mapping[str, str]) -> dict[str, Any]:
 def _unreachable(address: str, timeout_s: int, error: Exception) -> UserError:
     return UserError(
         f"the hosts of this run did not find each other within {timeout_s} s (coordinator: {address}; "
-        f"{str(error).splitlines()[0]}): start all of them at the same time and see that all can reach the "
+        f"{str(error).splitlines()[0]}): start all of them at the same time and make sure that all reach the "
         "coordinator's port; config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
         "look for others"
     )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from gan2shape_jax.errors import Terminated
 
-MESSAGE = "interrupted; run the same command again to go on"
+MESSAGE = "interrupted; run the same command again to continue"
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}  # as shells count
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
 
@@ -66,18 +66,18 @@ def noted(*, terminate: bool = True) -> Iterator[Callable[[], None]]:
     to stop at the same iteration. Outside the main thread, where Python allows no signal handlers, signals keep their
     usual behaviour.
     """
-    seen: list[int] = []
+    received: list[int] = []
 
     def note(number, frame) -> None:
-        if number == signal.SIGINT and number in seen and not _watched.is_set():
+        if number == signal.SIGINT and number in received and not _watched.is_set():
             signal.default_int_handler(number, frame)
-        seen.append(number)
+        received.append(number)
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
         print(f"\nstopping after this iteration{again}", file=sys.stderr)
 
     def check() -> None:
-        if seen:
-            raise Terminated if signal.SIGTERM in seen else KeyboardInterrupt
+        if received:
+            raise Terminated if signal.SIGTERM in received else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield check

@@ -21,12 +21,13 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
-from gan2shape_jax.run.runner import FAILURES, Units, Work, at_work, failures_of
-from gan2shape_jax.run.runtime import cadence_of, schedule_of
+from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context
+from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
@@ -43,8 +44,9 @@ def require_startable(config: ConfigDict, names: list[str]) -> int:
     record = joint_record(root)
     if record.get("images", names) != names:
         raise UserError(
-            f"{root} holds a joint run on the images of {root / 'images.txt'}, but the list now has others or another "
-            "order: choose another --config.workdir; for new images and these networks there is --config.mode=predict "
+            f"{root} holds a joint run on the images of {root / 'images.txt'}, but the list now has other images or "
+            "another order: choose another --config.workdir; for new images and these networks use "
+            "--config.mode=predict "
             f"--config.networks.pretrained={root / 'networks.safetensors'}"
         )
     if record.get("configuration") not in (None, config_hash(config)):
@@ -52,7 +54,7 @@ def require_startable(config: ConfigDict, names: list[str]) -> int:
     count, images = record.get("batches_per_iteration") or replicas_of(config), len(names)
     if config.schedule.independent and count > images:
         raise UserError(
-            f"{count} batches an iteration need as many images, the list has {images}: give more images, "
+            f"{count} batches an iteration need as many images, but the list has {images}: add images, "
             f"or set config.schedule.batches_per_iteration to {images} or less"
         )
     return int(count)
@@ -60,37 +62,37 @@ def require_startable(config: ConfigDict, names: list[str]) -> int:
 
 def replicas_of(config: ConfigDict) -> int:
     """Returns how many images share an iteration of a new run."""
-    asked = config.schedule.batches_per_iteration or len(jax.devices())
-    return asked if config.schedule.share_weight else 1
+    batches = config.schedule.batches_per_iteration or len(jax.devices())
+    return batches if config.schedule.share_weight else 1
 
 
-def run(config: ConfigDict, names: list[str]) -> int:
+def train_jointly(plan: Plan, names: list[str]) -> int:
     """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
     Raises `UserError`: a file of the run or of any image is unusable.
     """
-    with start.begin(config, names, stay=True) as started:
-        replicas = require_startable(config, names)
-        with at_work(config, started.folder) as work:
-            return _run(work, names, started, replicas)
+    with start.begin(plan.config, names, stay=True) as started:
+        replicas = require_startable(plan.config, names)
+        with run_context(plan, started.folder) as context:
+            return _run(context, names, started, replicas)
 
 
-def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> int:
-    """Does the work of `run`, in a folder that has been tidied."""
-    config, folder, frozen = work.config, work.folder, work.frozen
+def _run(context: RunContext, names: list[str], started: start.Start, replicas: int) -> int:
+    """Does the work of `train_jointly`, in a folder that has been tidied."""
+    config, folder, frozen = context.config, context.folder, context.frozen
     if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
         note_joint(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
     images, failures = [], dict[str, str]()
     for name in names:
         try:
-            images.append(prepare.load_image(config, name, work.architecture, frozen, folder.latents))
+            images.append(prepare.load_image(context.plan, name, context.architecture, frozen, folder.latents))
         except FAILURES as error:
             failures |= failures_of([name], error)
     if failures:  # the problems of all, since they are trained together
         lines = [f"{stem}: {message}" for stem, message in failures.items()]
         raise UserError(
-            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *lines])
+            "\n".join(["joint training needs all images of the list; repair these or remove them:", *lines])
         )
     task = shared(
         images,
@@ -103,7 +105,9 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     )
     if not started.trained:
         made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
-        train(work, task, prepare.initial_params(config, task.settings), title="all-images", made_with=made_with)
+        train(
+            context, task, prepare.initial_params(context.plan, task.settings), title="all-images", made_with=made_with
+        )
     jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
     if not started.trained:
         hosts.wait_for(lambda: is_trained(folder.root))
@@ -112,7 +116,7 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
     like = models.init_params(jax.random.key(config.seed), task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     by_name = dict(zip(names, images, strict=True))
-    judge = trust.load_judge(config, (work.architecture, frozen.discriminator))
+    grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
     history = json.loads((folder.root / "history.json").read_text())
 
     def write(name: str) -> None:
@@ -121,27 +125,27 @@ def _run(work: Work, names: list[str], started: start.Start, replicas: int) -> i
         prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
         own = loop.own_history(history, prepared.name)
         explain.write(
-            explain.explain(params, prepared, frozen, judge, history=own),
+            explain.explain(params, prepared, frozen, grader, history=own),
             folder.result(prepared.name),
             config,
             project=explain.projector(params, prepared, frozen),
             extra={"history.csv": explain.history_csv(own).encode()},
         )
 
-    with Units(folder, names, work.monitor.say) as units:
-        for (name,) in units.unfinished(started.units):
-            units.write({name: functools.partial(write, name)})
-        return units.status
+    with WorkItems(folder, names, context.monitor.say) as work_items:
+        for (name,) in work_items.unfinished(started.work_items):
+            work_items.write({name: functools.partial(write, name)})
+        return work_items.status
 
 
 def train(
-    work: Work,
+    context: RunContext,
     task: Task,
     initial: models.Params,
     *,
     title: str,
     made_with: Mapping[str, Any],
-    drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
+    drawn: Callable[[Phase, Prediction], Prediction] | None = None,
 ) -> None:
     """Trains the networks from `initial`, or resumes from a checkpoint, and writes them with their history.
 
@@ -149,16 +153,17 @@ def train(
     `drawn` receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
     unchanged.
     """
-    config, folder = work.config, work.folder
+    config, folder = context.config, context.folder
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
-    if config.mode == "lift":  # only where the history has a row: each checkpoint has passed the task's checks
+    # Only where the history has a row: each checkpoint has passed the task's checks.
+    if config.mode == "lift" and not config.lift.pictures:
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
-    with work.monitor.watch([title]) as watcher:
+    with context.monitor.watch([title]) as watcher:
         if drawn:
             show = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
-            *(task, schedule_of(config), initial, folder.group_checkpoints("all"), cadence, watcher),
+            *(task, context.plan.schedule, initial, folder.group_checkpoints("all"), cadence, watcher),
             {"configuration": config_hash(config), **made_with},
         )
     if not folder.team.leads:

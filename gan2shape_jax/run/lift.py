@@ -1,6 +1,7 @@
 """A lift: one set of networks trained on a GAN's own samples, without any user images.
 
-WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lift.model_file`)
+WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lift.model_file`);
+                               with `config.lift.pictures`, anew for each row of the history
 WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and metrics on held-out samples (`lift.task.signs_of`)
 WORKDIR/history.json           the same
@@ -11,6 +12,7 @@ WORKDIR/joint.json             whether training has gone back to an earlier chec
 import contextlib
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 import jax
@@ -18,38 +20,45 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError
-from gan2shape_jax.io.files import atomic_file
+from gan2shape_jax.io import data
+from gan2shape_jax.io.files import atomic_bytes, atomic_file
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
+from gan2shape_jax.lift.amortization import Amortized, amortized
 from gan2shape_jax.method import models, turning
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.turning import Turning
-from gan2shape_jax.results.pictures import write_png
+from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
 from gan2shape_jax.run.folder import config_hash, joint_record, note_joint
-from gan2shape_jax.run.runner import Work, at_work
+from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, network_files
 
 
-def run(config: ConfigDict, names: list[str]) -> int:
-    """Lifts the GAN, resuming from a checkpoint where there is one; `names` is ignored, a lift uses no images.
+def lift_gan(plan: Plan, names: list[str]) -> int:
+    """Lifts the GAN, resuming from a checkpoint where there is one.
+
+    `names` are images that `config.lift.pictures` mixes with samples; a lift without it uses none.
 
     Raises:
       UserError: a file is unusable.
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
-    with start.begin(config, [], stay=True) as started:
+    with start.begin(plan.config, [], stay=True) as started:
         folder = started.folder
         with contextlib.suppress(UserError):  # one that is damaged is made again
             if started.trained and model_file.read_facts(folder.root / model_file.NAME):
                 return 0
-        with at_work(config, folder) as work:
-            lift = _Lift(**vars(work))
-            if not started.trained:
+        with run_context(plan, folder) as context:
+            lift = _Lift(**vars(context))
+            if not started.trained and plan.config.lift.pictures:
+                lift.amortize(names)
+            elif not started.trained:
                 lift.train_twice()
             jax.distributed.shutdown()
             if folder.team.leads:
@@ -58,13 +67,13 @@ def run(config: ConfigDict, names: list[str]) -> int:
     return 0
 
 
-def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **given: Any) -> task_lib.Lift:
-    """Returns the task of lifting a GAN; `given` as for `Lift`."""
-    return task_lib.Lift(config, samples.maker_of(config, architecture, frozen), joint.replicas_of(config), **given)
+def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **options: Any) -> task_lib.Lift:
+    """Returns the task of lifting a GAN; `options` as for `Lift`."""
+    return task_lib.Lift(config, samples.maker_of(config, architecture, frozen), joint.replicas_of(config), **options)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Lift(Work):
+class _Lift(RunContext):
     """A lift in its folder."""
 
     def _returns(self) -> int:
@@ -76,15 +85,15 @@ class _Lift(Work):
         """The networks to begin with, V taught to see far turns, and how the GAN turns, if a stage learns from that."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        params = prepare.initial_params(config, maker.settings)
+        params = models.published(prepare.initial_params(self.plan, maker.settings))  # `DETAIL` is for what they become
         if not config.networks.pretrained or config.lift.anchored_stages >= len(config.schedule.stages):
             return params, None
-        found = model_file.found_turning(config, params, maker)
-        if found is None:
+        turning_fit = model_file.measured_turning(config, params, maker)
+        if turning_fit is None:
             self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
-        self.monitor.say("the GAN turns what it draws: V is taught to see far turns, and depth learns from them")
-        return turning.taught(params, found, self.frozen, maker.settings), found
+        self.monitor.say("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
+        return turning.taught(params, turning_fit, self.frozen, maker.settings), turning_fit
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
@@ -94,12 +103,12 @@ class _Lift(Work):
             except DivergedError as error:
                 if self._returns():
                     raise DivergedError(
-                        f"{error}; the run has gone back to an earlier checkpoint before: give other samples "
+                        f"{error}; the run already went back to an earlier checkpoint: use other samples "
                         "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
                         "--config.lift.anchor_view, in a new --config.workdir"
                     ) from error
                 self.monitor.say(
-                    f"{error}. Goes back to the last good checkpoint, with half the learning rate and another order "
+                    f"{error}. Going back to the last good checkpoint, with half the learning rate and another order "
                     "of the samples"
                 )
                 if self.folder.team.leads:
@@ -108,31 +117,69 @@ class _Lift(Work):
 
     def _train(self) -> None:
         """Trains to the end, from the newest checkpoint or from scratch."""
-        config, root, leads = self.config, self.folder.root, self.folder.team.leads
-        initial, found = self._begun
-        hooks = {"returns": self._returns(), "on_collected": self._report, "turning": found}
-        task = task_of(config, self.architecture, self.frozen, **hooks)
+        config = self.config
+        initial, turning_fit = self._begun
+        hooks = {"returns": self._returns(), "on_collected": self._report, "turning": turning_fit}
+        self._trained(task_of(config, self.architecture, self.frozen, **hooks), initial)
 
-        def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
-            if leads:
-                images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: task_lib.SHOWN]])
+    def _trained(self, task: task_lib.Lift | Amortized, initial: models.Params) -> None:
+        """Trains the task's networks from `initial`, or a checkpoint, to the end; draws sheets of held-out samples."""
+
+        def drawn(phase: Phase, views: Prediction) -> Prediction:
+            if self.folder.team.leads:
+                images = np.stack([np.asarray(sample.problem.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
-                path = root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
-                sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
-                atomic_file(path, lambda part: write_png(part, sheet), parents=True)
+                path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
+                contact_sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
+                atomic_file(path, lambda part: write_png(part, contact_sheet), parents=True)
             return jax.tree.map(lambda leaf: leaf[0], views)
 
-        made_with = {"batches_per_iteration": joint.replicas_of(config)}
+        made_with = {"batches_per_iteration": joint.replicas_of(self.config)}
         joint.train(self, task, initial, title="samples", made_with=made_with, drawn=drawn)
+
+    def amortize(self, names: list[str]) -> None:
+        """Teaches a model's `DETAIL` by pictures that are never seen twice, from the newest checkpoint or the model."""
+        config = self.config
+        maker = samples.maker_of(config, self.architecture, self.frozen)
+        settings = model_file.as_with_single_images(config, maker.settings)
+        params = prepare.initial_params(self.plan, settings)
+        if models.DETAIL not in params:
+            params |= models.init_detail(jax.random.key(config.seed), settings)
+        images = [data.load_item(config, name, run_parser=False).image for name in names]
+        task = amortized(
+            maker,
+            settings,
+            pairs=joint.replicas_of(config),
+            average=config.lift.average,
+            kept_out=maker.problems(range(config.lift.kept_out)),
+            photographs=to_uint8(np.stack(images)) if images else None,
+            on_row=self._write_detail,
+        )
+        self._trained(task, params)
+
+    def _write_detail(self, detail: models.Params, shown: int) -> None:
+        """Writes the model that training started from, with this network."""
+        config, root = self.config, self.folder.root
+        if not self.folder.team.leads:
+            return
+        maker = samples.maker_of(config, self.architecture, self.frozen)
+        images, _ = maker.images(range(config.lift.kept_out))
+        training = {"configuration": config_hash(config), "seed": config.seed, "pictures": shown}
+        content = model_file.with_detail(
+            pathlib.Path(config.networks.pretrained), detail, images, maker.settings, training
+        )
+        atomic_bytes(root / model_file.NAME, content)
 
     def _report(self, done: int, count: int) -> None:
         """Reports every tenth of the way how many images have their samples, and responds to Ctrl-C."""
         self.monitor.check()
         if done % -(-count // 10) == 0:
-            self.monitor.say(f"samples are collected: those of {done} of {count} images are done")
+            self.monitor.say(f"collecting samples: {done} of {count} images")
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
+        if self.config.lift.pictures:  # it is there
+            return
         config, path = self.config, self.folder.root / model_file.NAME
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         maker = samples.maker_of(config, self.architecture, self.frozen)
@@ -140,4 +187,4 @@ class _Lift(Work):
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         kept_out = maker.problems(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
-        self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
+        self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

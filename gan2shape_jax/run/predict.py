@@ -25,14 +25,15 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import see, see_together
+from gan2shape_jax.method.reconstruction import predict, predict_batch
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, prepare, start, trust
+from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import FAILURES, Handover, Units, failures_of
+from gan2shape_jax.run.runner import FAILURES, RunHooks, WorkItems, failures_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import groups, network_files
 
@@ -40,24 +41,30 @@ _AT_ONCE = 8  # images that go through the networks together
 _MANY = 32  # number of images from which a separate program for that pays off
 
 
-@dataclasses.dataclass(frozen=True)
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["frozen", "settings", "params"],
+    meta_fields=["plan", "architecture", "grader"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Predictor:
     """Networks that explain images, and what they were trained with; created by `load_predictor`."""
 
+    plan: Plan
     architecture: Architecture  # the GAN's architecture, or its stand-in
     frozen: FrozenModels  # the frozen networks; `frozen.generator` is None if there is no GAN
     settings: Settings  # of the method
     params: models.Params
-    judge: trust.Judge
+    grader: trust.Grader
 
     def prepared(self, item: data.Item) -> PreparedImage:
         """Returns an image ready to be explained, with its latent if there is one and the GAN is loaded."""
         latent = None if self.frozen.generator is None else item.latent
-        return prepare.prepare_image(self.judge.config, item, latent, self.architecture, self.frozen)
+        return prepare.prepare_image(self.plan, item, latent, self.architecture, self.frozen)
 
-    def explain(self, prepared: PreparedImage) -> Result:
+    def reconstruct(self, prepared: PreparedImage) -> Result:
         """Returns the networks' result for an image."""
-        return explain.explain(self.params, prepared, self.frozen, self.judge)
+        return explain.explain(self.params, prepared, self.frozen, self.grader)
 
 
 def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
@@ -76,43 +83,46 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
     else:
         facts = model_file.read_facts(path := weights_file(spec, MODEL))
         if facts is None or facts.category not in config_names():
-            what = "is not there, or no lifted model" if facts is None else f"is a model of {facts.category[:80]!r}"
-            raise ConfigError(f"{path} {what}: name a lifted model's file, or the configuration that has it (.py)")
+            what = "is missing, or not a lifted model" if facts is None else f"is a model of {facts.category[:80]!r}"
+            raise ConfigError(f"{path} {what}: name a lifted model's file, or a configuration that has one (.py)")
         config, files = load_config(facts.category).unlock(), {MODEL: path}
     for field, file in files.items():
         set_field(config, field, str(file))
-    if not os.path.isfile(given := config.networks.pretrained):
-        lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
+    if not os.path.isfile(model_path := config.networks.pretrained):
+        lacks = (
+            f"names a model that is missing ({model_path})" if model_path else "names no model (networks.pretrained)"
+        )
         named = names_of(MODEL)
         raise ConfigError(
             f"the configuration {spec}{suggestion(named, spec, config.category)} {lacks}: lift its GAN "
-            f"(gan2shape-jax lift --config={spec}), or take one of the models {', '.join(named)}"
+            f"(gan2shape-jax lift --config={spec}), or use one of the models {', '.join(named)}"
         )
     return config.lock()
 
 
 def load_predictor(
-    config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None, assessed: Mapping[str, Assessment] | None = None
+    plan: Plan, gan: tuple[Architecture, FrozenModels] | None, assessed: Mapping[str, Assessment] | None = None
 ) -> Predictor:
     """Reads the networks of `config.networks.pretrained`, with the encoder if a GAN is given to make pictures through.
 
     `assessed` is what pictures show, by name, if that is known already. Raises `UserError`: the networks or the
     statistics are unusable, or do not fit the configuration.
     """
+    config = plan.config
     if gan is None:  # a stand-in for its architecture, and the mean view and light
         files = {"view_mean": (config.sampling.view_mvn, 6), "light_mean": (config.sampling.light_mvn, 4)}
         means = {name: jnp.asarray(arrays.load_mvn(*file)[0], jnp.float32) for name, file in files.items()}
-        architecture, frozen = stand_in_sizes(config), FrozenModels(**means)
+        architecture, frozen = stand_in_sizes(config), FrozenModels(means["view_mean"], means["light_mean"])
     else:
         architecture, frozen = gan
-    settings = model_file.settings_of(config, architecture, original_size=config.image_size)
-    model_file.require_fits(config, settings, gan=gan is not None)
+    settings = plan.settings(architecture, original_size=config.image_size)
+    plan.require_model_fits(settings, gan=gan is not None)
     like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    params = jax.device_put({name: params[name] for name in needed})
-    judge = trust.load_judge(config, None if gan is None else (architecture, frozen.discriminator), known=assessed)
-    return Predictor(architecture, frozen, settings, params, judge)
+    params = jax.device_put({name: value for name, value in params.items() if name in (*needed, models.DETAIL)})
+    grader = trust.load_grader(plan, None if gan is None else (architecture, frozen.discriminator), assessed=assessed)
+    return Predictor(plan, architecture, frozen, settings, params, grader)
 
 
 def needed_networks(*, gan: bool) -> tuple[str, ...]:
@@ -139,52 +149,58 @@ def no_gan_because(config: ConfigDict) -> str | None:
     if not pathlib.Path(config.gan.checkpoint).is_file():
         return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
     if not config.data.latent_root:
-        return "config.data.latent_root is empty, and predicting does not invert the GAN"
+        return "config.data.latent_root is empty, and prediction does not invert the GAN"
     return None
 
 
-def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
+def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the networks or the statistics are unusable.
     """
+    config = plan.config
     with start.begin(config, names) as started:
         reason, folder = no_gan_because(config), started.folder
-        gan = prepare.load_frozen(config, perceptual_weights=False) if reason is None else None
-        networks = load_predictor(config, gan, handover.assessed)
-        folder.describe(config)
+        gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
+        networks = load_predictor(plan, gan, hooks.assessed)
+        folder.describe(config, plan.record)
         params, frozen = networks.params, networks.frozen
-        at_once = _AT_ONCE if len(started.units) >= _MANY and frozen.generator is None else 1
-        with Monitor((), None) as monitor, Units(folder, names, monitor.say, handover) as units:
+        at_once = _AT_ONCE if len(started.work_items) >= _MANY and frozen.generator is None else 1
+        with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say, hooks) as work_items:
+            monitor.say(plan.words)
             if reason:
-                monitor.say(f"no pictures through the GAN: {reason}")
+                monitor.say(f"no pictures by the GAN: {reason}")
 
             def write(prepared: PreparedImage, result: Result) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
                 project = explain.projector(params, prepared, frozen) if has_latent else None
-                result, files = handover.dress(result)
+                result, files = hooks.decorate(result)
                 explain.write(result, folder.result(result.name), config, project=project, extra=files)
 
-            for group in units.unfinished(groups.plan(started.units, at_once)):
+            for group in work_items.unfinished(groups.plan(started.work_items, at_once)):
                 monitor.check()
                 # Finished ones too: where an image stands among the others decides its last bits.
-                images = units.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
+                images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
-                    problems = [one.problem for one in images.values()]
+                    problems = [prepared.problem for prepared in images.values()]
                     if problems and at_once > 1:  # they have the same settings
-                        views = see_together(params, problems, frozen, networks.settings, size=at_once)
+                        views = predict_batch(params, problems, frozen, networks.settings, size=at_once)
                     else:
-                        views = [see(params, one.problem, frozen, one.settings) for one in images.values()]
+                        views = [
+                            predict(params, prepared.problem, frozen, prepared.settings) for prepared in images.values()
+                        ]
                     described = {
-                        name: explain.described(params, one, frozen, networks.judge, view=view)
-                        for (name, one), view in zip(images.items(), views, strict=True)
+                        name: explain.described(params, prepared, frozen, networks.grader, view=view)
+                        for (name, prepared), view in zip(images.items(), views, strict=True)
                         if not folder.is_finished(stem_of(name))
                     }
-                    results = dict(zip(described, trust.judged(networks.judge, [*described.values()]), strict=True))
+                    results = dict(zip(described, trust.graded(networks.grader, [*described.values()]), strict=True))
                 except FAILURES as error:
-                    units.fail(failures_of(list(images), error))
+                    work_items.fail(failures_of(list(images), error))
                     continue
-                units.write({name: functools.partial(write, images[name], one) for name, one in results.items()})
-            return units.status
+                work_items.write(
+                    {name: functools.partial(write, images[name], result) for name, result in results.items()}
+                )
+            return work_items.status

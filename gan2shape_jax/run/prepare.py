@@ -17,12 +17,13 @@ from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.files import atomic_file
-from gan2shape_jax.lift import model_file
+from gan2shape_jax.io.required_files import perceptual_distances
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
@@ -44,38 +45,40 @@ def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Arra
 
 
 def load_frozen(
-    config: ConfigDict, gan: tuple[Architecture, dict[str, Any]] | None = None, *, perceptual_weights: bool = True
+    plan: Plan, gan: tuple[Architecture, dict[str, Any]] | None = None, *, perceptual_weights: bool = True
 ) -> tuple[Architecture, FrozenModels]:
-    """Loads the GAN, unless given, the perceptual network (unless disabled) and the view and light statistics.
+    """Loads the GAN, unless given, perceptual distances (unless disabled), and the view and light statistics.
 
     Raises `UserError`: a file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
+    config = plan.config
     architecture, weights = gan or load_gan(config)
-    with_lpips = perceptual_weights and config.loss.perceptual == "lpips"
+    distances = perceptual_distances(config) if perceptual_weights else set()
     frozen = build_frozen(
         weights,
         architecture,
         view_mvn=arrays.load_mvn(config.sampling.view_mvn, 6),
         light_mvn=arrays.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
-        lpips=perceptual.load_lpips(config.loss.lpips_weights) if with_lpips else None,
+        distances={name: perceptual.load(name, config) for name in distances if perceptual.DISTANCES[name].load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or config.mode == "lift" else None,
     )
-    return architecture, dataclasses.replace(frozen, turning=model_file.turning_of(config))
+    return architecture, dataclasses.replace(frozen, turning=jax.tree.map(jnp.asarray, plan.turning))
 
 
-def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
+def initial_params(plan: Plan, settings: Settings) -> models.Params:
     """Returns what an image starts from: the pretrained networks, or random ones from the seed.
 
     If a model is refined with a new encoder (`config.refinement.new_encoder`), that encoder is random too.
     """
+    config = plan.config
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh
-    model_file.require_fits(config, settings, gan=True)
+    plan.require_model_fits(settings, gan=True)
     path = pathlib.Path(config.networks.pretrained)
     params = network_files.load_networks(path, fresh, settings, needed=("depth",))
-    if model_file.trains_encoder(config) and model_file.read_facts(path) is not None:
+    if plan.model is not None and plan.trains_encoder:
         return params | {"encoder": fresh["encoder"]}
     return params
 
@@ -106,7 +109,7 @@ def find_latent(
 
 
 def load_image(
-    config: ConfigDict,
+    plan: Plan,
     name: str,
     architecture: Architecture,
     frozen: FrozenModels,
@@ -119,6 +122,7 @@ def load_image(
     Latents found by inversion are kept in `latents` as NAME.npy (1, W), unless `keep` is False; one that cannot be read
     is found again. Raises `UserError`: a file is missing or unusable.
     """
+    config = plan.config
     item = data.load_item(config, name)
     latent, path = item.latent, latents / f"{item.name}.npy"
     if latent is None and path.is_file():
@@ -129,11 +133,11 @@ def load_image(
         latent = find_latent(config, item.name, picture, architecture, frozen)
         if keep:
             atomic_file(path, lambda part: np.save(part, latent), parents=True)
-    return prepare_image(config, item, latent, architecture, frozen)
+    return prepare_image(plan, item, latent, architecture, frozen)
 
 
 def prepare_image(
-    config: ConfigDict, item: data.Item, latent: np.ndarray | None, architecture: Architecture, frozen: FrozenModels
+    plan: Plan, item: data.Item, latent: np.ndarray | None, architecture: Architecture, frozen: FrozenModels
 ) -> PreparedImage:
     """Returns an image and everything known about it, as arrays ready for training.
 
@@ -141,8 +145,9 @@ def prepare_image(
     `UserError`: the latent does not fit the generator, or the mask shows no object.
     """
     # The file's size matters to the GAN's picture only; without one, images of all sizes share a program.
+    config = plan.config
     size = config.image_size if latent is None else item.original_size
-    settings = model_file.settings_of(config, architecture, original_size=size)
+    settings = plan.settings(architecture, original_size=size)
     image = jnp.asarray(item.image)[None]
     w = None if latent is None else usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = None if w is None else jax.jit(projection.synthesize)(w, frozen, settings=settings)

@@ -20,7 +20,7 @@ from rich.table import Column
 from rich.text import Text
 
 from gan2shape_jax.errors import install, one_line, printable, refused
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.training.loop import Watcher
@@ -131,12 +131,12 @@ class Monitor(contextlib.ExitStack):
                     image = line.get("images", {}).get(name)
                     own.record(line if image is None else {key: line[key] for key in _PLACE} | image)
 
-            def phase_end(phase: Phase, view: Reconstruction) -> None:
+            def phase_end(phase: Phase, view: Prediction) -> None:
                 for index, own in enumerate(curves):
                     own.phase_end(phase, view, index)
 
             def resume(phase: Phase, done: int) -> None:
-                self.say(f"{title}: goes on from {phase.label}, iteration {done} of {phase.iterations}")
+                self.say(f"{title}: continues from {phase.label}, iteration {done} of {phase.iterations}")
 
             yield Watcher(on_resume=resume, on_progress=progress, on_record=record, on_phase_end=phase_end)
 
@@ -166,7 +166,7 @@ class _Curves(contextlib.ExitStack):
             if isinstance(value, float):
                 self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
 
-    def phase_end(self, phase: Phase, view: Reconstruction, index: int) -> None:
+    def phase_end(self, phase: Phase, view: Prediction, index: int) -> None:
         """Adds pictures of the reconstruction at the end of a phase; of several, of that at the index."""
         leaves = map(np.asarray, (view.depth, view.albedo, view.reconstruction))
         depth, albedo, reconstruction = (leaf[index] if view.depth.ndim > 2 else leaf for leaf in leaves)
@@ -181,7 +181,7 @@ class _Curves(contextlib.ExitStack):
             self._events.flush()
 
     def _write(self, content: Any, phase: int, iteration: int) -> None:
-        step = sum(one.iterations for one in self._schedule[:phase]) + iteration
+        step = sum(earlier.iterations for earlier in self._schedule[:phase]) + iteration
         with _in_words():
             self._events.write_event(event_pb2.Event(summary=content, wall_time=time.time(), step=step))
 

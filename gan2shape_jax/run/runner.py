@@ -1,7 +1,7 @@
 """Goes through the images of a run, one after another or several at once, each with its own networks.
 
 Finished images are skipped, images that fail do not stop the others, and results are written in another thread while
-the next images are trained. `Units` is what runs of every mode share.
+the next images are trained. `WorkItems` is what runs of every mode share.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import Result, Row, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import cadence_of, schedule_of
+from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
 
@@ -56,23 +58,23 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
         raise refused(error, f"{stem_of(names[0])}: {error.filename or 'its files'} cannot be written") from error
     message = str(error) or type(error).__name__
     if isinstance(error, jax.errors.JaxRuntimeError):
-        message = f"the device gave up: {message.splitlines()[0]}"
+        message = f"the device failed: {message.splitlines()[0]}"
     return dict.fromkeys(map(stem_of, names), message)
 
 
 @dataclasses.dataclass(frozen=True)
-class Handover:
+class RunHooks:
     """What the caller of a run knows of its images, and does with their results, in the thread that writes these."""
 
     assessed: Mapping[str, Assessment] | None = None  # what each image shows, by name without ending
     # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
-    dress: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
+    decorate: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
     # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
     finished: Callable[[str], None] | None = None
 
 
-class Units(contextlib.AbstractContextManager["Units"]):
-    """A run's units, that is, images by name in groups that are trained together; most have one image.
+class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
+    """A run's work items, that is, images by name in groups that are trained together; most have one image.
 
     A context manager; leaving it waits until results that are being written are complete. It also keeps the summaries
     of all images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table. Their figures come
@@ -84,17 +86,17 @@ class Units(contextlib.AbstractContextManager["Units"]):
         folder: RunFolder,
         names: Sequence[str],
         say: Callable[[Any], None],
-        handover: Handover = Handover(),
+        hooks: RunHooks = RunHooks(),
         *,
         ahead: int = 1,
     ):
-        """Goes through the images of a list; `say` prints a line, `ahead` units' results may wait to be written.
+        """Goes through the images of a list; `say` prints a line, `ahead` work items' results may wait to be written.
 
-        If `handover` takes the results, the only summary is `failures.json`.
+        If `hooks` takes the results, the only summary is `failures.json`.
         """
         self.folder = folder
         self._say = say
-        self._handover = handover
+        self._hooks = hooks
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
@@ -114,18 +116,18 @@ class Units(contextlib.AbstractContextManager["Units"]):
         """0, or 1 if an image has failed."""
         return 1 if self._failures else 0
 
-    def unfinished(self, units: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-        """Yields the units with an unfinished image, and reports finished ones; at the end, prints the run's table."""
-        for unit in units:
+    def unfinished(self, groups: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+        """Yields the groups with an unfinished image, and reports finished ones; at the end, prints the run's table."""
+        for group in groups:
             self.folder.require()
-            finished = [stem for stem in map(stem_of, unit) if self.folder.is_finished(stem)]
+            finished = [stem for stem in map(stem_of, group) if self.folder.is_finished(stem)]
             for stem in finished:
                 self._say(f"{stem}: finished before, skipped")
-            if len(finished) < len(unit):
-                yield list(unit)
+            if len(finished) < len(group):
+                yield list(group)
         self._note_written(0)
         rows = self.summarize()
-        if self._handover.finished is None:
+        if self._hooks.finished is None:
             print_table(rows)
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
@@ -159,8 +161,8 @@ class Units(contextlib.AbstractContextManager["Units"]):
             for name, job in jobs.items():
                 try:
                     job()
-                    if self._handover.finished is not None:
-                        self._handover.finished(stem_of(name))
+                    if self._hooks.finished is not None:
+                        self._hooks.finished(stem_of(name))
                 except FAILURES as error:
                     failures |= failures_of([name], error)
             if not failures:
@@ -171,7 +173,7 @@ class Units(contextlib.AbstractContextManager["Units"]):
         self._note_written(self._ahead)
 
     def _note_written(self, most: int) -> None:
-        """Notes units whose results have been written; waits until at most `most` are pending."""
+        """Notes work items whose results have been written; waits until at most `most` are pending."""
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
             self.fail(self._writing.popleft().result())
 
@@ -190,9 +192,9 @@ class Units(contextlib.AbstractContextManager["Units"]):
             if not new and failures == self._told:
                 break
             self._told = failures
-            known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
-            self._rows = [known[stem] for stem in self._stems if stem in known]
-            if self._handover.finished is None:
+            rows = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+            self._rows = [rows[stem] for stem in self._stems if stem in rows]
+            if self._hooks.finished is None:
                 write_table(self.folder.root, self._rows)
                 write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
@@ -200,69 +202,83 @@ class Units(contextlib.AbstractContextManager["Units"]):
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """What all images of a run share; created by `at_work`."""
+class RunContext:
+    """What all images of a run share; created by `run_context`."""
 
-    config: ConfigDict
+    plan: Plan
     folder: RunFolder
     architecture: Architecture
     frozen: FrozenModels
     monitor: Monitor
 
+    @property
+    def config(self) -> ConfigDict:
+        """The run's configuration."""
+        return self.plan.config
+
 
 @contextlib.contextmanager
-def at_work(config: ConfigDict, folder: RunFolder) -> Iterator[Work]:
+def run_context(plan: Plan, folder: RunFolder) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
-    architecture, frozen = prepare.load_frozen(config)
-    folder.describe(config)
+    config = plan.config
+    architecture, frozen = prepare.load_frozen(plan)
+    folder.describe(config, plan.record)
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or config.mode == "instance")
-    with Monitor(schedule_of(config), folder.root / "tensorboard" if curves else None) as monitor:
-        yield Work(config, folder, architecture, frozen, monitor)
+    with Monitor(plan.schedule, folder.root / "tensorboard" if curves else None) as monitor:
+        monitor.say(plan.words)
+        yield RunContext(plan, folder, architecture, frozen, monitor)
 
 
-def run(config: ConfigDict, names: list[str], handover: Handover) -> int:
+def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the GAN or the folder is unusable, so that no image could succeed.
     """
-    with start.begin(config, names) as started, at_work(config, started.folder) as work:
-        monitor = work.monitor
-        if refinement.refines(config):
-            what = "colours and light, on the model's shape," if config.refinement.hold_shape else "the model"
-            monitor.say(f"refines {what} on each image, by config.refinement in place of config.schedule")
-        judge = trust.load_judge(config, (work.architecture, work.frozen.discriminator), known=handover.assessed)
-        trainer = Trainer(**vars(work), names=names, judge=judge, handover=handover)
+    config = plan.config
+    with start.begin(config, names) as started, run_context(plan, started.folder) as context:
+        monitor = context.monitor
+        grader = trust.load_grader(plan, (context.architecture, context.frozen.discriminator), assessed=hooks.assessed)
+        trainer = Trainer(**vars(context), names=names, grader=grader, hooks=hooks)
         # Without `reset_weight`, an image starts from the results of the one before it.
-        monitor.expect(sum(not work.folder.is_finished(stem_of(name)) for unit in started.units for name in unit))
-        with Units(work.folder, names, monitor.say, handover, ahead=int(config.schedule.reset_weight)) as units:
-            for unit in units.unfinished(trainer.groups(started.units)):
-                for images in trainer.alike(unit, units):
-                    trainer.train(images, units)
-            return units.status
+        monitor.expect(
+            sum(not context.folder.is_finished(stem_of(name)) for work_item in started.work_items for name in work_item)
+        )
+        with WorkItems(
+            context.folder, names, monitor.say, hooks, ahead=int(config.schedule.reset_weight)
+        ) as work_items:
+            for work_item in work_items.unfinished(trainer.groups(started.work_items)):
+                for images in trainer.compatible(work_item, work_items):
+                    trainer.train(images, work_items)
+            return work_items.status
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainer(Work):
+class Trainer(RunContext):
     """A run of images that have networks of their own: trains one or several at once."""
 
     names: Sequence[str]
-    judge: trust.Judge
-    handover: Handover = Handover()
+    grader: trust.Grader
+    hooks: RunHooks = RunHooks()
+    _kept: dict[str, models.Params] = dataclasses.field(default_factory=dict, init=False)
 
-    def groups(self, units: Sequence[list[str]]) -> list[list[str]]:
+    def groups(self, work_items: Sequence[list[str]]) -> list[list[str]]:
         """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
-        finished = [unit for unit in units if len(unit) == 1 and self.folder.is_finished(stem_of(unit[0]))]
-        unfinished = [unit for unit in units if unit not in finished]
-        asked, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
+        finished = [
+            work_item
+            for work_item in work_items
+            if len(work_item) == 1 and self.folder.is_finished(stem_of(work_item[0]))
+        ]
+        unfinished = [work_item for work_item in work_items if work_item not in finished]
+        requested, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
         if not self.config.schedule.reset_weight:
             return finished + groups.plan(unfinished, 1)
-        single = [unit[0] for unit in unfinished if len(unit) == 1]
-        size = groups.choose_size(asked, count, jax.local_devices(), lambda: self._bytes_of_one(single))
-        if size < min(asked, count):
+        single = [work_item[0] for work_item in unfinished if len(work_item) == 1]
+        size = groups.choose_size(requested, count, jax.local_devices(), lambda: self._bytes_of_one(single))
+        if size < min(requested, count):
             warnings.warn(
-                f"config.runtime.images_at_once is {asked}; {size} at once on this CPU: more images than cores "
-                "take longer together than in turn",
+                f"config.runtime.images_at_once is {requested}; {size} at once on this CPU: more images than cores "
+                "take longer together than one by one",
                 stacklevel=2,
             )
         return finished + groups.plan(unfinished, size)
@@ -278,33 +294,33 @@ class Trainer(Work):
 
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
-        prepared = prepare.load_image(self.config, name, self.architecture, self.frozen, self.folder.latents)
+        prepared = prepare.load_image(self.plan, name, self.architecture, self.frozen, self.folder.latents)
         if not self.config.data.latent_root:
             self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
 
-    def alike(self, names: list[str], units: Units) -> Iterator[dict[str, PreparedImage]]:
+    def compatible(self, names: list[str], work_items: WorkItems) -> Iterator[dict[str, PreparedImage]]:
         """Yields the usable images of a unit, by name, in groups that can be trained at once."""
-        images = units.usable(names, self.prepare)
+        images = work_items.usable(names, self.prepare)
         while images:
             first = next(iter(images.values()))
-            alike = {name: prepared for name, prepared in images.items() if task.alike(first, prepared)}
-            images = {name: prepared for name, prepared in images.items() if name not in alike}
-            yield alike
+            compatible = {name: prepared for name, prepared in images.items() if task.compatible(first, prepared)}
+            images = {name: prepared for name, prepared in images.items() if name not in compatible}
+            yield compatible
 
-    def train(self, images: dict[str, PreparedImage], units: Units) -> None:
-        """Trains images at once, and has `units` write the results of those whose loss stayed finite."""
-        names, stems = list(images), [one.name for one in images.values()]
+    def train(self, images: dict[str, PreparedImage], work_items: WorkItems) -> None:
+        """Trains images at once, and has `work_items` write the results of those whose loss stayed finite."""
+        names, stems = list(images), [prepared.name for prepared in images.values()]
         try:
             initial = self._initial(*next(iter(images.items())))
-            prepared = [refinement.tied(one, initial) for one in images.values()]
+            prepared = [refinement.freeze_depth(prepared, initial) for prepared in images.values()]
             if len(names) > 1:
                 groups.record(self.folder.root, names)
             made_with = {"configuration": config_hash(self.config), "images": names}
             with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
-                    schedule_of(self.config),
+                    self.plan.schedule,
                     initial,
                     self._checkpoints(names),
                     cadence_of(self.config),
@@ -315,32 +331,38 @@ class Trainer(Work):
             failures = failures_of(names, error)
             if len(names) > 1 and "RESOURCE_EXHAUSTED" in str(error):
                 self._forget(names)  # so that the next start may form other groups
-                advice = f"{len(names)} images at once are too many for this device's memory: give a smaller"
+                advice = f"{len(names)} images at once need more memory than this device has: set a smaller"
                 failures = {stem: f"{why}; {advice} config.runtime.images_at_once" for stem, why in failures.items()}
-            units.fail(failures)
+            work_items.fail(failures)
             return
         state = jax.device_get(state)  # frees the device for the next group
-        labels = {phase.number: phase.label for phase in schedule_of(self.config)}
+        labels = {phase.number: phase.label for phase in self.plan.schedule}
         if broken := loop.failures_of(history, stems, labels):
-            units.fail(broken)
+            work_items.fail(broken)
         lost = [name for name in names if stem_of(name) in broken]
         together: dict[str, Any] = {"together": names, "broken": lost} if len(names) > 1 else {}
         jobs: dict[str, Callable[[], None]] = {}
-        for index, (name, one) in enumerate(zip(names, prepared)):
-            if one.name not in broken and not self.folder.is_finished(one.name):
-                own = loop.Trained(task.one_of(state, index), loop.own_history(history, one.name))
-                jobs[name] = functools.partial(self.write, one, initial, own, **together)
-        units.write(jobs, after=functools.partial(self._forget, names))
+        for index, (name, image) in enumerate(zip(names, prepared)):
+            if image.name not in broken and not self.folder.is_finished(image.name):
+                own = loop.Trained(task.one_of(state, index), loop.own_history(history, image.name))
+                jobs[name] = functools.partial(self.write, image, initial, own, **together)
+        work_items.write(jobs, after=functools.partial(self._forget, names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
         """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
         before = [] if self.config.schedule.reset_weight else reversed(self.names[: self.names.index(name)])
         previous = next((stem for stem in map(stem_of, before) if self.folder.is_finished(stem)), None)
         if previous is None:
-            return prepare.initial_params(self.config, prepared.settings)
+            return self._pretrained_or_fresh(prepared.settings)
         fresh = models.init_params(jax.random.key(self.config.seed), prepared.settings)
         path = self.folder.result(previous) / "networks.safetensors"
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
+
+    def _pretrained_or_fresh(self, settings: Settings) -> models.Params:
+        """Returns `prepare.initial_params`, the same for all images: sizes of networks do not depend on the image."""
+        if "initial" not in self._kept:
+            self._kept["initial"] = prepare.initial_params(self.plan, settings)
+        return self._kept["initial"]
 
     def write(self, prepared: PreparedImage, initial: models.Params, trained: loop.Trained, **together: Any) -> None:
         """Writes the folder of an image that was trained from `initial`; it appears complete or not at all.
@@ -348,14 +370,16 @@ class Trainer(Work):
         `together` are names for the record: of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
-        params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
-        known: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
-        result = explain.explain(params, prepared, self.frozen, self.judge, **known)
+        params, measured = trained.state.params, dict[str, Any]()
+        if self.plan.kind == "refine":
+            params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
+        facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
+        result = explain.explain(params, prepared, self.frozen, self.grader, **facts)
         if sentence := trust.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
-        result, files = self.handover.dress(result)
+        result, files = self.hooks.decorate(result)
         explain.write(
             result,
             self.folder.result(prepared.name),

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import folder_fault
-from gan2shape_jax.lift import steps
+from gan2shape_jax.lift import amortization, steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.training.loop import Cadence
 
@@ -29,12 +29,15 @@ from gan2shape_jax.training.loop import Cadence
 _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 
 
-def set_up_runtime(config: ConfigDict) -> None:
-    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices."""
+def set_up_runtime(config: ConfigDict, *, side_by_side: bool = True) -> None:
+    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices.
+
+    `side_by_side` says whether images that are trained at once on a CPU have devices of their own.
+    """
     keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
-    if config.mode == "instance" and config.runtime.images_at_once > 1:
+    if side_by_side and config.mode == "instance" and config.runtime.images_at_once > 1:
         # On a CPU, images side by side on a thread each take less time than one after another on all cores, and a
         # program for one image compiles much faster than one for all of them (docs/reports/speed.md). Where
         # computation has already begun, as in a notebook, the devices stay as they are.
@@ -61,7 +64,7 @@ def keep_programs(setting: str) -> None:
     folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else cache(f"xla-{_machine()}")
     if fault := folder_fault(folder):
         warnings.warn(
-            f"compiled programs are not kept, the next start compiles again: {folder} {fault} "
+            f"compiled programs are not cached, the next start compiles again: {folder} {fault} "
             "(config.runtime.compilation_cache, or 'off')",
             stacklevel=2,
         )
@@ -75,6 +78,9 @@ def keep_programs(setting: str) -> None:
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """Returns the configuration's schedule as a tuple of phases."""
     count, lifts = len(config.schedule.stages), config.mode == "lift"
+    if lifts and config.lift.pictures:
+        together = 2 * max(1, config.schedule.batches_per_iteration)
+        return (Phase(0, 1, amortization.AMORTIZED_STEP, -(-config.lift.pictures // together), flip=False),)
     anchored = min(config.lift.anchored_stages, count)
     return make_schedule(
         config.schedule.stages,

@@ -48,7 +48,7 @@ class Start:
     folder: RunFolder  # the run's folder, without the temporary files of earlier starts
     # This host's share, as image names: groups that are trained together, and single images. With only one host this
     # includes the finished ones.
-    units: list[list[str]]
+    work_items: list[list[str]]
     trained: bool  # whether joint training is done
 
 
@@ -74,28 +74,28 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
                         raise
                     message["problem"] = str(error)
             answers = ask(message)
-        hosts.require_alike(answers)
+        hosts.require_same(answers)
         if problem := answers[0].get("problem"):
             raise UserError(problem)
-        found, team = answers[0]["found"], dataclasses.replace(team, start=answers[0]["start"])
+        answer, team = answers[0]["found"], dataclasses.replace(team, start=answers[0]["start"])
         if not team.leads:
             ended = ".hosts/failures-0.json", "start"  # where host 0 has nothing to do and is gone already
             if not hosts.wait_for(lambda: team.start in (_token(config), _token(config, *ended))):
                 raise UserError(
-                    f"host {team.index} does not see what host 0 has written to {config.workdir}: it has to be one "
+                    f"host {team.index} does not see the files of host 0 in {config.workdir}: it must be one "
                     "folder that all hosts share (NFS, Lustre, Filestore, ...)"
                 )
             requires = _lock(stack, config, team)
         folder = dataclasses.replace(RunFolder.at(config), team=team, requires=requires)
         if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
             raise UserError(
-                "config.schedule.reset_weight is False: each image starts from the networks of the one before "
-                "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
+                "config.schedule.reset_weight is False: each image starts from the networks of the previous "
+                "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
             )
         # Shares are disjoint and differ by at most one unit.
-        units = found["units"] if team.count == 1 else found["unfinished"][team.index :: team.count]
+        work_items = answer["units"] if team.count == 1 else answer["unfinished"][team.index :: team.count]
         try:
-            yield Start(folder, units, found["trained"])
+            yield Start(folder, work_items, answer["trained"])
         except Exception:
             folder.require()  # if the folder was taken away, that is the reason
             raise
@@ -131,23 +131,23 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
         try:
             made_with = examine(result) if folder.is_finished(stem) else None
         except UserError as error:
-            print(f"warning: {result} is incomplete ({error}): the image is made again", file=sys.stderr)
+            print(f"warning: {result} is incomplete ({error}): the image is reconstructed again", file=sys.stderr)
             discard(result)
             continue
         if made_with is None:
             continue
         if made_with.get("configuration") not in (None, config_hash(config)):
             raise UserError(
-                f"{result} was made with another configuration than this one; choose another --config.workdir or move "
+                f"{result} was made with another configuration; choose another --config.workdir or move "
                 "that folder away"
             )
         finished.add(name)
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
     grouped = {name for group in together for name in group}
-    units = together + [[name] for name in names if name not in grouped]
+    work_items = together + [[name] for name in names if name not in grouped]
     return {
-        "units": units,
-        "unfinished": [unit for unit in units if not finished.issuperset(unit)],
+        "units": work_items,
+        "unfinished": [unit for unit in work_items if not finished.issuperset(unit)],
         "trained": config.mode in ("joint", "lift") and is_trained(folder.root),
     }
 
@@ -180,7 +180,7 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
     def require() -> None:
         if _read(note) != this:
             raise RunEndingError(
-                f"{folder} was removed, or another run has taken it over, while the run was going on: nothing more "
+                f"{folder} was removed, or taken over by another run, during the run: nothing more "
                 "can be written there; start the same command again"
             )
 
@@ -196,8 +196,8 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
                         _locked(FileLock(other, timeout=0), folder).release()
             elif who := _read(note):
                 print(
-                    f"warning: object storage locks nothing, and {_named(who)} was at work in {folder}: this run takes "
-                    "over, and that one ends if it still is",
+                    f"warning: object storage has no locks, and {_named(who)} was at work in {folder}: this run takes "
+                    "over, and the other ends if it is still running",
                     file=sys.stderr,
                 )
             text = json.dumps(this) + "\n"
@@ -226,7 +226,7 @@ def _locked(lock: Any, folder: pathlib.Path) -> Any:
     except TimeoutError:
         who = _named(_read(epath.Path(f"{lock.lock_file}.json")))
         raise UserError(
-            f"another run is at work in {folder}: {who}; wait for its end or stop it, or name another folder "
+            f"another run uses {folder}: {who}; wait for its end or stop it, or name another folder "
             "(config.workdir, config.checkpoint.folder)"
         ) from None
     return lock

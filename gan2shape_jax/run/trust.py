@@ -1,8 +1,8 @@
 """How far to trust a result, in figures and in words: `metrics["trust"]`, and the spread of its depth.
 
-Three things are told. What was found: whether the picture shows what the GAN draws, judged by a detector (`detection`),
+Three things are told. What was found: whether the picture shows what the GAN draws, by a detector (`detection`),
 if there is one for the GAN, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all
-photographs of cats did (docs/reports/lift.md). How good the shape is then: judged by the model's errors as measured
+photographs of cats did (docs/reports/lift.md). How good the shape is then: by the model's errors as measured
 against true depth, kept beside the model in `NAME.trust.safetensors` (`benchmarks/quality/trust_record.py` writes it),
 and by whether training has made things better. And what is invented. What is unknown is not reported.
 docs/reports/trust.md shows how reliable the answers are.
@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -27,15 +27,26 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
-from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture
 
 # L1 by the model, in units of what 95% of samples stay below: beyond this a picture is far from the GAN's kind.
 FAR_RATIO = 1.5
-_DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
+DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
 _UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
+# How far to trust a shape, and what decides that; 'found' is only that the picture shows what the GAN draws.
+Grade = Literal["trust", "found", "doubt", "no"]
+Ground = Literal["not the kind", "not explained", "got worse", "poorly explained", "not measured", "coarse", "usual"]
+_GRADES: Mapping[Ground, Grade] = {
+    "not the kind": "no",
+    "not explained": "no",
+    "got worse": "doubt",
+    "poorly explained": "doubt",
+    "coarse": "doubt",
+    "usual": "trust",
+}
 _FORMAT = {"format": "gan2shape_jax trust", "version": "1"}
 
 
@@ -81,22 +92,22 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
             expected = _FORMAT | {"model_sha256": sha256(model)}
             if any(file.metadata.get(key) != value for key, value in expected.items()) or dict(file.shapes) != shapes:
                 return None
-            found = {name: np.asarray(file.read(name), np.float32) for name in shapes}
+            tensors = {name: np.asarray(file.read(name), np.float32) for name in shapes}
     except UserError:
         return None
-    if not all(np.isfinite(value).all() for value in found.values()) or found["usual_error"].min() < 0:
+    if not all(np.isfinite(value).all() for value in tensors.values()) or tensors["usual_error"].min() < 0:
         return None
-    return TrustRecord(found["usual_error"], float(found["level"][0]), found["side_line"], found["side_range"])
+    return TrustRecord(tensors["usual_error"], float(tensors["level"][0]), tensors["side_line"], tensors["side_range"])
 
 
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """Judges a run's results; created by `load_judge`.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grader:
+    """Grades a run's results; created by `load_grader`.
 
     Attributes:
       config: the run's configuration.
       detector: what assesses crops of pictures; None if there is none for the GAN, or everything is known.
-      known: what pictures show, by the results' names, where that is known already.
+      assessed: what pictures show, by the results' names, where that is known already.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
       mask: (S, S) where the model's objects are in the canonical frame; None if the run uses no model that says so.
@@ -104,39 +115,44 @@ class Judge:
 
     config: ConfigDict
     detector: Detector | None = None
-    known: Mapping[str, Assessment] = dataclasses.field(default_factory=dict)
+    assessed: Mapping[str, Assessment] = dataclasses.field(default_factory=dict)
     record: TrustRecord | None = None
     typical_l1: float | None = None
     mask: Float[np.ndarray, "s s"] | None = None
 
-    def without_files(self) -> Judge:
-        """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
+    def without_files(self) -> Grader:
+        """Returns a grader for pictures that are not files in the run's list: it cannot see beyond their crop."""
         return dataclasses.replace(self, detector=None) if self.config.data.crop else self
 
 
-def load_judge(
-    config: ConfigDict,
+def load_grader(
+    plan: Plan,
     gan: tuple[Architecture, dict[str, Any]] | None = None,
     *,
     checkpoint: str | None = None,
-    known: Mapping[str, Assessment] | None = None,
-) -> Judge:
-    """Returns the judge of a run's results, as far as the files for it exist.
+    assessed: Mapping[str, Assessment] | None = None,
+) -> Grader:
+    """Returns the grader of a run's results, as far as the files for it exist.
 
     `gan` has the architecture and the discriminator's parameters, if already loaded; `checkpoint` is the GAN's file, if
-    it is another than the configuration's; `known` what every picture shows, by name, if that is known already.
+    it is another than the configuration's; `assessed` what every picture shows, by name, if that is known already.
     """
+    config = plan.config
     file = config.gan.checkpoint if checkpoint is None else checkpoint
     kind = categories.category_of(config.category).detector
-    found = weights.known_weights(pathlib.Path(file), kind) if file and known is None else None
-    if found is not None and gan is None:
+    detector_weights = weights.stored_weights(pathlib.Path(file), kind) if file and assessed is None else None
+    if detector_weights is not None and gan is None:
         architecture, loaded = stylegan2.load(file)
         gan = architecture, loaded["discriminator"]
-    detector = None if found is None or gan is None else weights.detector_by(found, gan[0], {"discriminator": gan[1]})
+    detector = (
+        None
+        if detector_weights is None or gan is None
+        else weights.detector_by(detector_weights, gan[0], {"discriminator": gan[1]})
+    )
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
-    typical = None if config.mode == "joint" else model_file.typical_l1(config)
+    typical = plan.model.typical_l1 if plan.model and plan.kind != "joint" else None
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
-    return Judge(config, detector, known or {}, record, typical, model_file.mask_of(config))
+    return Grader(config, detector, assessed or {}, record, typical, plan.mask)
 
 
 def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
@@ -144,31 +160,31 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
     return {"model_l1": l1, "model_l1_p95": l1_p95, "far_from_category": l1 > FAR_RATIO * l1_p95}
 
 
-def judged(judge: Judge, results: Sequence[Result]) -> list[Result]:
-    """Returns results with their verdicts added: `metrics["trust"]` and `depth_spread`."""
-    return list(map(functools.partial(_judged, judge), results, assessments(judge, results)))
+def graded(grader: Grader, results: Sequence[Result]) -> list[Result]:
+    """Returns results with their grades added: `metrics["trust"]` and `depth_spread`."""
+    return list(map(functools.partial(_graded, grader), results, assessments(grader, results)))
 
 
-def _judged(judge: Judge, result: Result, seen: Assessment | None) -> Result:
+def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Result:
     metrics = result.metrics
-    if seen is None and "far_from_category" not in metrics:
+    if assessment is None and "far_from_category" not in metrics:
         return result
-    sure = seen.score if seen else float(not metrics["far_from_category"])
+    sure = assessment.score if assessment else float(not metrics["far_from_category"])
     # Nothing can be predicted for pictures that the model does not know.
-    record = judge.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
-    expected = expected_side(record, seen.atypicality if seen else None)
-    category = categories.category_of(judge.config.category)
+    record = grader.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
+    expected = expected_side(record, assessment.atypicality if assessment else None)
+    category = categories.category_of(grader.config.category)
     # Held-out samples may have said that no part of a refinement helps.
-    own = judge.config.mode != "predict" and not judge.config.refinement.hold_shape
+    own = grader.config.mode != "predict" and not grader.config.refinement.hold_shape
     own = own and metrics.get("refinement_share", 1) > 0
-    verdict: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
-    verdict |= verdict_on(
+    grading: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
+    grading |= grade_in_words(
         sure, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"
     )
-    if seen is not None:
-        verdict["atypicality"] = round(seen.atypicality, 3)
-    spread = None if record is None else spread_of(record, expected)
-    return dataclasses.replace(result, metrics=metrics | {"trust": verdict}, depth_spread=spread)
+    if assessment is not None:
+        grading["atypicality"] = round(assessment.atypicality, 3)
+    uncertainty = None if record is None else depth_uncertainty(record, expected)
+    return dataclasses.replace(result, metrics=metrics | {"trust": grading}, depth_spread=uncertainty)
 
 
 def expected_side(record: TrustRecord | None, atypical: float | None) -> float | None:
@@ -179,7 +195,7 @@ def expected_side(record: TrustRecord | None, atypical: float | None) -> float |
     return float(np.exp(constant + slope * max(atypical, 0.0)))
 
 
-def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, "s s"]:
+def depth_uncertainty(record: TrustRecord, expected: float | None) -> Float[np.ndarray, "s s"]:
     """Returns how far depth may be off (S, S), canonical frame, scene units: 80% of pixels are within this.
 
     It scales with the ratio of the expected SIDE to the usual one.
@@ -188,7 +204,7 @@ def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, 
     return np.asarray(more * record.level * record.usual_error, np.float32)
 
 
-def found_words(sure: float, kind: str) -> str:
+def detection_in_words(sure: float, kind: str) -> str:
     """Returns what was found, in a few words: the first verdict. `kind` is what the GAN draws."""
     a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if sure < PERHAPS:
@@ -196,7 +212,32 @@ def found_words(sure: float, kind: str) -> str:
     return a_kind if sure >= SURE else f"perhaps {a_kind}"
 
 
-def verdict_on(
+def ground_of(sure: float, expected: float | None, record: TrustRecord | None, metrics: Mapping[str, Any]) -> Ground:
+    """Returns what decides how far to trust a shape: the first that holds, from the gravest on.
+
+    `sure` is how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected SIDE.
+    """
+    if sure < PERHAPS:
+        return "not the kind"
+    if metrics.get("far_from_category"):
+        return "not explained"
+    if metrics.get("worse_than_prior"):
+        return "got worse"
+    if metrics.get("model_l1", 0) / metrics.get("model_l1_p95", np.inf) > DOUBTED:
+        return "poorly explained"
+    if expected is None or record is None:
+        return "not measured"
+    return "coarse" if sure < SURE or expected > record.side_range[1] else "usual"
+
+
+def grade_of(ground: Ground, sure: float) -> Grade:
+    """Returns the grade: 'trust' where the error was measured on others like it, 'found' where it is unknown."""
+    if ground == "not measured":
+        return "found" if sure >= SURE else "doubt"
+    return _GRADES[ground]
+
+
+def grade_in_words(
     sure: float,
     expected: float | None,
     record: TrustRecord | None,
@@ -208,40 +249,43 @@ def verdict_on(
 ) -> dict[str, str]:
     """Returns three verdicts (`found`, `shape`, `invented`), all in one sentence (`verdict`), and a `grade`.
 
-    The grade is 'trust' where the shape's error was measured on others like it, 'found' where that is unknown, 'doubt'
-    or 'no'. `sure` is how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected
-    SIDE; `kind` what the GAN draws, in a word; `own` says whether the shape was fitted to this picture, `surely`
-    whether what was found stands even if the model cannot explain the picture.
+    `sure`, `expected`, `record` and `metrics` as for `ground_of`; `kind` is what the GAN draws, in a word; `own` says
+    whether the shape was fitted to this picture, `surely` whether what was found stands even if the model cannot
+    explain the picture.
     """
-    far, l1 = metrics.get("far_from_category"), metrics.get("model_l1", 0) / metrics.get("model_l1_p95", np.inf)
-    found = found_words(min(sure, PERHAPS) if far and not surely else sure, kind)
-    shape = "its own shape" if own else f"the general shape of a {kind}, not this one's own"
-    side, invented = f"(SIDE about {expected or 0:.3f})", "what is turned away is invented"
-    if sure < PERHAPS or far:
-        grade, invented = "no", "all of it is invented" if sure < _UNLIKELY else invented
-        shape = "the shape is a guess" if sure < PERHAPS else "the model cannot explain it, so the shape is a guess"
-    elif metrics.get("worse_than_prior"):
-        grade, shape = "doubt", "training has not made the shape better, look at it before you use it"
-    elif l1 > _DOUBTED:
-        grade, shape = "doubt", f"{shape}, and the model explains this picture less well than usual"
-    elif expected is None or record is None:
-        grade, shape = "found" if sure >= SURE else "doubt", f"{shape}; how exact it is has not been measured"
-    elif sure < SURE or expected > record.side_range[1]:
-        grade, shape = "doubt", f"{shape}, coarser than usual {side}"
-    else:
-        grade, shape = "trust", f"{shape}, as exact as usual {side}"
-    sentence = f"{found}: {shape}; {invented}"
-    return {"found": found, "shape": shape, "invented": invented, "verdict": sentence, "grade": grade}
+    ground = ground_of(sure, expected, record, metrics)
+    far = bool(metrics.get("far_from_category")) and not surely
+    detected = detection_in_words(min(sure, PERHAPS) if far else sure, kind)
+    shape = _shape_words(ground, "its own shape" if own else f"the general shape of a {kind}, not this one's own")
+    if ground in ("coarse", "usual"):
+        shape += f" (SIDE about {expected or 0:.3f})"
+    invented = "all of it is invented" if sure < _UNLIKELY else "what is turned away is invented"
+    sentence = f"{detected}: {shape}; {invented}"
+    words = {"found": detected, "shape": shape, "invented": invented, "verdict": sentence}
+    return words | {"grade": grade_of(ground, sure)}
 
 
-def assessments(judge: Judge, results: Sequence[Result]) -> list[Assessment | None]:
+def _shape_words(ground: Ground, shape: str) -> str:
+    """Returns how good a shape is, in words; `shape` says whose it is."""
+    return {
+        "not the kind": "the shape is a guess",
+        "not explained": "the model cannot explain it, so the shape is a guess",
+        "got worse": "training has not made the shape better, look at it before you use it",
+        "poorly explained": f"{shape}, and the model explains this picture less well than usual",
+        "not measured": f"{shape}; how exact it is has not been measured",
+        "coarse": f"{shape}, coarser than usual",
+        "usual": f"{shape}, as exact as usual",
+    }[ground]
+
+
+def assessments(grader: Grader, results: Sequence[Result]) -> list[Assessment | None]:
     """Returns what the image of each result shows; None where that cannot be determined."""
-    seen = {result.name: judge.known.get(result.name) for result in results}
-    if judge.detector is not None:
-        pictures = {result.name: _picture(judge.config, result) for result in results}
+    by_name = {result.name: grader.assessed.get(result.name) for result in results}
+    if grader.detector is not None:
+        pictures = {result.name: _picture(grader.config, result) for result in results}
         there = {name: alignment.resized(picture) for name, picture in pictures.items() if picture is not None}
-        seen |= dict(zip(there, judge.detector.assess(np.stack([*there.values()])) if there else (), strict=True))
-    return [seen[result.name] for result in results]
+        by_name |= dict(zip(there, grader.detector.assess(np.stack([*there.values()])) if there else (), strict=True))
+    return [by_name[result.name] for result in results]
 
 
 def _picture(config: ConfigDict, result: Result) -> UInt8[np.ndarray, "s s 3"] | None:
@@ -289,9 +333,9 @@ def _sides(metrics: Mapping[str, Any]) -> tuple[float, float] | None:
 
 def sentence_of(name: str, metrics: Mapping[str, Any]) -> str | None:
     """Returns the line that says how far to trust an image's result; None if nothing is known."""
-    found = metrics.get("trust")
-    warning = "warning: " if found and found["grade"] == "no" else ""
-    return f"{warning}{name}: {found['verdict']}" if found else None
+    trust = metrics.get("trust")
+    warning = "warning: " if trust and trust["grade"] == "no" else ""
+    return f"{warning}{name}: {trust['verdict']}" if trust else None
 
 
 def row_of(name: str, folder: pathlib.Path) -> Row:
@@ -305,12 +349,12 @@ def row_of(name: str, folder: pathlib.Path) -> Row:
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:
     """Returns remarks on a finished image, short enough for a table; [] if there are none."""
-    found: list[str] = []
+    notes: list[str] = []
     if metrics.get("worse_than_prior"):
         start = "prior" if "prior" in metrics else "start"
-        found.append(f"worse than its {start}" if _sides(metrics) else "explains its samples ever worse")
+        notes.append(f"worse than its {start}" if _sides(metrics) else "explains its samples worse and worse")
     trust = metrics["trust"] if isinstance(metrics.get("trust"), dict) else {}
     if metrics.get("far_from_category") or trust.get("grade") == "no":
         sure = trust.get("category", 0) >= SURE and not trust.get("found", "").startswith("perhaps")
-        return [*found, "the shape is a guess" if sure else trust.get("found", "far from what the GAN draws")]
-    return [*found, "doubtful"] if trust.get("grade") == "doubt" and not found else found
+        return [*notes, "the shape is a guess" if sure else trust.get("found", "far from what the GAN draws")]
+    return [*notes, "doubtful"] if trust.get("grade") == "doubt" and not notes else notes

@@ -52,25 +52,25 @@ class Architecture:
         whole = all(type(n) is int and 0 <= n <= _WIDEST for n in counts)
         if not whole or self.mapping_layers > _MOST_LAYERS:
             limits = f"at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers"
-            raise ValueError(f"sizes of {listed(map(short, counts))}: whole numbers, {limits}, are possible")
+            raise ValueError(f"sizes of {listed(map(short, counts))}: they must be whole numbers, {limits}")
         if self.size not in _SIZES:
-            raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; possible are {_SIZES}")
+            raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; supported are {_SIZES}")
         if len(self.channels) != _levels(self.size):
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if self.discriminator_channels and not 2 <= len(self.discriminator_channels) <= _levels(1024):
-            raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
+            raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: it must be two to nine")
         for kind in (self.generator_kind, self.discriminator_kind):
             if kind not in _KINDS:
-                raise ValueError(f"an architecture {short(kind)}; possible are {_KINDS}")
+                raise ValueError(f"an architecture {short(kind)}; supported are {_KINDS}")
         for clamp in (self.conv_clamp, self.discriminator_clamp):
             if clamp is not None and not (_is_number(clamp) and clamp > 0):
                 raise ValueError(f"activations cannot be clamped to {short(clamp)}")
         for taps in (self.taps, self.discriminator_taps):
             if not 0 < len(taps) <= _MOST_TAPS or not all(map(_is_number, taps)) or not sum(taps):
-                raise ValueError(f"{listed(map(short, taps))} is no low-pass filter")
+                raise ValueError(f"{listed(map(short, taps))} is not a low-pass filter")
         if not _is_number(self.mapping_scale) or not isinstance(self.stored_mean, bool):
-            found = f"{short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
-            raise ValueError(f"a mapping scale of {found}")
+            unusual = f"{short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
+            raise ValueError(f"a mapping scale of {unusual}")
         if (
             self.discriminator_channels
             and self.stddev_channels

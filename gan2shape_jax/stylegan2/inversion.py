@@ -53,8 +53,8 @@ def _step(
     arch: Architecture,
 ) -> tuple[Array, Any]:
     """Takes one Adam step on the latents; returns them and Adam's state."""
-    mean, spread = typical
-    noise = jitter * spread * jax.random.normal(key, w.shape, w.dtype)
+    mean, deviation = typical
+    noise = jitter * deviation * jax.random.normal(key, w.shape, w.dtype)
 
     def loss(w: Array) -> Array:
         def away(a: Array, b: Array) -> Array:
@@ -62,7 +62,7 @@ def _step(
 
         drawn = stylegan2.synthesize(generator, w + noise, arch=arch)
         features = stylegan2.discriminator_features(discriminator, drawn, arch=arch) if discriminator else ()
-        from_mean = jnp.mean(((w - mean) / spread) ** 2, axis=-1)
+        from_mean = jnp.mean(((w - mean) / deviation) ** 2, axis=-1)
         unlike = sum(map(away, features, target), jnp.zeros(()))
         return jnp.sum(away(drawn, image) + unlike + _MEAN_WEIGHT * from_mean)
 
@@ -95,7 +95,7 @@ def invert(
       UserError: the optimisation has diverged.
     """
     mean_key, jitter_key = jax.random.split(key)
-    mean, spread = _typical(mean_key, gan_params, arch=arch)
+    mean, deviation = _typical(mean_key, gan_params, arch=arch)
     w = jnp.tile(mean, (image.shape[0], 1))
     state = optax.scale_by_adam().init(w)
     target = _features(disc_params, image, arch=arch) if disc_params else ()
@@ -106,8 +106,8 @@ def invert(
         rate = learning_rate * fall * min(1.0, (done + 1 / steps) / 0.05)
         strength = _JITTER * max(0.0, 1.0 - step / (0.75 * steps)) ** 2
         noise_key = jax.random.fold_in(jitter_key, step)
-        known = image, target, (mean, spread), gan_params, disc_params
-        w, state = _step(w, state, rate, strength, noise_key, *known, arch=arch)
+        fixed = image, target, (mean, deviation), gan_params, disc_params
+        w, state = _step(w, state, rate, strength, noise_key, *fixed, arch=arch)
     if not np.isfinite(w).all():
         raise UserError(f"the inversion of the GAN has diverged: lower its learning rate ({learning_rate})")
     return w

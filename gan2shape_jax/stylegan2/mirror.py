@@ -65,30 +65,30 @@ def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int 
       UserError: there is no discriminator.
     """
     if not params["discriminator"]:
-        raise UserError("the GAN's file has no discriminator, which finds the latents of mirror images")
+        raise UserError("the GAN's file has no discriminator, which is needed to find the latents of mirror images")
     latents = sample_w(key, params["generator"], arch=arch, samples=samples)
     plain, mirrored = in_batches(functools.partial(_features, params, arch=arch), latents, size=batch_size(arch))
-    mean, spread = plain.mean(axis=0), plain.std(axis=0)
-    scale = (spread + 1e-3 * spread.mean()) * np.sqrt(plain.shape[1])
+    mean, deviation = plain.mean(axis=0), plain.std(axis=0)
+    scale = (deviation + 1e-3 * deviation.mean()) * np.sqrt(plain.shape[1])
     for features in (plain, mirrored):
         features -= mean
         features /= scale
     middle, unit = latents.mean(axis=0), latents.std(axis=0)
-    known = (latents - middle) / unit
+    standardized = (latents - middle) / unit
     # A ridge regression in its dual form: the features outnumber the samples.
     gram = plain @ plain.T + _RIDGE * np.eye(len(plain), dtype=np.float32)
-    estimate = plain.T @ np.linalg.solve(gram, known)
+    estimate = plain.T @ np.linalg.solve(gram, standardized)
     first, second = plain @ estimate, mirrored @ estimate
     odd, even = (first - second) / 2, (first + second) / 2
     axes = np.linalg.eigh(odd.T @ odd)[1][:, ::-1][:, :AXES]
     centre = even.mean(axis=0)
-    values, away = odd @ axes, known - centre
+    values, away = odd @ axes, standardized - centre
     cov = away.T @ away / len(away) + _RIDGE * np.eye(away.shape[1])
     readers = np.linalg.solve(cov, away.T @ values / len(away))
     readers = readers @ np.linalg.inv(axes.T @ readers)
     parts = axes.T * unit, readers.T / unit, centre * unit + middle
-    found = Mirror(*map(jnp.asarray, parts))
-    return found.turned(np.eye(AXES), latents)
+    mirror = Mirror(*map(jnp.asarray, parts))
+    return mirror.turned(np.eye(AXES), latents)
 
 
 @functools.partial(jax.jit, static_argnames="arch")

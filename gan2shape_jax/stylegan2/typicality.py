@@ -77,9 +77,9 @@ def atypicality(
     """
     by_place, whole = features(disc_params, resized(images, side_of(arch)), arch)
     side, distance = answers(typicality, by_place, whole)
-    known = typicality.standards
-    total = (side - known[0]) / known[1] + DISTANCE * (distance - known[2]) / known[3]
-    return (total - known[4]) / known[5]
+    standards = typicality.standards
+    total = (side - standards[0]) / standards[1] + DISTANCE * (distance - standards[2]) / standards[3]
+    return (total - standards[4]) / standards[5]
 
 
 def resized(images: Float[Array, "b s s 3"], side: int) -> Float[Array, "b t t 3"]:
@@ -142,25 +142,25 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     sized = np.asarray(resized(jnp.asarray(images), side_of(arch)))
-    known = len(sized) * 4 // 5
-    plain, kept = sized[: known // 2], sized[known:]
-    like = np.concatenate([plain, disturbed(rng, sized[known // 2 : known])])
-    judged = np.concatenate([kept[::2], disturbed(rng, kept[1::2])])
+    count = len(sized) * 4 // 5
+    plain, kept = sized[: count // 2], sized[count:]
+    like = np.concatenate([plain, disturbed(rng, sized[count // 2 : count])])
+    held_out = np.concatenate([kept[::2], disturbed(rng, kept[1::2])])
     more = () if others is None else (np.asarray(resized(jnp.asarray(others), side_of(arch))),)
     like_rows, judged_rows, *other_rows = (
         in_batches(functools.partial(_features, disc_params, arch=arch), some, size=_TOGETHER)
-        for some in (like, judged, unlike(rng, sized[:known]), *more)
+        for some in (like, held_out, unlike(rng, sized[:count]), *more)
     )
     plane = _plane(like_rows[0], *(rows for rows, _ in other_rows))
     middle, scale = like_rows[1].mean(0), like_rows[1].std(0) + 1e-6
-    axes, spread, rest = _directions((like_rows[1] - middle) / scale)
+    axes, deviations, rest = _directions((like_rows[1] - middle) / scale)
     none = np.array([0, 1, 0, 1, 0, 1])
-    arrays = (jnp.asarray(value, jnp.float32) for value in (plane, middle, scale, axes, spread, rest, none))
-    found = Typicality(*arrays)
-    side, distance = (np.asarray(values) for values in answers(found, *map(jnp.asarray, judged_rows)))
+    arrays = (jnp.asarray(value, jnp.float32) for value in (plane, middle, scale, axes, deviations, rest, none))
+    typicality = Typicality(*arrays)
+    side, distance = (np.asarray(values) for values in answers(typicality, *map(jnp.asarray, judged_rows)))
     ours = [side.mean(), side.std(), distance.mean(), distance.std()]
     total = (side - ours[0]) / ours[1] + DISTANCE * (distance - ours[2]) / ours[3]
-    return dataclasses.replace(found, standards=jnp.asarray([*ours, total.mean(), total.std()], jnp.float32))
+    return dataclasses.replace(typicality, standards=jnp.asarray([*ours, total.mean(), total.std()], jnp.float32))
 
 
 _features = jax.jit(features, static_argnames="arch")
@@ -180,8 +180,8 @@ def _plane(like: np.ndarray, *others: np.ndarray) -> np.ndarray:
     weighted = (rows - weight @ rows) / scale * np.sqrt(weight)[:, None]
     target = np.concatenate([-np.ones(len(like)), np.ones(len(rows) - len(like))]) * np.sqrt(weight)
     products = (weighted @ weighted.T).astype(np.float64)
-    found = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), target)
-    return np.asarray((weighted.T @ found) / scale)
+    solution = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), target)
+    return np.asarray((weighted.T @ solution) / scale)
 
 
 def _directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -224,13 +224,13 @@ def _leaves(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Draws overlapping ellipses and boxes, few or many, of similar or varied colours; some blurred, grey or noisy."""
     side = 2 * len(image)
     made = np.full((side, side, 3), rng.uniform(-1, 1, 3), np.float32)
-    colour, spread = rng.uniform(-1, 1, 3), rng.uniform(0.1, 0.8)
+    colour, deviation = rng.uniform(-1, 1, 3), rng.uniform(0.1, 0.8)
     least, count = rng.uniform(0.016, 0.063) * side, int(rng.integers(20, 400))
     for _ in range(count):
         radius = least / np.sqrt(rng.uniform(0.01, 1))  # areas distributed as in photographs
         where, flat, turned = rng.integers(0, side, 2).tolist(), rng.uniform(0.2, 1), rng.uniform(0, 180)
         box = (where, (2 * radius, 2 * radius * flat), turned)
-        painted = np.clip(rng.normal(colour, spread), -1, 1).tolist()
+        painted = np.clip(rng.normal(colour, deviation), -1, 1).tolist()
         if rng.random() < 0.5:
             cv2.ellipse(made, box, painted, -1)
         else:

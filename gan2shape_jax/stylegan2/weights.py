@@ -89,7 +89,7 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
         return Architecture(**values)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-        raise UserError(f"{path}: its header describes no StyleGAN2 ({reason}); {_conversion(path)}") from error
+        raise UserError(f"{path}: its header does not describe a StyleGAN2 ({reason}); {_conversion(path)}") from error
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, str]]:
@@ -110,7 +110,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
     with open_safetensors(path, _conversion(path)) as file:
         arch = _architecture(path, file.metadata)
         flat = file.read_all(parameter_shapes(arch), f"{path}: {_FAULT}")
-    params = {"discriminator": {}} | unflatten_dict(flat, sep="/")
+    singles = {name: np.asarray(value, np.float32) for name, value in flat.items()}  # bundled ones are in float16
+    params = {"discriminator": {}} | unflatten_dict(singles, sep="/")
     return arch, jax.device_put(params)  # jnp.asarray would compile a program for every shape
 
 

@@ -92,13 +92,17 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
-            found = self._read(step, template)
-            on_each = multihost_utils.process_allgather(np.asarray(not isinstance(found, str), np.int32))
-            if np.all(on_each) and not isinstance(found, str):
-                return found
+            restored = self._read(step, template)
+            on_each = multihost_utils.process_allgather(np.asarray(not isinstance(restored, str), np.int32))
+            if np.all(on_each) and not isinstance(restored, str):
+                return restored
             if jax.process_index() == 0:
-                then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"
-                why = found if isinstance(found, str) else "another host cannot read it"
+                then = (
+                    "training starts from the beginning"
+                    if older is None
+                    else f"training continues from checkpoint {older}"
+                )
+                why = restored if isinstance(restored, str) else "a host cannot read it"
                 print(f"warning: checkpoint {self._folder}/{step} cannot be read ({why}): {then}", file=sys.stderr)
             self._manager.delete(step)  # by the first host; the others wait
         return None
@@ -116,7 +120,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         if other:
             raise UserError(
                 f"checkpoint {self._folder}/{step} cannot be used: it was made with another {', '.join(other)}; name "
-                "another folder (config.workdir, config.checkpoint.folder), or remove it to start afresh"
+                "another folder (config.workdir, config.checkpoint.folder), or remove it to start from the beginning"
             )
         try:
             blank = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)

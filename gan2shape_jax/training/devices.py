@@ -38,7 +38,7 @@ def devices_used(replicas: int, devices: Sequence[Any]) -> int:
     if count < len(devices) and len({device.process_index for device in devices}) > 1:
         raise UserError(
             f"config.schedule.batches_per_iteration is {replicas}, but the hosts have {len(devices)} devices "
-            f"together: give a multiple of {len(devices)}, or 0 for one a device"
+            f"together: set a multiple of {len(devices)}, or 0 for one a device"
         )
     return count
 
@@ -58,8 +58,8 @@ def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) ->
     if mesh is None:
         return function
 
-    def local(*given):
-        own, rest = given[:-shared], given[-shared:]
+    def local(*arguments):
+        own, rest = arguments[:-shared], arguments[-shared:]
         count = jax.tree.leaves(own)[0].shape[0]
         if count == 1:  # only a reshape: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
@@ -68,11 +68,13 @@ def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) ->
             return stack([function(*pick(own, i), *rest) for i in range(count)])
         return jax.vmap(lambda mine: function(*mine, *rest))(own)
 
-    def spread_out(*given):
-        specs = (PartitionSpec(AXIS),) * (len(given) - shared) + (PartitionSpec(),) * shared
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)(*given)
+    def sharded(*arguments):
+        specs = (PartitionSpec(AXIS),) * (len(arguments) - shared) + (PartitionSpec(),) * shared
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)(
+            *arguments
+        )
 
-    return local if mesh.size == 1 else spread_out
+    return local if mesh.size == 1 else sharded
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -118,7 +120,7 @@ def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_process_local_data(sharding, value, value.shape)
 
 
-def spread(trees: Sequence[Any], mesh: Mesh) -> Any:
+def shard(trees: Sequence[Any], mesh: Mesh) -> Any:
     """Stacks the trees of all replicas in order and puts each replica on its device."""
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
 

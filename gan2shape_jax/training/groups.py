@@ -52,32 +52,32 @@ def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups if set(group) <= set(names)]
 
 
-def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:
+def plan(work_items: Sequence[Sequence[str]], size: int) -> list[list[str]]:
     """Returns the groups to train: units of several images unchanged, single images in groups of up to `size`."""
-    single = [name for unit in units if len(unit) == 1 for name in unit]
-    whole = [list(unit) for unit in units if len(unit) > 1]
+    single = [name for unit in work_items if len(unit) == 1 for name in unit]
+    whole = [list(unit) for unit in work_items if len(unit) > 1]
     return whole + [single[i : i + size] for i in range(0, len(single), size)]
 
 
-def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: Callable[[], int]) -> int:
+def choose_size(requested: int, images: int, devices: Sequence[Any], bytes_of_one: Callable[[], int]) -> int:
     """Chooses how many images are reconstructed at once.
 
-    `asked` is the configured number, 0 to leave the choice to this function; `devices` are this host's. `bytes_of_one`
-    returns the memory that one image needs; it is called only if the answer matters.
+    `requested` is the configured number, 0 to leave the choice to this function; `devices` are this host's.
+    `bytes_of_one` returns the memory that one image needs; it is called only if the answer matters.
 
     On CPU, it is 1 unless asked otherwise, because one image keeps the cores busy, and never more than the number of
     devices, which is at most the number of cores: beyond that, images only compete for cache (docs/reports/speed.md).
     Elsewhere, it is as many as fit in the devices' free memory.
     """
     on_cpu = devices[0].platform == "cpu"
-    if asked:
-        return max(1, min(asked, images, len(devices) if on_cpu else asked))
+    if requested:
+        return max(1, min(requested, images, len(devices) if on_cpu else requested))
     if images <= 1 or on_cpu:
         return 1
     stats = [device.memory_stats() or {} for device in devices]
-    if not all("bytes_limit" in one for one in stats):
+    if not all("bytes_limit" in device for device in stats):
         return min(images, len(devices))
-    free = min(one["bytes_limit"] - one.get("bytes_in_use", 0) for one in stats)
+    free = min(device["bytes_limit"] - device.get("bytes_in_use", 0) for device in stats)
     return min(images, len(devices) * max(1, min(int(_SHARE * free / max(bytes_of_one(), 1)), _MOST_A_DEVICE)))
 
 

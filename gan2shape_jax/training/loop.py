@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from gan2shape_jax.errors import DivergedError, Terminated
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training import task as task_lib
@@ -49,7 +49,7 @@ class Watcher:
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None  # called with each new row of the history
     # Called with the phase and the reconstruction at its end.
-    on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
+    on_phase_end: Callable[[Phase, Prediction], None] = lambda phase, view: None
 
 
 def _spans(start: int, phase: Phase, cadence: Cadence) -> Iterator[tuple[int, int]]:
@@ -92,6 +92,11 @@ class _Progress:
         position = {"phase": phase.number, "step": phase.step, "iteration": self.iteration}
         return position | {"history": list(self.history), "recent": recent}
 
+    def note(self, row: dict[str, Any], watcher: Watcher) -> None:
+        """Adds a row to the history."""
+        watcher.on_record(row)
+        self.history.append(row)
+
 
 def run_schedule(
     task: task_lib.Task,
@@ -110,60 +115,101 @@ def run_schedule(
     """
     kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with) if folder else contextlib.nullcontext()
     with kept as checkpoints:
-
-        def template(record: dict[str, Any]) -> TrainState:
-            return task.fresh_optimizer(task.initial(initial), schedule[record["phase"]])
-
-        def note(row: dict[str, Any]) -> None:
-            watcher.on_record(row)
-            here.history.append(row)
-
-        if checkpoints and (found := checkpoints.restore(template)):
-            state, record = found
-            here = _Progress(state, record["phase"], record["iteration"], record["history"], record["recent"])
-            watcher.on_resume(schedule[here.phase], here.iteration)
-        else:
-            here = _Progress(task.initial(initial))
-            _, errors = task.examine(here.state, None, 0)
-            note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
-        before = sum(phase.iterations for phase in schedule[: here.phase])
-        for phase in schedule[here.phase :]:
-            if here.iteration == 0:
-                here.state = task.begin(here.state, phase)
-            constants = task.phase_constants(here.state, phase) if here.iteration < phase.iterations else None
-            for first, count in _spans(here.iteration, phase, cadence):
-                here.state, scalars = task.advance(here.state, phase, first, constants, count)
-                if jax.default_backend() == "cpu":
-                    jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
-                done = here.iteration = first + count
-                here.recent = [*here.recent, scalars][-task.window :]
-                loss = None
-                if _is_due(done, phase, cadence.log):
-                    view, errors = task.examine(here.state, phase, done)
-                    note(_row(phase, done, task.averages(here.recent), errors))
-                    loss = here.history[-1]["loss"]
-                    if done == phase.iterations and view is not None:
-                        watcher.on_phase_end(phase, view)
-                due, hosts = _is_due(done, phase, cadence.checkpoint), jax.process_count()
-                try:
-                    watcher.on_progress(phase, done, loss)
-                    # JAX catches SIGTERM on hosts that compute together, and has them stop at the same iteration.
-                    if hosts > 1 and multihost_utils.reached_preemption_sync_point(before + done):
-                        raise Terminated
-                except KeyboardInterrupt as stop:
-                    due = hosts == 1 or isinstance(stop, Terminated)
-                    raise
-                finally:
-                    if checkpoints and due:
-                        checkpoints.save(before + done, here.state, here.record(phase))
-            here.phase, here.iteration, here.recent = phase.number + 1, 0, []
+        progress = _restored(task, schedule, initial, checkpoints, watcher) or _begun(task, initial, watcher)
+        before = sum(phase.iterations for phase in schedule[: progress.phase])
+        for phase in schedule[progress.phase :]:
+            _run_phase(task, phase, progress, before, checkpoints, cadence, watcher)
             before += phase.iterations
-    return Trained(here.state, here.history)
+    return Trained(progress.state, progress.history)
 
 
-def train(prepared: PreparedImage, frozen: FrozenModels, *given: Any) -> Trained:
+def _restored(
+    task: task_lib.Task,
+    schedule: tuple[Phase, ...],
+    initial: models.Params,
+    checkpoints: Checkpoints | None,
+    watcher: Watcher,
+) -> _Progress | None:
+    """Returns the progress in the newest checkpoint; None if there is none."""
+
+    def template(record: dict[str, Any]) -> TrainState:
+        return task.fresh_optimizer(task.initial(initial), schedule[record["phase"]])
+
+    if not checkpoints or (saved := checkpoints.restore(template)) is None:
+        return None
+    state, record = saved
+    progress = _Progress(state, record["phase"], record["iteration"], record["history"], record["recent"])
+    watcher.on_resume(schedule[progress.phase], progress.iteration)
+    return progress
+
+
+def _begun(task: task_lib.Task, initial: models.Params, watcher: Watcher) -> _Progress:
+    """Returns the progress before the first iteration, its history with the errors before any training."""
+    progress = _Progress(task.initial(initial))
+    _, errors = task.examine(progress.state, None, 0)
+    progress.note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors, watcher)
+    return progress
+
+
+def _run_phase(
+    task: task_lib.Task,
+    phase: Phase,
+    progress: _Progress,
+    before: int,
+    checkpoints: Checkpoints | None,
+    cadence: Cadence,
+    watcher: Watcher,
+) -> None:
+    """Runs what is left of a phase, `before` which the schedule has that many iterations; moves `progress` on."""
+    if progress.iteration == 0:
+        progress.state = task.begin(progress.state, phase)
+    constants = task.phase_constants(progress.state, phase) if progress.iteration < phase.iterations else None
+    hosts = jax.process_count()
+    for first, count in _spans(progress.iteration, phase, cadence):
+        progress.state, scalars = task.advance(progress.state, phase, first, constants, count)
+        if jax.default_backend() == "cpu":
+            jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
+        done = progress.iteration = first + count
+        progress.recent = [*progress.recent, scalars][-task.window :]
+        loss = _log(task, phase, progress, watcher) if _is_due(done, phase, cadence.log) else None
+        due = _is_due(done, phase, cadence.checkpoint)
+        try:
+            watcher.on_progress(phase, done, loss)
+            # JAX catches SIGTERM on hosts that compute together, and has them stop at the same iteration.
+            if hosts > 1 and multihost_utils.reached_preemption_sync_point(before + done):
+                raise Terminated
+        except KeyboardInterrupt as stop:
+            due = hosts == 1 or isinstance(stop, Terminated)
+            raise
+        finally:
+            if checkpoints and due:
+                checkpoints.save(before + done, progress.state, progress.record(phase))
+    progress.phase, progress.iteration, progress.recent = phase.number + 1, 0, []
+
+
+def _log(task: task_lib.Task, phase: Phase, progress: _Progress, watcher: Watcher) -> float:
+    """Adds a row to the history, of the phase's latest iterations; returns its loss."""
+    view, errors = task.examine(progress.state, phase, progress.iteration)
+    row = _row(phase, progress.iteration, task.averages(progress.recent), errors)
+    progress.note(row, watcher)
+    if progress.iteration == phase.iterations and view is not None:
+        watcher.on_phase_end(phase, view)
+    return float(row["loss"])
+
+
+def train(
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    schedule: tuple[Phase, ...],
+    initial: models.Params,
+    folder: pathlib.PurePath | None,
+    cadence: Cadence,
+    watcher: Watcher,
+    made_with: Mapping[str, Any] | None = None,
+) -> Trained:
     """Trains one image's networks; further arguments as for `run_schedule`."""
-    state, history = run_schedule(task_lib.independent([prepared], frozen), *given)
+    task = task_lib.independent([prepared], frozen)
+    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, made_with)
     return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
 
 

@@ -19,7 +19,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
-from gan2shape_jax.method.models import Params, modules
+from gan2shape_jax.method.models import DETAIL, Params, detail_module, modules, published
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
 
@@ -31,12 +31,13 @@ _BESIDE = "statistics/"
 
 
 def networks_bytes(params: Params, *, small: bool = False) -> bytes:
-    """Returns a file's content with the parameters of the five networks; `small` is a sixth of that.
+    """Returns a file's content with the parameters of the five networks, and `DETAIL`; `small` is a sixth of that.
 
     It has only view network and encoder, in float16, which the GAN's images of a finished result need; depth, albedo
     and light are arrays by then.
     """
-    metadata = {"format": FORMAT} | ({"networks": " ".join(SMALL)} if small else {})
+    listed = SMALL if small else tuple(params) if DETAIL in params else ()
+    metadata = {"format": FORMAT} | ({"networks": " ".join(listed)} if listed else {})
     kept = flatten_dict({name: params[name] for name in SMALL} if small else params, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16 if small else None) for name, value in kept.items()}
     return safetensors_bytes(flat, metadata)
@@ -47,12 +48,16 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, neede
 
     The file is safetensors, with all networks unless its header lists some, or a torch file (`.pth`, `.pt`) of the
     published implementation. `like` are parameters of all five networks; `needed` names those that the file must hold.
+    `DETAIL` is read where the header lists it.
     Raises `UserError`: the file is missing or damaged, lacks a needed network, or has other tensors; the message lists
     them.
     """
     if not path.exists():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
-    networks = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
+    if path.suffix in (".pth", ".pt"):
+        networks = _from_torch(path, settings)
+    else:
+        networks = _from_safetensors(path, like, settings)
     if any(not np.isfinite(value).all() for value in flatten_dict(networks).values()):
         raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
     absent = [TORCH_NAMES[name] for name in needed if name not in networks]
@@ -71,10 +76,10 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
     names = {theirs: ours for ours, theirs in TORCH_NAMES.items() if isinstance(content, dict) and theirs in content}
     if not names:
         family = families.recognise(families.names_of(content))
-        known = f"; {families.explain(family, path)}" if family else ""
+        advice = f"; {families.explain(family, path)}" if family else ""
         raise UserError(
-            f"{path} holds none of {', '.join(TORCH_NAMES.values())}: it is no checkpoint of the "
-            f"published implementation's networks{known}"
+            f"{path} holds none of {', '.join(TORCH_NAMES.values())}: it is not a checkpoint of the "
+            f"published implementation's networks{advice}"
         )
     networks: dict[str, Any] = {}
     for theirs, ours in names.items():
@@ -85,12 +90,14 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
     return networks
 
 
-def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
+def _from_safetensors(path: pathlib.Path, like: Params, settings: Settings) -> Params:
     with open_safetensors(path) as file:
-        listed = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
+        listed = file.metadata["networks"].split() if "networks" in file.metadata else list(published(like))
+        if DETAIL in listed:
+            like = {**like, DETAIL: param_shapes(detail_module(settings))}
         expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
-        found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
-        if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
+        stored = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
+        if differing := misfits(stored, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
             fits = file.metadata.get("fits", "")
             sizes = f" (its networks fit {fits[:500]})" if fits else ""
             raise UserError(f"{path} does not fit this configuration's networks{sizes}: {differing}")
@@ -114,9 +121,9 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         UserError: any tensor is missing, unknown, misshapen or not finite, or is not a tensor; the message lists them.
     """
     if not isinstance(state, Mapping):
-        raise UserError(f"no tensors by their names, but a {type(state).__name__}")
+        raise UserError(f"not tensors by name, but a {type(state).__name__}")
     if strange := [n for n, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(n, str))]:
-        raise UserError(f"no tensors by their names: {listed(map(short, strange))}")
+        raise UserError(f"values that are not tensors: {listed(map(short, strange))}")
     shapes = flatten_dict(param_shapes(module))
     names = _torch_names(module, shapes)
     # Dummies that take no memory of their own: only their shapes are transposed.

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,10 +24,20 @@ from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.prior import PRIOR_STEP
-from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
+from gan2shape_jax.method.reconstruction import Prediction, canonical_mask
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import LossAndMetrics, PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import (
+    Context,
+    Iteration,
+    LossAndMetrics,
+    Metrics,
+    PreparedImage,
+    Problem,
+    ProjectedSamples,
+    Step,
+    TrainState,
+)
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.training import devices
@@ -77,55 +88,82 @@ class Plan:
         return kept if self.choices is None else devices.pick(kept, self.choices[entry])
 
 
-def update(state, kept, numbers, chosen, constants, problems, keys, frozen, settings, *, step, flip, mesh):
+@flax.struct.dataclass
+class Replicas:
+    """What the replicas of an iteration see, each leaf with a leading axis of replicas, which is sharded."""
+
+    numbers: Any  # of their entries, which determine their random draws
+    chosen: Any  # the indices of their images
+    constants: Any  # what else they see
+
+
+@flax.struct.dataclass
+class Everything:
+    """What no iteration of a phase changes, replicated."""
+
+    factors: Factors  # of all images
+    mask: jax.Array
+    problems: Problem  # of all images
+    keys: jax.Array  # of all images
+    frozen: FrozenModels
+    settings: Settings
+
+
+Trained = tuple[models.Params, Any]  # the parameters of the networks and the optimiser's state
+
+
+def update(
+    trained: Trained, replicas: Replicas, fixed: Everything, *, step: Step, flip: bool, mesh: Mesh
+) -> tuple[Trained, Metrics]:
     """One update of shared networks from the mean loss of an iteration's replicas; to be called inside `jax.jit`.
 
     Every device differentiates the mean loss of its replicas, the gradients are averaged over the mesh (one
     all-reduce), and every device takes the same step of Adam. Results do not depend on the number of devices, apart
     from the order of summation.
 
-    Args and results are replicated, except those that have a leading axis of replicas, which is sharded: `numbers`,
-    which determine the replicas' random draws, `chosen`, the indices of their images, and `constants`, what else they
-    see. `kept` holds the factors of all images and the mask. Returns the updated `state`, which holds parameters and
-    optimiser state, and the scalars averaged over the replicas.
+    Everything but the replicas is replicated. Returns the updated networks with the optimiser's state, and the scalars
+    averaged over the replicas.
     """
 
-    def on_device(state, kept, numbers, chosen, constants, problems, keys, frozen, settings):
-        whole = TrainState(*state, *kept)
+    def on_device(trained: Trained, replicas: Replicas, fixed: Everything) -> tuple[Trained, Metrics]:
+        params, opt_state = trained
+        whole = TrainState(params, opt_state, fixed.factors, fixed.mask)
 
-        def one(params, number, constants, factors, problem, key):
-            seen = step.draw(key, number, factors, constants, frozen, settings)
-            return step.loss(whole.params | params, *seen, problem, frozen, settings, flip=flip)
+        def loss_of(params: models.Params, iteration: Iteration, problem: Problem) -> LossAndMetrics:
+            context = Context(problem, fixed.frozen, fixed.settings)
+            return step.loss(whole.params | params, step.draw(iteration, context), context, flip=flip)
 
         # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of
         # weights and become one convolution over a larger batch, forward and backward.
-        def mean(params: Any, *seen: Any) -> LossAndMetrics:
-            if len(numbers) == 1:
-                return one(params, *devices.pick(seen, 0))
-            loss, (metrics, _) = jax.vmap(functools.partial(one, params))(*seen)
+        def mean(params: models.Params, iterations: Iteration, problems: Problem) -> LossAndMetrics:
+            if len(replicas.numbers) == 1:
+                return loss_of(params, devices.pick(iterations, 0), devices.pick(problems, 0))
+            loss, (metrics, _) = jax.vmap(functools.partial(loss_of, params))(iterations, problems)
             return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
 
-        trained = {name: whole.params[name] for name in step.networks}
-        own = devices.pick((whole.factors, problems, keys), chosen)
+        factors, problems, keys = devices.pick((fixed.factors, fixed.problems, fixed.keys), replicas.chosen)
+        iterations = Iteration(keys, replicas.numbers, factors, replicas.constants)
         differentiated = jax.value_and_grad(mean, has_aux=True)
-        (_, (metrics, _)), gradient = differentiated(trained, numbers, constants, *own)
+        active = models.trained(whole.params, step.networks)
+        (_, (metrics, _)), gradient = differentiated(active, iterations, problems)
         if mesh.size > 1:
             gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
-        whole = iteration_lib.optimizer_step(whole, gradient, settings)
+        whole = iteration_lib.optimizer_step(whole, gradient, fixed.settings)
         return (whole.params, whole.opt_state), metrics
 
-    given = (state, kept, numbers, chosen, constants, problems, keys, frozen, settings)
     if mesh.size == 1:
-        return on_device(*given)
+        return on_device(trained, replicas, fixed)
     all_alike, each = PartitionSpec(), PartitionSpec(AXIS)
     # With check_vma=False a gradient is that of the device's own loss; otherwise JAX would sum over all devices.
-    return jax.shard_map(
+    sharded = jax.shard_map(
         on_device,
         mesh=mesh,
         check_vma=False,
-        in_specs=(all_alike, all_alike, each, each, each, *[all_alike] * 4),
+        in_specs=(all_alike, each, all_alike),
         out_specs=(all_alike, all_alike),
-    )(*given)
+    )
+    result: tuple[Trained, Metrics] = sharded(trained, replicas, fixed)
+    return result
 
 
 @jax.jit
@@ -133,8 +171,9 @@ def _input_factors(params: models.Params, problem: Problem, frozen: FrozenModels
     geometry = reconstruction.input_scene(params, problem, frozen, settings, flip=False)
     depth, view = geometry.depth[0], geometry.view[0]
     mask = canonical_mask(problem.mask, depth, view, settings) if settings.use_mask else jnp.ones_like(problem.mask)
-    albedo = models.albedo(params, problem.image, settings)[0]
-    return Factors(depth=depth, albedo=albedo, view=view, light=geometry.light[0], mask=mask)
+    light = geometry.light
+    albedo = models.albedo(params, problem.image, geometry.depth, geometry.view, light, settings)[0]
+    return Factors(depth=depth, albedo=albedo, view=view, light=light[0], mask=mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,13 +201,14 @@ class Shared:
     different: bool = True  # True if each replica sees the next image, False if all replicas see the same one
     # Called as samples are projected, with the number of images done and the total number of images.
     on_collected: Callable[[int, int], None] = lambda done, count: None
-    # Returns an image's projected samples, given a state, a phase and the arguments of `one_image`; by default by the
-    # encoder that all images share.
-    project: Callable[..., ProjectedSamples] = lambda state, phase, *of: one_image(*of).phase_constants(state, phase)
+    # Returns an image's projected samples; by default by the encoder that all images share.
+    project: Callable[[TrainState, Phase, Context], ProjectedSamples] = lambda state, phase, context: one_image(
+        context
+    ).phase_constants(state, phase)
 
     @functools.cached_property
-    def _given(self) -> tuple[Problem, FrozenModels, Settings]:
-        """Everything that iterations do not change, on every device."""
+    def _replicated(self) -> tuple[Problem, FrozenModels, Settings]:
+        """All problems, the frozen networks and the settings, on every device."""
         return devices.replicate((stacked(self.problems), self.frozen, self.settings), self.mesh)
 
     @property
@@ -195,7 +235,7 @@ class Shared:
 
     def _factors(self, state: TrainState) -> Factors:
         """Returns every image's factors at the end of step 1, stacked."""
-        each = [_input_factors(state.params, one, self.frozen, self.settings) for one in self.problems]
+        each = [_input_factors(state.params, problem, self.frozen, self.settings) for problem in self.problems]
         every: Factors = devices.stack(each)
         if self.reference:
             every = dataclasses.replace(every, light=every.light.at[:, :2].set(every.light[-1, :2]))
@@ -230,7 +270,8 @@ class Shared:
         return dataclasses.replace(plan, kept=self._samples(alone, phase), choices=np.asarray(choices))
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
-        cache = one_image(self.problems[index], self.frozen, self.settings).phase_constants(state, phase)
+        context = Context(self.problems[index], self.frozen, self.settings)
+        cache = one_image(context).phase_constants(state, phase)
         # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
 
@@ -239,7 +280,7 @@ class Shared:
         samples = {}
         for index, problem in enumerate(self.problems):
             single = dataclasses.replace(state, factors=devices.pick(state.factors, index))
-            samples[index] = jax.device_get(self.project(single, phase, problem, self.frozen, collecting))
+            samples[index] = jax.device_get(self.project(single, phase, Context(problem, self.frozen, collecting)))
             self.on_collected(len(samples), len(self.problems))
         return samples
 
@@ -249,12 +290,13 @@ class Shared:
         """See `task.Task`."""
         assert count == 1  # the next iteration sees other images
         entries = range(iteration * self.replicas, (iteration + 1) * self.replicas)
-        given = [(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
-        numbers, chosen, seen = devices.spread(given, self.mesh)
+        each = [Replicas(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
         state = devices.replicate(state, self.mesh)
+        problems, frozen, settings = self._replicated
         (params, opt_state), scalars = compiled_with(update, _STATIC, devices.platform_of(self.mesh))(
-            *((state.params, state.opt_state), (state.factors, state.mask), numbers, chosen, seen),
-            *(self._given[0], constants.keys, *self._given[1:]),
+            (state.params, state.opt_state),
+            devices.shard(each, self.mesh),
+            Everything(state.factors, state.mask, problems, constants.keys, frozen, settings),
             step=phase.kind,
             flip=phase.flip,
             mesh=self.mesh,
@@ -263,19 +305,17 @@ class Shared:
 
     averages = staticmethod(means)  # see `task.Task`
 
-    def examine(
-        self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+    def examine(self, state: TrainState, phase: Phase | None, done: int) -> tuple[Prediction | None, dict[str, Any]]:
         """Returns the first image's reconstruction, and mean errors with each image's own under `images`."""
         ended = phase is not None and done == phase.iterations
         if phase is not None and not ended and "depth" not in phase.kind.networks:
             return None, {}  # errors have not changed
         params = devices.on_host(state.params, self.mesh)
-        first = reconstruction.see(params, self.problems[0], self.frozen, self.settings) if ended else None
+        first = reconstruction.predict(params, self.problems[0], self.frozen, self.settings) if ended else None
         if self.problems[0].true_depth is None:
             return first, {}
         each = {
-            name: scores(reconstruction.see(params, problem, self.frozen, self.settings), problem, self.settings)
+            name: scores(reconstruction.predict(params, problem, self.frozen, self.settings), problem, self.settings)
             for name, problem in zip(self.names, self.problems, strict=True)
         }
         return first, means(list(each.values())) | {"images": each}
@@ -286,27 +326,27 @@ def stacked(problems: Sequence[Problem]) -> Problem:
 
     Where some latents are in W and others in W+, those in W are repeated for every layer, which is the same point.
     """
-    layers = max((one.latent.shape[1] for one in problems if one.latent.ndim == 3), default=0)
+    layers = max((problem.latent.shape[1] for problem in problems if problem.latent.ndim == 3), default=0)
 
-    def alike(one: Problem) -> Problem:
-        short = layers and one.latent.ndim == 2
-        latent = jnp.repeat(one.latent[:, None], layers, axis=1) if short else one.latent
-        return dataclasses.replace(one, latent=latent, true_depth=None)
+    def with_layers(problem: Problem) -> Problem:
+        short = layers and problem.latent.ndim == 2
+        latent = jnp.repeat(problem.latent[:, None], layers, axis=1) if short else problem.latent
+        return dataclasses.replace(problem, latent=latent, true_depth=None)
 
-    return devices.stack([alike(one) for one in problems])
+    return devices.stack([with_layers(problem) for problem in problems])
 
 
 def require_enough(images: int, collect_iters: int) -> None:
     """Raises `UserError` if there are too few images, or too few batches of samples for them."""
     if images < 2:
         raise UserError(
-            f"joint training needs at least two images, the list has {images}: "
+            f"joint training needs at least two images, but the list has {images}: "
             "reconstruct one image with config.mode='instance' and config.schedule.joint=False"
         )
     if collect_iters < images:
         raise UserError(
             f"config.sampling.collect_iters is {collect_iters}, but each of the {images} images needs "
-            f"a batch of samples: give at least {images}"
+            f"a batch of samples: set at least {images}"
         )
 
 
@@ -320,7 +360,7 @@ def require_one_size(sides: Mapping[str, int]) -> None:
     if odd:
         raise UserError(
             f"joint training with config.data.crop needs images of one size: {name} has "
-            f"{side} pixels, {', '.join(odd[:8])} another size; resize them"
+            f"{side} pixels, and {', '.join(odd[:8])} another number; resize them"
         )
 
 
@@ -334,10 +374,10 @@ def shared(
     than images, images that cannot share a program, or hosts whose devices do not divide the replicas.
     """
     require_enough(len(images), collect_iters)
-    require_one_size({one.name: one.settings.original_size for one in images})
+    require_one_size({image.name: image.settings.original_size for image in images})
     return Shared(
-        names=tuple(one.name for one in images),
-        problems=tuple(one.problem for one in images),
+        names=tuple(image.name for image in images),
+        problems=tuple(image.problem for image in images),
         frozen=frozen,
         settings=dataclasses.replace(images[0].settings, collect_iters=1),
         key=jax.random.key(seed),

@@ -21,12 +21,12 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import PreparedImage, Problem, Step, TrainState
+from gan2shape_jax.method.state import Context, Iteration, PreparedImage, Problem, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
 
 
-def scores(view: reconstruction.Reconstruction, problem: Problem, settings: settings_lib.Settings) -> dict[str, float]:
+def scores(view: reconstruction.Prediction, problem: Problem, settings: settings_lib.Settings) -> dict[str, float]:
     """Returns depth and normal errors in the input view; {} if true depth is unknown."""
     if problem.true_depth is None:
         return {}
@@ -74,25 +74,28 @@ class Task(Protocol):
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
         """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
 
 
 @functools.cache
 def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
-    one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
 
-    def many(state, constants, problem, key, iteration, *rest):
+    def single(state, constants, problem, key, number, frozen, settings):
+        context = Context(problem, frozen, settings)
+        return iteration_lib.iterate(state, constants, key, number, context, step=step, flip=flip)
+
+    def many(state, constants, problem, key, first, frozen, settings):
         state, metrics = jax.lax.scan(
-            lambda carry, number: one(carry, constants, problem, key, number, *rest),
+            lambda carry, number: single(carry, constants, problem, key, number, frozen, settings),
             state,
-            iteration + jnp.arange(count),
+            first + jnp.arange(count),
         )
         return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
 
     # Many where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
-    function = devices.for_each(many if count > 1 else one, mesh, shared=3)
+    function = devices.for_each(many if count > 1 else single, mesh, shared=3)
     return compiled_with(function, (), devices.platform_of(mesh) if mesh else jax.default_backend())
 
 
@@ -101,20 +104,28 @@ def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platfor
     """Returns `function` compiled with its first argument, the state, donated, except on CPU.
 
     On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
-    worth (docs/reports/speed.md).
+    worth.
     """
     return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "flip", "mesh"))
 def _cached(params, problem, frozen, settings, *, step, flip, mesh):
-    return devices.for_each(functools.partial(step.cache, flip=flip), mesh, shared=2)(params, problem, frozen, settings)
+    def of_image(params, problem, frozen, settings):
+        return step.cache(params, Context(problem, frozen, settings), flip=flip)
+
+    return devices.for_each(of_image, mesh, shared=2)(params, problem, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("step", "mesh"))
-def collected(*given, step, mesh):
+def collected(params, factors, cache, problem, key, number, frozen, settings, *, step, mesh):
     """Returns one batch of what a step collects, of all images; see `Step.collect`."""
-    return devices.for_each(step.collect, mesh, shared=3)(*given)
+
+    def single(params, factors, cache, problem, key, number, frozen, settings):
+        return step.collect(params, Iteration(key, number, factors, cache), Context(problem, frozen, settings))
+
+    each = devices.for_each(single, mesh, shared=3)
+    return each(params, factors, cache, problem, key, number, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
@@ -124,8 +135,8 @@ def _reconstruct(params, problem, frozen, settings, *, mesh):
 
 @functools.partial(jax.jit, static_argnames=("networks", "mesh"))
 def _fresh_optimizer(state, settings, *, networks, mesh):
-    def fresh(one, settings):
-        return iteration_lib.fresh_optimizer(one, networks, settings).opt_state
+    def fresh(state, settings):
+        return iteration_lib.fresh_optimizer(state, networks, settings).opt_state
 
     return devices.for_each(fresh, mesh, shared=1)(state, settings)
 
@@ -133,8 +144,8 @@ def _fresh_optimizer(state, settings, *, networks, mesh):
 @functools.partial(jax.jit, static_argnames="use")
 def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
     """Returns every image's key, or the one image's, for one use of randomness in a phase; see `sampling.phase_key`."""
-    one = functools.partial(sampling.phase_key, phase=number, use=use)
-    return jax.vmap(one)(keys) if keys.ndim else one(keys)
+    key_of = functools.partial(sampling.phase_key, phase=number, use=use)
+    return jax.vmap(key_of)(keys) if keys.ndim else key_of(keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +167,11 @@ class Independent:
 
     def initial(self, params: models.Params) -> TrainState:
         """See `Task`."""
-        one = state_lib.initial_state(params, self.settings)
+        state = state_lib.initial_state(params, self.settings)
         if self.mesh is None:
-            return jax.tree.map(jnp.array, one)
+            return jax.tree.map(jnp.array, state)
         count = len(self.problem.key)
-        every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
+        every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), state)
         return devices.place(every, self.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
@@ -187,11 +198,12 @@ class Independent:
         if step.collect is None:
             return cache
         keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
-        own = (state.params, state.factors, cache, self.problem, keys)
-        batches = [
-            collected(*own, i, self.frozen, self.settings, step=step, mesh=self.mesh)
-            for i in range(self.settings.collect_iters)
-        ]
+
+        def batch(number: int) -> Any:
+            own = state.params, state.factors, cache, self.problem, keys
+            return collected(*own, number, self.frozen, self.settings, step=step, mesh=self.mesh)
+
+        batches = [batch(number) for number in range(self.settings.collect_iters)]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.mesh else 0), *batches)
 
     def advance(
@@ -209,14 +221,16 @@ class Independent:
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[reconstruction.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
         problem = reconstruction.drop_training_fields(self.problem)
         view = _reconstruct(state.params, problem, self.frozen, self.settings, mesh=self.mesh)
         if self.problem.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
-        given = view.warped_depth, self.problem.true_depth, view.valid
-        return view, self._rows(jax.device_get(metrics.depth_metrics(*given, camera=self.settings.camera)))
+        errors = metrics.depth_metrics(
+            view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera
+        )
+        return view, self._rows(jax.device_get(errors))
 
     def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
         """Means of scalars of shape `(images,)`, with each image's own under `images`."""
@@ -225,9 +239,9 @@ class Independent:
         return means(whole or list(own.values())) | {"images": own}
 
 
-def one_image(problem: Problem, frozen: FrozenModels, settings: settings_lib.Settings) -> Independent:
+def one_image(context: Context) -> Independent:
     """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
-    return Independent((), problem, frozen, settings, None)
+    return Independent((), context.problem, context.frozen, context.settings, None)
 
 
 def one_of(state: TrainState, index: int) -> TrainState:
@@ -235,7 +249,7 @@ def one_of(state: TrainState, index: int) -> TrainState:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
 
 
-def alike(first: PreparedImage, second: PreparedImage) -> bool:
+def compatible(first: PreparedImage, second: PreparedImage) -> bool:
     """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
     try:
         chex.assert_trees_all_equal_shapes_and_dtypes(first.problem, second.problem)
@@ -246,15 +260,15 @@ def alike(first: PreparedImage, second: PreparedImage) -> bool:
 
 
 def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:
-    """Returns the task of images that are `alike`; copies of the last one pad the axis.
+    """Returns the task of images that are `compatible`; copies of the last one pad the axis.
 
     There is at least one. `mesh` has the devices to use; None means as many of this host's as there are images.
     """
     mesh = mesh or devices.mesh_for(len(images))
-    problems = [one.problem for one in images]
+    problems = [image.problem for image in images]
     problems += problems[-1:] * (-len(images) % mesh.size)
     return Independent(
-        names=tuple(one.name for one in images),
+        names=tuple(image.name for image in images),
         problem=devices.place(devices.stack(problems), mesh),
         frozen=devices.replicate(frozen, mesh),
         settings=devices.replicate(images[0].settings, mesh),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps import edit, render
+from gan2shape_jax.apps import sample as sample_gan
 from gan2shape_jax.apps.edit import load_editor
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
@@ -27,7 +28,6 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results import load_result, save_result, views
 from gan2shape_jax.run.folder import SavedRun, find_run
-from tools.sample_gan import __main__ as sample_gan
 
 # Pitch, yaw, roll in degrees; seen straight on, samples lie on triangles' edges, where rounding decides.
 ANGLES = [[5.0, -30, 0], [1, 2, -1], [-4, 25, 3]]
@@ -81,9 +81,9 @@ def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults
     reach, result = settings.view_range, editor.result
     factors = Factors(*(jnp.asarray(v) for v in (result.depth, result.albedo, result.view, result.light, result.mask)))
     units = np.array([np.deg2rad(reach.rotation_deg)] * 3 + [reach.xy] * 2 + [1])
-    known = editor.latent, editor.reference, editor.frozen
+    reference = editor.latent, editor.reference, editor.frozen
     drawn, directions = jnp.asarray(turned / units, jnp.float32), jnp.asarray(DIRECTIONS)
-    pseudo, masks, pictures = _step_2(editor.params, factors, drawn, directions, *known, settings=settings)
+    pseudo, masks, pictures = _step_2(editor.params, factors, drawn, directions, *reference, settings=settings)
     assert made.shape == (3, OVER_GAN, OVER_GAN, 3)
     small = np.asarray(resample.resize(jnp.asarray(made), SIZE))
     np.testing.assert_allclose(small, pictures, atol=_ROUNDING)
@@ -214,7 +214,7 @@ def test_views_beyond_the_training_are_noted(saved, tmp_path, capsys):
     assert _edit(saved, "--version", "gan", "--yaw", 55, "--light", -3, 0, "--out", tmp_path / "a.png") == 0
     noted = capsys.readouterr().err
     assert "yaw of -48° to +48°" in noted and "light from (-0.9, -0.3)" in noted
-    assert _edit(saved, "--version", "gan", "--yaw", 30, "--out", tmp_path / "a.png") == 0
+    assert _edit(saved, "--version", "gan", "--yaw", 30, "--out", tmp_path / "b.png") == 0
     assert capsys.readouterr().err == ""
 
 
@@ -266,9 +266,9 @@ def test_another_gan_and_another_latent_are_noticed(saved, tmp_path):
     rgb = params["generator"]["to_rgb"]["0"]
     rgb["bias"] = rgb["bias"] + 0.3
     stylegan2.save(tmp_path / "other.safetensors", architecture, params)
-    for given in ({"gan": tmp_path / "other.safetensors"}, {"latent": asset("ictface/latents/005.pt")}):
+    for arguments in ({"gan": tmp_path / "other.safetensors"}, {"latent": asset("ictface/latents/005.pt")}):
         with pytest.raises(UserError, match="draws another picture"):
-            load_editor(saved, **given)
+            load_editor(saved, **arguments)
 
 
 def test_networks_that_many_images_share_are_found(copy, editor):

@@ -1,11 +1,15 @@
 """A command that is refused leaves every file as it was, and no new one; so does one whose folder is not its own."""
 
+import contextlib
+import os
 import pathlib
+import re
 import shutil
 
 import pytest
 from PIL import Image
 
+from gan2shape_jax import main as program
 from gan2shape_jax.main import main
 
 # One of each kind of reason: a file that is missing or no picture, a value, a place, an option that goes with no other.
@@ -81,7 +85,7 @@ def test_a_refused_command_changes_nothing(command, place, capsys):
     _refusal(command, capsys)
 
 
-_WRITING = """
+_FOLDERS = """
 photo a.png --out own
 --config=ictface --config.workdir=own
 --config=ictface:predict --config.workdir=own
@@ -94,9 +98,30 @@ mirror --gan ictface --out own
 edit results/001 --yaw 20 --version 3d --out own
 render results/001 --yaw 20 --out own
 export texture results/001 a.png --out own
+export web head --out own
 get lpips --from a.png --agree --folder own
 evaluate results --out own
+evaluate consistency results --out own
+evaluate identity results --embedding face.onnx --out own
 """.strip().splitlines()
+_FILES = """
+render results/001 --yaw 20 --size 16 --out own.png
+render results/001 --yaw 20 30 --size 16 --out own.gif
+edit results/001 --yaw 20 --version 3d --size 32 --out own.png
+export print results/001 --out own.stl
+export print results/001 --out own.3mf
+export spread results/001 --out own.ply
+export usdz results/001 --out own.usdz
+page results --out own.html
+convert stylegan2 a.pt own.safetensors
+convert stylegan2 a.pt new.safetensors --samples own.png
+convert stylegan2 a.pt own.safetensors --no-samples
+convert networks a.pth own.safetensors
+convert networks a.pth new.safetensors --sheet own.png
+convert networks a.pth own.npz
+""".strip().splitlines()
+# Commands that write neither a folder nor a file that is named; `export blender` writes into RESULT.
+_NEITHER = {"serve", "export blender"}
 # Names that commands give to files of their own.
 _FOREIGN = (
     *("index.html", "config.json", "results.csv", "results.md", "failures.json", ".lock.json", "versions.json"),
@@ -105,24 +130,50 @@ _FOREIGN = (
 )
 
 
-@pytest.mark.parametrize("command", _WRITING)
+def _leaves(capsys):
+    """Yields each command, or form of one such as `export print`, and its help."""
+    for name, (_, line) in program._COMMANDS.items():
+        below = re.match(r"\[?(\w+(?:\|\w+)+)", line)
+        for form in (name, *(f"{name} {word}" for word in below[1].split("|"))) if below else (name,):
+            with contextlib.suppress(SystemExit):
+                main([*form.split(), "--help"])
+            if "--out" in (said := capsys.readouterr().out) or "options:" in said and "{" not in said.split("\n")[0]:
+                yield form, said
+
+
+def test_no_command_is_forgotten_here(capsys):
+    """Whatever command may write where it is told is among those tried below, with each option that names a place."""
+    names = []
+    for name, said in _leaves(capsys):
+        names.append(name)
+        folders, files = ([line for line in lines if f"{line} ".startswith(f"{name} ")] for lines in (_FOLDERS, _FILES))
+        assert bool(folders or files) is (name not in _NEITHER), name
+        assert bool(files) is ("--overwrite" in said), name
+        for option in set(re.findall(r"--(?:out|folder|samples|sheet)\b", said)):
+            assert any(option in line for line in folders + files), (name, option)
+    assert {name.split()[0] for name in names} == program._COMMANDS.keys()
+    assert {"export print", "export usdz", "convert networks", "evaluate identity"} < {*names}
+
+
+@pytest.mark.parametrize("command", _FOLDERS)
 def test_a_folder_of_somebody_else_is_left_alone(command, place, capsys):
     for name in _FOREIGN:
         (place / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "own" / name).write_text("mine")
     (place / "own" / ".lock").symlink_to("../a.png")
-    assert "own" in (said := _refusal(command, capsys)) and ("not made" in said or "holds other files" in said)
+    assert "own" in (said := _refusal(command, capsys)) and ("did not write" in said or "holds other files" in said)
     shutil.rmtree("own")
     pathlib.Path("own").mkdir()
     pathlib.Path("own/diary.txt").write_text("mine")
     assert "own" in (said := _refusal(command, capsys)) and ("(diary.txt)" in said or "holds other files" in said)
 
 
-@pytest.mark.parametrize("command", _WRITING)
+@pytest.mark.parametrize("command", _FOLDERS)
 def test_nothing_is_written_through_a_link(command, place, capsys):
     """A folder of the program's own, in which somebody has put links."""
     kinds = {"photo": "run", "lift": "run", "train-gan": "gan", "get": "weights", "evaluate": "evaluation"}
     kind = "checkpoints" if "checkpoint.folder" in command else kinds.get(command.split()[0], "run")
+    kind = "web" if command.startswith("export web") else kind
     victim = place / "victim"
     victim.mkdir()
     (victim / "diary.txt").write_text("mine")
@@ -132,4 +183,31 @@ def test_nothing_is_written_through_a_link(command, place, capsys):
         pathlib.Path("own/.gan2shape_jax.json").write_text(f'{{"kind": "{kind}"}}')
         pathlib.Path("own", link).symlink_to(target)
         said = _refusal(command, capsys)
-        assert "is a link" in said or "holds other files" in said or "not made" in said
+        assert "is a link" in said or "holds other files" in said or "did not write" in said
+
+
+@pytest.mark.parametrize("command", _FILES)
+def test_a_file_that_exists_is_replaced_only_if_that_is_asked_for(command, place, capsys):
+    (own,) = (word for word in command.split() if word.startswith("own."))
+    for name in ("a.pt", "a.pth"):
+        (place / name).write_text("no weights")
+    (place / own).write_text("mine")
+    said = _refusal(command, capsys)
+    assert f"{own} exists: name another file, or replace it with --overwrite" in said
+    os.rename(own, "mine")
+    for target in ("mine", "nowhere"):
+        pathlib.Path(own).unlink(missing_ok=True)
+        pathlib.Path(own).symlink_to(target)
+        for option in ("", " --overwrite"):
+            assert f"{own} is a link, and nothing is written through links" in _refusal(command + option, capsys)
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in _FILES if not line.startswith(("convert", "export usdz", "export spread"))]
+)
+def test_a_file_is_replaced_where_that_is_asked_for(command, place, capsys):
+    (own,) = (word for word in command.split() if word.startswith("own."))
+    assert main(command.split()) == 0, capsys.readouterr().err
+    (place / own).write_text("mine")
+    assert main([*command.split(), "--overwrite"]) == 0
+    assert (place / own).read_bytes() != b"mine"

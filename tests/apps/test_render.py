@@ -56,7 +56,7 @@ _REFUSED = (
     ("--yaw 1e300", "--yaw 1e300: must be between -36000 and 36000 degrees"),
     ("--strength 1e20 --yaw 0", "--strength 1e20"),
     ("--yaw" + " 1" * 1001, "at most 1000 views"),
-    ("--yaw 1 2 --pitch 1 2 3", "give one, or as many"),
+    ("--yaw 1 2 --pitch 1 2 3", "use one, or as many"),
     ("--yaw 0 1 --frames 140 --size 512 --out a.jpg", "at most 65500 a side"),
     ("--yaw 0 1 --frames 33 --size 512 --out a.webp", "at most 16383 a side"),
     ("--yaw 0 1 --frames 1000 --size 4096 --out a.png", "in all"),
@@ -67,7 +67,7 @@ _REFUSED = (
     ("--yaw 0 --out a.bmp", ".png"),
     ("--yaw 0 --out full", "holds other files"),
     ("--yaw 0 --out file", "is a file"),
-    ("--yaw 0 --out .", "no name of its own"),
+    ("--yaw 0 --out .", "not a folder's name"),
     ("--yaw 0 --out RESULT/input.png", "would overwrite a file of the result"),
     ("--yaw 0 --out RESULT/turntable_gan.gif", "would overwrite a file of the result"),
     ("--yaw 0 --out RESULT", "holds other files"),
@@ -77,11 +77,11 @@ _REFUSED = (
 @pytest.mark.parametrize("command", ["render", "edit --version 3d"])
 def test_what_cannot_be_drawn_or_written_is_refused_before_the_first_frame(command, result, place, capsys):
     for words, message in _REFUSED:
-        given = [word.replace("RESULT", str(result)) for word in words.split()]
+        arguments = [word.replace("RESULT", str(result)) for word in words.split()]
         if command == "render":
-            given = [word for word in given if word != "--labels"]
+            arguments = [word for word in arguments if word != "--labels"]
         name, *version = command.split()
-        code = main([name, str(result), *version, *given])
+        code = main([name, str(result), *version, *arguments])
         said = capsys.readouterr().err
         assert code == 1 and said.startswith("error: ") and message in said, said
         assert "Traceback" not in said and said.count("\n") == 1

@@ -133,25 +133,25 @@ def test_the_packages_own_renderer_sees_the_true_depth_from_the_true_view(script
     warped, wrong = (
         warp_depth(canonical, jnp.asarray(view, jnp.float32), camera) for view in (scenes["view"], mirrored)
     )
-    seen = (np.asarray(valid_pixels(warped, camera)) > 0) & turned["mask"]
-    assert seen.mean() > 0.3 and np.ptp(np.degrees(scenes["view"][:, 1])) > 20
-    off, wrong = (np.median(np.abs(depth - turned["depth"])[seen]) for depth in (warped, wrong))
+    observed = (np.asarray(valid_pixels(warped, camera)) > 0) & turned["mask"]
+    assert observed.mean() > 0.3 and np.ptp(np.degrees(scenes["view"][:, 1])) > 20
+    off, wrong = (np.median(np.abs(depth - turned["depth"])[observed]) for depth in (warped, wrong))
     assert off < 3e-4 and wrong > 3 * off
 
 
 def test_no_person_is_in_two_splits_and_each_is_in_as_many_pictures_as_asked(scripts):
-    seen = {}
+    observed = {}
     for split in scripts.people.SPLITS:
         people, scenes = scripts.render.described(_NAMES, "ict", list(range(8)), _options(split=split, pictures=2))
         shapes = people["weights"][:, :100]
         for first in range(0, 8, 2):
             np.testing.assert_array_equal(shapes[first], shapes[first + 1])  # the person's; expressions differ
             assert not np.array_equal(scenes["view"][first], scenes["view"][first + 1])
-        seen[split] = {row.tobytes() for row in shapes}
-        assert len(seen[split]) == 4
-    assert len(set.union(*seen.values())) == 12
+        observed[split] = {row.tobytes() for row in shapes}
+        assert len(observed[split]) == 4
+    assert len(set.union(*observed.values())) == 12
     again, _ = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2))
-    assert again["weights"][0, :100].tobytes() in seen["test"]  # whatever else is drawn with it
+    assert again["weights"][0, :100].tobytes() in observed["test"]  # whatever else is drawn with it
 
 
 def _refused(scripts, capsys, *arguments):
@@ -163,15 +163,15 @@ def _refused(scripts, capsys, *arguments):
 
 
 def test_refusals_are_one_sentence_and_change_nothing(scripts, tmp_path, capsys, monkeypatch):
-    given, out = tmp_path / "sources", tmp_path / "out"
-    given.mkdir()
-    usual = ("--sources", given, "--out", out)
+    arguments, out = tmp_path / "sources", tmp_path / "out"
+    arguments.mkdir()
+    usual = ("--sources", arguments, "--out", out)
     assert "`git clone https://github.com/ICT-VGL/ICT-FaceKit`" in _refused(scripts, capsys, *usual)
     for name in scripts.sources.CLONE:
-        (given / name).mkdir()
+        (arguments / name).mkdir()
     assert "kept for acceptance" in _refused(scripts, capsys, *usual, "--seed", scripts.render.KEPT_SEED)
     assert "base.obj is missing" in _refused(scripts, capsys, *usual)
-    base = given / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
+    base = arguments / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
     base.parent.mkdir(parents=True)
     base.write_text("v 0 0 0\nv 0 0")
     assert "is damaged" in _refused(scripts, capsys, *usual)
@@ -278,8 +278,8 @@ def test_the_table_averages_over_persons(scripts):
 def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(scripts, tmp_path):
     truth, other = (scripts.committed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
     for number in (2, 5):
-        seen = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
-        shown = {"image": truth["image"][number] / 127.5 - 1, "warped_depth": seen, "view": truth["view"][number]}
+        observed = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
+        shown = {"image": truth["image"][number] / 127.5 - 1, "warped_depth": observed, "view": truth["view"][number]}
         save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
     kept, ways = scripts.table.finished(truth, [tmp_path]), scripts.table.ways([], [], [tmp_path], 64)
     errors = {name.split()[0]: scripts.table.measured(kept, way) for name, way in ways.items()}
@@ -315,7 +315,7 @@ def test_what_a_shape_lacks_is_told_by_pictures_of_it_turned(scripts):
     rigidity = scripts.rigidity
     bench = rigidity.Bench("head")
     flatten = functools.partial(rigidity._flattened, bench.params, settings=bench.settings)
-    *seen, lacking = rigidity.measured(bench.sampled(4, own=True), flatten, 0.85)
-    before, left, change, _ = rigidity.explained(*seen, turns=False)
+    *observed, lacking = rigidity.measured(bench.sampled(4, own=True), flatten, 0.85)
+    before, left, change, _ = rigidity.explained(*observed, turns=False)
     told, lacking = (part[rigidity._INSIDE].ravel() for part in (change, lacking))
     assert left < before / 4 and np.corrcoef(told, lacking)[0, 1] > 0.85

@@ -35,8 +35,8 @@ def _script(name):
 @pytest.mark.heavy
 def test_the_bounds_are_told_in_order_and_their_depths_kept(tmp_path, capsys):
     folder = pathlib.Path(asset("ictface"))
-    given = ["--data", str(folder), "--faces", "1", "2", "--steps", "2", "--out", str(tmp_path / "depths.npz")]
-    _script("attainable").main([*given, str(folder / "model.safetensors")])
+    arguments = ["--data", str(folder), "--faces", "1", "2", "--steps", "2", "--out", str(tmp_path / "depths.npz")]
+    _script("attainable").main([*arguments, str(folder / "model.safetensors")])
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
     side = {row[1].strip(): float(row[2]) for row in rows}
     assert 0.005 < side["as the networks say"] < 0.02
@@ -74,9 +74,9 @@ def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_the
         Image.fromarray(shown).save(tmp_path / f"cat/image/{number:03d}.png")
     for number in range(8):
         Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / f"without/{number}.png")
-    given = ["place", "--kind", str(tmp_path / "cat/image"), "--without", str(tmp_path / "without"), "--out"]
+    arguments = ["place", "--kind", str(tmp_path / "cat/image"), "--without", str(tmp_path / "without"), "--out"]
     script = _script("trust")
-    script.main([*given, str(tmp_path / "hard"), "--hard"])
+    script.main([*arguments, str(tmp_path / "hard"), "--hard"])
     truth = json.loads((tmp_path / "hard/truth.json").read_text())
     boxes = {name: CropBox(*values) for name, values in truth.items()}
     photos = {name: np.asarray(Image.open(tmp_path / f"hard/{name}.png")) for name in boxes}
@@ -84,7 +84,7 @@ def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_the
     assert abs(boxes["cat000"].roll_deg) > 30 and boxes["cat001"].side < 40
     assert all(np.abs(crops[name] - shown)[8:-8, 8:-8].mean() < 8 for name in ("cat000", "cat001"))
     assert 0.4 < (np.abs(crops["cat002"] - 9).max(-1) < 9).mean() < 0.6
-    script.main([*given, str(tmp_path / "plain")])
+    script.main([*arguments, str(tmp_path / "plain")])
     again = json.loads((tmp_path / "plain/truth.json").read_text())
     assert len(again) == 6 and again["cat000"] != again["cat000+again"]
     assert script._half(pathlib.Path("cat000+again.png")) == script._half(pathlib.Path("cat000.png"))
@@ -95,16 +95,16 @@ def test_a_face_is_judged_by_its_true_depth():
     script = _script("trust_record")
     networks = script.networks_of(pathlib.Path(asset("ictface")), "")
     ((_, item),) = script.faces_of(networks, [1], ["none"])
-    one = script.judged(networks, item)
-    assert one.atypical < 3 and 0 < one.result.metrics["side"] < 0.03
-    assert np.median(script.ratios_of(one, np.full((64, 64), 0.02))) < 1
+    first = script.judged(networks, item)
+    assert first.atypical < 3 and 0 < first.result.metrics["side"] < 0.03
+    assert np.median(script.ratios_of(first, np.full((64, 64), 0.02))) < 1
 
 
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)
-    given = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
-    config = script.config_of(*given)
+    arguments = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
+    config = script.config_of(*arguments)
     roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
     assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}
 
@@ -157,7 +157,7 @@ def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
     subject = timing.subjects.load("car", sizes, random_weights=True)
     assert subject.problem.image.shape == (1, 32, 32, 3) and subject.problem.latent.shape == (1, 8)
     assert subject.settings.architecture.channels == (512, 512, 512)
-    assert subject.frozen.lpips["conv5_3/kernel"].shape == (3, 3, 512, 512)
+    assert subject.frozen.distances["lpips"]["conv5_3/kernel"].shape == (3, 3, 512, 512)
     steps = ("prior", "step1", "step2", "step3", timing.subjects.COLLECT)
     assert subject.iterations == dict(zip(steps, (1000, 1300, 2200, 1800, 400), strict=True))
 

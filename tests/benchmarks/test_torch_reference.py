@@ -18,6 +18,7 @@ from gan2shape_jax.method.prior import prior_loss
 from gan2shape_jax.method.reconstruction import input_scene
 from gan2shape_jax.method.sampling import pseudo_images
 from gan2shape_jax.method.schedule import STEPS
+from gan2shape_jax.method.state import Context, ProjectedSamples, PseudoImages
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
@@ -90,16 +91,16 @@ def _norm(leaves):
 
 
 def _loss_of(case, step, flip):
-    def loss(p, *given):
-        rest = *given, case.settings
+    def loss(p, problem, frozen):
+        context = Context(problem, frozen, case.settings)
         if step == "prior":
-            return prior_loss(p, *rest)[0]
+            return prior_loss(p, None, context)[0]
         if step == "step1":
-            scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, *rest, flip=flip)))
-            return step1.step1_loss(p, scene, *rest, flip=flip)[0]
+            scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, problem, frozen, case.settings, flip=flip)))
+            return step1.step1_loss(p, scene, context, flip=flip)[0]
         if step == "step2":
-            return step2.step2_loss(p, case.images, case.masks, *rest)[0]
-        return step3.step3_loss(p, case.images, case.masks, *rest, flip=flip)[0]
+            return step2.step2_loss(p, PseudoImages(case.images, case.masks), context)[0]
+        return step3.step3_loss(p, ProjectedSamples(case.images, case.masks), context, flip=flip)[0]
 
     return loss
 
@@ -166,12 +167,12 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
         return jax.grad(total, (0, 1), has_aux=True)(depth, view)
 
     gradients, warped = run(depth, view)
-    given = [torch.from_numpy(x).requires_grad_() for x in (depth, view)]
-    their_depth = rasterizer.warp_depth(*given, camera, sampling=sampling)
+    arguments = [torch.from_numpy(x).requires_grad_() for x in (depth, view)]
+    their_depth = rasterizer.warp_depth(*arguments, camera, sampling=sampling)
     (their_depth * torch.from_numpy(weight)).sum().backward()
     different = np.abs(their_depth.detach().numpy() - np.asarray(warped)) > 1e-4
     assert different.mean() < 2e-3  # samples on an edge
-    for theirs, ours in zip(given, gradients, strict=True):
+    for theirs, ours in zip(arguments, gradients, strict=True):
         ours = np.asarray(ours)
         assert np.linalg.norm(theirs.grad.numpy() - ours) < 0.02 * np.linalg.norm(ours)
 
@@ -179,8 +180,8 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
 def test_lpips_is_ours():
     params, rng = reference_weights.lpips_params(), np.random.default_rng(4)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
-    seen = functools.partial(perceptual.lpips_features, params)
-    ours = jax.jit(lambda *pair: perceptual.lpips_distance(params, *map(seen, pair)))(a, b)
+    observed = functools.partial(perceptual.lpips_features, params)
+    ours = jax.jit(lambda *pair: perceptual.lpips_distance(params, *map(observed, pair)))(a, b)
     theirs = torch_losses.Lpips(params)(load.nchw(a), load.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 

@@ -24,7 +24,7 @@ def _compile(folder, *options):
     # It asks for a process of its own: what is lowered for is told to JAX before it starts.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     subprocess.run(command, env=environment, check=True, timeout=600)
-    return {one["name"]: one for one in json.loads(out.read_text())}
+    return {first["name"]: first for first in json.loads(out.read_text())}
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,16 @@ def compiled(tmp_path_factory):
 
 
 def test_a_step_fits_and_is_one_chips_own(compiled):
-    for one in compiled.values():
-        assert one["argument_gb"] + one["temporary_gb"] < 1 and one["cycles"] > 0  # of 16
-        assert not {kind for kind in one["operations"] if kind.startswith(("all-", "reduce-", "collective-"))}
+    for first in compiled.values():
+        assert first["argument_gb"] + first["temporary_gb"] < 1 and first["cycles"] > 0  # of 16
+        assert not {kind for kind in first["operations"] if kind.startswith(("all-", "reduce-", "collective-"))}
 
 
 def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
-    one = compiled["rendering"]
+    first = compiled["rendering"]
     names = ("visible_triangles", "values_at_samples", "sums_over_samples", "corners", "sums_over_corners")
-    assert one["kernels"] == dict.fromkeys(names, 1)
-    assert not {"scatter", "gather", "while", "sort"} & set(one["operations"])
+    assert first["kernels"] == dict.fromkeys(names, 1)
+    assert not {"scatter", "gather", "while", "sort"} & set(first["operations"])
 
 
 def test_joint_training_reduces_gradients_once(tmp_path):

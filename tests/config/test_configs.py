@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 import gan2shape_jax
-from gan2shape_jax.config import flatten, load_config, names, schema, to_json
+from gan2shape_jax.config import apply_overrides, flatten, load_config, names, schema, to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import ConfigError, UserError
@@ -61,10 +61,10 @@ def test_every_field_is_described_once_with_a_range_or_choices_where_it_has_one(
 
 
 def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
-    known = categories()
-    assert {load_config(name).category for name in names()} - {"own"} <= known.keys()
+    records = categories()
+    assert {load_config(name).category for name in names()} - {"own"} <= records.keys()
     for name in ("car", "church", "horse", "cat", "ictface"):
-        record, standing = known[name], name in ("car", "church", "horse")
+        record, standing = records[name], name in ("car", "church", "horse")
         assert (record.max_yaw_deg == 45, record.box == "ground") == (standing, standing), name
     assert str(category_of("catface")) == "cat's face"
     assert str(category_of("celeba")) == "face" == str(category_of("ictface"))
@@ -72,11 +72,20 @@ def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
     text = (
         "from gan2shape_jax.config import load_config\nfrom gan2shape_jax.io.categories import Category\n"
         "CATEGORY = Category('test-boat', 'ground', max_yaw_deg=30.0, word='boat')\n"
-        "def get_config(): return load_config('own')\n"
+        "def get_config():\n"
+        "    config = load_config('own').unlock()\n"
+        "    config.category = 'test-boat'\n"
+        "    return config\n"
     )
     (tmp_path / "boat.py").write_text(text)
-    load_config(str(tmp_path / "boat.py"))
-    assert (str(category_of("test-boat")), category_of("test-boat").max_yaw_deg) == ("boat", 30.0)
+    config = apply_overrides(load_config(f"{tmp_path / 'boat.py'}:lift"), {"seed": "3"})
+    boat = category_of(config.copy_and_resolve_references().category)
+    assert (str(boat), boat.max_yaw_deg, boat.box) == ("boat", 30.0, "ground")
+    assert to_json(config) == to_json(apply_overrides(config, {"category": "test-boat"}))  # a name like any other
+    assert category_of("test-boat").max_yaw_deg == 70 and categories() is records  # loading leaves nothing behind
+    (tmp_path / "boat.py").write_text(text.replace("config.category = 'test-boat'", "pass"))
+    with pytest.raises(ConfigError, match="CATEGORY describes 'test-boat', but get_config gives the category 'own'"):
+        load_config(str(tmp_path / "boat.py"))
 
 
 def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch):
@@ -124,7 +133,7 @@ def test_the_bundled_faces_begin_with_the_bundled_model_unless_from_scratch():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("image_size", 2**20, "image_size is 1048576: it has to be a power of two"),
+        ("image_size", 2**20, "image_size is 1048576: it must be a power of two"),
         ("data", 3, "no field config.data"),
         ("sead", 3, "no field config.sead; did you mean config.seed"),
         ("gan", {"size": {"a": 1}}, "no field config.gan.size.a"),
@@ -164,11 +173,11 @@ _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
         ("def get_config(): raise ValueError('two\\nlines')", "of mine.py does not run: ValueError: two lines"),
         ("import sys\ndef get_config(): sys.exit(0)", "does not run: SystemExit: 0"),
         ("def get_config(): return get_config()", "RecursionError"),
-        ("def get_config(): return {}", "no ml_collections.ConfigDict"),
+        ("def get_config(): return {}", "not return an ml_collections.ConfigDict"),
         ("get_config = 5", "no function get_config"),
         ("a = 1\0", "does not run: SyntaxError"),
         (_CHANGED.format("config.camera = 3"), "camera"),
-        (_CHANGED.format("del config.camera"), "config.camera.fov_deg is left out"),
+        (_CHANGED.format("del config.camera"), "config.camera.fov_deg is missing"),
         (_CHANGED.format("config.sed = 1"), "no field config.sed; did you mean config.seed?"),
         (_TYPES.format("config.seed = 'x'"), "config.seed is a whole number, not 'x'"),
         (_TYPES.format("config.workdir = 'a\\0b'"), "config.workdir is 'a\\x00b': it holds the control character"),
@@ -195,9 +204,9 @@ def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys)
         (tmp_path / f"circle.{ending}").symlink_to(f"circle.{ending}")
     (tmp_path / "random.py").write_bytes(bytes(range(256)) * 20)
     for name, message in (
-        ("folder.py", "is no file"),
+        ("folder.py", "is not a file"),
         ("folder.yml", "is a folder"),
-        ("pipe.py", "is no file"),
+        ("pipe.py", "is not a file"),
         ("pipe.yml", "is a named pipe"),
         ("circle.py", "there is no config file"),
         ("circle.yml", "circle.yml"),
@@ -223,7 +232,7 @@ def test_what_a_config_file_prints_is_shown_and_a_frozen_configuration_will_do(t
 
 _PACKAGE = pathlib.Path(gan2shape_jax.__file__).parent
 # Who looks at every field alike: the configuration's own machinery.
-_MACHINERY = ("config", "configs", "tools")
+_MACHINERY = ("config", "configs")
 
 
 def test_every_field_is_read():

@@ -37,9 +37,9 @@ def _load(folder, facts) -> dict:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_published_file_is_our_config_of_the_same_name(name, tmp_path):
-    found, ours = _load(tmp_path, (_PUBLISHED / f"{name}.yml").read_text()), flatten(load_config(name))
-    assert found == ours
-    assert {field: type(value) for field, value in found.items()} == {f: type(v) for f, v in ours.items()}
+    actual, ours = _load(tmp_path, (_PUBLISHED / f"{name}.yml").read_text()), flatten(load_config(name))
+    assert actual == ours
+    assert {field: type(value) for field, value in actual.items()} == {f: type(v) for f, v in ours.items()}
     assert schema.problems(load_config(name)) == []
 
 
@@ -50,12 +50,12 @@ def test_what_the_published_code_fixes_is_ours():
 
 
 def test_options_left_out_take_the_defaults_of_the_published_code(tmp_path):
-    found = _load(tmp_path, _LEAST)
-    assert found == _load(tmp_path, DEFAULTS | _LEAST)
+    actual = _load(tmp_path, _LEAST)
+    assert actual == _load(tmp_path, DEFAULTS | _LEAST)
     assert _load(tmp_path, _LEAST | {"lr": "2e-4"})["optimizer.learning_rate"] == 2e-4  # which YAML reads as text
     facts = {"lam_perc": 1.0, "use_mask": True, "z_translation_range": 0.1, "add_mean_V": False}
-    assert {name: found[OPTIONS[name][0]] for name in facts} == facts
-    assert found["schedule.stages"] == ((5, 6, 7),) and found["schedule.flip3"] == (False,)
+    assert {name: actual[OPTIONS[name][0]] for name in facts} == facts
+    assert actual["schedule.stages"] == ((5, 6, 7),) and actual["schedule.flip3"] == (False,)
 
 
 def test_each_option_changes_its_own_field_alone(tmp_path):
@@ -93,12 +93,12 @@ def test_values_that_follow_from_several_options_or_another_form_of_one(tmp_path
         assert _load(tmp_path, _LEAST | {"gan_ckpt": f"a/g{ending}"})["gan.checkpoint"] == "a/g.safetensors"
     assert _load(tmp_path, _LEAST | {"gan_ckpt": "net-0.5"})["gan.checkpoint"] == "net-0.5.safetensors"
     assert _load(tmp_path, REFERENCE["car"] | {"img_root": "photos"})["data.mask_root"] == ""
-    found = _load(tmp_path, _LEAST | {"keep_num_checkpoint": -1, "min_depth": 0.8})
-    assert found["checkpoint.keep"] > 10**5
-    assert found["camera.rot_center_depth"] == pytest.approx((0.8 + 1.1) / 2)
-    found = _load(tmp_path, yaml.safe_dump(_LEAST | {"use_mask": 0, "relative_enc": 1}) + "crop:\npretrain: null\n")
-    assert (found["schedule.use_mask"], found["gan.relative_enc"]) == (False, True)
-    assert found["data.crop"] is None and found["networks.pretrained"] == ""
+    actual = _load(tmp_path, _LEAST | {"keep_num_checkpoint": -1, "min_depth": 0.8})
+    assert actual["checkpoint.keep"] > 10**5
+    assert actual["camera.rot_center_depth"] == pytest.approx((0.8 + 1.1) / 2)
+    actual = _load(tmp_path, yaml.safe_dump(_LEAST | {"use_mask": 0, "relative_enc": 1}) + "crop:\npretrain: null\n")
+    assert (actual["schedule.use_mask"], actual["gan.relative_enc"]) == (False, True)
+    assert actual["data.crop"] is None and actual["networks.pretrained"] == ""
 
 
 def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypatch, capsys):
@@ -130,10 +130,10 @@ def test_overrides_and_variants_come_on_top(tmp_path):
         ({"stage_len_dict": 5}, "stage_len_dict", "step1, step2 and step3"),
         ({"lerning_rate": 1}, "lerning_rate", "no option lerning_rate; the nearest is "),
         ({"category": "dog"}, "category", "no parser for the category dog"),
-        ({"num_stage": 0}, "num_stage", "lies from 1 to"),
-        ({"num_stage": 2}, "num_stage", "stage_len_dict2, .*is not given"),
+        ({"num_stage": 0}, "num_stage", "must be from 1 to"),
+        ({"num_stage": 2}, "num_stage", "stage_len_dict2, .*is missing"),
         (REFERENCE["car"] | {"flip3_cfg": [True]}, "flip3_cfg", "True or False for each of the 4 stages"),
-        ({"border_depth": 1.2}, "border_depth", "here it always is"),
+        ({"border_depth": 1.2}, "border_depth", "here it is always"),
         ({"load_gt_depth": True}, "load_gt_depth", "has no image in it"),
         ({"image_size": 96}, "image_size", "power of two"),
         ({"flip1_cfg": [True]}, "flip1_cfg", "without flip3"),

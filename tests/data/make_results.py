@@ -37,7 +37,7 @@ def main() -> None:
             outputs__preset="mesh",
             logging__every_iterations=40,
         )
-        assert experiment.run(config) == 0
+        assert experiment.run_experiment(config) == 0
         shutil.rmtree(_OUT, ignore_errors=True)
         for name in _NAMES:
             shutil.copytree(folder / "run" / "results" / name, _OUT / name)

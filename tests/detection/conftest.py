@@ -15,8 +15,8 @@ def bundled():
     """Returns the weights of the cats' detector, and the detector."""
     checkpoint = pathlib.Path(load_config("catface").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
-    known = weights.weights_of(checkpoint, *gan, "learnt", say=lambda line: pytest.fail(line))
-    return known, weights.detector_by(known, *gan, batch=alignment.CROPS)
+    detector_weights = weights.weights_of(checkpoint, *gan, "learnt", say=lambda line: pytest.fail(line))
+    return detector_weights, weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ _WHERE = {"x": 190, "y": 100, "side": 96}
 
 def _detector(kind="head"):
     """Returns the detector of a bundled GAN, without what is said of how typical a crop is."""
-    known = weights.known_weights(pathlib.Path(load_config(kind).gan.checkpoint), "face")
-    return faces.FaceDetector(known.framing, lambda crops: np.zeros(len(crops)))
+    detector_weights = weights.stored_weights(pathlib.Path(load_config(kind).gan.checkpoint), "face")
+    return faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
 
 
 def _near(box, expected, *, shift=0.06, scale=0.12, turn=6.0):
@@ -35,9 +35,9 @@ def photo():
 @pytest.fixture(scope="module")
 def box(photo):
     """Where the face is found in the photo as it is."""
-    (found,) = _detector().detect(photo)
-    assert found.score >= SURE and _near(found.box, CropBox(**_WHERE), shift=0.1, scale=0.15, turn=10)
-    return found.box
+    (detection,) = _detector().detect(photo)
+    assert detection.score >= SURE and _near(detection.box, CropBox(**_WHERE), shift=0.1, scale=0.15, turn=10)
+    return detection.box
 
 
 @pytest.mark.parametrize(
@@ -50,32 +50,34 @@ def box(photo):
     ],
 )
 def test_a_face_is_found_in_any_colours(photo, box, colours):
-    (found,) = _detector().detect(np.clip(colours(photo.astype(np.float64)), 0, 255).astype(np.uint8))
-    assert found.score >= SURE and _near(found.box, box)
+    (detection,) = _detector().detect(np.clip(colours(photo.astype(np.float64)), 0, 255).astype(np.uint8))
+    assert detection.score >= SURE and _near(detection.box, box)
 
 
 @pytest.mark.parametrize("width", [150, 1024, 4000])
 def test_a_face_is_framed_alike_in_files_of_any_size(photo, box, width):
     factor = width / photo.shape[1]
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    (found,) = _detector().detect(cv2.resize(photo, (width, round(photo.shape[0] * factor)), interpolation=how))
-    there = CropBox(found.box.x / factor, found.box.y / factor, found.box.side / factor, found.box.roll_deg)
-    assert found.score >= SURE and _near(there, box, shift=0.03, scale=0.05, turn=2)
+    (detection,) = _detector().detect(cv2.resize(photo, (width, round(photo.shape[0] * factor)), interpolation=how))
+    there = CropBox(
+        detection.box.x / factor, detection.box.y / factor, detection.box.side / factor, detection.box.roll_deg
+    )
+    assert detection.score >= SURE and _near(there, box, shift=0.03, scale=0.05, turn=2)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_photos_lying_and_upside_down_have_the_same_crop(photo, box, turns):
-    (found,) = _detector().detect(np.rot90(photo, turns).copy())
-    x, y, (height, width) = found.box.x, found.box.y, photo.shape[:2]
+    (detection,) = _detector().detect(np.rot90(photo, turns).copy())
+    x, y, (height, width) = detection.box.x, detection.box.y, photo.shape[:2]
     place = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns]
-    there = CropBox(*place, found.box.side, found.box.roll_deg + 90 * turns)
-    assert found.score >= SURE and _near(there, box)
+    there = CropBox(*place, detection.box.side, detection.box.roll_deg + 90 * turns)
+    assert detection.score >= SURE and _near(there, box)
 
 
 def test_a_tilted_face_is_framed_upright(photo, box):
     tilted = sample_crop(photo, CropBox(190, 100, 180, -20), 360)
-    (found,) = _detector().detect(tilted)
-    assert _near(found.box, CropBox(180, 180, 2 * box.side, box.roll_deg + 20), shift=0.12)
+    (detection,) = _detector().detect(tilted)
+    assert _near(detection.box, CropBox(180, 180, 2 * box.side, box.roll_deg + 20), shift=0.12)
 
 
 def test_several_faces_come_from_left_to_right():
@@ -92,7 +94,7 @@ def test_where_there_is_no_face_the_best_candidate_is_no_detection():
         rng.integers(0, 255, (90, 120, 3), np.uint8),
         placed("catface/image/026.png", **_WHERE),
     ):
-        assert all(found.score < PERHAPS for found in _detector().detect(photo))
+        assert all(detection.score < PERHAPS for detection in _detector().detect(photo))
 
 
 def test_crops_are_assessed_one_by_one(photo):
@@ -115,5 +117,5 @@ def test_how_a_gan_frames_faces_is_measured_on_pictures_framed_alike():
 @pytest.mark.parametrize("x", [0, 20, 280, 300])
 def test_a_face_at_the_edge_of_its_photo_stops_nothing(x):
     photo = np.pad(placed(**_WHERE), ((0, 0), (300, 300), (0, 0)), mode="edge")[:, 300 + 190 - x :][:, :300]
-    for found in _detector().detect(np.ascontiguousarray(photo)):
-        assert 0 <= found.box.x <= 300 and sample_crop(photo, found.box, 64).shape == (64, 64, 3)
+    for detection in _detector().detect(np.ascontiguousarray(photo)):
+        assert 0 <= detection.box.x <= 300 and sample_crop(photo, detection.box, 64).shape == (64, 64, 3)

@@ -11,7 +11,7 @@ import pytest
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.detection import alignment, weights
-from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection
+from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, exposed, exposure_gain
 from gan2shape_jax.detection.learnt import LearntDetector
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
@@ -32,8 +32,8 @@ def _picture(rng, side=48):
 def test_corrections_are_undone_by_their_inverse_and_mirrored_with_the_crop():
     box = CropBox(x=31, y=22, side=40, roll_deg=17)
     target = CropBox(x=25, y=29, side=55, roll_deg=-8)
-    found = alignment.corrected(box, alignment.between(box, target))
-    np.testing.assert_allclose(crop_to_photo(_CORNERS, found, 1), crop_to_photo(_CORNERS, target, 1), atol=1e-9)
+    actual = alignment.corrected(box, alignment.between(box, target))
+    np.testing.assert_allclose(crop_to_photo(_CORNERS, actual, 1), crop_to_photo(_CORNERS, target, 1), atol=1e-9)
     box = CropBox(x=0, y=0, side=10, roll_deg=90)  # its content lies turned clockwise: its right is the photo's below
     moved = alignment.corrected(box, np.array([0.5, 0, np.log(2), 0]))
     assert (moved.x, moved.y, moved.side) == pytest.approx((0, 5, 20))
@@ -81,8 +81,8 @@ def test_training_learns_to_undo_shifts_and_scales_and_repeats_its_bits():
     # Turns take longer to learn than a test may.
     assert (np.mean(left, axis=0) < 0.5 * np.mean(start, axis=0))[:3].all()
     again = alignment.train(samples, seed=0, steps=2)
-    for one, other in zip(*map(jax.tree.leaves, (again, alignment.train(samples, seed=0, steps=2))), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, other in zip(*map(jax.tree.leaves, (again, alignment.train(samples, seed=0, steps=2))), strict=True):
+        np.testing.assert_array_equal(first, other)
 
 
 def _near(box, expected, *, shift, scale, turn):
@@ -104,9 +104,27 @@ def test_a_crop_is_looked_at_by_itself_and_in_any_number(bundled, cat_photo):
     face = sample_crop(cat_photo(), CropBox(x=190, y=100, side=96), 64)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     waves = sample_crop(cat_photo(), CropBox(x=60, y=100, side=96), 64)
-    seen = detector.assess(np.stack([face, noise, waves, np.rot90(face)]))
-    assert seen[0].score > SURE > PERHAPS > max(one.score for one in seen[1:])
-    np.testing.assert_allclose(detector.assess(face[None])[0], seen[0], atol=1e-3)
+    assessments = detector.assess(np.stack([face, noise, waves, np.rot90(face)]))
+    assert assessments[0].score > SURE > PERHAPS > max(assessment.score for assessment in assessments[1:])
+    np.testing.assert_allclose(detector.assess(face[None])[0], assessments[0], atol=1e-3)
+
+
+def test_an_underexposed_photo_is_lightened_and_any_other_stays_as_it_is(bundled, cat_photo):
+    photo = cat_photo()
+    night = np.zeros((64, 64, 3), np.uint8)
+    assert exposed(photo) is photo and exposed(night).max() == 0
+    black = np.full((64, 64, 3), 20, np.uint8)  # a black cat on a white sofa is no dark picture
+    black[:8] = 230
+    assert exposed(black) is black
+    lights = [
+        float(np.percentile(exposed(np.uint8(photo * share)) @ (0.299, 0.587, 0.114), 99)) for share in (0.5, 0.33)
+    ]
+    assert lights == pytest.approx([210, 210], abs=4)
+    steps = [exposure_gain(np.full((8, 8, 3), value, np.uint8)) for value in range(256)]
+    assert max(steps) == 4 and min(steps) == 1 and np.abs(np.diff(steps)).max() < 0.1
+    _, detector = bundled
+    (dark,) = detector.detect(np.uint8(photo / 3))
+    assert _near(dark.box, CropBox(x=190, y=100, side=96), shift=0.1, scale=0.15, turn=10) and dark.score > 0.9
 
 
 @pytest.mark.heavy
@@ -118,8 +136,8 @@ def test_the_frame_does_not_depend_on_the_size_of_the_file(bundled, cat_photo):
         size = width, round(width * 220 / 300)
         sized = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if width < 300 else cv2.INTER_CUBIC)
         box, factor = detector.detect(sized)[0].box, 300 / width
-        found = CropBox(box.x * factor, box.y * factor, box.side * factor, box.roll_deg)
-        assert _near(found, CropBox(x=170, y=110, side=140), shift=0.08, scale=0.12, turn=10)
+        actual = CropBox(box.x * factor, box.y * factor, box.side * factor, box.roll_deg)
+        assert _near(actual, CropBox(x=170, y=110, side=140), shift=0.08, scale=0.12, turn=10)
 
 
 def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):
@@ -164,10 +182,10 @@ def test_photos_of_any_shape_and_of_nothing_have_one_frame(bundled):
 
 
 def test_weights_are_read_as_written_and_no_damaged_or_foreign_ones_are_taken(bundled, tmp_path):
-    found, _ = bundled
-    assert found.mean_mask.shape == (64, 64) and found.mean_mask[32, 32] > 0.9 > 0.5 > found.mean_mask[0, -1]
+    actual, _ = bundled
+    assert actual.mean_mask.shape == (64, 64) and actual.mean_mask[32, 32] > 0.9 > 0.5 > actual.mean_mask[0, -1]
     content, digest = _CHECKPOINT.with_name("detector.safetensors").read_bytes(), sha256(_CHECKPOINT)
-    assert weights.weights_bytes(found, digest) == content
+    assert weights.weights_bytes(actual, digest) == content
     path = tmp_path / "detector.safetensors"
     for spoilt, gan, kind in (
         (content[:-1000], digest, "learnt"),
@@ -192,5 +210,5 @@ def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     new = weights.weights_of(checkpoint, *gan, kind, say=lines.append)
     assert lines and weights.cached_at(sha256(checkpoint), kind).is_file()
     kept = weights.weights_of(checkpoint, *gan, kind, say=lambda line: pytest.fail(line))
-    for one, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
+        np.testing.assert_array_equal(first, other)

@@ -1,10 +1,15 @@
 """Cameras as pytrees: intrinsics, sizes, extrinsics; what is refused, empty or broadcast; sums as XLA makes them."""
 
 import dataclasses
+import importlib
+import importlib.metadata
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 from helpers.meshes import brute_force
 
+import gan2shape_jax
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer, render, resample
 from gan2shape_jax.geometry.camera import Camera, back_project, intrinsics, inverse_transform, project, transform
@@ -29,8 +35,8 @@ def test_the_field_of_view_is_a_way_to_say_the_focal_length():
         Camera((9, 9), K=camera.intrinsics).intrinsics == camera.intrinsics == (camera.focal_length,) * 2 + (4.0, 4.0)
     )
     assert hash(camera) == hash(Camera(9, 60)) and Camera(9).fov_deg == 10.0
-    for one in (camera, Camera((10, 15), K=np.array(_K), near=0.5)):
-        assert Camera(**json.loads(json.dumps(one.record()))) == one
+    for first in (camera, Camera((10, 15), K=np.array(_K), near=0.5)):
+        assert Camera(**json.loads(json.dumps(first.record()))) == first
     np.testing.assert_allclose(intrinsics(Camera((10, 15), K=_K)), [[30, 0, 7.5], [0, 36, 4], [0, 0, 1]])
 
 
@@ -46,7 +52,7 @@ def test_the_field_of_view_is_a_way_to_say_the_focal_length():
         ({"near": -1.0}, "near is -1.0, far is 100.0: a camera needs 0 < near < far"),
         ({"K": (1, -1, 0, 0)}, "fy is -1.0"),
         ({"K": np.eye(3)}, "(?s)K is .*it must be the four numbers fx, fy, cx, cy"),
-        ({"K": _K, "fov_deg": 10.0}, "K and fov_deg are both given"),
+        ({"K": _K, "fov_deg": 10.0}, "K and fov_deg exclude each other"),
         ({"extrinsics": np.eye(3)}, r"extrinsics has shape \(3, 3\)"),
         ({"extrinsics": np.full((3, 4), np.nan)}, "extrinsics has numbers that are not finite"),
     ],
@@ -70,9 +76,9 @@ def test_any_camera_sees_what_rays_see():
             grid = rasterize(vertices, seen_by, samples=samples)
             faces = grid_faces(10, 15)
             mesh = rasterize(vertices.reshape(-1, 3), seen_by, faces=faces, samples=samples)
-            for found in (grid, mesh):
-                np.testing.assert_array_equal(found.triangle, expected[0])
-                np.testing.assert_allclose(found.depth, expected[2], rtol=1e-9)
+            for actual in (grid, mesh):
+                np.testing.assert_array_equal(actual.triangle, expected[0])
+                np.testing.assert_allclose(actual.depth, expected[2], rtol=1e-9)
         for seen_by in (camera, world):
             pixels = project(back_project(jnp.asarray(_DEPTH, float), seen_by), seen_by)
             np.testing.assert_allclose(pixels, np.stack(np.meshgrid(np.arange(15), np.arange(10)), -1), atol=1e-9)
@@ -84,10 +90,10 @@ def test_any_camera_sees_what_rays_see():
 
 def test_focal_lengths_are_differentiable_and_mapped_and_compile_once():
     def loss(camera, depth):
-        seen = render.warp_depth(depth, jnp.asarray(_VIEW), camera)
+        visible = render.warp_depth(depth, jnp.asarray(_VIEW), camera)
         mesh = back_project(depth, Camera((10, 15), K=_K)).reshape(-1, 3)
         fragments = mesh_rasterizer.rasterize(mesh, camera, faces=grid_faces(10, 15))
-        return jnp.sum(seen[3:-3, 3:-3] ** 2) + jnp.sum(
+        return jnp.sum(visible[3:-3, 3:-3] ** 2) + jnp.sum(
             jnp.where(fragments.triangle < 0, 0, fragments.depth)[3:-3, 3:-3]
         )
 
@@ -125,13 +131,13 @@ def test_points_have_any_axes_and_one_depth_many_views():
         return moved, transform(mesh[:3], views, camera), inverse_transform(moved, views, camera), warped, drawn
 
     moved, each, back, warped, drawn = run(views, camera)
-    one = run(views[1:2], camera)
+    first = run(views[1:2], camera)
     assert warped.shape == (3, 10, 15) and drawn.shape == (3, 10, 15, 2)
     np.testing.assert_allclose(jax.jit(transform)(mesh, views[1], camera), moved[1], atol=1e-6)
     np.testing.assert_allclose(each[1], moved[1, 1], atol=1e-6)
     np.testing.assert_allclose(back, jnp.broadcast_to(mesh, back.shape), atol=1e-5)
-    np.testing.assert_allclose(warped[1], one[3][0], rtol=1e-6)
-    np.testing.assert_allclose(drawn[1], one[4][0], atol=1e-5)
+    np.testing.assert_allclose(warped[1], first[3][0], rtol=1e-6)
+    np.testing.assert_allclose(drawn[1], first[4][0], atol=1e-5)
     with pytest.raises(ArgumentError, match=r"points has shape \(7, 3\), view \(3, 6\)"):
         transform(mesh, views, camera)
 
@@ -172,3 +178,40 @@ print(np.abs(found - ((vectors.astype(float) * directions).sum(-1) + 1)).max())
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1e-5
+
+
+def test_a_compiler_that_sums_wrongly_is_warned_of_at_import(monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.reload(gan2shape_jax)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.10.2")
+    with pytest.warns(UserWarning, match=r"^jaxlib 0\.10\.2 adds wrongly on CPUs .*: install another with pip install"):
+        importlib.reload(gan2shape_jax)
+    reference = (pathlib.Path(__file__).parents[2] / "setup.cfg").read_text()
+    assert set(re.findall(r"jax(?:\[\w+\])?>=[\d.]+,!=([\d.]+)", reference)) == {"0.10.2"}
+
+
+def test_cameras_are_compared_by_their_values_whatever_holds_them():
+    pose = np.eye(4, dtype=np.float32)[:3]
+    for first, two in (
+        (Camera(16), Camera((16, 16), fov_deg=np.float64(10))),
+        (Camera(16, K=(9, 9, 8, 8)), Camera(16, K=(jnp.array(9.0), np.float32(9), 8, 8.0))),
+        (Camera(16, fov_deg=jnp.array([5.0, 10.0])), Camera(16, fov_deg=np.array([5.0, 10.0]))),
+        (Camera(16, extrinsics=pose), Camera(16, extrinsics=jnp.array(pose))),
+    ):
+        assert (first == two) is True and (first != two) is False
+        assert (first == dataclasses.replace(two, near=0.2)) is False
+        assert first != dataclasses.replace(two, image_size=17) and first != "a camera"
+    for first, two in (
+        (Camera(16, extrinsics=pose), Camera(16)),
+        (Camera(16, extrinsics=pose), Camera(16, extrinsics=np.eye(4))),
+        (Camera(16, fov_deg=jnp.array([5.0, 10.0])), Camera(16, fov_deg=jnp.array([5.0, 11.0]))),
+        (Camera(16, K=(9, 9, 8, 8)), Camera(16, fov_deg=30)),
+        (Camera(16, K=(9, 9, 8, 8)), Camera(16, K=(9, 9, 8, 8), orthographic=True)),
+    ):
+        assert (first == two) is False
+    assert hash(Camera(16)) == hash(Camera((16, 16), fov_deg=np.float64(10)))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Camera(16, extrinsics=pose))
+    same = jax.jit(lambda first, two: jnp.array([first == first, first == two]))(Camera(16), Camera(16))
+    assert same.tolist() == [True, False]

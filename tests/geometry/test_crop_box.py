@@ -20,9 +20,9 @@ def _photo(height=90, width=120):
 def test_a_crop_on_the_photos_pixels_is_exactly_them_turned_back_by_its_quarter_turns():
     photo = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
     for quarter in range(4):
-        for given in (photo, photo[..., 0]):
-            crop = sample_crop(given, CropBox(25, 20, 16, roll_deg=90 * quarter), 16)
-            np.testing.assert_array_equal(crop, np.rot90(given[12:28, 17:33], quarter))  # counterclockwise
+        for photo_given in (photo, photo[..., 0]):
+            crop = sample_crop(photo_given, CropBox(25, 20, 16, roll_deg=90 * quarter), 16)
+            np.testing.assert_array_equal(crop, np.rot90(photo_given[12:28, 17:33], quarter))  # counterclockwise
 
 
 @pytest.mark.parametrize("box", [CropBox(58.3, 44.1, 37.7, 23), CropBox(61, 47, 33.5, -71)])
@@ -85,6 +85,9 @@ def test_impossible_boxes_and_crops_are_refused():
         with pytest.raises(ArgumentError, match=message):
             CropBox(*arguments)
     photo = np.zeros((9, 9, 3), np.uint8)
-    for box, message in ((CropBox(-50, 4, 8), "lies beside the photo"), (CropBox(4, 4, 1e9), "side is 1e[+]09 pixels")):
+    for box, message in (
+        (CropBox(-50, 4, 8), "lies outside the photo"),
+        (CropBox(4, 4, 1e9), "side is 1e[+]09 pixels"),
+    ):
         with pytest.raises(ArgumentError, match=message):
             sample_crop(photo, box, 8)

@@ -19,8 +19,8 @@ def double_precision():
         yield
 
 
-def _close(one, other):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+def _close(first, other):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max())
 
 
@@ -34,10 +34,10 @@ def test_gradients_of_maps_and_maps_of_gradients_agree(name):
     mapped = jax.jit(jax.vmap(jax.grad(loss)))(arguments)
     of_map = jax.jit(jax.grad(lambda x: jnp.sum(jax.vmap(loss)(x))))(arguments)
     whole = jax.jit(jax.grad(loss))(arguments)  # the batch that the function itself takes
-    one = jax.jit(jax.grad(loss))(jax.tree.map(lambda x: x[1], arguments))
+    first = jax.jit(jax.grad(loss))(jax.tree.map(lambda x: x[1], arguments))
     _close(mapped, of_map)
     _close(mapped, whole)
-    _close(jax.tree.map(lambda x: x[1], mapped), one)
+    _close(jax.tree.map(lambda x: x[1], mapped), first)
 
 
 _SHORT = ("drawn mesh", False), ("warped depth", True), ("sampled image", True)
@@ -106,19 +106,21 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
         def at_samples(values, cotangent):
             depth, triangle = visible_triangles(screen, shape=(count, count))
             planes = [values[:, k] for k in range(5)]
-            seen, pull = jax.vjp(lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes)
-            return depth, triangle, seen, jnp.stack(pull(cotangent), 1)
+            visible, pull = jax.vjp(
+                lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes
+            )
+            return depth, triangle, visible, jnp.stack(pull(cotangent), 1)
 
         return jax.device_get(at_samples(values, cotangent))
 
-    depth, triangle, seen, sums = run(visibility.visible_triangles)
+    depth, triangle, visible, sums = run(visibility.visible_triangles)
     assert 0.2 < np.mean(triangle >= 0)
     with tracing_for("interpreted"):
-        found = run(tpu.visible_triangles)
-    np.testing.assert_array_equal(found[1], triangle)
-    np.testing.assert_allclose(found[0], depth, rtol=1e-6)
-    np.testing.assert_array_equal(found[2], seen)
-    np.testing.assert_allclose(found[3], sums, rtol=1e-5, atol=1e-5)
+        actual = run(tpu.visible_triangles)
+    np.testing.assert_array_equal(actual[1], triangle)
+    np.testing.assert_allclose(actual[0], depth, rtol=1e-6)
+    np.testing.assert_array_equal(actual[2], visible)
+    np.testing.assert_allclose(actual[3], sums, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [pytest.param("warped depth", marks=pytest.mark.heavy), "sampled image"])
@@ -136,10 +138,10 @@ def test_derivatives_are_those_of_the_other_form(name):
 
         expected = jax.jit(everything)(arguments)
         with tracing_for("interpreted"):
-            found = jax.jit(everything)(arguments)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            actual = jax.jit(everything)(arguments)
+    for first, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert np.abs(other).max() > 0
-        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
+        np.testing.assert_allclose(first, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
 
 
 @pytest.mark.parametrize(("platform", "scatters", "kernels"), [("gpu", True, 0), ("tpu", False, 3)])

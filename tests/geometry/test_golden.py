@@ -30,13 +30,13 @@ def test_transforms(case, parity):
     camera, tensors = case
     parity("camera, intrinsics", per_value(camera_lib.intrinsics(camera), tensors["K"]), 1e-6, _FILE, PER_VALUE)
     depth, view, warped = (jnp.asarray(tensors[key]) for key in ("depth", "view", "half/warped_depth"))
-    for name, key, found in (
+    for name, key, actual in (
         ("rotation matrices", "rotation", camera_lib.rotation_matrix(view[:, :3])),
         ("back-projected points", "grid3d", camera_lib.back_project(depth, camera)),
         ("warped grid", "warped_grid2d", camera_lib.warped_grid(depth, view, camera)),
         ("inverse warped grid", "inv_grid2d", camera_lib.inverse_warped_grid(warped, view, camera)),
     ):
-        parity(f"camera, {name}, S={camera.image_size}", relative(found, tensors[key]), 1e-5, _FILE)
+        parity(f"camera, {name}, S={camera.image_size}", relative(actual, tensors[key]), 1e-5, _FILE)
 
 
 def test_normals(case, parity):
@@ -65,9 +65,9 @@ def test_warped_depth_and_gradients(case, parity, sampling):
     what = f"{sampling} sampling, S={camera.image_size}"
     depth, view, cotangent = (jnp.asarray(tensors[key]) for key in ("depth", "view", "cotangent"))
     warp = jax.jit(lambda d, v: compiled.warp_depth(d, v, camera, sampling=sampling))
-    found, pull = jax.vjp(warp, depth, view)
+    actual, pull = jax.vjp(warp, depth, view)
     expected = tensors[f"{sampling}/warped_depth"]
-    off = share_off(np.abs(found - expected) <= 1e-5 * expected)
+    off = share_off(np.abs(actual - expected) <= 1e-5 * expected)
     parity(f"warped depth, {what}", off, 1e-3, _FILE, "share of pixels off by > 1e-5")
     for name, gradient in zip(("depth", "view"), pull(cotangent), strict=True):
         off = relative(gradient, tensors[f"{sampling}/grad_{name}"])
@@ -77,9 +77,9 @@ def test_warped_depth_and_gradients(case, parity, sampling):
 def test_reconstruction(case, parity):
     camera, tensors = case
     depth, view = jnp.asarray(tensors["half/warped_depth"]), jnp.asarray(tensors["view"])
-    found = compiled.draw_texture(nhwc(tensors["texture"]), depth, view, camera)
+    actual = compiled.draw_texture(nhwc(tensors["texture"]), depth, view, camera)
     # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
-    off = relative(found, np.clip(nhwc(tensors["resampled"]), -1, 1))
+    off = relative(actual, np.clip(nhwc(tensors["resampled"]), -1, 1))
     parity(f"reconstruction from the warped depth, S={camera.image_size}", off, 1e-4, _FILE)
 
 
@@ -106,9 +106,9 @@ def test_samples_and_gradients_equal_torch(mode, parity):
     expected.backward(torch.tensor(cotangent))
     with jax.enable_x64(True):
         sample = functools.partial(compiled.grid_sample, mode=mode)
-        found, pull = jax.vjp(sample, jnp.asarray(image), jnp.asarray(grid))
+        actual, pull = jax.vjp(sample, jnp.asarray(image), jnp.asarray(grid))
         name = f"sampling, {mode}, float64"
-        parity(name, largest(found, expected.detach().numpy()), 1e-12, measure=LARGEST)
+        parity(name, largest(actual, expected.detach().numpy()), 1e-12, measure=LARGEST)
         for to, ours, theirs in zip(("image", "grid"), pull(jnp.asarray(cotangent)), inputs, strict=True):
             parity(f"{name}, gradient to the {to}", largest(ours, theirs.grad.numpy()), 1e-11, measure=LARGEST)
 
@@ -120,8 +120,8 @@ def test_far_outside_is_zero_with_finite_gradients_and_another_mode_is_refused()
         inspect.unwrap(resample.grid_sample)(jnp.ones((2, 2, 1), jnp.uint8), jnp.zeros((2, 2, 2)))
     image = jnp.ones((4, 4, 1))
     grid = jnp.array([[[1e30, 0.0], [0.0, -1e30], [3.0, 3.0], [-1.0, 1.0]]])
-    found = compiled.grid_sample(image, grid)
-    np.testing.assert_allclose(found[0, :, 0], [0, 0, 0, 1], atol=1e-6)
+    actual = compiled.grid_sample(image, grid)
+    np.testing.assert_allclose(actual[0, :, 0], [0, 0, 0, 1], atol=1e-6)
     gradients = jax.grad(lambda i, g: jnp.sum(compiled.grid_sample(i, g)), argnums=(0, 1))(image, grid)
     assert all(np.isfinite(g).all() for g in gradients)
 

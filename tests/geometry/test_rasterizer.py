@@ -1,5 +1,6 @@
 """The rasteriser against a brute-force one in numpy, warped depth, what is drawn with it, and their gradients."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,13 +63,13 @@ def test_equals_brute_force_in_double_precision():
     samples = rasterizer.SampleGrid.over(_CAMERA, supersample=5).shifted(0.0123)
     meshes = np.stack([_mesh(kind, seed) for kind in _KINDS for seed in range(3)])
     with jax.enable_x64(True):
-        found = _rasterize(meshes, samples)
+        actual = _rasterize(meshes, samples)
     for item, mesh in enumerate(meshes):
         triangle, barycentric, depth = _brute_force(mesh, samples)
         assert (triangle >= 0).any()
-        np.testing.assert_array_equal(found.triangle[item], triangle)
-        np.testing.assert_allclose(found.depth[item], depth, rtol=1e-9)
-        np.testing.assert_allclose(found.barycentric[item], barycentric, atol=1e-7)
+        np.testing.assert_array_equal(actual.triangle[item], triangle)
+        np.testing.assert_allclose(actual.depth[item], depth, rtol=1e-9)
+        np.testing.assert_allclose(actual.barycentric[item], barycentric, atol=1e-7)
 
 
 _SAMPLES = rasterizer.SampleGrid.over(_CAMERA, supersample=4).shifted(0.0123)
@@ -86,11 +87,11 @@ def single():
 
 
 def test_is_close_to_brute_force_in_single_precision(single):
-    meshes, found = single
+    meshes, actual = single
     for item, mesh in enumerate(meshes[: len(_KINDS)]):
         triangle, _, depth = _brute_force(mesh, _SAMPLES)
-        assert np.mean(found.triangle[item] == triangle) > 0.995
-        assert np.mean(np.abs(found.depth[item] - depth) < 1e-5 * depth) > 0.995
+        assert np.mean(actual.triangle[item] == triangle) > 0.995
+        assert np.mean(np.abs(actual.depth[item] - depth) < 1e-5 * depth) > 0.995
 
 
 def test_shared_edges_leave_no_holes():
@@ -99,8 +100,8 @@ def test_shared_edges_leave_no_holes():
     shake = np.random.default_rng(0).normal(size=(side, side, 3)) * 1e-4
     meshes = jnp.asarray(np.stack([_grid(side), _grid(side) + shake]), jnp.float32)
     samples = rasterizer.SampleGrid(2 * (int((side - 3) / 0.25),), 1.0, 0.25)
-    found = compiled.rasterize_grid(meshes, camera_lib.Camera(side), samples=samples)
-    assert (np.asarray(found.triangle) >= 0).all()
+    actual = compiled.rasterize_grid(meshes, camera_lib.Camera(side), samples=samples)
+    assert (np.asarray(actual.triangle) >= 0).all()
 
 
 def test_equal_depths_go_to_the_lowest_triangle(single):
@@ -118,13 +119,13 @@ def test_chunks_that_fit_a_cpus_cache_change_nothing():
     def in_chunks(*images):
         return visibility.in_chunks(function, *images, size=128 * 128)  # three at a time
 
-    found = jax.jit(in_chunks).lower(*images)
-    jax.tree.map(np.testing.assert_array_equal, found.compile()(*images), function(*images))
+    actual = jax.jit(in_chunks).lower(*images)
+    chex.assert_trees_all_equal(actual.compile()(*images), function(*images))
     two = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), images)
-    jax.tree.map(np.testing.assert_array_equal, jax.vmap(in_chunks)(*two), jax.vmap(function)(*two))
+    chex.assert_trees_all_equal(jax.vmap(in_chunks)(*two), jax.vmap(function)(*two))
     with tracing_for("gpu"):
         whole = jax.jit(in_chunks).lower(*images)
-    assert "stablehlo.while" in found.as_text() and "stablehlo.while" not in whole.as_text()
+    assert "stablehlo.while" in actual.as_text() and "stablehlo.while" not in whole.as_text()
 
 
 def test_depth_gradient_equals_finite_differences():
@@ -135,8 +136,8 @@ def test_depth_gradient_equals_finite_differences():
         direction = rng.normal(size=mesh.shape) * 1e-7
 
         def loss(mesh, weights):
-            found = compiled.rasterize_grid(mesh, _CAMERA, samples=samples)
-            return jnp.sum(found.depth * weights), found
+            actual = compiled.rasterize_grid(mesh, _CAMERA, samples=samples)
+            return jnp.sum(actual.depth * weights), actual
 
         run = jax.jit(jax.grad(loss, has_aux=True))
         (_, below), (_, above) = (run(mesh + sign * direction, np.ones((21, 21))) for sign in (-1, 1))
@@ -162,8 +163,8 @@ def test_gradients_are_finite():
 
 def test_masked_vertices_take_their_triangles_with_them(single):
     lost = {n for n, corners in enumerate(grid_faces(_SIDE, _SIDE)) if 3 * _SIDE + 3 in corners}
-    seen = set(np.unique(single[1].triangle[-1])) - {-1}
-    assert len(lost) == 6 and not lost & seen and len(seen) > 50
+    visible = set(np.unique(single[1].triangle[-1])) - {-1}
+    assert len(lost) == 6 and not lost & visible and len(visible) > 50
 
 
 _SIXTEEN = camera_lib.Camera(16)
@@ -191,29 +192,29 @@ def warped():
     view = np.stack([np.zeros(6)] * 2 + [0.5 * np.eye(6)[5]] + [np.array([0.1, turn, 0, 0, 0, 0]) for turn in yaw])
 
     def loss(d, v):
-        seen = compiled.warp_depth(d, v, _SIXTEEN)
-        return jnp.sum(seen**2), seen
+        visible = compiled.warp_depth(d, v, _SIXTEEN)
+        return jnp.sum(visible**2), visible
 
     arrays = depth.astype(np.float32), view.astype(np.float32)
-    (_, seen), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(*arrays)
-    return depth, seen, *gradients
+    (_, visible), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(*arrays)
+    return depth, visible, *gradients
 
 
 def test_identity_view_keeps_the_depth(warped):
-    depth, found = (array[:2] for array in warped[:2])
-    np.testing.assert_allclose(found[0, 1:-1, 1:-1], 1.02, rtol=1e-6)
+    depth, actual = (array[:2] for array in warped[:2])
+    np.testing.assert_allclose(actual[0, 1:-1, 1:-1], 1.02, rtol=1e-6)
     # Outer pixels are three quarters empty or half empty, and so beyond the clamp.
-    np.testing.assert_allclose(found[0, 0], _SIXTEEN.background_depth)
-    assert np.abs(found[1] - depth[1])[1:-1, 1:-1].max() < 0.05
-    valid = np.asarray(render.valid_pixels(found, _SIXTEEN))[0]
+    np.testing.assert_allclose(actual[0, 0], _SIXTEEN.background_depth)
+    assert np.abs(actual[1] - depth[1])[1:-1, 1:-1].max() < 0.05
+    valid = np.asarray(render.valid_pixels(actual, _SIXTEEN))[0]
     assert valid[1:-1, 1:-1].all() and valid.sum() == 14**2
 
 
 def test_clamped_depth_has_no_gradient(warped):
-    found = warped[1][2]
-    np.testing.assert_allclose(found, _SIXTEEN.background_depth, rtol=1e-6)
+    actual = warped[1][2]
+    np.testing.assert_allclose(actual, _SIXTEEN.background_depth, rtol=1e-6)
     assert (warped[2][2] == 0).all() and (warped[3][2] == 0).all()
-    assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, _SIXTEEN) * d))(found * 0.9) == 1).all()
+    assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, _SIXTEEN) * d))(actual * 0.9) == 1).all()
 
 
 def test_warp_gradient_equals_finite_differences():

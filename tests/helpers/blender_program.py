@@ -20,12 +20,12 @@ def main(script: str, folder: str, numbers: str, picture: str, size: str) -> Non
     scene = bpy.context.scene
     bpy.context.view_layer.update()
     (mesh,) = (thing for thing in bpy.data.objects if thing.type == "MESH")
-    seen = [world_to_camera_view(scene, camera, mesh.matrix_world @ vertex.co)[:] for vertex in mesh.data.vertices]
+    observed = [world_to_camera_view(scene, camera, mesh.matrix_world @ vertex.co)[:] for vertex in mesh.data.vertices]
     uv = {}
     for loop, place in zip(mesh.data.loops, mesh.data.uv_layers[0].data, strict=True):
         uv[loop.vertex_index] = tuple(place.uv)
     with open(numbers, "w") as file:
-        json.dump({"seen": seen, "uv": [uv[i] for i in range(len(seen))]}, file)
+        json.dump({"seen": observed, "uv": [uv[i] for i in range(len(observed))]}, file)
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 16
     scene.cycles.pixel_filter_type = "BOX"

@@ -26,12 +26,12 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     problem = prepared.problem
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
     depth = (1.05 - 0.08 * np.clip(1 - (x - 0.1) ** 2 - y**2, 0, None)).astype(np.float32)
-    known = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), np.asarray(problem.image[0]))
-    known |= {"depth": depth, "warped_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
-    known |= {"view": np.array([0.02, -0.2, 0.01, 0.001, 0, 0]), "light": np.array([0.4, 0.6, 0.3, -0.2])}
-    known["original_size"] = 0 if config.data.crop is None else prepared.settings.original_size
-    known |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
-    save_result(plain_result("001", SIZE, **known | {"camera": prepared.settings.camera}), run.result("001"))
+    reference = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), np.asarray(problem.image[0]))
+    reference |= {"depth": depth, "warped_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
+    reference |= {"view": np.array([0.02, -0.2, 0.01, 0.001, 0, 0]), "light": np.array([0.4, 0.6, 0.3, -0.2])}
+    reference["original_size"] = 0 if config.data.crop is None else prepared.settings.original_size
+    reference |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
+    save_result(plain_result("001", SIZE, **reference | {"camera": prepared.settings.camera}), run.result("001"))
     params = models.init_params(jax.random.key(3), prepared.settings)
     (run.result("001") / "networks.safetensors").write_bytes(network_files.networks_bytes(params, small=True))
     return run.result("001")

@@ -34,6 +34,10 @@ def perform(task, report):
         os._exit(3)
     if name == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "/srv/secret")
+    if name == "large":
+        return report("framing", {"bytes": len(bytearray(2 * 10**9))})
+    if name == "exhausted":
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
     if name == "say":
         print("a line", file=sys.stderr)
     if name == "slow":

@@ -63,12 +63,12 @@ def main():
     generator_of = Generator(TINY.style_dim, TINY.channels).synthesis.double()
     discriminator_of = Discriminator(TINY.discriminator_channels).double()
     draw = np.random.default_rng(1).standard_normal
-    given = {
+    arguments = {
         "photos": np.clip(draw((BATCH, TINY.size, TINY.size, 3)) * 0.4, -1, 1),
         "styles": draw((BATCH, TINY.latents, TINY.style_dim)),
         "directions": draw((BATCH, TINY.size, TINY.size, 3)),
     }
-    given = {name: value.astype(np.float32) for name, value in given.items()}
+    arguments = {name: value.astype(np.float32) for name, value in arguments.items()}
     params = {name: np.asarray(value) for name, value in flatten_dict(random_parameters(), sep="/").items()}
     kept = {}
 
@@ -77,13 +77,13 @@ def main():
         leaves = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in params.items()}
         return leaves, *_named(leaves)
 
-    tensors = {name: torch.from_numpy(value).double() for name, value in given.items()}
+    tensors = {name: torch.from_numpy(value).double() for name, value in arguments.items()}
     photos, directions = (tensors[name].permute(0, 3, 1, 2) for name in ("photos", "directions"))
 
     def generate(g, styles):
         return functional_call(generator_of, g, (styles,))
 
-    def judge(d, images):
+    def discriminate(d, images):
         return functional_call(discriminator_of, d, (images,))[0]
 
     def update(name, part, every, loss_of):
@@ -100,14 +100,14 @@ def main():
 
     def discriminator(g, d):
         fakes = generate(g, tensors["styles"]).detach()
-        return softplus(-judge(d, photos)).mean() + softplus(judge(d, fakes)).mean()
+        return softplus(-discriminate(d, photos)).mean() + softplus(discriminate(d, fakes)).mean()
 
     def generator(g, d):
-        return softplus(-judge(d, generate(g, tensors["styles"]))).mean()
+        return softplus(-discriminate(d, generate(g, tensors["styles"]))).mean()
 
     def penalty(g, d):
-        seen = photos.clone().requires_grad_(True)
-        (slope,) = torch.autograd.grad(judge(d, seen).sum(), seen, create_graph=True)
+        observed = photos.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(discriminate(d, observed).sum(), observed, create_graph=True)
         return slope.square().sum((1, 2, 3)).mean()
 
     def paths(g, d):
@@ -123,7 +123,7 @@ def main():
     update("generator", "generator", PATH_EVERY, generator)
     update("penalty", "discriminator", R1_EVERY, penalty)
     update("paths", "generator", PATH_EVERY, paths)
-    np.savez_compressed(_OUT, **given, **{k: np.asarray(v, np.float32) for k, v in kept.items()})
+    np.savez_compressed(_OUT, **arguments, **{k: np.asarray(v, np.float32) for k, v in kept.items()})
     print(f"{_OUT}: {_OUT.stat().st_size} bytes, {len(kept)} arrays")
 
 

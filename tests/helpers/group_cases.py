@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,8 +60,8 @@ def alone(run, tmp_path_factory):
     """Each image by itself: state and history."""
     ready, frozen, schedule, initial = run
     return [
-        loop.train(one, frozen, schedule, initial, tmp_path_factory.mktemp("alone"), CADENCE, Watcher())
-        for one in ready
+        loop.train(first, frozen, schedule, initial, tmp_path_factory.mktemp("alone"), CADENCE, Watcher())
+        for first in ready
     ]
 
 
@@ -70,23 +71,23 @@ def together(run, tmp_path_factory):
 
 
 def _depth(run, state, index):
-    one = run[0][index]
-    return np.asarray(reconstruction.see(state.params, one.problem, run[1], one.settings).depth)
+    first = run[0][index]
+    return np.asarray(reconstruction.predict(state.params, first.problem, run[1], first.settings).depth)
 
 
 def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _, state, history = together
-    for index, one in enumerate(run[0]):
+    for index, first in enumerate(run[0]):
         depth = _depth(run, alone[index][0], index)
         near = 1e-4 * np.ptp(depth)
         np.testing.assert_allclose(_depth(run, task_lib.one_of(state, index), index), depth, atol=near, rtol=0)
-        own = loop.own_history(history, one.name)
+        own = loop.own_history(history, first.name)
         assert [row["iteration"] for row in own] == [row["iteration"] for row in alone[index][1]]
         for row, by_itself in zip(own, alone[index][1], strict=True):
             assert row.keys() == by_itself.keys()
             assert row["side"] == pytest.approx(by_itself["side"], rel=1e-3)
     for row in history:
-        assert row["side"] == pytest.approx(np.mean([row["images"][one.name]["side"] for one in run[0]]))
+        assert row["side"] == pytest.approx(np.mean([row["images"][first.name]["side"] for first in run[0]]))
 
 
 def test_devices_exchange_nothing(run):
@@ -96,8 +97,16 @@ def test_devices_exchange_nothing(run):
         state = task.begin(task.initial(initial), phase)
         keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
         program = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
-        given = state, task.phase_constants(state, phase), task.problem, keys, jnp.int32(0), task.frozen, task.settings
-        assert not _COLLECTIVE.search(program.lower(*given).as_text()), phase.label
+        arguments = (
+            state,
+            task.phase_constants(state, phase),
+            task.problem,
+            keys,
+            jnp.int32(0),
+            task.frozen,
+            task.settings,
+        )
+        assert not _COLLECTIVE.search(program.lower(*arguments).as_text()), phase.label
 
 
 def test_a_collective_would_be_seen():
@@ -135,7 +144,7 @@ def _broken(prepared):
 def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp_path):
     ready = run[0]
     task, state, history = _train(run, tmp_path, images=[ready[0], _broken(ready[1])])
-    jax.tree.map(np.testing.assert_array_equal, task_lib.one_of(state, 0), task_lib.one_of(together[1], 0))
+    chex.assert_trees_all_equal(task_lib.one_of(state, 0), task_lib.one_of(together[1], 0))
     labels = {phase.number: phase.label for phase in run[2]}
     failures = loop.failures_of(history, task.names, labels)
     assert list(failures) == ["006"]
@@ -148,7 +157,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp
     with pytest.raises(error):
         _train(run, tmp_path, watcher=die_at(*stop, error))
     _, state, history = _train(run, tmp_path)
-    jax.tree.map(np.testing.assert_array_equal, state, together[1])
+    chex.assert_trees_all_equal(state, together[1])
     assert history == together[2]
 
 
@@ -172,7 +181,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
 
     monkeypatch.setattr(prepare, "load_image", breaking)
     config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
-    assert experiment.run(config) == 1
+    assert experiment.run_experiment(config) == 1
     root = pathlib.Path(config.workdir)
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["006"] and "the loss became nan in prior" in failures["006"]
@@ -193,14 +202,14 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
 
     monkeypatch.setattr(Trainer, "write", dying)
     with pytest.raises(Killed):
-        experiment.run(config)
+        experiment.run_experiment(config)
     monkeypatch.undo()
     assert groups.unfinished(root, every) == [list(NAMES)]
     first = (root / "results" / "001" / "depth.npy").read_bytes()
     trained = []
     original = loop.run_schedule
     monkeypatch.setattr(loop, "run_schedule", lambda task, *rest: trained.append(task) or original(task, *rest))
-    assert experiment.run(_config(tmp_path, names=every, runtime__images_at_once=1)) == 0
+    assert experiment.run_experiment(_config(tmp_path, names=every, runtime__images_at_once=1)) == 0
     assert trained[0].names == ("001", "006")
     assert (root / "results" / "001" / "depth.npy").read_bytes() == first
     assert (root / "results" / "006" / "result.json").is_file() and (root / "results" / "008" / "result.json").is_file()
@@ -209,8 +218,8 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
 
 def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
     first, second = run[0]
-    assert task_lib.alike(first, second)
+    assert task_lib.compatible(first, second)
     wide = jax.numpy.broadcast_to(second.problem.latent[:, None], (1, 10, second.problem.latent.shape[-1]))
-    assert not task_lib.alike(first, _with(second, latent=wide))
-    assert not task_lib.alike(first, _with(second, true_depth=None))
-    assert not task_lib.alike(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))
+    assert not task_lib.compatible(first, _with(second, latent=wide))
+    assert not task_lib.compatible(first, _with(second, true_depth=None))
+    assert not task_lib.compatible(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))

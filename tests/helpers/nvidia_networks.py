@@ -272,12 +272,12 @@ class MinibatchStdLayer(Module):
     def forward(self, x):
         b, c, h, w = x.shape
         size = min(self.group_size or b, b)
-        found = x.new_zeros(b, self.num_channels)
+        actual = x.new_zeros(b, self.num_channels)
         for first in range(b // size):
             members = list(range(first, b, b // size))
             deviation = torch.sqrt(x[members].var(0, unbiased=False) + 1e-8)
-            found[members] = deviation.reshape(self.num_channels, -1).mean(1)
-        return torch.cat([x, found[:, :, None, None].expand(-1, -1, h, w)], 1)
+            actual[members] = deviation.reshape(self.num_channels, -1).mean(1)
+        return torch.cat([x, actual[:, :, None, None].expand(-1, -1, h, w)], 1)
 
 
 class DiscriminatorEpilogue(Module):

@@ -16,22 +16,22 @@ PER_VALUE = "relative, per value"
 LARGEST = "largest absolute"
 
 
-def relative(found, wanted) -> float:
+def relative(actual, wanted) -> float:
     """The largest relative L2 of an item."""
-    found, wanted = (array.reshape(len(array), -1) for array in _pair(found, wanted))
-    return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
+    actual, wanted = (array.reshape(len(array), -1) for array in _pair(actual, wanted))
+    return float((np.linalg.norm(actual - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
 
 
-def largest(found, wanted) -> float:
+def largest(actual, wanted) -> float:
     """The largest absolute difference of two arrays of one shape."""
-    found, wanted = _pair(found, wanted)
-    return float(np.abs(found - wanted).max())
+    actual, wanted = _pair(actual, wanted)
+    return float(np.abs(actual - wanted).max())
 
 
-def per_value(found, wanted) -> float:
+def per_value(actual, wanted) -> float:
     """The largest difference of a value relative to the reference's value; any is infinite where that is zero."""
-    found, wanted = _pair(found, wanted)
-    off, size = np.abs(found - wanted), np.abs(wanted)
+    actual, wanted = _pair(actual, wanted)
+    off, size = np.abs(actual - wanted), np.abs(wanted)
     return float(np.where(off == 0, 0, off / np.where(size > 0, size, np.finfo(np.float64).tiny)).max())
 
 
@@ -40,17 +40,17 @@ def share_off(close) -> float:
     return float(np.mean(~np.asarray(close)))
 
 
-def _pair(found, wanted) -> tuple[np.ndarray, np.ndarray]:
-    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    assert found.shape == wanted.shape
-    return found, wanted
+def _pair(actual, wanted) -> tuple[np.ndarray, np.ndarray]:
+    actual, wanted = np.asarray(actual, np.float64), np.asarray(wanted, np.float64)
+    assert actual.shape == wanted.shape
+    return actual, wanted
 
 
 class _Row(NamedTuple):
     reference: str
     measure: str
-    asked: float
-    seen: float
+    tolerance: float
+    measured: float
 
 
 class Record:
@@ -60,20 +60,20 @@ class Record:
         self._rows: dict[str, _Row] = {}
 
     def check(
-        self, component: str, difference: float, asked: float, reference: str = PYTORCH, measure: str = RELATIVE_L2
+        self, component: str, difference: float, requested: float, reference: str = PYTORCH, measure: str = RELATIVE_L2
     ) -> None:
         """Asserts that a difference is at most what is asked, and remembers the component's largest one.
 
         `component` is told in the field's terms, `reference` is a golden file or `PYTORCH`.
         """
         difference = float(difference)
-        row = _Row(reference, measure, asked, difference)
+        row = _Row(reference, measure, requested, difference)
         before = self._rows.setdefault(component, row)
         assert before[:3] == row[:3], f"{component} is compared in two ways: {before[:3]} and {row[:3]}"
-        if difference > before.seen or np.isnan(difference):  # NaN stays
+        if difference > before.measured or np.isnan(difference):  # NaN stays
             self._rows[component] = row
-        assert difference <= asked, (
-            f"{component}: differs from {reference} by {difference:.2e} ({measure}), asked are {asked:.0e}"
+        assert difference <= requested, (
+            f"{component}: differs from {reference} by {difference:.2e} ({measure}), asked are {requested:.0e}"
         )
 
     def markdown(self, command: str) -> str:
@@ -85,20 +85,22 @@ class Record:
 def _summary(rows: dict[str, _Row]) -> Iterable[str]:
     """Five lines for those who want no more: how many comparisons, of which kind, and how close to their bounds."""
     golden = sum(row.reference != PYTORCH for row in rows.values())
-    over = sum(not row.seen <= row.asked for row in rows.values())
-    component, closest = max(rows.items(), key=lambda item: item[1].seen / item[1].asked if item[1].asked else 0)
+    over = sum(not row.measured <= row.tolerance for row in rows.values())
+    component, closest = max(
+        rows.items(), key=lambda item: item[1].measured / item[1].tolerance if item[1].tolerance else 0
+    )
     return (
         f"- {len(rows)} components are compared; {over or 'none'} exceed their bound.",
         f"- {golden} are compared with tensors that the published code computed, {len(rows) - golden} with PyTorch.",
-        f"- {sum(row.seen == 0 for row in rows.values())} agree exactly.",
-        f"- Closest to its bound: {component}, {_number(closest.seen)} of {_number(closest.asked)}.",
+        f"- {sum(row.measured == 0 for row in rows.values())} agree exactly.",
+        f"- Closest to its bound: {component}, {_number(closest.measured)} of {_number(closest.tolerance)}.",
         "- How whole runs compare with the published code is on the benchmarks page, not here.",
     )
 
 
 def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
-    known = {name: metadata.version(name) for name in ("jax", "torch") if importlib.util.find_spec(name)}
-    torch = f", PyTorch {known['torch']}" if "torch" in known else ""
+    reference = {name: metadata.version(name) for name in ("jax", "torch") if importlib.util.find_spec(name)}
+    torch = f", PyTorch {reference['torch']}" if "torch" in reference else ""
     platform_used = importlib.import_module("jax").devices()[0].platform.upper()
     return (
         "# Parity with the published implementation",
@@ -112,7 +114,7 @@ def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
         "",
         f"    {command}",
         "",
-        f"JAX {known['jax']}{torch}, {platform_used}, Python {platform.python_version()}.",
+        f"JAX {reference['jax']}{torch}, {platform_used}, Python {platform.python_version()}.",
         "",
         "| component | reference | difference | bound | largest seen |",
         "|---|---|---|---:|---:|",
@@ -122,8 +124,8 @@ def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
 def _line(item: tuple[str, _Row]) -> str:
     component, row = item
     kind = f"`{row.reference}`" if row.reference != PYTORCH else PYTORCH
-    seen = _number(row.seen) if row.seen <= row.asked else f"**{_number(row.seen)}, too large**"
-    return f"| {component} | {kind} | {row.measure} | {_number(row.asked)} | {seen} |"
+    observed = _number(row.measured) if row.measured <= row.tolerance else f"**{_number(row.measured)}, too large**"
+    return f"| {component} | {kind} | {row.measure} | {_number(row.tolerance)} | {observed} |"
 
 
 def _number(value: float) -> str:

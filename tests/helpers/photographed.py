@@ -52,12 +52,12 @@ def photographed(
     points = cameras.transform(cameras.back_project(jnp.asarray(depth), camera), jnp.asarray(view), camera)
     supersample = 2
     samples = rasterizer.SampleGrid.over(camera, size=pixels, supersample=supersample)
-    seen = rasterizer.rasterize(points, camera, samples=samples, mask=jnp.asarray(mask > 0.5))
+    observed = rasterizer.rasterize(points, camera, samples=samples, mask=jnp.asarray(mask > 0.5))
     where = np.moveaxis(np.indices((size, size)).astype(np.float32), 0, -1)
-    at = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(seen, jnp.asarray(where))), -1, 0)
+    at = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(observed, jnp.asarray(where), supersample=1)), -1, 0)
     at = (at + 0.5) * pixels / size - 0.5
     colours = np.stack([_at(texture[..., i] * shading, at) for i in range(3)], -1)
-    drawn = np.asarray(seen.triangle)[..., None] >= 0
+    drawn = np.asarray(observed.triangle)[..., None] >= 0
     crop = np.where(drawn, colours, (0.2, 0.5, 0.9))
     crop = crop.reshape(pixels, supersample, pixels, supersample, 3).mean((1, 3))
     cell = pixels * supersample // size

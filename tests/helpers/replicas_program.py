@@ -19,7 +19,7 @@ import optax  # noqa: E402
 
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
-from gan2shape_jax.method.state import TrainState  # noqa: E402
+from gan2shape_jax.method.state import Context, Iteration, TrainState  # noqa: E402
 from gan2shape_jax.run import runtime  # noqa: E402
 from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
@@ -51,9 +51,9 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
 
     @jax.jit
     def gradient(active, factors, number, constants, problem, key):
-        seen = step.draw(key, number, factors, constants, task.frozen, task.settings)
-        loss = jax.grad(step.loss, has_aux=True)
-        return loss(active, *seen, problem, task.frozen, task.settings, flip=phase.flip)[0]
+        context = Context(problem, task.frozen, task.settings)
+        batch = step.draw(Iteration(key, number, factors, constants), context)
+        return jax.grad(step.loss, has_aux=True)(active, batch, context, flip=phase.flip)[0]
 
     for number in range(0, len(plan.order), REPLICAS):
         active = {name: state.params[name] for name in step.networks}

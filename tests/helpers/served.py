@@ -111,7 +111,7 @@ class Visitor:
     def number(self, handler: str) -> int:
         """Returns by which number the page calls one of its handlers."""
         dependencies = json.loads(self.ask("GET", "/config")[1])["dependencies"]
-        (number,) = (one["id"] for one in dependencies if one["api_name"] == handler)
+        (number,) = (first["id"] for first in dependencies if first["api_name"] == handler)
         return number
 
     def join(self, number: int, data: list) -> tuple[int, str]:

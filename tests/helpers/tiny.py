@@ -15,6 +15,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2 import weights
 
 SIZE = 32
@@ -70,15 +71,15 @@ def tiny_lift(tmp_path, **fields) -> ConfigDict:
     """The configuration of a lift as small."""
     lift = {"samples": 3, "batches": 2, "kept_out": 2, "measured": 3, "masks": "none"}
     lift |= {"inversion_iterations": 2, "latent_iterations": 2, "inversion_samples": 2, "own_encoder_iterations": 2}
-    given = {"mode": "lift", "schedule__batches_per_iteration": 1} | {f"lift__{name}": lift[name] for name in lift}
-    return tiny_config(tmp_path, **given | fields)
+    arguments = {"mode": "lift", "schedule__batches_per_iteration": 1} | {f"lift__{name}": lift[name] for name in lift}
+    return tiny_config(tmp_path, **arguments | fields)
 
 
 def images_of(config: ConfigDict) -> tuple[list[PreparedImage], FrozenModels]:
     """The images of a configuration's list and its frozen networks."""
-    architecture, frozen = prepare.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(resolve(config))
     names, latents = image_lists.read_names(config.data.image_list), RunFolder.at(config).latents
-    return [prepare.load_image(config, name, architecture, frozen, latents) for name in names], frozen
+    return [prepare.load_image(resolve(config), name, architecture, frozen, latents) for name in names], frozen
 
 
 def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:

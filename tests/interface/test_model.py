@@ -1,8 +1,11 @@
 """Models and GANs through the public interface: the commands' bits, nothing on disk until asked, refusals."""
 
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import pathlib
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +16,12 @@ from helpers.tiny import asset, tiny_config, tiny_image
 from PIL import Image
 
 import gan2shape_jax as g2s
+from gan2shape_jax.apps.sample import drawn
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
-from tools.sample_gan.__main__ import drawn
 
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
 
@@ -27,9 +30,9 @@ _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstr
 def networks(tmp_path_factory):
     """A file of untrained networks."""
     folder = tmp_path_factory.mktemp("networks")
-    one, _ = tiny_image(folder)
+    first, _ = tiny_image(folder)
     path = folder / "networks.safetensors"
-    path.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(3), one.settings)))
+    path.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(3), first.settings)))
     return path
 
 
@@ -45,25 +48,29 @@ def _given():
 
 def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     config = _config(tmp_path, networks)
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     command = load_result(pathlib.Path(config.workdir) / "results" / "001")
     (tmp_path / "caller").mkdir()
     monkeypatch.chdir(tmp_path / "caller")
     model = g2s.load_model(networks, config=config)
     image, mask, depth = _given()
-    result = model.explain(image, mask=mask, true_depth=depth, name="001")
+    result = model.reconstruct(image, mask=mask, true_depth=depth, name="001")
     for name in _ARRAYS:
         np.testing.assert_array_equal(getattr(result.record, name), getattr(command, name), err_msg=name)
     assert result.metrics["side"] == command.metrics["side"]
     assert os.listdir() == []
-    again = model.explain(np.asarray(image.convert("RGB")), mask=np.asarray(mask.convert("L")))
+    again = model.reconstruct(np.asarray(image.convert("RGB")), mask=np.asarray(mask.convert("L")))
     np.testing.assert_array_equal(again.depth, result.depth)
-    assert (model.explain(image).record.input_mask == 1).all()  # without a mask the whole square is the object
+    assert (model.reconstruct(image).record.input_mask == 1).all()  # without a mask the whole square is the object
     assert "side" not in again.metrics and len(again.mesh().faces) > 100
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
-        same = model.explain(image, mask=mask, true_depth=depth, name="001")
+        same = model.reconstruct(image, mask=mask, true_depth=depth, name="001")
         np.testing.assert_array_equal(same.normals, result.normals)
-        for show in (lambda one: one.mesh().vertices, lambda one: one.render(size=32), lambda one: one.relight((1, 0))):
+        for show in (
+            lambda first: first.mesh().vertices,
+            lambda first: first.render(size=32),
+            lambda first: first.relight((1, 0)),
+        ):
             np.testing.assert_array_equal(show(same), show(result))
         same.save("face")
         assert jax.config.jax_enable_x64
@@ -77,21 +84,21 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
 
 def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for given in ("catface", asset("catface/model.safetensors")):
-        assert repr(g2s.load_model(given)) == "Model(catface, 64 x 64 pixels)"
+    for arguments in ("catface", asset("catface/model.safetensors")):
+        assert repr(g2s.load_model(arguments)) == "Model(catface, 64 x 64 pixels)"
     assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
     names = "catface, head, ictface"
-    for given, message in (
+    for arguments, message in (
         ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {names}$"),
         ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {names}$"),
         ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {names}$"),
-        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is not there .* {names}$"),
-        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is not there .* {names}$"),
-        ("car", rf"^the configuration car names no model .* or take one of the models {names}$"),
-        ("gone/model.safetensors", "^gone/model.safetensors is not there, or no lifted model"),
+        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is missing .* {names}$"),
+        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is missing .* {names}$"),
+        ("car", rf"^the configuration car names no model .* or use one of the models {names}$"),
+        ("gone/model.safetensors", "^gone/model.safetensors is missing, or not a lifted model"),
     ):
         with pytest.raises(g2s.UserError, match=message):
-            g2s.load_model(given)
+            g2s.load_model(arguments)
     # What `gan2shape-jax get` leaves.
     cached = tmp_path / "gan2shape_jax" / "weights" / "celeba"
     cached.mkdir(parents=True)
@@ -111,17 +118,17 @@ def test_what_cannot_be_used_is_refused(networks, tmp_path):
     config = _config(tmp_path, networks)
     (tmp_path / "text").write_text("no networks")
     for path, named, message in (
-        (tmp_path / "absent.safetensors", config, r"absent\.safetensors is not there"),
+        (tmp_path / "absent.safetensors", config, r"absent\.safetensors does not exist"),
         (networks, "nothing-of-the-kind", "nothing-of-the-kind"),
         (tmp_path / "text", config, "text"),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.load_model(path, config=named)
     model = g2s.load_model(networks, config=config)
-    with pytest.raises(ArgumentError, match="cut it to a square"):
-        model.explain(np.zeros((20, 30, 3)))
+    with pytest.raises(ArgumentError, match="crop it to a square"):
+        model.reconstruct(np.zeros((20, 30, 3)))
     with pytest.raises(ArgumentError, match="mask has the shape"):
-        model.explain(_given()[0], mask=np.ones((3, 3)))
+        model.reconstruct(_given()[0], mask=np.ones((3, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def gan():
 
 def test_samples_are_those_of_the_command(gan):
     images, latents = gan.sample(jax.random.key(3), 3, truncation=0.7)
-    options = {"count": 3, "seed": 3, "truncation": 0.7, "mean_w": gan.mean_latent[None]}
+    options = {"count": 3, "seed": 3, "truncation": 0.7, "mean_w": jnp.asarray(gan.mean_latent)[None]}
     samples = drawn(gan.weights["generator"], gan.architecture, **options)
     pictures, theirs = (np.stack(each) for each in zip(*samples, strict=True))
     np.testing.assert_array_equal(images, pictures)
@@ -194,13 +201,69 @@ def test_a_mesh_ends_where_the_models_objects_do(kind):
     """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
     folder = pathlib.Path(asset("catface" if kind == "catface" else "ictface")) / "image"
     model = g2s.load_model(kind)
-    one, other = (np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
-    bitten = np.ones(one.shape[:2])
+    first, other = (np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
+    bitten = np.ones(first.shape[:2])
     bitten[20:40, :30] = bitten[50:, 20:] = 0
-    given = ((one, None), (one, bitten), (one // 2, None), (one[:, ::-1], bitten), (other, None))
-    results = [model.explain(image, mask=mask).record for image, mask in given]
+    arguments = ((first, None), (first, bitten), (first // 2, None), (first[:, ::-1], bitten), (other, None))
+    results = [model.reconstruct(image, mask=mask).record for image, mask in arguments]
     assert max(map(excess_length, results)) <= 1.05
     assert min(overlap(results[0], result) for result in results[1:]) >= 0.99
     assert np.array_equal(results[1].input_mask, bitten)
     inside = results[0].mask >= 0.5
     assert 0.5 < inside.mean() < 0.9 and np.array_equal(inside, inside[:, ::-1])
+
+
+def test_models_gans_and_results_can_be_pickled(tmp_path):
+    image, mask, _ = _given()
+    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
+    result = model.reconstruct(image, mask=mask, name="001")
+    gan2, model2, result2 = pickle.loads(pickle.dumps((gan, model, result)))
+    latents = gan.sample(0, 2)[1]
+    np.testing.assert_array_equal(gan2.synthesize(latents), gan.synthesize(latents))
+    assert gan2.architecture == gan.architecture and model2.config == model.config
+    again = model2.reconstruct(image, mask=mask, name="001")
+    for folder, each in (("a", result), ("b", result2), ("c", again)):
+        each.save(tmp_path / folder)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert "mesh.glb" in files
+    for other in ("b", "c"):
+        assert sorted(path.name for path in (tmp_path / other).iterdir()) == files
+        assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / other / name).read_bytes() for name in files)
+
+
+def _spawned(gan, model, image, latents):
+    return gan.synthesize(latents), model.reconstruct(image).depth
+
+
+def test_another_process_computes_with_what_it_is_sent():
+    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
+    images, latents = gan.sample(0, 1)
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        drawn_there, depth = pool.submit(_spawned, gan, model, images[0], latents).result()
+    np.testing.assert_array_equal(drawn_there, images)
+    np.testing.assert_array_equal(depth, model.reconstruct(images[0]).depth)
+
+
+def test_gans_and_models_are_arguments_of_transformations():
+    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
+    latents = gan.sample(0, 2)[1]
+    np.testing.assert_allclose(jax.jit(g2s.Gan.apply)(gan, latents), gan.apply(latents), atol=1e-5)
+    slope = jax.grad(lambda gan: gan.apply(latents).mean())(gan)
+    assert isinstance(slope, g2s.Gan) and slope.architecture == gan.architecture
+    changed = jax.tree.map(lambda first, by: first - 0.1 * by, gan, slope)
+    assert float(changed.apply(latents).mean()) < float(gan.apply(latents).mean())
+    traced = []
+
+    @jax.jit
+    def depth_of(model, images):
+        traced.append(model)
+        return models.modules(model.networks.settings)["depth"].apply(
+            {"params": model.networks.params["depth"]}, images
+        )
+
+    pictures = jnp.zeros((1, 64, 64, 3))
+    first = depth_of(model, pictures)
+    doubled = jax.tree.map(lambda leaf: leaf * 2, model)
+    assert isinstance(doubled, g2s.Model) and doubled.config is model.config
+    assert not np.array_equal(depth_of(doubled, pictures), first) and len(traced) == 1
+    assert all(isinstance(leaf, (jax.Array, np.ndarray, float)) for leaf in jax.tree.leaves((gan, model)))

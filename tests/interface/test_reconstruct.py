@@ -42,7 +42,7 @@ def config(tmp_path_factory):
 
 
 def _by_command(config):
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     return load_result(os.path.join(config.workdir, "results", "001"))
 
 
@@ -112,14 +112,14 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
 
 @pytest.mark.heavy  # traces a schedule once more
 def test_a_loss_of_ones_own_trains(face, config, gan):
-    def nearer(*given, weight, **options):
-        loss, (metrics, extra) = step3.step3_loss(*given, **options)
+    def nearer(params, samples, context, *, weight, flip):
+        loss, (metrics, extra) = step3.step3_loss(params, samples, context, flip=flip)
         away = jnp.mean(extra[0].depth)  # of the sheet
         return loss + weight * away, (metrics | {"away": away}, extra)
 
     own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=10))}
-    given = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
-    result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **given)
+    arguments = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
+    result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **arguments)
     assert result.depth.mean() < face[0].depth.mean() - 1e-4
     assert "away" in result.history[-1]
 
@@ -128,25 +128,28 @@ def test_what_cannot_be_reconstructed_is_refused_at_once():
     gan = g2s.load_gan(asset("ictface/gan.safetensors"))
     image = np.asarray(Image.open(_FACE).convert("RGB"))
     for changes, message in (
-        ({"mask": None}, "mask is not given, and image has no alpha channel"),
+        ({"mask": None}, "there is no mask, and image has no alpha channel"),
         ({"mask": np.ones((8, 8))}, r"mask has the shape \(8, 8\)"),
         ({"latent": np.zeros(7)}, r"latent has the shape \(7,\): this GAN takes \(128,\) or \(10, 128\)"),
         ({"true_depth": np.zeros((64, 64))}, "true_depth has values down to 0"),
         ({"seed": -1}, "config.seed is -1"),
-        ({"steps": {"step4": step3.STEP3}}, "steps has step4: it takes Steps by the names prior, step1, step2, step3"),
+        (
+            {"steps": {"step4": step3.STEP3}},
+            "steps has step4: it must hold Steps by the names prior, step1, step2, step",
+        ),
     ):
         with pytest.raises(g2s.UserError, match=message):
             g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
-    with pytest.raises(ValueError, match="^gan is a str: load_gan gives what is needed"):
+    with pytest.raises(ValueError, match="^gan is a str: it must be a Gan, as load_gan returns it"):
         inspect.unwrap(g2s.reconstruct)(image, "gan.safetensors")  # without this suite's check of types
-    with pytest.raises(ValueError, match="^steps has step3: it takes Steps by the names"):
+    with pytest.raises(ValueError, match="^steps has step3: it must hold Steps by the names"):
         inspect.unwrap(g2s.reconstruct)(image, gan, steps={"step3": step3.step3_loss})
 
 
 def _complete(config, size=64, seed=None, *, mapping_layers=8):
     levels = (8,) * (size.bit_length() - 2)
     sizes = {"mapping_layers": mapping_layers, "channels": levels, "discriminator_channels": levels}
-    return interface._config_of(config, Architecture(size=size, style_dim=32, **sizes), seed)
+    return interface._plan_of(config, Architecture(size=size, style_dim=32, **sizes), seed).config
 
 
 def test_the_default_suits_the_gan_and_needs_no_file_of_the_user():
@@ -176,8 +179,8 @@ def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is()
 def test_other_configurations_and_seeds_are_refused():
     for config, message in (
         ("ictfaec", "did you mean ictface"),
-        ("ictface:joint", "config.mode is 'joint': an image is reconstructed by itself in mode 'instance'"),
-        ("celeba", "config.sampling.view_mvn: checkpoints/.* is not there"),
+        ("ictface:joint", "config.mode is 'joint': images are reconstructed in mode 'instance'"),
+        ("celeba", "config.sampling.view_mvn: checkpoints/.* does not exist"),
     ):
         with pytest.raises(g2s.UserError, match=message):
             _complete(config)

@@ -56,11 +56,11 @@ def test_lists_of_angles_and_lights_give_many_pictures_and_its_own_light_changes
 
 def test_what_cannot_be_drawn_is_refused(result):
     for call, message in (
-        (lambda r: r.render(show="colour"), "show is 'colour': it is one of image, albedo"),
-        (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"shapes \(3,\), \(2,\), \(\): numbers or lists"),
+        (lambda r: r.render(show="colour"), "show is 'colour': it must be one of image, albedo"),
+        (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"shapes \(3,\), \(2,\), \(\): they must be numbers or"),
         (lambda r: r.render(yaw=np.zeros((2, 2))), r"yaw, roll have the shapes \(\), \(2, 2\)"),
         (lambda r: r.render(yaw=float("nan")), "yaw holds numbers that are not finite"),
-        (lambda r: r.render(size=0), "size is 0: from 1 to 4096"),
+        (lambda r: r.render(size=0), "size is 0: it must be 1 to 4096"),
         (lambda r: r.relight((0.5, 0.2, 1.0)), r"direction has the shape \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -119,6 +119,6 @@ def test_every_name_is_there_and_documented_and_seen_by_type_checkers():
     # The imports for type checkers are those that happen when a name is used.
     tree = ast.parse(pathlib.Path(g2s.__file__).read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
-    seen = {name.name: node.module for node in imports if node.module != "typing" for name in node.names}
-    assert seen == {name: f"gan2shape_jax.{module}" for name, module in g2s._MODULES.items()}
-    assert sorted(seen) == sorted(g2s.__all__)
+    observed = {name.name: node.module for node in imports if node.module != "typing" for name in node.names}
+    assert observed == {name: f"gan2shape_jax.{module}" for name, module in g2s._MODULES.items()}
+    assert sorted(observed) == sorted(g2s.__all__)

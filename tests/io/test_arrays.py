@@ -54,15 +54,15 @@ def test_a_mask_has_the_bits_of_its_file():
 def test_zeros_and_ones_are_a_mask_in_any_type():
     mask = np.zeros((24, 24), bool)
     mask[6:18, 6:18] = True
-    for given in (mask, mask[..., None], *map(mask.astype, (np.uint8, np.int64, np.float32))):
-        np.testing.assert_array_equal(_mask(given), mask.astype(np.float32))
+    for argument in (mask, mask[..., None], *map(mask.astype, (np.uint8, np.int64, np.float32))):
+        np.testing.assert_array_equal(_mask(argument), mask.astype(np.float32))
 
 
 def test_latents_and_depths():
     for shape, full in (((8,), (1, 8)), ((6, 8), (1, 6, 8))):
         assert _latent(np.zeros(shape)).shape == _latent(np.zeros(full)).shape == full
-    given = _depth(np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3))
-    assert given.max() == np.float32(1.1) and given.min() == np.float32(0.95)
+    argument = _depth(np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3))
+    assert argument.max() == np.float32(1.1) and argument.min() == np.float32(0.95)
 
 
 _mask = functools.partial(arrays.mask_of, side=24, size=24, crop=None)
@@ -73,25 +73,25 @@ _depth = functools.partial(arrays.true_depth_of, size=4, max_depth=1.1)
 @pytest.mark.parametrize(
     ("take", "value", "message"),
     [
-        (arrays.picture_of, _PIXELS[:20], "image is 20 x 24 pixels: cut it to a square"),
+        (arrays.picture_of, _PIXELS[:20], "image is 20 x 24 pixels: crop it to a square"),
         (arrays.picture_of, _PIXELS[:8, :8], "image is 8 pixels wide"),
-        (arrays.picture_of, _PIXELS[..., 0], r"image has the shape \(24, 24\): \(height, width, 3\) is needed"),
-        (arrays.picture_of, _PIXELS.astype(int), "image has the type int64: uint8 from 0 to 255, or floats"),
-        (arrays.picture_of, _PIXELS / 127.5 - 1, r"image has values from -.* to .*: floats have to lie in \[0, 1\]"),
+        (arrays.picture_of, _PIXELS[..., 0], r"image has the shape \(24, 24\): it must be \(height, width, 3\)"),
+        (arrays.picture_of, _PIXELS.astype(int), "image has the type int64: it must be uint8 from 0 to 255, or floats"),
+        (arrays.picture_of, _PIXELS / 127.5 - 1, r"image has values from -.* to .*: floats must be in \[0, 1\]"),
         (arrays.picture_of, np.full((24, 24, 3), np.nan), "image holds numbers that are not finite"),
-        (arrays.picture_of, np.array(["face"]), "image has the type <U4: an array of numbers is needed"),
+        (arrays.picture_of, np.array(["face"]), "image has the type <U4: it must be an array of numbers"),
         (arrays.picture_of, Image.new("I", (24, 24)), "image is of Pillow's mode I"),
         (arrays.picture_of, Image.open(io.BytesIO(hostile_pictures.EPS)), "image comes from a EPS file: PNG, JPEG"),
-        (_mask, np.ones((20, 24)), r"mask has the shape \(20, 24\): that of the image is needed, \(24, 24\)"),
+        (_mask, np.ones((20, 24)), r"mask has the shape \(20, 24\): it must be the image's, \(24, 24\)"),
         (_mask, np.zeros((24, 24)), "mask is empty"),
         (_mask, np.full((24, 24), 1.5), "mask has values from 1.5 to 1.5"),
         (_mask, np.full((24, 24), -1), "mask has values from -1 to -1"),
         (_mask, np.full((24, 24), 300), "mask has values from 300 to 300"),
         (_latent, np.zeros((5, 8)), r"latent has the shape \(5, 8\): this GAN takes \(8,\) or \(6, 8\)"),
-        (_latent, np.full(8, 1e30), "latent holds 1.0e.30: numbers up to 1e.06 are sensible"),
+        (_latent, np.full(8, 1e30), "latent holds 1.0e.30: at most 1e.06 is expected"),
         (_latent, np.full(8, 1e300), "latent holds numbers that are too large for 32 bits"),
         (_latent, np.ones(8, bool), "latent has the type bool"),
-        (_depth, np.ones((4, 5)), r"true_depth has the shape \(4, 5\): \(4, 4\) is needed"),
+        (_depth, np.ones((4, 5)), r"true_depth has the shape \(4, 5\): \(4, 4\) is expected"),
         (_depth, np.eye(4), "true_depth has values down to 0: .* give the background the greatest depth, 1.1"),
         (_depth, np.full((4, 4), 2.0), "true_depth shows no object: none of it is nearer than 1.1"),
         (_depth, np.full((4, 4), np.inf), "true_depth holds numbers that are not finite"),
@@ -146,7 +146,7 @@ def test_unusable_statistics_are_refused_by_name(tmp_path):
         ({"mean": np.zeros(6), "cov": -np.eye(6)}, "positive semi-definite"),
         ({"mean": np.zeros(6), "cov": np.triu(np.ones((6, 6)))}, "symmetric"),
         ({"mean": np.full(6, np.nan), "cov": np.eye(6)}, "not finite"),
-        ({"cov": np.eye(6)}, "has to hold 'mean' and 'cov'"),
+        ({"cov": np.eye(6)}, "must hold 'mean' and 'cov'"),
     ):
         np.savez(tmp_path / "a.npz", **content)
         with pytest.raises(UserError, match=message) as caught:
@@ -166,10 +166,10 @@ def test_torch_latents_and_statistics(tmp_path, monkeypatch):
     np.testing.assert_array_equal(arrays.load_latent(tmp_path / "w.npy", 16), w.expand(1, 14, 16).numpy())
     mean, cov = torch.zeros(6), torch.eye(6)
     torch.save({"mean": mean, "cov": cov}, tmp_path / "v.pth")
-    for found, saved in zip(arrays.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):
-        np.testing.assert_array_equal(found, saved.numpy())
+    for actual, saved in zip(arrays.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):
+        np.testing.assert_array_equal(actual, saved.numpy())
     torch.save({"w": w}, tmp_path / "w.pt")
-    with pytest.raises(UserError, match="without the entry 'latent'"):
+    with pytest.raises(UserError, match="without 'latent'"):
         arrays.load_latent(tmp_path / "w.pt", 16)
     for content in ([[1.0, 2.0], [3.0]], "text", None, [10**400] * 4, [True] * 4):
         torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")

@@ -129,7 +129,7 @@ def test_transparency_is_told_once_and_not_where_it_is_the_mask(bundled, tmp_pat
     assert _warnings_of(config, "b.png") == []
     shutil.copy(tmp_path / "mask" / "a.png", tmp_path / "mask" / "b.png")  # now the mask is a file
     (told,) = _warnings_of(config, "b.png")
-    assert told == f"{tmp_path / 'b.png'} is partly transparent and was laid over white"
+    assert told == f"{tmp_path / 'b.png'} is partly transparent and was composited over white"
 
 
 _STEMS = ("001", "005", "006")
@@ -177,7 +177,7 @@ def test_original_layout_is_in_place_as_it_is(layout, capsys):
     assert program.main([*_command(layout), "--check"]) == 0
     printed = capsys.readouterr()
     assert "3 images of 64 pixels" in printed.out and "everything is in place" in printed.out
-    ignored = f"warning: {layout}/mine.yml: ignored: tex_cube_size (without a meaning here, see "
+    ignored = f"warning: {layout}/mine.yml: ignored: tex_cube_size (no meaning here, see "
     assert printed.err == ignored + "docs/how-to/migrating.md)\n"
 
 
@@ -209,8 +209,8 @@ def test_depth_pictures_are_loaded_by_the_original_arithmetic(side, crop, size, 
     tensor = torch.from_numpy(np.array(picture)).float().div(255)
     scaled = (1 - (tensor if mode == "L" else tensor[..., 0])) * 2 - 1
     expected = (1 + scaled) / 2 * 1.1 + (1 - scaled) / 2 * 0.9
-    found = data.load_depth(tmp_path / "d.png", size, crop, 0.9, 1.1)
-    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=3e-7)
+    actual = data.load_depth(tmp_path / "d.png", size, crop, 0.9, 1.1)
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=0, atol=3e-7)
 
 
 def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
@@ -242,11 +242,11 @@ def test_missing_latents_are_a_warning_until_all_are_missing(layout):
     names = image_lists.read_names(config.data.image_list)
     (layout / "latents/001_image_1.pt").unlink()
     (layout / "latents/006_image_1.pt").unlink()
-    named = "001_image_1.png, 006_image_1.png; these are found by inverting the GAN"
+    named = "001_image_1.png, 006_image_1.png; these are computed by inverting the GAN"
     with pytest.warns(UserWarning, match=f"2 of the 3 images .* no latent .*: {named}"):
         require_images(config, names)
     (layout / "latents/005_image_1.pt").unlink()
-    with pytest.raises(UserError, match=r"3 of the 3 images .* no latent .*latent_root= finds them all"):
+    with pytest.raises(UserError, match=r"3 of the 3 images .* no latent .*latent_root= finds all"):
         require_images(config, names)
 
 

@@ -30,8 +30,8 @@ def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
         ("/dev/zero", "a device, not a file"),
         (tmp_path, "a folder, not a file"),
         (path, "at most"),
-        ("a\0b", "can be no file's name"),
-        ("a\ud800", "can be no file's name"),
+        ("a\0b", "is not a valid file name"),
+        ("a\ud800", "is not a valid file name"),
     ):
         with pytest.raises(UserError, match=why):
             files.read_text(name, limit=2)
@@ -49,10 +49,10 @@ def test_json_is_read_as_the_standard_library_reads_it_or_refused_by_name(tmp_pa
     for text, why in (
         (b"{", "Expecting property name"),
         (b"\xff{}", "can't decode byte"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b"[1e999]", "1e999 is no number"),
+        (b'{"a": NaN}', "NaN is not a usable number"),
+        (b"[1e999]", "1e999 is not a usable number"),
         (b"[" * 100_000, "recursion"),
-        (b"[]", "holds no JSON object"),
+        (b"[]", "does not hold a JSON object"),
         (b" " * (4 * 2**20) + b"{}", "at most 4 MiB"),
     ):
         path.write_bytes(text)
@@ -121,13 +121,13 @@ def test_places_that_cannot_be_written_are_refused_before_work(place, monkeypatc
     for path in ("folder", "folder/new", "new/a/b", ".", "../new", "folder/../new"):
         assert files.folder_fault(path) == ""
     for path, fault in (
-        ("file", "cannot be a folder, for .*file is a file"),
-        ("file/new", "cannot be a folder, for .*file is a file"),
-        ("pipe", "cannot be a folder, for .*pipe is a file"),
-        ("/dev/null/new", "cannot be a folder, for /dev/null is a file"),
-        ("dangling/new", "cannot be a folder, for .*dangling leads nowhere"),
-        ("circle", "cannot be a folder, for .*circle leads nowhere"),
-        ("n" * 300, "has too long a name"),
+        ("file", "cannot be a folder: .*file is a file"),
+        ("file/new", "cannot be a folder: .*file is a file"),
+        ("pipe", "cannot be a folder: .*pipe is a file"),
+        ("/dev/null/new", "cannot be a folder: /dev/null is a file"),
+        ("dangling/new", "cannot be a folder: .*dangling leads nowhere"),
+        ("circle", "cannot be a folder: .*circle leads nowhere"),
+        ("n" * 300, "has a name that is too long"),
     ):
         with pytest.raises(UserError, match=f"--out .* {fault}"):
             files.require_folder_place(pathlib.Path(path))
@@ -135,18 +135,18 @@ def test_places_that_cannot_be_written_are_refused_before_work(place, monkeypatc
         ("folder", "is a folder: name a file"),
         ("", "is a folder: name a file"),
         ("gone/a.png", "there is no folder gone"),
-        ("n" * 240 + ".png", "too long a name"),
+        ("n" * 240 + ".png", "a name that is too long"),
     ):
         with pytest.raises(UserError, match=fault):
-            files.require_file_place(pathlib.Path(path))
+            files.require_file_place(pathlib.Path(path), overwrite=False)
     monkeypatch.setattr(os, "access", lambda path, mode: not os.path.samefile(path, "folder"))  # root writes anywhere
     assert "folder is read-only" in files.folder_fault("folder/new")
     with pytest.raises(UserError, match="read-only"):
-        files.require_file_place(pathlib.Path("folder/a.png"))
+        files.require_file_place(pathlib.Path("folder/a.png"), overwrite=False)
 
 
 def test_nothing_that_is_read_is_written(place):
-    pathlib.Path("folder/link").symlink_to("../file")
+    pathlib.Path("folder/link").symlink_to("../elsewhere")
     for target, picture, message in (
         ("file", None, "OUT file would overwrite file:"),
         ("folder/link", None, "OUT folder/link is a link"),
@@ -156,8 +156,14 @@ def test_nothing_that_is_read_is_written(place):
     ):
         targets = {"OUT": pathlib.Path(target), "--sheet": picture and pathlib.Path(picture)}
         with pytest.raises(UserError, match=message):
-            files.require_targets(targets, ["file", None])
-    files.require_targets({"OUT": pathlib.Path("new"), "--sheet": pathlib.Path("sheet.png")}, ["file"])
+            files.require_targets(targets, ["file", None], overwrite=True)
+    targets = {"OUT": pathlib.Path("new"), "--sheet": pathlib.Path("sheet.png")}
+    files.require_targets(targets, ["file"], overwrite=False)
+    pathlib.Path("sheet.png").touch()
+    with pytest.raises(UserError, match="--sheet sheet.png exists: name another file, or replace it with --overwrite"):
+        files.require_targets(targets, ["file"], overwrite=False)
+    files.require_targets(targets, ["file"], overwrite=True)
+    pathlib.Path("sheet.png").unlink()
 
 
 def eat():
@@ -183,9 +189,9 @@ def refuse():
 def test_data_come_back_as_they_went_in():
     arrays = [np.arange(6).reshape(2, 3)[:, ::2], np.asarray(3, np.float32), np.zeros((0, 3), bool), np.ones(4, "<f2")]
     value = {"a": [1, None, True, "é\n\ud800", 2.5, float("inf")], 3: (b"\x00\xff", {1})}
-    found = run_limited(copy.copy, value | {"r": Record("X", {"y": arrays, (1, 2): 0})}, source="F")
-    back = found["r"].fields.pop("y")
-    assert found == {"a": value["a"], "3": ["\x00\xff", [1]], "r": Record("X", {})}
+    actual = run_limited(copy.copy, value | {"r": Record("X", {"y": arrays, (1, 2): 0})}, source="F")
+    back = actual["r"].fields.pop("y")
+    assert actual == {"a": value["a"], "3": ["\x00\xff", [1]], "r": Record("X", {})}
     for array, expected in zip(back, arrays, strict=True):
         np.testing.assert_array_equal(array, expected)
         assert array.dtype == expected.dtype and array.shape == expected.shape

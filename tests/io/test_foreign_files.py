@@ -46,9 +46,9 @@ def test_each_is_refused_by_its_name_and_in_a_sentence(files):
     expected = {name: f"is {name.split()[0]}" for name in ("HEIC of zeros", "AVIF of zeros")}
     expected |= dict.fromkeys(("PNG animated", "GIF animated", "WebP animated", "TIFF of 3 pages"), several)
     expected |= {
-        "EPS": "is not an image of a kind that is known; PNG, JPEG, WebP, TIFF, GIF, BMP and PPM are read",
+        "EPS": "is not an image of a known kind; PNG, JPEG, WebP, TIFF, GIF, BMP and PPM are read",
         "a web page": "has a download failed",
-        "a pickle": "is not an image of a kind that is known",
+        "a pickle": "is not an image of a known kind",
         "nothing": "is empty",
         "PNG of 60000 x 60000": "at most 8192",
     }
@@ -69,8 +69,8 @@ def test_behind_the_wall_a_picture_is_the_same(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     behind, here = (open_upright(tmp_path / "a.png", least=20, foreign=foreign) for foreign in (True, False))
-    for found, expected in zip(behind, here, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in zip(behind, here, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def _rough(path: pathlib.Path, size: tuple[int, int], **options) -> Image.Image:
@@ -87,9 +87,9 @@ def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text("open('RAN', 'w')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
-    found, alpha, reduction, _ = open_upright("a.png", least=20)
-    assert found.size == (120, 90) and alpha is None and reduction == 1
-    assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 3
+    actual, alpha, reduction, _ = open_upright("a.png", least=20)
+    assert actual.size == (120, 90) and alpha is None and reduction == 1
+    assert np.abs(np.asarray(actual, float) - np.asarray(picture, float)).mean() < 3
     assert not (tmp_path / "RAN").exists()
     assert "is AVIF; PNG" in _refusal(open_square, pathlib.Path("a.png"))  # only single photos are worth a process
 
@@ -97,8 +97,8 @@ def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
 def test_large_avif_is_reduced(tmp_path):
     pytest.importorskip("PIL._avif")
     _rough(tmp_path / "a.avif", (4200, 40), quality=50, speed=10)
-    found, _, reduction, _ = open_upright(tmp_path / "a.avif", least=16)
-    assert found.size == (2100, 20) and reduction == 2
+    actual, _, reduction, _ = open_upright(tmp_path / "a.avif", least=16)
+    assert actual.size == (2100, 20) and reduction == 2
 
 
 def test_what_reads_heic_is_named_where_it_is_absent(tmp_path, monkeypatch):
@@ -128,5 +128,5 @@ def test_only_this_module_opens_pictures_and_only_of_named_kinds():
     calls = {name: re.findall(r"Image\.open\((.*)\)", text) for name, text in sources.items()}
     allowed = calls.pop("io/image_files.py"), calls.pop("apps/serve/page.py")
     assert not any(calls.values())
-    assert allowed[0] == ['io.BytesIO(_first_file(file)) if kind == "HEIF" else file, formats=[kind]']
+    assert allowed[0] == ["io.BytesIO(boxed) if boxed else file, formats=[kind]"]
     assert all("PREVIEW" in call for call in allowed[1])  # which the worker has written

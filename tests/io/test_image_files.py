@@ -34,13 +34,13 @@ def _triangle_weights(source: int, target: int) -> np.ndarray:
 @pytest.mark.parametrize("crop, size", [(170, 64), (171, 128), (None, 64), (50, 64)])
 def test_resize_is_the_antialiased_triangle_filter(crop, size):
     pixels = _RNG.integers(0, 256, (200, 200, 3), np.uint8)
-    found = np.asarray(crop_and_resize(Image.fromarray(pixels), crop, size), float)
+    actual = np.asarray(crop_and_resize(Image.fromarray(pixels), crop, size), float)
     side = crop or 200
     left = round((200 - side) / 2)
     inner = pixels[left : left + side, left : left + side]
     weights = _triangle_weights(side, size)
     expected = np.einsum("ai,bj,ijc->abc", weights, weights, inner, optimize=True)
-    np.testing.assert_allclose(found, expected, atol=1.1)  # both passes round to 8 bits
+    np.testing.assert_allclose(actual, expected, atol=1.1)  # both passes round to 8 bits
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16"])
@@ -79,7 +79,7 @@ def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_p
     assert image_files.picture_sides(path) == tuple(sorted(size))
     cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
     np.testing.assert_array_equal(open_square(cut_out, cut=True).alpha, inner[..., 3])
-    with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
+    with pytest.raises(UserError, match="must be square: crop it .* or set config.data.crop"):
         open_square(path)
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
 
     path = _save(tmp_path / "a.png")
     monkeypatch.setattr(os, "open", refuse)  # root, as whom tests may run, is refused nothing
-    with pytest.raises(UserError, match=r"a\.png may not be read by this user"):
+    with pytest.raises(UserError, match=r"a\.png cannot be read: permission denied"):
         open_square(path)
 
 
@@ -162,8 +162,8 @@ def _soft(side=64):
     return np.asarray(rough.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _off(found, expected):
-    return np.abs(np.asarray(found, int) - np.asarray(expected, int)).max()
+def _off(actual, expected):
+    return np.abs(np.asarray(actual, int) - np.asarray(expected, int)).max()
 
 
 def _coloured(name):
@@ -177,8 +177,8 @@ def _coloured(name):
 def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
     soft, (picture, profile, path) = _soft(), _coloured(f"{space}.png")
     assert _off(picture, soft) > 5
-    for found in (open_square(path), open_upright(path, least=16), picture_of(Image.open(path))):
-        assert _off(found[0], soft) <= 2
+    for actual in (open_square(path), open_upright(path, least=16), picture_of(Image.open(path))):
+        assert _off(actual[0], soft) <= 2
     alpha = Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(64, 0))
     picture.putalpha(alpha)
     picture.save(tmp_path / "a.png", icc_profile=profile)
@@ -188,9 +188,9 @@ def test_colours_of_a_profile_become_those_of_srgb(space, tmp_path):
 
 
 def _writes_heif() -> bool:
-    if known := importlib.util.find_spec("pillow_heif") is not None:
+    if reference := importlib.util.find_spec("pillow_heif") is not None:
         importlib.import_module("pillow_heif").register_heif_opener()
-    return known
+    return reference
 
 
 def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
@@ -204,14 +204,48 @@ def test_every_format_that_holds_a_profile_gives_the_same_colours(tmp_path):
         assert _off(open_upright(tmp_path / f"a.{ending}", least=16).picture, soft) <= 5, ending
 
 
+# By EXIF orientation, from the upright picture to the stored one.
+_BACK = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE}
+
+
+@pytest.mark.parametrize("ending", ["heic", "avif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_photo_is_turned_once_by_its_boxes_or_its_exif(ending, orientation, tmp_path):
+    if ending == "heic" and not _writes_heif():
+        pytest.skip("nothing writes HEIC")
+    upright = Image.fromarray(_soft()).resize((48, 64))
+    stored = upright if orientation == 1 else upright.transpose(_BACK[orientation])
+    options = {"heic": {"quality": 100, "chroma": 444}, "avif": {"quality": 100, "subsampling": "4:4:4"}}[ending]
+    path = tmp_path / f"a.{ending}"
+    written, patched = [], []
+    tag, another, spare = (b"\x01%c\0\x03\0\0\0\x01\0" % number for number in (0x12, 0x13, 0x11))
+    for says in (1, orientation):  # writers turn an orientation in EXIF into a box: another tag is renamed afterwards
+        exif = Image.Exif()
+        exif[0x0112], exif[0x0113] = says, orientation
+        stored.save(path, exif=exif.tobytes(), **options)
+        content = path.read_bytes()
+        assert (b"irot" in content or b"imir" in content) is (says != 1)
+        written.append(np.asarray(open_upright(path, least=16).picture))
+        assert content.count(another) == 1
+        path.write_bytes(content.replace(tag, spare).replace(another, tag))
+        patched.append(np.asarray(open_upright(path, least=16).picture))
+    assert _off(written[0], np.asarray(stored)) <= 4  # without either it is as it is stored
+    for observed in (written[1], *patched):  # by the box; by EXIF; by both
+        assert observed.shape == np.asarray(upright).shape and _off(observed, np.asarray(upright)) <= 4
+
+
 def test_profiles_of_greys_and_inks_and_those_that_cannot_be_used():
     for exponent in (1.0, 2.2):
         ramp, grey, path = _coloured(f"grey {exponent}.png")
         expected = 255 * (1.055 * (np.asarray(ramp) / 255) ** (exponent / 2.4) - 0.055)
         assert _off(open_square(path).picture, expected[..., None]) <= 1
     _, ink, path = _coloured("ink.tif")
-    seen = np.asarray(open_square(path).picture, int)
-    assert seen[:32].max() < 10 and np.ptp(seen[40], axis=-1).max() < 4 and (np.diff(seen[40, :, 0]) >= 0).all()
+    observed = np.asarray(open_square(path).picture, int)
+    assert (
+        observed[:32].max() < 10
+        and np.ptp(observed[40], axis=-1).max() < 4
+        and (np.diff(observed[40, :, 0]) >= 0).all()
+    )
     profile = _coloured("Adobe RGB.png")[1]
     for mode, broken in (
         ("RGB", b"no profile"),
@@ -240,8 +274,8 @@ def test_bytes_after_a_picture_are_not_read(tmp_path):
         whole, expected = path.read_bytes(), np.asarray(image_files._decoded(path, alone=True)[0].convert("RGB"))
         for after in (clip, other, bytes(999), _RNG.bytes(9999), whole, *heif):
             path.write_bytes(whole + after)
-            found = image_files._decoded(path, alone=True)[0].convert("RGB")
-            np.testing.assert_array_equal(found, expected, err_msg=ending)
+            actual = image_files._decoded(path, alone=True)[0].convert("RGB")
+            np.testing.assert_array_equal(actual, expected, err_msg=ending)
 
 
 def test_a_folders_pictures_are_found_through_links_once_and_the_rest_is_named(tmp_path):
@@ -253,7 +287,7 @@ def test_a_folders_pictures_are_found_through_links_once_and_the_rest_is_named(t
     (folder / "b").symlink_to(elsewhere)
     for loop in (folder / "a" / "up", elsewhere / "self", folder / "c"):
         loop.symlink_to(elsewhere if loop.name == "c" else loop.parent)
-    found, others = image_files.pictures_in(folder, below=True)
-    assert [str(path.relative_to(folder)) for path in found] == ["1.JFIF", "a/2.heic", "b/5.jpeg"]
+    actual, others = image_files.pictures_in(folder, below=True)
+    assert [str(path.relative_to(folder)) for path in actual] == ["1.JFIF", "a/2.heic", "b/5.jpeg"]
     assert others == ["a/notes.txt", "clip.mov"]
     assert image_files.pictures_in(folder, below=False) == ([folder / "1.JFIF"], ["a", "b", "c", "clip.mov"])

@@ -137,7 +137,7 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
     for bad in (write('ok.png\n"a b.png\n'), tmp_path, tmp_path / "pipe"):
         config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(bad)})
         with pytest.raises(UserError, match="begins with a quotation mark|not a file") as refusal:
-            experiment.run(config)
+            experiment.run_experiment(config)
         assert str(refusal.value) in check.examine(config)
 
 

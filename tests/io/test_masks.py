@@ -25,7 +25,7 @@ _DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 20
 def _weights(path: pathlib.Path, category: str, label: int) -> pathlib.Path:
     """A parser of one channel that sees one label everywhere."""
     parser = parsers()[category]
-    arch = parsing.Architecture(parser.family, parser.classes, 1, (1, 1, 1, 1))
+    arch = parsing.ParserArchitecture(parser.family, parser.classes, 1, (1, 1, 1, 1))
     params = {k: np.zeros(shape, np.float32) for k, shape in parsing.parameter_shapes(arch).items()}
     params["output/bias"][label] = 1
     safetensors.numpy.save_file(params, path, parsing.header_of(arch))
@@ -48,10 +48,10 @@ def folder(tmp_path):
 
 
 def _config(folder, **fields):
-    given = dict.fromkeys(("data.latent_root", "data.depth_root", "data.mask_root"), "")
-    given |= {"data.image_list": str(folder / "list.txt"), "data.image_root": str(folder)}
-    given |= {name.replace("__", "."): str(value) for name, value in fields.items()}
-    return apply_overrides(load_config("ictface:scratch"), given)
+    argument = dict.fromkeys(("data.latent_root", "data.depth_root", "data.mask_root"), "")
+    argument |= {"data.image_list": str(folder / "list.txt"), "data.image_root": str(folder)}
+    argument |= {name.replace("__", "."): str(value) for name, value in fields.items()}
+    return apply_overrides(load_config("ictface:scratch"), argument)
 
 
 def test_alpha_channel_is_the_mask(folder):
@@ -90,9 +90,9 @@ def test_a_masks_alpha_channel_is_the_mask(folder):
     np.testing.assert_array_equal(data.load_mask(folder / "m.png", 64), _DISC)
     Image.fromarray(np.dstack([noise, 0 * alpha])).save(folder / "m.png")
     opened = Image.open(folder / "m.png")
-    for read, *given in ((data.load_mask, folder / "m.png", 64), (arrays.mask_of, opened, 64, 64, None)):
-        with pytest.raises(UserError, match=r"mask.* is transparent but shows no object"):
-            read(*given)
+    for read, *argument in ((data.load_mask, folder / "m.png", 64), (arrays.mask_of, opened, 64, 64, None)):
+        with pytest.raises(UserError, match=r"mask.* is transparent everywhere"):
+            read(*argument)
 
 
 def test_an_inverted_mask_is_warned_of(folder):
@@ -191,17 +191,19 @@ def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, m
 
 
 def test_what_is_asked_for_depends_on_the_source(folder):
-    def asked(**fields):
-        wanted = {one.field for one in required_files_of(_config(folder, **fields))}
+    def requested(**fields):
+        wanted = {first.field for first in required_files_of(_config(folder, **fields))}
         return wanted & {"data.mask_root", "parsing.weights"}
 
     car = {"category": "car", "parsing__weights": "w.safetensors"}
-    assert asked(**car) == asked(**car, data__mask_root="masks", data__mask_source="parser") == {"parsing.weights"}
-    assert asked(**car, data__mask_root="masks") == asked(**car, data__mask_source="file") == {"data.mask_root"}
-    assert asked(**car, data__mask_source="alpha") == asked(**car, networks__pretrained="w.pth") == set()
-    assert asked() == {"data.mask_root"}  # ictface has no parser
+    assert (
+        requested(**car) == requested(**car, data__mask_root="masks", data__mask_source="parser") == {"parsing.weights"}
+    )
+    assert requested(**car, data__mask_root="masks") == requested(**car, data__mask_source="file") == {"data.mask_root"}
+    assert requested(**car, data__mask_source="alpha") == requested(**car, networks__pretrained="w.pth") == set()
+    assert requested() == {"data.mask_root"}  # ictface has no parser
     (folder / "list.txt").write_text("cut.png\nveil.png\n")  # all have an alpha channel
-    assert asked(**car) == set()
+    assert requested(**car) == set()
 
 
 @pytest.mark.filterwarnings("ignore:.*partly transparent")
@@ -210,8 +212,8 @@ def test_check_looks_at_the_parsers_weights_and_does_not_run_it(folder, monkeypa
     weights = folder / "car.safetensors"
     weights.write_bytes(b"no weights")
     config = _config(folder, category="car", parsing__weights=weights, workdir=folder / "run")
-    found = check.examine(config)
-    assert len(found) == 1 and "car.safetensors cannot be read" in found[0]
+    actual = check.examine(config)
+    assert len(actual) == 1 and "car.safetensors cannot be read" in actual[0]
     _weights(weights, "church", 1)
     assert ["150 labels" in problem for problem in check.examine(config)] == [True]
     _weights(weights, "car", 7)

@@ -30,7 +30,7 @@ def test_a_folder_without_a_marker_is_known_by_its_records(tmp_path, kind, name,
     path.parent.mkdir(parents=True, exist_ok=True)
     for content in ("mine", "{}", "[]", json.dumps(dict.fromkeys(list(record)[1:]))):
         path.write_text(content)
-        with pytest.raises(UserError, match="--out .* holds files that this program has not made .*nothing was"):
+        with pytest.raises(UserError, match="--out .* holds files that this program did not write .*nothing was"):
             require_output_folder(tmp_path, kind)
     path.write_text(json.dumps(record))
     require_output_folder(tmp_path, kind)
@@ -74,7 +74,7 @@ def test_a_result_is_replaced_and_what_else_is_in_its_folder_is_kept(tmp_path):
     assert (folder / "diary.txt").read_text() == (folder / "views/below/1.png").read_text() == "mine"
     assert (folder / "a.txt").read_text() == "2" and os.readlink(folder / "link") == "diary.txt"
     for act in (lambda: write_folder(folder, [{"diary.txt": "3"}]), lambda: add_files(folder, {"diary.txt": "3"})):
-        with pytest.raises(UserError, match="diary.txt is no file that this program has made"):
+        with pytest.raises(UserError, match="diary.txt was not written by this program"):
             act()
     assert (folder / "diary.txt").read_text() == "mine" and (folder / "c.txt").read_text() == "2"
     add_files(folder, {"d.txt": "4"})

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +12,12 @@ import safetensors.numpy
 from helpers import reference_weights
 from helpers.parity_record import LARGEST, largest, share_off
 
+from gan2shape_jax.apps.convert.networks import perception
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import found_masks, parsing
+from gan2shape_jax.io import grabcut, parsing
 from gan2shape_jax.io.categories import parsers
-from tools.convert_networks import perception
 
-_TINY = parsing.Architecture("pspnet", 5, 2, (2, 1, 1, 1))
+_TINY = parsing.ParserArchitecture("pspnet", 5, 2, (2, 1, 1, 1))
 
 
 def _state(arch, seed=0):
@@ -43,7 +44,7 @@ def test_golden_parser(golden, parity, prefix, category, step):
     parser = parsers()[category]
     names = [str(name) for name in archive[f"{prefix}/names"]]
     scores = archive[f"{prefix}/logits_every{step}"][0].transpose(1, 2, 0)
-    arch = parsing.Architecture(
+    arch = parsing.ParserArchitecture(
         parser.family, scores.shape[-1], blocks=(2, 2, 2, 2) if parser.family == "bisenet" else (3, 4, 6, 3)
     )
     assert parser.fits(arch)
@@ -59,13 +60,17 @@ def test_golden_parser(golden, parity, prefix, category, step):
         pictures = parsing.prepare(image, parser.side, normalize=parser.normalize)
         return parsing.logits(params, pictures, arch)[0]
 
-    found = np.asarray(run(params, image))
-    name, file, seen = _NAMES[prefix], "parsing.npz", found[::step, ::step]
-    parity(f"{name}, logits", np.linalg.norm(seen - scores) / np.linalg.norm(scores), 1e-3, file)
+    actual = np.asarray(run(params, image))
+    name, file, observed = _NAMES[prefix], "parsing.npz", actual[::step, ::step]
+    parity(f"{name}, logits", np.linalg.norm(observed - scores) / np.linalg.norm(scores), 1e-3, file)
     parity(
-        f"{name}, largest logit error", largest(seen, scores) / np.abs(scores).max(), 1e-3, file, "of the largest logit"
+        f"{name}, largest logit error",
+        largest(observed, scores) / np.abs(scores).max(),
+        1e-3,
+        file,
+        "of the largest logit",
     )
-    labels = found.argmax(-1).astype(np.uint8)
+    labels = actual.argmax(-1).astype(np.uint8)
     parity(f"{name}, labels", share_off(labels == archive[f"{prefix}/labels"][0, 0]), 1e-3, file, "share of pixels")
     for kind, key in _MASKS.items():
         if f"{prefix}/{key}" in archive:
@@ -102,15 +107,15 @@ def _saved(path, arch, params, **changes):
 def test_weight_files_are_read_back_and_others_refused(tmp_path):
     arch, path = _TINY, tmp_path / "parser.safetensors"
     params = _params(arch)
-    found, read = parsing.load_parser(_saved(path, arch, params))
-    assert found == arch
-    jax.tree.map(np.testing.assert_array_equal, dict(params), read)
+    actual, read = parsing.load_parser(_saved(path, arch, params))
+    assert actual == arch
+    chex.assert_trees_all_equal(dict(params), read)
     with pytest.raises(UserError, match="no such file; .*gan2shape-jax convert"):
         parsing.load_parser(tmp_path / "absent.safetensors")
     for changes, message in (
-        ({"format": "other"}, "holds no parser"),
-        ({"architecture": "{}"}, "describes no parser"),
-        ({"architecture": "3"}, "describes no parser"),
+        ({"format": "other"}, "does not hold a parser"),
+        ({"architecture": "{}"}, "does not describe a parser"),
+        ({"architecture": "3"}, "does not describe a parser"),
         ({"architecture": json.dumps(dataclasses.asdict(arch) | {"classes": 6})}, "misshapen: .*output/bias"),
     ):
         with pytest.raises(UserError, match=message) as caught:
@@ -135,31 +140,31 @@ def _picture(centre, radius, seed=0):
     return np.clip(np.where(mask[..., None], [0.7, 0.4, 0.1], [-0.6, -0.5, -0.2]) + grain, -1, 1), mask
 
 
-def _overlap(found, mask):
-    found = found > 0.5
-    return (found & mask).sum() / (found | mask).sum()
+def _overlap(actual, mask):
+    actual = actual > 0.5
+    return (actual & mask).sum() / (actual | mask).sum()
 
 
 def test_an_object_is_found_from_the_middle_whatever_was_found_before():
-    middle, every = found_masks.middle(_SIDE), [_picture(centre, 9) for centre in ((16, 16), (13, 19))]
-    masks = [found_masks.found_mask(image, middle) for image, _ in every]
-    for found, (_, mask) in zip(masks, every, strict=True):
-        assert found.shape == (_SIDE, _SIDE) and found.min() >= 0 and found.max() <= 1
-        assert _overlap(found, mask) > 0.9
-    np.testing.assert_array_equal(found_masks.found_mask(every[0][0], middle), masks[0])
+    middle, every = grabcut.middle(_SIDE), [_picture(centre, 9) for centre in ((16, 16), (13, 19))]
+    masks = [grabcut.grabcut_mask(image, middle) for image, _ in every]
+    for actual, (_, mask) in zip(masks, every, strict=True):
+        assert actual.shape == (_SIDE, _SIDE) and actual.min() >= 0 and actual.max() <= 1
+        assert _overlap(actual, mask) > 0.9
+    np.testing.assert_array_equal(grabcut.grabcut_mask(every[0][0], middle), masks[0])
 
 
 def test_where_nothing_stands_out_the_object_is_where_it_usually_is():
-    usual = found_masks.middle(_SIDE)
+    usual = grabcut.middle(_SIDE)
     for image in (np.zeros((_SIDE, _SIDE, 3)), np.ones((_SIDE, _SIDE, 3))):
-        found = found_masks.found_mask(image, usual)
-        assert 0.05 < found.mean() < 0.97
+        actual = grabcut.grabcut_mask(image, usual)
+        assert 0.05 < actual.mean() < 0.97
     for nothing in (np.zeros_like(usual), np.ones_like(usual)):  # neither says where
-        np.testing.assert_array_equal(found_masks.found_mask(_picture((16, 16), 9)[0], nothing), nothing)
+        np.testing.assert_array_equal(grabcut.grabcut_mask(_picture((16, 16), 9)[0], nothing), nothing)
 
 
 def test_where_objects_usually_are_is_learned_from_pictures():
     pictures = [_picture((12 + i % 3, 18 + i % 2), 8, seed=i) for i in range(4)]
-    usual = found_masks.usual_mask(np.stack([image for image, _ in pictures]))
+    usual = grabcut.estimate_mean_mask(np.stack([image for image, _ in pictures]))
     mean = np.mean([mask for _, mask in pictures], axis=0)
     assert np.abs(usual - mean).mean() < 0.05

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,17 @@ from helpers.tiny import images_of, tiny_config, tiny_image
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from gan2shape_jax.config import load_config
+from gan2shape_jax.config import load_config, to_json
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import sha256
+from gan2shape_jax.io.weights import tensors
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import models
+from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -85,6 +90,22 @@ def test_networks_that_explain_kept_out_samples_better_are_kept(case, refined):
 
 
 @pytest.mark.heavy
+def test_the_criterion_decides_which_networks_are_kept(case, refined, monkeypatch):
+    """A distance that praises what differs: by it, training has done harm."""
+    prepared, frozen, start, _ = case
+    by = perceptual.DISTANCES["discriminator"]
+    worst = dataclasses.replace(by, distance=lambda first, second, frozen: -by.distance(first, second, frozen))
+    monkeypatch.setattr(perceptual, "DISTANCES", {**perceptual.DISTANCES, "worst": worst})
+    kept = {
+        name: refinement.keep_best(start, refined, prepared, frozen, batches=2, gain=1.0, criterion=name)
+        for name in ("l1", "discriminator", "worst")
+    }
+    l1 = kept["l1"][2]
+    assert all(result[2] == pytest.approx(l1, rel=1e-5) for result in kept.values())
+    assert kept["l1"][1] > 0 and kept["discriminator"][1] > 0 and kept["worst"][1] == 0
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", [0.5, 0.0])
 def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, noise):
     prepared, frozen, *_ = case
@@ -133,24 +154,78 @@ def _config(folder, pretrained, **fields):
 
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
     config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
-    chosen = refinement.as_refinement(config)
+    chosen = resolve(config).config
     planned = [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)]
     assert planned == [("step1", 3, True), ("step2", 2, False), ("step3", 4, True)]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
-    assert refinement.as_refinement(chosen) == chosen
+    assert resolve(chosen).config == chosen
     odd = _config(tmp_path, made["model"], schedule__flip3=(False,))
-    assert not refinement.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
+    assert not resolve(odd).config.schedule.flip1[0]  # a category that is not symmetric
     for other in (made["networks"], ""):
         config = _config(tmp_path, other)
-        assert refinement.as_refinement(config) is config
+        assert resolve(config).config is config
+
+
+@pytest.fixture
+def openings(monkeypatch):
+    """The paths of the safetensors files that are opened."""
+    paths, safe_open = [], tensors.safetensors.safe_open
+
+    def counted(path, **options):
+        paths.append(str(path))
+        return safe_open(path, **options)
+
+    monkeypatch.setattr(tensors.safetensors, "safe_open", counted)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        ("instance", "refine", "refines the model on each image"),
+        ("predict", "predict", "trained networks explain each"),
+    ],
+)
+def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, mode, kind, words):
+    """Once for the plan and once for the networks, however many images there are."""
+    more = {"mode": mode, "names": ("001.png", "002.png"), "refinement__lengths": ((1, 1, 1),)}
+    config = _config(tmp_path, made["model"], refinement__kept_out=0, **more)
+    assert experiment.run_experiment(config) == 0
+    assert openings.count(made["model"]) == 2
+    assert words in capsys.readouterr().err
+    written = tmp_path / "run" / "config.json"
+    plan = json.loads(written.read_text())["plan"]
+    assert plan["kind"] == kind and words in plan["what"]
+    assert plan["schedule"] == (
+        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if mode != "predict" else []
+    )
+    assert read_config(written) == resolve(config).config  # the plan is told, and not read back
+    assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
+    written.write_text(to_json(resolve(config).config))  # as runs before plans have left it
+    assert experiment.run_experiment(config) == 0
+
+
+def test_a_plan_is_stated_and_asks_no_file_again(made, tmp_path, openings):
+    kinds = {}
+    for mode in ("instance", "predict"):
+        for pretrained in (made["model"], made["networks"], ""):
+            plan = resolve(_config(tmp_path, pretrained, mode=mode))
+            kinds[mode, pathlib.Path(pretrained).stem] = plan.kind
+            openings.clear()
+            assert (plan.mask is None, plan.turning, bool(plan.words)) == (True, None, True) and not openings
+    assert {key: kind for key, kind in kinds.items() if kind != "predict"} == {
+        ("instance", "model"): "refine",
+        ("instance", "networks"): "train",
+        ("instance", ""): "train",
+    }
 
 
 def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     config = _config(tmp_path, made["model"], reference=True)
-    with pytest.raises(UserError, match=r"config\.reference .* begins without a model: set config\.networks"):
-        experiment.run(config)
-    assert any("begins without a model" in problem for problem in check.examine(config))
+    with pytest.raises(UserError, match=r"config\.reference .* starts without a model: set config\.networks"):
+        experiment.run_experiment(config)
+    assert any("starts without a model" in problem for problem in check.examine(config))
 
 
 def _metrics(folder):
@@ -171,14 +246,14 @@ def _assert_refined(folder):
 @pytest.mark.heavy
 def test_images_that_are_refined_together_say_what_was_kept(made, tmp_path):
     names = ("001.png", "002.png")
-    assert experiment.run(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
+    assert experiment.run_experiment(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
     for name in names:
         _assert_refined(tmp_path / "run/results" / name.removesuffix(".png"))
 
 
 def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
     whole = _config(tmp_path / "whole", made["model"])
-    assert check.examine(whole) == [] and experiment.run(whole) == 0
+    assert check.examine(whole) == [] and experiment.run_experiment(whole) == 0
     assert "by config.refinement in place of config.schedule" in capsys.readouterr().err
     _assert_refined(tmp_path / "whole/run/results/001")
     cut = _config(tmp_path / "cut", made["model"])
@@ -192,9 +267,9 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
 
     monkeypatch.setattr(Independent, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(cut)
+        experiment.run_experiment(cut)
     monkeypatch.setattr(Independent, "advance", advance)
-    assert experiment.run(cut) == 0
+    assert experiment.run_experiment(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     assert _metrics(results[0])["kept_out_l1"] == _metrics(results[1])["kept_out_l1"]
@@ -203,39 +278,42 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
     own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
     architecture, _ = prepare.load_gan(own)
-    settings = [model_file.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
-    assert [one.regularize_offset for one in settings] == [True, False]
-    first, second = (prepare.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
+    settings = [resolve(config).settings(architecture, original_size=32) for config in (own, models_own)]
+    assert [stage.regularize_offset for stage in settings] == [True, False]
+    first, second = (
+        prepare.initial_params(*pair) for pair in zip(map(resolve, (own, models_own)), settings, strict=True)
+    )
     for name in models.NAMES:
         same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
         assert same == (name != "encoder")
     fresh = models.init_params(jax.random.key(own.seed), settings[0])["encoder"]
-    jax.tree.map(np.testing.assert_array_equal, first["encoder"], fresh)
+    chex.assert_trees_all_equal(first["encoder"], fresh)
 
 
 def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
     config = _config(tmp_path, made["model"])
     architecture, _ = prepare.load_gan(config)
-    settings = model_file.settings_of(config, architecture, original_size=32)
-    params, images = prepare.initial_params(config, settings), jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+    settings = resolve(config).settings(architecture, original_size=32)
+    params = prepare.initial_params(resolve(config), settings)
+    images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     for see, mean, signs in (
         (models.views, jnp.ones(6), (1, -1, -1, -1, 1, 1)),
         (models.lights, jnp.ones(4), (1, 1, -1, 1)),
     ):
-        one, other = (see(params, each, mean, settings) for each in (images, images[:, :, ::-1]))
-        np.testing.assert_allclose(one, other * np.array(signs), atol=1e-6)
+        first, other = (see(params, each, mean, settings) for each in (images, images[:, :, ::-1]))
+        np.testing.assert_allclose(first, other * np.array(signs), atol=1e-6)
         alone, back = (
             see(params, each, mean, dataclasses.replace(settings, mirrored=False))
             for each in (images, images[:, :, ::-1])
         )
-        np.testing.assert_allclose(one, (alone + back * np.array(signs)) / 2, atol=1e-6)
-        assert np.abs(one - alone).max() > 1e-3
+        np.testing.assert_allclose(first, (alone + back * np.array(signs)) / 2, atol=1e-6)
+        assert np.abs(first - alone).max() > 1e-3
 
 
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
-    assert check.examine(config) == [] and experiment.run(config) == 0
+    assert check.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     untrained = _config(tmp_path, made["model"], refinement__lengths=((3, 0, 4),))
@@ -245,7 +323,7 @@ def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
 @pytest.mark.heavy
 def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     with safe_open(made["model"], "np") as file:
-        tensors, texts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+        kept, texts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
     width = prepare.load_gan(_config(tmp_path, made["model"]))[0].style_dim
     axes = np.eye(2, width, dtype=np.float32)
     parts = {"axes": axes, "readers": axes, "centre": np.zeros(width, np.float32)}
@@ -253,15 +331,15 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     parts["farthest"] = np.float32(3)
     path = tmp_path / "turns.safetensors"
     path.write_bytes(
-        save(tensors | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
+        save(kept | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
     )
     config = _config(tmp_path, str(path))
-    found = model_file.turning_of(config)
-    np.testing.assert_array_equal(found.values, parts["values"])
-    assert {name: value.tobytes() for name, value in model_file.turning_statistics(found).items()} == {
+    actual = resolve(config).turning
+    np.testing.assert_array_equal(actual.values, parts["values"])
+    assert {name: value.tobytes() for name, value in model_file.turning_statistics(actual).items()} == {
         f"turning_{name}": part.tobytes() for name, part in parts.items()
     }
-    assert check.examine(config) == [] and experiment.run(config) == 0
+    assert check.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     assert "refinement_share" in _metrics(tmp_path / "run/results/001")
@@ -269,7 +347,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
 
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
-    assert experiment.run(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
+    assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
     assert "warning: 001: no face found: the shape is a guess" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
@@ -279,12 +357,12 @@ def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys
 
 def test_the_bundled_model_fits_the_bundled_configuration():
     config = load_config("ictface")
-    chosen = refinement.as_refinement(config)
+    chosen = resolve(config).config
     assert chosen.schedule.stages == ((30, 0, 150),)  # its GAN turns: no encoder is trained
-    assert not model_file.trains_encoder(chosen)
+    assert not resolve(chosen).trains_encoder
     architecture, _ = prepare.load_gan(config)
-    model_file.require_fits(config, model_file.settings_of(config, architecture, original_size=64), gan=True)
-    assert model_file.typical_l1(config) < 0.3
+    resolve(config).require_model_fits(resolve(config).settings(architecture, original_size=64), gan=True)
+    assert resolve(config).model.typical_l1 < 0.3
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
@@ -293,12 +371,12 @@ def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path,
     more["names"], away = ("001.png", "002.png"), {}
     for hold in (0.0, 1000.0):
         config = _config(tmp_path / str(hold), made["model"], refinement__hold_shape=hold, **more)
-        assert check.examine(config) == [] and experiment.run(config) == 0
+        assert check.examine(config) == [] and experiment.run_experiment(config) == 0
         away[hold] = []
-        for one in images_of(config)[0]:
-            params = prepare.initial_params(config, one.settings)
+        for first in images_of(config)[0]:
+            params = prepare.initial_params(resolve(config), first.settings)
             explain = jax.jit(models.depth)
-            model = np.asarray(explain(params, one.problem.image, settings=one.settings))[0, :, 2:-2]
-            found = np.load(tmp_path / str(hold) / f"run/results/{one.name}/depth.npy")
-            away[hold].append(np.abs(found[:, 2:-2] - model).mean())
+            model = np.asarray(explain(params, first.problem.image, settings=first.settings))[0, :, 2:-2]
+            actual = np.load(tmp_path / str(hold) / f"run/results/{first.name}/depth.npy")
+            away[hold].append(np.abs(actual[:, 2:-2] - model).mean())
     assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))

@@ -16,6 +16,7 @@ from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import turning
 from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run import folder as run_folder
+from gan2shape_jax.run.plan import resolve
 
 pytestmark = pytest.mark.heavy  # whole lifts
 
@@ -27,7 +28,7 @@ def _config(folder, **fields):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("lift"))
-    assert check.run_check(config) == 0 and experiment.run(config) == 0
+    assert check.run_check(config) == 0 and experiment.run_experiment(config) == 0
     return config, pathlib.Path(config.workdir)
 
 
@@ -54,9 +55,9 @@ def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypa
     if turns:
         monkeypatch.setattr(turning, "_LEAST", -1)
         monkeypatch.setattr(turning, "_LESSONS", 4)
-    assert check.run_check(config) == 0 and experiment.run(config) == 0
+    assert check.run_check(config) == 0 and experiment.run_experiment(config) == 0
     told = capsys.readouterr().err
-    assert ("V is taught to see far turns" in told) == turns == ("an encoder of its own" not in told)
+    assert ("V is trained on far turns" in told) == turns == ("an encoder of its own" not in told)
     root = pathlib.Path(config.workdir)
     before, after = (safetensors.numpy.load_file(folder / "networks.safetensors") for folder in (finished[1], root))
     moved = {name.split("/")[0] for name in after if not np.allclose(before[name], after[name], rtol=1e-5, atol=1e-8)}
@@ -73,12 +74,12 @@ def test_the_model_says_what_it_is_of(finished):
     assert facts.category == "ictface" and facts.gan_sha256 == sha256(config.gan.checkpoint)
     assert "ICT-FaceKit" in facts.gan_license
     predicting = _predicting(root, root / "model.safetensors")
-    assert facts.errors["l1_mean"] <= facts.errors["l1_p95"] == pytest.approx(model_file.typical_l1(predicting))
+    assert facts.errors["l1_mean"] <= facts.errors["l1_p95"] == pytest.approx(resolve(predicting).model.typical_l1)
     assert {name: value.shape for name, value in statistics.items()} == model_file.STATISTICS
     mask = tensors[model_file.MASK]
     assert mask.shape == (32, 32) and mask.max() <= 1 and np.array_equal(mask, mask[:, ::-1])
-    np.testing.assert_array_equal(model_file.mask_of(predicting), mask)
-    assert model_file.mask_of(_predicting(root, root / "networks.safetensors")) is None
+    np.testing.assert_array_equal(resolve(predicting).mask, mask)
+    assert resolve(_predicting(root, root / "networks.safetensors")).mask is None
     for name in ("view", "light"):
         assert np.linalg.eigvalsh(statistics[f"{name}_cov"]).min() > -1e-6
 
@@ -93,7 +94,7 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     for name in ("model", "networks"):
         (tmp_path / name).mkdir()
         config = _predicting(tmp_path / name, root / f"{name}.safetensors")
-        assert experiment.run(config) == 0
+        assert experiment.run_experiment(config) == 0
         depths.append(np.load(pathlib.Path(config.workdir) / "results" / "001" / "depth.npy"))
     np.testing.assert_allclose(*depths, atol=2e-4)
 
@@ -111,16 +112,16 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
     assert check.run_check(config) == 1
     assert told in capsys.readouterr().err
     with pytest.raises(UserError, match="model .*" + told.split(" is")[0]):
-        experiment.run(config)
+        experiment.run_experiment(config)
 
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
     fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
-    architecture, frozen = prepare.load_frozen(config)
-    assert model_file.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
-    assert prepare.load_image(config, "001.png", architecture, frozen, tmp_path).settings.regularize_offset
+    architecture, frozen = prepare.load_frozen(resolve(config))
+    assert resolve(config).settings(architecture, original_size=64).regularize_offset  # the lift's own
+    assert prepare.load_image(resolve(config), "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert check.run_check(config) == 0
     assert check.run_check(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
@@ -133,7 +134,7 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     content = pathlib.Path(finished[0].gan.checkpoint).read_bytes()
     other.write_bytes(content.replace(b"MIT licence", b"MIT-licence"))
     model = str(finished[1] / "model.safetensors")
-    assert experiment.run(tiny_config(tmp_path, networks__pretrained=model, gan__checkpoint=str(other))) == 1
+    assert experiment.run_experiment(tiny_config(tmp_path, networks__pretrained=model, gan__checkpoint=str(other))) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 
@@ -141,9 +142,9 @@ def test_a_second_start_has_nothing_to_do_but_to_make_a_damaged_model_again(fini
     config, root = finished
     path = root / "model.safetensors"
     content, before = path.read_bytes(), (root / "networks.safetensors").stat().st_mtime_ns
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     path.write_bytes(content[:-7])
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert path.read_bytes() == content and (root / "networks.safetensors").stat().st_mtime_ns == before
 
 
@@ -151,7 +152,7 @@ def test_a_second_start_has_nothing_to_do_but_to_make_a_damaged_model_again(fini
     ("old", "new", "told"),
     [
         (b'"version":"1"', b'"version":"7"', "of version '7'"),
-        (b'"category"', b'"categorx"', r"damaged: what it says of itself cannot be read \('category'\)"),
+        (b'"category"', b'"categorx"', r"damaged: its header cannot be read \('category'\)"),
     ],
 )
 def test_models_of_another_version_or_damaged_are_refused(finished, tmp_path, old, new, told):
@@ -164,28 +165,30 @@ def test_models_of_another_version_or_damaged_are_refused(finished, tmp_path, ol
 
 
 def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):
-    found = iter(([], ["depth is in stripes"]))  # at the second iteration of step 3
+    actual = iter(([], ["depth is in stripes"]))  # at the second iteration of step 3
     monkeypatch.setattr(lift, "_SETTLED", 0)
-    monkeypatch.setattr(lift, "collapse", lambda means, flat_l1: next(found, []))
+    monkeypatch.setattr(lift, "collapse", lambda means, flat_l1: next(actual, []))
     config = _config(tmp_path)
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     told = capsys.readouterr().err
     assert "the networks have collapsed in stage 1 anchored, iteration 4: depth is in stripes" in told
-    assert "Goes back to the last good checkpoint" in told and "goes on from stage 1 anchored, iteration 2 of 4" in told
+    assert (
+        "Going back to the last good checkpoint" in told and "continues from stage 1 anchored, iteration 2 of 4" in told
+    )
     root = pathlib.Path(config.workdir)
     assert run_folder.joint_record(root)["returns_to_a_checkpoint"] == 1
     assert np.isfinite(json.loads((root / "history.json").read_text())[-1]["loss"])
-    one, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
-    assert one != other  # it went on more slowly
+    first, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
+    assert first != other  # it went on more slowly
 
 
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
     never = staticmethod(lambda scalars: {"loss": float("nan")})
     monkeypatch.setattr("gan2shape_jax.lift.task.Lift.averages", never)
     config = _config(tmp_path)
-    with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run has gone back"):
-        experiment.run(config)
-    assert "Goes back to the last good checkpoint" in capsys.readouterr().err
+    with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run already went back"):
+        experiment.run_experiment(config)
+    assert "Going back to the last good checkpoint" in capsys.readouterr().err
     assert not (pathlib.Path(config.workdir) / "model.safetensors").exists()
 
 
@@ -196,4 +199,4 @@ def test_an_empty_usual_mask_and_too_few_samples_for_the_replicas_are_refused(tm
         ({"schedule__batches_per_iteration": 4}, "4 images share an iteration, but a stage has 3 samples"),
     ):
         with pytest.raises(UserError, match=told):
-            experiment.run(_config(tmp_path, workdir=str(tmp_path / told[:5]), **fields))
+            experiment.run_experiment(_config(tmp_path, workdir=str(tmp_path / told[:5]), **fields))

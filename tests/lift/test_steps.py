@@ -14,7 +14,7 @@ from gan2shape_jax.method import losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
+from gan2shape_jax.method.state import Context, Iteration, ProjectedSamples, SampledConditions, initial_state
 from gan2shape_jax.method.step3 import STEP3
 
 _STEP3 = Phase(4, 1, STEP3, 10, flip=False)
@@ -51,8 +51,7 @@ def inverting(image):
 
 
 def _draw(key, number, case):
-    _, frozen, settings = case
-    return _drawn(jax.random.key(key), number, None, None, frozen, settings)
+    return _drawn(Iteration(jax.random.key(key), number, None), Context(*case))
 
 
 _drawn = jax.jit(steps.INVERSION_STEP.draw)
@@ -75,11 +74,11 @@ def test_the_inversions_loss_is_the_error_of_the_offset_in_w(inverting):
     params = models.init_params(jax.random.key(0), settings)
     images, latents = _draw(0, 0, inverting)
     loss_of, offsets = jax.jit(steps.inversion_loss), jax.jit(models.offsets)
-    loss, _ = loss_of(params, images, latents, problem, frozen, settings)
+    loss, _ = loss_of(params, steps.FreshSamples(images, latents), Context(*inverting))
     both = offsets(params, jnp.concatenate([images, problem.gan_image]), settings)
-    found = both[:-1] - both[-1:]
-    np.testing.assert_allclose(loss, jnp.mean((found - (latents - problem.latent)) ** 2), rtol=1e-5)
-    right, _ = loss_of(params, images, problem.latent + found, problem, frozen, settings)
+    actual = both[:-1] - both[-1:]
+    np.testing.assert_allclose(loss, jnp.mean((actual - (latents - problem.latent)) ** 2), rtol=1e-5)
+    right, _ = loss_of(params, steps.FreshSamples(images, problem.latent + actual), Context(*inverting))
     np.testing.assert_allclose(right, 0, atol=1e-9)
 
 
@@ -94,39 +93,39 @@ def anchored(image):
 
 def _known(rng, count):
     views, lights = (jnp.asarray(rng.normal(size=(count, width)), jnp.float32) for width in (6, 4))
-    return KnownConditions(views=views, lights=lights)
+    return SampledConditions(views=views, lights=lights)
 
 
 def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
-    _, frozen, settings, factors = anchored
-    key = jax.random.key(3)
-    drawn, _ = _pseudo_images(key, 5, factors, frozen, settings)
-    known_of = jax.jit(sampling.known_conditions)
-    known = known_of(key, 5, factors, frozen, settings)
+    problem, frozen, settings, factors = anchored
+    iteration, context = Iteration(jax.random.key(3), 5, factors), Context(problem, frozen, settings)
+    drawn = _pseudo_images(iteration, context).images
+    known_of = jax.jit(sampling.sampled_conditions)
+    conditions = known_of(iteration, context)
     # Their lights are the input's with strengths added: undo that, and render by what is known.
-    strength = known.lights[:, 1] - factors.light[1]
-    np.testing.assert_allclose(known.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
-    given = factors, known.views, known.lights[:, 2:], strength
-    again, _ = jax.jit(sampling.pseudo_images)(*given, settings=settings)
+    strength = conditions.lights[:, 1] - factors.light[1]
+    np.testing.assert_allclose(conditions.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
+    arguments = factors, conditions.views, conditions.lights[:, 2:], strength
+    again, _ = jax.jit(sampling.pseudo_images)(*arguments, settings=settings)
     np.testing.assert_allclose(again, drawn, atol=1e-5)
     many = changed(settings, batch_size=20_000)
-    known = known_of(jax.random.key(0), 0, factors, frozen, many)
+    conditions = known_of(Iteration(jax.random.key(0), 0, factors), Context(problem, frozen, many))
     expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
-    np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(conditions.views.std(0), expected, rtol=0.02, atol=1e-6)
 
 
 def test_distances_are_squares_in_deviations_and_nothing_for_what_is_not_drawn(anchored):
     _, frozen, settings, _ = anchored
-    known = _known(np.random.default_rng(1), 3)
-    known = known.replace(views=known.views.at[:, 5].set(0))
-    views = view_from_raw(known.views, settings.view_range)
-    np.testing.assert_allclose(steps.view_distance(views, known, frozen, settings), 0, atol=1e-10)
+    conditions = _known(np.random.default_rng(1), 3)
+    conditions = conditions.replace(views=conditions.views.at[:, 5].set(0))
+    views = view_from_raw(conditions.views, settings.view_range)
+    np.testing.assert_allclose(steps.view_distance(views, conditions, frozen, settings), 0, atol=1e-10)
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     for axis in range(3):  # a roll, which varies least, counts as much as a yaw
-        turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
-        view = steps.view_distance(turned, known, frozen, settings)
+        turned = view_from_raw(conditions.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
+        view = steps.view_distance(turned, conditions, frozen, settings)
         np.testing.assert_allclose(view, 0.5**2 / 5, rtol=1e-3)  # z does not move here
-    origin = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
+    origin = SampledConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
     still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
     assert steps.view_distance(jnp.ones((2, 6)), origin, still, settings) == 0
 
@@ -137,15 +136,15 @@ def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
     count, side = settings.batch_size, settings.image_size
     rng = np.random.default_rng(2)
     images, pseudo = jnp.asarray(rng.uniform(-1, 1, (2, count, side, side, 3)), jnp.float32)
-    masks, known = jnp.ones((count, side, side)), _known(rng, count)
+    masks, conditions = jnp.ones((count, side, side)), _known(rng, count)
 
     @jax.jit
     def both(params, problem, frozen, settings):
-        rest = problem, frozen, settings
-        plain, _ = step3.step3_loss(params, images, masks, *rest, flip=False)
-        loss, (metrics, _) = steps.anchored_loss(params, images, masks, pseudo, known, *rest, flip=False)
+        context, samples = Context(problem, frozen, settings), ProjectedSamples(images, masks, conditions, pseudo)
+        plain, _ = step3.step3_loss(params, samples, context, flip=False)
+        loss, (metrics, _) = steps.anchored_loss(params, samples, context, flip=False)
         own = models.views(params, pseudo, frozen.view_mean, settings)
-        return plain, loss, metrics, steps.view_distance(own, known, frozen, settings)
+        return plain, loss, metrics, steps.view_distance(own, conditions, frozen, settings)
 
     plain, loss, metrics, expected = both(params, problem, frozen, settings)
     assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
@@ -163,15 +162,16 @@ def searching(image):
     )
     params = models.init_params(jax.random.key(0), settings)
     wide = changed(settings, batch_size=9)
-    pseudo, masks = jax.jit(sampling.draw_pseudo_images)(jax.random.key(1), 0, _factors(problem), frozen, wide)
-    images, _ = jax.jit(projection.project)(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
-    return problem, frozen, settings, params, ProjectedSamples(images=images, masks=masks, pseudo=pseudo)
+    drawn = _pseudo_images(Iteration(jax.random.key(1), 0, _factors(problem)), Context(problem, frozen, wide))
+    pseudo, reference = drawn.images, problem.gan_image
+    images, _ = jax.jit(projection.project)(params, pseudo, problem.latent, reference, frozen, settings)
+    return problem, frozen, settings, params, ProjectedSamples(images=images, masks=drawn.masks, pseudo=pseudo)
 
 
 def _improved(searching, samples=None, problem=None, **fields):
     image, frozen, settings, params, all_samples = searching
-    given = params, all_samples if samples is None else samples, problem or image, frozen
-    return steps.improved(*given, changed(settings, **fields))
+    context = Context(problem or image, frozen, changed(settings, **fields))
+    return steps.improved(params, all_samples if samples is None else samples, context)
 
 
 def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_are(searching):
@@ -179,9 +179,9 @@ def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_a
     assert _improved(searching, latent_iterations=0) is samples
     distances = []
     for count in (0, 3, 8):
-        found = _improved(searching, latent_iterations=count)
-        assert found.images.shape == samples.images.shape
-        distances.append(float(losses.photometric(found.images, samples.pseudo, samples.masks)))
+        actual = _improved(searching, latent_iterations=count)
+        assert actual.images.shape == samples.images.shape
+        distances.append(float(losses.photometric(actual.images, samples.pseudo, samples.masks)))
     assert distances[0] > 1.02 * distances[1] > 1.02 * distances[2]
     standing = _improved(searching, latent_iterations=1, latent_learning_rate=1e-12)
     # The generator is another program in each of the two; on an AMD EPYC their sums differ by up to 2e-4.
@@ -207,7 +207,9 @@ def test_the_anchored_step_searches(searching):
     problem, frozen, settings, params, samples = searching
     state, phase = initial_state(params, settings), Phase(3, 1, steps.ANCHORED_STEP, 4, False)
     images = [
-        np.asarray(_project(None, state, phase, problem, frozen, changed(settings, latent_iterations=count)).images)
+        np.asarray(
+            _project(None, state, phase, Context(problem, frozen, changed(settings, latent_iterations=count))).images
+        )
         for count in (0, 4)
     ]
     assert np.abs(images[1] - images[0]).max() > 0.01
@@ -222,9 +224,9 @@ def own(image):
 
 
 def _by_own_encoder(own, phase=_STEP3, **fields):
-    *given, settings = own
-    state, *rest = given
-    return np.asarray(steps.projected_by_own_encoder(state, phase, *rest, changed(settings, **fields)).images)
+    state, problem, frozen, settings = own
+    context = Context(problem, frozen, changed(settings, **fields))
+    return np.asarray(steps.projected_by_own_encoder(state, phase, context).images)
 
 
 def test_an_own_encoder_is_trained_through_the_mapping_network(own):

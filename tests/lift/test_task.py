@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +14,12 @@ from gan2shape_jax.errors import Terminated
 from gan2shape_jax.lift import samples, steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
-from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.mirror import Mirror
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -33,7 +35,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(config):
-    architecture, frozen = prepare.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(resolve(config))
     return lift_run.task_of(config, architecture, frozen)
 
 
@@ -43,7 +45,7 @@ def initial(task):
 
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
-    architecture, frozen = prepare.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(resolve(config))
     maker = samples.maker_of(config, architecture, frozen)
     images, latents = maker.images(range(11))
     again, latent = maker.images([9])
@@ -56,7 +58,7 @@ def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, ta
 
 def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
     names = [set(task.stage(number).names) for number in (1, 2)]
-    kept = {one.name for one in task.kept_out}
+    kept = {sample.name for sample in task.kept_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
     problem = task.stage(1).problems[0]
@@ -78,13 +80,13 @@ def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config,
         loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, die_at(schedule[-1].number, 2))
     again = dataclasses.replace(task)  # as a new process: nothing is kept from before
     state, history = loop.run_schedule(again, schedule, initial, tmp_path, CADENCE, Watcher())
-    jax.tree.map(np.testing.assert_array_equal, state, whole.state)
+    chex.assert_trees_all_equal(state, whole.state)
     assert history == whole.history
 
 
 @pytest.mark.heavy  # trains two stages to their ends
 def test_the_history_tells_of_the_samples_kept_out_and_a_stage_ends_with_the_average_of_its_networks(whole):
-    jax.tree.map(np.testing.assert_array_equal, whole.state.average, whole.state.params)
+    chex.assert_trees_all_equal(whole.state.average, whole.state.params)
     assert [row["step"] for row in whole.history if row["stage"] == 1][-1] == "anchored"
     ends = [row for row in whole.history if row["step"] in ("anchored", "step3")]
     assert all({"kept_out_l1", "roughness", "saturation", "relief"} <= set(row) for row in ends)
@@ -96,7 +98,7 @@ def test_signs_of_a_flat_sheet_and_of_stripes(task):
     problem = task.kept_out[0].problem
     picture, valid = problem.image[0], jnp.ones((side, side))
     stripes = jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * valid
-    views = [Reconstruction(d, picture, jnp.zeros(6), jnp.zeros(4), d, valid, picture) for d in (valid, stripes)]
+    views = [Prediction(d, picture, jnp.zeros(6), jnp.zeros(4), d, valid, picture) for d in (valid, stripes)]
     signs = [signs_of(view, problem, settings=task.settings) for view in views]
     assert float(signs[0]["roughness"]) == 0 and float(signs[0]["relief"]) == 0
     assert float(signs[1]["roughness"]) > 0.5 and float(signs[1]["relief"]) == pytest.approx(0.25, rel=1e-3)
@@ -110,7 +112,7 @@ def test_each_sign_of_a_collapse_is_told():
     for signs, told in (
         ({}, []),
         ({"roughness": 0.3}, ["stripes"]),
-        ({"saturation": 0.95}, ["turned as far as they can be"]),
+        ({"saturation": 0.95}, ["at the end of their range"]),
         ({"kept_out_l1": 0.5}, ["worse"]),
         ({"relief": float("nan")}, ["not finite"]),
     ):
@@ -121,7 +123,7 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
     chosen = config.copy_and_resolve_references().unlock()
     chosen.lift.first_learning_rate, chosen.lift.encoder_learning_rate = 3e-4, 7e-4
     chosen.optimizer.learning_rate = 5e-4
-    architecture, frozen = prepare.load_frozen(chosen)
+    architecture, frozen = prepare.load_frozen(resolve(chosen))
     for returns, factor in ((0, 1.0), (1, 0.5)):
         stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
         first, second = (Phase(0, 1, STEPS[name], 1, False) for name in ("step1", "step2"))
@@ -140,29 +142,29 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
     changed.schedule.stages = ((1, 1, 4),)
     changed = changed.lock()
-    architecture, frozen = prepare.load_frozen(changed)
+    architecture, frozen = prepare.load_frozen(resolve(changed))
     phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 
     axes = jnp.eye(2, architecture.style_dim)
-    found = Turning(
+    actual = Turning(
         Mirror(axes, axes, jnp.zeros(architecture.style_dim)),
         jnp.ones((2, 1)) * jnp.linspace(-0.5, 0.5, 9),
         jnp.float32(9),
     )
 
     def run(name, watcher=None):
-        task = lift_run.task_of(changed, architecture, frozen, turning=found if turns else None)
+        task = lift_run.task_of(changed, architecture, frozen, turning=actual if turns else None)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
     whole = run("whole")
     for name, leaf in whole.state.params.items():  # averages of what stays the same are rounded
         pairs = zip(jax.tree.leaves(leaf), jax.tree.leaves(initial[name]), strict=True)
-        same = all(np.allclose(one, two, rtol=1e-5, atol=1e-8) for one, two in pairs)
+        same = all(np.allclose(first, two, rtol=1e-5, atol=1e-8) for first, two in pairs)
         assert same == (name == "view"), name
     with pytest.raises(Terminated):
         run("cut", die_at(schedule[-1].number, 2, Terminated))  # in step 3
     again = run("cut")
-    jax.tree.map(np.testing.assert_array_equal, again.state.params, whole.state.params)
+    chex.assert_trees_all_equal(again.state.params, whole.state.params)
     assert again.history == whole.history

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from gan2shape_jax.method import models, projection, sampling, step3
 from gan2shape_jax.method.sampling import TRAIN
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import ProjectedSamples, initial_state
+from gan2shape_jax.method.state import Context, Iteration, ProjectedSamples, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
@@ -59,18 +60,18 @@ def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled)
     constants = task.phase_constants(state, phase)
     if step == "step1":
         assert constants.features is not None  # those of the input, which every iteration needs
-    given = constants, task.problem, task_lib.phase_keys(task.problem.key, phase.number, use=TRAIN)
+    arguments = constants, task.problem, task_lib.phase_keys(task.problem.key, phase.number, use=TRAIN)
     run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
     every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)
     number = jnp.int32(0)
     # Compiling puts constants on the device; later iterations must not.
-    _, first = run(states[0], *given, number, task.frozen, task.settings)
+    _, first = run(states[0], *arguments, number, task.frozen, task.settings)
     with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     compiled.clear()
     with jax.transfer_guard("disallow_explicit"):
-        after, other = run(states[1], *given, number, task.frozen, every)
+        after, other = run(states[1], *arguments, number, task.frozen, every)
         jax.block_until_ready(after)
     assert not compiled and (other["loss"][0] != first["loss"][0] or step == "prior")
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(other))
@@ -86,13 +87,13 @@ def test_a_number_in_place_of_an_array_is_the_same_program(case):
 @pytest.mark.heavy
 def test_step_1_with_kept_features_is_step_1(case):
     problem, frozen, params, settings = case
-    kept = jax.jit(functools.partial(step1_cache, settings=settings, flip=True))(params, problem, frozen)
+    kept = jax.jit(functools.partial(step1_cache, flip=True))(params, Context(problem, frozen, settings))
 
     def loss(p, kept):
-        return step1_loss(p, kept, problem, frozen, settings, flip=True)[0]
+        return step1_loss(p, kept, Context(problem, frozen, settings), flip=True)[0]
 
     anew = Step1Cache(kept.scene)
-    from_kept, computed_anew = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
+    from_kept, computed_anew = (jax.jit(jax.value_and_grad(loss))(params, arguments) for arguments in (kept, anew))
     np.testing.assert_allclose(from_kept[0], computed_anew[0], rtol=1e-6)
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(computed_anew[1]))
     for a, b in zip(jax.tree.leaves(from_kept[1]), jax.tree.leaves(computed_anew[1]), strict=True):
@@ -116,15 +117,15 @@ def test_without_regularization_the_encoding_is_the_offset(case):
 def test_samples_with_the_kept_code_are_the_samples(case):
     problem, frozen, params, settings = case
     state = initial_state(params, settings)
-    collect = jax.jit(functools.partial(step3.collect_batch, iteration=0, settings=settings))
-    code = jax.jit(functools.partial(step3.reference_code, settings=settings))(params, problem, frozen)
+    collect, context = jax.jit(step3.collect_batch), Context(problem, frozen, settings)
+    code = jax.jit(step3.reference_code)(params, context)
     from_kept, computed_anew, without = (
-        np.asarray(collect(params, state.factors, given, problem, jax.random.key(2), frozen=frozen).images)
-        for given in (code, None, jnp.zeros_like(code))
+        np.asarray(collect(params, Iteration(jax.random.key(2), 0, state.factors, arguments), context).images)
+        for arguments in (code, None, jnp.zeros_like(code))
     )
     assert np.abs(from_kept - computed_anew).mean() < 1e-4 < 1e-3 < np.abs(without - computed_anew).mean()
     absolute = changed(settings, relative_enc=False)
-    assert step3.reference_code(params, problem, frozen, absolute) is None
+    assert step3.reference_code(params, Context(problem, frozen, absolute)) is None
 
 
 def _sizes(settings, count):
@@ -152,9 +153,9 @@ def test_a_fresh_optimiser_is_one_program(case, compiled):
     expected = iteration_lib.optimizer(settings).init({name: params[name] for name in networks})
     state = initial_state(params, settings)
     compiled.clear()
-    found = iteration_lib.fresh_optimizer(state, networks, settings).opt_state
+    actual = iteration_lib.fresh_optimizer(state, networks, settings).opt_state
     assert len(compiled) == 1
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    chex.assert_trees_all_equal(actual, expected)
 
 
 @pytest.mark.heavy
@@ -163,13 +164,14 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
     problem, frozen, params, settings = case
     phase = _phase(step)
-    state = one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
+    state = one_image(Context(problem, frozen, settings)).begin(initial_state(params, settings), phase)
     images = jnp.tile(problem.image, (settings.sample_count, 1, 1, 1))
     samples = ProjectedSamples(images=images, masks=images[..., 0]) if step == "step3" else None
     iterate, count = functools.partial(iteration_lib.iterate, step=phase.kind, flip=False), {}
     for platform in ("cpu", "gpu", "tpu"):
         with tracing_for(platform):
-            traced = jax.jit(iterate).trace(state, samples, problem, problem.key, jnp.int32(0), frozen, settings)
+            context = Context(problem, frozen, settings)
+            traced = jax.jit(iterate).trace(state, samples, problem.key, jnp.int32(0), context)
             text = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)).as_text()
         count[platform] = text.count("lhs_dilate = [2, 2]")
     # Transposed 3x3 convolutions, those of StyleGAN2, dilate on a CPU too.
@@ -180,11 +182,11 @@ def test_views_have_the_given_mean_and_covariance():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(6, 6)) * 0.1
     mean = rng.normal(size=6)
-    given = jax.random.key(0), *(jnp.asarray(array, jnp.float32) for array in (mean, factor)), 40_000
-    drawn = np.asarray(sampling.draw_views(*given))
+    arguments = jax.random.key(0), *(jnp.asarray(array, jnp.float32) for array in (mean, factor)), 40_000
+    drawn = np.asarray(sampling.draw_views(*arguments))
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.01)
     np.testing.assert_allclose(np.cov(drawn.T), factor @ factor.T, atol=0.005)
-    scaled = sampling.draw_views(*given, yaw_scale=1.2)  # multiplies the drawn yaw with its mean, and nothing else
+    scaled = sampling.draw_views(*arguments, yaw_scale=1.2)  # multiplies the drawn yaw with its mean, and nothing else
     np.testing.assert_allclose(scaled, drawn * np.array([1, 1.2, 1, 1, 1, 1], np.float32), rtol=1e-6)
     np.testing.assert_array_equal(np.delete(scaled, 1, axis=1), np.delete(drawn, 1, axis=1))
 
@@ -218,9 +220,9 @@ def test_each_pass_sees_different_samples(count, batch):
     first = np.concatenate(batches[:per_pass])
     np.testing.assert_array_equal(first, np.arange(per_pass * batch))
     for number in (1, 2):
-        seen = np.concatenate(batches[number * per_pass : (number + 1) * per_pass])
-        assert len(set(seen)) == per_pass * batch and set(seen) <= set(range(count))
-        assert not np.array_equal(seen, first)
+        samples_seen = np.concatenate(batches[number * per_pass : (number + 1) * per_pass])
+        assert len(set(samples_seen)) == per_pass * batch and set(samples_seen) <= set(range(count))
+        assert not np.array_equal(samples_seen, first)
 
 
 def test_the_published_order_skips_the_first_batch_and_the_last():
@@ -238,8 +240,8 @@ def test_one_batch_in_all_is_seen_every_time(skip):
 
 
 def test_every_step_trains_the_networks_that_the_paper_names():
-    known = STEPS | {step.name: step for step in (steps.INVERSION_STEP, steps.ANCHORED_STEP)}
-    assert {name: set(step.networks) for name, step in known.items()} == {
+    all_steps = STEPS | {step.name: step for step in (steps.INVERSION_STEP, steps.ANCHORED_STEP)}
+    assert {name: set(step.networks) for name, step in all_steps.items()} == {
         "prior": {"depth"},
         "inversion": {"encoder"},  # before the first stage of a lift
         "step1": {"albedo"},
@@ -247,8 +249,8 @@ def test_every_step_trains_the_networks_that_the_paper_names():
         "step3": {"depth", "albedo", "view", "light"},
         "anchored": {"depth", "albedo", "view", "light"},  # step 3 of a lift
     }
-    assert set().union(*(step.networks for step in known.values())) == set(models.NAMES)
-    assert all(step.cache for step in known.values() if step.collect)
+    assert set().union(*(step.networks for step in all_steps.values())) == set(models.NAMES)
+    assert all(step.cache for step in all_steps.values() if step.collect)
 
 
 def test_the_schedule_is_data():

@@ -13,13 +13,13 @@ from gan2shape_jax.method import losses
 def test_golden_losses(golden, parity):
     archive = golden("losses.npz")
     a, b = (jnp.asarray(archive[k].transpose(0, 2, 3, 1)) for k in ("a", "b"))
-    for field, name, found in (
+    for field, name, actual in (
         ("photometric", "photometric loss, masked", losses.photometric(a, b, jnp.asarray(archive["mask"][:, 0]))),
         ("photometric_nomask", "photometric loss, without mask", losses.photometric(a, b)),
         ("smooth4", "smoothness of channels", losses.smoothness(jnp.moveaxis(a, -1, 1))),
         ("smooth3", "smoothness of a depth", losses.smoothness(a[..., 0])),
     ):
-        parity(name, per_value(found, archive[field]), 1e-5, "losses.npz", PER_VALUE)
+        parity(name, per_value(actual, archive[field]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_photometric_ignores_masked_pixels_and_takes_one_ratio_over_the_batch():

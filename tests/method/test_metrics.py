@@ -9,6 +9,7 @@ import safetensors.numpy
 from helpers import reference_weights
 from helpers.parity_record import LARGEST, PER_VALUE, largest, per_value, relative
 
+from gan2shape_jax.config import schema
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
@@ -100,7 +101,7 @@ def test_empty_pixels_of_a_warped_depth_are_left_out():
         (lambda depth, true: (np.full_like(depth, np.nan), true), "depth has values that are not positive and finite"),
         (lambda depth, true: (depth[None], true), r"have the shapes \(1, 16, 16\) and \(16, 16\)"),
         (lambda depth, true: (depth[:8], true[:8]), r"shapes \(8, 16\) and \(8, 16\): \(..., 16, 16\)"),
-        (lambda depth, true: (depth, np.ones_like(true)), "there is nothing to compare"),
+        (lambda depth, true: (depth, np.ones_like(true)), "nothing can be compared"),
     ],
 )
 def test_depths_without_an_error_are_refused(change, message):
@@ -129,7 +130,7 @@ def _narrow(params):
 
 
 def _distance(a, b, params):
-    return perceptual.lpips_distance(params, *(perceptual.lpips_features(params, one) for one in (a, b))).sum()
+    return perceptual.lpips_distance(params, *(perceptual.lpips_features(params, first) for first in (a, b))).sum()
 
 
 def test_golden_lpips(golden, parity):
@@ -191,6 +192,14 @@ def test_discriminator_distance_sums_the_layers_means():
     chex.assert_tree_all_finite(jax.grad(perceptual.discriminator_distance)(a, a))
     with pytest.raises(ValueError):
         perceptual.discriminator_distance(a, b[:1])
+
+
+def test_configurations_name_every_distance():
+    fields, names = schema.fields(), set(perceptual.DISTANCES)
+    assert set(fields["loss.perceptual"].choices) == names
+    assert set(fields["refinement.criterion"].choices) == names | {"l1"}
+    for name, distance in perceptual.DISTANCES.items():
+        assert (distance.load is not None) == (f"loss.{name}_weights" in fields)
 
 
 def test_weights_are_read_back_or_refused(params, tmp_path):

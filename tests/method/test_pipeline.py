@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.parity_record import share_off
 
+from gan2shape_jax.apps.convert.stylegan2 import convert
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import frozen as frozen_lib
 from gan2shape_jax.method import metrics, models, projection, sampling, step1, step2, step3
@@ -18,9 +19,8 @@ from gan2shape_jax.method.factors import Factors, ViewRange
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.settings import NetworkSizes, Settings
-from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.state import Context, Problem, ProjectedSamples, PseudoImages
 from gan2shape_jax.training.network_files import TORCH_NAMES, params_from_torch
-from tools.convert_stylegan2 import convert
 
 _LOSSES = {
     "loss": "loss",
@@ -56,13 +56,13 @@ def _settings(config, architecture):
     reach = of(ViewRange, rotation_deg="xyz_rotation_range", xy="xy_translation_range", z="z_translation_range")
     sizes = of(NetworkSizes, width="nf", group_base="gn_base", zdim="zdim", encoder_width="enc_nf")
     own = ("F1_d", "relative_enc", "use_mask", "add_mean_V", "add_mean_L", "view_scale", "lam_smooth", "lam_regular")
-    given = {name: config[name].item() for name in own} | {"rand_light": tuple(config["rand_light"].tolist())}
-    given |= {"batch_size": int(config["batchsize"]), "original_size": int(config["image_size"])}
+    arguments = {name: config[name].item() for name in own} | {"rand_light": tuple(config["rand_light"].tolist())}
+    arguments |= {"batch_size": int(config["batchsize"]), "original_size": int(config["image_size"])}
     # The file was made with the perceptual term zero.
-    given |= {"perceptual": "discriminator", "lam_perc": 0.0, "collect_iters": 1, "crop": None, "sampling": "half"}
-    given |= {"learning_rate": 1e-4, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-    given |= {"unit_normals": False, "skip_first_batch": True}
-    return Settings(camera=camera, view_range=reach, networks=sizes, architecture=architecture, **given)
+    arguments |= {"perceptual": "discriminator", "lam_perc": 0.0, "collect_iters": 1, "crop": None, "sampling": "half"}
+    arguments |= {"learning_rate": 1e-4, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    arguments |= {"unit_normals": False, "skip_first_batch": True}
+    return Settings(camera=camera, view_range=reach, networks=sizes, architecture=architecture, **arguments)
 
 
 @pytest.fixture(scope="module", params=["symmetric", pytest.param("masked", marks=pytest.mark.heavy)])
@@ -111,15 +111,17 @@ def _norm(gradient):
     return np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(gradient)))
 
 
+def _context(case):
+    return Context(case.problem, case.frozen, case.settings)
+
+
 @pytest.fixture(scope="module")
 def first_step(case):
     """Step 1's loss as a function of all networks, though only A is optimised in it."""
 
     def loss(params):
         geometry = input_scene(params, case.problem, case.frozen, case.settings, flip=case.flip1)
-        total, (scalars, albedo) = step1.step1_loss(
-            params, step1.Step1Cache(geometry), case.problem, case.frozen, case.settings, flip=case.flip1
-        )
+        total, (scalars, albedo) = step1.step1_loss(params, step1.Step1Cache(geometry), _context(case), flip=case.flip1)
         return total, (scalars, albedo, geometry)
 
     (_, extra), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(case.params)
@@ -171,7 +173,7 @@ def second_step(case, first_step):
             factors, jnp.asarray(gold["step2/draw_view"]), direction, strength, case.settings
         )
         value = jax.value_and_grad(
-            lambda p: step2.step2_loss(p, pseudo, mask, case.problem, case.frozen, case.settings), has_aux=True
+            lambda p: step2.step2_loss(p, PseudoImages(pseudo, mask), _context(case)), has_aux=True
         )
         (_, (scalars, projected)), gradient = value(params)
         return pseudo, mask, scalars, projected, gradient
@@ -203,7 +205,7 @@ def test_golden_step3_losses_and_gradient_norms(case, close):
     images = _nhwc(case.gold["step2/projected"])
     masks = jnp.asarray(case.gold["step2/mask"][:, 0])
     value = jax.value_and_grad(
-        lambda p: step3.step3_loss(p, images, masks, case.problem, case.frozen, case.settings, flip=case.flip3),
+        lambda p: step3.step3_loss(p, ProjectedSamples(images, masks), _context(case), flip=case.flip3),
         has_aux=True,
     )
     (_, (scalars, _)), gradient = jax.jit(value)(case.params)

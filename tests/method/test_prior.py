@@ -67,10 +67,10 @@ def test_shapes_reach_from_near_on_the_object_to_far_around_it(shape):
 
 
 def test_the_whole_ellipsoid_is_as_deep_as_half_its_width_within_the_range():
-    def nearest(width, **given):
+    def nearest(width, **arguments):
         mask = np.zeros((64, 64), np.float32)
         mask[20:40, 10 : 10 + width] = 1
-        return whole_ellipsoid(mask, **{"far": FAR, "least": 0.9, "pixel": 0.003} | given).min()
+        return whole_ellipsoid(mask, **{"far": FAR, "least": 0.9, "pixel": 0.003} | arguments).min()
 
     assert nearest(21) == pytest.approx(FAR - 10 * 0.003, abs=5e-4)
     assert nearest(41) == pytest.approx(FAR - 20 * 0.003, abs=5e-4)
@@ -86,9 +86,9 @@ def test_the_whole_ellipsoid_goes_on_beyond_the_edges_that_the_mask_touches(abov
     mask[0 if above else 16 : 64 if below else 48, 16:48] = 1
     depth = whole_ellipsoid(mask, far=FAR, least=0.9, pixel=0.003)
     rise = FAR - depth[:, 32]
-    seen = np.nonzero(rise > 1e-6)[0]
-    assert seen.min() == 0 if above else seen.min() in (15, 16, 17)
-    assert seen.max() == 63 if below else seen.max() in (46, 47, 48)
+    samples_seen = np.nonzero(rise > 1e-6)[0]
+    assert samples_seen.min() == 0 if above else samples_seen.min() in (15, 16, 17)
+    assert samples_seen.max() == 63 if below else samples_seen.max() in (46, 47, 48)
     # Cut off at two thirds of the way from the middle to the rim, it is still high there; a rim is flat.
     assert (rise[0] > 0.2 * rise.max()) == above and (rise[63] > 0.2 * rise.max()) == below
 

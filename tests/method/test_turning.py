@@ -1,7 +1,6 @@
 """Samples that a GAN turns by itself: where the axes lead, what is masked, when there are none."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,8 @@ import gan2shape_jax
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, projection, sampling, step3, turning
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.state import Context, Iteration, initial_state
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.latents import sample_w
 from gan2shape_jax.stylegan2.mirror import Mirror
 
@@ -24,9 +24,9 @@ def case(tmp_path_factory):
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("turning"))
     settings = changed(prepared.settings, batch_size=6, view_scale=4.0)
     axes = np.linalg.qr(np.random.default_rng(0).normal(size=(settings.architecture.style_dim, 2)))[0].T
-    found = Mirror(*(jnp.asarray(one, jnp.float32) for one in (axes, axes, np.zeros(axes.shape[1]))))
+    actual = Mirror(*(jnp.asarray(first, jnp.float32) for first in (axes, axes, np.zeros(axes.shape[1]))))
     ends = jnp.array([[jnp.deg2rad(30)], [0.4]])
-    turns = turning.Turning(found, ends * jnp.linspace(-1, 1, 9), jnp.float32(1e6))
+    turns = turning.Turning(actual, ends * jnp.linspace(-1, 1, 9), jnp.float32(1e6))
     params = models.init_params(jax.random.key(0), settings)
     return prepared.problem, dataclasses.replace(frozen, turning=turns), initial_state(params, settings), settings
 
@@ -37,15 +37,15 @@ def test_samples_are_the_latent_moved_from_the_input_to_the_drawn_yaw_and_light(
     factors = dataclasses.replace(
         state.factors, view=state.factors.view.at[1].set(own[0]), light=state.factors.light.at[2].set(own[1])
     )
-    views, direction, _ = sampling.draw_conditions(key, 0, frozen, settings)
+    context, iteration = Context(problem, frozen, settings), Iteration(key, 0, factors)
+    views, direction, _ = sampling.draw_conditions(iteration, context)
     drawn = np.asarray(views[:, 1] * settings.view_range.units()[1])
     end, half = np.array([np.deg2rad(30), 0.4]), np.array([2, 1])  # half an axis are 2 and 1 steps, to these values
     assert np.abs(drawn).max() > end[0] > np.abs(drawn).min()  # some are drawn beyond the axis' end
     reached = np.clip(
         np.stack([drawn, direction[:, 0]], axis=1), np.maximum(-end, own - end), np.minimum(end, own + end)
     )
-    collect = jax.jit(functools.partial(step3.collect_batch, settings=settings))
-    samples = collect(state.params, factors, None, problem, key, 0, frozen)
+    samples = jax.jit(step3.collect_batch)(state.params, iteration, context)
 
     latents = problem.latent + (reached - own) / end * half @ frozen.turning.mirror.axes
     np.testing.assert_allclose(samples.images, projection.synthesize(latents, frozen, settings), atol=1e-4)
@@ -68,17 +68,17 @@ def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
     assert turning.find(state.params, frozen, settings, samples=64) is None  # random networks see hardly any yaw
     assert model_file.turning_statistics(None) == {}
-    nothing = turning.seen
-    monkeypatch.setattr(turning, "seen", lambda *given: nothing(*given) * np.nan)
-    monkeypatch.setattr(turning, "named", lambda found, *_: (found, []))
+    nothing = turning.predicted_sides
+    monkeypatch.setattr(turning, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
+    monkeypatch.setattr(turning, "named", lambda actual, *_: (actual, []))
     assert turning.find(state.params, frozen, settings, samples=64) is None
 
 
 def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch):
     """Yaw goes on at 15 degrees a deviation, as the axis says; nearer, and in all else, V sees what it saw."""
     _, frozen, state, settings = case
-    found = frozen.turning.mirror  # 20 times as long, so that this GAN draws other pictures along the axis
-    turns = frozen.turning.replace(mirror=found.replace(axes=20 * found.axes, readers=found.readers / 20))
+    actual = frozen.turning.mirror  # 20 times as long, so that this GAN draws other pictures along the axis
+    turns = frozen.turning.replace(mirror=actual.replace(axes=20 * actual.axes, readers=actual.readers / 20))
     monkeypatch.setattr(turning, "_LESSONS", 100)
     monkeypatch.setattr(turning, "_LEARNING_RATE", 1e-3)
     latents = sample_w(jax.random.key(7), frozen.generator, arch=settings.architecture, samples=16)
@@ -86,7 +86,7 @@ def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch)
     assert all(taught[name] is state.params[name] for name in models.NAMES if name != "view")
 
     def views(params, place):
-        return turning._all_seen(params, turning.along(mirror, latents, 0, place), frozen, settings)[:, :6]
+        return turning._predict_all(params, turning.along(mirror, latents, 0, place), frozen, settings)[:, :6]
 
     for place, more in ((-2.5, -1.25), (-1.0, 0), (0.0, 0), (1.0, 0), (2.5, 1.25)):
         told = views(state.params, np.clip(place, -1.25, 1.25))
@@ -99,18 +99,18 @@ def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch)
 def test_the_bundled_faces_turn_as_far_as_their_model_says():
     gan, networks = gan2shape_jax.load_gan("ictface"), gan2shape_jax.load_model("ictface").networks
     config = gan2shape_jax.load_config("ictface")
-    turns = model_file.turning_of(config)
+    turns = resolve(config).turning
     frozen = dataclasses.replace(networks.frozen, **gan.weights)
     settings = dataclasses.replace(networks.settings, architecture=gan.architecture)
     latents = sample_w(jax.random.key(5), gan.weights["generator"], arch=gan.architecture, samples=8)
-    asked = np.stack([np.deg2rad([-50, -20, 0, 20, 50]), np.zeros(5)], axis=1)
+    requested = np.stack([np.deg2rad([-50, -20, 0, 20, 50]), np.zeros(5)], axis=1)
     front = turns.mirror.moved(latents, jnp.zeros((8, 2)))  # seen from in front, and lit so
-    own = turning.seen(networks.params, np.asarray(front), frozen, settings)
+    own = turning.predicted_sides(networks.params, np.asarray(front), frozen, settings)
     yaws, told = [], []
     for latent, at in zip(front, own, strict=True):
-        moved, reached = turns.moved(latent[None], jnp.asarray(at), jnp.asarray(asked))
+        moved, reached = turns.moved(latent[None], jnp.asarray(at), jnp.asarray(requested))
         told.append(reached[:, 0])
-        yaws.append(turning.seen(networks.params, np.asarray(moved), frozen, settings)[:, 0])
+        yaws.append(turning.predicted_sides(networks.params, np.asarray(moved), frozen, settings)[:, 0])
     yaws, told = (np.rad2deg(np.mean(some, axis=0)) for some in (yaws, told))
     np.testing.assert_allclose(told, [-33, -20, 0, 20, 33], atol=3)
     assert np.abs(yaws - told).max() < 4

@@ -188,8 +188,8 @@ def test_both_formulations_of_a_convolution_agree():
         results = run(arrays)
         with platforms.tracing_for("gpu"):
             others = run(arrays)
-        for one, other in zip(jax.tree.leaves(results), jax.tree.leaves(others), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10 * np.abs(other).max())
+        for first, other in zip(jax.tree.leaves(results), jax.tree.leaves(others), strict=True):
+            np.testing.assert_allclose(first, other, rtol=1e-9, atol=1e-10 * np.abs(other).max())
 
 
 @pytest.mark.parametrize(("platform", "dilates"), [("cpu", False), ("gpu", True)])

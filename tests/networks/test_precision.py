@@ -12,7 +12,7 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.method import models, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.state import Context, ProjectedSamples, PseudoImages, initial_state
 from gan2shape_jax.networks import precision
 from gan2shape_jax.training.task import one_image
 
@@ -35,16 +35,17 @@ def _losses(case, kind):
     images = jnp.tile(problem.image, (chosen.batch_size, 1, 1, 1))
     masks = jnp.ones(images.shape[:-1])
     geometry = functools.partial(reconstruction.input_scene, flip=False)
+    context = Context(problem, frozen, chosen)
 
     def first(p):
         scene = jax.lax.stop_gradient(geometry(p, problem, frozen, chosen))
-        return step1.step1_loss(p, step1.Step1Cache(scene), problem, frozen, chosen, flip=False)[0]
+        return step1.step1_loss(p, step1.Step1Cache(scene), context, flip=False)[0]
 
     def second(p):
-        return step2.step2_loss(p, images, masks, problem, frozen, chosen)[0]
+        return step2.step2_loss(p, PseudoImages(images, masks), context)[0]
 
     def third(p):
-        return step3.step3_loss(p, images, masks, problem, frozen, chosen, flip=False)[0]
+        return step3.step3_loss(p, ProjectedSamples(images, masks), context, flip=False)[0]
 
     return first, second, third
 
@@ -90,7 +91,7 @@ def test_state_of_a_bfloat16_run_is_float32(case):
     phase = Phase(number=0, stage=0, kind=STEPS["prior"], iterations=1, flip=False)
 
     def advanced(state):
-        task = one_image(problem, frozen, chosen)
+        task = one_image(Context(problem, frozen, chosen))
         return task.advance(task.begin(state, phase), phase, 0, None, 1)[0]
 
     state = initial_state(params, chosen)

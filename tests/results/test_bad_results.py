@@ -142,6 +142,6 @@ def test_a_link_inside_a_result_is_read(run):
 
 def test_a_damaged_configuration_of_a_result_stops_no_others(run, capsys):
     (run / "results" / "bad" / "config.json").write_text(_DEEP)
-    (found,) = reports.find_runs([run])
-    assert found.config is None and "results/bad/config.json is damaged" in capsys.readouterr().err
+    (actual,) = reports.find_runs([run])
+    assert actual.config is None and "results/bad/config.json is damaged" in capsys.readouterr().err
     assert main(["evaluate", "run"]) == 0

@@ -66,8 +66,8 @@ def text_of(browser, name: str) -> str:
 def browser():
     if chromium.find() is None:
         pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
-    with chromium.opened() as one:
-        yield one
+    with chromium.opened() as first:
+        yield first
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def result():
 def folder(result, tmp_path_factory):
     """A run of four images, the last with a spread of depth, the third without a result."""
     root = tmp_path_factory.mktemp("run")
-    spread = np.tile(np.linspace(0, 0.02, 48), (48, 1))
-    unsure = dataclasses.replace(result, depth_spread=spread)
-    for name, known in (("bump", result), ("a: <b>", result), ("sure", unsure)):
-        write_outputs(known, root / "results" / name, options=OutputOptions(preset="mesh"))
+    uncertainty = np.tile(np.linspace(0, 0.02, 48), (48, 1))
+    unsure = dataclasses.replace(result, depth_spread=uncertainty)
+    for name, full in (("bump", result), ("a: <b>", result), ("sure", unsure)):
+        write_outputs(full, root / "results" / name, options=OutputOptions(preset="mesh"))
     rows = [
         Row("bump", "done", dict(result.metrics) | {"trust": _TRUST}),
         Row("a: <b>", "done, worse than its prior", {"side": 0.05}),
@@ -246,7 +246,7 @@ def test_images_can_be_sorted_and_searched(page):
         choose("sort", order, "change")
         assert page.evaluate(shown) == expected
     facts = "Array.from(document.querySelectorAll('#facts div'), e => [e.title, e.textContent])"
-    assert ["How far depth is off, whatever its scale: 0 is exact", "depth errorSIDE0.0123"] in page.evaluate(facts)
+    assert ["Error of depth, whatever its scale: 0 is exact", "depth errorSIDE0.0123"] in page.evaluate(facts)
     assert "largest depth error first" in page.evaluate("document.getElementById('sort').textContent")
     choose("sort", "worst-side", "change")
     assert page.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 1
@@ -283,7 +283,7 @@ def test_downloads_are_the_files_themselves(page, folder, tmp_path):
         assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
+def test_the_uncertainty_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
     show(page, 3)
     page.evaluate("document.getElementById('mode-spread').click()")
     shot = snapshot(page, 48)
@@ -347,7 +347,7 @@ def test_hostile_names_and_messages_are_nothing_but_text_and_nothing_leaves_the_
     assert browser.evaluate("document.title").endswith(_NASTY[1])
     assert _NASTY[0] + _NASTY[1] + _NASTY[2] in text_of(browser, "verdict")
     assert browser.complaints() == []
-    assert [asked for asked in browser.requests() if not asked.startswith("data:")] == [hostile.as_uri()]
+    assert [requested for requested in browser.requests() if not requested.startswith("data:")] == [hostile.as_uri()]
 
 
 @pytest.mark.parametrize(("width", "touch"), [(320, True), (1000, False)])

@@ -87,10 +87,10 @@ def test_arrays_of_another_shape_or_not_finite_are_refused(result):
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "overview"])
 def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset):
     """A preset writes the files of its entries and no others; the record has them all with their sizes."""
-    known = dataclasses.replace(result, depth_spread=np.full_like(result.depth, 0.01), gan_image=result.image)
-    known = dataclasses.replace(known, texture=np.zeros((40, 40, 3), np.uint8))
+    full = dataclasses.replace(result, depth_spread=np.full_like(result.depth, 0.01), gan_image=result.image)
+    full = dataclasses.replace(full, texture=np.zeros((40, 40, 3), np.uint8))
     options = OutputOptions(preset, picture_size=32, turntable_frames=2)
-    write_outputs(known, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
+    write_outputs(full, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
     presets = PRESETS[: PRESETS.index(preset) + 1]
     files = {name for output in OUTPUTS if output.write and output.preset in presets for name in output.files}
     files -= {"mesh.png"} if importlib.util.find_spec("pxr") else {"mesh.png", "model.usdz"}

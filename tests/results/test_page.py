@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 import matplotlib
 import numpy as np
 import pytest
+import scipy.ndimage
 from helpers import bump
 from helpers.plain_result import plain_result
 from PIL import Image
@@ -58,41 +59,45 @@ def _facts(text: str) -> dict:
 
 
 def _notes(text: str) -> str:
-    found = re.search(r'<section class="notes">(.*?)</section>', text, re.DOTALL)
-    return found[1] if found else ""
+    actual = re.search(r'<section class="notes">(.*?)</section>', text, re.DOTALL)
+    return actual[1] if actual else ""
 
 
 def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(tmp_path, source):
     text = _page(tmp_path, _rows(tmp_path, source, 3))
     for kind in ("model", "extras"):
         assert _blocks(text, kind) == [0, 1, 2]
-    offered = [one for one in OFFERS if one.write and one.inside and one.preset == "mesh" and one.files != (USDZ,)]
-    names = [one.archive or one.files[0] for one in offered]
+    offered = [
+        output
+        for output in OFFERS
+        if output.write and output.inside and output.preset == "mesh" and output.files != (USDZ,)
+    ]
+    names = [output.archive or output.files[0] for output in offered]
     assert {"mesh.glb", "camera.json", "metrics.json", "depth.npy", "mesh_obj.zip"} <= set(names)
     assert len(_blocks(text, "file")) == 3 * len(names) and _notes(text) == "" and '<body class="many">' in text
     assert text.count("<img src=") == 3  # the gallery's pictures; no file beside the page is shown
     for image in _facts(text)["images"]:
         inside = [OFFERS[number] for number, _, here in image["files"] if here]
-        assert [one.archive or one.files[0] for one in inside] == names
+        assert [output.archive or output.files[0] for output in inside] == names
 
 
 def test_what_finds_no_room_goes_in_the_order_that_is_promised(tmp_path, source):
     """The smaller the page, the less is inside: files go first, then further pictures, models, small pictures."""
     rows = _rows(tmp_path, source, 6)
     least = len(_page(tmp_path, rows, limit=1)) + 6 * 2500  # with names and figures
-    seen = []
+    observed = []
     for limit in np.geomspace(least, least + 750_000, 8).astype(int).tolist():
         text = _page(tmp_path, rows, limit=limit)
         assert len(text.encode()) <= limit and len(_facts(text)["images"]) == 6
         counts = [text.count("<img src="), *(len(_blocks(text, kind)) for kind in ("model", "extras", "file"))]
-        seen.append(counts)
+        observed.append(counts)
         for more, less in zip(counts, counts[1:3]):
             assert more >= less or more == 6
         if counts[2] < 6:
             assert f"{counts[2]} have their reconstruction" in _notes(text)
         assert (_notes(text) != "") == (counts != [6, 6, 6, 30])
-    assert seen[-1] == [6, 6, 6, 30] and seen[0][1] < 6
-    assert all(one[:3] <= other[:3] for one, other in zip(seen, seen[1:]))  # in this order of importance
+    assert observed[-1] == [6, 6, 6, 30] and observed[0][1] < 6
+    assert all(first[:3] <= other[:3] for first, other in zip(observed, observed[1:]))  # in this order of importance
 
 
 def test_more_rows_than_there_is_room_for_are_cut_and_said_to_be(tmp_path):
@@ -120,8 +125,8 @@ def test_the_verdict_is_in_the_gallery_in_words(tmp_path):
     text = _page(tmp_path, [Row("a", "done", {"trust": trust}), Row("b", "done, worse than its prior"), Row("c")])
     badges = re.findall(r'<span class="badge (\w+)">([^<]+)</span>', text)
     assert badges == [("no", "do not trust it"), ("told", "worse than its prior")]
-    found = {"found": "no cat's face found", "shape": "the shape is a guess", "invented": "all of it is invented"}
-    cat = _page(tmp_path, [Row("a", "done", {"trust": trust | found})])
+    actual = {"found": "no cat's face found", "shape": "the shape is a guess", "invented": "all of it is invented"}
+    cat = _page(tmp_path, [Row("a", "done", {"trust": trust | actual})])
     assert '<span class="badge no">no cat&#39;s face found</span>' in cat
     assert _facts(text)["images"][0]["trust"] == {"grade": "no", "verdict": "No face.", "category": 0.1}
     assert "trust" not in _facts(text)["images"][2]
@@ -178,7 +183,7 @@ def test_names_are_text_links_lead_to_the_files_and_only_the_pages_own_scripts_r
     hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in run]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
-    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
+    assert rules["script-src"].split() == [f"'sha256-{digest}'" for digest in hashes]
     assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
 
 
@@ -227,7 +232,8 @@ def test_the_model_says_what_the_result_says():
     step = (model["depth_high"] - model["depth_low"]) / 65535
     part = surface(result)  # whose depth goes on past the object's border
     assert np.abs(_depth(model) - part.depth).max() < 0.51 * step and step < 2e-6
-    assert np.abs((part.depth - result.depth)[object_mask(result)]).max() == 0
+    inside = scipy.ndimage.binary_erosion(object_mask(result), iterations=5)  # along the border, depth is made even
+    assert inside.sum() > 10 and np.abs((part.depth - result.depth)[inside]).max() < 1e-5
     outline = _inflated(model["outline"]).reshape(bump.SIZE, -1) / 255
     assert np.abs(outline - np.clip(part.field, 0, 1)).max() < 0.51 / 255
     assert np.array_equal(_inflated(model["input_mask"]).reshape(result.mask.shape), result.input_mask * 255)
@@ -256,11 +262,11 @@ def test_the_card_shows_photo_and_shape():
     assert len(json.dumps(card)) < 8000
 
 
-def test_the_spread_of_depth_is_there_where_a_result_has_one():
-    spread = np.linspace(0, 0.03, bump.SIZE**2, dtype=np.float32).reshape(bump.SIZE, -1)
-    extras = fragment_of(dataclasses.replace(bump.result(), depth_spread=spread))[2]
-    told = _inflated(extras["spread"]).reshape(spread.shape) / 255 * extras["spread_high"]
-    assert np.abs(told - spread).max() < 0.51 * 0.03 / 255
+def test_the_uncertainty_of_depth_is_there_where_a_result_has_one():
+    uncertainty = np.linspace(0, 0.03, bump.SIZE**2, dtype=np.float32).reshape(bump.SIZE, -1)
+    extras = fragment_of(dataclasses.replace(bump.result(), depth_spread=uncertainty))[2]
+    told = _inflated(extras["spread"]).reshape(uncertainty.shape) / 255 * extras["spread_high"]
+    assert np.abs(told - uncertainty).max() < 0.51 * 0.03 / 255
 
 
 def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time(tmp_path):

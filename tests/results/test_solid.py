@@ -9,12 +9,13 @@ import pytest
 import trimesh
 from helpers.outlines import excess_length, overlap
 from helpers.plain_result import plain_result
+from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
-from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_sheet
+from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_surface
 from gan2shape_jax.results.surface import mean_mask, surface
 
 _PAIRS = 1 << 21  # looked at together
@@ -86,9 +87,9 @@ def test_it_is_one_closed_body_and_no_part_goes_through_another(monkeypatch, bac
 
 
 def test_piercing_is_noticed():
-    one = trimesh.creation.icosphere(subdivisions=2)
-    both = trimesh.util.concatenate([one, one.copy().apply_translation([0.5, 0.1, 0.2])])
-    assert pierced_faces(one.vertices, one.faces) == 0 < pierced_faces(both.vertices, both.faces)
+    first = trimesh.creation.icosphere(subdivisions=2)
+    both = trimesh.util.concatenate([first, first.copy().apply_translation([0.5, 0.1, 0.2])])
+    assert pierced_faces(first.vertices, first.faces) == 0 < pierced_faces(both.vertices, both.faces)
 
 
 def test_its_volume_is_what_the_rays_enclose():
@@ -182,20 +183,20 @@ def test_a_mirrored_back_is_the_front_reflected():
 def test_the_front_is_the_depth_map():
     """Vertices on pixels of the picture are the very points of the depth map, up to one scale and shift."""
     result = _head(64)
-    sheet = cut_sheet(result.depth, surface(result).field, result.camera)
-    whole = np.all(sheet.pixels == np.rint(sheet.pixels), axis=1)
-    columns, rows = sheet.pixels[whole].astype(int).T
+    piece = cut_surface(result.depth, surface(result).field, result.camera)
+    whole = np.all(piece.pixels == np.rint(piece.pixels), axis=1)
+    columns, rows = piece.pixels[whole].astype(int).T
     z = result.depth[rows, columns].astype(float)
     expected = np.stack([z * (columns - 31.5), z * (rows - 31.5), z * result.camera.focal_length], -1)
-    np.testing.assert_allclose(sheet.points[whole] * result.camera.focal_length, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(piece.points[whole] * result.camera.focal_length, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_an_outline_is_smooth_and_where_the_mask_ends():
     side = 64
     y, x = np.mgrid[:side, :side] - 31.5
     mask = (np.hypot(x, y) < 20).astype(float)
-    sheet = cut_sheet(np.ones((side, side)), surface(plain_result(side=side, mask=mask)).field, Camera(side))
-    rim = sheet.pixels[np.unique(border(sheet.faces))] - 31.5
+    piece = cut_surface(np.ones((side, side)), surface(plain_result(side=side, mask=mask)).field, Camera(side))
+    rim = piece.pixels[np.unique(border(piece.faces))] - 31.5
     radius = np.hypot(*rim.T)
     assert radius.mean() == pytest.approx(20, abs=0.2) and radius.std() < 0.3  # in whole pixels: 0.5
 
@@ -219,7 +220,7 @@ def test_spikes_are_flattened_and_said():
     depth[30, 30] -= 0.08
     depth[40, 25:27] += 0.06
     plain, spiky = build_solid(result), build_solid(dataclasses.replace(result, depth=depth))
-    assert not plain.notes and "3 pixels stood out" in spiky.notes[0]
+    assert not plain.notes and "3 pixels were spikes" in spiky.notes[0]
     assert spiky.mesh.extents[2] == pytest.approx(plain.mesh.extents[2], rel=0.01)
     assert spiky.mesh.volume == pytest.approx(plain.mesh.volume, rel=0.005)
 
@@ -282,7 +283,7 @@ def test_a_file_shows_the_object_point_by_point(folder, result, name):
     columns, rows = columns[whole], rows[whole]
     i, j = np.rint(rows).astype(int), np.rint(columns).astype(int)
     scale = 0.2 * result.camera.focal_length / SIZE  # the picture's side is 0.2 m long
-    points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[i, j]
+    points = np.asarray(cameras.back_project(surface(result).depth, result.camera), np.float64)[i, j]
     assert np.abs(mesh.vertices[whole] - (points - [0, 0, 1]) * [scale, -scale, -scale]).max() < 1e-6
     material = mesh.visual.material
     image = getattr(material, "baseColorTexture", None) or material.image
@@ -316,9 +317,9 @@ def _border_of(depth, mask) -> np.ndarray:
     size = len(depth)
     made = plain_result(side=size, depth=depth, mask=mask)
     part = surface(made)
-    sheet = cut_sheet(part.depth, part.field, made.camera)
-    rim = np.unique(border(sheet.faces))
-    return np.concatenate([sheet.pixels[rim], sheet.points[rim, 2:] * made.camera.focal_length], axis=1)
+    piece = cut_surface(part.depth, part.field, made.camera)
+    rim = np.unique(border(piece.faces))
+    return np.concatenate([piece.pixels[rim], piece.points[rim, 2:] * made.camera.focal_length], axis=1)
 
 
 def test_where_the_sheet_falls_to_the_background_the_edge_is_straight_seen_from_the_side():
@@ -332,6 +333,25 @@ def test_where_the_sheet_falls_to_the_background_the_edge_is_straight_seen_from_
     _, _, behind = _border_of(depth, mask).T
     assert np.ptp(behind) < 1.0  # pixels; the object is 25 deep
     assert behind.max() < depth.max() * Camera(size).focal_length - 1
+
+
+def test_a_border_has_no_teeth_seen_from_the_side_though_the_mask_ends_on_a_slope_in_steps():
+    """Depth falls to the background from the mask's end on, where that is in whole pixels."""
+    size = 64
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    away = np.hypot(x * 1.1, y)
+    mask = np.clip(0.3 * (1 + 22 - away), 0, 1)
+    pixel = 1 / Camera(size).focal_length
+    depth = 0.95 + 1.5 * pixel * np.maximum(away - 8, 0)  # the object's own
+    depth += 3 * pixel * np.clip(ndimage.distance_transform_edt(mask < 0.6), 0, 4)  # and the way down
+    column, row, behind = _border_of(depth, mask).T
+    order = np.argsort(np.arctan2(row - 31.5, column - 31.5))
+    rim, window = behind[order], np.ones(15) / 15
+    once = rim - ndimage.convolve1d(rim, window, mode="wrap")
+    teeth = once - ndimage.convolve1d(once, window, mode="wrap")
+    assert teeth.std() < 0.1  # pixels; 0.31 without averaging
+    made, inside = plain_result(side=size, depth=depth, mask=mask), away < 11
+    np.testing.assert_allclose(surface(made).depth[inside], made.depth[inside], rtol=0, atol=1e-6)
 
 
 def test_a_border_lies_on_the_surface_however_the_pixels_of_the_mask_are_stepped():

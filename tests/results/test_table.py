@@ -71,7 +71,7 @@ def test_files_hold_the_names_as_text_and_no_formula(tmp_path):
     *lines, space, legend = lines
     assert len(lines) == 2 + len(_NASTY) + 2
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}  # name, side, status
-    assert space == "" and re.fullmatch(r"- depth error: How far .* \(SIDE\)", legend)
+    assert space == "" and re.fullmatch(r"- depth error: Error of depth.* \(SIDE\)", legend)
     assert not [line for line in lines if re.search(r"<\w|\x1b", line)]
     assert [_shown(line.split(" | ")[0][2:]) for line in lines[2:-2]] == [" ".join(name.split()) for name in _NASTY]
 

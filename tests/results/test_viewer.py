@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -41,3 +42,18 @@ def test_depth_and_geometry_are_those_of_the_package(tmp_path):
 def test_the_linter_finds_nothing():
     done = subprocess.run(["npm", "run", "--silent", "lint"], cwd=_FOLDER, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files_that_the_viewer_names_exist():
+    root = _FOLDER.parents[1]
+    viewer = root / "gan2shape_jax" / "assets" / "viewer"
+    sources = [path for kind in ("js", "css", "html") for path in viewer.glob(f"*.{kind}")]
+    named = {
+        name
+        for path in sources
+        if path.name != "three.min.js"
+        for name in re.findall(r"(?<![\w/.])[./\w]+\.(?:py|js|md|css|html)\b", path.read_text(encoding="utf-8"))
+    }
+    named -= {"three.js"}  # the library, which lies here in its short form
+    assert {"./geometry.js", "gan2shape_jax/geometry/lighting.py"} <= named
+    assert {name for name in named if not any((folder / name).is_file() for folder in (viewer, root))} == set()

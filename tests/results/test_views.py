@@ -48,7 +48,7 @@ def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
         result = dataclasses.replace(result, mask=np.ones_like(result.mask))
     around = views.turn_views(result.category)
     windows = [fitting_window(result, around, cut=cut) for cut in (True, False)]
-    drawn = [views.draw(result, around, size=32, cut=cut, window=one) for cut, one in zip((True, False), windows)]
+    drawn = [views.draw(result, around, size=32, cut=cut, window=window) for cut, window in zip((True, False), windows)]
     for surfaces in drawn:
         covered = surfaces.coverage.any(axis=0)
         rings = [covered[[k, -1 - k]].any() or covered[:, [k, -1 - k]].any() for k in range(4)]
@@ -73,8 +73,8 @@ def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(
     assert turned < front - 2
     white = dataclasses.replace(surfaces, albedo=np.ones_like(surfaces.albedo))
     lit = views.picture(white, "image", light=np.array([0.0, 1.0, 1.0, 0.0], np.float32))[0].mean(axis=-1)
-    seen = surfaces.coverage[0] > 0.9
-    assert lit[:, :16][seen[:, :16]].mean() > lit[:, 16:][seen[:, 16:]].mean() + 20
+    observed = surfaces.coverage[0] > 0.9
+    assert lit[:, :16][observed[:, :16]].mean() > lit[:, 16:][observed[:, 16:]].mean() + 20
 
 
 def test_the_photos_texture_is_shown_as_it_is_under_its_own_light_and_follows_others(result):
@@ -106,10 +106,10 @@ def test_turntable_and_lights_are_as_the_method_says(result):
 def test_gan_views_project_every_view_and_light_once_in_equal_batches(result):
     project = mock.Mock(side_effect=lambda pictures: pictures)
     drawn = draw_gan_views(result, project, batch=8)
-    seen = [call.args[0] for call in project.call_args_list]
-    assert [len(pictures) for pictures in seen] == [8] * 5
+    observed = [call.args[0] for call in project.call_args_list]
+    assert [len(pictures) for pictures in observed] == [8] * 5
     assert drawn.yaws.shape == (9, SIZE, SIZE, 3) and drawn.pitches.shape == (5, SIZE, SIZE, 3)
-    np.testing.assert_array_equal(drawn.yaws, np.concatenate(seen)[:9])
+    np.testing.assert_array_equal(drawn.yaws, np.concatenate(observed)[:9])
     assert drawn.lights.shape == (4, 5, SIZE, SIZE, 3)
     # The two frontal pictures of the sweeps are one, and the canonical picture but for sampling.
     np.testing.assert_allclose(drawn.yaws[4], drawn.pitches[2], atol=1e-6)
@@ -130,8 +130,8 @@ def test_a_result_of_the_reference_is_drawn_with_its_faults(result, tmp_path):
     front = np.zeros((1, 6), np.float32)
     mended, drawn = (views.draw(some, front, size=32).albedo for some in (result, faulty))
     assert np.abs(mended - drawn).max() > 0.1  # the colours differ from pixel to pixel
-    seen = [draw_gan_views(some, lambda images: images).yaws for some in (result, faulty)]
-    assert np.abs(seen[0] - seen[1]).max() > 0.1  # sampled half a pixel off
+    observed = [draw_gan_views(some, lambda images: images).yaws for some in (result, faulty)]
+    assert np.abs(observed[0] - observed[1]).max() > 0.1  # sampled half a pixel off
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +222,9 @@ def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
     rng = np.random.default_rng(0)
     colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
     flat = back_project(np.ones((side, side), np.float32), camera)
-    seen = rasterizer.rasterize(flat, camera, samples=rasterizer.SampleGrid.over(camera, size=4 * side))
+    observed = rasterizer.rasterize(flat, camera, samples=rasterizer.SampleGrid.over(camera, size=4 * side))
     faces = views.exchanged_faces(mesh_rasterizer.grid_faces(side, side))
-    drawn = np.asarray(mesh_rasterizer.interpolate(seen, jnp.asarray(colours.reshape(-1, 3)), faces=faces))
+    drawn = np.asarray(mesh_rasterizer.interpolate(observed, jnp.asarray(colours.reshape(-1, 3)), faces=faces))
     fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
     y, x = np.meshgrid(fraction, fraction, indexing="ij")
     inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) < side - 1)

@@ -37,9 +37,9 @@ def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("text")
     np.savez(tmp_path / "view.npz", mean=np.zeros(6), cov=-np.eye(6))
-    given = {"data.image_list": str(tmp_path / "list.txt"), "data.image_root": str(tmp_path)}
-    given |= {"sampling.view_mvn": str(tmp_path / "view.npz"), "loss.lam_perc": "-1"}
-    assert check.run_check(apply_overrides(bundled, given)) == 1
+    arguments = {"data.image_list": str(tmp_path / "list.txt"), "data.image_root": str(tmp_path)}
+    arguments |= {"sampling.view_mvn": str(tmp_path / "view.npz"), "loss.lam_perc": "-1"}
+    assert check.run_check(apply_overrides(bundled, arguments)) == 1
     errors = capsys.readouterr().err
     for part in ("empty.png is empty", "text.png is not an image", "gone.png", "semi-definite", "lam_perc"):
         assert part in errors, part
@@ -76,7 +76,7 @@ def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, 
         ("workdir", "", "config.workdir is empty"),
         ("workdir", "line\nbreak", "control character"),
         ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below cannot be a folder"),
-        ("checkpoint.folder", "foo://bar", "it is a folder of this machine, or one of object storage (gs://BUCKET/..."),
+        ("checkpoint.folder", "foo://bar", "it must be a folder of this machine or of object storage (gs://BUCKET/..."),
         ("checkpoint.folder", "s3://bucket/run", "needs the library s3fs: pip install s3fs"),
     ):
         told = []
@@ -150,7 +150,7 @@ def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells
 def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_tells_it(tmp_path):
     for fields, message in (
         ({"schedule__batches_per_iteration": 4}, "4 batches an iteration need as many images"),
-        ({"sampling__collect_iters": 2}, "give at least 3"),
+        ({"sampling__collect_iters": 2}, "set at least 3"),
     ):
         config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
         (problem,) = check.examine(config)
@@ -161,7 +161,7 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')
     (problem,) = check.examine(config)
     assert "holds a joint run on the images" in problem and "--config.mode=predict" in problem
-    assert problem == _refusal(functools.partial(experiment.run, config))
+    assert problem == _refusal(functools.partial(experiment.run_experiment, config))
     (tmp_path / "run" / "joint.json").write_text("{")
     assert check.examine(config) == []  # the run writes it again
 

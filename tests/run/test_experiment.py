@@ -120,7 +120,7 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(finished):
     other = config.copy_and_resolve_references()
     other.seed = 7
     with pytest.raises(UserError, match=r"another configuration: seed \(was 0, is 7\); choose another --config"):
-        experiment.run(other)
+        experiment.run_experiment(other)
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 
 
@@ -160,7 +160,7 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
         patched.setattr(interrupt, "noted", lambda **_: contextlib.nullcontext(remove))
         assert main(_command(config)) == 1
     said = capfd.readouterr().err
-    assert said.count("error:") == 1 and "while the run was going on" in said and "Traceback" not in said
+    assert said.count("error:") == 1 and "during the run" in said and "Traceback" not in said
     for module, name, stand_in in (
         (checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000)),
         (surface, "glb_bytes", full),
@@ -191,10 +191,10 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
     ):
         said = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
         assert not (root / "results" / "001").exists()
-    assert "interrupted; run the same command again to go on" in said and "Traceback" not in said
+    assert "interrupted; run the same command again to continue" in said and "Traceback" not in said
     again = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
-    assert re.search(r"^001: goes on from stage 1 step(2|3), iteration \d of 2$", again.stderr, re.MULTILINE)
+    assert re.search(r"^001: continues from stage 1 step(2|3), iteration \d of 2$", again.stderr, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 2 of 2, loss [\d.]+; .* left$", again.stderr, re.MULTILINE)
     assert _bits(root) == _bits(finished[1])
 
@@ -237,16 +237,16 @@ def _write_data(folder: pathlib.Path) -> None:
 def test_car_runs_every_step_at_its_real_size(tmp_path):
     _write_weights(tmp_path)
     _write_data(tmp_path)
-    given = {"workdir": "run", "data.image_list": "list.txt", "data.image_root": "", "data.mask_root": "masks"}
-    given |= {"data.latent_root": "latents", "gan.checkpoint": "gan.safetensors"}
-    given |= {"loss.lpips_weights": "lpips.safetensors"}
-    given |= {"sampling.view_mvn": "view.npz", "sampling.light_mvn": "light.npz"}
-    given = {field: str(tmp_path / path) for field, path in given.items()}
-    given |= {"prior.iterations": "2", "sampling.collect_iters": "2", "schedule.stages": str(4 * ((2, 2, 2),))}
-    given |= {"logging.every_iterations": "1", "outputs.turntable_frames": "4"}
-    config = apply_overrides(load_config("car"), given)
+    arguments = {"workdir": "run", "data.image_list": "list.txt", "data.image_root": "", "data.mask_root": "masks"}
+    arguments |= {"data.latent_root": "latents", "gan.checkpoint": "gan.safetensors"}
+    arguments |= {"loss.lpips_weights": "lpips.safetensors"}
+    arguments |= {"sampling.view_mvn": "view.npz", "sampling.light_mvn": "light.npz"}
+    arguments = {field: str(tmp_path / path) for field, path in arguments.items()}
+    arguments |= {"prior.iterations": "2", "sampling.collect_iters": "2", "schedule.stages": str(4 * ((2, 2, 2),))}
+    arguments |= {"logging.every_iterations": "1", "outputs.turntable_frames": "4"}
+    config = apply_overrides(load_config("car"), arguments)
     assert (config.image_size, config.gan.size, config.gan.channel_multiplier) == (128, 512, 2)
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     result = tmp_path / "run" / "results" / "a"
     assert np.load(result / "depth.npy").shape == (128, 128)
     assert np.isfinite(np.load(result / "depth.npy")).all()

@@ -89,7 +89,7 @@ def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
     for number, (before, now) in enumerate((("001/b", "001"), ("001/b/c", "001"), ("images", "images/001"))):
         root = tmp_path / str(number)
         save_result(plain_result(before), root / "results" / before)
-        refusal = f"an earlier list has its results in {root}/results/{before}: rename"
+        refusal = f"an earlier list wrote them to {root}/results/{before}: rename"
         with pytest.raises(UserError, match=refusal):
             require_apart(root, [now])
         require_apart(root, ["002", "001x", "images 2/001", before])
@@ -118,20 +118,20 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
 
 def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
     config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
-    with pytest.raises(UserError, match=r"checkpoints cannot be kept in .*run \[1\]/checkpoints") as refusal:
-        experiment.run(config)
+    with pytest.raises(UserError, match=r"checkpoints cannot be stored in .*run \[1\]/checkpoints") as refusal:
+        experiment.run_experiment(config)
     assert str(RunFolder.at(apply_overrides(config, {"checkpoint.folder": "gs://b/faces"})).checkpoints("001")) == (
         "gs://b/faces/001"
     )
     assert check.examine(config) == [str(refusal.value)] and not os.path.exists(config.workdir)
     elsewhere = apply_overrides(config, {"checkpoint.folder": str(tmp_path / "elsewhere")})
     assert check.examine(elsewhere) == []
-    with pytest.raises(UserError, match="checkpoints cannot be kept"):
+    with pytest.raises(UserError, match="checkpoints cannot be stored"):
         require_no_pattern(epath.Path("gs://bucket/faces*"))
 
 
 def _refused(folder, **more):
-    with pytest.raises(UserError, match="another run is at work") as caught, hold(folder, **more):
+    with pytest.raises(UserError, match="another run uses") as caught, hold(folder, **more):
         raise AssertionError("held twice")
     return str(caught.value)
 
@@ -189,7 +189,7 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
     with hold(folder) as require:
         require()
         shutil.rmtree(folder)
-        with pytest.raises(RunEndingError, match="run was removed, or another run has taken it over, while the run"):
+        with pytest.raises(RunEndingError, match="run was removed, or taken over by another run, during the run"):
             require()
         folder.mkdir()
         with hold(folder), pytest.raises(RunEndingError):
@@ -214,7 +214,7 @@ def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
         first()
         assert capsys.readouterr().err == ""
         with hold(folder) as second:
-            assert f"locks nothing, and process {os.getpid()} on" in capsys.readouterr().err
+            assert f"has no locks, and process {os.getpid()} on" in capsys.readouterr().err
             second()
             with pytest.raises(RunEndingError):
                 first()
@@ -233,7 +233,7 @@ def test_a_second_command_ends_with_1_and_changes_nothing(tmp_path, capsys, plac
         told = capsys.readouterr().err
         main(["--config=ictface", "--check", *overrides(config)])
         assert "another run" not in capsys.readouterr().err  # looking is allowed beside a run
-    assert f"error: another run is at work in {folder}: process {os.getpid()} on" in told and "Traceback" not in told
+    assert f"error: another run uses {folder}: process {os.getpid()} on" in told and "Traceback" not in told
     assert not (pathlib.Path(config.workdir) / "config.json").exists()
 
 
@@ -264,7 +264,7 @@ def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folde
         file.write(b"more")
     assert _finished(tmp_path) == []
     told = capsys.readouterr().err
-    assert f"{folder.result('a')} is incomplete (albedo.npy is missing): the image is made again" in told
+    assert f"{folder.result('a')} is incomplete (albedo.npy is missing): the image is reconstructed again" in told
     assert "depth.npy has" in told and not folder.is_finished("b")
     assert _finished(tmp_path) == [] and capsys.readouterr().err == ""
 

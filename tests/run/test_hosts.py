@@ -64,17 +64,17 @@ def test_every_host_gets_the_messages_of_all_and_one_alone_its_own(tmp_path):
     address = f"localhost:{_port()}"
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         pending = [pool.submit(hosts._exchange, address, Team(i, 3), 60, {"names": [i]}) for i in (2, 1, 0)]
-        assert [one.result() for one in pending] == 3 * [[{"names": [0]}, {"names": [1]}, {"names": [2]}]]
+        assert [first.result() for first in pending] == 3 * [[{"names": [0]}, {"names": [1]}, {"names": [2]}]]
     with hosts.connected(tiny_config(tmp_path), stay=True) as (team, ask):
         assert team == Team(0, 1) and ask({"names": []}) == [{"names": []}]
 
 
 def test_hosts_that_differ_say_how():
     first = {"config": {"seed": 0}, "names": ["a.png"]}
-    with pytest.raises(UserError, match="host 2 has another config.seed than host 0: start all with the same command"):
-        hosts.require_alike([first, first, first | {"config": {"seed": 3}}])
-    with pytest.raises(UserError, match="host 1 has another image list than host 0"):
-        hosts.require_alike([first, first | {"names": []}])
+    with pytest.raises(UserError, match="host 2 differs from host 0 in config.seed: start all with the same command"):
+        hosts.require_same([first, first, first | {"config": {"seed": 3}}])
+    with pytest.raises(UserError, match="host 1 differs from host 0 in image list"):
+        hosts.require_same([first, first | {"names": []}])
 
 
 def test_a_host_out_of_reach_is_named(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(hosts, "_PATIENCE_S", 0.1)
     monkeypatch.setattr(hosts, "connected", connected)
     with (
-        pytest.raises(UserError, match=r"host 1 does not see what host 0 .*one folder that all hosts share"),
+        pytest.raises(UserError, match=r"host 1 does not see the files of host 0 .*one folder that all hosts share"),
         start.begin(tiny_config(tmp_path), []),
     ):
         raise AssertionError("started")
@@ -144,7 +144,7 @@ def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
     begun = root / "checkpoints" / "001"
     await_checkpoint(processes[0], begun, 4)
     codes, told = _ends(_start(tmp_path))  # another run, while these are at work
-    assert codes == [1] and f"another run is at work in {root}: process {processes[0].pid} on" in told[0]
+    assert codes == [1] and f"another run uses {root}: process {processes[0].pid} on" in told[0]
     processes[0].send_signal(signal.SIGKILL)
     codes, told = _ends(processes)
     assert codes == [-signal.SIGKILL, 0], told[1]
@@ -180,9 +180,9 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
         with (folder / "run" / "history.csv").open(newline="") as lines:
             logged.append([row for row in csv.DictReader(lines) if row["loss"]])
     assert {row["step"] for row in logged[0]} == set(_NEAR)
-    for two, one in zip(*logged, strict=True):
-        assert (two["step"], two["iteration"]) == (one["step"], one["iteration"])
-        assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=_NEAR[two["step"]])
+    for two, first in zip(*logged, strict=True):
+        assert (two["step"], two["iteration"]) == (first["step"], first["iteration"])
+        assert float(two["loss"]) == pytest.approx(float(first["loss"]), rel=_NEAR[two["step"]])
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_two_hosts_that_are_told_to_end_stop_together_and_go_on(tmp_path):
     codes, told = _ends(processes)
     assert codes == [143, 143], told
     codes, told = _ends(_start(tmp_path / "ended", 2, **_JOINT))
-    assert codes == [0, 0] and "goes on from" in told[0], told
+    assert codes == [0, 0] and "continues from" in told[0], told
     files = [f"results/{name[:3]}/depth.npy" for name in NAMES] + ["networks.safetensors"]
     ended, undisturbed = (
         [(tmp_path / name / "run" / file).read_bytes() for file in files] for name in ("ended", "undisturbed")

@@ -49,7 +49,7 @@ def predicted(trained, tmp_path_factory):
         picture.save(folder / "001.png")
     config = _predicting(folder, trained, names=("001.png", "large.png"), data__image_root=str(folder), **_NOTHING_ELSE)
     reconstruction._reconstruct.clear_cache()  # of other tests
-    code = experiment.run(config)
+    code = experiment.run_experiment(config)
     return code, pathlib.Path(config.workdir), reconstruction._reconstruct._cache_size()
 
 
@@ -70,7 +70,7 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
 def test_prediction_is_what_the_networks_say(predicted, trained):
     _, root, _ = predicted
     _, params, prepared, frozen = trained
-    view = reconstruction.see(params, prepared.problem, frozen, prepared.settings)
+    view = reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
     result = load_result(root / "results" / "001")
     for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
         np.testing.assert_allclose(getattr(result, name), getattr(view, name), atol=2e-5, err_msg=name)
@@ -84,21 +84,21 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     names = ("006.png", "001.png", "002.png")
     config = _predicting(tmp_path, trained, names=names, data__image_root=str(tmp_path), **_NOTHING_ELSE)
     alone = reconstruction._reconstruct._cache_size()
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert reconstruction._reconstruct._cache_size() == alone
     results = pathlib.Path(config.workdir) / "results"
-    one, together = (load_result(folder / "001") for folder in (predicted[1] / "results", results))
+    first, together = (load_result(folder / "001") for folder in (predicted[1] / "results", results))
     for name in ("depth", "albedo", "view", "light", "warped_depth"):
-        np.testing.assert_allclose(getattr(together, name), getattr(one, name), atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(getattr(together, name), getattr(first, name), atol=1e-5, err_msg=name)
     # Which texels are looked up changes with the last bits of depth, so single pixels may differ by more.
-    apart = np.abs(together.reconstruction - one.reconstruction)
+    apart = np.abs(together.reconstruction - first.reconstruction)
     assert apart.mean() < 2e-6 and apart.max() < 1e-4
     # Begun again with one of two finished, and with one that cannot be read.
     before = {name: np.load(results / name / "depth.npy") for name in ("001", "006")}
     shutil.rmtree(results / "001")
     shutil.rmtree(results / "002")
     (tmp_path / "002.png").write_bytes(b"no picture")
-    assert experiment.run(config) == 1
+    assert experiment.run_experiment(config) == 1
     for name, depth in before.items():
         np.testing.assert_array_equal(np.load(results / name / "depth.npy"), depth)
     assert not (results / "002").exists()
@@ -106,7 +106,7 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
 
 def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     config = _predicting(tmp_path, trained, outputs__gan_images=True)
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     root = pathlib.Path(config.workdir)
     result = load_result(root / "results" / "001")
     assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
@@ -119,7 +119,7 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
 @pytest.mark.heavy  # a run and a prediction with all their programs
 def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     config = tiny_config(tmp_path, networks__pretrained=str(trained[0]), schedule__stages=((2, 0, 0),))
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     root = pathlib.Path(config.workdir) / "results" / "001"
     with (root / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -130,7 +130,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     assert metrics["start"]["side"] == float(rows[0]["side"])
     (tmp_path / "predicted").mkdir()
     other = _predicting(tmp_path / "predicted", trained, outputs__gan_images=False)
-    assert experiment.run(other) == 0
+    assert experiment.run_experiment(other) == 0
     feed_forward = load_result(pathlib.Path(other.workdir) / "results" / "001").metrics
     assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
 
@@ -145,10 +145,12 @@ def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trai
     said = capsys.readouterr().err
     assert "none.safetensors" in said and "networks.safetensors of a joint run" in said and "Traceback" not in said
     with pytest.raises(UserError, match="does not fit this configuration's networks"):
-        experiment.run(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
+        experiment.run_experiment(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
     path = tmp_path / "published.pth"
     path.write_bytes(b"")
     monkeypatch.setattr(network_files, "read_checkpoint", lambda _: {"netD": {}, "netA": {}, "netL": {}})
     monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
     with pytest.raises(UserError, match=r"published.pth lacks netV"):
-        experiment.run(tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE))
+        experiment.run_experiment(
+            tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
+        )

@@ -25,8 +25,9 @@ from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import explain, prepare, runner, trust
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import Units
+from gan2shape_jax.run.runner import WorkItems
 from gan2shape_jax.training import groups, loop, network_files
 
 SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
@@ -113,7 +114,7 @@ def test_where_training_goes_on_and_how_to_look_at_curves(tmp_path):
         stream = Stream()
         with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch(["001"]) as watcher:
             watcher.on_resume(SCHEDULE[3], 5)
-        assert "001: goes on from stage 1 step3, iteration 5 of 10" in stream.getvalue()
+        assert "001: continues from stage 1 step3, iteration 5 of 10" in stream.getvalue()
     folder = tmp_path / "a b; $(touch c)"
     stream, names = Stream(), ["x[/red]", "my photo", "=1", "a%20b", "é/ü"]
     with Monitor(SCHEDULE, folder, _console(stream, terminal=False)) as monitor:
@@ -136,7 +137,7 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
                 if terminal:
                     monitor._bars.refresh()
         monitor.say("[bold]no[/bold] [/] " + name.replace("\n", " "))
-        Units(RunFolder(tmp_path), [], monitor.say).fail({name: "no [/] \x1b[2J"})
+        WorkItems(RunFolder(tmp_path), [], monitor.say).fail({name: "no [/] \x1b[2J"})
     said = stream.getvalue()
     assert "\x1b]" not in said and "\x1b[2J" not in said and "\x07" not in said
     assert shown + r": no [/] \x1b[2J" in said
@@ -150,7 +151,7 @@ def _save(folder: RunFolder, name: str, **metrics) -> None:
 
 def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
-    units, write = Units(folder, ["a.png", "b.png", "c.png"], print), runner.write_table
+    work_items, write = WorkItems(folder, ["a.png", "b.png", "c.png"], print), runner.write_table
 
     def slow(root, rows):
         write(root, rows)
@@ -159,12 +160,12 @@ def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are
 
     monkeypatch.setattr(runner, "write_table", slow)
     _save(folder, "a")
-    units.fail({})
+    work_items.fail({})
     assert "\nb," in (tmp_path / "results.csv").read_text()
     _save(folder, "c")
-    units.fail({})  # too soon
+    work_items.fail({})  # too soon
     assert "\nc," not in (tmp_path / "results.csv").read_text()
-    list(units.unfinished([]))
+    list(work_items.unfinished([]))
     assert "\nc," in (tmp_path / "results.csv").read_text()
 
 
@@ -172,16 +173,16 @@ def test_summaries_are_written_again_only_where_they_say_something_new(tmp_path,
     folder, written = RunFolder(tmp_path), []
     monkeypatch.setattr(runner, "write_page", lambda root, rows: written.append([row.status for row in rows]))
     monkeypatch.setattr(runner, "_SPACING", 0)
-    units = Units(folder, ["a.png"], print)
+    work_items = WorkItems(folder, ["a.png"], print)
     _save(folder, "a")
-    units.fail({})
-    units.fail({})
-    units.summarize()
+    work_items.fail({})
+    work_items.fail({})
+    work_items.summarize()
     assert written == [["done"]]
     _save(folder, "a", side=0.05, worse_than_prior=True)  # in its place
-    units.note("a")
+    work_items.note("a")
     assert written[1:] == [["done, worse than its prior"]]
-    list(Units(folder, ["a.png"], print, runner.Handover(finished=print)).unfinished([]))  # another one's task
+    list(WorkItems(folder, ["a.png"], print, runner.RunHooks(finished=print)).unfinished([]))  # another one's task
     assert len(written) == 2
 
 
@@ -191,7 +192,7 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     _save(folder, "bad", side=0.05, worse_than_prior=True)
     _save(folder, "damaged")
     (tmp_path / "results" / "damaged" / "result.json").write_text("{")
-    list(Units(folder, ["good", "bad", "damaged"], print).unfinished([]))
+    list(WorkItems(folder, ["good", "bad", "damaged"], print).unfinished([]))
     for file in ("results.csv", "results.md", "index.html"):
         text = (tmp_path / file).read_text()
         assert "done, worse than its prior" in text and "unreadable" in text, file
@@ -203,7 +204,7 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
 def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_path, monkeypatch, capsys):
     """As on GPU and TPU, where the number of images at once depends on the memory that one of them takes."""
     config = tiny_config(tmp_path, names=("001.png", "005.png", "006.png"))
-    asked, train = [], mock.Mock(side_effect=UserError("not trained"))
+    requests, train = [], mock.Mock(side_effect=UserError("not trained"))
 
     def load(config, name, *rest, original=prepare.load_image):
         if name == "001.png":
@@ -213,9 +214,9 @@ def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_pa
     monkeypatch.setattr(loop, "run_schedule", train)
     monkeypatch.setattr(prepare, "load_image", load)
     monkeypatch.setattr(groups, "bytes_of_one", lambda prepared, _: int(prepared.name))
-    monkeypatch.setattr(groups, "choose_size", lambda _, images, devices, of_one: asked.append(of_one()) or 1)
+    monkeypatch.setattr(groups, "choose_size", lambda _, images, devices, of_one: requests.append(of_one()) or 1)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
-    assert asked == [5] and train.call_count == 2
+    assert requests == [5] and train.call_count == 2
     said = capsys.readouterr().err
     assert said.count("001: 001.png is damaged") == 1 and "005: not trained" in said and "Traceback" not in said
 
@@ -240,10 +241,10 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
         return write
 
     names = ["a.png", "b.png", "c.png", "d.png"]
-    with runner.Units(folder, names, lambda line: said.append(str(line))) as units:
-        for (name,) in units.unfinished([[name] for name in names]):
-            units.write({name: make(name)})
-        assert units.status == 1
+    with runner.WorkItems(folder, names, lambda line: said.append(str(line))) as work_items:
+        for (name,) in work_items.unfinished([[name] for name in names]):
+            work_items.write({name: make(name)})
+        assert work_items.status == 1
     assert [folder.is_finished(stem) for stem in "abcd"] == [True, False, False, True]
     assert sorted(said) == ["b: b cannot be written", "c: c is unusable"]
 
@@ -254,10 +255,10 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
     monkeypatch.setattr(explain, "explain", lambda *_, **__: plain_result("001"))
 
     def kept(**fields) -> bytes | None:
-        files, config = {}, tiny_config(tmp_path, **fields)
+        files, plan = {}, resolve(tiny_config(tmp_path, **fields))
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
-        work = runner.Trainer(config, RunFolder(tmp_path), None, frozen, None, names=(), judge=trust.Judge(config))
-        work.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []))
+        trainer = runner.Trainer(plan, RunFolder(tmp_path), None, frozen, None, names=(), grader=trust.Grader(plan))
+        trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []))
         return files.get("networks.safetensors")
 
     loaded = {}

@@ -73,7 +73,7 @@ def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_p
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")  # as the environment says, for one
         assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
         jax.config.update("jax_compilation_cache_dir", None)
-        warning = r"compiled programs are not kept.*file/inside cannot be a folder.* \(config\.runtime"
+        warning = r"compiled programs are not cached.*file/inside cannot be a folder.* \(config\.runtime"
         with pytest.warns(UserWarning, match=warning):
             runtime.keep_programs(str(tmp_path / "file" / "inside"))
         assert jax.config.jax_compilation_cache_dir is None

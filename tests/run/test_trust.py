@@ -9,6 +9,7 @@ from helpers.plain_result import plain_result
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import trust
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
 
 _RECORD = TrustRecord(
@@ -23,8 +24,8 @@ def test_the_expected_side_grows_with_atypicality():
     assert trust.expected_side(None, 0.0) is None and trust.expected_side(_RECORD, None) is None
     assert trust.expected_side(_RECORD, -3.0) == pytest.approx(0.01)
     assert trust.expected_side(_RECORD, 2.0) == pytest.approx(0.0121)
-    np.testing.assert_allclose(trust.spread_of(_RECORD, None), 0.015)
-    np.testing.assert_allclose(trust.spread_of(_RECORD, 0.02), 0.03, rtol=1e-5)
+    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, None), 0.015)
+    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, 0.02), 0.03, rtol=1e-5)
 
 
 def test_three_verdicts_that_agree():
@@ -43,16 +44,16 @@ def test_three_verdicts_that_agree():
         (0.9, 0.011, {}, "trust", "a face", f"{general}, as exact as usual (SIDE about 0.011)"),
         (0.9, None, {}, "found", "a face", f"{general}; how exact it is has not been measured"),
     ]
-    for sure, expected, metrics, grade, found, shape in cases:
-        told = trust.verdict_on(sure, expected, _RECORD, metrics, kind="face")
-        assert (told["grade"], told["found"]) == (grade, found) and shape in told["shape"]
+    for sure, expected, metrics, grade, detected, shape in cases:
+        told = trust.grade_in_words(sure, expected, _RECORD, metrics, kind="face")
+        assert (told["grade"], told["found"]) == (grade, detected) and shape in told["shape"]
         assert told["invented"] == ("all of it is invented" if sure < 0.3 else "what is turned away is invented")
-        assert told["verdict"] == f"{found}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
-    own = trust.verdict_on(0.9, 0.01, _RECORD, {}, kind="face", own=True)
+        assert told["verdict"] == f"{detected}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
+    own = trust.grade_in_words(0.9, 0.01, _RECORD, {}, kind="face", own=True)
     assert own["shape"].startswith("its own shape, as exact")
-    far_face = trust.verdict_on(0.9, 0.01, _RECORD, far, kind="face", surely=True)
+    far_face = trust.grade_in_words(0.9, 0.01, _RECORD, far, kind="face", surely=True)
     assert far_face["verdict"].startswith("a face: the model cannot explain it") and far_face["grade"] == "no"
-    assert trust.found_words(0.9, "object") == "an object"
+    assert trust.detection_in_words(0.9, "object") == "an object"
 
 
 def test_remarks_in_tables():
@@ -64,7 +65,7 @@ def test_remarks_in_tables():
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
     assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
     worse = {"worse_than_prior": True}
-    samples = "explains its samples ever worse"
+    samples = "explains its samples worse and worse"
     assert remarks(worse | {"far_from_category": True}) == [samples, "far from what the GAN draws"]
     assert remarks(worse | {"side": 0.05, "prior": {"side": 0.04}}) == ["worse than its prior"]
     assert remarks(worse | {"side": 0.05, "start": {"side": 0.04}}) == ["worse than its start"]
@@ -85,15 +86,15 @@ def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
     for kept, worse in (({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)):  # held out
         metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
         assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
-        known = metrics | {"side": 0.05, "start": {"side": 0.04}}
-        assert compare_with_prior(known, _history(0.1, 0.2))["worse_than_prior"] is True
+        with_side = metrics | {"side": 0.05, "start": {"side": 0.04}}
+        assert compare_with_prior(with_side, _history(0.1, 0.2))["worse_than_prior"] is True
     for history in ([], _history(), _history(0.1)):
         assert "worse_than_prior" not in compare_with_prior({}, history)
 
 
 def test_no_shape_is_promised_for_another_category():
-    judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    near, far = trust.judged(judge, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.29, 0.31)])
+    grader = trust.Grader(load_config("ictface"), record=_RECORD, typical_l1=0.2)
+    near, far = trust.graded(grader, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.29, 0.31)])
     assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
     assert far.depth_spread is None
@@ -102,11 +103,11 @@ def test_no_shape_is_promised_for_another_category():
 def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
-    judge = trust.load_judge(config.lock())
-    assert judge.detector is not None and judge.record is not None and judge.typical_l1 > 0
-    assert trust.assessments(judge, [plain_result("a")]) == [None]
-    assert judge.without_files().detector is None
-    plain = dataclasses.replace(judge, config=load_config("ictface"))
+    grader = trust.load_grader(resolve(config.lock()))
+    assert grader.detector is not None and grader.record is not None and grader.typical_l1 > 0
+    assert trust.assessments(grader, [plain_result("a")]) == [None]
+    assert grader.without_files().detector is None
+    plain = dataclasses.replace(grader, config=load_config("ictface"))
     assert plain.without_files() is plain
 
 

@@ -76,8 +76,8 @@ def test_what_the_gan_drew_is_found_again(drawn):
     params, _, image = drawn
     latents = [_invert(params, image, steps=steps) for steps in (0, 300)]  # of none the mean latent
     made = [_synthesize(params["generator"], w, arch=_ARCH) for w in latents]
-    start, found = (np.abs(one - image).mean((1, 2, 3)) for one in made)
-    assert (found < 0.15 * start).all()
+    start, actual = (np.abs(first - image).mean((1, 2, 3)) for first in made)
+    assert (actual < 0.15 * start).all()
 
 
 def test_the_result_is_a_function_of_the_key(drawn):

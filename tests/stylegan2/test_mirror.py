@@ -54,19 +54,19 @@ def test_a_generator_alone_is_refused():
 @pytest.mark.heavy
 def test_on_the_bundled_faces_mirror_images_are_met_and_heads_turn():
     gan, networks = gan2shape_jax.load_gan("ictface"), gan2shape_jax.load_model("ictface").networks
-    found = mirror.find(jax.random.key(0), gan.weights, arch=gan.architecture, samples=1024)
+    actual = mirror.find(jax.random.key(0), gan.weights, arch=gan.architecture, samples=1024)
     latents = sample_w(jax.random.key(1), gan.weights["generator"], arch=gan.architecture, samples=32)
-    drawn = gan.synthesize(np.concatenate([latents, found.reflected(latents)])).astype(np.float32)
+    drawn = gan.synthesize(np.concatenate([latents, actual.reflected(latents)])).astype(np.float32)
     away, met = (np.abs(some - drawn[:32, :, ::-1]).mean() for some in (drawn[:32], drawn[32:]))
     assert met < away / 2  # 0.40 of it with 4,096 samples
 
-    see = jax.jit(functools.partial(models.views, networks.params))
+    predict_views = jax.jit(functools.partial(models.views, networks.params))
     frozen, settings = networks.frozen, networks.settings
     yaws = []
     for step in (-1.5, -0.75, 0, 0.75, 1.5):
         values = np.tile([step, np.nan], (32, 1))
-        images = jnp.asarray(gan.synthesize(found.moved(latents, values)) / np.float32(127.5) - 1)
-        views = in_batches(lambda some: see(some, frozen.view_mean, settings), np.asarray(images), size=8)
+        images = jnp.asarray(gan.synthesize(actual.moved(latents, values)) / np.float32(127.5) - 1)
+        views = in_batches(lambda some: predict_views(some, frozen.view_mean, settings), np.asarray(images), size=8)
         yaws.append(np.degrees(views[:, 1]))
     means = np.mean(yaws, axis=1)
     assert (np.diff(means * np.sign(means[-1])) > 4).all() and np.ptp(means) > 40

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +15,9 @@ from helpers.tiny_stylegan2 import TINY, discriminate, nhwc, random_parameters, 
 from jax import lax
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.convert.stylegan2 import convert
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture, layers, weights
-from tools.convert_stylegan2 import convert
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +118,11 @@ def test_gradients_are_finite_at_zero(tiny):
 
 def test_w_plus_of_equal_styles_is_w(tiny):
     w = np.random.default_rng(0).normal(size=(2, TINY.style_dim)).astype(np.float32)
-    alike = stylegan2.mix_styles(-w, w, 0, arch=TINY)
-    one, two = (synthesize(tiny["generator"], latent, arch=TINY) for latent in (w, alike))
-    np.testing.assert_allclose(one, two, atol=1e-5)
+    equal_styles = stylegan2.mix_styles(-w, w, 0, arch=TINY)
+    first, two = (synthesize(tiny["generator"], latent, arch=TINY) for latent in (w, equal_styles))
+    np.testing.assert_allclose(first, two, atol=1e-5)
     other = synthesize(tiny["generator"], stylegan2.mix_styles(w, -w, TINY.latents - 1, arch=TINY), arch=TINY)
-    assert jnp.abs(other - one).max() > 1e-3  # the last style is that of the last colours
+    assert jnp.abs(other - first).max() > 1e-3  # the last style is that of the last colours
 
 
 def test_noise_is_fixed_unless_it_is_given(tiny):
@@ -178,8 +179,8 @@ def test_any_filter_matches_its_definition_and_gradient(taps):
         return outs, probes, [pull(other)[0] for pull, other in zip(pulls, probes, strict=True)]
 
     with jax.enable_x64():
-        found = jax.device_get(run(probe, others))
-    for out, other, pulled, (_, settings) in zip(*found, cases.values(), strict=True):
+        actual = jax.device_get(run(probe, others))
+    for out, other, pulled, (_, settings) in zip(*actual, cases.values(), strict=True):
         by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
         np.testing.assert_allclose(out[0, :, :, 0], by_definition, atol=1e-12)
         np.testing.assert_allclose(np.vdot(pulled, probe), np.vdot(other, out), rtol=1e-10)  # a linear map's adjoint
@@ -192,7 +193,7 @@ def test_files_of_every_kind_are_written_and_read(tmp_path):
     arch, loaded = stylegan2.load(path)
     assert arch == _KINDS and hash(arch) == hash(_KINDS) and list(tmp_path.iterdir()) == [path]
     assert stylegan2.read_header(path)[1]["license"] == "ours"
-    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    chex.assert_trees_all_equal(loaded, params)
     assert set(loaded["generator"]["to_rgb"]) == {"2"} and set(loaded["generator"]["skips"]) == {"1", "2"}
     assert "final_rgb" in loaded["discriminator"]
 
@@ -204,8 +205,8 @@ def test_images_and_features_of_every_kind_have_their_sizes_and_clamps():
     assert image.shape == (2, 16, 16, 3) and jnp.abs(image).max() <= 1.0
     for side in (8, 32):  # a "skip" discriminator too takes any side
         x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
-        seen = _features(params["discriminator"], x, arch=_KINDS)
-        assert [f.shape for f in seen] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
+        features = _features(params["discriminator"], x, arch=_KINDS)
+        assert [f.shape for f in features] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
 
 
 def test_the_stored_mean_is_the_mean():
@@ -241,7 +242,7 @@ def test_damaged_headers_are_refused(tmp_path):
     for content in ("{", "[]", "{}", '{"size": 16}', "null"):
         header = {"format": weights._FORMAT, "architecture": content}
         safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, header)
-        with pytest.raises(UserError, match="describes no StyleGAN2"):
+        with pytest.raises(UserError, match="does not describe a StyleGAN2"):
             stylegan2.load(path)
 
 
@@ -261,7 +262,7 @@ def test_other_sizes_are_refused_in_few_words():
         "discriminator_channels": {"100000 discriminator widths": (1,) * 10**5},
         "stddev_group": {"at most 16384": 10**30, "whole numbers": -1},
         "stddev_channels": {"4 channels do not divide into 3": 3},
-        "taps": {"no low-pass filter": [(float("nan"),) * 4, (1.0,) * 10**5, (1.0, -1.0)]},
+        "taps": {"not a low-pass filter": [(float("nan"),) * 4, (1.0,) * 10**5, (1.0, -1.0)]},
         "conv_clamp": {"cannot be clamped": float("inf"), "clamped to -1": -1.0},
         "discriminator_clamp": {"cannot be clamped": float("nan"), "clamped to '256'": "256"},
         "mapping_scale": {"a mapping scale of": [10**400, "0.01"]},

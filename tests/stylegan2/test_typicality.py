@@ -19,13 +19,13 @@ def gan():
     mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch, samples=256)
     key = jax.random.key(1)
     images, _ = random_images(key, params["generator"], arch=arch, count=120, truncation=1.0, mean=mean)
-    known = typicality.measure(params["discriminator"], images[:80], arch=arch, seed=0)
-    return arch, params["discriminator"], images, known
+    fitted = typicality.measure(params["discriminator"], images[:80], arch=arch, seed=0)
+    return arch, params["discriminator"], images, fitted
 
 
 def _scores(gan, images):
-    arch, discriminator, _, known = gan
-    return np.asarray(typicality.atypicality(known, discriminator, jnp.asarray(images), arch=arch))
+    arch, discriminator, _, fitted = gan
+    return np.asarray(typicality.atypicality(fitted, discriminator, jnp.asarray(images), arch=arch))
 
 
 def _faces():
@@ -59,10 +59,10 @@ def test_a_face_is_the_less_typical_the_further_it_is_out_of_its_frame(gan):
 
 
 def test_pictures_that_are_named_as_others_become_less_typical(gan):
-    arch, discriminator, images, known = gan
+    arch, discriminator, images, fitted = gan
     faces = _faces()
     without = typicality.measure(discriminator, images[:80], arch=arch, seed=0, others=faces[:3])
-    before, after = (_scores((arch, discriminator, images, one), faces) for one in (known, without))
+    before, after = (_scores((arch, discriminator, images, first), faces) for first in (fitted, without))
     assert (after[:3] > before[:3] + 1).all() and (after - before)[3:].max() < (after - before)[:3].min()
 
 
@@ -92,8 +92,8 @@ def test_the_distance_is_that_of_mahalanobis():
     turned = np.linalg.qr(rng.normal(0, 1, (9, 9)))[0]
     rows = (rng.normal(0, 1, (300, 9)) * np.array([5, 4, 3, 1, 1, 1, 1, 1, 0.5]) @ turned).astype(np.float32)
     middle, scale = rows.mean(0), rows.std(0)
-    axes, spread, rest = typicality._directions((rows - middle) / scale)
-    arrays = (jnp.asarray(value) for value in (np.zeros(1), middle, scale, axes, spread, rest, np.zeros(6)))
+    axes, deviations, rest = typicality._directions((rows - middle) / scale)
+    arrays = (jnp.asarray(value) for value in (np.zeros(1), middle, scale, axes, deviations, rest, np.zeros(6)))
     _, distance = typicality.answers(typicality.Typicality(*arrays), jnp.zeros((300, 1)), jnp.asarray(rows))
     values, vectors = np.linalg.eigh(np.cov((rows - middle) / scale, rowvar=False, ddof=0))
     parts = (((rows - middle) / scale) @ vectors) ** 2 / values  # the least direction first; all others are leading
@@ -104,7 +104,7 @@ def test_any_discriminator_serves_and_any_side_of_pictures():
     params = random_parameters()["discriminator"]
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (20, 32, 32, 3)).astype(np.float32)
-    known = typicality.measure(params, images, arch=TINY, seed=0)
-    scores = typicality.atypicality(known, params, jnp.asarray(images), arch=TINY)
+    fitted = typicality.measure(params, images, arch=TINY, seed=0)
+    scores = typicality.atypicality(fitted, params, jnp.asarray(images), arch=TINY)
     assert scores.shape == (20,) and np.isfinite(scores).all()
     assert typicality.side_of(TINY) == 16

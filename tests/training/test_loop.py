@@ -7,6 +7,7 @@ import shutil
 import traceback
 from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.training import loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
@@ -37,8 +39,8 @@ UNWATCHED = Watcher()
 def run(tmp_path_factory):
     """Everything that the stage loop is given."""
     config = tiny_config(tmp_path_factory.mktemp("tiny"))
-    architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
+    architecture, frozen = prepare.load_frozen(resolve(config))
+    prepared = prepare.load_image(resolve(config), "001.png", architecture, frozen, RunFolder.at(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
     return prepared, frozen, runtime.schedule_of(config), initial
 
@@ -68,7 +70,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_pa
     state, history = _train(run, tmp_path, Watcher(on_resume=lambda phase, done: resumed.append((phase.number, done))))
     # After a signal there is a checkpoint of just that iteration, of which none was due.
     assert len(resumed) == 1 and (resumed == [stop]) == (error is Terminated)
-    jax.tree.map(np.testing.assert_array_equal, state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     assert history == whole[1]
 
 
@@ -78,14 +80,14 @@ def _distance(first, second):
 
 @pytest.mark.heavy
 def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
-    one, history = _train(run, tmp_path / "one", phases=2)
+    first, history = _train(run, tmp_path / "one", phases=2)
     several, same = _train(run, tmp_path / "two", cadence=dataclasses.replace(CADENCE, per_call=2), phases=2)
     # Adam's first steps are as long for gradients that are all rounding as for others, so that programs which differ
     # in rounding alone were 0.04 apart; an iteration too few or too many is 0.25.
     for name, start in run[3].items():
-        moved = _distance(one.params[name], start)
+        moved = _distance(first.params[name], start)
         assert (moved > 0) == (name in ("depth", "albedo"))
-        assert _distance(several.params[name], one.params[name]) <= 0.1 * moved
+        assert _distance(several.params[name], first.params[name]) <= 0.1 * moved
     for a, b in zip(same, history, strict=True):
         assert a.keys() == b.keys()
         assert a.get("loss", 0.0) == pytest.approx(b.get("loss", 0.0), rel=1e-3)
@@ -176,10 +178,10 @@ def copied(saved, tmp_path):
 def _restored(folder, **made_with):
     """The value that the restored state was made of, or None without one."""
     with Checkpoints(folder, keep=2, made_with=made_with) as checkpoints:
-        found = checkpoints.restore(_template)
-    if found is None:
+        actual = checkpoints.restore(_template)
+    if actual is None:
         return None
-    state, record = found
+    state, record = actual
     value = float(state.opt_state[0][0])
     assert record["iteration"] == value
     for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(_state(value)), strict=True):
@@ -201,14 +203,14 @@ def test_where_the_newest_cannot_be_read_the_next_older_one_is_used(copied, capf
         here.unlink() if content is None else here.write_bytes(content)
         assert _restored(folder) == 2.0, content
         told = capfd.readouterr().err
-        assert f"checkpoint {folder}/4 cannot be read" in told and "goes on from checkpoint 2" in told
+        assert f"checkpoint {folder}/4 cannot be read" in told and "continues from checkpoint 2" in told
         assert "Traceback" not in told and _restored(folder) == 2.0 and not capfd.readouterr().err
 
 
 def test_without_a_readable_one_training_starts_afresh(copied, capfd):
     for step in ("2", "4"):
         _largest(copied / step / "state").write_bytes(b"")
-    assert _restored(copied) is None and "training starts afresh" in capfd.readouterr().err
+    assert _restored(copied) is None and "training starts from the beginning" in capfd.readouterr().err
 
 
 def test_an_older_one_is_continued_and_saved_over(copied):
@@ -271,10 +273,10 @@ def _own_calls() -> list[str]:
 @pytest.mark.heavy  # compiles step 3 in its own way
 def test_few_calls_lead_from_main_and_from_the_loop_to_the_loss_of_step_3(tmp_path):
     """While a run of one image traces it, both ends included."""
-    seen = []
+    observed = []
 
     def loss(*args, **options):
-        seen.append([*_own_calls(), "step3.step3_loss"])
+        observed.append([*_own_calls(), "step3.step3_loss"])
         raise UserError("seen enough")
 
     short = {"prior__iterations": 1, "schedule__stages": ((1, 1, 1),), "sampling__collect_iters": 1}
@@ -282,7 +284,7 @@ def test_few_calls_lead_from_main_and_from_the_loop_to_the_loss_of_step_3(tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STEPS, "step3", dataclasses.replace(STEPS["step3"], loss=loss))
         assert program.main(["--config=ictface", *overrides(config)]) == 1
-    (way,) = seen
+    (way,) = observed
     calls = way[way.index("main.main") :]
     assert len(calls) <= 8, calls
     assert calls[calls.index("loop.run_schedule") :] == [

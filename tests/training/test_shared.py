@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from helpers.tiny import asset, images_of, tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.state import Context, initial_state
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, runtime
 from gan2shape_jax.run import folder as run_folder
@@ -85,7 +86,7 @@ def test_step_2_starts_from_every_images_own_factors(parts, task, initial):
     own = dataclasses.replace(phase, kind=dataclasses.replace(phase.kind, cost=2.0))  # a step of one's own, too
     state = task.begin(task.initial(initial), own)
     for index, problem in enumerate(task.problems):
-        view = reconstruction.see(state.params, problem, task.frozen, task.settings)
+        view = reconstruction.predict(state.params, problem, task.frozen, task.settings)
         kept = jax.tree.map(lambda x, i=index: x[i], state.factors)
         for name in ("depth", "albedo", "view", "light"):
             np.testing.assert_allclose(getattr(kept, name), getattr(view, name), atol=2e-5)
@@ -138,7 +139,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initi
     with pytest.raises(Killed):
         loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, die_at(*stop))
     state, history = loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, Watcher())
-    jax.tree.map(np.testing.assert_array_equal, state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     assert history == whole[1]
 
 
@@ -158,22 +159,22 @@ def test_history_has_means_over_images_and_each_images_errors(whole, task):
 def test_losses_are_means_over_the_last_images(parts, task, initial, tmp_path):
     phase = dataclasses.replace(parts[2][0], iterations=5)
     state = task.begin(task.initial(initial), phase)
-    plan, seen = task.phase_constants(state, phase), []
+    plan, observed = task.phase_constants(state, phase), []
     for i in range(5):
         state, scalars = task.advance(state, phase, i, plan, 1)
-        seen.append(float(scalars["loss"]))
+        observed.append(float(scalars["loss"]))
     _, history = loop.run_schedule(task, (phase,), initial, tmp_path, CADENCE, Watcher())
     logged = {row["iteration"]: row["loss"] for row in history[1:]}
-    assert logged[2] == pytest.approx(np.mean(seen[:2])) and logged[5] == pytest.approx(np.mean(seen[2:]))
+    assert logged[2] == pytest.approx(np.mean(observed[:2])) and logged[5] == pytest.approx(np.mean(observed[2:]))
 
 
 @pytest.mark.heavy  # trains all steps
 def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial):
     """Up to rounding, in the prior and step 1; in step 2 too when it starts from the same factors."""
-    one = parts[0][0]
-    double = _gather(parts, [one, one], collect_iters=2)
+    item = parts[0][0]
+    double = _gather(parts, [item, item], collect_iters=2)
     # The joint task's settings differ in the number of samples only.
-    single = one_image(one.problem, parts[1], double.settings)
+    single = one_image(Context(item.problem, parts[1], double.settings))
     first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
         first, second = single.begin(first, phase), double.begin(second, phase)
@@ -189,7 +190,7 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
 
 
 def test_latents_in_w_and_w_plus_are_trained_together_as_the_same_points(parts):
-    problems = [one.problem for one in parts[0]]
+    problems = [first.problem for first in parts[0]]
     layers = parts[0][0].settings.architecture.latents
     wide = dataclasses.replace(problems[1], latent=jnp.repeat(problems[1].latent[:, None], layers, axis=1))
     latents = shared_lib.stacked([problems[0], wide, problems[2]]).latent
@@ -202,12 +203,12 @@ def test_latents_in_w_and_w_plus_are_trained_together_as_the_same_points(parts):
 
 def test_images_that_cannot_be_trained_together_are_refused(parts):
     group = parts[0]
-    with pytest.raises(UserError, match="at least two images, the list has 1"):
+    with pytest.raises(UserError, match="at least two images, but the list has 1"):
         _gather(parts, group[:1])
     with pytest.raises(UserError, match=r"collect_iters is 2, but each of the 3 images .* at least 3"):
         _gather(parts, collect_iters=2)
     larger = dataclasses.replace(group[1], settings=dataclasses.replace(group[1].settings, original_size=256))
-    with pytest.raises(UserError, match="images of one size: 001 has 32 pixels, 005 another"):
+    with pytest.raises(UserError, match="images of one size: 001 has 32 pixels, and 005 another number"):
         _gather(parts, [group[0], larger])
 
 
@@ -242,7 +243,7 @@ def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, mode="joint", schedule__joint=True, sampling__collect_iters=6)
     names = [f"{number}.png" for number in range(6)]
     monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
-    with pytest.raises(UserError, match="4 batches an iteration need as many images, the list has 3"):
+    with pytest.raises(UserError, match="4 batches an iteration need as many images, but the list has 3"):
         joint_run.require_startable(config, names[:3])
     assert joint_run.require_startable(config, names) == 4
     monkeypatch.setattr(jax, "devices", lambda: [None])
@@ -263,7 +264,7 @@ def test_replicas_see_the_next_images_or_all_the_same(parts, different):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("finished"))
-    return experiment.run(config), pathlib.Path(config.workdir), config
+    return experiment.run_experiment(config), pathlib.Path(config.workdir), config
 
 
 @pytest.mark.heavy
@@ -289,7 +290,7 @@ def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     files = [root / "results" / "005" / file for file in ("depth.npy", "albedo.npy", "metrics.json")]
     before, networks = [file.read_bytes() for file in files], (root / "networks.safetensors").stat().st_mtime_ns
     shutil.rmtree(root / "results" / "005")
-    assert experiment.run(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert [file.read_bytes() for file in files] == before
     assert (root / "networks.safetensors").stat().st_mtime_ns == networks
     assert "001: finished before, skipped" in capsys.readouterr().err
@@ -302,5 +303,5 @@ def test_all_unusable_images_are_named(tmp_path):
     (images / "006.png").write_bytes(b"")
     config = _config(tmp_path, data__image_root=str(images))
     with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
-        experiment.run(config)
+        experiment.run_experiment(config)
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()

@@ -3,10 +3,11 @@ import js from "@eslint/js";
 
 const browser =
   "Blob DecompressionStream Image ResizeObserver URL addEventListener atob clearTimeout console document history " +
-  "location matchMedia navigator requestAnimationFrame setTimeout window";
+  "location matchMedia navigator requestAnimationFrame setTimeout window " +
+  "DataView ImageData Path2D Response TextEncoder URLSearchParams WebAssembly createImageBitmap fetch performance self";
 
 export default [
-  { ignores: ["**/three.min.js"] },
+  { ignores: ["**/three.min.js", "**/web/sw.js"] },
   js.configs.recommended,
   {
     languageOptions: { globals: Object.fromEntries(browser.split(" ").map((name) => [name, "readonly"])) },

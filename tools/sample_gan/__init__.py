@@ -1,1 +1,1 @@
-"""Draws new images from a GAN, with their latents, as input data for a run."""
+"""`gan2shape-jax sample`."""

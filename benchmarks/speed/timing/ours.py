@@ -13,7 +13,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import render, resample
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
+from gan2shape_jax.method.state import Iteration, ProjectedSamples, TrainState, initial_state
 from gan2shape_jax.method.step3 import collect_batch
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training.task import one_image
@@ -51,28 +51,24 @@ def _initial(subject: Subject) -> TrainState:
     return dataclasses.replace(state, factors=factors)
 
 
-def _rest(subject: Subject) -> tuple[Any, Any, Any]:
-    return subject.problem, subject.frozen, subject.settings
-
-
 def _train_step(subject: Subject, phase: Phase) -> Call:
     """Iterations of a phase from the initial parameters; step 3 uses samples of zeros, which cost the same."""
-    task, settings = one_image(*_rest(subject)), subject.settings
+    task, settings = one_image(subject.context), subject.settings
     begin = time.perf_counter()
     state = task.begin(_initial(subject), phase)
     if phase.step == "step3":
         size = settings.image_size
-        context: Any = ProjectedSamples(
+        constants: Any = ProjectedSamples(
             images=jnp.zeros((settings.sample_count, size, size, 3)),
             masks=jnp.ones((settings.sample_count, size, size)),
         )
     else:
-        context = task.phase_constants(state, phase)
+        constants = task.phase_constants(state, phase)
     count = cadence_of(subject.config).per_call
     carried = {"state": state, "iteration": 0}
 
     def run() -> None:
-        state, _ = task.advance(carried["state"], phase, carried["iteration"], context, count)
+        state, _ = task.advance(carried["state"], phase, carried["iteration"], constants, count)
         carried.update(state=jax.block_until_ready(state), iteration=carried["iteration"] + count)
 
     run()
@@ -80,11 +76,11 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
 
 
 def _collecting(subject: Subject) -> Call:
-    collect = jax.jit(functools.partial(collect_batch, settings=subject.settings))
-    state, problem = _initial(subject), subject.problem
+    collect, state = jax.jit(collect_batch), _initial(subject)
+    iteration = Iteration(subject.problem.key, 0, state.factors)
 
     def run() -> None:
-        jax.block_until_ready(collect(state.params, state.factors, None, problem, problem.key, 0, subject.frozen))
+        jax.block_until_ready(collect(state.params, iteration, subject.context))
 
     return _timed(run)
 
@@ -126,8 +122,8 @@ def _sheets(subject: Subject) -> jax.Array:
 def _rasteriser(subject: Subject) -> Call:
     settings = subject.settings
 
-    def total(given):
-        warped = render.warp_depth(*given, settings.camera, sampling=settings.sampling)
+    def total(inputs):
+        warped = render.warp_depth(*inputs, settings.camera, sampling=settings.sampling)
         return jnp.mean(jnp.square(warped))
 
     return _gradient_call(total, (_sheets(subject), _views(subject)))
@@ -135,7 +131,7 @@ def _rasteriser(subject: Subject) -> Call:
 
 def _grid_sampling(subject: Subject, images: jax.Array) -> Call:
     grid = cam.warped_grid(_sheets(subject), _views(subject), subject.settings.camera)
-    return _gradient_call(lambda given: jnp.mean(jnp.square(resample.grid_sample(*given))), (images, grid))
+    return _gradient_call(lambda inputs: jnp.mean(jnp.square(resample.grid_sample(*inputs))), (images, grid))
 
 
 def _generator(subject: Subject) -> Call:

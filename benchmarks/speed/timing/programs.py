@@ -15,7 +15,7 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import TrainState, initial_state
+from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.training import devices, shared, task
 from timing.subjects import COLLECT, Subject
@@ -75,25 +75,17 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
     step, settings = phase.kind, subject.settings
 
     def begin(params: Any, problem: Any, frozen: Any) -> TrainState:
-        return task.one_image(problem, frozen, settings).begin(initial_state(params, settings), phase)
+        return task.one_image(Context(problem, frozen, settings)).begin(initial_state(params, settings), phase)
 
-    given = (subject.problem, subject.frozen)
-    state = jax.eval_shape(begin, subject.params, *given)
+    inputs = (subject.problem, subject.frozen)
+    state = jax.eval_shape(begin, subject.params, *inputs)
     if step.cache is None:
         return state, None
-    cached = functools.partial(step.cache, settings=settings, flip=phase.flip)
-    cache = jax.eval_shape(cached, subject.params, *given)
+    cache = jax.eval_shape(functools.partial(step.cache, flip=phase.flip), subject.params, subject.context)
     if step.collect is None:
         return state, cache
-    batch = jax.eval_shape(
-        lambda cache, params, factors, problem, frozen: step.collect(
-            params, factors, cache, problem, problem.key, 0, frozen, settings=settings
-        ),
-        cache,
-        subject.params,
-        state.factors,
-        *given,
-    )
+    iteration = Iteration(subject.problem.key, jnp.int32(0), state.factors, cache)
+    batch = jax.eval_shape(step.collect, subject.params, iteration, subject.context)
     every = settings.collect_iters
     return state, jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((every * leaf.shape[0], *leaf.shape[1:]), leaf.dtype), batch
@@ -121,28 +113,28 @@ def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.st
     if isinstance(constants, Step1Cache):
         constants = dataclasses.replace(constants, features=None)  # as `training.shared` keeps them
     moving = _of((state.params, state.opt_state), mesh, _EVERYWHERE)
-    kept = (_of(state.factors, mesh, _EVERYWHERE, count), _of(state.mask, mesh, _EVERYWHERE))
+    factors, mask = _of(state.factors, mesh, _EVERYWHERE, count), _of(state.mask, mesh, _EVERYWHERE)
     numbers = _of(jnp.int32(0), mesh, _EACH, count)
-    seen = _of(constants, mesh, _EACH, count)
+    replicas = shared.Replicas(numbers, numbers, _of(constants, mesh, _EACH, count))
     problem = dataclasses.replace(subject.problem, true_depth=None)
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
     static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
     run = task.compiled_with(shared.update, ("step", "flip", "mesh"), devices.platform_of(mesh))
-    return run.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
+    everything = shared.Everything(factors, mask, problems, keys, frozen, settings)
+    return run.lower(moving, replicas, everything, **static)
 
 
 def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
     phase = next(phase for phase in subject.phases.values() if phase.kind.collect)
     step, settings = phase.kind, subject.settings
-    cached = functools.partial(step.cache, flip=phase.flip)
-    cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen, settings)
+    cache = jax.eval_shape(functools.partial(step.cache, flip=phase.flip), subject.params, subject.context)
     state, _ = _begun(subject, phase)
-    one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
-    own = _of(one, mesh, _EACH, images * mesh.size)
+    inputs = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
+    own = _of(inputs, mesh, _EACH, images * mesh.size)
     everywhere = _of((jnp.int32(0), subject.frozen, settings), mesh, _EVERYWHERE)
-    return jax.jit(devices.for_each(step.collect, mesh, shared=3)).lower(*own, *everywhere)
+    return task.collected.lower(*own, *everywhere, step=step, mesh=mesh)
 
 
 def _prediction(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:

@@ -54,16 +54,16 @@ def jaxrenderer_depth(camera: camera_lib.Camera, triangles: np.ndarray) -> Calla
     viewport = jnp.array([[half, 0, 0, first], [0, half, 0, first], [0, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
     view = jnp.eye(4, dtype=jnp.float32)
 
-    def one(vertices):
+    def render_one(vertices):
         eye = package.Camera.create(view, jnp.asarray(projection(camera)), viewport)
         empty = jnp.full((size, size), 1 - 2 * camera.near / camera.far, jnp.float32)
         extra = shaders.DepthExtraInput(vertices)
-        seen = package.render(
+        picture = package.render(
             eye, shaders.DepthShader, package.Buffers(empty, ()), jnp.asarray(triangles), extra
         ).zbuffer
-        return 2 * camera.near / (1 - seen.T)  # its buffers are (x, y)
+        return 2 * camera.near / (1 - picture.T)  # its buffers are (x, y)
 
-    return one
+    return render_one
 
 
 def build_diffren(checkout: pathlib.Path, folder: pathlib.Path) -> ctypes.CDLL:
@@ -103,7 +103,7 @@ def diffren_attributes(
     renderer, constants = load_diffren(checkout)
     size = camera.image_size
 
-    def one(vertices, attributes):
+    def render_one(vertices, attributes):
         return renderer.render_triangles(
             vertices,
             {"values": attributes},
@@ -117,4 +117,4 @@ def diffren_attributes(
             compute_diff_barys=True,
         )[0]
 
-    return one
+    return render_one

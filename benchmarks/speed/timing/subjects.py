@@ -19,8 +19,9 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.state import Context, Problem
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -53,6 +54,11 @@ class Subject:
     problem: Problem
     params: models.Params
     drawn: tuple[str, ...]
+
+    @property
+    def context(self) -> Context:
+        """What steps compute with."""
+        return Context(self.problem, self.frozen, self.settings)
 
     @property
     def phases(self) -> dict[str, Phase]:
@@ -100,7 +106,7 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     else:
         first = image_lists.read_names(config.data.image_list)[0]
         with tempfile.TemporaryDirectory() as folder:
-            prepared = prepare.load_image(config, first, architecture, frozen, pathlib.Path(folder))
+            prepared = prepare.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
         settings, problem = prepared.settings, prepared.problem
     params = _smooth(models.init_params(jax.random.key(config.seed), settings))
     return Subject(name, config, settings, frozen, problem, params, drawn)
@@ -146,16 +152,17 @@ def _frozen(
         random = f"statistics of {kind}" in drawn
         return (np.zeros(size), np.eye(size) * 0.05) if random else arrays.load_mvn(path, size)
 
-    lpips = None
+    distances = {}
     if config.loss.perceptual == "lpips":
-        lpips = _random_lpips() if "LPIPS" in drawn else perceptual.load_lpips(config.loss.lpips_weights)
+        random = "LPIPS" in drawn
+        distances["lpips"] = _random_lpips() if random else perceptual.load_lpips(config.loss.lpips_weights)
     return frozen.build(
         gan,
         architecture,
         view_mvn=statistics("views", config.sampling.view_mvn, 6),
         light_mvn=statistics("lights", config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
-        lpips=lpips,
+        distances=distances,
     )
 
 

@@ -47,24 +47,24 @@ def _call(run: Callable[[], Any]) -> Call:
     return Call(finished)
 
 
-def train_steps(subject: Subject, given: Model) -> dict[str, Call]:
+def train_steps(subject: Subject, model: Model) -> dict[str, Call]:
     """Every kind of iteration in the schedule, like `ours.train_steps`."""
     calls = {}
     for name, phase in subject.phases.items():
-        calls[name] = _call(_training(given, phase.step, flip=phase.flip).update)
-    return calls | {COLLECT: _call(_training(given, "step2", flip=False).collect)}
+        calls[name] = _call(_training(model, phase.step, flip=phase.flip).update)
+    return calls | {COLLECT: _call(_training(model, "step2", flip=False).collect)}
 
 
-def _training(given: Model, step: str, *, flip: bool) -> Training:
+def _training(model: Model, step: str, *, flip: bool) -> Training:
     """A step that starts where `ours` does: step 2 renders the prior's depth with the input as albedo."""
-    training = Training(given, step, flip=flip)
-    depth, settings = given.prior[None], given.settings
+    training = Training(model, step, flip=flip)
+    depth, settings = model.prior[None], model.settings
     training.factors = Factors(
         depth=depth,
         normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals),
-        albedo=given.image,
-        light=given.view_mean.new_tensor([LIGHT]),
-        mask=torch.ones_like(given.mask),
+        albedo=model.image,
+        light=model.view_mean.new_tensor([LIGHT]),
+        mask=torch.ones_like(model.mask),
     )
     return training
 
@@ -72,22 +72,22 @@ def _training(given: Model, step: str, *, flip: bool) -> Training:
 # --- parts -----------------------------------------------------------------------------------------
 
 
-def parts(subject: Subject, given: Model) -> dict[str, Call]:
+def parts(subject: Subject, model: Model) -> dict[str, Call]:
     """The parts that `ours.parts` has, on the same inputs."""
-    given.focus("step3")
+    model.focus("step3")
     count, camera = subject.settings.batch_size, subject.settings.camera
-    images = given.image.repeat(count, 1, 1, 1)
-    sheets = given.prior.expand(count, -1, -1)
-    views = torch.from_numpy(np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32)).to(given.device)
+    images = model.image.repeat(count, 1, 1, 1)
+    sheets = model.prior.expand(count, -1, -1)
+    views = torch.from_numpy(np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32)).to(model.device)
     views = 0.3 * views * views.new_tensor([1, 1, 1, 0.1, 0.1, 0])
     grid = geometry.warped_grid(sheets, views, camera)
-    latents = given.latent.repeat_interleave(count, 0)
+    latents = model.latent.repeat_interleave(count, 0)
     warp = functools.partial(warp_depth, camera=camera, sampling=subject.settings.sampling)
 
     return {
         "rasteriser": _gradient_call(warp, sheets, views),
         "grid sampling": _gradient_call(functools.partial(functional.grid_sample, align_corners=True), images, grid),
-        "GAN generator": _gradient_call(given.generator, latents),
+        "GAN generator": _gradient_call(model.generator, latents),
     }
 
 

@@ -28,12 +28,12 @@ def _tensor(array: Any) -> torch.Tensor:
 def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
     """The five networks with our parameters."""
     size, sizes = settings.image_size, settings.networks
-    sheet = size, sizes.width, sizes.zdim
+    map_sizes = size, sizes.width, sizes.zdim
     narrow = sizes.view_light_width or sizes.width
     modules = nn.ModuleDict(
         {
-            "depth": networks.decoder(*sheet, 1, sizes.group_base),
-            "albedo": networks.decoder(*sheet, 3, sizes.group_base, "tanh"),
+            "depth": networks.decoder(*map_sizes, 1, sizes.group_base),
+            "albedo": networks.decoder(*map_sizes, 3, sizes.group_base, "tanh"),
             "view": networks.encoder(size, narrow, 6),
             "light": networks.encoder(size, narrow, 4),
             "encoder": networks.residual_encoder(size, sizes.encoder_width, settings.architecture.style_dim),
@@ -61,7 +61,7 @@ def model_of(
     """
     generator = stylegan2.Generator(frozen.generator, settings.architecture, grouped=ways.grouped)
     discriminator = stylegan2.Discriminator(frozen.discriminator, settings.architecture)
-    lpips = losses.Lpips(frozen.lpips) if settings.perceptual == "lpips" else None
+    lpips = losses.Lpips(frozen.distances["lpips"]) if settings.perceptual == "lpips" else None
     form = torch.channels_last if ways.channels_last else torch.contiguous_format
 
     def placed(module: Any) -> Any:

@@ -27,8 +27,8 @@ def warp_depth(depth: torch.Tensor, view: torch.Tensor, camera: Camera, *, sampl
     inverse = 1 / points[..., 2]
     origin = camera.intrinsics[2] + 0.25 - _SHIFT[sampling]
     x, y = ((points[..., k] * inverse * camera.focal_length + origin) * 2 for k in (0, 1))
-    seen = _Visible.apply(x, y, inverse, 2 * camera.image_size, camera.far)
-    average = functional.avg_pool2d(seen, 2)
+    visible = _Visible.apply(x, y, inverse, 2 * camera.image_size, camera.far)
+    average = functional.avg_pool2d(visible, 2)
     return average.clamp(camera.min_depth - camera.margin, camera.background_depth)
 
 
@@ -58,9 +58,9 @@ class _Visible(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor, inverse: torch.Tensor, count: int, far: float):
         planes = _planes(*(_corners(plane).flatten(1) for plane in (x, y, inverse)), count)
         nearest = _nearest(planes, len(x), count, far)
-        seen = nearest < _NOTHING
-        depth = torch.where(seen, (nearest >> 32).int().view(torch.float32), far)
-        ctx.save_for_backward(depth, torch.where(seen, nearest & 0xFFFFFFFF, -1), *planes)
+        visible = nearest < _NOTHING
+        depth = torch.where(visible, (nearest >> 32).int().view(torch.float32), far)
+        ctx.save_for_backward(depth, torch.where(visible, nearest & 0xFFFFFFFF, -1), *planes)
         ctx.vertices = x.shape
         return depth.reshape(len(x), count, count)
 

@@ -36,8 +36,8 @@ class Factors:
         return Factors(*(getattr(self, field.name).detach() for field in dataclasses.fields(self)))
 
 
-def _with_mirror(sheet: torch.Tensor, flip: bool) -> torch.Tensor:
-    return torch.cat([sheet, sheet.flip(-1)]) if flip else sheet
+def _with_mirror(canonical: torch.Tensor, flip: bool) -> torch.Tensor:
+    return torch.cat([canonical, canonical.flip(-1)]) if flip else canonical
 
 
 def prior_loss(model: Model) -> torch.Tensor:
@@ -51,7 +51,7 @@ def _shade(normal: torch.Tensor, light: torch.Tensor) -> tuple[torch.Tensor, tor
     return light[:, 0, None, None] + light[:, 1, None, None] * diffuse, diffuse
 
 
-def _seen(model: Model, depth: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _rendered(model: Model, depth: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sampling grid and valid pixels of sheets (N, S, S), each in its view."""
     camera = model.settings.camera
     warped = warp_depth(depth, view, camera, sampling=model.settings.sampling)
@@ -89,7 +89,7 @@ def input_loss(model: Model, *, flip: bool, moving: bool) -> tuple[torch.Tensor,
         view, light = (value.expand(frames, -1) for value in (model.views(model.image), model.lights(model.image)))
         normal = geometry.normals(depth, settings.camera, unit=settings.unit_normals)
         shading, diffuse = _shade(normal, light)
-        grid, valid = _seen(model, depth, view)
+        grid, valid = _rendered(model, depth, view)
     albedo = _with_mirror(model.networks["albedo"](model.image), flip)
     recon = _sampled(_lit(albedo, shading), grid).clamp(-1, 1)
     loss = _image_loss(model, recon, model.image, valid.prod(0, keepdim=True))
@@ -112,7 +112,7 @@ def pseudo_images(model: Model, factors: Factors, views, direction, strength):
     drawn = torch.cat([torch.stack([ambient, factors.light[0, 1] + strength], 1), direction], 1)
     shading, _ = _shade(factors.normal[:1], drawn)
     view = geometry.view_from_raw(views, settings.view_range)
-    grid, _ = _seen(model, factors.depth[:1].expand(count, -1, -1), view)
+    grid, _ = _rendered(model, factors.depth[:1].expand(count, -1, -1), view)
     images = _sampled(_lit(factors.albedo[:1], shading), grid).clamp(-1, 1)
     masks = _sampled(factors.mask.expand(count, 1, -1, -1), grid, "nearest")[:, 0]
     return images, masks
@@ -157,11 +157,13 @@ def step2_loss(model: Model, images: torch.Tensor, masks: torch.Tensor) -> tuple
 def step3_loss(model: Model, images: torch.Tensor, masks: torch.Tensor, *, flip: bool) -> torch.Tensor:
     """Step 3: reconstruction of the input, and of projected samples from the input's sheet."""
     frames, count = 2 if flip else 1, len(images)
-    on_input, sheet = input_loss(model, flip=flip, moving=True)
+    on_input, canonical = input_loss(model, flip=flip, moving=True)
     view, light = model.views(images).repeat(frames, 1), model.lights(images).repeat(frames, 1)
-    depth, normal, albedo = (x.repeat_interleave(count, 0) for x in (sheet.depth, sheet.normal, sheet.albedo))
+    depth, normal, albedo = (
+        x.repeat_interleave(count, 0) for x in (canonical.depth, canonical.normal, canonical.albedo)
+    )
     shading, _ = _shade(normal, light)
-    grid, valid = _seen(model, depth, view)
+    grid, valid = _rendered(model, depth, view)
     recon = _sampled(_lit(albedo, shading), grid).clamp(-1, 1)
     valid = valid.reshape(frames, count, *valid.shape[1:]).prod(0)
     return on_input + _image_loss(model, recon, images, valid * masks)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.apps.evaluate import reports
-from gan2shape_jax.apps.evaluate.reports import FoundRun, Interval, find_runs, interval_text, markdown_table
+from gan2shape_jax.apps.evaluate.reports import Interval, ResultsFolder, find_runs, interval_text, markdown_table
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
     run, words = _run, list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["identity"], ["consistency"]):  # they import networks, which the rest does not need
-        run = importlib.import_module(f"gan2shape_jax.apps.evaluate.{words.pop(0)}").run
+        name = words.pop(0)
+        run = getattr(importlib.import_module(f"gan2shape_jax.apps.evaluate.{name}"), f"evaluate_{name}")
     return exit_code(lambda: run(words))
 
 
@@ -52,17 +53,17 @@ def _run(words: list[str]) -> int:
     arguments = reports.parse(
         words,
         "evaluate",
-        "Errors of finished runs with 95% intervals, computed anew from the saved arrays.",
+        "Errors of finished runs with 95% intervals, recomputed from the saved arrays.",
         _EPILOG,
-        results="folders of runs, or of single images; the first is what the others are compared with",
+        results="folders of runs, or of single images; the others are compared with the first",
         out="writes evaluation.md, images.csv, summary.csv and manifest.json there",
         options=lambda parser: option_types.add_path(parser, "--truth", "FOLDER", about),
     )
     truth = arguments.truth
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
-    found = find_runs(arguments.results)
-    runs = {run.label: score_run(run, truth) for run in found}
+    found_runs = find_runs(arguments.results)
+    runs = {run.label: score_run(run, truth) for run in found_runs}
     base, *others = runs
     comparisons = {f"{other} - {base}": compare(runs, base, other) for other in others}
     estimates: Estimates = {}  # what no image has is omitted
@@ -87,7 +88,7 @@ def _run(words: list[str]) -> int:
     parts = [_PREFACE, _summaries(runs, estimates)]
     parts += [_comparison(base, other, each) for other, each in zip(others, comparisons.values(), strict=True)]
     parts += [_images(runs), _problems(runs)]
-    reports.publish(arguments, "evaluation.md", parts, tables, found, truth=None if truth is None else str(truth))
+    reports.publish(arguments, "evaluation.md", parts, tables, found_runs, truth=None if truth is None else str(truth))
     return 1 if any(score.broken for scores in runs.values() for score in scores) else 0
 
 
@@ -118,7 +119,7 @@ class Score:
 Runs = Mapping[str, Sequence[Score]]  # the scores of each run's images, by the run's label
 
 
-def score_run(run: FoundRun, truth: pathlib.Path | None = None) -> list[Score]:
+def score_run(run: ResultsFolder, truth: pathlib.Path | None = None) -> list[Score]:
     """Scores every image of a run; one that cannot be scored says why and does not stop the others.
 
     `truth` is a folder of depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
@@ -135,8 +136,8 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
         result = load_result(folder)
     except UserError as error:
         return Score(name, problem=str(error), broken=True)
-    size, known = result.camera.image_size, result.metrics
-    figures = {key: known[key] for key in METRICS if key.endswith("_l1") and known.get(key) is not None}
+    size, metrics = result.camera.image_size, result.metrics
+    figures = {key: metrics[key] for key in METRICS if key.endswith("_l1") and metrics.get(key) is not None}
     try:
         depth, camera = result.true_depth, result.camera
         if truth is not None:  # by the image's folder's name, or its own
@@ -146,7 +147,7 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
     except UserError as error:
         return Score(name, figures, str(error), broken=True, size=size)
     if depth is None:
-        unknown = "the result has no true depth (--truth names a folder of some)"
+        unknown = "the result has no true depth (name a folder of them with --truth)"
         where = unknown if truth is None else f"no true depth {name}.npy or {name}.png in {truth}"
         return Score(name, figures, where, size=size)
     errors = depth_errors(result.warped_depth, depth, camera)
@@ -197,7 +198,7 @@ def compare(runs: Runs, base: str, other: str) -> Comparison:
     for metric in METRICS:
         some = (name for name in paired if name not in other_truth or metric.endswith("_l1"))
         both = [(ours[name].figures, theirs[name].figures) for name in some]
-        if changes := [two[metric] - one[metric] for one, two in both if metric in one and metric in two]:
+        if changes := [two[metric] - first[metric] for first, two in both if metric in first and metric in two]:
             differences[metric] = reports.mean_interval(changes)
     return Comparison(differences, len(paired), notes)
 
@@ -212,15 +213,17 @@ Estimates = dict[tuple[str, str, str], Interval]  # by run or pair of runs, metr
 
 
 def _summaries(runs: Runs, estimates: Estimates) -> str:
-    known = [metric for metric in METRICS if any(metric == one for _, one, _ in estimates)]
+    metrics = [metric for metric in METRICS if any(metric == measured for _, measured, _ in estimates)]
     rows = []
     for label in runs:
         count = max((each.count for (run, *_), each in estimates.items() if run == label), default=0)
         for statistic in ("mean", "median"):
-            found = [estimates.get((label, metric, statistic)) for metric in known]
-            cells = [interval_text(one, METRICS[m][1]) if one else "–" for m, one in zip(known, found)]
+            intervals = [estimates.get((label, metric, statistic)) for metric in metrics]
+            cells = [
+                interval_text(interval, METRICS[m][1]) if interval else "–" for m, interval in zip(metrics, intervals)
+            ]
             rows.append([label, statistic, str(count), *cells])
-    return markdown_table(["run", "", "images", *(METRICS[m][0] for m in known)], rows)
+    return markdown_table(["run", "", "images", *(METRICS[m][0] for m in metrics)], rows)
 
 
 def _comparison(base: str, other: str, comparison: Comparison) -> str:
@@ -241,8 +244,8 @@ def _images(runs: Runs) -> str:
     by_name = [{score.name: score.figures for score in scores} for scores in runs.values()]
     rows = []
     for name in sorted(set().union(*by_name)):
-        known = [figures.get(name, {}) for figures in by_name]
-        cells = [f"{f['side']:.4f} / {f['mad']:.1f} / {f['mad_unit']:.1f}" if "side" in f else "–" for f in known]
+        by_run = [figures.get(name, {}) for figures in by_name]
+        cells = [f"{f['side']:.4f} / {f['mad']:.1f} / {f['mad_unit']:.1f}" if "side" in f else "–" for f in by_run]
         rows.append([name, *cells])
     return f"SIDE / MAD / MAD with unit normals, by image:\n\n{markdown_table(['image', *runs], rows)}"
 
@@ -254,6 +257,6 @@ def _problems(runs: Runs) -> str:
     if len(sizes) > 1:
         lines.append(
             f"images of several sizes ({', '.join(map(str, sizes))} pixels): normals, and with them "
-            "MAD, depend on the size; compare like with like"
+            "MAD, depend on the size; compare results of one size"
         )
-    return reports.bullets(lines, "What to know:")
+    return reports.bullets(lines, "Notes:")

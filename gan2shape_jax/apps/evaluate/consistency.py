@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 from scipy import ndimage
 
 from gan2shape_jax.apps.evaluate import reports
@@ -34,15 +33,16 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.method import metrics, models, prior
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.sampling import COLLECT, known_conditions, phase_key
+from gan2shape_jax.method.sampling import COLLECT, phase_key, sampled_conditions
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.state import Context, Iteration, PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training.task import one_image
 
@@ -60,7 +60,7 @@ About two minutes an image on two cores: an encoder of its own learns to make pi
 """
 
 
-def run(words: Sequence[str]) -> int:
+def evaluate_consistency(words: Sequence[str]) -> int:
     """Runs the command; returns 0, or 1 if an image could not be measured; `UserError` if none can be."""
     arguments = reports.parse(
         words,
@@ -74,7 +74,7 @@ def run(words: Sequence[str]) -> int:
     runs = reports.find_runs(arguments.results)
     names = [name for name in runs[0].images if all(name in each.images for each in runs)]
     if not names:
-        raise UserError("the runs have no image in common: shapes of the same images are compared")
+        raise UserError("the runs have no image in common")
     subject = subject_of(runs)
     measured: dict[str, Measured] = {}
     problems: dict[str, str] = {}
@@ -88,8 +88,8 @@ def run(words: Sequence[str]) -> int:
         print(one_line(f"{name}: {number + 1} of {len(names[: arguments.images])}"), file=sys.stderr)
     rows = [
         [name, shape, *(figures.get(key) for key in _MEASURES)]
-        for name, one in measured.items()
-        for shape, figures in one.items()
+        for name, errors in measured.items()
+        for shape, figures in errors.items()
     ]
     tables = {"consistency.csv": csv_text(["name", "shape", *_MEASURES], rows)}
     reports.publish(arguments, "consistency.md", report(measured, problems), tables, runs)
@@ -113,13 +113,13 @@ Measured = dict[str, dict[str, float]]
 class Subject:
     """What runs on one list share: the first one's configuration, and the GAN."""
 
-    config: ConfigDict  # for the GAN alone, without trained networks
+    plan: Plan  # for the GAN alone, without trained networks
     architecture: Architecture
     frozen: FrozenModels
     latents: pathlib.Path  # folder of those that the first run found
 
 
-def subject_of(runs: Sequence[reports.FoundRun]) -> Subject:
+def subject_of(runs: Sequence[reports.ResultsFolder]) -> Subject:
     """Loads the GAN that the runs share; `UserError` if they differ in GAN, size or camera, or a file is missing."""
     configs = [reports.read_config(run) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
@@ -132,7 +132,8 @@ def subject_of(runs: Sequence[reports.FoundRun]) -> Subject:
                 )
     config = configs[0].copy_and_resolve_references().unlock()
     config.mode, config.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
-    return Subject(config.lock(), *prepare.load_frozen(config), runs[0].home / "latents")
+    plan = resolve(config.lock())
+    return Subject(plan, *prepare.load_frozen(plan), runs[0].home / "latents")
 
 
 def measure(
@@ -143,20 +144,22 @@ def measure(
     Each round takes 4 pictures of each shape. Raises `UserError`: the image is no longer in the run's list, its mask
     shows no object, or no part of it is visible on all shapes.
     """
-    first, config = next(iter(results.values())), subject.config
+    first, config = next(iter(results.values())), subject.plan.config
     entry = reports.listed_entry(config, name)
-    prepared = prepare.load_image(config, entry, subject.architecture, subject.frozen, subject.latents, keep=False)
+    prepared = prepare.load_image(
+        subject.plan, entry, subject.architecture, subject.frozen, subject.latents, keep=False
+    )
     shapes = {run: result.warped_depth for run, result in results.items()}
     near, far = config.prior.near, config.prior.far
     ellipsoid = prior.ellipsoid(first.input_mask, category=config.category, near=near, far=far)
     drawn = shapes | {ELLIPSOID: np.asarray(ellipsoid, np.float32)}
     if another is not None:
-        seen = render.warp_depth(jnp.asarray(another.depth), jnp.asarray(first.view), first.camera)
-        drawn[ANOTHER] = np.asarray(seen)
+        another_depth = render.warp_depth(jnp.asarray(another.depth), jnp.asarray(first.view), first.camera)
+        drawn[ANOTHER] = np.asarray(another_depth)
     compared = drawn | {FLAT: np.full_like(first.depth, (first.camera.min_depth + first.camera.max_depth) / 2)}
     errors = errors_by(compared, pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds), first)
     if not all(map(np.isfinite, errors.values())):
-        raise UserError(f"{name}: no part of the object is seen on all shapes from the sides that were drawn")
+        raise UserError(f"{name}: no part of the object is visible on all shapes from the views that were drawn")
     measured = {shape: {"unseen_error": errors[shape]} for shape in (*shapes, *BASELINES) if shape in errors}
     for run, depth in shapes.items():
         if others := [other for key, other in shapes.items() if key != run]:
@@ -178,8 +181,8 @@ def apart(first: jax.Array, second: jax.Array, mask: jax.Array, camera: Camera) 
 _PREAMBLE = """\
 Without true depth. Unseen error: what remains where the photo, on its shape, is turned and relit until it looks like
 pictures of the same object that no training saw; mean absolute difference, pictures in [-1, 1]. Beside runs, a flat
-plane, the ellipsoid and another image's shape were asked too. Apart: SIDE between a run's shape and the other runs'.
-The less the better; means over images with 95% intervals (Student's t).
+plane, the ellipsoid and another image's shape were measured too. Apart: SIDE between a run's shape and the other runs'.
+Lower is better; means over images with 95% intervals (Student's t).
 """
 
 
@@ -189,9 +192,11 @@ def report(measured: Mapping[str, Measured], problems: Mapping[str, str]) -> lis
     All images have the same shapes.
     """
     some = list(measured.values())
-    tables = ["nothing was measured\n"]
+    tables = ["no image was measured\n"]
     if some:
-        rows = [[name, *(f"{each['unseen_error']:.4f}" for each in one.values())] for name, one in measured.items()]
+        rows = [
+            [name, *(f"{each['unseen_error']:.4f}" for each in errors.values())] for name, errors in measured.items()
+        ]
         images = "Unseen error of each image:\n\n" + reports.markdown_table(["image", *some[0]], rows)
         tables = [_shapes(some), images]
     left_out = reports.bullets([f"{name}: {reason}" for name, reason in problems.items()], "Left out:")
@@ -202,11 +207,16 @@ def _shapes(measured: Sequence[Measured]) -> str:
     titles = ["shape", "images", "unseen error", "below the ellipsoid's by", "below it on", "apart", "SIDE"]
     rows = []
     for shape in measured[0]:
-        gains = [1 - one[shape]["unseen_error"] / one[ELLIPSOID]["unseen_error"] for one in measured]
+        gains = [
+            1 - measured_here[shape]["unseen_error"] / measured_here[ELLIPSOID]["unseen_error"]
+            for measured_here in measured
+        ]
         better = [f"{100 * np.mean(gains):.0f}%", f"{sum(gain > 0 for gain in gains)} of {len(gains)}"]
         means = []
         for key in _MEASURES:
-            values = [value for one in measured if np.isfinite(value := one[shape].get(key, np.nan))]
+            values = [
+                value for measured_here in measured if np.isfinite(value := measured_here[shape].get(key, np.nan))
+            ]
             means.append(reports.interval_text(reports.mean_interval(values), 4) if values else "–")
         rows.append([shape, str(len(measured)), means[0], *(["", ""] if shape == ELLIPSOID else better), *means[1:]])
     return reports.markdown_table(titles, rows)
@@ -261,26 +271,28 @@ def pictures_of(
         turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
     lesson = Phase(_PHASE, 1, STEP2, ENCODER_ITERATIONS, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
-    task = one_image(problem, frozen, settings)
+    context = Context(problem, frozen, settings)
+    task = one_image(context)
     state = task.begin(task.initial(fresh), lesson)
     for number in range(ENCODER_ITERATIONS):
-        given = jax.tree.map(jnp.array, turns[number % len(turns)])  # training donates them
-        state = dataclasses.replace(state, factors=given)
+        factors = jax.tree.map(jnp.array, turns[number % len(turns)])  # training donates them
+        state = dataclasses.replace(state, factors=factors)
         state, _ = task.advance(state, lesson, number, None, 1)
-    code = _code(state.params, problem, frozen, settings=settings)
+    code = _code(state.params, context)
     key = phase_key(problem.key, _PHASE, COLLECT)
     images, views = [], []
-    for one in turns:
+    for factors_of_turn in turns:
         for batch in map(jnp.int32, range(batches)):
-            images.append(_collected(state.params, one, code, problem, key, batch, frozen, settings=settings).images)
-            drawn = _conditions(key, batch, one, frozen, settings=settings)
+            iteration = Iteration(key, batch, factors_of_turn, code)
+            images.append(_collected(state.params, iteration, context).images)
+            drawn = _conditions(iteration, context)
             views.append(view_from_raw(drawn.views, settings.view_range))
     return Pictures(np.concatenate(images), np.concatenate(views))
 
 
 _code = jax.jit(reference_code)
 _collected = jax.jit(collect_batch)
-_conditions = jax.jit(known_conditions)
+_conditions = jax.jit(sampled_conditions)
 
 
 def _unlit(photo: Float[Array, "s s 3"], shading: Float[Array, "s s"]) -> Float[Array, "s s 3"]:
@@ -299,8 +311,8 @@ def errors_by(shapes: Mapping[str, Map], pictures: Pictures, result: Result) -> 
     inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines belong to no surface
     draped = [drape(depth, inside, pictures, result, iterations=ITERATIONS) for depth, _ in whole.values()]
     errors = common_errors(draped, pictures.images)
-    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
-    means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)
+    informative = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
+    means = errors[:, informative].mean(1) if informative.any() else np.full(len(shapes), np.nan)
     return dict(zip(shapes, map(float, means), strict=True))
 
 
@@ -317,8 +329,8 @@ def drape(depth: Map, mask: Map, pictures: Pictures, result: Result, *, iteratio
 
     `mask` says where the photo counts, in [0, 1]; the search, by Adam, starts from the views of the pictures.
     """
-    given = depth, result.image, mask, result.light, pictures.views
-    scene = tuple(jnp.asarray(each, jnp.float32) for each in given)
+    arrays = depth, result.image, mask, result.light, pictures.views
+    scene = tuple(jnp.asarray(each, jnp.float32) for each in arrays)
     targets, count = jnp.asarray(pictures.images, jnp.float32), len(pictures.images)
     moved = _Moved(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))
     state, rate = _ADAM.init(moved), optax.cosine_decay_schedule(_DRAPE_RATE, iterations)
@@ -329,9 +341,9 @@ def drape(depth: Map, mask: Map, pictures: Pictures, result: Result, *, iteratio
 
 def common_errors(draped: list[Draped], pictures: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "c n"]:
     """Returns each shape's mean absolute error on each picture over pixels where all show the object; NaN without."""
-    both = np.prod([one.coverage for one in draped], axis=0)
+    both = np.prod([shape.coverage for shape in draped], axis=0)
     total = both.sum((1, 2))
-    errors = [(np.abs(one.pictures - pictures).mean(-1) * both).sum((1, 2)) for one in draped]
+    errors = [(np.abs(shape.pictures - pictures).mean(-1) * both).sum((1, 2)) for shape in draped]
     return np.where(total > 1, np.asarray(errors) / np.maximum(total, 1), np.nan)
 
 
@@ -350,7 +362,7 @@ class _Moved(NamedTuple):
 _ADAM = optax.scale_by_adam()
 
 
-def _seen(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _rendered(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the draped photo (n, s, s, 3), where it is visible (n, s, s), and the views (n, 6)."""
     depth, photo, mask, light, views = scene
     normal = lighting.normals(depth, camera)
@@ -361,23 +373,23 @@ def _seen(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.
     count = len(views)
     warped = render.warp_depth(jnp.broadcast_to(depth, (count, *depth.shape)), turned, camera)
     grid = inverse_warped_grid(warped, turned, camera)
-    seen = jnp.clip(resample.grid_sample(texture, grid), -1, 1)
+    rendered = jnp.clip(resample.grid_sample(texture, grid), -1, 1)
     covered = resample.grid_sample(jnp.broadcast_to(mask[..., None], (count, *mask.shape, 1)), grid)[..., 0]
-    return seen, jax.lax.stop_gradient(covered * render.valid_pixels(warped, camera)), turned
+    return rendered, jax.lax.stop_gradient(covered * render.valid_pixels(warped, camera)), turned
 
 
-_look = jax.jit(_seen, static_argnames="camera")
+_look = jax.jit(_rendered, static_argnames="camera")
 
 
 @functools.partial(jax.jit, static_argnames="camera")
 def _improve(
     moved: _Moved, state: optax.OptState, rate: jax.Array, scene: _Scene, pictures: jax.Array, *, camera: Camera
 ) -> tuple[_Moved, optax.OptState]:
-    def loss(given: _Moved) -> Float[Array, ""]:
-        seen, covered, _ = _seen(given, scene, camera)
-        each = jnp.sum(jnp.abs(seen - pictures).mean(-1) * covered, (1, 2)) / (jnp.sum(covered, (1, 2)) + 1)
-        away = jnp.sum(jnp.square(given.views)) + jnp.sum(jnp.square(given.lights))
-        return jnp.sum(each) + _HOLD * (away + jnp.sum(jnp.square(given.own_light)) * len(pictures))
+    def loss(moved: _Moved) -> Float[Array, ""]:
+        rendered, covered, _ = _rendered(moved, scene, camera)
+        each = jnp.sum(jnp.abs(rendered - pictures).mean(-1) * covered, (1, 2)) / (jnp.sum(covered, (1, 2)) + 1)
+        away = jnp.sum(jnp.square(moved.views)) + jnp.sum(jnp.square(moved.lights))
+        return jnp.sum(each) + _HOLD * (away + jnp.sum(jnp.square(moved.own_light)) * len(pictures))
 
     updates, state = _ADAM.update(jax.grad(loss)(moved), state)
     return jax.tree.map(lambda value, step: value - rate * step, moved, updates), state

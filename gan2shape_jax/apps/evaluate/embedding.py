@@ -72,8 +72,8 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
     """
     inputs = _limited(_inputs, path)
     if len(inputs) != 1 or len(inputs[0][2]) != 4 or inputs[0][1] != "tensor(float)":
-        given = listed(f"{short(name)} {kind} {_shown(shape)}" for name, kind, shape in inputs) or "nothing"
-        raise UserError(f"{path} takes {given}: it has to take one batch of pictures, float32 with four axes")
+        inputs_text = listed(f"{short(name)} {kind} {_shown(shape)}" for name, kind, shape in inputs) or "nothing"
+        raise UserError(f"{path} takes {inputs_text}: it must take one batch of pictures, float32 with four axes")
     name, _, shape = inputs[0]
     batch, layout, size = _layout(shape, preparation, path)
     settled = dataclasses.replace(preparation, size=size)
@@ -97,35 +97,35 @@ def _shown(shape: list[Any]) -> str:
 
 def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, str, int]:
     """Returns batch size (0: any), layout and side, from the input's shape where the options leave them open."""
-    known = [axis if isinstance(axis, int) and axis > 0 else 0 for axis in shape]  # 0: any
+    sizes = [axis if isinstance(axis, int) and axis > 0 else 0 for axis in shape]  # 0: any
     takes = f"{path} takes pictures of shape {_shown(shape)}"
-    if max(known) > _MOST:
-        raise UserError(f"{takes}: at most {_MOST} along each axis are given")
-    colours = {"nchw": known[1], "nhwc": known[3]}
+    if max(sizes) > _MOST:
+        raise UserError(f"{takes}: at most {_MOST} along each axis are supported")
+    colours = {"nchw": sizes[1], "nhwc": sizes[3]}
     layout: str = preparation.layout
     if layout == "auto":
         fits = [name for name, axis in colours.items() if axis == 3]
         if len(fits) != 1:
             raise UserError(
-                f"{takes}, which does not tell where the colours are: say so with --layout nchw or --layout nhwc"
+                f"{takes}, which leaves the axis of colours open: name it with --layout nchw or --layout nhwc"
             )
         layout = fits[0]
-    sides = known[2:] if layout == "nchw" else known[1:3]
+    sides = sizes[2:] if layout == "nchw" else sizes[1:3]
     side = preparation.size or max(sides)
     if not side:
-        raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
+        raise UserError(f"{path} takes pictures of any size: name the one that it was trained for with --size")
     if any(axis not in (0, due) for axis, due in zip((colours[layout], *sides), (3, side, side))):
         raise UserError(f"{takes}: square pictures of {side} pixels in --layout {layout} do not fit it")
-    return known[0], layout, side
+    return sizes[0], layout, side
 
 
 def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
     """Returns the vectors in the output for `count` pictures."""
     if output.shape[:1] != (count,) or not 1 < output.size // count <= _LONGEST:
-        raise UserError(f"{path} gives {output.shape} for {count} pictures: a vector each is needed")
+        raise UserError(f"{path} returns {output.shape} for {count} pictures: it must be a vector for each")
     vectors = output.reshape(count, -1).astype(np.float64)
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
-        raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")
+        raise UserError(f"{path} returns vectors that are zero or not finite: do --mean and --std fit it?")
     return vectors
 
 
@@ -153,7 +153,7 @@ def _outputs(path: str, name: str, batches: list[np.ndarray]) -> list[np.ndarray
     for batch in batches:
         outputs.append(np.asarray(session.run([session.get_outputs()[0].name], {name: batch})[0]))
         if outputs[-1].dtype.kind not in "fiu":
-            raise UserError(f"{path} gives {outputs[-1].dtype} for pictures: a vector each is needed")
+            raise UserError(f"{path} gives {outputs[-1].dtype} for pictures: it must return a vector for each")
     return outputs
 
 

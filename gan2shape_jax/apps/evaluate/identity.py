@@ -39,6 +39,7 @@ from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.explain import projector
 from gan2shape_jax.run.folder import SavedRun
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
@@ -56,12 +57,12 @@ examples:
   gan2shape-jax evaluate identity results/mine --embedding arcface.onnx --out results/identity
   gan2shape-jax evaluate identity results/mine --embedding facenet.onnx --layout nhwc --size 160 --mean 127.5 --std 128
 
-No network comes with the package: those that tell faces apart have licences of their own, and want faces cut out and
+No network comes with the package: face recognition networks have licences of their own, and need faces cropped and
 scaled as they were trained (--crop, --size, --mean, --std, --bgr).
 """
 
 
-def run(words: Sequence[str]) -> int:
+def evaluate_identity(words: Sequence[str]) -> int:
     """Runs the command; returns 0, or 1 if an image could not be turned; `UserError` if none can be."""
     arguments = reports.parse(
         words,
@@ -74,7 +75,7 @@ def run(words: Sequence[str]) -> int:
     )
     if arguments.embedding is None:
         raise UserError(
-            "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
+            "name a face recognition network: --embedding FACE.onnx (none comes with the package, "
             "see docs/how-to/evaluation.md)"
         )
     fields = (field.name for field in dataclasses.fields(Preparation))
@@ -96,33 +97,34 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     max_yaw = number("--max-yaw", 0.001, 90, "degrees")
     add("--views", type=views, default=20, help="how many yaws (default: 20)")
     add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
-    add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: told by it)")
+    add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: from the file)")
     size = option_types.size(least=0)
-    add("--size", type=size, default=0, metavar="PIXELS", help="its pictures' side (default: told)")
+    add("--size", type=size, default=0, metavar="PIXELS", help="its pictures' side (default: from the file)")
     mean, std = number("--mean", -1e6, 1e6), number("--std", 1e-6, 1e6)
     add("--mean", type=mean, default=127.5, help="subtracted from values of 0 to 255 (default: 127.5)")
-    add("--std", type=std, default=127.5, help="they are then divided by it (default: 127.5)")
+    add("--std", type=std, default=127.5, help="divides them afterwards (default: 127.5)")
     add("--bgr", action="store_true", help="swaps red and blue")
     crop = number("--crop", 0.01, 1)
     add("--crop", type=crop, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
 
 
 def _turn_all(
-    run: reports.FoundRun, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
+    run: reports.ResultsFolder, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[list[Any]], list[str], list[str]]:
     """Turns every image of a run by every method.
 
     Returns a row of `_COLUMNS` for each view, along which directions images were turned, and why some were left out.
     """
     config = reports.read_config(run)
-    architecture, frozen = prepare.load_frozen(config)
+    plan = resolve(config)
+    architecture, frozen = prepare.load_frozen(plan)
     samples = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
             result = load_result(folder)
             entry = reports.listed_entry(config, result.name)
-            prepared = prepare.load_image(config, entry, architecture, frozen, run.home / "latents", keep=False)
+            prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
             networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
             subject = Subject(result, prepared, networks, frozen, samples)
         except UserError as error:
@@ -130,18 +132,18 @@ def _turn_all(
             continue
         turned = turn(subject, yaws)
         vectors = embedding(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
-        for each, found in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
-            columns = yaws, each.seen_deg, each.reached, cosine(found, vectors[:1])
+        for each, turned_vectors in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
+            columns = yaws, each.seen_deg, each.reached, cosine(turned_vectors, vectors[:1])
             for values in zip(*(column.tolist() for column in columns), strict=True):
                 views.append([run.label, name, each.method, *values])
             ways += [f"{run.label}: {name}: {each.method} along {each.how}"] if each.how else []
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
             rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
-            sheet = pictures.strip([*map(pictures.to_uint8, rows)])
+            strip = pictures.strip([*map(pictures.to_uint8, rows)])
             place = out / run.label.strip("/") / f"{name}.png"
             mark(out, EVALUATION)
-            atomic_file(place, functools.partial(pictures.write_png, picture=sheet), parents=True)
+            atomic_file(place, functools.partial(pictures.write_png, picture=strip), parents=True)
         print(one_line(f"{run.label}: {name}"), file=sys.stderr)
     return views, ways, problems
 
@@ -190,8 +192,8 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
         return axis / np.linalg.norm(axis) if whole else axis[:0]  # it was found, and turns, with all styles alike
 
     return [
-        Turned("3D", solid, _seen_yaws(subject, solid), "", everywhere),
-        Turned("GAN", projected, _seen_yaws(subject, projected), "", everywhere),
+        Turned("3D", solid, _predicted_yaws(subject, solid), "", everywhere),
+        Turned("GAN", projected, _predicted_yaws(subject, projected), "", everywhere),
         *([] if subject.frozen.turning is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
         _traversed("GANSpace", lambda first, last: principal, subject, yaws_deg),
         _traversed("SeFa", stretching, subject, yaws_deg),
@@ -224,16 +226,16 @@ def _traversed(
         draw = functools.partial(_synthesized, frozen=subject.frozen, settings=settings)
         return in_batches(draw, np.concatenate(latents), size=_BATCH)
 
-    ends = _seen_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)
+    ends = _predicted_yaws(subject, drawn(candidates, np.array([-_PROBE, _PROBE]))).reshape(-1, 2)
     best = candidates[int(np.argmax(np.ptp(ends, axis=1)))]
-    steps, reached = calibrate(_GRID, _seen_yaws(subject, drawn([best], _GRID)), yaws_deg)
+    steps, reached = calibrate(_GRID, _predicted_yaws(subject, drawn([best], _GRID)), yaws_deg)
     shown = drawn([best], steps)
     _, first, last, number = best
     how = f"direction {number}, styles {first} to {last - 1}"
-    return Turned(name, shown, _seen_yaws(subject, shown), how, reached)
+    return Turned(name, shown, _predicted_yaws(subject, shown), how, reached)
 
 
-def _seen_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
+def _predicted_yaws(subject: Subject, pictures: np.ndarray) -> np.ndarray:
     """Returns the yaws in degrees that the subject's view network sees in pictures."""
     settings, mean = subject.prepared.settings, subject.frozen.view_mean
     views: np.ndarray = in_batches(lambda part: _views(subject.params, part, mean, settings), pictures, size=_BATCH)
@@ -265,7 +267,7 @@ def calibrate(
 
 _MEANING = """\
 The mean over the views of an image, then over images, with 95% intervals (Student's t); the least similar view; the
-yaws that the image's own view network sees, how far they are from those asked for, and how many the direction reached.
+yaws that the image's own view network predicts, their distance from those requested, and how many were reached.
 """
 
 
@@ -280,11 +282,13 @@ def _report(
     rows = []
     for method in dict.fromkeys(row[2] for row in views):
         values = [row[3:] for row in views if row[2] == method]
-        yaw, seen, reached, alike = np.moveaxis(np.array(values, np.float64).reshape(-1, count, 4), -1, 0)
-        similar = [reports.interval_text(reports.mean_interval(each), 3) for each in (alike.mean(1), alike.min(1))]
-        range_seen = f"{seen.min(1).mean():.1f} to {seen.max(1).mean():.1f}"
-        off, share = f"{np.abs(seen - yaw).mean():.1f}", f"{100 * reached.mean():.0f}%"
-        rows.append([method, str(len(alike)), *similar, range_seen, off, share])
-    titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
-    table = reports.markdown_table(titles, rows) if rows else "nothing was turned\n"
+        yaw, yaws_seen, reached, similarity = np.moveaxis(np.array(values, np.float64).reshape(-1, count, 4), -1, 0)
+        similar = [
+            reports.interval_text(reports.mean_interval(each), 3) for each in (similarity.mean(1), similarity.min(1))
+        ]
+        range_seen = f"{yaws_seen.min(1).mean():.1f} to {yaws_seen.max(1).mean():.1f}"
+        off, share = f"{np.abs(yaws_seen - yaw).mean():.1f}", f"{100 * reached.mean():.0f}%"
+        rows.append([method, str(len(similarity)), *similar, range_seen, off, share])
+    titles = ["method", "images", "similarity", "least similar view", "predicted yaw, degrees", "off by", "reached"]
+    table = reports.markdown_table(titles, rows) if rows else "no image was turned\n"
     return [heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:")]

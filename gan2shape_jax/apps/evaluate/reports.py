@@ -39,7 +39,7 @@ from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_a
 
 
 @dataclasses.dataclass(frozen=True)
-class FoundRun:
+class ResultsFolder:
     """One run and its results; `home` is its folder, or, if `root` is that of one image, the run around it."""
 
     label: str  # the shortest end of its path that distinguishes it from the others
@@ -58,14 +58,14 @@ class FoundRun:
         if not own:
             files = [path for path in (self.home / "config.json",) if path.exists()]
             return list(map(load.read_config, files))
-        found: dict[str, ConfigDict] = {}
+        configs: dict[str, ConfigDict] = {}
         for path in own:
             try:
                 config = load.read_config(file_inside(path.parent, path.name))
-                found.setdefault(config_hash(config), config)
+                configs.setdefault(config_hash(config), config)
             except UserError as error:
                 print(f"warning: {printable(str(error))}", file=sys.stderr)
-        return list(found.values())
+        return list(configs.values())
 
     @property
     def config(self) -> ConfigDict | None:
@@ -73,7 +73,7 @@ class FoundRun:
         return self.configs[0] if len(self.configs) == 1 else None
 
 
-def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
+def find_runs(paths: Sequence[pathlib.Path]) -> list[ResultsFolder]:
     """Returns the runs at `paths`, in their order.
 
     Raises `UserError`: a path does not exist, holds no result or is named twice; or a file of a run is damaged.
@@ -91,9 +91,9 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     return [_find(path, root, label) for path, root, label in zip(paths, resolved, labels, strict=True)]
 
 
-def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
+def _find(folder: pathlib.Path, root: pathlib.Path, label: str) -> ResultsFolder:
     if not root.is_dir():
-        raise UserError(f"{given} is not a results folder: there is no such folder")
+        raise UserError(f"{folder} is not a results folder: there is no such folder")
     single = is_result(root)
     home = run_above(root) or root.parent if single else root
     images = {root.name: root} if single else _below(root)
@@ -102,28 +102,28 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
         failures = read_object(path, "a run's failures", limit=16 * MIB)  # 100,000 lines
     if not images and not failures:
         raise UserError(
-            f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
+            f"{folder} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
             "image's folder when the image is finished)"
         )
-    return FoundRun(label, root, home, images, failures)
+    return ResultsFolder(label, root, home, images, failures)
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns result folders by name; hidden folders do not count."""
-    found: dict[str, pathlib.Path] = {}
+    folders: dict[str, pathlib.Path] = {}
     for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
         below, run = folder.relative_to(root), run_above(folder)
         if any(part.startswith(".") for part in below.parts):
             continue
         if run is not None and run.is_relative_to(root) and folder.is_relative_to(results_root(run)):
             below = run.relative_to(root) / folder.relative_to(results_root(run))
-        if (name := below.as_posix()) in found:
-            raise UserError(f"{found[name]} and {folder} are both results of {name}: move one of them elsewhere")
-        found[name] = folder
-    return dict(sorted(found.items()))
+        if (name := below.as_posix()) in folders:
+            raise UserError(f"{folders[name]} and {folder} are both results of {name}: move one of them elsewhere")
+        folders[name] = folder
+    return dict(sorted(folders.items()))
 
 
-def read_config(run: FoundRun) -> ConfigDict:
+def read_config(run: ResultsFolder) -> ConfigDict:
     """Returns the run's configuration; raises `UserError` if it has none."""
     if len(run.configs) > 1:
         raise UserError(
@@ -131,7 +131,7 @@ def read_config(run: FoundRun) -> ConfigDict:
             "folder of one result"
         )
     if run.config is None:
-        raise UserError(f"{run.home} has no config.json: without it nothing says which networks the run used")
+        raise UserError(f"{run.home} has no config.json: without it the run's networks are unknown")
     return run.config
 
 
@@ -221,7 +221,7 @@ def publish(
     name: str,
     parts: Iterable[str],
     tables: Mapping[str, str],
-    runs: Sequence[FoundRun],
+    runs: Sequence[ResultsFolder],
     **more: Any,
 ) -> None:
     """Prints a report, of the `parts` that are not empty.
@@ -248,7 +248,7 @@ def publish(
     print(f"written to {arguments.out}", file=sys.stderr)
 
 
-def _record(run: FoundRun) -> dict[str, Any]:
+def _record(run: ResultsFolder) -> dict[str, Any]:
     digest, made_with = hashlib.sha256(), None
     for name, folder in run.images.items():
         content = b""  # of a result that cannot be read, which the report names

@@ -1,4 +1,4 @@
-"""`gan2shape-jax export`: a saved result for other programs, without GAN or networks.
+"""`gan2shape-jax export`: a saved result for other programs, without GAN or networks; and a model as a web page.
 
 For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres and has colours. 3MF is a ZIP
 of XML (3MF Core Specification 1.3, and the colour groups of its Materials Extension), written here since trimesh needs
@@ -20,12 +20,12 @@ from scipy import ndimage
 
 from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import UserError, exit_code, install, one_line
-from gan2shape_jax.io import bundled, option_types
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.outputs import USDZ
 from gan2shape_jax.results.result import Result, add_files, load_result
-from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
+from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours
 from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
 if TYPE_CHECKING:
@@ -35,15 +35,18 @@ if TYPE_CHECKING:
 FORMATS = (".stl", ".3mf")
 
 _SCRIPT = "open_in_blender.py"
+_DIVIDED = 2  # times that each triangle of a PLY becomes four
 
 _EPILOG = """\
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
-  texture   the mesh with the texture of the photo that RESULT was cut out of, at the photo's own resolution: GLB
+  texture   the mesh with the texture of RESULT's photo, at the photo's own resolution: GLB
+  ply       the mesh with the photo's colour for every vertex, metres: PLY
   usdz      the same mesh for iPhone and iPad, which open it in Quick Look: USDZ
   blender   a script that opens mesh, camera and photo in Blender
-  spread    the mesh, coloured by how far its depth may be off: GLB or PLY
+  spread    the mesh, coloured by the uncertainty of its depth: GLB or PLY
+  web       a page that makes 3D of photos in the visitor's browser, from MODEL, a lifted model
 
-Each takes RESULT, the folder of one image's results (it contains result.json), and has a --help.
+Each but the last takes RESULT, the folder of one image's results (it contains result.json); each has a --help.
 """
 _PRINT_EPILOG = """\
 examples:
@@ -57,16 +60,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
         "print": _print,
-        "texture": texture.run,
+        "texture": texture.export_texture,
+        "ply": _ply,
         "usdz": _usdz,
         "blender": _blender,
-        "spread": _spread,
+        "spread": _export_uncertainty,
+        "web": _web,
     }
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = option_types.parser("export", "Writes a saved result for other programs.", _EPILOG)
+    parser = option_types.parser(
+        "export", "Writes a saved result for other programs, or a model as a web page.", _EPILOG
+    )
     parser.add_argument("kind", choices=kinds)
     kind = parser.parse_args(words[:1]).kind
     return exit_code(lambda: kinds[kind](words[1:]))
+
+
+def _web(words: Sequence[str]) -> None:
+    from gan2shape_jax.apps.export import web  # here: it loads the networks, which other exports do without
+
+    web.run(words)
 
 
 def _print(words: Sequence[str]) -> None:
@@ -76,19 +89,19 @@ def _print(words: Sequence[str]) -> None:
     option_types.add_result(parser)
     for name, otherwise in (
         ("width", ""),
-        ("height", "; with both, it is as large as fits; with none, a face has 200"),
+        ("height", "; with both, it is as large as fits; with neither, a face has 200"),
     ):
         side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
         parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"of the finished solid on the bed{otherwise}")
     thickness = option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm")
-    about = "material where it is thinnest, behind the farthest point of the front (default: 3)"
+    about = "thickness where the solid is thinnest, behind the farthest point of the front (default: 3)"
     parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
     about = "flat, to lie on the bed, or the front once more, mirrored (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
-    option_types.add_path(parser, "--out", "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
+    option_types.add_out_file(parser, "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
     options = parser.parse_args(words)
     out = options.out or options.result / "print.3mf"
-    require_file_place(out, endings=FORMATS)
+    require_file_place(out, endings=FORMATS, overwrite=options.overwrite or options.out is None)
     result = load_result(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
     solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
@@ -159,14 +172,46 @@ def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
             archive.writestr(zipfile.ZipInfo(name, date), text, zipfile.ZIP_DEFLATED)
 
 
+def _ply(words: Sequence[str]) -> None:
+    """Writes the mesh with a colour for every vertex as PLY and says where; raises `UserError`.
+
+    Triangles are divided, so that there are about as many vertices as the photo's texture needs.
+    """
+    from trimesh import Trimesh
+    from trimesh.remesh import subdivide
+
+    parser = option_types.parser("export ply", "Writes the mesh of RESULT in the photo's colours, in metres.")
+    option_types.add_result(parser)
+    option_types.add_out_file(parser, "FILE", "PLY (default: RESULT/mesh.ply)")
+    options = parser.parse_args(words)
+    path: pathlib.Path = options.out or options.result / "mesh.ply"
+    require_file_place(path, endings=(".ply",), overwrite=options.overwrite or options.out is None)
+    result = _photographed(options.result)
+    mesh, colours = build_mesh(result), pictures.to_uint8(result.albedo) if result.texture is None else result.texture
+    vertices, faces, uv = mesh.vertices, mesh.faces, {"uv": np.asarray(cast("TextureVisuals", mesh.visual).uv)}
+    for _ in range(_DIVIDED):
+        vertices, faces, uv = subdivide(vertices, faces, vertex_attributes=uv)
+    of_vertices = texel_colours(colours, uv["uv"], result.camera.image_size << _DIVIDED)
+    content = cast(bytes, Trimesh(vertices, faces, vertex_colors=of_vertices, process=False).export(file_type="ply"))
+    if options.out is None:
+        add_files(options.result, {"mesh.ply": content})
+    else:
+        atomic_bytes(path, content)
+    print(one_line(f"wrote {path}: {result.name} with {_whose(result)}, {len(vertices)} vertices, metres"))
+
+
+def _whose(result: Result) -> str:
+    return "the method's colours" if result.texture is None else "the photo's texture"
+
+
 def _usdz(words: Sequence[str]) -> None:
     """Writes the mesh with the photo's texture, if it has one, as USDZ and says where; raises `UserError`."""
     parser = option_types.parser("export usdz", "Writes the mesh of RESULT for Quick Look on iPhone and iPad.")
     option_types.add_result(parser)
-    option_types.add_path(parser, "--out", "FILE", f"USDZ (default: RESULT/{USDZ})")
+    option_types.add_out_file(parser, "FILE", f"USDZ (default: RESULT/{USDZ})")
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / USDZ
-    require_file_place(path, endings=(".usdz",))
+    require_file_place(path, endings=(".usdz",), overwrite=options.overwrite or options.out is None)
     if importlib.util.find_spec("pxr") is None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
@@ -176,15 +221,14 @@ def _usdz(words: Sequence[str]) -> None:
         add_files(options.result, {USDZ: content})
     else:
         atomic_bytes(path, content)
-    whose = "the method's colours" if result.texture is None else "the photo's texture"
-    print(one_line(f"wrote {path}: {result.name} with {whose}"))
+    print(one_line(f"wrote {path}: {result.name} with {_whose(result)}"))
 
 
 def _photographed(folder: pathlib.Path) -> Result:
     """Returns a result, which gets its photo's texture first if it has none and the photo is known."""
     result = load_result(folder)
     if result.texture is None and texture.noted_photo(folder):
-        texture.run([str(folder)])
+        texture.export_texture([str(folder)])
         return load_result(folder)
     return result
 
@@ -203,11 +247,11 @@ def _blender(words: Sequence[str]) -> None:
     folder = parser.parse_args(words).result
     _photographed(folder)  # reports what is wrong with the folder now, not in Blender
     path = folder / _SCRIPT
-    atomic_bytes(path, (bundled.folder("tools") / _SCRIPT).read_bytes())
+    atomic_bytes(path, pathlib.Path(__file__).with_name(_SCRIPT).read_bytes())
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))
 
 
-def _spread(words: Sequence[str]) -> None:
+def _export_uncertainty(words: Sequence[str]) -> None:
     """Writes the mesh coloured by the spread of its depth and says where; raises `UserError`."""
     parser = option_types.parser(
         "export spread",
@@ -215,13 +259,13 @@ def _spread(words: Sequence[str]) -> None:
         "it may be off. Four of five pixels are within the spread.",
     )
     option_types.add_result(parser)
-    option_types.add_path(parser, "--out", "FILE", "GLB or PLY (default: RESULT/spread.glb)")
+    option_types.add_out_file(parser, "FILE", "GLB or PLY (default: RESULT/spread.glb)")
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / "spread.glb"
-    require_file_place(path, endings=(".glb", ".ply"))
+    require_file_place(path, endings=(".glb", ".ply"), overwrite=options.overwrite or options.out is None)
     result = load_result(options.result)
-    spread = result.depth_spread
-    if spread is None:
+    uncertainty = result.depth_spread
+    if uncertainty is None:
         raise UserError(
             f"{result.name} has no spread of depth: that is known where a model whose errors have been measured, as "
             "the bundled one's, explains an image that looks like what its GAN draws"
@@ -231,10 +275,10 @@ def _spread(words: Sequence[str]) -> None:
     mesh, size = build_mesh(result), result.camera.image_size
     uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
     places = [(1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5]
-    values = ndimage.map_coordinates(spread, places, order=1, mode="nearest")
+    values = ndimage.map_coordinates(uncertainty, places, order=1, mode="nearest")
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     atomic_bytes(path, cast(bytes, mesh.export(file_type=path.suffix.lower()[1:])))
-    inside = spread[result.mask > 0.5]
-    greatest = float((inside if inside.size else spread).max())
+    inside = uncertainty[result.mask > 0.5]
+    greatest = float((inside if inside.size else uncertainty).max())
     print(one_line(f"wrote {path}: depth is off by up to about {greatest:.3f} scene units where it is brightest"))

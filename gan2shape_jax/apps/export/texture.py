@@ -65,34 +65,34 @@ _ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may b
 
 _EPILOG = """\
 examples:
-  gan2shape-jax export texture RESULT              of `gan2shape-jax photo`, which has noted photo and crop
+  gan2shape-jax export texture RESULT              of `gan2shape-jax photo`, which records photo and crop
   gan2shape-jax export texture RESULT photo.jpg
   gan2shape-jax export texture RESULT photo.jpg --box 2010 1480 1700 --roll -4 --size 4096
 """
 
 
-def run(argv: Sequence[str]) -> None:
+def export_texture(argv: Sequence[str]) -> None:
     """Writes the textures and meshes that the arguments ask for and prints a summary; raises `UserError`."""
     options = _parser().parse_args(argv)
     out = options.out or options.result
     require_output_folder(out, RESULT)
-    result, path, known = load_result(options.result), options.photo, None
+    result, path, recorded = load_result(options.result), options.photo, None
     if path is None:
         if (noted := noted_photo(options.result)) is None or options.box:
-            raise UserError(f"name the photo of {result.name}, and where its input lies with --box X Y SIDE")
-        path, known = noted
+            raise UserError(f"name the photo of {result.name}, and the place of its input with --box X Y SIDE")
+        path, recorded = noted
     picture, _, reduction, _ = open_upright(path, least=1)
     photo = np.asarray(picture)
     height, width = photo.shape[:2]
     x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
-    box = known or CropBox(x, y, side, options.roll)  # in pixels of the file
+    box = recorded or CropBox(x, y, side, options.roll)  # in pixels of the file
     seen_box = scaled_box(box, 1 / reduction)
     crop = sample_crop(photo, seen_box, result.camera.image_size).astype(np.float32) / 255
     weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
     apart = np.average(np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1), weights=weight)
     if apart > _ALIKE:
         raise UserError(
-            f"{path} does not show what {result.name} was made of at x {box.x:g}, y {box.y:g}, side "
+            f"{path} does not show the input of {result.name} at x {box.x:g}, y {box.y:g}, side "
             f"{box.side:g}, roll {box.roll_deg:g}: the mean difference is {apart:.2f} of 1; name the photo, and where "
             "its input lies with --box X Y SIDE and --roll DEG"
         )
@@ -101,10 +101,10 @@ def run(argv: Sequence[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=options.mirror)
     add_textured(out, *photo_textured(result, photo, texture, seen_box))
-    seen, mirrored, made_up = texture.shares * 100
+    share_seen, mirrored, made_up = texture.shares * 100
     files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
     size = f"{len(texture.albedo)} x {len(texture.albedo)}"
-    shares = f"{seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
+    shares = f"{share_seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
     print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
 
 
@@ -113,17 +113,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = option_types.parser("export texture", about, _EPILOG)
     option_types.add_result(parser)
     add, number = parser.add_argument, option_types.number
-    about = "the picture that its input was cut out of (default: the one that `photo` has noted)"
+    about = "the photo of its input (default: the one that `photo` recorded)"
     add("photo", nargs="?", type=option_types.path("PHOTO"), metavar="PHOTO", help=about)
     box, roll = number("--box", -LARGEST, 2 * LARGEST, "pixels"), number("--roll", -360, 360, "degrees")
-    about = "where the input lies in the upright photo: centre and side, pixels (default: its largest centred square)"
+    about = "place of the input in the upright photo: centre and side, pixels (default: its largest centred square)"
     add("--box", type=box, nargs=3, metavar=("X", "Y", "SIDE"), help=about)
-    about = "how far the input's content is turned clockwise in the photo (default: 0)"
+    about = "clockwise rotation of the input's content in the photo (default: 0)"
     add("--roll", type=roll, default=0.0, metavar="DEG", help=about)
     size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
-    about = "texels a side, at most; less where the photo has less (default: 2048; 4096 take 4 GB of memory)"
+    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
     add("--size", type=size, default=2048, help=about)
-    about = "take what the photo does not show from the other half, mirrored (default: yes)"
+    about = "fill what the photo does not show from the other half, mirrored (default: yes)"
     add("--mirror", action=argparse.BooleanOptionalAction, default=True, help=about)
     option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
     return parser
@@ -202,13 +202,13 @@ _DARK = (0.3, 0.6)
 _LIGHTEST = 0.9  # the lightest well-lit colour, assumed if nothing is well lit
 _SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
 _HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted
-_ALBEDO_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
+ALBEDO_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
 _BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is clipped and tells too little
 _SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
 _SHADOW_FINENESS = 8  # such samples per pixel of the depth map
 _TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
 _GRAZING = (0.08, 0.3)  # cosines between which a surface seen at a grazing angle fades out
-_RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
+RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
 _FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
 _GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
 _DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
@@ -230,25 +230,25 @@ def photo_texture(
     part = surface.surface(result)
     projection = project_texels(result, part, size)
     shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
-    seen = blurred = projection.seen * within
+    visible = blurred = projection.visible * within
     seam = 2 * round(_SEAM * size / result.camera.image_size / 2) + 1
     for _ in range(2):
         blurred = cv2.blur(blurred, (seam, seam), borderType=cv2.BORDER_REPLICATE)
-    seen = seen * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
+    visible = visible * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
     shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
     inside = on_texels(part.field, size) >= surface.OUTLINE
     # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
-    rim = inner_share(surface.object_mask(result), *_ALBEDO_RIM)
-    clean = on_texels(rim, size) * (1 - (projection.faced - projection.seen))
+    rim = inner_share(surface.object_mask(result), *ALBEDO_RIM)
+    clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible))
     del projection
-    own, lit_well, lit_at_all = _without_light(shown, shading, inside & (seen > 0.5), result.camera.image_size)
+    own, lit_well, lit_at_all = _without_light(shown, shading, inside & (visible > 0.5), result.camera.image_size)
     model = np.clip(on_texels(result.albedo / 2 + 0.5, size, smooth=True), 0, 1)
-    albedo, sources = _joined(own, seen * lit_at_all, lit_well, model, clean, mirror=mirror)
+    albedo, sources = _joined(own, visible * lit_at_all, lit_well, model, clean, mirror=mirror)
     del own, lit_well, lit_at_all, model, clean
-    again = matched(albedo * shading[..., None], inside.astype(np.float32), shown, seen)
+    again = matched(albedo * shading[..., None], inside.astype(np.float32), shown, visible)
     return PhotoTexture(
         albedo=_eight_bits(albedo),
-        lit=_eight_bits(again + (shown - again) * seen[..., None]),
+        lit=_eight_bits(again + (shown - again) * visible[..., None]),
         sources=sources,
         shares=sources[inside].mean(axis=0) if inside.any() else np.array([0.0, 0.0, 1.0]),
     )
@@ -314,12 +314,12 @@ def _joined(
     colours = own * shown[..., None]
     if mirror:
         colours += matched(own[:, ::-1], shown[:, ::-1], own, shown) * other[..., None]
-    known = shown + other
-    rest = matched(model, clean, colours / np.maximum(known, 1e-6)[..., None], known)
-    colours += rest * (clean * (1 - known))[..., None]
-    whole = known + clean * (1 - known)
+    covered = shown + other
+    rest = matched(model, clean, colours / np.maximum(covered, 1e-6)[..., None], covered)
+    colours += rest * (clean * (1 - covered))[..., None]
+    whole = covered + clean * (1 - covered)
     albedo = filled(colours / np.maximum(whole, 1e-6)[..., None], ramp(whole, *_SURE))
-    return albedo, np.stack([shown, other, 1 - known], axis=-1)
+    return albedo, np.stack([shown, other, 1 - covered], axis=-1)
 
 
 def _eight_bits(colours: Colours) -> UInt8[np.ndarray, "t t 3"]:
@@ -331,7 +331,7 @@ class Projection(NamedTuple):
 
     place: np.ndarray  # (T, T, 2) column and row in the S x S input where texels are seen; pixel centres are integers
     faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
-    seen: np.ndarray  # (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else
+    visible: np.ndarray  # (T, T) in [0, 1], how far to trust the photo there: also 0 where it shows something else
 
 
 def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
@@ -361,7 +361,7 @@ def project_texels(result: Result, part: surface.Surface, size: int) -> Projecti
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
-    inner = inner_share(result.input_mask >= 0.5, *_RIM)
+    inner = inner_share(result.input_mask >= 0.5, *RIM)
     column, row = cv2.split(place)
     shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return Projection(place, faced, faced * shown)
@@ -431,25 +431,27 @@ def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"])
     return around + weight[..., None] * (values - around)
 
 
-def matched(source: Colours, trusted: Weights, target: Colours, known: Weights, *, cells: int = 128) -> Colours:
+def matched(
+    source: Colours, trusted: Weights, target: Colours, target_weights: Weights, *, cells: int = 128
+) -> Colours:
     """Returns the source with the target's colours where both are known, keeping its own detail.
 
     The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where
-    the source is `trusted` and the target `known`, and continues smoothly to where it is not.
+    the source is `trusted` and the target `target_weights`, and continues smoothly to where it is not.
     """
-    height, width = known.shape
+    height, width = target_weights.shape
     fine, coarse = ((min(width, side), min(height, side)) for side in (_FINE * cells, cells))
     ours, theirs, first, second = (
         cv2.resize(np.ascontiguousarray(values), fine, interpolation=cv2.INTER_AREA)
-        for values in (source, target, trusted, known)
+        for values in (source, target, trusted, target_weights)
     )
     both = first * second
     mass, ours, theirs = (
         cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
         for values in (both, ours * both[..., None], theirs * both[..., None])
     )
-    seen = np.maximum(mass, 1e-8)[..., None]
-    ratio = np.log((theirs / seen + _DARKEST) / (ours / seen + _DARKEST))
+    total = np.maximum(mass, 1e-8)[..., None]
+    ratio = np.log((theirs / total + _DARKEST) / (ours / total + _DARKEST))
     limit = np.log(_GAIN)
     field = filled(np.clip(ratio, -limit, limit).astype(np.float32), np.minimum(mass * 4, 1))
     return source * cv2.resize(np.exp(field), (width, height), interpolation=cv2.INTER_CUBIC)

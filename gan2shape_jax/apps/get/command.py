@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import gzip
+import importlib
 import importlib.util
 import io
 import json
@@ -30,7 +31,7 @@ from typing import IO, Any, cast
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights, import_tool
+from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import (
     MIB,
@@ -48,10 +49,10 @@ MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most t
 _SPARE = MIB  # bytes that a download may have beyond the published size, which may be rounded
 _UNPACKING = 1800  # seconds
 _INSTALL = f"downloads are made by pooch, which is not installed: {install('get')}, or use --from"
-_INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
+_INTERRUPTED = "\ninterrupted; complete downloads are kept"
 _ABOUT = (
-    "Downloads a published checkpoint, compares its hash where one is known, converts it, keeps it in the user's "
-    "cache folder, and says which arguments make a configuration use it."
+    "Downloads a published checkpoint, compares its hash if one is known, converts it, keeps it in the user's cache "
+    "folder, and prints the arguments for a configuration."
 )
 _EPILOG = """\
 examples:
@@ -78,7 +79,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class Product:
     """A file that an entry provides for a configuration field."""
 
     field: str  # such as `gan.checkpoint`
@@ -93,7 +94,7 @@ class Entry:
     name: str
     title: str
     licence: dict[str, str]  # that has to be agreed to: its makers' `title`, what it `says`, the `url` of all of it
-    gives: tuple[Given, ...]
+    gives: tuple[Product, ...]
     sources: tuple[Source, ...]  # what is downloaded
     config: str = ""  # the bundled configuration that it serves
     also: tuple[str, ...] = ()  # other entries that this configuration needs
@@ -101,33 +102,35 @@ class Entry:
 
 
 def _entry(name: str, licence: str, gives: list[dict[str, Any]], sources: list[str], **others: Any) -> Entry:
-    given = tuple(Given(one["field"], tuple(one["made_of"]), one["file"]) for one in gives)
+    products = tuple(Product(product["field"], tuple(product["made_of"]), product["file"]) for product in gives)
     others["also"] = tuple(others.get("also", ()))
     return Entry(
         name,
         licence=_PUBLISHED["licences"][licence],
-        gives=given,
-        sources=tuple(SOURCES[one] for one in sources),
+        gives=products,
+        sources=tuple(SOURCES[name] for name in sources),
         **others,
     )
 
 
 _PUBLISHED: dict[str, Any] = tomllib.loads(pathlib.Path(asset("published.toml")).read_text(encoding="utf-8"))
 FOUND: dict[str, str] = _PUBLISHED["found"]
-SOURCES = {file: Source(file=file, **one) for file, one in _PUBLISHED["sources"].items()}
-ENTRIES = {name: _entry(name, **one) for name, one in _PUBLISHED["entries"].items()}
+SOURCES = {file: Source(file=file, **facts) for file, facts in _PUBLISHED["sources"].items()}
+ENTRIES = {name: _entry(name, **facts) for name, facts in _PUBLISHED["entries"].items()}
 ARCHIVE = "gan2shape"  # the folder that its files are unpacked into
 # Names of the needed files in the archive.
-MEMBERS = tuple(sorted({m for one in ENTRIES.values() if one.archived for given in one.gives for m in given.made_of}))
+MEMBERS = tuple(
+    sorted({m for entry in ENTRIES.values() if entry.archived for product in entry.gives for m in product.made_of})
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 after an error that has been printed."""
     parser = option_types.parser("get", _ABOUT, _EPILOG)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the checkpoint; --list has their names")
-    parser.add_argument("--list", action="store_true", help="show all checkpoints, their sizes, and what is here")
-    parser.add_argument("--agree", action="store_true", help="agree to the licence without being asked, as in scripts")
-    about = "take what was downloaded by hand, all files of the checkpoint in their order"
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the checkpoint's name, as --list prints it")
+    parser.add_argument("--list", action="store_true", help="show all checkpoints, their sizes, and which are here")
+    parser.add_argument("--agree", action="store_true", help="agree to the licence without a question, for scripts")
+    about = "use files downloaded by hand, all of the checkpoint in their order"
     path = option_types.path("--from")
     parser.add_argument("--from", dest="given", metavar="FILE", nargs="+", type=path, default=[], help=about)
     about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
@@ -140,7 +143,7 @@ def _run(args: argparse.Namespace) -> None:
     folder = (args.folder or cache("weights")).absolute()
     if args.list:
         for entry in ENTRIES.values():
-            here = ", here" if found(entry, folder) is not None else ""
+            here = ", here" if files_present(entry, folder) is not None else ""
             by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
             print(f"{entry.name:<20}{entry.title}")
             print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence['title']}")
@@ -151,31 +154,30 @@ def _run(args: argparse.Namespace) -> None:
     if args.name not in ENTRIES:
         raise UserError(f"there is no checkpoint {short(args.name)}; there are {', '.join(ENTRIES)}")
     entry = ENTRIES[args.name]
-    files = found(entry, folder)
+    files = files_present(entry, folder)
     if files is None:
         print(f"{entry.name}: {entry.title} ({_size(entry)})")
         for source in entry.sources:
-            known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
-            print(f"  {source.url} ({known}; never tried from here)")
+            hash_note = "SHA-256 known" if source.sha256 else "no hash is known: the file is recognised by its content"
+            print(f"  {source.url} ({hash_note}; never tried from here)")
         print("Licence: " + "\n  ".join(entry.licence[part] for part in ("title", "says", "url")))
         for source in () if args.given else entry.sources:
             if source.by_hand:
                 raise UserError(
-                    f"{source.file} has to be downloaded by hand ({source.by_hand}): open {source.url} in a browser, "
-                    "and give the file with --from"
+                    f"{source.file} must be downloaded by hand ({source.by_hand}): open {source.url} in a browser, "
+                    "and name the file with --from"
                 )
         if not args.agree:
             if not (sys.stdin and sys.stdin.isatty()):
                 raise UserError(
-                    f"the licence of {entry.name} has to be agreed to, and there is no terminal to ask at: read it, "
-                    "add --agree"
+                    f"the licence of {entry.name} must be agreed to, and there is no terminal: read it, and add --agree"
                 )
             answer = ""
             with contextlib.suppress(EOFError):
                 answer = input("Do you agree to it? [y/N] ")
             if answer.strip().lower() not in ("y", "yes"):
-                raise UserError("the licence was not agreed to: nothing was fetched")
-        files = obtain(entry, folder, given=args.given, keep=args.keep)
+                raise UserError("the licence was not agreed to: nothing was downloaded")
+        files = obtain(entry, folder, local_files=args.given, keep=args.keep)
     _show_use(entry, files, folder)
 
 
@@ -187,8 +189,8 @@ def _size(entry: Entry) -> str:
 def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path) -> None:
     """Prints the arguments that make a configuration use a checkpoint, and those for others that it needs."""
     print(f"\n{entry.name} is in {printable(str(folder / entry.name))}:")
-    others = {name: found(ENTRIES[name], folder) for name in entry.also}
-    arguments = [one for files in (files, *others.values()) if files for one in _arguments(entry, files)]
+    others = {name: files_present(ENTRIES[name], folder) for name in entry.also}
+    arguments = [argument for files in (files, *others.values()) if files for argument in _arguments(entry, files)]
     if not entry.config:
         print("\n".join(f"  {printable(argument)}" for argument in arguments))
         return
@@ -217,19 +219,19 @@ def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
     return arguments + [f"--config.gan.{name}={value}" for name, value in fields.items() if value != gan[name]]
 
 
-def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
+def files_present(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
     """Returns the files of a checkpoint by the fields that they are for; None unless all of them exist."""
     files = cached_weights(folder / entry.name)
-    return files if files.keys() == {given.field for given in entry.gives} else None
+    return files if files.keys() == {product.field for product in entry.gives} else None
 
 
 def obtain(
-    entry: Entry, folder: pathlib.Path, *, given: Sequence[pathlib.Path] = (), keep: bool = False
+    entry: Entry, folder: pathlib.Path, *, local_files: Sequence[pathlib.Path] = (), keep: bool = False
 ) -> dict[str, pathlib.Path]:
     """Returns the files of a checkpoint by the configuration fields that they are for; its licence is agreed to.
 
-    `folder` is that of all checkpoints. `given` are files to use instead of downloads, in the entry's order; for an
-    archive, it may be the joined one. Downloads are removed after conversion unless `keep`.
+    `folder` is that of all checkpoints. `local_files` are files to use instead of downloads, in the entry's order; for
+    an archive, it may be the joined one. Downloads are removed after conversion unless `keep`.
 
     Raises `UserError` if a file cannot be obtained, is not the one published, or cannot be converted; then no partial
     file is kept.
@@ -240,8 +242,8 @@ def obtain(
     with start.hold(folder, WEIGHTS):
         _clear(folder)
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
-        if given:
-            sources = _given(entry, given)
+        if local_files:
+            sources = _local_sources(entry, local_files)
         elif not (entry.archived and unpacked.is_dir()):
             sources = {source.file: fetch(source, folder / "downloads") for source in entry.sources}
         try:
@@ -257,13 +259,13 @@ def obtain(
                 with contextlib.suppress(OSError):
                     unpacked.rmdir()
             # Damage to a download without a known hash shows only in use.
-            unchecked = [sources[one.file] for one in entry.sources if one.file in sources and not one.sha256]
-            if given or isinstance(error, RunEndingError) or not unchecked:
+            unchecked = [sources[file.file] for file in entry.sources if file.file in sources and not file.sha256]
+            if local_files or isinstance(error, RunEndingError) or not unchecked:
                 raise
             for path in unchecked:
                 path.unlink(missing_ok=True)
             raise UserError(f"{error}\nThe download, of which no hash is known, was removed.") from error
-        if not given and not keep:
+        if not local_files and not keep:
             for path in sources.values():
                 path.unlink(missing_ok=True)
         return converted
@@ -277,7 +279,7 @@ def _clear(folder: pathlib.Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+def _local_sources(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
     """Returns files downloaded by hand, by their names here; raises `UserError` if they are not the right ones."""
     if entry.archived and len(paths) == 1:  # already joined
         return {ARCHIVE: paths[0]}
@@ -305,7 +307,7 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # hashes are reported here
-    known = f"sha256:{source.sha256}" if source.sha256 else None
+    hash_text = f"sha256:{source.sha256}" if source.sha256 else None
     print(f"downloading {source.file}", file=sys.stderr)
     most, download = MOST if source.size is None else source.size + _SPARE, pooch.HTTPDownloader(progressbar=True)
 
@@ -314,10 +316,10 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
             download(url, file, of)
 
     try:
-        return pathlib.Path(pooch.retrieve(source.url, known, source.file, folder, downloader=limited))
+        return pathlib.Path(pooch.retrieve(source.url, hash_text, source.file, folder, downloader=limited))
     except requests.exceptions.RequestException as error:  # also an OSError
         untried = "The authors of this program have never tried this address"
-        raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and give it with --from") from error
+        raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and name it with --from") from error
     except OSError as error:
         raise refused(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs
@@ -341,7 +343,7 @@ class _Limited(io.BufferedWriter):
 
 def _another(source: Source, where: str, then: str) -> str:
     return (
-        f"{where} is another file than the one published: its SHA-256 is not {source.sha256}, as found in public "
+        f"{where} is not the published file: its SHA-256 is not {source.sha256}, as found in public "
         f"repositories; {then}. If you trust it all the same, download it by hand, and convert it with gan2shape-jax "
         "convert"
     )
@@ -364,7 +366,7 @@ def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:
                 if name in missing:
                     content = archive.extractfile(member) if member.isreg() else None
                     if content is None:
-                        raise UserError(f"{one_line(name)}: in the archive it is no plain file")
+                        raise UserError(f"{one_line(name)}: it is not a plain file in the archive")
                     missing.remove(name)
                     with content, open(pathlib.Path(folder, pathlib.PurePosixPath(name).name), "wb") as file:
                         shutil.copyfileobj(content, file)
@@ -393,14 +395,15 @@ class _Joined:
 def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
     """Writes the files of an entry in the form that the program reads, and its record."""
     place.mkdir(parents=True, exist_ok=True)
-    hashes = {name: sha256(files[name]) for given in entry.gives for name in given.made_of}
-    targets = {given.field: place / given.file for given in entry.gives}
-    for given, target in zip(entry.gives, targets.values(), strict=True):
-        sources = [files[name] for name in given.made_of]
+    hashes = {name: sha256(files[name]) for product in entry.gives for name in product.made_of}
+    targets = {product.field: place / product.file for product in entry.gives}
+    for product, target in zip(entry.gives, targets.values(), strict=True):
+        sources = [files[name] for name in product.made_of]
         if target.suffix == ".safetensors":
-            tool, option = ("stylegan2", "samples") if given.field == "gan.checkpoint" else ("networks", "sheet")
+            tool, option = ("stylegan2", "samples") if product.field == "gan.checkpoint" else ("networks", "sheet")
             note = f"--license-note={entry.licence['title']}, {entry.licence['url']}"
-            import_tool(f"convert_{tool}.__main__").run([*map(str, sources), str(target), f"--no-{option}", note])
+            converter = importlib.import_module(f"gan2shape_jax.apps.convert.{tool}.command")  # imports jax
+            converter.convert_files([*map(str, sources), str(target), f"--no-{option}", "--overwrite", note])
         else:
             atomic_file(target, functools.partial(shutil.copyfile, sources[0]))
     record = {

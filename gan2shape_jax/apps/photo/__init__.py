@@ -48,18 +48,20 @@ def photo(
       ArgumentError: a box of another length or range (a `ValueError` too).
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
-    from gan2shape_jax.apps.photo import photo_run  # here, as OpenCV changes the process's environment
+    # Here, as OpenCV changes the process's environment.
+    from gan2shape_jax.apps.photo import crops, naming, photo_run
 
     if box is not None and len(box) not in (3, 4):
-        raise ArgumentError(f"box has {len(box)} numbers: x, y, side or x, y, side, roll is possible")
-    file, given = pathlib.Path(path), None if mask is None else pathlib.Path(mask)
-    crop, (name,) = None if box is None else CropBox(*box), photo_run.names_for([file], {})
+        raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
+    file, mask_path = pathlib.Path(path), None if mask is None else pathlib.Path(mask)
+    crop, (name,) = None if box is None else CropBox(*box), naming.names_for([file], {})
+    request = photo_run.Request(file, name, box=crop, which=which, mask=mask_path, anyway=anyway)
     with tempfile.TemporaryDirectory() as folder:
         config = photo_run.config_of(photo_run.load_kind(model), pathlib.Path(folder), refine=refine)
-        cropper = photo_run.load_cropper(config, say=lambda line: print(one_line(line), file=sys.stderr))
-        found = photo_run.prepare(file, name, config, cropper, box=crop, which=which, mask=given, anyway=anyway)
-        done = max(found, key=lambda one: one.detection.score)
-        others = [f"{len(found)} {cropper.kind}s were found, {done.name} is taken"] if len(found) > 1 else []
+        cropper = crops.load_cropper(config, say=lambda line: print(one_line(line), file=sys.stderr))
+        prepared = photo_run.prepare(request, config, cropper)
+        done = max(prepared, key=lambda photo: photo.detection.score)
+        others = [f"{len(prepared)} {cropper.kind}s were found, {done.name} is used"] if len(prepared) > 1 else []
         for note in [*others, *done.notes[1:]]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

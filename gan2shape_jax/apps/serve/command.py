@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gan2shape_jax.apps.photo.photo_run import DEFAULT, FOLDER, load_kind
+from gan2shape_jax.apps.photo.files import FOLDER
+from gan2shape_jax.apps.photo.photo_run import DEFAULT, load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, Worker, performer, result_files
 from gan2shape_jax.errors import UserError, exit_code, install, require_applications
@@ -44,6 +45,7 @@ _LIMITS = (
     ("--max-megapixels", 1, 67, "pixels", 10**6, "million pixels of a photo"),
     ("--max-waiting", 1, 30, "waiting", 1, "photos that wait while one is computed"),
     ("--job-minutes", 1, 1440, "job_s", 60, "minutes that one photo may take"),
+    ("--memory-gb", 1, 1000, "memory_bytes", 10**9, "gigabytes of memory that computing may take (Linux)"),
     ("--keep-minutes", 1, 1440, "keep_s", 60, "minutes that files are kept after a visitor's last use"),
 )
 _EPILOG = """\
@@ -57,14 +59,14 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command until it is stopped; returns the exit status."""
     about = (
-        "Serves a page that takes photos and gives their shapes: `gan2shape-jax photo` in a browser. One photo is "
-        "computed at a time, others wait. Ctrl-C ends it and removes all that was sent."
+        "Serves `gan2shape-jax photo` as a page in a browser. One photo is computed at a time, others wait. Ctrl-C "
+        "ends it and removes all uploads."
     )
     parser = option_types.parser("serve", about, _EPILOG)
     parser.add_argument(
         "--model", default=DEFAULT, help=f"the model chosen at first, as for photo (default: {DEFAULT}); others by name"
     )
-    about = "address to listen at; 0.0.0.0 lets everybody in who can reach this machine (default: this machine only)"
+    about = "address to listen at; 0.0.0.0 for everybody who can reach this machine (default: this machine only)"
     parser.add_argument("--host", default=_HOST, help=about)
     about, port = f"port; 0 for any that is free (default: {_PORT})", option_types.whole("--port", 0, 65535)
     parser.add_argument("--port", type=port, default=_PORT, help=about)
@@ -115,7 +117,7 @@ def result_response(visits: Visits, token: str, folder: str, name: str, *, downl
             kind = "inline" if name.endswith((".html", ".png", ".jpg")) and not download else "attachment"
             filename = f"{visit.name}-{files[name].name}"
             return FileResponse(files[name], headers=_HEADERS, filename=filename, content_disposition_type=kind)
-    return PlainTextResponse("There is no such file here, or it is not kept any longer.", 404, headers=_HEADERS)
+    return PlainTextResponse("There is no such file here, or it has been deleted.", 404, headers=_HEADERS)
 
 
 def application(

@@ -68,7 +68,7 @@ class Guard(BaseHTTPMiddleware):
             return await super().__call__(scope, receive, send)
         visitor = visitor_of(scope.get("client"))
         if self._open[visitor] >= _MOST_OPEN:
-            return await PlainTextResponse("That is too much at once: try again later.", 429)(scope, receive, send)
+            return await PlainTextResponse("Too many requests: try again later.", 429)(scope, receive, send)
         self._open[visitor] += 1
         try:
             await super().__call__(scope, _paced(receive), send)
@@ -85,7 +85,7 @@ class Guard(BaseHTTPMiddleware):
                 return refusal
             response = await call_next(request)
         except ClientDisconnect:
-            return PlainTextResponse("This came too slowly.", 408, headers={"Connection": "close"})
+            return PlainTextResponse("This upload was too slow.", 408, headers={"Connection": "close"})
         response.headers.setdefault("content-security-policy", _POLICY)
         if response.headers.get("content-type", "").startswith(_TELLING):
             del response.headers["content-length"]
@@ -108,19 +108,19 @@ class Guard(BaseHTTPMiddleware):
         if request.method in ("GET", "HEAD"):
             return None
         if not _from_here(request.headers):
-            return PlainTextResponse("This comes from another site's page.", 403)
+            return PlainTextResponse("This request comes from another site.", 403)
         # A server passes on no more of a request than the length that it announces.
         upload, length = path == UPLOAD, request.headers.get("content-length", "")
         if not length.isdecimal():
-            return PlainTextResponse("A request has to say its length.", 411)
+            return PlainTextResponse("A request must state its length.", 411)
         if int(length) > (self._limits.file_bytes + _AROUND if upload else _MOST_OTHER):
-            return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
+            return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are accepted.", 413)
         if upload:
             return None
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
         request._body = (await request.body()).replace(shown, real)  # which the application gets
         if not (_POSTED.fullmatch(path) and _is_modest(request._body, self._folder / "uploads")):
-            return PlainTextResponse("This is not what the page sends.", 403)
+            return PlainTextResponse("This request is not one of the page's.", 403)
         return None
 
 
@@ -137,18 +137,20 @@ class Uploads:
         visitor, size = visitor_of(request.client), int(request.headers["content-length"])
         most = self._limits.uploads
         if self._coming[visitor] >= self._limits.share(most) or self._coming.total() >= most:
-            return PlainTextResponse("Many photos come in just now: try again in a minute.", 503)
+            return PlainTextResponse("Many photos are being uploaded: try again in a minute.", 503)
         if not self._visits.has_room(visitor, size):
-            return PlainTextResponse("There is no room for more photos just now: try again later.", 507)
+            return PlainTextResponse("There is no space for more photos now: try again later.", 507)
         self._coming[visitor] += 1
         token, kept = self._visits.expect(visitor, size), False
         try:
             async with request.form(max_files=1, max_fields=0) as form:
                 sent = form.get("files")
                 if not isinstance(sent, UploadFile):
-                    return PlainTextResponse("There is no file in this.", 400)
+                    return PlainTextResponse("This request holds no file.", 400)
                 if (sent.size or 0) > self._limits.file_bytes:
-                    return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are taken.", 413)
+                    return PlainTextResponse(
+                        f"Files of at most {self._limits.file_bytes / 1e6:g} MB are accepted.", 413
+                    )
                 path = await run_in_threadpool(self._visits.keep, token, sent.filename or "", sent.file)
             kept = True
             return JSONResponse([str(path)])

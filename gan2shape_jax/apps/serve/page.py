@@ -60,7 +60,7 @@ _REMEMBERED_S, _REMEMBERED = 60.0, 1000  # seconds for which it is known that a 
 # What the bundled models know, for those who choose; the last of all are for trying things out.
 _KNOWN = {"head": "People", "catface": "Cats", "ictface": "Computer-made test faces"}
 # What else messages say, in the page's terms.
-_WORDS = {"give another --mask or --box": "move the square", "--which chooses another": "choose another below"}
+_WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
 _LAST = "ictface"  # of the choices
 _DOWNLOADS = {offer.files[0]: offer.offer for offer in OFFERS if not offer.archive}
 _DOWNLOADS |= {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}
@@ -94,8 +94,8 @@ class Page:
         minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
-            known = [html.escape(_KNOWN.get(name, f"{kind}s")) for name, kind in kinds.items() if name != _LAST]
-            words = " and ".join(dict.fromkeys(known)).capitalize()
+            kinds_named = [html.escape(_KNOWN.get(name, f"{kind}s")) for name, kind in kinds.items() if name != _LAST]
+            words = " and ".join(dict.fromkeys(kinds_named)).capitalize()
             gr.HTML(_INTRODUCTION.format(kinds=words, minutes=after))
             self._add_components()
             self._connect()
@@ -106,7 +106,7 @@ class Page:
     def _add_components(self) -> None:
         names = ("status", "result", "files", "stages")
         self.status, self.frame, self.files, self.stages = (gr.HTML(elem_id=name) for name in names)
-        models = sorted(((label, name) for name, label in self._labels.items()), key=lambda one: one[1] == _LAST)
+        models = sorted(((label, name) for name, label in self._labels.items()), key=lambda pair: pair[1] == _LAST)
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
         kinds = ["image", *ENDINGS]  # browsers do not know all of these as pictures
@@ -172,7 +172,7 @@ class Page:
         try:
             visit = self._visits.new(str(request.session_hash), pathlib.Path(upload["path"]), _visitor(request))
             done: dict[str, Any] = {}
-            job = self._followed(visit, "Looking for it in the photo", done, visit.new_folder("frame"), model=model)
+            job = self._followed(visit, "Searching the photo", done, visit.new_folder("frame"), model=model)
             async with contextlib.aclosing(job):
                 async for status in job:
                     yield self._busy(status) | self._nothing()
@@ -182,10 +182,10 @@ class Page:
         visit.facts = done[jobs.FRAMING] | {"model": model}
         count = len(visit.facts["boxes"])
         kind = self._kinds[model]
-        found = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square where it is wrong."
+        message = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square if it is wrong."
         if not visit.facts["known"]:
-            found = f"No {kind} was found in this photo. If there is one, put the square around it."
-        yield self._idle(note(found)) | self._choice(visit.facts) | self._pictures(visit, "1")
+            message = f"No {kind} was found in this photo. If there is one, put the square around it."
+        yield self._idle(note(message)) | self._choice(visit.facts) | self._pictures(visit, "1")
 
     async def photo_removed(self, request: gr.Request) -> Updates:
         """Removes everything that a visitor has sent."""
@@ -226,15 +226,15 @@ class Page:
         visit = self._framed(request)
         done: dict[str, Any] = {}
         if visit is None:
-            yield self._idle(failure("the photo is no longer kept here: drop it again"), go=False)
+            yield self._idle(failure("the photo has been deleted: drop it again"), go=False)
             return
-        given, folder = CropBox(x, y, side, roll), visit.new_folder("result")
-        found = next((one for one in _boxes(visit) if _rounded(one) == _rounded(given)), given)  # not rounded
+        entered, folder = CropBox(x, y, side, roll), visit.new_folder("result")
+        box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
         base = f"results/{visit.folder.name}/{folder.name}"
         shown = 0  # stages whose results the page has; it would restart if it were sent again
         try:
             yield {self.files: "", self.frame: ""}
-            chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(found), "refine": refine}
+            chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(box), "refine": refine}
             job = self._followed(visit, "Making it 3D", done, folder, **chosen)
             async with contextlib.aclosing(job):
                 async for status in job:
@@ -257,7 +257,7 @@ class Page:
         """Gradio has given up a job, since the queue was full or it was cancelled."""
         if str(request.session_hash) in self._cancelled:
             return await self.cancelled(request)
-        text = "This was not computed: perhaps too many photos wait already. Try again in some minutes."
+        text = "This was not computed, perhaps because too many photos are waiting. Try again in some minutes."
         return self._idle(failure(text), go=self._framed(request) is not None)
 
     async def _followed(
@@ -321,7 +321,7 @@ class Page:
             preview = np.asarray(picture.convert("RGB"))
         boxes, chosen, factor = _boxes(visit), int(which or 1) - 1, preview.shape[1] / visit.facts["width"]
         boxes[chosen] = box or boxes[chosen]
-        scaled = [scaled_box(one, factor) for one in boxes]
+        scaled = [scaled_box(box, factor) for box in boxes]
         crop = Image.fromarray(sample_crop(preview, scaled[chosen], _CROP_SIDE))
         return {self.drawing: framing_picture(preview, scaled, chosen, _NO_MASK), self.crop: crop}
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from etils import epy
 
-from gan2shape_jax.apps.photo.photo_run import names_for
+from gan2shape_jax.apps.photo.naming import names_for
 from gan2shape_jax.errors import UserError, one_line, refused
 
 _PICTURES = 500  # of Gradio's, the newest, that are kept: a browser fetches one when it is made
@@ -43,6 +43,7 @@ class Limits:
     pixels: int = 50_000_000  # of a photo
     waiting: int = 8  # jobs, not counting the one that runs
     job_s: float = 1800.0  # seconds of a job
+    memory_bytes: int = 8 * 10**9  # of the process that computes, where the system has such a limit
     keep_s: float = 1800.0  # seconds for which a visitor's files are kept after their last action
     uploads: int = 16  # that come in at the same time
     photos: int = 1000  # kept at the same time
@@ -131,8 +132,8 @@ class Visits:
         return self._room(None, size, part=1) and self._room(visitor, size, part=_SHARE)
 
     def _room(self, visitor: str | None, size: int, *, part: int) -> bool:
-        uploads = [one.size for one in list(self._uploads.values()) if visitor in (None, one.visitor)]
-        visits = [one.size for one in list(self._visits.values()) if visitor in (None, one.visitor)]
+        uploads = [upload.size for upload in list(self._uploads.values()) if visitor in (None, upload.visitor)]
+        visits = [visit.size for visit in list(self._visits.values()) if visitor in (None, visit.visitor)]
         enough = len(uploads) < self._limits.photos / part
         return enough and sum(uploads) + sum(visits) + size <= self._limits.stored_bytes / part
 
@@ -166,7 +167,7 @@ class Visits:
     def by_token(self, token: str) -> Visit | None:
         """Returns the visit with a token, which counts as used, or None."""
         return next(
-            (self.find(session) for session, one in list(self._visits.items()) if one.folder.name == token), None
+            (self.find(session) for session, visit in list(self._visits.items()) if visit.folder.name == token), None
         )
 
     def new(self, session: str, upload: pathlib.Path, visitor: str = "") -> Visit:
@@ -175,7 +176,7 @@ class Visits:
         Of the visits of one visitor the oldest are forgotten that are more than a share. Raises `UserError`.
         """
         self.forget(session)
-        own = sorted((one.used, key) for key, one in list(self._visits.items()) if one.visitor == visitor)
+        own = sorted((visit.used, key) for key, visit in list(self._visits.items()) if visit.visitor == visitor)
         for _, oldest in own[: max(len(own) + 1 - self._limits.share(self._limits.photos), 0)]:
             self.forget(oldest)
         sent, shown, now = self._uploads.get(upload.parent.name), one_line(upload.name), time.monotonic()
@@ -203,22 +204,29 @@ class Visits:
         """
         folders, sent = list(self._visits_in.iterdir()), list(self._uploads_in.iterdir())
         before = time.monotonic() - self._limits.keep_s
-        for session in [key for key, one in list(self._visits.items()) if one.used < before]:
+        for session in [key for key, visit in list(self._visits.items()) if visit.used < before]:
             self.forget(session)
-        for token in [key for key, one in list(self._uploads.items()) if one.used < before]:
+        for token in [key for key, upload in list(self._uploads.items()) if upload.used < before]:
             self.drop(token)
         # Folders are listed first: what is there by then and belongs to something is in the tables by now.
         kept = {visit.folder for visit in list(self._visits.values())}
-        pictures = sorted(((_age(one), one) for one in sent if one.name not in self._uploads), key=lambda pair: pair[0])
-        old = [one for number, (age, one) in enumerate(pictures) if age > self._limits.keep_s or number >= _PICTURES]
+        pictures = sorted(
+            ((_age(picture), picture) for picture in sent if picture.name not in self._uploads),
+            key=lambda pair: pair[0],
+        )
+        old = [
+            picture
+            for number, (age, picture) in enumerate(pictures)
+            if age > self._limits.keep_s or number >= _PICTURES
+        ]
         for folder in [folder for folder in folders if folder not in kept] + old:
             _remove(folder)
 
 
 def no_room(error: OSError, shown: str) -> UserError:
     """Returns the error to raise where the file system refuses to keep a photo; no path of the server is in it."""
-    print(f"a photo cannot be kept: {error}", file=sys.stderr)
-    return UserError(f"{shown} cannot be kept here just now, there may be no room on the disk: try again later")
+    print(f"a photo cannot be stored: {error}", file=sys.stderr)
+    return UserError(f"{shown} cannot be stored now, perhaps the disk is full: try again later")
 
 
 def _age(path: pathlib.Path) -> float:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.detection.detector import PERHAPS
 from gan2shape_jax.errors import RunEndingError, UserError
@@ -41,8 +42,11 @@ Perform = Callable[[dict[str, Any], Report], None]
 _START_S = 900.0  # a GAN that does not come with the package is learned from first
 # Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
-_FAULT = "the program has a fault here; the server's log has the details"
-_FULL = "there is no room on the server's disk just now: try again later"
+_FAULT = "the program failed; the server's log has the details"
+_FULL = "there is no room on the server's disk now: try again later"
+_MEMORY = "this takes more memory than there is for one photo here: try again with a smaller one"
+# In what libraries raise in place of a MemoryError: XLA, OpenCV.
+_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "nsufficient memory", "bad_alloc")
 _SPAWNED = multiprocessing.get_context("spawn")
 
 
@@ -69,7 +73,9 @@ class Worker:
         self.close()
         self._pipe, theirs = _SPAWNED.Pipe()
         os.environ["PYTHONSAFEPATH"] = "1"  # without it, a json.py in the current folder would be imported and run
-        self._process = _SPAWNED.Process(target=_work, args=(theirs, self._load, *self._args), daemon=True)
+        self._process = _SPAWNED.Process(
+            target=_work, args=(theirs, self._limits.memory_bytes, self._load, *self._args), daemon=True
+        )
         self._process.start()
         theirs.close()
         self._jobs = 0
@@ -77,7 +83,7 @@ class Worker:
         if "ready" not in message:
             self.close()
             why = message.get("broken", "it takes too long; the server's log says more")
-            raise UserError(f"what computes cannot be started: {why}")
+            raise UserError(f"the worker process cannot be started: {why}")
 
     async def run(self, task: dict[str, Any], visitor: str = "") -> AsyncGenerator[dict[str, Any]]:
         """Runs a job, see `performer`, when it is its turn.
@@ -90,9 +96,11 @@ class Worker:
         """
         waiting = self._limits.waiting
         if len(self._line) > waiting:
-            raise UserError("many photos wait here already: try again in some minutes")
+            raise UserError("many photos are waiting already: try again in some minutes")
         if [place.visitor for place in self._line].count(visitor) > self._limits.share(waiting):
-            raise UserError("several photos of yours, or from your network, wait already: try again when they are done")
+            raise UserError(
+                "several photos of yours, or from your network, are waiting already: try again when they are done"
+            )
         place = _Place(visitor, asyncio.Event())
         self._line.append(place)
         try:
@@ -118,6 +126,8 @@ class Worker:
             while not over:
                 message = await self._next(1.0)
                 over = "end" in message
+                if message.get("end") == _MEMORY:
+                    self.close()  # what is left may lie all over its memory: the next job gets another process
                 if message.get("end"):
                     raise UserError(message["end"])
                 if not over and time.monotonic() >= until:
@@ -146,15 +156,20 @@ class Worker:
             raise UserError("the server is shutting down")
         process.join()
         code = process.exitcode or 0
-        cause = f"signal {-code}; 9 is most often a lack of memory" if code < 0 else f"exit code {code}"
+        cause = f"signal {-code}; 6 and 9 are most often a lack of memory" if code < 0 else f"exit code {code}"
         raise UserError(
-            f"what computes has ended unexpectedly ({cause}); it is started anew for the next photo: try again, with "
-            "a smaller photo perhaps"
+            f"the worker process ended unexpectedly ({cause}); a new one is started for the next photo: try again, "
+            "perhaps with a smaller photo"
         )
 
 
-def _work(pipe: Connection, load: Callable[..., Perform], *args: str) -> None:
-    """Runs in the worker: loads what jobs need, and performs tasks until the server ends."""
+def _work(pipe: Connection, memory: int, load: Callable[..., Perform], *args: str) -> None:
+    """Runs in the worker: loads what jobs need, and performs tasks in so many bytes of memory until the server ends."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        # What may be written. The whole address space (RLIMIT_AS) also has what libraries only reserve.
+        resource.setrlimit(resource.RLIMIT_DATA, 2 * (memory,))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
     os.dup2(2, 1)  # what is printed goes to the log
 
@@ -180,10 +195,14 @@ def _work(pipe: Connection, load: Callable[..., Perform], *args: str) -> None:
                 end = _FULL if full else str(error) if isinstance(error, UserError) else _FAULT
                 if end != str(error):
                     traceback.print_exc()
-            except Exception:
+            except Exception as error:
                 traceback.print_exc()
-                end = _FAULT
+                end = _MEMORY if _lacks_memory(error) else _FAULT
             send(end=end)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(word in str(error) for word in _MEMORY_WORDS)
 
 
 class _Reported(io.TextIOBase):
@@ -219,10 +238,10 @@ def performer(*models: str) -> Perform:
     """
 
     @functools.cache
-    def loaded(number: int) -> tuple[ConfigDict, photo_run.Cropper]:
+    def loaded(number: int) -> tuple[ConfigDict, Cropper]:
         kind = photo_run.load_kind(models[number])
         config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
-        return kind, photo_run.load_cropper(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
+        return kind, load_cropper(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
 
     def perform(task: dict[str, Any], report: Report) -> None:
         kind, cropper = loaded(task["model"])
@@ -235,34 +254,39 @@ def performer(*models: str) -> Perform:
     return perform
 
 
-def _frame(task: dict[str, Any], cropper: photo_run.Cropper, report: Report) -> None:
+def _frame(task: dict[str, Any], cropper: Cropper, report: Report) -> None:
     photo = cropper.opened(pathlib.Path(task["photo"]))
     width, height = (side * photo.reduction for side in photo.picture.size)
     if width * height > task["pixels"]:
         raise UserError(
             f"{task['photo']} has {width} x {height} pixels, {width * height / 1e6:.0f} million: at most "
-            f"{task['pixels'] / 1e6:g} million are taken here, make it smaller first"
+            f"{task['pixels'] / 1e6:g} million are accepted here, make it smaller first"
         )
     if max(width, height) > _LONGEST * min(width, height):
         raise UserError(
             f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
-            "as the shorter one, cut out the part that is meant"
+            "as the shorter one, crop the part that you want"
         )
     detections = cropper.detect(photo)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
-    boxes = [dataclasses.asdict(one.box) for one in detections]
+    boxes = [dataclasses.asdict(detection.box) for detection in detections]
     report(
         FRAMING,
-        {"width": width, "height": height, "boxes": boxes, "known": any(one.score >= PERHAPS for one in detections)},
+        {
+            "width": width,
+            "height": height,
+            "boxes": boxes,
+            "known": any(detection.score >= PERHAPS for detection in detections),
+        },
     )
 
 
-def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: photo_run.Cropper, report: Report) -> None:
+def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:
     out = pathlib.Path(task["folder"])
     config = photo_run.config_of(kind, out, refine=task["refine"])
     box = CropBox(*task["box"])
-    (photo,) = photo_run.prepare(pathlib.Path(task["photo"]), task["name"], config, cropper, box=box)
+    (photo,) = photo_run.prepare(photo_run.Request(pathlib.Path(task["photo"]), task["name"], box), config, cropper)
     report(MASK, {"mask": photo.mask_source})
     if failed := photo_run.run_over(config, [photo], cropper):
         raise UserError(failed[photo.name])

@@ -94,26 +94,26 @@ export function factorFigures(model) {
   const shading = shadingOf(normals, model.light);
   const albedo = model.albedo.pixels;
   const figures = [
-    figure(still(model.input.address), "The photo", "input", "What was given."),
+    figure(still(model.input.address), "The photo", "input", "The input."),
     ...(model.photo ? [figure(still(model.photo.src), "Colours of the 3D model", "texture", "The photo, laid over the shape and seen from the front. What it does not show is taken from the other half, or is a guess.")] : []),
     figure(
       painted(size, (k) => grey(model.inputMask[k] / 255)),
       "Object",
       "mask",
-      "White is what was taken for the object: the photo's colours are taken from there.",
+      "White is the object: the photo's colours are taken from there.",
     ),
     figure(
       painted(size, (k) => faded(depthColour(model.depth[k], model.depthNear, model.depthFar), inside[k])),
       "Depth",
       "",
-      "How far each spot is, seen from the front.",
+      "Distance of each point, from the front.",
       depthLegend(model),
     ),
     figure(
       painted(size, (k) => normalColour(normals[3 * k], normals[3 * k + 1], normals[3 * k + 2])),
       "Normals",
       "",
-      "Which way the surface points.",
+      "Direction of the surface.",
       normalLegend(),
     ),
     figure(still(model.albedo.address), "Unlit colours, as the model paints them", "albedo", `The colours without light and shade. ${_IDEA}`),
@@ -159,7 +159,7 @@ export function factorFigures(model) {
         painted(size, (k) => faded(mapped(CIVIDIS, model.spread[k] / 255), inside[k])),
         "Expected error",
         "spread of depth",
-        "Bright where the depth may be off.",
+        "Bright where depth is uncertain.",
         spreadLegend(model),
       ),
     );

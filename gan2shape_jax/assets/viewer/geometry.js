@@ -1,5 +1,5 @@
-// The mesh of a depth map, as gan2shape_jax/geometry and results/surface.py have it. Frame: x right, y down, z away from the
-// camera, scene units. Normals point into the surface: a plane that faces the camera has (0, 0, 1).
+// The mesh of a depth map, as gan2shape_jax/geometry and gan2shape_jax/results/surface.py have it. Frame: x right,
+// y down, z away from the camera, scene units. Normals point into the surface: a plane that faces the camera has (0, 0, 1).
 
 /** Returns the point that each pixel shows, (size * size, 3) in one array. */
 export function backProjected(depth, size, focal) {

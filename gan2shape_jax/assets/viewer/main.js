@@ -67,7 +67,7 @@ function showModel(image) {
   at("canvas").setAttribute(
     "aria-label",
     `3D model of ${image.name}. Arrow keys turn it, plus and minus come closer, shift and arrows move the light, ` +
-      "P is the photo's camera, F the front, R resets, 1 to 6 choose what is shown.",
+      "P is the photo's camera, F the front, R resets, 1 to 6 choose the display.",
   );
 }
 

@@ -48,12 +48,12 @@ export function tellFacts(list, image, model, columns) {
 /** Tells what a mode shows, with its legend. */
 export function tellMode(box, mode, model) {
   const words = {
-    texture: [`${model?.photo ? "The photo's own colours, as it shows them." : "The colours under the light that was found."} Move the light, and they follow.`],
+    texture: [`${model?.photo ? "The photo's own colours, as it shows them." : "The colours under the estimated light."} Move the light, and they follow.`],
     albedo: ["The colours alone (albedo), without light and shade, as the model paints them."],
     normals: ["Which way the surface points (normals).", normalLegend()],
     clay: ["The shape alone, in grey. The light stays where you look from."],
     wire: [model && wireStep(model.size) > 1 ? `The mesh: every ${wireStep(model.size)}th row and column of the depth map.` : "The mesh: a line for each row and column of the depth map."],
-    spread: ["How far the depth may be off.", model?.spread ? spreadLegend(model) : null],
+    spread: ["The uncertainty of depth.", model?.spread ? spreadLegend(model) : null],
   }[mode];
   box.replaceChildren(element("p", {}, words[0]), ...(words[1] ? [words[1]] : []));
 }

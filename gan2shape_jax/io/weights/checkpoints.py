@@ -67,12 +67,12 @@ def parse_checkpoint(path: str) -> Any:
         raise refused(error, f"{path} cannot be read") from error
     except Refused as error:
         raise UserError(
-            f"{path}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries are read, "
-            "and nothing is ever run; save it anew as plain tensors if you trust where it came from"
+            f"{path}: refused, because it holds {error}. Only tensors and plain values in lists and dictionaries are "
+            "read, and no code is run; if you trust its source, save it again as plain tensors"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         what = f"{type(error).__name__}: {one_line(str(error)[:100])}"
-        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what}); fetch it again") from error
+        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what}); download it again") from error
 
 
 def _check_start(path: str, file: BinaryIO) -> None:
@@ -80,15 +80,15 @@ def _check_start(path: str, file: BinaryIO) -> None:
     head = file.read(16)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * MIB:  # a length, then JSON
         raise UserError(
-            f"{path} is a safetensors file: what is converted already is used as it is (a StyleGAN2 as "
-            "config.gan.checkpoint), and only files of PyTorch and NVIDIA are converted"
+            f"{path} is a safetensors file: use it as it is (a StyleGAN2 as config.gan.checkpoint); only files "
+            "of PyTorch and NVIDIA are converted"
         )
     if head.startswith(b"version https://"):
         raise UserError(
             f"{path} is a pointer of Git LFS, not the checkpoint itself: fetch that with `git lfs pull`, or download it"
         )
     if head.lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
+        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download failed; download it again")
     file.seek(0)
 
 
@@ -267,7 +267,7 @@ def _read_zip(file: BinaryIO) -> Any:
         def storage(kind: _StorageType, key: str, count: int) -> _Storage:
             name = f"{root}/data/{key}"
             if sizes.get(name) != count * kind.dtype.itemsize:
-                raise Refused(f"a storage {key!r:.40} of {count} values that is not there")
+                raise Refused(f"a storage {key!r:.40} of {count} values that is missing")
             if (key, kind) not in storages:
                 storages[key, kind] = _Storage(kind, archive.read(name))
             return storages[key, kind]
@@ -283,7 +283,7 @@ def _read_pickled(file: BinaryIO | io.BytesIO) -> Any:
         return content
     version, _ = (Unpickler(file).load() for _ in range(2))
     if version != _VERSION:
-        raise Refused("a format of PyTorch that is unknown")
+        raise Refused("an unknown format of PyTorch")
     storages: dict[str, _Storage] = {}
 
     def storage(kind: _StorageType, key: str, count: int) -> _Storage:
@@ -301,7 +301,7 @@ def _read_pickled(file: BinaryIO | io.BytesIO) -> Any:
         buffer = storages[key].buffer
         count = int.from_bytes(file.read(8), "little")
         if count * storages[key].dtype.itemsize != len(buffer) or file.readinto(buffer) != len(buffer):  # type: ignore[union-attr]
-            raise Refused(f"a storage {key!r:.40} that is not there")
+            raise Refused(f"a storage {key!r:.40} that is missing")
     return content
 
 

@@ -37,7 +37,7 @@ FAMILIES: tuple[Family, ...] = (
         "an alias-free StyleGAN3 (T or R) of NVIDIA",
         None,
         (r"SynthesisInput$|(.*\.)?synthesis\.input\.(freqs|weight)",),
-        advice="its generator is another network than StyleGAN2's and is not supported; take a StyleGAN2 of the same "
+        advice="its generator differs from StyleGAN2's and is not supported; take a StyleGAN2 of the same "
         "data (the stylegan3 repository lists some)",
     ),
     Family(
@@ -51,7 +51,7 @@ FAMILIES: tuple[Family, ...] = (
         "a StyleGAN of the first generation",
         None,
         (r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|generator\.progression\.",),
-        advice="it is another network than StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
+        advice="it differs from StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
         "kind too); take a StyleGAN2 of the same data, config e or f",
     ),
     Family(
@@ -73,7 +73,7 @@ FAMILIES: tuple[Family, ...] = (
         "a network pickle of NVIDIA's TensorFlow code, but not of a StyleGAN2 (progressive GANs, metrics)",
         None,
         (_TENSORFLOW,),
-        advice="what it holds is built by other functions than StyleGAN2's, and is not supported",
+        advice="it holds other networks than StyleGAN2's, which are not supported",
     ),
     Family(
         "stylegan2-rosinality",
@@ -148,6 +148,6 @@ def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | N
     return shlex.join(["gan2shape-jax", "convert", *(pathlib.Path(path).as_posix() for path in paths)])
 
 
-def explain(known: Family, path: str | os.PathLike[str]) -> str:
+def explain(family: Family, path: str | os.PathLike[str]) -> str:
     """Returns a sentence for an error message: what the file is and what to do with it."""
-    return f"{path} is {known.title}: {known.advice or f'convert it with {command(path)}'}"
+    return f"{path} is {family.title}: {family.advice or f'convert it with {command(path)}'}"

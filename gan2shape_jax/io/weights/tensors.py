@@ -51,13 +51,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= 2 * _LENGTH else f"{text[:_LENGTH]}...{text[-_LENGTH // 2 :]}"
 
 
-def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
+def misfits(tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Returns how tensors, or their shapes, differ from those expected, or are not finite; '' if they do not."""
-    shape_of = {name: tuple(getattr(value, "shape", value)) for name, value in found.items()}
+    shape_of = {name: tuple(getattr(value, "shape", value)) for name, value in tensors.items()}
     fitting = [name for name, shape in shapes.items() if shape_of.get(name) == shape]
     faults = {
-        "missing": [name for name in shapes if name not in found],
-        "unknown": [name for name in found if name not in shapes],
+        "missing": [name for name in shapes if name not in tensors],
+        "unknown": [name for name in tensors if name not in shapes],
         "misshapen": [
             f"{name} is {shape_of[name]} instead of {shape}"
             for name, shape in shapes.items()
@@ -65,7 +65,7 @@ def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
         ],
         "without numbers": [name for name in fitting if 0 in shapes[name]],
         "with NaN or infinity": [
-            name for name in fitting if hasattr(found[name], "dtype") and not np.isfinite(found[name]).all()
+            name for name in fitting if hasattr(tensors[name], "dtype") and not np.isfinite(tensors[name]).all()
         ],
     }
     return "; ".join(f"{what}: {listed(names)}" for what, names in faults.items() if names)
@@ -74,16 +74,17 @@ def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
 class TensorFile:
     """An open safetensors file."""
 
-    def __init__(self, file: Any) -> None:
-        """Takes what `safetensors.safe_open` returns; refuses tensors of other types than floats."""
+    def __init__(self, file: Any, path: str | os.PathLike[str]) -> None:
+        """Takes what `safetensors.safe_open` returns; refuses tensors of other types than floats by `UserError`."""
         self._file = file
         self.metadata: Mapping[str, str] = file.metadata() or {}  # the header's, all text
         self.shapes: dict[str, tuple[int, ...]] = {}  # the tensors', by name
         for name in file.keys():  # it is no dictionary
             entry = file.get_slice(name)
             if entry.get_dtype() not in _TYPES:
-                raise safetensors.SafetensorError(
-                    f"the tensor {short(name)} of type {short(entry.get_dtype())} ({', '.join(_TYPES)} are read)"
+                raise UserError(
+                    f"{path} holds the tensor {short(name)} of type {short(entry.get_dtype())}, and only "
+                    f"{', '.join(_TYPES)} are read: save it with one of these types"
                 )
             self.shapes[name] = tuple(entry.get_shape())
 
@@ -93,12 +94,12 @@ class TensorFile:
 
     def read_all(self, shapes: Mapping[str, tuple[int, ...]], fault: str) -> dict[str, np.ndarray]:
         """Returns all tensors; a `UserError` begins with `fault` and lists how they differ, see `misfits`."""
-        found: dict[str, Any] = {
+        tensors: dict[str, Any] = {
             name: self.read(name) if shapes.get(name) == shape else shape for name, shape in self.shapes.items()
         }
-        if differing := misfits(found, shapes):
+        if differing := misfits(tensors, shapes):
             raise UserError(f"{fault}: {differing}")
-        return found
+        return tensors
 
 
 @contextlib.contextmanager
@@ -112,7 +113,7 @@ def open_safetensors(path: str | os.PathLike[str], advice: str = "") -> Iterator
     try:
         open_regular(path, limit=LIMIT).close()
         with safetensors.safe_open(path, framework="np") as file:
-            yield TensorFile(file)
+            yield TensorFile(file, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{then}") from error
     except (OSError, safetensors.SafetensorError) as error:

@@ -34,10 +34,10 @@ def _save(root, config, shapes, truth=None):
     """Writes a run of the bundled faces with these shapes."""
     for name, depth in shapes.items():
         item = data.load_item(config, f"{name}.png")
-        given = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), item.image)
-        given |= {"mask": item.mask, "input_mask": item.mask, "depth": depth, "warped_depth": depth}
+        arguments = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), item.image)
+        arguments |= {"mask": item.mask, "input_mask": item.mask, "depth": depth, "warped_depth": depth}
         light = np.array([0.5, 0.5, 0, 0])
-        result = plain_result(name, SIDE, **given, light=light, true_depth=truth, category="ictface")
+        result = plain_result(name, SIDE, **arguments, light=light, true_depth=truth, category="ictface")
         save_result(result, root / "results" / name)
     (root / "config.json").write_text(to_json(config))
     return root
@@ -82,16 +82,16 @@ def test_holes_take_the_depth_beside_them_and_are_told():
 def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monkeypatch, donating):
     monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
     monkeypatch.setattr(consistency, "ITERATIONS", 3)
-    found = find_runs(runs)
-    subject = consistency.subject_of(found)
-    results = {run.label: load_result(run.images["001"]) for run in found}
-    another = load_result(found[0].images["005"])
-    one, again = (consistency.measure("001", results, another, subject) for _ in range(2))
-    assert list(one) == ["a", "b", *consistency.BASELINES]
-    assert all(0 < figures["unseen_error"] < 2 for figures in one.values())
-    assert one["a"]["apart"] == pytest.approx(one["b"]["apart"]) and one["a"]["apart"] > 0.005
-    assert one["a"]["side"] < one["b"]["side"]
-    assert again == one  # nothing is drawn twice
+    found_runs = find_runs(runs)
+    subject = consistency.subject_of(found_runs)
+    results = {run.label: load_result(run.images["001"]) for run in found_runs}
+    another = load_result(found_runs[0].images["005"])
+    first, again = (consistency.measure("001", results, another, subject) for _ in range(2))
+    assert list(first) == ["a", "b", *consistency.BASELINES]
+    assert all(0 < figures["unseen_error"] < 2 for figures in first.values())
+    assert first["a"]["apart"] == pytest.approx(first["b"]["apart"]) and first["a"]["apart"] > 0.005
+    assert first["a"]["side"] < first["b"]["side"]
+    assert again == first  # nothing is drawn twice
 
 
 @pytest.mark.heavy
@@ -133,7 +133,7 @@ def test_the_report_says_what_is_below_the_ellipsoid():
     assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
     assert "gone \\| away" in text
     assert sum(line.startswith("| --- |") for line in text.splitlines()) == 2  # else no table is one
-    assert "nothing was measured" in _report({}, {"c": "gone"})
+    assert "no image was measured" in _report({}, {"c": "gone"})
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
@@ -163,13 +163,13 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     subject = dataclasses.replace(subject, config=config.lock(), latents=tmp_path)
     before, result = kept.read_bytes(), load_result(run.images["001"])
     hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
-    with pytest.raises(UserError, match="001: no part of the object is seen on all shapes"):
+    with pytest.raises(UserError, match="001: no part of the object is visible on all shapes"):
         consistency.measure("001", {"a": hidden}, None, subject)
     assert kept.read_bytes() == before and list(tmp_path.iterdir()) == [kept]
 
 
 def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
-    monkeypatch.setattr(consistency, "measure", lambda *given, **named: _measured(0.05))
+    monkeypatch.setattr(consistency, "measure", lambda *arguments, **named: _measured(0.05))
     assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
     shown = capsys.readouterr().out
     assert "| 001 |" in shown and "| 005 |" not in shown
@@ -201,8 +201,8 @@ def test_the_right_shape_leaves_the_least_error(scene):
 def test_a_view_that_is_off_is_found(scene):
     result, images = scene
     off = Pictures(images, VIEWS + np.array([0.0, 0.12, 0, 0, 0, 0], np.float32))
-    found = drape(_bump(0.08), np.ones((SIDE, SIDE), np.float32), off, result)
-    np.testing.assert_allclose(found.views[:, :2], VIEWS[:, :2], atol=0.03)
+    runs = drape(_bump(0.08), np.ones((SIDE, SIDE), np.float32), off, result)
+    np.testing.assert_allclose(runs.views[:, :2], VIEWS[:, :2], atol=0.03)
 
 
 def test_errors_are_counted_where_every_shape_shows_the_object(scene):

@@ -36,15 +36,15 @@ def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) 
     true = np.where(height > 0, 1.05 - 0.08 * height, FAR) if truth else None
     depth, picture = 1.05 - 0.08 * height + tilt * x, np.full((size, size, 3), 0.25)
     stored = {"side": 123.0, "reconstruction_l1": 0.25}
-    known = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": stored}
-    return plain_result(name, size, category="face", **known)
+    fields = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": stored}
+    return plain_result(name, size, category="face", **fields)
 
 
 def _run(folder, *results):
     """A run's folder with these results; a name stands for a bump."""
     for result in results:
-        name, known = (result, bump.result()) if isinstance(result, str) else (result.name, result)
-        save_result(known, folder / "results" / name)
+        name, fields = (result, bump.result()) if isinstance(result, str) else (result.name, result)
+        save_result(fields, folder / "results" / name)
     (folder / "config.json").write_text('{"seed": 3}')
     return folder
 
@@ -98,14 +98,14 @@ def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
 
 
 def test_images_of_other_sizes_and_other_truths_are_not_compared():
-    def scores(*known):
+    def scores(*fields):
         return [
-            Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth) for name, value, size, truth in known
+            Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth) for name, value, size, truth in fields
         ]
 
-    one = scores(*((name, 1.0, 64, 1) for name in "abc"))
+    first = scores(*((name, 1.0, 64, 1) for name in "abc"))
     two = scores(("a", 3.0, 128, 1), ("b", 4.0, 64, 2), ("c", 2.0, 64, 1))
-    comparison = compare({"one": one, "two": two}, "one", "two")
+    comparison = compare({"one": first, "two": two}, "one", "two")
     assert comparison.differences["side"].count == 1 and comparison.differences["side"].estimate == 1.0
     assert comparison.differences["inversion_l1"].count == 2 and comparison.differences["inversion_l1"].estimate == 2.0
     assert comparison.notes == [
@@ -158,7 +158,7 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
     for depth, message in (
         (np.zeros((SIZE, SIZE), np.float32), "shows no object"),
         (corner, "no pixel in common"),
-        (np.ones((8, 8), np.float32), "(16, 16) is needed"),
+        (np.ones((8, 8), np.float32), "(16, 16) is expected"),
         (np.full((SIZE, SIZE), 1e300), "a.npy holds numbers that are too large"),
     ):
         np.save(truth / "a.npy", depth)
@@ -167,7 +167,7 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
         assert message in shown and "nan" not in shown
     Image.new("RGB", (16, 15)).save(truth / "b.png")
     main([str(two_runs[1]), "--truth", str(truth)])
-    assert "has to be square" in capsys.readouterr().out
+    assert "must be square" in capsys.readouterr().out
 
 
 def test_unusable_folders_are_refused_in_words(tmp_path, monkeypatch, capsys):
@@ -237,8 +237,8 @@ def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
 
 def test_one_image_knows_its_run_and_a_run_and_its_results_are_one(tmp_path):
     run = _run(tmp_path / "run", "a")
-    (found,) = find_runs([run / "results/a"])
-    assert found.home == run and found.config.seed == 3 and list(found.images) == ["a"]
+    (runs,) = find_runs([run / "results/a"])
+    assert runs.home == run and runs.config.seed == 3 and list(runs.images) == ["a"]
     with pytest.raises(UserError, match="is named twice"):
         find_runs([run, run / "results"])
 

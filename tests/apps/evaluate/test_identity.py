@@ -32,14 +32,14 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True, scope="module")
 def _small():
     """Few samples; pictures' brightness for their yaw: untrained networks see hardly any difference between them."""
-    seen_yaws = identity._seen_yaws
+    seen_yaws = identity._predicted_yaws
 
     def brightness(subject, pictures):
         assert np.isfinite(seen_yaws(subject, pictures)).all()
         return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.problem.gan_image.mean()))
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_seen_yaws", brightness)):
+        for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_predicted_yaws", brightness)):
             patch.setattr(identity, name, value)
         yield
 
@@ -51,8 +51,8 @@ def reported(run, tmp_path_factory):
     network = write_network(tmp_path_factory.mktemp("network") / "face.onnx", ("n", 3, 16, 16))
     turned, turn = [], identity.turn
 
-    def kept(*given):
-        turned.extend(turn(*given))
+    def kept(*arguments):
+        turned.extend(turn(*arguments))
         return turned
 
     with pytest.MonkeyPatch.context() as patch:
@@ -72,8 +72,8 @@ def test_every_method_gives_a_picture_for_every_yaw(turned):
     for each in turned.values():
         assert each.pictures.shape == (4, SIZE, SIZE, 3) and np.abs(each.pictures).max() <= 1
         assert each.seen_deg.shape == (4,) and np.isfinite(each.seen_deg).all()
-    sheet = turned["3D"].pictures
-    assert (np.diff([np.abs(picture - sheet[0]).mean() for picture in sheet]) > 0).all()
+    contact_sheet = turned["3D"].pictures
+    assert (np.diff([np.abs(picture - contact_sheet[0]).mean() for picture in contact_sheet]) > 0).all()
 
 
 def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reach(turned):
@@ -82,9 +82,9 @@ def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reac
         each = turned[name]
         assert each.how.startswith("direction ")
         assert each.reached.sum() >= 2
-        seen = each.seen_deg[each.reached]
-        assert (np.diff(seen) > 0).all()
-        np.testing.assert_allclose(seen, YAWS[each.reached], atol=1.0)  # of what is measured at 41 steps
+        observed = each.seen_deg[each.reached]
+        assert (np.diff(observed) > 0).all()
+        np.testing.assert_allclose(observed, YAWS[each.reached], atol=1.0)  # of what is measured at 41 steps
         np.testing.assert_array_less(np.abs(each.seen_deg[~each.reached]), 20)
 
 
@@ -94,8 +94,8 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     assert "embeddings (face.onnx)" in shown
     rows = list(csv.DictReader(io.StringIO((out / "identity.csv").read_text())))
     assert [row["method"] for row in rows] == [m for m in identity.METHODS for _ in range(4)]
-    for row, seen in zip(rows, np.concatenate([each.seen_deg for each in turned.values()]), strict=True):
-        assert float(row["seen_yaw_deg"]) == seen
+    for row, observed in zip(rows, np.concatenate([each.seen_deg for each in turned.values()]), strict=True):
+        assert float(row["seen_yaw_deg"]) == observed
     image = load_result(run / "results" / "001").image
     similarity = [float(row["similarity"]) for row in rows]
     assert all(-1 <= value <= 1 + 1e-9 for value in similarity)
@@ -116,7 +116,7 @@ def test_unusable_options_are_refused_in_words(run, capsys):
 
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(identity, "load_embedding", lambda *given: lambda pictures: pictures.mean(axis=(1, 2)))
+    monkeypatch.setattr(identity, "load_embedding", lambda *arguments: lambda pictures: pictures.mean(axis=(1, 2)))
     root, network = tmp_path / "bare", str(write_network(tmp_path / "face.onnx", ("n", 3, 16, 16)))
     save_result(load_result(run / "results" / "001"), root / "results" / "001")
     assert main(["identity", str(root), "--embedding", network]) == 1
@@ -124,7 +124,7 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, m
     (root / "config.json").write_text((run / "config.json").read_text())
     assert main(["identity", str(root), "--embedding", network]) == 1
     shown = capsys.readouterr().out
-    assert "nothing was turned" in shown and "unless config.outputs.networks is 'none'" in shown
+    assert "no image was turned" in shown and "unless config.outputs.networks is 'none'" in shown
 
 
 # --- calibration, on yaws known in closed form ------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_batch_layout_and_size_are_read_from_the_network_or_the_options():
     ):
         assert embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx")) == expected
     for shape, options, message in (
-        (["n", 1, 8, 8], {}, "does not tell where the colours are"),
+        (["n", 1, 8, 8], {}, "leaves the axis of colours open"),
         (["n", 8, 8, 3], {"layout": "nchw"}, "--layout nchw do not fit"),
         (["n", 3, 8, 6], {}, "square pictures of 8 pixels"),
         (["n", 3, 8, 8], {"size": 16}, "square pictures of 16 pixels"),
@@ -196,8 +196,8 @@ def test_what_is_no_vector_is_refused():
     for output, message in (
         (np.full((5, 3), np.nan), "not finite"),
         (np.zeros((5, 3)), "zero"),
-        (np.ones((5, 1)), "a vector each"),
-        (np.ones((4, 3)), "a vector each"),
+        (np.ones((5, 1)), "a vector for each"),
+        (np.ones((4, 3)), "a vector for each"),
     ):
         with pytest.raises(UserError, match=message):
             embedding._vectors(output, 5, pathlib.Path("f.onnx"))
@@ -222,7 +222,7 @@ def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_a_network_is_opened_within_memory_and_time(tmp_path, monkeypatch):
-    def limited(*given, memory, seconds, source):
+    def limited(*arguments, memory, seconds, source):
         assert memory < 1100 * MIB and seconds == 300
         raise UserError(f"{source} takes more")
 

@@ -12,6 +12,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import pathlib
 import subprocess
 import zipfile
 from xml.etree import ElementTree
@@ -29,12 +30,11 @@ from gan2shape_jax.apps.export.command import write_solid
 from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
-from gan2shape_jax.io import bundled
 from gan2shape_jax.main import main
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 from gan2shape_jax.results.outputs import add_textured
-from gan2shape_jax.results.solid import cut_sheet
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.solid import cut_surface
+from gan2shape_jax.results.surface import metres, surface
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,10 @@ def test_files_are_read_by_others_as_the_same_body(solid, tmp_path, ending):
         with zipfile.ZipFile(path) as archive:
             model = ElementTree.fromstring(archive.read("3D/3dmodel.model"))
         core, material = (f"{{{command._3MF}/{name}/2015/02}}" for name in ("core", "material"))
-        colours = np.array([list(bytes.fromhex(one.get("color")[1:])) for one in model.iter(f"{material}color")])
-        corners = [[int(one.get(f"p{k}")) for k in (1, 2, 3)] for one in model.iter(f"{core}triangle")]
+        colours = np.array(
+            [list(bytes.fromhex(element.get("color")[1:])) for element in model.iter(f"{material}color")]
+        )
+        corners = [[int(element.get(f"p{k}")) for k in (1, 2, 3)] for element in model.iter(f"{core}triangle")]
         np.testing.assert_array_equal(colours[corners], solid.mesh.visual.vertex_colors[solid.mesh.faces][..., :3])
         write_solid(solid.mesh, tmp_path / "again.3mf")
         assert path.read_bytes() == (tmp_path / "again.3mf").read_bytes()
@@ -112,8 +114,8 @@ def test_what_is_wrong_is_said(saved_results, capsys):
 def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):
     result = bump.result()
     size = result.camera.image_size
-    spread = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
-    save_result(dataclasses.replace(result, depth_spread=spread), tmp_path / "result")
+    uncertainty = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
+    save_result(dataclasses.replace(result, depth_spread=uncertainty), tmp_path / "result")
     for path in (tmp_path / "of it.glb", tmp_path / "of it.ply"):
         assert main(["export", "spread", str(tmp_path / "result"), "--out", str(path)]) == 0
         told = capsys.readouterr().out
@@ -121,6 +123,26 @@ def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):
         mesh = trimesh.load(path, force="mesh")
         brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
         assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
+
+
+def test_a_ply_has_the_photos_colours_and_the_size_of_the_other_meshes(tmp_path, capsys):
+    plain = bump.result()
+    columns = np.broadcast_to(np.arange(64, dtype=np.uint8) * 4, (64, 64))
+    texture = np.stack([columns, columns.T, np.full((64, 64), 7, np.uint8)], axis=-1)
+    write_outputs(dataclasses.replace(plain, texture=texture), tmp_path / "photo", options=OutputOptions("mesh"))
+    assert main(["export", "ply", str(tmp_path / "photo")]) == 0
+    assert "with the photo's texture" in capsys.readouterr().out
+    mesh, expected = trimesh.load(tmp_path / "photo/mesh.ply"), build_mesh(plain)
+    assert len(mesh.faces) == 16 * len(expected.faces)
+    np.testing.assert_allclose(mesh.bounds, expected.bounds, atol=1e-6)
+    # Seen from the front, colours grow along the picture's axes, as the points' directions do.
+    towards = mesh.vertices[:, :2] / (plain.camera.rot_center_depth * metres(plain.camera) - mesh.vertices[:, 2:])
+    texels = (towards * plain.camera.focal_length / plain.camera.image_size * (1, -1) + 0.5) * 64 - 0.5
+    colours = np.asarray(mesh.visual.vertex_colors)[:, :3]
+    inside = np.all((texels > 0) & (texels < 63), axis=1)
+    assert np.abs(colours[inside, :2] / 4 - texels[inside]).max() < 0.3 and (colours[:, 2] == 7).all()
+    assert main(["export", "ply", str(tmp_path / "photo"), "--out", "x.obj"]) == 1
+    assert ".ply" in capsys.readouterr().err
 
 
 def _complaints(path, stage) -> list:
@@ -132,8 +154,8 @@ def _complaints(path, stage) -> list:
             Sdr.Registry()  # of which the package from the registry lacks the definitions, and says so once
         checker = UsdUtils.ComplianceChecker(arkit=True)
         checker.CheckCompliance(path)
-        found = [*checker.GetErrors(), *checker.GetWarnings(), *checker.GetFailedChecks()]
-        return [one for one in found if "invalid shader node" not in one]
+        complaints = [*checker.GetErrors(), *checker.GetWarnings(), *checker.GetFailedChecks()]
+        return [line for line in complaints if "invalid shader node" not in line]
     from pxr import UsdValidation
 
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
@@ -163,7 +185,7 @@ def test_quick_looks_own_rules_find_nothing_wrong_with_a_usdz_and_it_holds_the_m
     assert ".usdz" in capsys.readouterr().err
 
 
-_SCRIPT = bundled.folder("tools") / "open_in_blender.py"
+_SCRIPT = pathlib.Path(command.__file__).with_name("open_in_blender.py")
 
 
 def _module():
@@ -193,18 +215,18 @@ def test_the_camera_sees_the_mesh_where_the_packages_own_does(view, other, tmp_p
     result = bump.result()
     view, camera = np.array(view, np.float32), dataclasses.replace(result.camera, **other)
     write_outputs(dataclasses.replace(result, view=view, camera=camera), tmp_path, options=OutputOptions("mesh"))
-    points = cameras.transform(cameras.back_project(result.depth, camera), view, camera)
+    points = cameras.transform(cameras.back_project(surface(result).depth, camera), view, camera)
     pixels = np.asarray(cameras.project(points, camera), np.float64)
     mesh = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False)
     x, y, z = mesh.vertices.T
     imported = np.stack([x, -z, y], axis=-1)  # as Blender's importer turns glTF's axes
-    seen = _as_blender_sees(_module(), json.loads((tmp_path / "camera.json").read_text()), imported)
+    visible = _as_blender_sees(_module(), json.loads((tmp_path / "camera.json").read_text()), imported)
     side = camera.image_size
     columns, rows = mesh.visual.uv[:, 0] * side - 0.5, (1 - mesh.visual.uv[:, 1]) * side - 0.5
     expected = pixels[np.rint(rows).astype(int), np.rint(columns).astype(int)]
     whole = np.abs([columns - np.rint(columns), rows - np.rint(rows)]).max(axis=0) < 1e-4  # not where it was cut
     assert whole.sum() > 100
-    assert np.abs(seen - expected)[whole].max() < 2e-3  # of a pixel; half a pixel is what is asked
+    assert np.abs(visible - expected)[whole].max() < 2e-3  # of a pixel; half a pixel is what is asked
 
 
 def test_the_sun_shines_along_the_estimated_light():
@@ -234,32 +256,32 @@ def test_blender_itself_sees_mesh_and_silhouette_there(tmp_path):
     blender = os.environ.get("BLENDER_PYTHON")
     if not blender:
         pytest.skip("BLENDER_PYTHON names no interpreter with Blender's module `bpy`")
-    known = photographed()
-    result, size = known.result, 256
+    rendered = photographed()
+    result, size = rendered.result, 256
     save_result(result, tmp_path / "r")
-    texture = photo_texture(result, known.photo, known.box, largest=256)
-    add_textured(tmp_path / "r", *photo_textured(result, known.photo, texture, known.box))
+    texture = photo_texture(result, rendered.photo, rendered.box, largest=256)
+    add_textured(tmp_path / "r", *photo_textured(result, rendered.photo, texture, rendered.box))
     numbers, picture = tmp_path / "seen.json", tmp_path / "drawn.png"
-    program = bundled.folder("tools").parent / "tests" / "helpers" / "blender_program.py"
+    program = pathlib.Path(__file__).parents[2] / "helpers" / "blender_program.py"
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     arguments = [blender, program, _SCRIPT, tmp_path / "r", numbers, picture, size]
     done = subprocess.run([str(a) for a in arguments], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and picture.is_file(), done.stderr
     part = surface(result)
-    sheet = cut_sheet(part.depth, part.field, result.camera)
+    piece = cut_surface(part.depth, part.field, result.camera)
     center = np.array([0, 0, result.camera.rot_center_depth])
     rotation = np.asarray(cameras.rotation_matrix(jnp.asarray(result.view[:3])), np.float64)
-    seen_from = (sheet.points - center) @ rotation.T + center + result.view[3:]
+    seen_from = (piece.points - center) @ rotation.T + center + result.view[3:]
     pixels = np.asarray(cameras.project(jnp.asarray(seen_from), result.camera))
     told = json.loads(numbers.read_text())
     side = result.camera.image_size
     uv = np.array(told["uv"])
     places = np.stack([uv[:, 0] * side - 0.5, (1 - uv[:, 1]) * side - 0.5], axis=-1)
-    which = np.linalg.norm(places[:, None] - sheet.pixels[None], axis=-1).argmin(1)
+    which = np.linalg.norm(places[:, None] - piece.pixels[None], axis=-1).argmin(1)
     across, up = np.array(told["seen"])[:, :2].T
     theirs = np.stack([across * side - 0.5, (1 - up) * side - 0.5], axis=-1)
     assert np.abs(theirs - pixels[which]).max() < 2e-3
-    vertices, faces = jnp.asarray(seen_from, jnp.float32), sheet.faces.astype(np.int32)
+    vertices, faces = jnp.asarray(seen_from, jnp.float32), piece.faces.astype(np.int32)
     covered = mesh_rasterizer.rasterize(vertices, result.camera, faces=faces, supersample=4, size=size)
     ours = (np.asarray(covered.triangle) >= 0).reshape(size, 4, size, 4).mean((1, 3))
     drawn = np.asarray(Image.open(picture), float)[..., 3] / 255

@@ -45,29 +45,29 @@ def _errors(made: np.ndarray, true: np.ndarray, where: np.ndarray) -> np.ndarray
 def test_the_photo_is_taken_back_onto_the_surface(known, texture):
     """Checks are 13 texels wide: colours come out right only where the projection does, to a tenth of a texel."""
     assert texture.albedo.shape == known.texture.shape
-    seen = texture.sources[..., 0] > 0.99
-    assert seen.sum() > 7_500
-    lit = _errors(texture.lit, known.texture * known.shading[..., None], seen)
-    albedo = _errors(texture.albedo, known.texture, seen)
+    visible = texture.sources[..., 0] > 0.99
+    assert visible.sum() > 7_500
+    lit = _errors(texture.lit, known.texture * known.shading[..., None], visible)
+    albedo = _errors(texture.albedo, known.texture, visible)
     assert lit.mean() < 0.008 and np.percentile(lit, 99) < 0.04
     assert albedo.mean() < 0.015 and np.percentile(albedo, 99) < 0.06
     with pytest.raises(ArgumentError, match="largest is 31: at least 32"):  # coarser than the result
         photo_texture(known.result, known.photo, known.box, largest=31)
     off = np.roll(known.texture * known.shading[..., None], 1, axis=1)
-    assert _errors(texture.lit, off, seen).mean() > 3 * lit.mean()  # a texel beside would be noticed
+    assert _errors(texture.lit, off, visible).mean() > 3 * lit.mean()  # a texel beside would be noticed
 
 
 def test_hidden_parts_come_from_the_other_half():
-    known = photographed(yaw_deg=-38, symmetric=True)
-    texture = photo_texture(known.result, known.photo, known.box)
+    rendered = photographed(yaw_deg=-38, symmetric=True)
+    texture = photo_texture(rendered.result, rendered.photo, rendered.box)
     mirrored = texture.sources[..., 1] > 0.99
-    inside = _on_the_object(known.result)
+    inside = _on_the_object(rendered.result)
     assert (mirrored & inside).mean() > 0.03
-    errors = _errors(texture.albedo, known.texture, mirrored & inside)
+    errors = _errors(texture.albedo, rendered.texture, mirrored & inside)
     assert np.median(errors) < 0.05
-    without = photo_texture(known.result, known.photo, known.box, mirror=False)
+    without = photo_texture(rendered.result, rendered.photo, rendered.box, mirror=False)
     assert not without.sources[..., 1].any()
-    assert np.median(_errors(without.albedo, known.texture, mirrored & inside)) > 2 * np.median(errors)
+    assert np.median(_errors(without.albedo, rendered.texture, mirrored & inside)) > 2 * np.median(errors)
 
 
 def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(known):
@@ -81,10 +81,10 @@ def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(kn
 
 
 def test_dark_sides_do_not_explode():
-    known = photographed(light=(0.02, 0.9, 2.0, 0.0))
-    texture = photo_texture(known.result, known.photo, known.box)
-    inside = _on_the_object(known.result)
-    dark = inside & (known.shading < 0.15)
+    rendered = photographed(light=(0.02, 0.9, 2.0, 0.0))
+    texture = photo_texture(rendered.result, rendered.photo, rendered.box)
+    inside = _on_the_object(rendered.result)
+    dark = inside & (rendered.shading < 0.15)
     assert dark.sum() > 2_500
     assert (texture.albedo[dark] > 250).mean() < 0.01
     means = texture.albedo[inside].mean(0) / 255, texture.albedo[dark].mean(0) / 255
@@ -96,8 +96,8 @@ def test_clipped_highlights_keep_their_hue(known):
     clipped = bright[..., 0] == 255
     assert 0.1 < clipped.mean() < 0.9
     texture = photo_texture(known.result, bright, known.box)
-    seen = texture.sources[..., 0] > 0.99
-    reddish = texture.albedo[seen].astype(float).mean(0)
+    visible = texture.sources[..., 0] > 0.99
+    reddish = texture.albedo[visible].astype(float).mean(0)
     assert reddish[0] > 0.95 * reddish[1]
 
 
@@ -117,10 +117,12 @@ def test_texels_are_seen_where_no_triangle_is_in_front():
     own = _own_depth(points, side, size).reshape(-1)
     pitch = 1 / result.camera.focal_length
     hidden, shown = own > first + pitch, own < first + 0.05 * pitch
-    seen = projection.seen.reshape(-1)
+    visible = projection.visible.reshape(-1)
     assert hidden.sum() > 100 and shown.sum() > 500
-    assert (seen[hidden] > 0).mean() < 0.05  # next to an edge that hides them, where samples are an eighth of a pixel
-    assert (seen[shown] > 0).mean() > 0.9  # others are turned away
+    assert (
+        visible[hidden] > 0
+    ).mean() < 0.05  # next to an edge that hides them, where samples are an eighth of a pixel
+    assert (visible[shown] > 0).mean() > 0.9  # others are turned away
 
 
 def _first_hit(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
@@ -170,13 +172,13 @@ def test_filling_keeps_what_is_known_and_goes_on_smoothly():
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a b")
-    known = photographed(box=BOX)
+    rendered = photographed(box=BOX)
     image = photographed().photo.reshape(32, 8, 32, 8, 3).mean((1, 3)) / 127.5 - 1
-    save_result(dataclasses.replace(known.result, image=image), folder / "result")
-    Image.fromarray(known.photo).save(folder / "it's.png")
+    save_result(dataclasses.replace(rendered.result, image=image), folder / "result")
+    Image.fromarray(rendered.photo).save(folder / "it's.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # lies in the file turned by a quarter
-    turned = Image.fromarray(np.rot90(known.photo).copy()).resize((700, 800))
+    turned = Image.fromarray(np.rot90(rendered.photo).copy()).resize((700, 800))
     turned.save(folder / "turned.jpg", exif=exif, quality=95)
     return folder
 
@@ -186,8 +188,8 @@ def written(places):
     """The folder of the textured files, and the textures that they are made of."""
     out = places / "new folder"
     assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *_PLACE, "--out", str(out)]) == 0
-    known = photographed(box=BOX)
-    return out, photo_texture(known.result, known.photo, BOX)
+    rendered = photographed(box=BOX)
+    return out, photo_texture(rendered.result, rendered.photo, BOX)
 
 
 def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
@@ -220,7 +222,7 @@ def test_obj_and_glb_wear_the_same_picture_and_the_albedo_that_an_obj_wore_is_go
     obj, glb = (trimesh.load(folder / f"mesh.{kind}", force="mesh", process=False) for kind in ("obj", "glb"))
     np.testing.assert_allclose(obj.vertices, glb.vertices, atol=1e-7)
     worn = [obj.visual.material.image, glb.visual.material.baseColorTexture]
-    np.testing.assert_array_equal(*(np.asarray(one.convert("RGB")) for one in worn))
+    np.testing.assert_array_equal(*(np.asarray(picture.convert("RGB")) for picture in worn))
 
 
 def test_the_mesh_faces_the_viewer_ends_at_the_object_and_has_the_colours_of_the_photo(written):
@@ -231,11 +233,11 @@ def test_the_mesh_faces_the_viewer_ends_at_the_object_and_has_the_colours_of_the
     assert 0.9 < np.hypot(x / 0.75, y / 0.85).max() < 1.05
     stored = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"), float) / 255
     at = np.clip(np.stack([(1 - mesh.visual.uv[:, 1]), mesh.visual.uv[:, 0]]) * 256, 0, 255).astype(int)
-    known = photographed(box=BOX)
-    true = (known.texture * known.shading[..., None])[tuple(at)]
-    seen = texture.sources[tuple(at)][:, 0] > 0.99
-    assert seen.sum() > 100
-    assert np.abs(stored[tuple(at)] - true)[seen].mean() < 0.03
+    rendered = photographed(box=BOX)
+    true = (rendered.texture * rendered.shading[..., None])[tuple(at)]
+    visible = texture.sources[tuple(at)][:, 0] > 0.99
+    assert visible.sum() > 100
+    assert np.abs(stored[tuple(at)] - true)[visible].mean() < 0.03
 
 
 def test_the_crop_and_its_place_are_kept(written):
@@ -261,8 +263,8 @@ def test_it_turns_photos_upright_and_says_what_is_made_up(places, tmp_path, caps
 
 def test_it_explains_what_is_wrong(places, capsys):
     for words, message in (
-        ([], "does not show what known was made of"),  # the centred square, not turned
-        (["--box", "9000", "165", "256"], "beside the photo"),
+        ([], "does not show the input of known"),  # the centred square, not turned
+        (["--box", "9000", "165", "256"], "outside the photo"),
     ):
         assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *words]) == 1
         error = capsys.readouterr().err

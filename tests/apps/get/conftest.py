@@ -11,7 +11,7 @@ class Servers:
     """What is at each address, and which were asked for."""
 
     def __init__(self):
-        self.files, self.asked = {}, []
+        self.files, self.requested = {}, []
 
     def add(self, url, content=b"", status=200, **headers):
         """Puts a response at an address, which is returned; `headers` with _ for -."""
@@ -20,7 +20,7 @@ class Servers:
         return url
 
     def send(self, request, **options):
-        self.asked.append(request.url)
+        self.requested.append(request.url)
         content, status, headers = self.files.get(request.url, (b"", 404, {}))
         answer = requests.Response()
         answer.status_code, answer.url, answer.request = status, request.url, request

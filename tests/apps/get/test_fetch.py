@@ -32,13 +32,13 @@ def test_a_file_is_fetched_once_through_redirects(servers, tmp_path, sha256, cap
     source = Source(_URL, "a.pkl", "A", sha256)
     path = fetch(source, tmp_path / "new")
     assert path.read_bytes() == _CONTENT and _names(path.parent) == ["a.pkl"]
-    assert fetch(source, path.parent) == path and len(servers.asked) == 2
+    assert fetch(source, path.parent) == path and len(servers.requested) == 2
     assert "downloading a.pkl" in capsys.readouterr().err
 
 
 def test_another_file_than_published_is_not_kept_and_the_right_one_is_then_fetched(servers, tmp_path):
     source = Source(servers.add(_URL, _CONTENT[::-1]), "a.pkl", "A", _HASH)
-    with pytest.raises(UserError, match=f"another file than the one published.*{_HASH}.*nothing of it is kept"):
+    with pytest.raises(UserError, match=f"not the published file.*{_HASH}.*nothing of it is kept"):
         fetch(source, tmp_path)
     assert _names(tmp_path) == []
     servers.add(_URL, _CONTENT)
@@ -48,7 +48,7 @@ def test_another_file_than_published_is_not_kept_and_the_right_one_is_then_fetch
 
 def test_what_servers_do_not_give_is_said_and_nothing_is_left(servers, tmp_path):
     for status in (404, 500):
-        with pytest.raises(UserError, match=f"{status}.*have never tried this address: .*give it with --from"):
+        with pytest.raises(UserError, match=f"{status}.*have never tried this address: .*name it with --from"):
             fetch(Source(servers.add(_URL, status=status), "a.pkl", "A"), tmp_path)
     with pytest.raises(UserError, match="file:///etc/passwd"):
         fetch(Source(servers.add(_URL, status=302, Location="file:///etc/passwd"), "a.pkl", "A"), tmp_path)
@@ -112,7 +112,7 @@ def test_only_the_named_files_of_an_archive_are_written_under_our_names(tmp_path
 
 def test_links_devices_folders_and_damaged_archives_are_refused(tmp_path):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
-        with pytest.raises(UserError, match="a.pt: in the archive it is no plain file"):
+        with pytest.raises(UserError, match="a.pt: it is not a plain file in the archive"):
             unpack(_archive(tmp_path, ("a.pt", b"", kind)), ["a.pt"], str(tmp_path))
     (path,) = _archive(tmp_path, ("a.pt", _A, tarfile.REGTYPE), count=1)
     whole = pathlib.Path(path).read_bytes()
@@ -134,11 +134,11 @@ def test_entries_are_in_order():
             assert set(source.found.split(", ")) <= set(FOUND)
             assert addresses.setdefault(source.file, source.url) == source.url
         there = set(MEMBERS) if entry.archived else {source.file for source in entry.sources}
-        for given in entry.gives:
-            assert given.field in fields and set(given.made_of) <= there
-            assert given.file.endswith((".safetensors", ".pth"))
-            assert pathlib.PurePath(given.file).name == given.file
-        assert len({given.file for given in entry.gives}) == len(entry.gives)
+        for product in entry.gives:
+            assert product.field in fields and set(product.made_of) <= there
+            assert product.file.endswith((".safetensors", ".pth"))
+            assert pathlib.PurePath(product.file).name == product.file
+        assert len({product.file for product in entry.gives}) == len(entry.gives)
         assert entry.config in ("", *names()) and set(entry.also) <= set(ENTRIES)
         assert entry.licence["url"].startswith("https://")
     used = {letter for entry in ENTRIES.values() for source in entry.sources for letter in source.found.split(", ")}
@@ -150,9 +150,9 @@ def test_entries_are_in_order():
 def test_what_a_configuration_calls_its_files_is_what_it_gets():
     for name in ("celeba", "cat", "car", "church", "synface"):
         entry, config = ENTRIES[name], flatten(load_config(name))
-        given = {one.field: one.file for one in entry.gives}
-        given |= {one.field: one.file for other in entry.also for one in ENTRIES[other].gives}
+        product = {product.field: product.file for product in entry.gives}
+        product |= {product.field: product.file for other in entry.also for product in ENTRIES[other].gives}
         needed = {field: path for field, path in config.items() if str(path).startswith("checkpoints/")}
-        assert {field: pathlib.PurePosixPath(path).name for field, path in needed.items()} == given
+        assert {field: pathlib.PurePosixPath(path).name for field, path in needed.items()} == product
     horse = load_config("horse").gan.checkpoint
     assert pathlib.PurePosixPath(horse).name == ENTRIES["horse"].gives[0].file

@@ -16,7 +16,7 @@ from helpers.tensorflow_files import Case, networks, save
 from gan2shape_jax import main as program
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.get import command
-from gan2shape_jax.apps.get.command import ENTRIES, MEMBERS, Entry, Given, Source, found, obtain
+from gan2shape_jax.apps.get.command import ENTRIES, MEMBERS, Entry, Product, Source, files_present, obtain
 from gan2shape_jax.config import apply_overrides, command_line, load_config
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
@@ -35,10 +35,10 @@ def pickled(tmp_path_factory):
     return save(path, networks(Case(64, 64, 8, style=8, layers=1))).read_bytes()
 
 
-def _entry(content, *, known=True):
-    source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if known else "", len(content))
-    given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
-    return Entry("horse", "a horse", ENTRIES["nvidia-cat"].licence, (given,), (source,), "horse", ("lpips",))
+def _entry(content, *, with_hash=True):
+    source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if with_hash else "", len(content))
+    product = Product("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
+    return Entry("horse", "a horse", ENTRIES["nvidia-cat"].licence, (product,), (source,), "horse", ("lpips",))
 
 
 @pytest.fixture
@@ -68,17 +68,17 @@ def test_the_licence_is_shown_and_has_to_be_agreed_to(tmp_path, capsys, horse, m
     printed = capsys.readouterr()
     assert "research or evaluation only" in printed.out and ENTRIES["horse"].licence["url"] in printed.out
     assert _URL in printed.out and "SHA-256 known; never tried from here" in printed.out
-    assert "no terminal to ask at" in printed.err and "--agree" in printed.err
+    assert "there is no terminal" in printed.err and "--agree" in printed.err
     for answer in ("n\n", "\n", "", "yesterday\n"):
         monkeypatch.setattr(sys, "stdin", _Terminal(answer))
         assert _get("horse", folder=tmp_path / "cache") == 1
-        assert "was not agreed to: nothing was fetched" in capsys.readouterr().err
-    assert horse.asked == [] and not (tmp_path / "cache").exists()
+        assert "was not agreed to: nothing was downloaded" in capsys.readouterr().err
+    assert horse.requested == [] and not (tmp_path / "cache").exists()
     monkeypatch.setattr(sys, "stdin", _Terminal("Yes\n"))
     assert _get("horse", folder=tmp_path / "cache") == 0
     monkeypatch.setattr(sys, "stdin", None)  # it is here: nobody is asked again
     assert _get("horse", folder=tmp_path / "cache") == 0
-    assert len(horse.asked) == 1
+    assert len(horse.requested) == 1
     _get("--list", folder=tmp_path / "cache")
     printed = capsys.readouterr().out
     assert all(f"\n{name} " in f"\n{printed}" for name in ENTRIES) and printed.count(", here") == 1
@@ -98,9 +98,9 @@ def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypa
     printed, spec, config = printed_configuration()
     assert spec == "horse" and gan_problems(config, stylegan2.read_header(config.gan.checkpoint)[0]) == []
     assert "gan2shape-jax get lpips" in printed and "--check" in printed
-    given = Given("loss.lpips_weights", ("vgg.pth",), "lpips_vgg16.pth")
+    product = Product("loss.lpips_weights", ("vgg.pth",), "lpips_vgg16.pth")
     source = Source(horse.add("https://example.org/vgg.pth", b"weights"), "vgg.pth", "A")
-    monkeypatch.setitem(ENTRIES, "lpips", dataclasses.replace(ENTRIES["lpips"], gives=(given,), sources=(source,)))
+    monkeypatch.setitem(ENTRIES, "lpips", dataclasses.replace(ENTRIES["lpips"], gives=(product,), sources=(source,)))
     assert _get("lpips", "--agree", folder=tmp_path / folder) == 0
     assert "--config.loss.lpips_weights=" in capsys.readouterr().out  # which serves no single configuration
     assert _get("horse", folder=tmp_path / folder) == 0
@@ -116,16 +116,16 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse):
         (("hores",), "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
         (("x" * 5000,), "cache", "there is no checkpoint 'xxx"),
         (("horse", "--agree", "--from", "absent.pkl"), "cache", "absent.pkl: No such file"),
-        (("horse", "--agree", "--from", other), "cache", f"{other} is another file than the one published"),
+        (("horse", "--agree", "--from", other), "cache", f"{other} is not the published file"),
         (("horse", "--agree", "--from", str(tmp_path)), "cache", "a folder, not a file"),
         (("horse", "--agree", "--from", "a", "b"), "cache", "--from takes the 1 files of horse in this order: gan.pkl"),
-        (("rosinality-ffhq-256", "--agree"), "cache", "550000.pt has to be downloaded by hand (Google Drive"),
+        (("rosinality-ffhq-256", "--agree"), "cache", "550000.pt must be downloaded by hand (Google Drive"),
         (("horse", "--agree"), "file", "is a file"),
     ]:
         assert _get(*words, folder=tmp_path / folder) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and len(error) < 2000
-    assert horse.asked == [] and not (tmp_path / "cache" / "horse").exists() and (tmp_path / "file").exists()
+    assert horse.requested == [] and not (tmp_path / "cache" / "horse").exists() and (tmp_path / "file").exists()
 
 
 def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatch):
@@ -138,19 +138,19 @@ def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatc
 
     monkeypatch.setattr(command, "obtain", interrupt)
     assert _get("horse", "--agree", folder=tmp_path) == 130
-    assert "files that were downloaded whole are kept" in capsys.readouterr().err
+    assert "complete downloads are kept" in capsys.readouterr().err
 
 
 def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled, monkeypatch):
-    entry = _entry(pickled, known=False)
+    entry = _entry(pickled, with_hash=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tmp_path = cache("weights")
-    assert found(entry, tmp_path) is None
-    with hold(tmp_path, WEIGHTS), pytest.raises(UserError, match="another run is at work in"):
+    assert files_present(entry, tmp_path) is None
+    with hold(tmp_path, WEIGHTS), pytest.raises(UserError, match="another run uses"):
         obtain(entry, tmp_path)
-    assert horse.asked == []
+    assert horse.requested == []
     files = obtain(entry, tmp_path)
-    assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == found(entry, tmp_path)
+    assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == files_present(entry, tmp_path)
     assert weights_file("horse", GAN) == files["gan.checkpoint"] and "horse" not in names_of(MODEL)
     arch, header = stylegan2.read_header(files["gan.checkpoint"])
     assert arch.size == 64 and header["source_sha256"] == hashlib.sha256(pickled).hexdigest()
@@ -159,8 +159,8 @@ def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole
     assert record["made_of"] == {"gan.pkl": hashlib.sha256(pickled).hexdigest()} and "License" in str(record["licence"])
     assert _below(tmp_path) == ["downloads", "horse", "horse/gan.safetensors", "horse/record.json"]
     files["gan.checkpoint"].write_bytes(b"cut")
-    assert found(entry, tmp_path) is None
-    assert obtain(entry, tmp_path, keep=True) == found(entry, tmp_path)
+    assert files_present(entry, tmp_path) is None
+    assert obtain(entry, tmp_path, keep=True) == files_present(entry, tmp_path)
     assert (tmp_path / "downloads" / "gan.pkl").read_bytes() == pickled
 
 
@@ -168,12 +168,12 @@ def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_
     content = b"\x80\x04cos\nsystem\n(X\x04\0\0\0truetR."
     servers.add(_URL, content)
     with pytest.raises(UserError, match="(?s)os.system.*no hash is known, was removed"):
-        obtain(_entry(content, known=False), tmp_path)
+        obtain(_entry(content, with_hash=False), tmp_path)
     assert _below(tmp_path / "downloads") == []
     for _ in range(2):
         with pytest.raises(UserError, match="os.system"):
             obtain(_entry(content), tmp_path)
-    assert len(servers.asked) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
+    assert len(servers.requested) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
 
 
 def _release():
@@ -198,7 +198,7 @@ def _serve(servers, parts):
 
 def _statistics(name):
     """An entry of the archive without the files that are converted, which takes seconds."""
-    gives = tuple(given for given in ENTRIES[name].gives if given.field.startswith("sampling"))
+    gives = tuple(product for product in ENTRIES[name].gives if product.field.startswith("sampling"))
     return dataclasses.replace(ENTRIES[name], gives=gives)
 
 
@@ -211,7 +211,7 @@ def test_an_archive_is_fetched_once_for_all_that_it_serves(servers, tmp_path):
     assert files["sampling.view_mvn"].read_bytes() == (_CORPUS / "honest-statistics").read_bytes()
     assert _below(tmp_path / "downloads") == []
     assert len(obtain(_statistics("car"), tmp_path)) == 2
-    assert len(servers.asked) == 4
+    assert len(servers.requested) == 4
 
 
 def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_again(servers, tmp_path):
@@ -219,8 +219,8 @@ def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_aga
     for n, part in enumerate(parts):
         (tmp_path / f"x{n}").write_bytes(part)
     (tmp_path / "joined.tar.gz").write_bytes(b"".join(parts))
-    for n, given in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
-        assert obtain(church, tmp_path / f"c{n}", given=given)["sampling.view_mvn"].is_file()
+    for n, product in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
+        assert obtain(church, tmp_path / f"c{n}", local_files=product)["sampling.view_mvn"].is_file()
     _serve(servers, [*parts[:2], parts[2][::-1], parts[3]])
     with pytest.raises(UserError, match="(?s)gan2shape-x00.*cannot be read.*was removed"):
         obtain(church, tmp_path / "cache")
@@ -251,11 +251,11 @@ def test_an_archive_that_failed_is_not_used_again_and_what_a_killed_start_left_g
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "_convert", checked)
         with pytest.raises(UserError, match="is damaged"):
-            obtain(church, cache, given=[tmp_path / "bad.tar.gz"])
+            obtain(church, cache, local_files=[tmp_path / "bad.tar.gz"])
         assert not (cache / "unpacked" / command.ARCHIVE).exists()
         for left in ("downloads/tmpabc123", "unpacked/.gan2shape.abcdefgh.part/a.pt", ".record.01234567.part.json"):
             (cache / left).parent.mkdir(parents=True, exist_ok=True)
             (cache / left).write_bytes(b"left")
         (cache / "downloads" / "mine").write_bytes(b"mine")
-        assert obtain(church, cache, given=[tmp_path / "good.tar.gz"])["sampling.view_mvn"].is_file()
+        assert obtain(church, cache, local_files=[tmp_path / "good.tar.gz"])["sampling.view_mvn"].is_file()
     assert _below(cache / "downloads") == ["mine"] and not list(cache.rglob("*.part*"))

@@ -31,7 +31,9 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     """Each is drawn once, with its texture."""
     name, drawn = '<b>"my" face', []
     draw = views.draw_overview
-    monkeypatch.setattr(views, "draw_overview", lambda *given, **how: drawn.append(given[0]) or draw(*given, **how))
+    monkeypatch.setattr(
+        views, "draw_overview", lambda *arguments, **how: drawn.append(arguments[0]) or draw(*arguments, **how)
+    )
     Image.fromarray(face_photo()).save(tmp_path / f"{name}.png")
     Image.fromarray(face_photo("009")).save(tmp_path / "b.jpg", quality=95)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff but no picture")
@@ -41,9 +43,9 @@ def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo,
     assert printed.err.count(": a face: the general shape of a face") == 2
     names = sorted(path.stem for path in (tmp_path / "out" / "photos").glob("*.json"))
     assert len(names) == 2 and "b" in names
-    assert sorted(one.name for one in drawn) == names and all(one.texture is not None for one in drawn)
-    for one in names:
-        folder = tmp_path / "out" / "results" / one
+    assert sorted(result.name for result in drawn) == names and all(result.texture is not None for result in drawn)
+    for first in names:
+        folder = tmp_path / "out" / "results" / first
         assert len(trimesh.load(folder / "mesh.glb", force="mesh").faces) > 1000
         assert trimesh.load(folder / "textured.glb", force="mesh").visual.uv is not None
         assert json.loads((folder / "metrics.json").read_text())["reconstruction_l1"] < 0.3
@@ -106,8 +108,8 @@ def test_the_pages_commands_run_one_after_the_other(run, tmp_path, face_photo, m
         shown = Image.open(cat).convert("RGB").resize((256, 256)) if name[0] == "c" else Image.fromarray(face_photo())
         shown.save(tmp_path / name, quality=95)
     text = "\n".join((_ROOT / page).read_text() for page in ("README.md", "docs/how-to/photos.md"))
-    found = re.findall(r"(?:^    |`)gan2shape-jax photo (\w[^`\n]*\.jpg[^`\n]*)", text, re.MULTILINE)
-    commands = [shlex.split(line, comments=True) for line in found]
+    prepared = re.findall(r"(?:^    |`)gan2shape-jax photo (\w[^`\n]*\.jpg[^`\n]*)", text, re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in prepared]
     assert len(commands) >= 4  # those of your-own-kind.md are test_own_kind.py's
     for arguments in commands:
         assert run(*arguments) == 0, arguments
@@ -141,12 +143,12 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
         (["a.png", "b.png", "--which", "2"], "for a single photo"),
         (["a.png", "--box", "1", "2"], "--box has 2 numbers"),
         (["a.png", "--box", "90", "90", "50", "--which", "2"], "--box names the square itself"),
-        (["a.png", "--box", "9000", "90", "50"], "lies beside the photo"),
-        (["a.png", "--model", "celeba"], "names a model that is not there"),
-        (["a.png", "--model", "gone.safetensors"], "gone.safetensors is not there"),
+        (["a.png", "--box", "9000", "90", "50"], "lies outside the photo"),
+        (["a.png", "--model", "celeba"], "names a model that is missing"),
+        (["a.png", "--model", "gone.safetensors"], "gone.safetensors is missing"),
         (["a.png", "--out", "a.png"], "a.png"),
         (["a.png", "--mask", "none.png"], "none.png"),
-        (["a.svg"], "a.svg is not an image of a kind that is known"),
+        (["a.svg"], "a.svg is not an image of a known kind"),
     ):
         assert run(*arguments) in (1, 2)
         error = capsys.readouterr().err

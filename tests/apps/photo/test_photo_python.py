@@ -40,7 +40,7 @@ def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monke
     result.save("saved")
     assert (tmp_path / "saved/mesh.glb").is_file()
     np.testing.assert_array_equal(g2s.load("saved").record.texture, result.record.texture)
-    for wishes, message in (({"which": 9}, "9 names none"), ({"mask": "none.png"}, "none.png")):
+    for wishes, message in (({"which": 9}, "no number 9"), ({"mask": "none.png"}, "none.png")):
         with pytest.raises(g2s.UserError, match=message):
             g2s.photo("a.png", **wishes)
     with pytest.raises(g2s.UserError, match="none.jpg"):

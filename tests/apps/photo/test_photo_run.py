@@ -13,11 +13,15 @@ from helpers.plain_result import plain_result
 from PIL import Image
 
 from gan2shape_jax.apps.evaluate.reports import find_runs
-from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.photo import crops, photo_run
+from gan2shape_jax.apps.photo.crops import Cropper, other_kind
+from gan2shape_jax.apps.photo.files import names_in
+from gan2shape_jax.apps.photo.masks import mask_of_crop
+from gan2shape_jax.apps.photo.naming import expand, names_for
 from gan2shape_jax.detection.detector import Assessment, Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
-from gan2shape_jax.io.found_masks import middle
+from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.results.result import write_folder
@@ -30,7 +34,7 @@ def _cropper(**changes):
     detector = types.SimpleNamespace(assess=lambda crops: [Assessment(1.0, 0.9)] * len(crops))
     fields = {"side": 64, "style_dim": 8, "detector": detector, "kind": "face"}
     fields |= {"mean_mask": middle(64), "finds_masks": True}
-    return photo_run.Cropper(**(fields | changes))
+    return Cropper(**(fields | changes))
 
 
 def _config(out, *, refine=False):
@@ -38,7 +42,8 @@ def _config(out, *, refine=False):
 
 
 def _prepare(path, out, *, refine=False, **wishes):
-    (prepared,) = photo_run.prepare(path, "a", _config(out, refine=refine), _cropper(), **({"box": _BOX} | wishes))
+    request = photo_run.Request(path, "a", **({"box": _BOX} | wishes))
+    (prepared,) = photo_run.prepare(request, _config(out, refine=refine), _cropper())
     return prepared
 
 
@@ -71,21 +76,21 @@ def made(monkeypatch):
     """Has runs write a result that says which configuration made it, or fail; returns the configurations that ran."""
     configs = []
 
-    def run(config, handover):
+    def run(config, hooks):
         configs.append(config)
         work = pathlib.Path(config.workdir)
         if config.seed:
             (work / "failures.json").write_text('{"a": "it failed"}')
             return 1
-        for name, assessed in handover.assessed.items():
-            _, files = handover.dress(plain_result(name))
+        for name, assessed in hooks.assessed.items():
+            _, files = hooks.decorate(plain_result(name))
             files |= {"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}
             write_folder(work / "results" / name, [files])
             assert assessed == (1.0, 0.9)
-            handover.finished(name)
+            hooks.finished(name)
         return 0
 
-    monkeypatch.setattr(photo_run.experiment, "run", run)
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", run)
     return configs
 
 
@@ -96,9 +101,8 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         config = _config(out, refine=wishes.get("refine", False)).copy_and_resolve_references()
         with config.unlocked():
             config.seed = seed
-        (done,) = photo_run.prepare(
-            photo, "a", config, _cropper(), **({"box": _BOX} | {k: wishes[k] for k in wishes if k == "box"})
-        )
+        request = photo_run.Request(photo, "a", box=wishes.get("box", _BOX))
+        (done,) = photo_run.prepare(request, config, _cropper())
         return photo_run.run_over(config.lock(), [done]), len(made)
 
     assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
@@ -115,7 +119,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         out / "photos/.work"
     ).exists()
     (out / "photos/damaged.json").write_text("{")
-    assert photo_run.names_in(out) == {"a": str(photo.resolve())}
+    assert names_in(out) == {"a": str(photo.resolve())}
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
@@ -131,12 +135,12 @@ def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crop
     prepared = _prepare(photo, out, box=CropBox(x=180, y=100, side=96))
     assert not (work / "checkpoints/a").exists() and not (work / "results/a").exists()
     write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
-    monkeypatch.setattr(photo_run.experiment, "run", lambda config, handover: 0)  # finished before, skipped
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", lambda config, hooks: 0)  # finished before, skipped
     photo_run.run_over(_config(out), [prepared])
     assert (out / "results/a/result.json").is_file() and json.loads((out / "photos/a.json").read_text())["given"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
-    with pytest.raises(UserError, match="cannot hold what is made of a: "):
+    with pytest.raises(UserError, match="cannot hold the files of a: "):
         _prepare(photo, tmp_path / "other")
 
 
@@ -152,13 +156,13 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 
 def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
     out, nearest = tmp_path / "out", Detection(_BOX, 5.0, 0.01)
-    monkeypatch.setattr(photo_run.Cropper, "detect", lambda self, picture: [nearest])
-    with pytest.raises(photo_run.NothingFoundError, match="a.png: no face found, so there is no 3D"):
+    monkeypatch.setattr(Cropper, "detect", lambda self, picture: [nearest])
+    with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so there is no 3D"):
         _prepare(photo, out, box=None)
     assert [file.name for file in _files(out)] == ["a.jpg"]  # the drawing
     assert _prepare(photo, out, box=None, anyway=True).detection == nearest
     before = _files(out)
-    with pytest.raises(photo_run.NothingFoundError):
+    with pytest.raises(photo_run.NoDetectionError):
         _prepare(photo, out, box=None)
     assert _files(out) == before
 
@@ -185,7 +189,7 @@ def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path
     np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
     with pytest.raises(UserError, match=r"w\.npy"):
         _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
-    with pytest.raises(UserError, match="--which=2 names none"):
+    with pytest.raises(UserError, match="there is no number 2"):
         _prepare(photo, tmp_path / "other", which=2)
     (tmp_path / "bad.png").write_bytes(photo.read_bytes()[:200])
     for path in (tmp_path / "bad.png", tmp_path / "none.png", pathlib.Path("/dev/null")):
@@ -208,27 +212,27 @@ def _mask(alpha=None, file=None, **changes):
     box, cropper = CropBox(x=60, y=40, side=48), _cropper(side=96, mean_mask=middle(96), **changes)
     whole = Picture(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1, alpha is not None)
     crop = sample_crop(photo, box, 96)
-    return photo_run.mask_of_crop(crop, whole, box, cropper, pathlib.Path("a.jpg"), file)
+    return mask_of_crop(crop, whole, box, cropper, pathlib.Path("a.jpg"), file)
 
 
 def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
     def overlap(mask):
-        truth, found = _disc(96, 96, 48, 48, 32), mask > 0.5
-        return (truth & found).sum() / (truth | found).sum()
+        truth, prepared = _disc(96, 96, 48, 48, 32), mask > 0.5
+        return (truth & prepared).sum() / (truth | prepared).sum()
 
-    found, source = _mask()
-    assert source == "found" and overlap(found) > 0.9  # its outline is soft
+    prepared, source = _mask()
+    assert source == "found" and overlap(prepared) > 0.9  # its outline is soft
     white = _SEEN.astype(np.uint8) * 255
-    found, source = _mask(alpha=white)
-    assert source == "alpha" and overlap(found) > 0.95
+    prepared, source = _mask(alpha=white)
+    assert source == "alpha" and overlap(prepared) > 0.95
     usual, source = _mask(finds_masks=False)
     assert source == "usual" and (usual == middle(96)).all()
     own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
     cut_out = Image.fromarray(np.dstack([255 - white] * 3 + [white]))
     for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own), cut_out):
         picture.save(tmp_path / "m.png")
-        found, source = _mask(file=tmp_path / "m.png")
-        assert source == "file" and overlap(found) > 0.95
+        prepared, source = _mask(file=tmp_path / "m.png")
+        assert source == "file" and overlap(prepared) > 0.95
     Image.fromarray(255 - white).save(tmp_path / "m.png")
     with pytest.warns(UserWarning, match=r"the mask .*m\.png covers the border and not the middle"):
         _mask(file=tmp_path / "m.png")
@@ -245,60 +249,62 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    a, b, one, *_, c = (tmp_path / name for name in names)
+    a, b, first, *_, c = (tmp_path / name for name in names)
     said: list[str] = []
-    assert photo_run.expand([str(tmp_path)], say=said.append) == [one, a, b]
-    assert said == [f"{tmp_path}: 2 that are no picture files are skipped: in, notes.txt"]
-    assert photo_run.expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)], say=print) == [b, a, one]
-    assert photo_run.expand([str(tmp_path / "**" / "*.webp"), str(one)], say=pytest.fail) == [c, one]
-    assert photo_run.expand([str(tmp_path / "[an]*")], say=said.append) == [a] and "1 that" in said[-1]
+    assert expand([str(tmp_path)], say=said.append) == [first, a, b]
+    assert said == [f"{tmp_path}: 2 that are not pictures were skipped: in, notes.txt"]
+    assert expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)], say=print) == [b, a, first]
+    assert expand([str(tmp_path / "**" / "*.webp"), str(first)], say=pytest.fail) == [c, first]
+    assert expand([str(tmp_path / "[an]*")], say=said.append) == [a] and "1 that" in said[-1]
     (tmp_path / "empty").mkdir()
     for argument in ("none.png", "none*.png", "", "a\0b.png", "x" * 5000):
         with pytest.raises(UserError):
-            photo_run.expand([str(tmp_path / "empty" / argument)], say=print)
+            expand([str(tmp_path / "empty" / argument)], say=print)
 
 
 def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_their_folders(tmp_path):
     hostile = ("<script>x</script>.png", "line\nbreak.png", "CON.png", ".png", "a:b.png", '"q".png', "…" * 80 + ".png")
     for file in ("my cat.png", "Füße.jpg", "\udcff.png", *hostile):
-        (name,) = photo_run.names_for([tmp_path / file], {})
+        (name,) = names_for([tmp_path / file], {})
         assert not fault_of(f"{name}.png") and "/" not in name
-        assert photo_run.names_for([tmp_path / file], {}) == [name]
-    assert photo_run.names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
+        assert names_for([tmp_path / file], {}) == [name]
+    assert names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
     paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "Cat.jpg", tmp_path / "c" / "cat.webp"]
-    names = photo_run.names_for(paths, {})
+    names = names_for(paths, {})
     assert names == ["cat", "b-Cat", "c-cat"]
     taken = {name: os.path.realpath(path) for name, path in zip(names, paths, strict=True)}
-    assert photo_run.names_for(paths[::-1], taken) == names[::-1]
+    assert names_for(paths[::-1], taken) == names[::-1]
     more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
-    *plain, escaped = photo_run.names_for(more, taken)
+    *plain, escaped = names_for(more, taken)
     assert plain == ["d-cat", "e-d-cat", "cat_2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
 
 
 def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):
     """The objects of `a.png` are filed under a-1, a-2, ..."""
     paths = [tmp_path / "x" / name for name in ("a.png", "a-1.png", "b-2.png", "b.png", "a-1-1.png")]
-    assert photo_run.names_for(paths, {}) == ["a", "x-a-1", "b-2", "x-b", "a-1-1"]
+    assert names_for(paths, {}) == ["a", "x-a-1", "b-2", "x-b", "a-1-1"]
 
 
 def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, monkeypatch, made):
     out = tmp_path / "out"
     boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
-    monkeypatch.setattr(photo_run.Cropper, "detect", lambda self, picture: [Detection(box, 1.0, 0.9) for box in boxes])
+    monkeypatch.setattr(Cropper, "detect", lambda self, picture: [Detection(box, 1.0, 0.9) for box in boxes])
 
     def prepare(**wishes):
-        return photo_run.prepare(photo, "a", _config(out), _cropper(), **wishes)
+        return photo_run.prepare(photo_run.Request(photo, "a", **wishes), _config(out), _cropper())
 
-    found = prepare()
-    assert [one.name for one in found] == ["a-1", "a-2", "a-3"] and [one.detection.box for one in found] == boxes
-    assert found[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
-    assert [one.name for one in prepare(which=2)] == ["a-2"]
+    prepared = prepare()
+    assert [photo.name for photo in prepared] == ["a-1", "a-2", "a-3"] and [
+        photo.detection.box for photo in prepared
+    ] == boxes
+    assert prepared[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
+    assert [photo.name for photo in prepare(which=2)] == ["a-2"]
     record = json.loads((_work(out) / "a-2.json").read_text())
     assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")
     (only,) = prepare(which=1)
     assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/mode.txt").is_file()
-    assert photo_run.names_in(out) == {"a": os.path.realpath(photo)}
-    with pytest.raises(UserError, match="3 objects were found, so --which=4 names none"):
+    assert names_in(out) == {"a": os.path.realpath(photo)}
+    with pytest.raises(UserError, match="3 objects were found, so there is no number 4"):
         prepare(which=4)
 
 
@@ -315,27 +321,27 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
 
 
 def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch):
-    out, opened = tmp_path / "out", photo_run.open_upright
+    out, opened = tmp_path / "out", crops.open_upright
 
-    def changing(path, **given):
-        picture = opened(path, **given)
+    def changing(path, **arguments):
+        picture = opened(path, **arguments)
         os.utime(path, ns=(1, 1))  # as if written to while it was searched
         return picture
 
     with monkeypatch.context() as patch:
-        patch.setattr(photo_run, "open_upright", changing)
-        with pytest.raises(UserError, match="a.png was changed while it was worked on: run the same command again"):
+        patch.setattr(crops, "open_upright", changing)
+        with pytest.raises(UserError, match="a.png changed while it was processed: run the same command again"):
             _prepare(photo, out)
     assert not out.exists()
     prepared = _prepare(photo, out)
     os.utime(photo, ns=(2, 2))
 
-    def run(config, handover):
-        with pytest.raises(UserError, match="a.png was changed"):
-            handover.dress(plain_result("a"))
+    def run(config, hooks):
+        with pytest.raises(UserError, match="a.png changed while it was processed"):
+            hooks.decorate(plain_result("a"))
         return 1
 
-    monkeypatch.setattr(photo_run.experiment, "run", run)
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", run)
     photo_run.run_over(_config(out), [prepared], _cropper())
 
 
@@ -343,5 +349,5 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
 def test_another_model_is_named_where_it_knows_what_a_photo_shows(picture, model):
     photo = placed(picture, x=190, y=100, side=96)
     near = dataclasses.replace(_BOX, side=1.15 * _BOX.side)  # as YuNet may frame it
-    other = photo_run._other_kind(photo, [near], _config(pathlib.Path("out")))
+    other = other_kind(photo, [near], _config(pathlib.Path("out")))
     assert other == (None if model is None else (model, "a cat's face"))

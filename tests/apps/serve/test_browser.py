@@ -95,8 +95,8 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         page.wait("document.querySelector('#result iframe').clientHeight > 2000")  # its page's: nothing scrolls inside
         frame = page.evaluate("document.querySelector('#result iframe').src")
         assert not page.evaluate("'hacked' in window") and page.complaints() == []
-        asked = [url for url in page.requests() if not url.startswith((address, "data:", "blob:"))]
-        assert asked == []
+        requests = [url for url in page.requests() if not url.startswith((address, "data:", "blob:"))]
+        assert requests == []
         page.open(frame)
         page.wait("document.body.dataset.shown === '0'")
         box = page.box("#canvas")

@@ -79,14 +79,14 @@ def test_a_visitor_is_an_address_and_has_so_many_requests_at_a_time(tmp_path):
 
         guard, said = Guard(waiting, tmp_path, _LIMITS), []
 
-        def asked(address):
+        def requests(address):
             async def send(message):
                 said.append((address, message.get("status")))
 
             scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
             return asyncio.create_task(guard(scope | {"client": (address, 1)}, _nothing, send))
 
-        tasks = [asked("192.0.2.7") for _ in range(101)] + [asked("192.0.2.8")]
+        tasks = [requests("192.0.2.7") for _ in range(101)] + [requests("192.0.2.8")]
         while len(begun) < 101:
             await asyncio.sleep(0)
         assert said[0] == ("192.0.2.7", 429)

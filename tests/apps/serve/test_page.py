@@ -9,7 +9,7 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
 import gradio as gr
 
-from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.photo import masks
 from gan2shape_jax.apps.serve import page as module
 from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.page import Page
@@ -64,14 +64,14 @@ def _sent(tmp_path):
     return {"path": str(tmp_path / "me.jpg")}
 
 
-def _framed(page, device, tmp_path, known=True):
-    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
+def _framed(page, device, tmp_path, with_object=True):
+    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": with_object}]
     return _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
 
 
 def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     first, *_, last = _framed(page, device, tmp_path)
-    assert "Looking for it in the photo (0 s)." in first[page.status] and "2 cats found" in last[page.status]
+    assert "Searching the photo (0 s)." in first[page.status] and "2 cats found" in last[page.status]
     assert last[page.which]["choices"] == ["1", "2"] and last[page.go]["interactive"]
     other = asyncio.run(page.object_chosen("2", _REQUEST))
     assert [other[slider] for slider in page.box] == [20, 20, 20, -10]
@@ -79,7 +79,7 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     clicked = asyncio.run(page.photo_clicked("1", 30, 0, middle, _REQUEST))
     assert [clicked[slider] for slider in page.box[:2]] == pytest.approx([200, 150], abs=2)
     assert "g2s-error" in asyncio.run(page.crop_changed("1", 5, 5, -3, 0, _REQUEST))[page.status]
-    assert "No cat was found" in _framed(page, device, tmp_path, known=False)[-1][page.status]
+    assert "No cat was found" in _framed(page, device, tmp_path, with_object=False)[-1][page.status]
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -94,11 +94,13 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
     assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
     assert [task["model"] for task in device.tasks] == [2, 2]
-    assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
+    assert "step1, 5 of &lt;50&gt;" in shown[0][page.status] and not any(
+        "/srv" in update[page.status] for update in shown
+    )
     assert "framing.jpg" in shown[1][page.stages] and "iframe" in shown[3][page.frame]
     links = shown[3][page.files]
     assert "all.zip" in links and "mesh.glb" in links and "usdz" not in links
-    assert sum(page.frame in one for one in shown) == 1
+    assert sum(page.frame in update for update in shown) == 1
     assert "Done." in shown[-1][page.status]
 
 
@@ -107,7 +109,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     (failed,) = _all(page.photo_framed(_sent(tmp_path), "faces", _REQUEST))
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
     (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
-    assert "no longer kept" in gone[page.status]
+    assert "has been deleted" in gone[page.status]
     assert "too many photos" in asyncio.run(page.refused(_REQUEST))[page.status]
     asyncio.run(page.cancelled(_REQUEST))
     assert "Cancelled" in asyncio.run(page.refused(_REQUEST))[page.status]
@@ -130,8 +132,8 @@ def test_names_and_messages_are_only_text():
         module.note(_NAME),
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
-    assert "give another --mask or --box" in open(photo_run.__file__).read()  # what is replaced is what is said
-    assert "move the square" in module.failure("it shows no object: give another --mask or --box")
+    assert "name another --mask or --box" in open(masks.__file__).read()  # what is replaced is what is said
+    assert "move the square" in module.failure("it shows no object: name another --mask or --box")
 
 
 def test_the_choices_are_in_a_visitors_words_and_the_test_faces_come_last(page):

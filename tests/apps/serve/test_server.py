@@ -27,7 +27,7 @@ def test_what_cannot_be_served_is_one_sentence(monkeypatch, capsys):
         for options, words in (
             (["--port", str(taken.getsockname()[1])], "if another program has the port"),
             (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
-            (["--model", "nothing.safetensors"], "nothing.safetensors is not there"),
+            (["--model", "nothing.safetensors"], "nothing.safetensors is missing"),
         ):
             assert command.main(options) == 1
             error = capsys.readouterr().err
@@ -183,14 +183,18 @@ def client(folder):
     limits, kinds = Limits(keep_s=60), {"faces": "face"}
     worker, visits = Worker(fake_worker.broken, limits=limits), Visits(folder, limits)
     app = command.application(folder, visits, worker, limits, kinds=kinds, local=True)
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as one:
-        yield one
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as first:
+        yield first
         worker.close()
 
 
 def _post(client, handler, data, where="queue/join"):
     """Returns the status of what a page sends for one of its handlers."""
-    (number,) = (one["id"] for one in client.get("/config").json()["dependencies"] if one["api_name"] == handler)
+    (number,) = (
+        handler_facts["id"]
+        for handler_facts in client.get("/config").json()["dependencies"]
+        if handler_facts["api_name"] == handler
+    )
     body = {"data": data, "fn_index": number, "session_hash": "me"}
     return client.post(f"/gradio_api/{where}", json=body).status_code
 
@@ -216,7 +220,11 @@ def test_what_no_page_sends_is_refused(client):
     assert client.post("/gradio_api/upload", content=b"", headers={"Content-Length": "100000000"}).status_code == 413
     assert client.get("/config", headers={"Host": "evil.example"}).status_code == 400
     dependencies = client.get("/config").json()["dependencies"]
-    queued = {one["api_name"] for one in dependencies if one["queue"] is not False and one["backend_fn"]}
+    queued = {
+        handler_facts["api_name"]
+        for handler_facts in dependencies
+        if handler_facts["queue"] is not False and handler_facts["backend_fn"]
+    }
     assert queued == {"photo_framed", "reconstructed"}
     for place in ("call/photo_framed", "api/photo_framed", "vibe-edit", "component_server", "process_recording"):
         assert client.post(f"/gradio_api/{place}", json={}).status_code == 403, place

@@ -127,7 +127,9 @@ def test_honest_visitors_are_served_and_nothing_stays(tmp_path):
                     faults.append(traceback.format_exc())
 
         kinds = [None] * 2 + _EVIL
-        threads = [threading.Thread(target=come, args=one) for one in zip(kinds, itertools.count(), strict=False)]
+        threads = [
+            threading.Thread(target=come, args=visitor) for visitor in zip(kinds, itertools.count(), strict=False)
+        ]
         for thread in threads:
             thread.start()
         while time.monotonic() < end:

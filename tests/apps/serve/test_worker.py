@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 
 import pytest
 from helpers import fake_worker
@@ -47,7 +48,7 @@ def test_stages_and_errors_come_through_and_a_crash_fails_one_job():
         assert said == {"say": "a line"} and stage["stage"] == "framing"
         with pytest.raises(UserError, match="^the photo is refused$"):
             await _run(worker, "refused")
-        with pytest.raises(UserError, match="fault") as raised:
+        with pytest.raises(UserError, match="the program failed") as raised:
             await _run(worker, "faulty")
         assert "ZeroDivision" not in str(raised.value)
         assert await _process(worker) == before
@@ -59,6 +60,25 @@ def test_stages_and_errors_come_through_and_a_crash_fails_one_job():
         assert await _process(worker) != before
 
     _with_worker(check)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits what a process may write")
+def test_a_job_that_takes_too_much_memory_is_refused_and_the_next_one_runs_in_another_process():
+    async def check(worker):
+        before = await _process(worker)
+        for name in ("large", "exhausted"):
+            with pytest.raises(UserError, match="^this takes more memory than there is for one photo here: try again"):
+                await _run(worker, name)
+            assert (after := await _process(worker)) != before
+            before = after
+
+    _with_worker(check, memory_bytes=10**9)
+
+    async def enough(worker):
+        (stage,) = await _run(worker, "large")
+        assert stage["bytes"] == 2 * 10**9
+
+    _with_worker(enough)
 
 
 def test_jobs_wait_for_their_turn_and_a_process_is_replaced_after_many(monkeypatch):
@@ -81,7 +101,7 @@ def test_one_visitor_has_a_share_of_the_line_and_the_line_an_end():
         with pytest.raises(UserError, match="of yours"):
             await joined("a")
         await joined("d")
-        with pytest.raises(UserError, match="many photos wait"):
+        with pytest.raises(UserError, match="many photos are waiting"):
             await joined("e")
         await others[0][0].aclose()  # it leaves the line
         assert await anext(others[1][0]) == {"before": 1}

@@ -8,12 +8,13 @@ import pytest
 import safetensors.numpy
 from helpers.pickles import Call, dumps, network_record
 
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.convert.stylegan2 import convert
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, safetensors_bytes, short
 from gan2shape_jax.method.perceptual import load_lpips
-from tools.convert_stylegan2 import convert
 
 
 def test_a_file_has_the_same_bytes_whenever_it_is_written():
@@ -25,9 +26,9 @@ def test_a_file_has_the_same_bytes_whenever_it_is_written():
 
 
 def test_tensors_that_differ_are_listed_and_not_read(tmp_path):
-    found = {"a": np.zeros(2), "b": np.full(3, np.nan), "c": np.zeros((1, 4)), "d": np.zeros(0)}
+    actual = {"a": np.zeros(2), "b": np.full(3, np.nan), "c": np.zeros((1, 4)), "d": np.zeros(0)}
     shapes = {"b": (3,), "c": (4,), "d": (0,), "e": (1,)}
-    assert misfits(found, shapes) == (
+    assert misfits(actual, shapes) == (
         "missing: e; unknown: a; misshapen: c is (1, 4) instead of (4,); without numbers: d; with NaN or infinity: b"
     )
     assert misfits({"b": (3,)}, {"b": (3,)}) == ""
@@ -75,8 +76,8 @@ _NAMES = {
 
 
 def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
-    assert {known.name for known in families.FAMILIES} == set(_NAMES)
-    assert all(bool(known.tool) != bool(known.advice) for known in families.FAMILIES)
+    assert {reference.name for reference in families.FAMILIES} == set(_NAMES)
+    assert all(bool(reference.tool) != bool(reference.advice) for reference in families.FAMILIES)
     for name, names in _NAMES.items():
         for wrapper in ("", "module.", "state_dict.", "state_dict.module."):
             family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in names})
@@ -142,12 +143,23 @@ def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_pa
     message = _refusal(tmp_path / "t.pkl", {"G_ema": network_record("Generator", _modules={"synthesis": inner})})
     assert "alias-free" in message and "not supported" in message
     message = _refusal(tmp_path / "fast.pkl", {"G_ema": network_record("FastganSynthesis"), "D": 1})
-    assert "no StyleGAN2 that is known here" in message and "G_ema, D" in message
+    assert "not a StyleGAN2 that is supported" in message and "G_ema, D" in message
 
 
 def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
     target = tmp_path / "gan.safetensors"
     safetensors.numpy.save_file({"generator/layers/0/weight": _X, "discriminator/output/bias": _X}, target)
     for read in (convert, read_checkpoint):
-        with pytest.raises(UserError, match="is a safetensors file: what is converted already.*config.gan.checkpoint"):
+        with pytest.raises(UserError, match="is a safetensors file: use it as it is.*config.gan.checkpoint"):
             read(target)
+
+
+def test_tensors_of_other_types_are_refused_with_what_to_do(tmp_path):
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    said = (
+        r"a.safetensors holds the tensor 'w' of type 'BF16', and only F16, F32, F64 are read: save it with one of these"
+    )
+    with pytest.raises(UserError, match=said) as raised:
+        stylegan2.load(tmp_path / "a.safetensors")
+    assert "convert" not in str(raised.value)

@@ -1,0 +1,122 @@
+"""Makes the bundled GANs and models small enough for a package index, and says what that changes.
+
+    python benchmarks/quality/bundle.py ictface catface head    # rewrites gan2shape_jax/assets/KIND in place
+    python benchmarks/quality/bundle.py head --out DIR          # writes DIR/head/... and leaves the assets alone
+
+The GAN's weights become float16. Each network of the model is rounded to multiples of a step, a power of two beside
+each tensor's deviation, and stored in float16; the step is the coarsest that changes no output on 64 samples of the GAN
+by more than a share of its range (`BOUNDS`). Zeros at the end of numbers, and weights that weight decay has made
+next to nothing, are what the archive then packs. Files name those they belong to by SHA-256: model, detector and trust
+record are told their GAN's and model's new ones.
+"""
+
+import argparse
+import json
+import pathlib
+import zlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from safetensors import safe_open
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.files import atomic_bytes, sha256
+from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.lift import model_file, samples
+from gan2shape_jax.run import prepare
+from gan2shape_jax.run.plan import resolve
+
+# Largest change of any output, as a share of its range; 2e-3 of an albedo is half a grey level of 255.
+BOUNDS = {"depth": 1e-4, "albedo": 2e-3, "view": 1e-3, "light": 1e-3, "encoder": 1e-3}
+_FINEST = 12  # steps tried: deviations divided by 4, 8, ..., 2**_FINEST
+_SAMPLES = 64
+
+Tensors = dict[str, np.ndarray]
+
+
+def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
+    """Returns a file's tensors and its header's texts."""
+    with safe_open(path, "np") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata())
+
+
+def rounded(tensors: Mapping[str, np.ndarray], fineness: int) -> Tensors:
+    """Returns kernels rounded to a power of two beside their deviation / 2**fineness, and all else, in float16."""
+    halves = {}
+    for name, value in tensors.items():
+        exact = np.asarray(value, np.float32)
+        if exact.ndim > 1 and exact.std() > 0:
+            step = np.float32(2.0 ** (round(float(np.log2(exact.std()))) - fineness))
+            exact = np.round(exact / step) * step
+        halves[name] = exact.astype(np.float16)
+    return halves
+
+
+def smallest(stored: Tensors, images: np.ndarray, settings: model_file.Settings) -> tuple[Tensors, dict[str, float]]:
+    """Returns a model's tensors, each network as coarse as `BOUNDS` allows, and the changes of their outputs."""
+    networks = {name: value for name, value in stored.items() if not name.startswith("statistics/")}
+    before = unflatten_dict({name: np.float32(value) for name, value in networks.items()}, sep="/")
+    small, changes = dict(stored), dict[str, float]()
+    for fineness in range(2, _FINEST + 1):
+        tried = rounded(networks, fineness)
+        after = unflatten_dict({name: np.float32(value) for name, value in tried.items()}, sep="/")
+        measured = jax.device_get(model_file._changes(before, after, jnp.asarray(images), settings=settings))
+        for network in [name for name in BOUNDS if name not in changes and measured[name] <= BOUNDS[name]]:
+            changes[network] = float(measured[network])
+            small |= {name: value for name, value in tried.items() if name.split("/")[0] == network}
+    if missing := BOUNDS.keys() - changes.keys():
+        raise SystemExit(f"no step is fine enough for {', '.join(sorted(missing))}")
+    return small, changes
+
+
+def main() -> None:
+    """Converts the files of each kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="+", help="folders of gan2shape_jax/assets, which are configurations too")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(asset("")))
+    options = parser.parse_args()
+    for kind in options.kinds:
+        print(json.dumps(convert(kind, options.out / kind)), flush=True)
+
+
+def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
+    """Writes a kind's files; returns what changed."""
+    source, config = pathlib.Path(asset(kind)), load_config(f"{kind}:lift")
+    maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
+    images, _ = maker.images(range(_SAMPLES))
+    small, changes = smallest(read(source / "model.safetensors")[0], images, maker.settings)
+
+    out.mkdir(parents=True, exist_ok=True)
+    gan, texts = read(source / "gan.safetensors")
+    atomic_bytes(out / "gan.safetensors", safetensors_bytes({k: v.astype(np.float16) for k, v in gan.items()}, texts))
+    architecture, weights = stylegan2.load(out / "gan.safetensors")
+    remade = prepare.load_frozen(resolve(config), (architecture, weights))
+    again, _ = samples.maker_of(config, *remade).images(range(_SAMPLES))
+
+    owner = {"gan_sha256": sha256(out / "gan.safetensors")}
+    tensors, texts = small, read(source / "model.safetensors")[1]
+    atomic_bytes(out / "model.safetensors", safetensors_bytes(tensors, texts | owner))
+    owner["model_sha256"] = sha256(out / "model.safetensors")
+    for path in (source / "detector.safetensors", source / "model.trust.safetensors"):
+        if path.is_file():
+            tensors, texts = read(path)
+            atomic_bytes(out / path.name, safetensors_bytes(tensors, {k: owner.get(k, v) for k, v in texts.items()}))
+    files = sorted(out.glob("*.safetensors"))
+    return {
+        "kind": kind,
+        "changes of outputs, shares of their range": changes,
+        "samples of the GAN, of 255": {
+            "mean": float(np.abs(images - again).mean() * 127.5),
+            "most": float(np.abs(images - again).max() * 127.5),
+        },
+        "packed MB": {path.name: round(len(zlib.compress(path.read_bytes())) / 1e6, 1) for path in files},
+    }
+
+
+if __name__ == "__main__":
+    main()

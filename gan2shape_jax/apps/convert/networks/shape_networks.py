@@ -1,0 +1,250 @@
+"""Checkpoints of GAN2Shape and of Unsup3d (depth, albedo, view, light and, in the former, the encoder), and statistics.
+
+Networks are dictionaries of state dictionaries keyed by network name; sizes are read from the tensors. Unsup3d's are
+GAN2Shape's at 64 pixels, except for the width of the view and light networks. Statistics of views and lights are mean
+and covariance in network units, written to `.npz`.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from gan2shape_jax.apps.convert.networks.record import Converted, Source, plotted, tensors_of
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.io.arrays import load_mvn
+from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
+from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, default_group_base
+from gan2shape_jax.results import pictures, surface
+from gan2shape_jax.training import network_files
+from gan2shape_jax.training.network_files import params_from_torch
+
+_MOST_LEVELS = 8  # doublings from 4 pixels: 1024
+_WIDEST = 2**12
+_MOST_FEATURES = 2**27  # numbers in the features of one image; the published networks have 2 ** 20
+_REQUIRED = ("depth", "albedo", "view", "light")
+_TILE = 192
+_LICENCE = {
+    "gan2shape": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
+    "unsup3d": "MIT, Copyright (c) 2020 elliottwu (github.com/elliottwu/unsup3d)",
+}
+State = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What the tensors tell about the networks; 0 where there is no encoder."""
+
+    image_size: int
+    width: int
+    view_light_width: int
+    zdim: int
+    group_base: int
+    encoder_width: int = 0
+    style_dim: int = 0
+
+    def modules(self) -> dict[str, Any]:
+        size = self.image_size
+        map_network = functools.partial(
+            EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base
+        )
+        vector = functools.partial(Encoder, size=size, width=self.view_light_width)
+        return {
+            "depth": map_network(channels_out=1, final=None),
+            "albedo": map_network(channels_out=3, final="tanh"),
+            "view": vector(channels_out=6),
+            "light": vector(channels_out=4),
+            "encoder": ResidualEncoder(size=size, channels_out=self.style_dim, width=self.encoder_width),
+        }
+
+    def fields(self) -> str:
+        """Returns the arguments of a configuration that accepts such networks."""
+        fields = {
+            "image_size": self.image_size,
+            "networks.width": self.width,
+            "networks.view_light_width": self.view_light_width if self.view_light_width != self.width else 0,
+            "networks.group_base": self.group_base,
+            "networks.zdim": self.zdim,
+            "networks.encoder_width": self.encoder_width,
+            "gan.style_dim": self.style_dim,
+        }
+        return " ".join(f"--config.{field}={value}" for field, value in fields.items() if value)
+
+
+def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
+    """Converts GAN2Shape's or Unsup3d's networks; raises `UserError` listing what is missing, unknown or misshapen.
+
+    `group_base` is the groups of the first group normalisation, which no tensor reveals; 0 means the published number.
+    """
+    states = _states(source)
+    sizes = _infer(states, source, group_base)
+    modules = sizes.modules()
+    params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
+    family = source.family.name if source.family else ""
+    header = {
+        "format": network_files.FORMAT,
+        "family": family,
+        "networks": " ".join(params),
+        "architecture": json.dumps(dataclasses.asdict(sizes)),
+        "fits": sizes.fields(),
+        "license": _LICENCE[family],
+        "source_sha256": source.sha256,
+    }
+    names = {theirs for ours, theirs in network_files.TORCH_NAMES.items() if ours in params}
+    notes = [f"Settings for them: --config.networks.pretrained=OUT {sizes.fields()}"]
+    if "encoder" not in states:
+        notes.append("It has no encoder: that network is initialised by the seed.")
+    if family == "unsup3d":
+        notes.append(
+            "Its view and light networks give the whole view and light, not what is added to a mean: "
+            "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
+        )
+    return Converted(
+        summary=f"{', '.join(params)} networks of {sizes.image_size} pixels, width {sizes.width}",
+        tensors={name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
+        header=header,
+        draw=lambda picture: _sheet(picture, params, modules, sizes),
+        ignored=tuple(str(name) for name in source.content if name not in names),
+        notes=tuple(notes),
+    )
+
+
+def _states(source: Source) -> dict[str, State]:
+    states: dict[str, State] = {}
+    missing = []
+    for ours, theirs in network_files.TORCH_NAMES.items():
+        state = source.content.get(theirs)
+        if isinstance(state, Mapping):
+            states[ours], _ = tensors_of(state, source.path)
+        elif ours in _REQUIRED:
+            missing.append(theirs)
+    if missing:
+        raise UserError(
+            f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV and netL is needed"
+        )
+    return states
+
+
+def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
+    try:
+        levels, rest = divmod(sum(value.ndim == 4 for value in states["depth"].values()) - 4, 3)
+        if rest or not 2 <= levels <= _MOST_LEVELS:
+            raise ValueError(f"{len(states['depth'])} tensors in netD")
+        size = 4 << levels
+        encoder = states.get("encoder")
+        last = "" if encoder is None else max(encoder, key=lambda name: int(name.split(".")[1]))
+        sizes = _Sizes(
+            image_size=size,
+            width=states["depth"]["network.0.weight"].shape[0],
+            view_light_width=states["view"]["network.0.weight"].shape[0],
+            zdim=states["depth"][f"network.{3 * levels - 1}.weight"].shape[0],
+            group_base=group_base or default_group_base(size),
+            encoder_width=0 if encoder is None else encoder["network.0.weight"].shape[0],
+            style_dim=0 if encoder is None else encoder[last].shape[0],
+        )
+        wanted = dataclasses.astuple(sizes) if encoder is not None else dataclasses.astuple(sizes)[:-2]
+        widest = max(sizes.width, sizes.view_light_width, sizes.encoder_width) * size**2
+        if max(wanted) > _WIDEST or widest > _MOST_FEATURES or not min(wanted):
+            raise ValueError(f"sizes of {', '.join(map(str, dataclasses.astuple(sizes)))}")
+        return sizes
+    except (IndexError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{source.path}: the size of the networks does not follow from its tensors "
+            f"({type(error).__name__}: {error}); netD.network.0.weight and the like are needed"
+        ) from error
+
+
+def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, Any]:
+    theirs = network_files.TORCH_NAMES[ours]
+    try:
+        params = params_from_torch(module, state)
+    except (UserError, ValueError) as error:
+        advice = ""
+        if "groups" in str(error):
+            advice = "; name the groups of its first normalisation with --group-base"
+        raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
+    return jax.tree.map(np.asarray, params)
+
+
+def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:
+    """Draws the factors that the networks predict from a picture, seen from the front; view and light as numbers."""
+    camera = Camera(image_size=sizes.image_size)
+    shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1
+
+    def ask(name: str) -> jax.Array:
+        return jax.jit(modules[name].apply)({"params": params[name]}, shown[None])[0]
+
+    depth = np.asarray(blend_border(depth_from_raw(ask("depth")[..., 0], camera), camera))
+    albedo = np.asarray(ask("albedo"))
+    view, light = np.asarray(view_from_raw(ask("view"), ViewRange())), np.asarray(light_from_raw(ask("light")))
+    normals = surface.normals(depth, camera)
+    lit = surface.lit(albedo, surface.shading(normals, light))
+    near, far = pictures.depth_range(depth, np.ones_like(depth))
+    tiles = [
+        ("the picture", pictures.to_uint8(shown)),
+        (f"depth, {near:.3f} to {far:.3f}", pictures.colour_depth(depth, near, far)),
+        ("normals", pictures.to_uint8(normals)),
+        ("albedo", pictures.to_uint8(albedo)),
+        ("albedo under its light", pictures.to_uint8(lit)),
+    ]
+    turned = ", ".join(f"{angle:+.1f}" for angle in np.degrees(view[:3]))
+    return pictures.contact_sheet(
+        [("Seen from the front", [pictures.Tile(pictures.enlarge(p, _TILE), text) for text, p in tiles])],
+        title="What the networks predict for a picture",
+        footer=[
+            f"view (without a mean): rotated by {turned} degrees, moved by {view[3]:+.3f}, {view[4]:+.3f}",
+            f"light (without a mean): ambient {light[0]:.2f}, diffuse {light[1]:.2f}, from {light[2]:+.2f}, "
+            f"{light[3]:+.2f}",
+        ],
+    )
+
+
+_DRAWS = 500
+_PAIRS = {
+    6: ((1, 0, "yaw", "pitch"), (2, 3, "roll", "shift in x"), (3, 4, "shift in x", "shift in y")),
+    4: ((0, 1, "ambient", "diffuse"), (2, 3, "direction x", "direction y")),
+}
+
+
+def convert_statistics(source: Source) -> Converted:
+    """Converts the statistics of views (6 numbers) or lights (4).
+
+    Raises:
+        UserError: mean and covariance are not such statistics.
+    """
+    mean, covariance = load_mvn(source.path)
+    kind = "view" if mean.size == 6 else "light"
+    ignored = tuple(str(name) for name in source.content if name not in ("mean", "cov"))
+    return Converted(
+        summary=f"{kind} statistics, mean {' '.join(f'{value:+.3f}' for value in mean)}",
+        tensors={"mean": mean, "cov": covariance},
+        header={
+            "format": f"gan2shape-jax/{kind}_mvn/1",
+            "license": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
+            "source_sha256": source.sha256,
+        },
+        draw=lambda picture: _plot(mean, covariance),
+        suffix=".npz",
+        ignored=ignored,
+        notes=(f"For the pseudo-images: --config.sampling.{kind}_mvn=OUT",),
+    )
+
+
+def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
+    """Plots samples of the distribution, one pair of numbers against each other per plot."""
+    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
+
+    def panel(axes: Any, x: int, y: int, name_x: str, name_y: str) -> None:
+        axes.scatter(drawn[:, x], drawn[:, y], s=4)
+        axes.set_xlabel(f"{name_x}, network units")
+        axes.set_ylabel(name_y)
+
+    return plotted([lambda axes, pair=pair: panel(axes, *pair) for pair in _PAIRS[mean.size]], 3.5)  # type: ignore[misc]

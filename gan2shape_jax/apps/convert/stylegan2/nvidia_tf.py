@@ -1,0 +1,396 @@
+"""Converts a network pickle of NVIDIA's TensorFlow repositories to the package's parameters.
+
+Such a file holds the generator, the discriminator and the generator's moving average (stylegan2:
+training/networks_stylegan2.py, stylegan2-ada: training/networks.py). Variables are named by the scopes that they were
+created in (`synthesis/8x8/Conv0_up/weight`) and laid out as ours are: convolutions (kh, kw, in, out), linear layers
+(in, out). They differ from ours in that kernels of layers that double the side are rotated by 180 degrees, style
+biases have no 1 added, and features are flattened (c, h, w).
+
+Settings that change the computation are read or compared with what the package computes, those that only matter in
+training are ignored, and a file with any other is rejected. A missing setting takes the default of the function that
+builds the network, and the two repositories differ in these: stylegan2 measures deviations over groups of four images
+(`D_stylegan2`), stylegan2-ada over the whole batch (`D_main`). `legacy.py` of stylegan2-ada-pytorch uses the latter for
+both, so that its discriminator of a stylegan2 pickle differs from TensorFlow's for more than four images; here each is
+what it was trained as.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.apps.convert.stylegan2 import tensors
+from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps
+from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.child import Record
+from gan2shape_jax.io.weights.checkpoints import TENSORFLOW
+from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes, generator_shapes
+
+_VERSIONS = (4, 5)  # of the saved state: stylegan2, stylegan2-ada
+
+# Settings that do not affect what a trained network computes; widths are read from the shapes.
+_PASSED_OVER = {
+    "generator": (
+        *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
+        *("dlatent_avg_beta", "w_avg_beta", "style_mixing_prob", "randomize_noise", "fused_modconv", "structure"),
+        *("fmap_base", "fmap_decay", "fmap_min", "fmap_max", "fmap_const", "num_fp16_res", "mapping_func"),
+        *("synthesis_func", "label_fmaps", "dlatent_broadcast"),
+    ),
+    "discriminator": (
+        *("fmap_base", "fmap_decay", "fmap_min", "fmap_max", "num_fp16_res", "structure", "freeze_layers"),
+        *("mapping_layers", "mapping_fmaps", "mapping_lrmul", "augment_strength", "pagan_num", "pagan_fade"),
+    ),
+}
+_READ = {
+    "generator": (
+        *("resolution", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps", "mapping_lrmul"),
+        *("architecture", "conv_clamp", "resample_kernel", "use_noise"),
+    ),
+    "discriminator": (
+        *("resolution", "architecture", "conv_clamp", "resample_kernel", "mbstd_group_size", "mbstd_num_features"),
+    ),
+}
+# Settings with a single supported value.
+_FIXED: dict[str, dict[str, Any]] = {
+    "generator": {
+        "num_channels": 3,
+        "nonlinearity": "lrelu",
+        "mapping_nonlinearity": "lrelu",
+        "normalize_latents": True,
+        "dtype": "float32",
+    },
+    "discriminator": {
+        "num_channels": 3,
+        "nonlinearity": "lrelu",
+        "dtype": "float32",
+        "use_pagan": False,
+        "use_spectral_norm": False,
+        "adaptive_dropout": 0,
+        "score_size": 1,
+        "score_max": 1,
+    },
+}
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value of a pickle is a network of NVIDIA's TensorFlow code."""
+    return isinstance(value, Record) and value.class_name == TENSORFLOW
+
+
+def _array_of(value: Any) -> np.ndarray | None:
+    if isinstance(value, np.ndarray):
+        return value
+    # Scalars without axes are stored as numbers.
+    return np.asarray(value) if type(value) in (int, float, bool) and abs(value) < 2**53 else None
+
+
+class Settings:
+    """A network, what it is (`generator`), the file's name, and its settings."""
+
+    def __init__(self, network: Record, what: str, source: str | os.PathLike) -> None:
+        """Checks nothing yet; `check` does."""
+        self.network, self.what, self.source = network, what, source
+        kwargs = network.fields.get("static_kwargs", {})
+        if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+            raise UserError(f"{source}: the {what} has no settings by name")
+        self._kwargs: dict[str, Any] = kwargs
+
+    @property
+    def builder(self) -> str:
+        """The name of the function that builds the network."""
+        return str(self.network.fields.get("build_func_name"))
+
+    def component(self, name: str) -> "Settings":
+        """Returns a component; raises `UserError` if there is none."""
+        components = self.network.fields.get("components")
+        part: Any = components.get(name) if isinstance(components, dict) else None
+        if not is_network(part):
+            raise UserError(f"{self.source}: the {self.what} has no component {name!r}")
+        return Settings(part, f"{self.what}'s {name}", self.source)
+
+    @property
+    def variables(self) -> dict[str, np.ndarray | None]:
+        """Its own variables by name; None for what is no array of numbers, nor a number.
+
+        Raises:
+          UserError: they are no list of pairs of a name and a value, or two have one name.
+        """
+        entries = self.network.fields.get("variables", [])
+        pairs = [tuple(entry) for entry in entries if isinstance(entry, (list, tuple)) and len(entry) == 2]
+        names = [name for name, _ in pairs if isinstance(name, str)]
+        if not isinstance(entries, (list, tuple)) or len(names) < len(entries) or len(set(names)) < len(names):
+            raise UserError(f"{self.source}: the variables of the {self.what} are not a list of distinct names")
+        return {name: _array_of(value) for name, value in pairs}
+
+    def get(self, name: str, default: Any) -> Any:
+        """Returns a setting, or the default if it is missing."""
+        return self._kwargs.get(name, default)
+
+    def count(self, name: str, default: int | None, *, none: int | None = None) -> int:
+        """Returns a non-negative integer, or `none` for None; raises `UserError` for anything else."""
+        value = self.get(name, default)
+        value = none if value is None and none is not None else value
+        if type(value) is not int or value < 0:
+            raise UserError(f"{self.source}: {name} of the {self.what} is not a whole number: {short(value)}")
+        return value
+
+    def check(self) -> None:
+        """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
+        version = self.network.fields.get("version")
+        if version not in _VERSIONS or type(version) is not int:
+            fault = f"is of version {short(version)}; StyleGAN2's are of version 4 or 5"
+            raise UserError(f"{self.source}: the {self.what} {fault}")
+        if self.get("label_size", 0) != 0:
+            how = "take the PyTorch pickle of the same network, and choose a class of it with --class"
+            raise UserError(f"{self.source}: the {self.what} is conditional; {how}")
+        expected = {*_PASSED_OVER[self.what], *_READ[self.what], *_FIXED[self.what], "label_size"}
+        faults = [
+            f"{name} is {short(actual)}, supported is {value!r}"
+            for name, value in _FIXED[self.what].items()
+            for actual in [self.get(name, value)]
+            if not isinstance(actual, (str, bool, int, float))
+            or (isinstance(actual, bool), actual) != (isinstance(value, bool), value)
+        ]
+        unknown = [name for name in self._kwargs if name not in expected]
+        faults += [f"{listed(unknown, 10)}: unknown"] if unknown else []
+        if faults:
+            raise UserError(
+                f"{self.source}: settings of a {self.what} that is not supported:\n  " + "\n  ".join(faults)
+            )
+
+
+_SYNTHESES = {"G_synthesis_stylegan2": False, "G_synthesis": False, "G_synthesis_stylegan_revised": True}  # grown?
+_DISCRIMINATORS = {"D_stylegan2": False, "D_main": False, "D_stylegan": True}
+_ADA = "D_main"
+_BIAS = "synthesis/{0}x{0}/Conv{1}/bias"
+
+
+def infer(
+    generator: Settings, discriminator: Settings, arrays: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[Architecture, list[str], bool, list[str]]:
+    """Returns what two networks are, after checking their settings; widths come from `arrays`, by network.
+
+    That is their architecture; which of them were grown progressively, and have layers for each side; whether the
+    generator was trained without noise; and notes on what is computed differently from training. Raises `UserError` if
+    they are not StyleGAN2 networks, or have unsupported settings.
+    """
+    _grown(generator, {"G_main": False})
+    _grown(generator.component("mapping"), {"G_mapping": False})
+    grown_generator = _grown(generator.component("synthesis"), _SYNTHESES)
+    grown_discriminator = _grown(discriminator, _DISCRIMINATORS)
+    generator.check()
+    discriminator.check()
+    source = generator.source
+    sides = {
+        net.what: sides_up_to(net.count("resolution", 1024), net.what, source) for net in (generator, discriminator)
+    }
+    channels = [_width(arrays["generator"], _BIAS.format(side, "1" * (side > 4)), 0) for side in sides["generator"]]
+    widths = [_width(arrays["discriminator"], "4x4/Conv/bias", 0)]
+    widths += [_width(arrays["discriminator"], f"{s}x{s}/Conv0/bias", 0) for s in sides["discriminator"][1:]]
+    style, layers = generator.count("dlatent_size", 512), generator.count("mapping_layers", 8)
+    mapped = (_width(arrays["generator"], f"mapping/Dense{i}/weight", 1) for i in range(min(layers, 100)))
+    require_one_width([generator.count("latent_size", 512), *mapped], style, source)
+    ada = discriminator.builder == _ADA
+    # Groups of one image have no deviation: stylegan2's TensorFlow code leaves the layer out then.
+    group = discriminator.count("mbstd_group_size", None if ada else 4, none=0 if ada else None)
+    measured = ada or group > 1
+    kind = "orig" if grown_discriminator else discriminator.get("architecture", "resnet")
+    clamps = [net.get("conv_clamp", None) for net in (generator, discriminator)]
+    if kind == "skip" and clamps[1] is not None:
+        raise UserError(f"{source}: a discriminator of kind 'skip' with conv_clamp is not supported")
+    try:
+        conv_clamp, discriminator_clamp = (None if clamp is None else _number(clamp) for clamp in clamps)
+        arch = Architecture(
+            size=sides["generator"][-1],
+            style_dim=style,
+            mapping_layers=layers,
+            channels=tuple(channels),
+            discriminator_channels=tuple(widths),
+            mapping_scale=_number(generator.get("mapping_lrmul", 0.01)),
+            stddev_group=group,
+            stddev_channels=discriminator.count("mbstd_num_features", 1) if measured else 0,
+            generator_kind="orig" if grown_generator else generator.get("architecture", "skip"),
+            discriminator_kind=kind,
+            conv_clamp=conv_clamp,
+            discriminator_clamp=discriminator_clamp,
+            taps=_taps(generator),
+            discriminator_taps=_taps(discriminator),
+            stored_mean=True,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
+    noisy = generator.get("use_noise", True)
+    if not isinstance(noisy, bool):
+        raise UserError(f"{source}: use_noise of the generator is {short(noisy)}")
+    grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
+    half = [net.what for net in (generator, discriminator) if net.get("num_fp16_res", 0) not in (0, None)]
+    notes = [f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."] * bool(grown)
+    computed = "computed in float32 here, clamped as trained"
+    notes += [f"Trained with float16 layers ({' and '.join(half)}): {computed}."] * bool(half)
+    return arch, grown, not noisy, notes
+
+
+def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
+    """Returns whether a network was grown, by the function that builds it; `UserError` if that is not StyleGAN2's."""
+    if network.builder not in builders:
+        advice = f"StyleGAN2's is by {' or '.join(builders)}"
+        raise UserError(f"{network.source}: the {network.what} is built by {short(network.builder)}; {advice}")
+    return builders[network.builder]
+
+
+def _width(arrays: Mapping[str, np.ndarray], name: str, axis: int) -> int:
+    """Returns the length of an axis; 0 if it does not exist, which is reported later."""
+    return arrays[name].shape[axis] if name in arrays and axis < arrays[name].ndim else 0
+
+
+def _taps(network: Settings) -> tuple[float, ...]:
+    """Returns the low-pass filter along one axis; raises `ValueError` if it is not a filter, or has two axes."""
+    taps = network.get("resample_kernel", list(BINOMIAL))
+    if not isinstance(taps, (list, tuple)) or not 0 < len(taps) <= MOST_TAPS:
+        raise ValueError(f"a resample_kernel that is {short(taps)}")
+    numbers = [_number(tap) for tap in taps]
+    if not sum(numbers):
+        raise ValueError("a resample_kernel whose sum is zero")
+    return standard_taps([number / sum(numbers) for number in numbers])
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{short(value)} in place of a number")
+    return float(value)
+
+
+def networks_of(content: Any) -> dict[str, Any]:
+    """Returns the file's networks by the keys that PyTorch's pickles use: `G_ema` and `D`.
+
+    They are told apart by the functions that build them; the last of several generators is the moving average.
+    """
+    networks: dict[str, Any] = {}
+    for network in [content] if is_network(content) or not isinstance(content, (tuple, list)) else content:
+        if is_network(network):
+            builder = network.fields.get("build_func_name")
+            networks["D" if isinstance(builder, str) and builder.startswith("D") else "G_ema"] = network
+    return networks
+
+
+def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.PathLike) -> Settings:
+    network = networks.get(key)
+    if network is None or not is_network(network):
+        raise UserError(f"{source}: no {what} in it; a network pickle of NVIDIA's with both is needed")
+    return Settings(network, what, source)
+
+
+def _arrays(network: Settings) -> dict[str, np.ndarray]:
+    arrays = network.variables
+    for component in ("mapping", "synthesis") if network.what == "generator" else ():
+        variables = network.component(component).variables
+        arrays |= {f"{component}/{name}": value for name, value in variables.items()}
+    if odd := [name for name, value in arrays.items() if value is None]:
+        raise UserError(f"{network.source}: the {network.what} has variables that are not numbers: {listed(odd)}")
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+def _turned(name: str, shape: Shape) -> Tensor:
+    """Returns the kernel of a layer that doubles the side, which their transposed convolution rotates."""
+    return Tensor(name, shape, lambda value: value[::-1, ::-1])
+
+
+def _flattened(name: str, ours: Shape) -> Tensor:
+    """Returns a linear layer's weight over flattened 4x4 features: theirs are (c, h, w), ours (h, w, c)."""
+    channels = ours[0] // 16
+    return Tensor(name, ours, lambda value: value.reshape(channels, 4, 4, ours[1]).transpose(1, 2, 0, 3).reshape(ours))
+
+
+def _scope(level: int | str) -> str:
+    side = 4 * 2 ** int(level)
+    return f"{side}x{side}"
+
+
+def _layer(index: int) -> str:
+    name = "Conv" if index == 0 else "Conv0_up" if index % 2 else "Conv1"
+    return f"synthesis/{_scope((index + 1) // 2)}/{name}"
+
+
+def _generator_table(arch: Architecture, progressive: bool) -> Table:
+    def tensor(path: Path, shape: Shape) -> Tensor:
+        kind, i, part = (*path, "", "")[:3]
+        if kind == "mapping":
+            return tensors.same(f"mapping/Dense{int(i) - 1}/{part}", shape)
+        if kind == "input":
+            return tensors.constant("synthesis/4x4/Const/const", shape, (1,))
+        if kind == "mean_w":
+            return tensors.same("dlatent_avg", shape)
+        if kind == "noise":
+            return tensors.plain(f"synthesis/noise{i}", (1, 1, *shape), shape)
+        if kind == "skips":
+            return _turned(f"synthesis/{_scope(i)}/Skip/weight", shape)
+        colours = "synthesis/ToRGB_lod0" if progressive else f"synthesis/{_scope(i)}/ToRGB"
+        name = f"{_layer(int(i)) if kind == 'layers' else colours}/{part.replace('style_', 'mod_')}"
+        if part == "style_bias":
+            return Tensor(name, shape, lambda value: value + 1)
+        return (_turned if name.endswith("Conv0_up/weight") else tensors.same)(name, shape)
+
+    return tensors.table(generator_shapes(arch), tensor)
+
+
+def _discriminator_table(arch: Architecture, progressive: bool) -> Table:
+    last = len(arch.discriminator_channels) - 1
+    names = {"conv1": "Conv0", "conv2": "Conv1_down", "from_rgb": "FromRGB", "skip": "Skip", "final_conv": "Conv"}
+    names |= {"final_linear": "Dense0", "final_rgb": "FromRGB"}
+
+    def tensor(path: Path, shape: Shape) -> Tensor:
+        *_, layer, part = path
+        if layer == "output":
+            return tensors.same(f"Output/{part}", shape)
+        if progressive and path[0] == "from_rgb":
+            return tensors.same(f"FromRGB_lod0/{part}", shape)
+        level = last if path[0] == "from_rgb" else last - int(path[1]) if path[0] == "blocks" else 0
+        name = f"{_scope(level)}/{names[layer]}/{part}"
+        return (_flattened if name == "4x4/Dense0/weight" else tensors.same)(name, shape)
+
+    return tensors.table(discriminator_shapes(arch), tensor)
+
+
+def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Iterable[str]) -> None:
+    """Drops what progressive growing left behind; raises `UserError` if the network was not fully grown.
+
+    `lod` counts the doublings still to come before the full side; at 0 the layers of the other sides are no longer
+    used.
+    """
+    for name in [name for name in arrays if name.rpartition("/")[2] == "lod"]:
+        value = arrays.pop(name)
+        if value.size != 1 or value.item() != 0:
+            how = "still growing; take the network from the end of the training"
+            raise UserError(f"{network.source}: the {network.what} is from an unfinished training, {how}")
+    for scope in scopes:
+        for name in [name for name in arrays if name.startswith(scope) and not name.startswith(f"{scope}0/")]:
+            del arrays[name]
+
+
+def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
+    """Returns architecture, parameters and notes for the networks that `networks_of` returned.
+
+    Raises a UserError that lists what does not fit.
+    """
+    generator = _network(networks, "G_ema", "generator", source)
+    discriminator = _network(networks, "D", "discriminator", source)
+    theirs = {"generator": _arrays(generator), "discriminator": _arrays(discriminator)}
+    arch, grown, silent, notes = infer(generator, discriminator, theirs)
+    for network, scope in ((generator, "synthesis/ToRGB_lod"), (discriminator, "FromRGB_lod")):
+        _drop_growth(network, theirs[network.what], [scope] if network.what in grown else [])
+    if silent:  # layers that were trained without noise get a zero strength and a zero map
+        for i in range(arch.layers):
+            side = 4 * 2 ** ((i + 1) // 2)
+            theirs["generator"][f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)
+            theirs["generator"][f"{_layer(i)}/noise_strength"] = np.zeros((), np.float32)
+    tables = {
+        "generator": _generator_table(arch, "generator" in grown),
+        "discriminator": _discriminator_table(arch, "discriminator" in grown),
+    }
+    parts = {what: (f"{what}: ", table, theirs[what]) for what, table in tables.items()}
+    return arch, tensors.params_of(parts, source), notes

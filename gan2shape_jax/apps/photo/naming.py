@@ -1,0 +1,84 @@
+"""Which photos are meant, and the names that everything made of them is filed under."""
+
+import glob
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.image_files import ENDINGS, pictures_in
+from gan2shape_jax.io.image_lists import fault_of, filing_key
+from gan2shape_jax.io.weights.tensors import listed
+
+_LONGEST = 60  # characters of a made-up name
+_NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
+
+
+def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[pathlib.Path]:
+    """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
+
+    A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
+    there is a file of exactly that name. `say` is told what else a folder or pattern holds. Raises `UserError`: there
+    is no such file, or a folder or pattern holds no picture.
+    """
+    files: dict[str, pathlib.Path] = {}
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        named, others = [path], list[str]()
+        if os.path.isdir(path):
+            named, others = pictures_in(path, below=False)
+        elif not os.path.exists(path) and glob.has_magic(argument):
+            every = [pathlib.Path(path) for path in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(path)]
+            named = [path for path in every if path.suffix.lower() in ENDINGS]
+            others = [str(path) for path in every if path not in named]
+        elif not os.path.exists(path):
+            raise UserError(f"there is no photo {argument}: check the path")
+        if others:
+            say(f"{argument}: {len(others)} that are not pictures were skipped: {listed(others, 10)}")
+        if not named:
+            raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
+        for candidate in named:
+            files.setdefault(os.path.realpath(candidate), candidate)
+    return list(files.values())
+
+
+def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
+    """Returns a name for each photo: its file name without the ending if usable, else one made from it.
+
+    `taken` are names in use, each with its photo's real path, which keeps it. Others of the same name get their folders
+    in front of it, or a number if they are in the same folder. So do photos whose name another one's objects might
+    have: those of `a` are filed under `a-1`, `a-2`, ...
+    """
+    names, reals = {real: name for name, real in taken.items()}, [os.path.realpath(path) for path in paths]
+    homes = {filing_key(name): os.path.dirname(real) for real, name in names.items()}
+    numbered = {_NUMBER.sub("", key) for key in homes if _NUMBER.search(key)}
+
+    def is_free(name: str) -> bool:
+        key = filing_key(name)
+        return key not in homes and key not in numbered and _NUMBER.sub("", key) not in homes
+
+    for path, real in zip(paths, reals, strict=True):
+        if real not in names:
+            base, home = _name_of(path.stem), os.path.dirname(real)
+            parts = [path.stem, *(folder.name for folder in pathlib.Path(os.path.abspath(path)).parents if folder.name)]
+            if homes.get(filing_key(base)) == home:
+                parts = [path.stem]
+            inside = map(_name_of, itertools.accumulate(parts, lambda stem, folder: f"{folder}-{stem}"))
+            counted = (f"{base}_{number}" for number in itertools.count(2))
+            names[real] = next(name for name in itertools.chain(inside, counted) if is_free(name))
+            key = filing_key(names[real])
+            homes[key] = home
+            numbered |= {_NUMBER.sub("", key)} if _NUMBER.search(key) else set()
+    return [names[real] for real in reals]
+
+
+def _name_of(stem: str) -> str:
+    stem = unicodedata.normalize("NFC", stem)
+    if stem == one_line(stem) and not fault_of(f"{stem}.png"):
+        return stem
+    plain = re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:_LONGEST]
+    return f"{plain or 'photo'}-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:6]}"

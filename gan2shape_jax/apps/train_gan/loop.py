@@ -1,0 +1,298 @@
+"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it resumes bit for bit.
+
+A training folder holds
+
+    config.py          describes the GAN to the other commands; written once
+    gan.safetensors    the averaged generator and the discriminator, as the main program loads them
+    samples/           the same 36 latents through the averaged generator, after so many photos
+    history.csv        scalars, means over 50 iterations; curves.png plots them
+    distances.csv      how far samples are from photos
+    checkpoints/       what an interrupted training resumes from
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.train_gan import record
+from gan2shape_jax.apps.train_gan.measure import Features, drawn_samples, kernel_distance
+from gan2shape_jax.apps.train_gan.photos import Photos, rows_of
+from gan2shape_jax.apps.train_gan.record import Row
+from gan2shape_jax.apps.train_gan.training import (
+    TrainingSettings,
+    TrainingState,
+    fresh_state,
+    iterate,
+    make_updates,
+    mesh_for,
+    on_devices,
+)
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.results import pictures
+from gan2shape_jax.run import interrupt
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.training import devices
+from gan2shape_jax.training.checkpoint import Checkpoints
+
+GAN = "gan.safetensors"
+_CHECKPOINTS = "checkpoints"
+_KEPT = 2  # checkpoints
+_GRID = 6  # samples per side
+_COMPARED = 1000  # photos, and as many samples, whose distance is measured
+_SHOWN_SEED, _COMPARED_SEED = 1, 2
+_REPORTED_EVERY_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is trained, for how long, and what is written.
+
+    Attributes:
+      out: the folder.
+      arch: the architecture of both networks.
+      settings: the training settings.
+      images: photos to show in total, counted from the beginning.
+      every: photos from one snapshot (GAN, samples, distance) to the next.
+      start: initial weights, or None for random ones.
+      started_from: the hash of their file, or "".
+      features: what samples and photos are compared by, or None.
+      license_note: the licence note of the GAN's file.
+    """
+
+    out: pathlib.Path
+    arch: Architecture
+    settings: TrainingSettings
+    images: int
+    every: int
+    start: Params | None = None
+    started_from: str = ""
+    features: Features | None = None
+    license_note: str = ""
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole training."""
+        return -(-self.images // self.settings.batch)
+
+    def is_due(self, done: int) -> bool:
+        """Whether a snapshot follows iteration number `done` - 1."""
+        batch = self.settings.batch
+        return done == self.iterations or done * batch // self.every > (done - 1) * batch // self.every
+
+
+@dataclasses.dataclass
+class _Course:
+    """What has been recorded so far; a checkpoint holds it."""
+
+    done: int = 0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    distances: list[Row] = dataclasses.field(default_factory=list)
+    pending: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def settle(self) -> None:
+        """Fetches the scalars of iterations that are not in a row yet."""
+        self.pending = [{name: float(x) for name, x in told.items()} for told in jax.device_get(self.pending)]
+
+
+def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Trains until `plan.images` photos have been shown, resuming from the folder's last checkpoint if there is one.
+
+    Raises `UserError` if a checkpoint belongs to another training, training has diverged, or the file system fails;
+    after Ctrl-C `KeyboardInterrupt`, once a checkpoint has been written.
+    """
+    mesh = mesh_for(plan.settings.batch)
+    state: TrainingState = devices.replicate(fresh_state(plan.arch, plan.settings, plan.start), mesh)
+    made_with = {
+        "settings": dataclasses.asdict(plan.settings),
+        "architecture": dataclasses.asdict(plan.arch),
+        "photos": photos.facts["fingerprint"],
+        "start": plan.started_from,
+    }
+    stored_form = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
+    with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, made_with=stored_form) as checkpoints:
+        restored = checkpoints.restore(lambda _: state)
+        course = _Course()
+        if restored is not None:
+            state, course = restored[0], _Course(**restored[1])
+            say(f"continuing after {course.done * plan.settings.batch} photos")
+        updates, clock = make_updates(plan.arch, plan.settings, mesh), _Clock(plan, say)
+        snapshots, warned = _Snapshots(plan, photos), False
+        with interrupt.noted() as check:
+            while course.done < plan.iterations:
+                rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
+                batch = on_devices(photos.pixels, rows, mesh)
+                state, told = iterate(updates, plan.settings, state, batch, course.done)
+                course.pending.append(told)
+                course.done += 1
+                shown, due = course.done * plan.settings.batch, plan.is_due(course.done)
+                if course.done % record.WINDOW == 0 or course.done == plan.iterations:
+                    course.settle()
+                    course.rows.append(record.mean_row(shown, course.pending))
+                    course.pending = []
+                    record.require_sound(course.rows[-1], kept=_kept(plan))
+                    if not warned and (said := record.warning_of(course.rows, plan.settings)):
+                        warn(said)
+                        warned = True
+                    clock.report(course.done, course.rows[-1])
+                if due:
+                    course.settle()
+                    if course.pending:
+                        record.require_sound(record.mean_row(shown, course.pending), kept=_kept(plan))
+                    snapshots.take(state, course, say)
+                try:
+                    check()
+                except KeyboardInterrupt:
+                    due = True
+                    raise
+                finally:
+                    if due:
+                        course.settle()
+                        checkpoints.save(course.done, state, dataclasses.asdict(course))
+
+
+def _kept(plan: Plan) -> str:
+    gan = plan.out / GAN
+    return f"{gan} is as it was before" if gan.exists() else "nothing was kept"
+
+
+class _Clock:
+    def __init__(self, plan: Plan, say: Callable[[str], None]):
+        self._plan, self._say = plan, say
+        self._start: tuple[float, int] | None = None
+        self._last = -_REPORTED_EVERY_S
+
+    def report(self, done: int, row: Row) -> None:
+        now = time.monotonic()
+        if self._start is None:  # compiling is over by now
+            self._start = now, done
+        if now - self._last < _REPORTED_EVERY_S and done < self._plan.iterations:
+            return
+        self._last, batch, left = now, self._plan.settings.batch, ""
+        if speed := (done - self._start[1]) * batch / max(now - self._start[0], 1e-9):
+            seconds = (self._plan.iterations - done) * batch / speed
+            left = f", {speed:.1f} photos a second, {datetime.timedelta(seconds=round(seconds))} left"
+        self._say(
+            f"{row['images']} of {self._plan.images} photos: generator {row['generator_loss']:.3f}, discriminator "
+            f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
+        )
+
+
+class _Snapshots:
+    """Writes the GAN, its samples and how far they are from photos."""
+
+    def __init__(self, plan: Plan, photos: Photos):
+        self._plan, self._photos = plan, photos
+        self._of_photos: np.ndarray | None = None
+
+    def take(self, state: TrainingState, course: _Course, say: Callable[[str], None]) -> None:
+        """Writes a snapshot of the state; of several hosts, only the first does."""
+        plan, shown = self._plan, course.done * self._plan.settings.batch
+        average = jax.tree.map(np.asarray, state.average)
+        distance = ""
+        if plan.features is not None:
+            measured = self._distance(average, plan.features)
+            course.distances.append({"images": shown, "distance": measured})
+            distance = f"; {plan.features.name} {measured:.5f}"
+        if jax.process_index() != 0:
+            return
+        stylegan2.save(
+            plan.out / GAN,
+            plan.arch,
+            {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
+            license_note=plan.license_note,
+            notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
+        )
+        written = record.write_config(plan.out, plan.arch)
+        if written is not None:
+            say(f"wrote {written}: gan2shape-jax lift --config={written} is the next step")
+        samples = plan.out / "samples"
+        samples.mkdir(exist_ok=True)
+        grid = samples / f"{shown:08d}.png"
+        shown_samples = drawn_samples(plan.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
+        pictures.write_png(grid, pictures.strip(np.split(shown_samples, _GRID), gap=0))
+        if course.rows:
+            record.write_table(plan.out / "history.csv", course.rows)
+            name = plan.features.name if plan.features else ""
+            record.write_curves(plan.out / "curves.png", course.rows, course.distances, name)
+        if course.distances:
+            record.write_table(plan.out / "distances.csv", course.distances)
+        say(f"wrote {plan.out / GAN} and {grid}{distance}")
+
+    def _distance(self, average: Params, features: Features) -> float:
+        count = min(_COMPARED, len(self._photos.pixels))
+        if self._of_photos is None:
+            chosen = np.random.default_rng(0).permutation(len(self._photos.pixels))[:count]
+            self._of_photos = features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
+        samples = drawn_samples(self._plan.arch, average, seed=_COMPARED_SEED, count=count)
+        return kernel_distance(self._of_photos, features.of(samples))
+
+
+_REPEATS = 2
+
+
+def check(plan: Plan, *, say: Callable[[str], None]) -> None:
+    """Compiles and runs every update, and says how much an iteration and the whole training take.
+
+    Raises:
+      UserError: it does not fit into memory.
+    """
+    settings, arch = plan.settings, plan.arch
+    mesh = mesh_for(settings.batch)
+    updates = make_updates(arch, settings, mesh)
+    state: TrainingState = devices.replicate(fresh_state(arch, settings, plan.start), mesh)
+    noise = np.random.default_rng(0).integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
+    batch = on_devices(noise, np.arange(settings.batch), mesh)
+    key, number = jax.random.key(0), jnp.int32(1)
+    say(
+        f"{arch.size} pixels, batch {settings.batch} on {mesh.size} x {jax.devices()[0].device_kind}; generator "
+        f"{_millions(state.generator)}, discriminator {_millions(state.discriminator)} million weights"
+    )
+    whole, most = 0.0, 0
+    shares = {"discriminator": 1.0, "gradient_penalty": 1 / settings.r1_every, "generator": 1.0}
+    shares |= {"path_lengths": 1 / settings.path_every} if settings.path_weight else {}
+    for name, each in shares.items():
+        begun = time.perf_counter()
+        compiled = getattr(updates, name).lower(state, batch, key, number).compile()
+        compiling = time.perf_counter() - begun
+        facts = compiled.memory_analysis()
+        needed = facts.argument_size_in_bytes + facts.temp_size_in_bytes if facts else 0
+        most = max(most, needed)
+        facts_of_device = jax.devices()[0].memory_stats() or {}
+        limit = facts_of_device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > limit:
+            fits = max(1, int(settings.batch * limit / needed))
+            raise UserError(
+                f"--batch {settings.batch} takes {needed / 2**30:.1f} GiB a device, which has {limit / 2**30:.1f}: "
+                f"try --batch {fits}, or a smaller --channels"
+            )
+        seconds = np.inf
+        for _ in range(_REPEATS):
+            begun = time.perf_counter()
+            state, _told = jax.block_until_ready(compiled(state, batch, key, number))
+            seconds = min(seconds, time.perf_counter() - begun)
+        whole += seconds * each
+        say(
+            f"  {name.replace('_', ' ')}: {seconds:.3f} s, {needed / 2**20:.0f} MiB a device, every "
+            f"{round(1 / each)} iterations; compiled in {compiling:.0f} s"
+        )
+    total = datetime.timedelta(seconds=round(whole * plan.iterations))
+    say(
+        f"an iteration: {whole:.3f} s, {settings.batch / whole:.1f} photos a second; {plan.images} photos: {total}, "
+        f"snapshots not counted; {most / 2**20:.0f} MiB a device at most"
+    )
+
+
+def _millions(params: object) -> str:
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f}"

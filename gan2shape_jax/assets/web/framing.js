@@ -1,0 +1,159 @@
+// Where a face is in a photo, and the crop that shows it as the GAN frames faces: detection/faces.py and geometry/crop_box.py.
+// A photo is {data (RGBA), width, height}; a box {x, y, side, roll}, roll in radians clockwise.
+
+const [SEARCHED, LOOKED_AT, WIDE, LOOKS, NEAR] = [640, 256, 2, 3, 0.35];
+const STILL = 0.005; // sides of the crop: a face that has moved less is not looked at again
+const [CANDIDATE, LEAST_SCORE, OVERLAP] = [0.6, 0.3, 0.3];
+const [MIDDLE, STEEPNESS] = [0.7387, 19];
+const MIRRORED = [1, 0, 2, 4, 3];
+
+/** Returns a place of a crop of `size` pixels in the photo. */
+export function cropToPhoto([column, row], box, size) {
+  const [u, v] = [(column / size - 0.5) * box.side, (row / size - 0.5) * box.side];
+  const [cos, sin] = [Math.cos(box.roll), Math.sin(box.roll)];
+  return [box.x + cos * u - sin * v, box.y + sin * u + cos * v];
+}
+
+/** Samples a crop as `sample_crop` does: means of bilinear samples at most one pixel apart. Returns RGB bytes. */
+export function sampleCrop(photo, box, size) {
+  const samples = Math.max(1, Math.ceil(box.side / size - 1e-9));
+  const { data, width, height } = photo;
+  const fine = size * samples;
+  const [x0, y0] = cropToPhoto([0.5, 0.5], box, fine);
+  const step = box.side / fine;
+  const [dx, dy] = [Math.cos(box.roll) * step, Math.sin(box.roll) * step];
+  const sums = new Float64Array(size * size * 3);
+  // Plain numbers, no arrays, in here: it runs for millions of samples.
+  const clamp = (value, last) => (value < 0 ? 0 : value > last ? last : value);
+  for (let row = 0; row < fine; row++) {
+    for (let column = 0; column < fine; column++) {
+      const x = x0 + column * dx - row * dy - 0.5;
+      const y = y0 + column * dy + row * dx - 0.5;
+      const left = Math.floor(x);
+      const top = Math.floor(y);
+      const a = x - left;
+      const b = y - top;
+      const t = clamp(top, height - 1) * width;
+      const u = clamp(top + 1, height - 1) * width;
+      const l = 4 * clamp(left, width - 1);
+      const r = 4 * clamp(left + 1, width - 1);
+      const at = 3 * (Math.floor(row / samples) * size + Math.floor(column / samples));
+      for (let c = 0; c < 3; c++) {
+        const above = data[4 * t + l + c] * (1 - a) + data[4 * t + r + c] * a;
+        const below = data[4 * u + l + c] * (1 - a) + data[4 * u + r + c] * a;
+        sums[at + c] += Math.floor(above * (1 - b) + below * b + 0.5);
+      }
+    }
+  }
+  return Uint8ClampedArray.from(sums, (sum) => Math.round(sum / samples ** 2));
+}
+
+/** Returns a crop as light as the GAN's pictures (detection/detector.py), and the factor. */
+export function exposed(crop) {
+  const lumas = Float64Array.from({ length: crop.length / 3 }, (_, k) => 0.299 * crop[3 * k] + 0.587 * crop[3 * k + 1] + 0.114 * crop[3 * k + 2]).sort();
+  const place = 0.99 * (lumas.length - 1);
+  const low = lumas[Math.floor(place)];
+  const light = low + (place % 1) * ((lumas[Math.floor(place) + 1] ?? low) - low);
+  const share = Math.max(0, Math.min(1, (160 - light) / (160 - 128)));
+  const gain = Math.min((210 / Math.max(light, 1)) ** share, 4);
+  return { crop: gain === 1 ? crop : crop.map((value) => Math.min(255, Math.round(value * gain))), gain };
+}
+
+/** Returns the similarity's box in which landmarks are nearest to their mean places, moved as the GAN frames faces. */
+function framed(landmarks, { landmarks: mean, correction }) {
+  const average = (points) => [0, 1].map((axis) => points.reduce((sum, one) => sum + one[axis], 0) / points.length);
+  const here = mean.map(([x, y]) => [x - 0.5, y - 0.5]);
+  const [middle, home] = [average(landmarks), average(here)];
+  let [re, im, square] = [0, 0, 0];
+  here.forEach(([hx, hy], k) => {
+    const [mx, my] = [hx - home[0], hy - home[1]];
+    const [tx, ty] = [landmarks[k][0] - middle[0], landmarks[k][1] - middle[1]];
+    re += mx * tx + my * ty;
+    im += mx * ty - my * tx;
+    square += mx * mx + my * my;
+  });
+  [re, im] = [re / square, im / square];
+  const side = Math.hypot(re, im) || 1e-9;
+  const x = middle[0] - (re * home[0] - im * home[1]);
+  const y = middle[1] - (re * home[1] + im * home[0]);
+  const [nx, ny] = [landmarks[2][0] - x, landmarks[2][1] - y];
+  const row = [1, (nx * re + ny * im) / side ** 2 - here[2][0], (ny * re - nx * im) / side ** 2 - here[2][1]];
+  const [dx, dy, grown] = [0, 1, 2].map((column) => row.reduce((sum, value, k) => sum + value * correction[k][column], 0));
+  return { x: x + re * dx - im * dy, y: y + im * dx + re * dy, side: side * Math.exp(grown), roll: Math.atan2(im, re) };
+}
+
+/** Returns what YuNet finds in a crop of `size` pixels, the surest first; `run` maps (1, 3, s, s) to its outputs. */
+async function yunet(run, crop, size, least) {
+  const input = new Float32Array(3 * size * size);
+  for (let k = 0; k < size * size; k++) for (let c = 0; c < 3; c++) input[c * size * size + k] = crop[3 * k + 2 - c];
+  const outputs = await run(input, size);
+  const found = [];
+  for (const stride of [8, 16, 32]) {
+    const columns = size / stride;
+    const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map((name) => outputs[`${name}_${stride}`].data);
+    for (let k = 0; k < columns * columns; k++) {
+      const unit = (value) => Math.max(0, Math.min(1, value));
+      const score = Math.sqrt(unit(cls[k]) * unit(obj[k]));
+      if (score < least) continue;
+      const [column, row] = [k % columns, Math.floor(k / columns)];
+      const [w, h] = [Math.exp(bbox[4 * k + 2]) * stride, Math.exp(bbox[4 * k + 3]) * stride];
+      const [x, y] = [(column + bbox[4 * k]) * stride - w / 2, (row + bbox[4 * k + 1]) * stride - h / 2];
+      const landmarks = [0, 1, 2, 3, 4].map((n) => [(kps[10 * k + 2 * n] + column) * stride, (kps[10 * k + 2 * n + 1] + row) * stride]);
+      found.push({ score, landmarks, x, y, w, h });
+    }
+  }
+  found.sort((a, b) => b.score - a.score);
+  const shared = (a, b) => {
+    const wide = Math.min(a.x + a.w, b.x + b.w) - Math.max(a.x, b.x);
+    const high = Math.min(a.y + a.h, b.y + b.h) - Math.max(a.y, b.y);
+    const both = Math.max(0, wide) * Math.max(0, high);
+    return both / (a.w * a.h + b.w * b.h - both);
+  };
+  const kept = [];
+  for (const one of found) if (kept.every((other) => shared(one, other) <= OVERLAP)) kept.push(one);
+  return kept;
+}
+
+/** Looks at a box again, as it is and mirrored; returns {score, landmarks} in the photo, or null. */
+async function look(run, photo, box, framing) {
+  const wide = { ...box, side: WIDE * box.side };
+  const crop = sampleCrop(photo, wide, LOOKED_AT);
+  const seen = [];
+  for (const mirrored of [false, true]) {
+    const picture = mirrored ? crop.map((_, k) => crop[k + 3 * (LOOKED_AT - 1 - 2 * (Math.floor(k / 3) % LOOKED_AT))]) : crop;
+    for (const one of await yunet(run, picture, LOOKED_AT, LEAST_SCORE)) {
+      const landmarks = mirrored ? MIRRORED.map((n) => [LOOKED_AT - one.landmarks[n][0], one.landmarks[n][1]]) : one.landmarks;
+      const place = framed(landmarks, framing);
+      if (Math.hypot(place.x - LOOKED_AT / 2, place.y - LOOKED_AT / 2) < (NEAR * LOOKED_AT) / WIDE) {
+        seen.push({ score: one.score, landmarks });
+        break;
+      }
+    }
+  }
+  if (!seen.length) return null;
+  const landmarks = seen[0].landmarks.map((_, k) => [0, 1].map((axis) => seen.reduce((sum, one) => sum + one.landmarks[k][axis], 0) / seen.length));
+  return { score: Math.max(...seen.map((one) => one.score)), landmarks: landmarks.map((one) => cropToPhoto(one, wide, LOOKED_AT)) };
+}
+
+/** Returns the faces of a photo, {box, score}, the score 0 to 1 and the largest face first. */
+export async function findFaces(run, photo, framing) {
+  const longer = Math.max(photo.width, photo.height);
+  const whole = { x: longer / 2, y: longer / 2, side: longer, roll: 0 };
+  const found = [];
+  for (const candidate of await yunet(run, sampleCrop(photo, whole, SEARCHED), SEARCHED, CANDIDATE)) {
+    let box = framed(candidate.landmarks.map((one) => cropToPhoto(one, whole, SEARCHED)), framing);
+    if (found.some((other) => Math.hypot(other.box.x - box.x, other.box.y - box.y) < Math.max(other.box.side, box.side) / 2)) continue;
+    let score = candidate.score;
+    for (let k = 0; k < LOOKS; k++) {
+      const closer = await look(run, photo, box, framing);
+      score = Math.min(score, closer ? closer.score : 0);
+      if (!closer) break;
+      const next = framed(closer.landmarks, framing);
+      const moved = Math.hypot(next.x - box.x, next.y - box.y) + Math.abs(next.side - box.side);
+      box = next;
+      if (moved < STILL * box.side) break;
+    }
+    found.push({ box, score: 1 / (1 + Math.exp(-STEEPNESS * (score - MIDDLE))) });
+  }
+  return found.sort((a, b) => b.box.side - a.box.side);
+}

@@ -1,0 +1,206 @@
+"""`export web`: its networks agree with the method's, and its page in a browser with `photo`."""
+
+import functools
+import http.server
+import io
+import json
+import pathlib
+import threading
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+import trimesh
+from helpers import axe
+from PIL import Image
+
+import gan2shape_jax
+from benchmarks.pages import chromium
+from gan2shape_jax.apps.export import command, networks
+from gan2shape_jax.apps.photo import crops, photo_run
+from gan2shape_jax.method import factors, models
+from gan2shape_jax.results import surface
+from gan2shape_jax.run import predict
+from gan2shape_jax.run.plan import resolve
+
+_ROOT = pathlib.Path(__file__).parents[3]
+_RUNTIME = _ROOT / "tests" / "node_modules" / "onnxruntime-web"
+_BOX = (118.0, 121.5, 103.0, 5.0)  # a box that the photo's face about fills
+_CLOSE = 1e-3  # of the depth's range
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory):
+    """The photograph of a person, 110 pixels a side, amid a plain colour."""
+    face = Image.open(_ROOT / "docs/pictures/people.jpg").convert("RGB").crop((0, 0, 110, 110))
+    picture = Image.new("RGB", (240, 260), (120, 110, 100))
+    picture.paste(face, (65, 70))
+    path = tmp_path_factory.mktemp("photo") / "portrait.png"
+    picture.save(path)
+    return path
+
+
+def _factors(predictor, picture):
+    """Returns depth, albedo, view and light of a picture (S, S, 3) by the method's own networks."""
+    # The page leaves out what takes an albedo's detail from the picture.
+    params = {name: value for name, value in predictor.params.items() if name != models.DETAIL}
+    settings, images = predictor.settings, picture[None]
+    depth = factors.blend_border(models.depth(params, images, settings), settings.camera)
+    view = models.views(params, images, predictor.frozen.view_mean, settings)
+    light = models.lights(params, images, predictor.frozen.light_mean, settings)
+    return depth[0], models.albedo(params, images, depth, view, light, settings)[0], view[0], light[0]
+
+
+@pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
+def test_onnx_networks_agree_with_the_methods_own(bits, close):
+    predictor = predict.load_predictor(resolve(predict.load_kind("head")), None)
+    model = networks.factors_model(predictor, bits=dict.fromkeys(networks.OUTPUTS, bits))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
+    depth, albedo, view, light = session.run(networks.OUTPUTS, {"picture": picture.transpose(2, 0, 1)[None]})
+    wanted = jax.jit(functools.partial(_factors, predictor))(picture)
+    scales = float(np.ptp(wanted[0])), 1, 1, 1
+    for one, other, scale, most in zip((depth, albedo.transpose(1, 2, 0), view, light), wanted, scales, close):
+        assert np.abs(one - other).max() <= most * scale
+
+
+def test_a_folder_that_is_no_runtime_is_refused_and_nothing_written(tmp_path, capsys):
+    out = tmp_path / "site"
+    assert command.main(["web", "head", "--out", str(out), "--runtime", str(tmp_path)]) == 1
+    assert "is not the npm package onnxruntime-web" in capsys.readouterr().err and not out.exists()
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def _served(folder):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}/"
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """Returns a function from a model's name to the folder of its page."""
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    if not _RUNTIME.is_dir():
+        pytest.skip("no onnxruntime-web: npm ci --prefix tests")
+
+    @functools.cache
+    def site(model):
+        out = tmp_path_factory.mktemp(model) / "site"
+        assert command.main(["web", model, "--out", str(out), "--runtime", str(_RUNTIME)]) == 0
+        return out
+
+    return site
+
+
+@pytest.fixture
+def browser():
+    with chromium.opened() as one:
+        one.screen(1300, 1000, still=True)
+        yield one
+
+
+def _open(browser, address):
+    browser.open(f"{address}?by=wasm")
+    browser.evaluate("gan2shape.loaded")
+
+
+def _make(browser, path):
+    before = browser.evaluate("document.body.dataset.made || ''")
+    browser.choose("#file", path)
+    browser.wait(f"(document.body.dataset.made || '') !== '{before}'")
+
+
+def _status(browser):
+    return browser.evaluate("document.getElementById('status').textContent")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("model", ["head", "catface"])
+def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, capsys):
+    server, address = _served(sites(model))
+    _open(browser, address)
+    _make(browser, portrait)
+    x, y, side, roll = _BOX
+    browser.evaluate(f"gan2shape.setBox({{x: {x}, y: {y}, side: {side}, roll: {np.radians(roll)}}})")
+    fields = "depth: [...m.factors.depth], surface: [...m.depth], field: [...m.field], view: m.view, l1: m.l1"
+    got = json.loads(
+        browser.evaluate(f"(() => {{ const m = gan2shape.model(); return JSON.stringify({{{fields}}}); }})()")
+    )
+    times = browser.evaluate("gan2shape.times")
+    with capsys.disabled():
+        print(f"\n{model}: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in times.items()))
+    server.shutdown()
+    wanted = gan2shape_jax.photo(portrait, model, box=_BOX, anyway=True)
+    span = np.ptp(wanted.depth)
+    assert np.abs(np.reshape(got["depth"], wanted.depth.shape) - wanted.depth).max() < _CLOSE * span
+    assert np.abs(np.array(got["view"]) - wanted.view).max() < 1e-3
+    assert got["l1"] == pytest.approx(wanted.metrics["model_l1"], rel=0.03)
+    part = surface.surface(wanted.record)
+    assert np.abs(np.reshape(got["surface"], part.depth.shape) - part.depth).max() < _CLOSE * span
+    assert np.abs(np.reshape(got["field"], part.field.shape) - part.field).max() < 0.01
+    assert not [one for one in browser.requests() if not one.startswith((address, "data:", "blob:"))]
+    assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browser, portrait):
+    server, address = _served(sites("head"))
+    _open(browser, address)
+    _make(browser, portrait)
+    box = browser.evaluate("gan2shape.box()")
+    cropper = crops.load_cropper(
+        photo_run.config_of(predict.load_kind("head"), portrait.parent, refine=False), say=print
+    )
+    (wanted,) = cropper.detect(cropper.opened(portrait))
+    assert np.hypot(box["x"] - wanted.box.x, box["y"] - wanted.box.y) < 0.02 * wanted.box.side
+    assert box["side"] == pytest.approx(wanted.box.side, rel=0.02)
+    assert np.degrees(box["roll"]) == pytest.approx(wanted.box.roll_deg, abs=2)
+    read = "gan2shape.glb().then((blob) => blob.arrayBuffer()).then((all) => [...new Uint8Array(all)])"
+    mesh = trimesh.load(io.BytesIO(bytes(browser.evaluate(read))), file_type="glb", force="mesh")
+    assert len(mesh.faces) > 3000 and 0.1 < mesh.extents[1] < 0.3
+    assert (mesh.face_normals * mesh.vertex_normals[mesh.faces[:, 0]]).sum(axis=1).mean() > 0.9
+    assert axe.barriers(browser) == []
+    browser.screen(390, 844, still=True, touch=True)
+    browser.frames()
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    assert axe.barriers(browser) == []
+    server.shutdown()
+
+
+@pytest.mark.browser
+def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
+    server, address = _served(sites("head"))
+    _open(browser, address)
+    server.shutdown()
+    server.server_close()
+    _open(browser, address)
+    _make(browser, portrait)
+    assert "Made in" in _status(browser)
+
+
+@pytest.mark.browser
+def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
+    server, address = _served(sites("head"))
+    _open(browser, address)
+    (broken := tmp_path / "broken.jpg").write_bytes(b"no picture")
+    browser.choose("#file", broken)
+    browser.wait("document.getElementById('status').textContent.includes('not a picture')")
+    Image.new("RGB", (200, 200), (90, 120, 150)).save(empty := tmp_path / "empty.png")
+    browser.choose("#file", empty)
+    browser.wait("document.getElementById('status').textContent.includes('No face was found')")
+    browser.send("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.WebAssembly")
+    browser.open(address)
+    browser.wait("document.getElementById('status').textContent.includes('need WebAssembly')")
+    server.shutdown()
+    browser.open(sites("head") / "index.html")
+    assert "python -m http.server" in _status(browser)

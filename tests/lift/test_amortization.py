@@ -1,0 +1,244 @@
+"""Detail for a lifted model's albedo: what it is given, who teaches it, and a model file that only it changes."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers.killed import Killed, die_at
+from helpers.tiny import tiny_config, tiny_lift
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.config.schema import problems
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.lift import amortization, model_file, samples
+from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.turning import Turning
+from gan2shape_jax.run import experiment, lift, prepare, runtime
+from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.training import loop, network_files
+from gan2shape_jax.training.loop import Cadence, Watcher
+
+
+@pytest.fixture(scope="module")
+def lifted(tmp_path_factory):
+    """The configuration of a tiny model that was never trained, and the maker of samples, the model in its file."""
+    folder = tmp_path_factory.mktemp("lifted")
+    config = tiny_lift(folder, data__image_list="", schedule__batches_per_iteration=2).unlock()
+    config.networks.pretrained = str(folder / "model.safetensors")
+    config.lift.update(pictures=16, average=0.5)
+    architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
+    maker = samples.maker_of(config, architecture, frozen)
+    params = models.init_params(jax.random.key(0), maker.settings)
+    kept_out = maker.problems(range(2))
+    model_file.write(config, params, maker, kept_out, folder / "model.safetensors", configuration="tiny")
+    return config.lock(), maker
+
+
+def _sheet(settings):
+    """A bulging sheet, seen from the side and lit from the other, with a smooth albedo."""
+    side = settings.image_size
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    depth = jnp.asarray(1.05 - 0.1 * np.exp(-6 * (x**2 + y**2)), jnp.float32)[None]
+    albedo = jnp.asarray(0.5 * np.stack([np.sin(3 * x), np.cos(2 * y), x * y], -1), jnp.float32)[None]
+    return depth, albedo, jnp.array([[0.1, 0.6, 0.05, 0.0, 0, 0]]), jnp.array([[0.4, 0.5, -0.4, 0.1]])
+
+
+def test_the_texture_of_a_rendered_sheet_is_its_albedo_and_its_hidden_side_is_told(lifted):
+    settings = lifted[1].settings
+    depth, albedo, view, light = _sheet(settings)
+    scene = reconstruction.scene(depth, view, light, settings)
+    images = reconstruction.appearance(scene, albedo)[0]
+    texture = np.asarray(models.canonical_texture(images, depth, view, light, settings))[0, 3:-3, 3:-3]
+    visible = texture[..., 3] > 0
+    assert 0.7 < visible.mean() < 0.9  # the far slope is hidden; what is seen at a grazing angle, blurred
+    off = np.abs(texture[..., :3] - np.asarray(albedo)[0, 3:-3, 3:-3]).max(axis=-1)
+    assert np.quantile(off[visible], 0.75) < 0.02 and np.all(texture[~visible, :3] == 0)
+    np.testing.assert_array_equal(texture[..., 4:8], texture[:, ::-1, :4])
+
+
+def test_a_hidden_texel_has_no_share_in_the_albedo(lifted):
+    settings = lifted[1].settings
+    params = models.init_detail(jax.random.key(1), settings)
+    side = settings.image_size
+    texture = jax.random.uniform(jax.random.key(2), (1, side, side, 10), minval=-1.0)
+    hidden = texture.at[..., 3].set(0.0).at[..., 7].set(0.0)
+    painted = models.detailed(params, hidden, settings)
+    assert float(jnp.abs(painted).max()) < 1  # by tanh alone
+    shown = models.detailed(params, texture.at[..., 3].set(1.0).at[..., 7].set(1.0), settings)
+    assert float(jnp.abs(shown - painted).mean()) > 0.05
+    gradient = jax.grad(lambda p: jnp.sum(models.detailed(p, hidden, settings) ** 2))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored(lifted):
+    _, maker = lifted
+    settings = dataclasses.replace(maker.settings, fresh_samples=4)
+    width = settings.architecture.style_dim
+    axes = jnp.eye(2, width)
+    turning = Turning(Mirror(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
+    draw = jax.jit(amortization.pictures)
+    keys = jax.random.split(jax.random.key(0), 2)
+    photographs = np.full((1, 32, 32, 3), 255, np.uint8)
+    photographs[:, :, :8] = 0
+    first, partner = np.split(np.asarray(draw(keys[0], None, maker.frozen, settings)), 2)
+    np.testing.assert_allclose(partner, first[:, :, ::-1], atol=1e-6)  # no axis: mirror images, varied alike
+    frozen = dataclasses.replace(maker.frozen, turning=turning)
+    first, partner = np.split(np.asarray(draw(keys[0], photographs, frozen, settings)), 2)
+    mirrored = np.abs(partner - first[:, :, ::-1]).mean(axis=(1, 2, 3)) < 1e-6
+    assert list(mirrored) == [False, False, True, True]
+    assert np.ptp(first[-1], axis=0).max() < 1e-6 < np.ptp(first[0], axis=0).min()  # the last is the photograph
+    other = np.asarray(draw(keys[1], None, maker.frozen, settings))[:4]
+    assert np.abs(other - first).mean(axis=(1, 2, 3)).min() > 0.01
+
+
+def test_colours_vary_by_the_key_and_some_pictures_are_grey():
+    images = jnp.broadcast_to(jnp.array([0.2, -0.3, 0.5]), (64, 2, 2, 3))
+    colours = np.asarray(amortization.varied(jax.random.key(0), images))[:, 0, 0] / 2 + 0.5
+    assert (colours >= 0).all() and (colours <= 1).all()
+    tint = np.log(colours) - np.log(colours).mean(axis=1, keepdims=True)
+    assert 0.02 < (tint.std(axis=1) < 0.12).mean() < 0.4 and tint.std(axis=1).max() > 0.3
+
+
+@pytest.fixture(scope="module")
+def taught(lifted):
+    config, _ = lifted
+    assert experiment.run_experiment(config) == 0
+    return pathlib.Path(config.workdir)
+
+
+def test_the_model_is_the_old_one_with_a_network_more(lifted, taught):
+    before = safetensors.numpy.load_file(lifted[0].networks.pretrained)
+    after = safetensors.numpy.load_file(taught / "model.safetensors")
+    assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"detail"}
+    for name, tensor in before.items():
+        np.testing.assert_array_equal(after[name], tensor)
+    facts = model_file.read_facts(taught / "model.safetensors")
+    assert facts.training["detail"]["pictures"] == 16
+    assert dataclasses.replace(facts, training={}) == dataclasses.replace(
+        model_file.read_facts(pathlib.Path(lifted[0].networks.pretrained)), training={}
+    )
+    rows = json.loads((taught / "history.json").read_text())
+    assert [row["pictures"] for row in rows] == [0, 8, 16] and rows[-1]["loss"] < 1
+    assert [path.name for path in (taught / "samples").iterdir()] == ["00_stage_1_amortize.png"]
+
+
+def test_an_interruption_changes_nothing(lifted, tmp_path):
+    config, maker = lifted
+    settings = model_file.as_with_single_images(config, maker.settings)
+    initial = models.init_params(jax.random.key(0), settings) | models.init_detail(jax.random.key(5), settings)
+    (phase,) = runtime.schedule_of(config)
+    phase = dataclasses.replace(phase, iterations=4)
+    rows = []
+
+    def run(name, watcher):
+        task = amortization.amortized(
+            *(maker, settings), pairs=2, average=0.9, kept_out=maker.problems([0]), photographs=None,
+            on_row=lambda detail, pictures: rows.append(pictures),
+        )  # fmt: skip
+        return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
+
+    whole = run("whole", Watcher())
+    with pytest.raises(Killed):
+        run("cut", die_at(0, 3))
+    again = run("cut", Watcher())
+    jax.tree.map(np.testing.assert_array_equal, again.state, whole.state)
+    assert again.history == whole.history and rows == [8, 16, 8, 16]
+    jax.tree.map(np.testing.assert_array_equal, whole.state.params["detail"], whole.state.average)
+    same = jax.tree.map(np.array_equal, whole.state.params, initial)
+    assert all(all(jax.tree.leaves(same[name])) == (name != "detail") for name in initial)
+
+
+def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, tmp_path):
+    actual = {}
+    for name, model in (("old", lifted[0].networks.pretrained), ("new", str(taught / "model.safetensors"))):
+        (tmp_path / name).mkdir()
+        config = tiny_config(tmp_path / name, mode="predict", networks__pretrained=model)
+        assert experiment.run_experiment(config) == 0
+        folder = pathlib.Path(config.workdir) / "results" / "001"
+        actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
+    (old, depth), (new, same) = actual["old"], actual["new"]
+    np.testing.assert_allclose(depth, same, atol=1e-6)  # by two programs, which round differently
+    assert new["model_l1"] == pytest.approx(old["model_l1"], abs=1e-6) == old["reconstruction_l1"]
+    assert new["reconstruction_l1"] != old["reconstruction_l1"]
+
+
+@pytest.mark.parametrize(("fault", "told"), [("misshapen", "misshapen"), ("missing", "missing")])
+def test_a_file_whose_detail_is_not_what_it_lists_is_refused(lifted, taught, tmp_path, fault, told):
+    tensors = safetensors.numpy.load_file(taught / "model.safetensors")
+    with safetensors.safe_open(taught / "model.safetensors", "np") as file:
+        texts = file.metadata()
+    tensors["detail/output/kernel"] = tensors["detail/output/kernel"][..., :5]
+    if fault == "missing":
+        del tensors["detail/output/kernel"]
+    (path := tmp_path / "model.safetensors").write_bytes(safetensors_bytes(tensors, texts))
+    settings = lifted[1].settings
+    like = models.init_params(jax.random.key(0), settings)
+    with pytest.raises(UserError, match=f"{told}: detail/output/kernel"):
+        network_files.load_networks(path, like, settings)
+
+
+def test_networks_with_detail_come_back_from_their_file(lifted, tmp_path):
+    settings = lifted[1].settings
+    params = models.init_params(jax.random.key(0), settings)
+    whole = params | models.init_detail(jax.random.key(5), settings)
+    (path := tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(whole))
+    back = network_files.load_networks(path, params, settings, needed=models.NAMES)
+    jax.tree.map(np.testing.assert_array_equal, back, whole)
+    assert models.trained(whole, ("depth", "albedo")).keys() == {"depth"}  # as in refinement
+    assert models.trained(params, ("depth", "albedo")).keys() == {"depth", "albedo"}
+    assert models.published(whole).keys() == params.keys()
+
+
+def test_every_model_can_be_given_detail_and_a_lift_starts_without_one():
+    config = load_config("catface:amortize")
+    assert config.mode == "lift" and config.lift.pictures and not config.data.image_list and not problems(config)
+    assert "name the model.safetensors of a lift" in problems(load_config("car:amortize"))[0]
+
+
+def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, tmp_path):
+    config = lifted[0].copy_and_resolve_references().unlock()
+    config.workdir, config.data.image_list = str(tmp_path / "run"), str(tmp_path / "list.txt")
+    with pytest.raises(UserError, match="image_list"):
+        experiment.run_experiment(config)
+    (tmp_path / "list.txt").write_text("nobody.png\n")
+    with pytest.raises(UserError, match=r"nobody\.png"):
+        experiment.run_experiment(config)
+    params = models.init_params(jax.random.key(0), lifted[1].settings)
+    (tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
+    config.networks.pretrained, config.data.image_list = str(tmp_path / "networks.safetensors"), ""
+    with pytest.raises(UserError, match="is no model that a lift has written"):
+        experiment.run_experiment(config)
+
+
+def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypatch):
+    config = tiny_lift(tmp_path).copy_and_resolve_references().unlock()  # its list has the bundled face 001
+    config.networks.pretrained = lifted[0].networks.pretrained
+    config.lift.update(pictures=8, average=0.5)
+    arguments = []
+    whole = amortization.amortized
+    monkeypatch.setattr(
+        lift, "amortized", lambda *of, **more: arguments.append(more["photographs"]) or whole(*of, **more)
+    )
+    assert experiment.run_experiment(config) == 0
+    assert arguments[0].shape == (1, 32, 32, 3) and arguments[0].dtype == np.uint8
+
+
+def test_a_refinement_keeps_the_detail(lifted, taught, tmp_path):
+    fields = {"refinement__lengths": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__kept_out": 0}
+    model = taught / "model.safetensors"
+    config = tiny_config(tmp_path, networks__pretrained=str(model), outputs__networks="full", **fields)
+    assert experiment.run_experiment(config) == 0
+    before = safetensors.numpy.load_file(model)
+    after = safetensors.numpy.load_file(pathlib.Path(config.workdir) / "results" / "001" / "networks.safetensors")
+    assert {name.split("/")[0] for name in after} == {*models.NAMES, "detail"}
+    for name in after:
+        kept = np.allclose(after[name], before[name], rtol=1e-3, atol=1e-6)  # the model has float16
+        assert kept or name.split("/")[0] not in ("detail", "albedo"), name
+    assert any(not np.array_equal(after[name], before[name]) for name in after if name.startswith("view"))
