@@ -255,6 +255,9 @@ def _lift(config: ConfigDict) -> None:
     # place of a lift: samples of the GAN, none of them twice, and, if there is a data.image_list, photographs. 0: a
     # lift.
     config.lift.pictures = Field(0, low=0, high=10**9)
+    # Pictures with which a lift ends: its model is taught detail as by lift.pictures, in WORKDIR/detail. 0: it ends
+    # with the model, which is the same in either case.
+    config.lift.detail_pictures = Field(0, low=0, high=10**9, affects_results=False)
     # Samples that a stage trains on; every stage uses different ones.
     config.lift.samples = Field(192, low=2, high=10**6)
     # Truncation of the samples' latents towards the mean, in (0, 1]; lower values give more typical, less varied

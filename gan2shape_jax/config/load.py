@@ -263,6 +263,7 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     config.optimizer.learning_rate = 5e-4
     # The output of an encoder that has seen exact latents needs no mapping network to keep it among the GAN's images.
     config.gan.update(relative_enc=True, regularize_offset=False)
+    config.lift.detail_pictures = 25_000
     return config
 
 
@@ -283,12 +284,20 @@ def _amortized(config: ConfigDict) -> ConfigDict:
     """Returns how a lifted model's albedo gets its detail: by samples of the GAN that are never seen twice."""
     model = config.networks.pretrained
     config = _lifted(config)
-    config.workdir = f"{config.workdir.removesuffix('_lift')}_amortize"
-    config.networks.pretrained = model
+    folder = f"{config.workdir.removesuffix('_lift')}_amortize"
+    return as_detail_training(config, model=model, folder=folder, pictures=1_000_000)
+
+
+def as_detail_training(config: ConfigDict, *, model: str, folder: str, pictures: int) -> ConfigDict:
+    """Returns an unlocked lift's configuration, modified: it trains the albedo's detail network for a lifted model.
+
+    `model` is the path of that model, `folder` the run's; the configuration's images are not used.
+    """
+    config.workdir, config.networks.pretrained = folder, model
     config.data.update(image_list="", image_root="", latent_root="", mask_root="", depth_root="")
     config.schedule.batches_per_iteration = 8  # pairs of pictures
     config.optimizer.update(learning_rate=1e-3, weight_decay=0.0)
-    config.lift.update(pictures=1_000_000, average=0.999)
+    config.lift.update(pictures=pictures, detail_pictures=0, average=0.999)
     config.checkpoint.every_iterations = 250
     config.logging.every_iterations = 1563  # 25,000 pictures
     return config

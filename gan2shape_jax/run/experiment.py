@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config.load import as_detail_training
 from gan2shape_jax.config.schema import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
@@ -16,6 +17,7 @@ from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
 
 if TYPE_CHECKING:
+    from gan2shape_jax.run.plan import Plan
     from gan2shape_jax.run.runner import RunHooks
 
 
@@ -53,10 +55,32 @@ def prepared(config: ConfigDict, hooks: "RunHooks | None" = None) -> Callable[[]
     require_folder(config, names)  # before devices start
     # Refining by turned pictures has only been measured with all images on one CPU device.
     runtime.set_up_runtime(config, side_by_side=resolved.turning is None)
-    if config.mode in ("joint", "lift"):
-        return functools.partial(joint.train_jointly if config.mode == "joint" else lift.lift_gan, resolved, names)
+    if config.mode == "joint":
+        return functools.partial(joint.train_jointly, resolved, names)
+    if config.mode == "lift":
+        return functools.partial(_lift_whole, resolved, names)
     mode_run = runner.train_images if config.mode == "instance" else predict.predict_images
     return functools.partial(mode_run, resolved, names, hooks or runner.RunHooks())
+
+
+def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
+    """Lifts a GAN and, if `config.lift.detail_pictures` says so, teaches the model's albedo detail; see `run.lift`."""
+    import jax
+
+    from gan2shape_jax.run import lift
+
+    lift.lift_gan(plan, names)
+    pictures = 0 if plan.config.lift.pictures else plan.config.lift.detail_pictures
+    if not pictures:
+        return 0
+    model = f"{plan.config.workdir}/model.safetensors"
+    if jax.process_count() > 1:  # which cannot connect a second time
+        print(f"the variant `amortize`, with --config.networks.pretrained={model}, teaches its albedo detail")
+        return 0
+    print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
+    detail = plan.config.copy_and_resolve_references().unlock()
+    detail = as_detail_training(detail, model=model, folder=f"{plan.config.workdir}/detail", pictures=pictures)
+    return prepared(detail.lock())()
 
 
 def require_folder(config: ConfigDict, names: Sequence[str]) -> None:

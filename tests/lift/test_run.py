@@ -27,7 +27,7 @@ def _config(folder, **fields):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    config = _config(tmp_path_factory.mktemp("lift"))
+    config = _config(tmp_path_factory.mktemp("lift"), lift__detail_pictures=16)
     assert check.run_check(config) == 0 and experiment.run_experiment(config) == 0
     return config, pathlib.Path(config.workdir)
 
@@ -43,6 +43,16 @@ def test_networks_history_and_pictures_are_there(finished):
     with Image.open(root / "samples" / pictures[-1]) as picture:
         assert picture.size == (2 * 128 + 2, 5 * 128 + 4 * 2)
     assert not (root / "checkpoints").exists() or not any((root / "checkpoints").rglob("*.json"))
+
+
+def test_it_ends_with_the_detail_of_the_albedo_and_does_nothing_twice(finished):
+    config, root = finished
+    lifted, ended = (safetensors.numpy.load_file(folder / "model.safetensors") for folder in (root, root / "detail"))
+    assert {name.split("/")[0] for name in ended.keys() - lifted.keys()} == {"detail"}
+    assert model_file.read_facts(root / "detail" / "model.safetensors").training["detail"]["pictures"] == 16
+    files = {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
+    assert experiment.run_experiment(config) == 0
+    assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
 
 
 @pytest.mark.slow
