@@ -54,24 +54,31 @@ def test_config_and_overrides_reach_the_experiment_and_its_code_comes_back(exper
     assert values == flatten(load_config("ictface:scratch")) | {"workdir": "here", "gan.F1_d": 3}
 
 
-def test_errors_are_one_line_and_a_code_and_bugs_keep_their_traceback(experiment, capsys):
-    def fail(error):
-        raise error
+def _fail(error):
+    raise error
 
-    for error, code, message in (
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
         (UserError("bad.png is bad"), 1, "error: bad.png is bad\n"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to continue\n"),
         (Terminated(), 143, "interrupted; run the same command again to continue\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.png"), 1, "No space left on device: 'x.png'\n"),
-    ):
-        experiment.action = functools.partial(fail, error)
-        assert program.main(["--config=ictface:scratch"]) == code
-        printed = capsys.readouterr().err
-        assert printed.endswith(message) and printed.strip().count("\n") == 0
-    for error in (ZeroDivisionError(), OSError(errno.EIO, "not the machine's fault")):
-        experiment.action = functools.partial(fail, error)
-        with pytest.raises(type(error)):
-            program.main(["--config=ictface:scratch"])
+    ],
+)
+def test_an_error_is_one_line_and_a_code(experiment, capsys, error, code, message):
+    experiment.action = functools.partial(_fail, error)
+    assert program.main(["--config=ictface:scratch"]) == code
+    printed = capsys.readouterr().err
+    assert printed.endswith(message) and printed.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.EIO, "not the machine's fault")])
+def test_a_bug_keeps_its_traceback(experiment, error):
+    experiment.action = functools.partial(_fail, error)
+    with pytest.raises(type(error)):
+        program.main(["--config=ictface:scratch"])
 
 
 def test_a_platform_that_is_absent_is_one_sentence_and_numbers_are_of_32_bits(experiment, capsys, monkeypatch):
@@ -94,14 +101,14 @@ def test_a_platform_that_is_absent_is_one_sentence_and_numbers_are_of_32_bits(ex
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise")
-def test_output_that_nobody_reads_any_more_ends_quietly():
-    for words in (["--help=all", "--config=ictface"], ["get", "--list"]):
-        command = [sys.executable, "-m", "gan2shape_jax.main", *words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=_ENVIRONMENT, **pipes) as started:
-            started.stdout.close()
-            told = started.stderr.read()
-        assert (started.returncode, told) == (141, b""), words
+@pytest.mark.parametrize("words", [["--help=all", "--config=ictface"], ["get", "--list"]])
+def test_output_that_nobody_reads_any_more_ends_quietly(words):
+    command = [sys.executable, "-m", "gan2shape_jax.main", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=_ENVIRONMENT, **pipes) as started:
+        started.stdout.close()
+        told = started.stderr.read()
+    assert (started.returncode, told) == (141, b""), words
 
 
 def test_open_says_that_there_is_no_display(monkeypatch):
@@ -117,8 +124,9 @@ def test_open_says_that_there_is_no_display(monkeypatch):
     assert said[1:] == ["file:///a", "--open: no browser could be started here; open file:///a yourself"]
 
 
-def test_wrong_command_lines_end_with_code_2(experiment, capsys):
-    for arguments, message in (
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["--check"], "name a configuration: --config=NAME"),
         (["lift"], "name a configuration: --config=NAME"),
         (["foto"], "there is no command 'foto' (did you mean photo? --help"),
@@ -130,10 +138,12 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys):
         (["--config=ictface:scratch", "--confg.seed=1"], "unknown argument '--confg.seed=1'"),
         (["--config=ictface:scratch", "results"], "unknown argument 'results'"),
         (["--config=ictface:scratch", "--config.seed"], "--config.seed needs a value"),
-    ):
-        assert program.main(arguments) == 2
-        printed = capsys.readouterr()
-        assert message in printed.err and printed.out == "" and not experiment.configs
+    ],
+)
+def test_wrong_command_lines_end_with_code_2(experiment, capsys, arguments, message):
+    assert program.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.out == "" and not experiment.configs
 
 
 def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
@@ -271,15 +281,21 @@ def test_the_page_of_commands_has_the_help_of_all(monkeypatch):
     assert "### export usdz\n\nhelp of export usdz." in page and "<!--" not in page
 
 
-def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
-    for words in ("convert", "convert --class 3 a.pt b.safetensors"):
-        assert program.main(words.split()) == 2
-        assert "convert [stylegan2|networks] IN" in capsys.readouterr().err
+@pytest.mark.parametrize("words", ["convert", "convert --class 3 a.pt b.safetensors"])
+def test_convert_without_a_file_prints_its_usage(capsys, words):
+    assert program.main(words.split()) == 2
+    assert "convert [stylegan2|networks] IN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["networks"]])
+def test_convert_recognises_statistics(tmp_path, capsys, words):
     source, target = pathlib.Path(__file__).parent / "data" / "view_mvn.pth", tmp_path / "view.npz"
-    for words in ([], ["networks"]):
-        assert program.main(["convert", *words, str(source), str(target), "--no-sheet"]) == 0, capsys.readouterr()
-        assert np.load(target)["cov"].shape == (6, 6)
-        target.unlink()
+    assert program.main(["convert", *words, str(source), str(target), "--no-sheet"]) == 0, capsys.readouterr()
+    assert np.load(target)["cov"].shape == (6, 6)
+
+
+def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
+    source = pathlib.Path(__file__).parent / "data" / "view_mvn.pth"
     assert program.main(["convert", "stylegan2", str(source), str(tmp_path / "gan.safetensors")]) == 1
     assert f"gan2shape-jax convert {source}" in capsys.readouterr().err
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")

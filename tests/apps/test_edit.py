@@ -143,12 +143,12 @@ def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
     assert render.shots(_options("--ambient", "0", "--frames", "2"), editor.result).captions == ["", ""]
 
 
-def test_the_examples_of_the_help_work():
-    for module in (edit, render, sample_gan):
-        examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
-        assert len(examples) >= 3
-        for line in examples:
-            module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
+@pytest.mark.parametrize("module", [edit, render, sample_gan])
+def test_the_examples_of_the_help_work(module):
+    examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
+    assert len(examples) >= 3
+    for line in examples:
+        module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
 
 
 def _edit(result, *words) -> int:
@@ -218,18 +218,21 @@ def test_views_beyond_the_training_are_noted(saved, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_what_is_wrong_with_the_options_is_one_line(saved, capsys):
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         ((), "nothing to edit"),
         (("--yaw", "70"), "xyz_rotation_range_deg is 60"),
         (("--base", "input", "--yaw", "-55"), "xyz_rotation_range_deg is 60"),
         (("--yaw", "1", "--gan", "nowhere.safetensors"), "--gan nowhere.safetensors"),
         (("--yaw", "1", "--latent", "nowhere.npy"), "nowhere.npy"),
         (("--yaw", "1", "--run", "nowhere"), "config.json"),
-    ):
-        assert _edit(saved, *words) == 1
-        said = capsys.readouterr().err
-        assert said.startswith("error: ") and message in said and said.count("\n") == 1, said
+    ],
+)
+def test_what_is_wrong_with_the_options_is_one_line(saved, capsys, words, message):
+    assert _edit(saved, *words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1, said
 
 
 def _explained(config):

@@ -47,17 +47,20 @@ def test_a_run_becomes_a_page_of_all_its_results(run, capsys):
     assert "3 images" in capsys.readouterr().out
 
 
-def test_what_cannot_be_is_said_in_a_line(run, capsys):
-    (run / "folder.html").mkdir()
-    before = sorted(run.rglob("*"))
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         ("page nothing", "nothing is not a results folder: there is no such folder"),
         ("page run run", "name the page of several results: --out FILE.html"),
         ("page run --out page.txt", "--out page.txt: the name must end in .html or .htm"),
         ("page run --out none/page.html", "--out none/page.html: there is no folder none"),
         ("page run --out folder.html", "--out folder.html is a folder: name a file"),
-    ):
-        assert main(words.split()) == 1
-        told = capsys.readouterr()
-        assert message in told.err and "Traceback" not in told.err and told.out == ""
-        assert sorted(run.rglob("*")) == before
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(run, capsys, words, message):
+    (run / "folder.html").mkdir()
+    before = sorted(run.rglob("*"))
+    assert main(words.split()) == 1
+    told = capsys.readouterr()
+    assert message in told.err and "Traceback" not in told.err and told.out == ""
+    assert sorted(run.rglob("*")) == before

@@ -169,7 +169,10 @@ def test_a_folder_of_somebody_else_is_left_alone(command, place, capsys):
 
 
 @pytest.mark.parametrize("command", _FOLDERS)
-def test_nothing_is_written_through_a_link(command, place, capsys):
+@pytest.mark.parametrize(
+    ("link", "target"), [("results", "../victim"), (".lock.json", "../a.png"), ("index.html", "../victim/diary.txt")]
+)
+def test_nothing_is_written_through_a_link(command, place, capsys, link, target):
     """A folder of the program's own, in which somebody has put links."""
     kinds = {"photo": "run", "lift": "run", "train-gan": "gan", "get": "weights", "evaluate": "evaluation"}
     kind = "checkpoints" if "checkpoint.folder" in command else kinds.get(command.split()[0], "run")
@@ -177,13 +180,12 @@ def test_nothing_is_written_through_a_link(command, place, capsys):
     victim = place / "victim"
     victim.mkdir()
     (victim / "diary.txt").write_text("mine")
-    for link, target in (("results", "../victim"), (".lock.json", "../a.png"), ("index.html", "../victim/diary.txt")):
-        shutil.rmtree("own", ignore_errors=True)
-        pathlib.Path("own").mkdir()
-        pathlib.Path("own/.gan2shape_jax.json").write_text(f'{{"kind": "{kind}"}}')
-        pathlib.Path("own", link).symlink_to(target)
-        said = _refusal(command, capsys)
-        assert "is a link" in said or "holds other files" in said or "did not write" in said
+    shutil.rmtree("own", ignore_errors=True)
+    pathlib.Path("own").mkdir()
+    pathlib.Path("own/.gan2shape_jax.json").write_text(f'{{"kind": "{kind}"}}')
+    pathlib.Path("own", link).symlink_to(target)
+    said = _refusal(command, capsys)
+    assert "is a link" in said or "holds other files" in said or "did not write" in said
 
 
 @pytest.mark.parametrize("command", _FILES)

@@ -14,16 +14,19 @@ def result(saved_results):
     return saved_results / "001"
 
 
-def test_it_writes_strips(result):
-    for words, width in (
+@pytest.mark.parametrize(
+    ("words", "width"),
+    [
         ("--yaw -30 0 30", 96),
         ("--what depth --no-mask", 32),
         ("--yaw -60 60 --frames 4 --what shape", 128),
         ("--base input --light 1 0 --ambient 0.1", 32),
-    ):
-        assert render.main([str(result), *words.split(), "--size", "32"]) == 0
-        picture = np.asarray(Image.open(result / "render.png"))
-        assert picture.shape == (32, width, 3) and picture.std() > 5
+    ],
+)
+def test_it_writes_strips(result, words, width):
+    assert render.main([str(result), *words.split(), "--size", "32"]) == 0
+    picture = np.asarray(Image.open(result / "render.png"))
+    assert picture.shape == (32, width, 3) and picture.std() > 5
 
 
 def test_it_writes_animations_and_folders_of_frames(result, tmp_path):

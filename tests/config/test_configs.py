@@ -60,12 +60,16 @@ def test_every_field_is_described_once_with_a_range_or_choices_where_it_has_one(
     assert all(groups.values()) and len(groups) == 18
 
 
+@pytest.mark.parametrize("name", ["car", "church", "horse", "cat", "ictface"])
+def test_what_stands_on_the_ground_turns_by_45_degrees(name):
+    records = categories()
+    record, standing = records[name], name in ("car", "church", "horse")
+    assert (record.max_yaw_deg == 45, record.box == "ground") == (standing, standing), name
+
+
 def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
     records = categories()
     assert {load_config(name).category for name in names()} - {"own"} <= records.keys()
-    for name in ("car", "church", "horse", "cat", "ictface"):
-        record, standing = records[name], name in ("car", "church", "horse")
-        assert (record.max_yaw_deg == 45, record.box == "ground") == (standing, standing), name
     assert str(category_of("catface")) == "cat's face"
     assert str(category_of("celeba")) == "face" == str(category_of("ictface"))
     assert (str(category_of("boat")), category_of("boat").box, category_of("boat").parser) == ("boat", "none", None)
@@ -88,22 +92,25 @@ def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
         load_config(str(tmp_path / "boat.py"))
 
 
-def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", ["", f"{pathlib.Path(__file__).parents[2]}/"])
+def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
-    for place in ("", f"{pathlib.Path(__file__).parents[2]}/"):
-        assert to_json(load_config(f"{place}configs/ictface.py:quick")) == to_json(load_config("ictface:quick"))
+    assert to_json(load_config(f"{place}configs/ictface.py:quick")) == to_json(load_config("ictface:quick"))
 
 
-def test_unknown_config_is_an_error_with_a_hint():
-    for spec, message in (
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
         ("ictfac", "did you mean ictface"),
         ("ictface:quik", "no variant 'quik' .it has scratch, quick"),
         ("car:quick", "it has none"),
         ("no/such.py", "no config file no/such.py"),
         ("../gan2shape_jax/errors", "there is no config"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            load_config(spec)
+    ],
+)
+def test_unknown_config_is_an_error_with_a_hint(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(spec)
 
 
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
@@ -151,13 +158,16 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
         read_config(file)
 
 
-def test_the_bundled_cats_and_heads_have_all_they_need(tmp_path):
+@pytest.mark.parametrize("spec", ["catface", "catface:lift", "head:lift"])
+def test_the_bundled_configurations_have_all_they_need(tmp_path, spec):
     from gan2shape_jax.run import check
 
-    for spec in ("catface", "catface:lift", "head:lift"):
-        config = load_config(spec).unlock()
-        config.workdir = str(tmp_path / spec.replace(":", "_"))
-        assert check.examine(config.lock()) == [], spec
+    config = load_config(spec).unlock()
+    config.workdir = str(tmp_path / spec.replace(":", "_"))
+    assert check.examine(config.lock()) == [], spec
+
+
+def test_the_licence_of_the_bundled_cats_names_its_holder():
     assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()
 
 
@@ -197,13 +207,9 @@ def test_a_config_file_that_gives_no_configuration_is_reported_in_a_line(text, m
     assert printed.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
-def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys):
-    for ending in ("py", "yml"):
-        (tmp_path / f"folder.{ending}").mkdir()
-        os.mkfifo(tmp_path / f"pipe.{ending}")
-        (tmp_path / f"circle.{ending}").symlink_to(f"circle.{ending}")
-    (tmp_path / "random.py").write_bytes(bytes(range(256)) * 20)
-    for name, message in (
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
         ("folder.py", "is not a file"),
         ("folder.yml", "is a folder"),
         ("pipe.py", "is not a file"),
@@ -211,10 +217,17 @@ def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys)
         ("circle.py", "there is no config file"),
         ("circle.yml", "circle.yml"),
         ("random.py", "does not run"),
-        ("n" * 300 + ".py", "there is no config file"),
-    ):
-        assert main([f"--config={tmp_path / name}", "--check"]) == 2
-        assert message in capsys.readouterr().err
+        pytest.param("n" * 300 + ".py", "there is no config file", id="long"),
+    ],
+)
+def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys, name, message):
+    for ending in ("py", "yml"):
+        (tmp_path / f"folder.{ending}").mkdir()
+        os.mkfifo(tmp_path / f"pipe.{ending}")
+        (tmp_path / f"circle.{ending}").symlink_to(f"circle.{ending}")
+    (tmp_path / "random.py").write_bytes(bytes(range(256)) * 20)
+    assert main([f"--config={tmp_path / name}", "--check"]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_a_config_file_prints_is_shown_and_a_frozen_configuration_will_do(tmp_path, capsys):

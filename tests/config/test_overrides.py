@@ -31,8 +31,9 @@ def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field):
         assert actual == before | {field: value} and type(actual[field]) is type(value) and flatten(original) == before
 
 
-def test_misspelt_field_names_the_nearest():
-    for field, nearest in (
+@pytest.mark.parametrize(
+    ("field", "nearest"),
+    [
         ("schedule.use_msk", r"config.schedule.use_mask\?"),
         ("use_mask", r"config.schedule.use_mask\?"),
         ("data.images_root", r"config.data.image_root\?"),
@@ -40,9 +41,11 @@ def test_misspelt_field_names_the_nearest():
         ("optim.lr", r"config.optimizer.learning_rate\?"),
         ("sampling.batchsize", r"config.sampling.batch_size\?"),
         ("gan", "is a group of fields"),
-    ):
-        with pytest.raises(ConfigError, match=nearest):
-            apply_overrides(load_config("ictface"), {field: "1"})
+    ],
+)
+def test_misspelt_field_names_the_nearest(field, nearest):
+    with pytest.raises(ConfigError, match=nearest):
+        apply_overrides(load_config("ictface"), {field: "1"})
 
 
 _MISTYPED = {"gan.size": ("big", "1.5", "True", "None"), "loss.lam_perc": ("many",), "data.crop": ("half",)}
@@ -181,18 +184,21 @@ def test_arguments_are_read(words, arguments):
     assert parse(words.split()) == arguments
 
 
-def test_a_file_in_the_place_of_an_argument_is_answered_with_where_it_belongs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for file in ("me.jpg", "mine.yml", "-me.jpg"):
-        (tmp_path / file).touch()
-    for name, message in (
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
         ("me.jpg", r"\(a photo: gan2shape-jax me\.jpg\)"),
         ("mine.yml", r"\(a configuration: --config=mine\.yml\)"),
         ("absent", r"\(--help lists"),
         ("-me.jpg", r"\(--help lists"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            parse([name])
+    ],
+)
+def test_a_file_in_the_place_of_an_argument_is_answered_with_where_it_belongs(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    for file in ("me.jpg", "mine.yml", "-me.jpg"):
+        (tmp_path / file).touch()
+    with pytest.raises(ConfigError, match=message):
+        parse([name])
 
 
 def _help(*arguments, capsys) -> str:
@@ -200,11 +206,15 @@ def _help(*arguments, capsys) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", [*schema.groups(), *program._COMMANDS])
+def test_short_help_names_every_group_and_command(capsys, name):
+    lines = _help("--help", capsys=capsys).splitlines()
+    assert any(line.startswith(f"  {name} ") for line in lines), name
+
+
 def test_short_help_names_every_group_and_command_in_lines_that_fit_a_terminal(capsys):
     lines = _help("--help", capsys=capsys).splitlines()
     assert max(map(len, lines)) <= 100
-    for name in (*schema.groups(), *program._COMMANDS):
-        assert any(line.startswith(f"  {name} ") for line in lines), name
 
 
 def test_help_on_a_field_says_value_meaning_and_range(capsys):

@@ -88,9 +88,12 @@ def test_ignored_options_are_named_in_one_line_and_only_they(tmp_path):
         load_config(_write(tmp_path, _LEAST))
 
 
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".pkl", ".safetensors"])
+def test_a_checkpoint_of_any_format_becomes_the_converted_file(tmp_path, ending):
+    assert _load(tmp_path, _LEAST | {"gan_ckpt": f"a/g{ending}"})["gan.checkpoint"] == "a/g.safetensors"
+
+
 def test_values_that_follow_from_several_options_or_another_form_of_one(tmp_path):
-    for ending in (".pt", ".pth", ".pkl", ".safetensors"):
-        assert _load(tmp_path, _LEAST | {"gan_ckpt": f"a/g{ending}"})["gan.checkpoint"] == "a/g.safetensors"
     assert _load(tmp_path, _LEAST | {"gan_ckpt": "net-0.5"})["gan.checkpoint"] == "net-0.5.safetensors"
     assert _load(tmp_path, REFERENCE["car"] | {"img_root": "photos"})["data.mask_root"] == ""
     actual = _load(tmp_path, _LEAST | {"keep_num_checkpoint": -1, "min_depth": 0.8})
@@ -193,10 +196,12 @@ def test_no_mutated_file_ends_in_anything_but_a_configuration_or_a_sentence(tmp_
             assert "a.yml" in str(error) and len(str(error)) < 4000, raw
 
 
-def test_launch_options_of_the_published_code_are_answered(capsys):
-    for argument, instead in (("--seed=3", "here: --config.seed=N"), ("--launcher=pytorch", "leave it out")):
-        assert program.main(["--config=ictface", argument]) == 2
-        assert instead in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("argument", "instead"), [("--seed=3", "here: --config.seed=N"), ("--launcher=pytorch", "leave it out")]
+)
+def test_launch_options_of_the_published_code_are_answered(capsys, argument, instead):
+    assert program.main(["--config=ictface", argument]) == 2
+    assert instead in capsys.readouterr().err
 
 
 def test_every_option_is_documented():

@@ -128,16 +128,16 @@ def test_an_underexposed_photo_is_lightened_and_any_other_stays_as_it_is(bundled
 
 
 @pytest.mark.heavy
-def test_the_frame_does_not_depend_on_the_size_of_the_file(bundled, cat_photo):
+@pytest.mark.parametrize("width", [64, 128, 1024])
+def test_the_frame_does_not_depend_on_the_size_of_the_file(bundled, cat_photo, width):
     """At 64 pixels it is enlarged for the search, at 1024 reduced."""
     _, detector = bundled
     photo = cat_photo(side=140, x=170, y=110)
-    for width in (64, 128, 1024):
-        size = width, round(width * 220 / 300)
-        sized = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if width < 300 else cv2.INTER_CUBIC)
-        box, factor = detector.detect(sized)[0].box, 300 / width
-        actual = CropBox(box.x * factor, box.y * factor, box.side * factor, box.roll_deg)
-        assert _near(actual, CropBox(x=170, y=110, side=140), shift=0.08, scale=0.12, turn=10)
+    size = width, round(width * 220 / 300)
+    sized = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if width < 300 else cv2.INTER_CUBIC)
+    box, factor = detector.detect(sized)[0].box, 300 / width
+    actual = CropBox(box.x * factor, box.y * factor, box.side * factor, box.roll_deg)
+    assert _near(actual, CropBox(x=170, y=110, side=140), shift=0.08, scale=0.12, turn=10)
 
 
 def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):

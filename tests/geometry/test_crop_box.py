@@ -42,12 +42,12 @@ def _offsets(box, size):
     return crop_to_photo(inside, box, size) - crop_to_photo(np.array([[0.5, 0.5]]), box, size)
 
 
-def test_nothing_is_aliased():
+@pytest.mark.parametrize("roll", [0, 10])
+def test_nothing_is_aliased(roll):
     lines = np.zeros((300, 300, 1), np.uint8)
     lines[:, ::2] = 200  # a line a pixel: without antialiasing a pattern of its own
-    for roll in (0, 10):
-        crop = sample_crop(lines, CropBox(150, 150, 160, roll), 20).astype(float)
-        assert abs(crop.mean() - 100) < 2 and crop.std() < 2.5
+    crop = sample_crop(lines, CropBox(150, 150, 160, roll), 20).astype(float)
+    assert abs(crop.mean() - 100) < 2 and crop.std() < 2.5
 
 
 def test_beyond_the_photo_its_border_goes_on():
@@ -73,21 +73,30 @@ def test_a_scaled_photo_has_the_scaled_box():
     assert np.abs(difference).max() < 0.01
 
 
-def test_impossible_boxes_and_crops_are_refused():
-    for arguments, message in (
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ((1, 2, 0), "side"),
         ((1, 2, -3), "side"),
         ((float("nan"), 2, 3), "x of a crop"),
         ((1, 2, float("inf")), "side of a crop"),
         ((1, "a", 3), "y of a crop"),
         ((1, 2, 3, None), "roll_deg"),
-    ):
-        with pytest.raises(ArgumentError, match=message):
-            CropBox(*arguments)
-    photo = np.zeros((9, 9, 3), np.uint8)
-    for box, message in (
+    ],
+)
+def test_numbers_that_make_no_crop_are_refused(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        CropBox(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
         (CropBox(-50, 4, 8), "lies outside the photo"),
         (CropBox(4, 4, 1e9), "side is 1e[+]09 pixels"),
-    ):
-        with pytest.raises(ArgumentError, match=message):
-            sample_crop(photo, box, 8)
+    ],
+)
+def test_a_crop_outside_the_photo_is_refused(box, message):
+    photo = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ArgumentError, match=message):
+        sample_crop(photo, box, 8)

@@ -111,12 +111,16 @@ def test_triangles_are_cut_at_the_near_plane():
     np.testing.assert_allclose(fragments.depth, np.where(visible, depth, camera.far), rtol=1e-4)
 
 
+@pytest.mark.parametrize("vertices", [jnp.ones((2, 4, 3)), jnp.ones((2, 0, 3)), jnp.ones((0, 4, 3))])
+def test_without_faces_nothing_is_drawn(vertices):
+    no_faces = np.zeros((0, 3), np.int32)
+    fragments, pull = jax.vjp(lambda v: compiled.rasterize(v, CAMERA, faces=no_faces).depth, vertices)
+    assert fragments.shape == (len(vertices), 9, 9) and (fragments == CAMERA.far).all()
+    assert (pull(fragments)[0] == 0).all()
+
+
 def test_no_faces_no_images_no_vertices():
     no_faces = np.zeros((0, 3), np.int32)
-    for vertices in (jnp.ones((2, 4, 3)), jnp.ones((2, 0, 3)), jnp.ones((0, 4, 3))):
-        fragments, pull = jax.vjp(lambda v: compiled.rasterize(v, CAMERA, faces=no_faces).depth, vertices)
-        assert fragments.shape == (len(vertices), 9, 9) and (fragments == CAMERA.far).all()
-        assert (pull(fragments)[0] == 0).all()
     none = compiled.rasterize(jnp.ones((0, 4, 3)), CAMERA, faces=np.array([[0, 1, 2]]))
     assert none.barycentric.shape == (0, 9, 9, 3)
     fragments = compiled.rasterize(jnp.ones((2, 4, 3)), CAMERA, faces=no_faces)
@@ -176,8 +180,9 @@ def _unchecked(function):
     return platforms.arrays(inspect.unwrap(function))
 
 
-def test_refuses_what_is_no_mesh():
-    for change, message in (
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"vertices": jnp.ones((4, 2))}, r"vertices has shape \(4, 2\); it must have the axes \(\*shape 3\)"),
         ({"vertices": jnp.ones((4, 3), int)}, "vertices is of int32; it must be floating point"),
         ({"vertices": "a ball"}, "vertices is a str that is no array"),
@@ -193,25 +198,30 @@ def test_refuses_what_is_no_mesh():
         ({"layers": 0}, "cull is None, layers 0; they must be"),
         ({"sampling": "corner"}, "sampling is 'corner'; it must be one of centred, half"),
         ({"size": 40_000, "supersample": 2}, "6,400,000,000 samples are more than"),
-    ):
-        arguments = {"vertices": jnp.ones((4, 3)), "faces": np.array([[0, 1, 2]]), "camera": CAMERA} | change
-        with pytest.raises(ValueError, match=message):
-            _unchecked(mesh_rasterizer.rasterize)(**arguments)
+    ],
+)
+def test_refuses_what_is_no_mesh(change, message):
+    arguments = {"vertices": jnp.ones((4, 3)), "faces": np.array([[0, 1, 2]]), "camera": CAMERA} | change
+    with pytest.raises(ValueError, match=message):
+        _unchecked(mesh_rasterizer.rasterize)(**arguments)
 
 
-def test_refuses_values_that_do_not_go_with_the_fragments():
-    faces = np.array([[0, 1, 3]])
-    fragments = compiled.rasterize(jnp.ones((2, 4, 3)), CAMERA, faces=faces)
-    for change, message in (
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"attributes": jnp.ones((3, 2))}, r"faces\[0\] is \[0, 1, 3\], but attributes has 3 rows"),
         ({"attributes": jnp.ones((5, 4, 2))}, r"attributes has leading axes \(5,\), the fragments \(2,\)"),
         ({"attributes": jnp.ones((4, 2)), "faces": None}, "without faces it must be"),
         ({"supersample": 2}, "supersample is 2; the fragments have 1 a side of a pixel"),
         ({"derivatives": True}, "fragments has no derivatives"),
-    ):
-        arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change
-        with pytest.raises(ValueError, match=message):
-            _unchecked(mesh_rasterizer.interpolate)(fragments, **arguments)
+    ],
+)
+def test_refuses_values_that_do_not_go_with_the_fragments(change, message):
+    faces = np.array([[0, 1, 3]])
+    fragments = compiled.rasterize(jnp.ones((2, 4, 3)), CAMERA, faces=faces)
+    arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change
+    with pytest.raises(ValueError, match=message):
+        _unchecked(mesh_rasterizer.interpolate)(fragments, **arguments)
 
 
 def test_gradients_of_grids_and_meshes_agree():

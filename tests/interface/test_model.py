@@ -82,23 +82,36 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
 
 
-def test_a_model_is_named_by_name_file_or_configuration(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["catface", asset("catface/model.safetensors")])
+def test_a_model_is_named_by_name_or_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for arguments in ("catface", asset("catface/model.safetensors")):
-        assert repr(g2s.load_model(arguments)) == "Model(catface, 64 x 64 pixels)"
-    assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
-    names = "catface, head, ictface"
-    for arguments, message in (
-        ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {names}$"),
-        ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {names}$"),
-        ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {names}$"),
-        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is missing .* {names}$"),
-        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is missing .* {names}$"),
-        ("car", rf"^the configuration car names no model .* or use one of the models {names}$"),
+    assert repr(g2s.load_model(name)) == "Model(catface, 64 x 64 pixels)"
+
+
+_NAMES = "catface, head, ictface"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {_NAMES}$"),
+        ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {_NAMES}$"),
+        ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {_NAMES}$"),
+        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is missing .* {_NAMES}$"),
+        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is missing .* {_NAMES}$"),
+        ("car", rf"^the configuration car names no model .* or use one of the models {_NAMES}$"),
         ("gone/model.safetensors", "^gone/model.safetensors is missing, or not a lifted model"),
-    ):
-        with pytest.raises(g2s.UserError, match=message):
-            g2s.load_model(arguments)
+    ],
+)
+def test_a_name_without_a_model_is_answered_with_the_nearest(tmp_path, monkeypatch, name, message):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(g2s.UserError, match=message):
+        g2s.load_model(name)
+
+
+def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
     # What `gan2shape-jax get` leaves.
     cached = tmp_path / "gan2shape_jax" / "weights" / "celeba"
     cached.mkdir(parents=True)
@@ -165,12 +178,15 @@ def test_images_can_be_differentiated_and_a_seed_is_any_whole_number(gan):
     assert slope == pytest.approx(float(jnp.linalg.norm(gradient)), rel=0.05)
 
 
+@pytest.mark.parametrize("truncation", [0.0, 1.5])
+def test_truncation_out_of_range_is_refused(gan, truncation):
+    with pytest.raises(ValueError, match=f"truncation is {truncation}"):
+        gan.sample(0, 1, truncation=truncation)
+
+
 def test_what_cannot_be_drawn_is_refused(gan):
     with pytest.raises(ValueError, match="count is 0"):
         gan.sample(0, 0)
-    for truncation in (0.0, 1.5):
-        with pytest.raises(ValueError, match=f"truncation is {truncation}"):
-            gan.sample(0, 1, truncation=truncation)
     with pytest.raises(ValueError, match=r"latents have the shape \(n, 64\): \(n, 128\) or \(n, 10, 128\) is needed"):
         gan.synthesize(np.zeros((1, 64)))
     with pytest.raises(ValueError, match=r"latents have the shape \(n, 3, 128\): "):  # of another GAN's layers
@@ -191,7 +207,7 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
     (tmp_path / "ictface").write_bytes(b"a file of that name")
     with pytest.raises(g2s.UserError, match="^ictface"):
         g2s.load_gan("ictface")
-    names = r"name a file \(.safetensors\), or one of catface, head, ictface"
+    names = rf"name a file \(.safetensors\), or one of {_NAMES}"
     with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec' \(did you mean catface\?\): {names}$"):
         g2s.load_gan("catfaec")
 

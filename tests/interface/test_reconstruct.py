@@ -124,10 +124,9 @@ def test_a_loss_of_ones_own_trains(face, config, gan):
     assert "away" in result.history[-1]
 
 
-def test_what_cannot_be_reconstructed_is_refused_at_once():
-    gan = g2s.load_gan(asset("ictface/gan.safetensors"))
-    image = np.asarray(Image.open(_FACE).convert("RGB"))
-    for changes, message in (
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
         ({"mask": None}, "there is no mask, and image has no alpha channel"),
         ({"mask": np.ones((8, 8))}, r"mask has the shape \(8, 8\)"),
         ({"latent": np.zeros(7)}, r"latent has the shape \(7,\): this GAN takes \(128,\) or \(10, 128\)"),
@@ -137,9 +136,18 @@ def test_what_cannot_be_reconstructed_is_refused_at_once():
             {"steps": {"step4": step3.STEP3}},
             "steps has step4: it must hold Steps by the names prior, step1, step2, step",
         ),
-    ):
-        with pytest.raises(g2s.UserError, match=message):
-            g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
+    ],
+)
+def test_what_cannot_be_reconstructed_is_refused(changes, message):
+    gan = g2s.load_gan(asset("ictface/gan.safetensors"))
+    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    with pytest.raises(g2s.UserError, match=message):
+        g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
+
+
+def test_what_cannot_be_reconstructed_is_refused_at_once():
+    gan = g2s.load_gan(asset("ictface/gan.safetensors"))
+    image = np.asarray(Image.open(_FACE).convert("RGB"))
     with pytest.raises(ValueError, match="^gan is a str: it must be a Gan, as load_gan returns it"):
         inspect.unwrap(g2s.reconstruct)(image, "gan.safetensors")  # without this suite's check of types
     with pytest.raises(ValueError, match="^steps has step3: it must hold Steps by the names"):
@@ -152,14 +160,17 @@ def _complete(config, size=64, seed=None, *, mapping_layers=8):
     return interface._plan_of(config, Architecture(size=size, style_dim=32, **sizes), seed).config
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_default_needs_no_file_of_the_user(size):
+    config = _complete(None, size)
+    assert (config.gan.size, config.gan.style_dim) == (size, 32)
+    assert config.image_size == 64 and len(config.schedule.stages) == 2
+    assert (config.networks.pretrained, config.loss.perceptual) == ("", "discriminator")
+    mean, covariance = load_mvn(config.sampling.view_mvn, 6)
+    assert mean.shape == (6,) and np.linalg.eigvalsh(covariance).min() > -1e-6
+
+
 def test_the_default_suits_the_gan_and_needs_no_file_of_the_user():
-    for size in (32, 64):
-        config = _complete(None, size)
-        assert (config.gan.size, config.gan.style_dim) == (size, 32)
-        assert config.image_size == 64 and len(config.schedule.stages) == 2
-        assert (config.networks.pretrained, config.loss.perceptual) == ("", "discriminator")
-        mean, covariance = load_mvn(config.sampling.view_mvn, 6)
-        assert mean.shape == (6,) and np.linalg.eigvalsh(covariance).min() > -1e-6
     with pytest.raises(ArgumentError, match="config is needed for a GAN of 128 pixels, .* config='own' needs"):
         _complete(None, 128)
     assert _complete("own", 128).gan.size == 128
@@ -176,18 +187,27 @@ def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is()
     assert config.to_dict() == before and config.is_locked
 
 
-def test_other_configurations_and_seeds_are_refused():
-    for config, message in (
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
         ("ictfaec", "did you mean ictface"),
         ("ictface:joint", "config.mode is 'joint': images are reconstructed in mode 'instance'"),
         ("celeba", "config.sampling.view_mvn: checkpoints/.* does not exist"),
-    ):
-        with pytest.raises(g2s.UserError, match=message):
-            _complete(config)
+    ],
+)
+def test_unusable_configurations_are_refused(config, message):
+    with pytest.raises(g2s.UserError, match=message):
+        _complete(config)
+
+
+@pytest.mark.parametrize("seed", ["1", 1.5, np.zeros(2)])
+def test_unusable_seeds_are_refused(seed):
+    with pytest.raises(ArgumentError, match="^seed"):
+        _complete("ictface", seed=seed)
+
+
+def test_other_configurations_and_seeds_are_refused():
     with pytest.raises(g2s.UserError, match="config.gan.F1_d is 8, but the mapping network of this GAN has only 4"):
         _complete("ictface", mapping_layers=4)
-    for seed in ("1", 1.5, np.zeros(2)):
-        with pytest.raises(ArgumentError, match="^seed"):
-            _complete("ictface", seed=seed)
     with pytest.raises(ArgumentError, match="^config"):
         _complete({"seed": 1})

@@ -54,17 +54,20 @@ def test_lists_of_angles_and_lights_give_many_pictures_and_its_own_light_changes
     assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
 
 
-def test_what_cannot_be_drawn_is_refused(result):
-    for call, message in (
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
         (lambda r: r.render(show="colour"), "show is 'colour': it must be one of image, albedo"),
         (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"shapes \(3,\), \(2,\), \(\): they must be numbers or"),
         (lambda r: r.render(yaw=np.zeros((2, 2))), r"yaw, roll have the shapes \(\), \(2, 2\)"),
         (lambda r: r.render(yaw=float("nan")), "yaw holds numbers that are not finite"),
         (lambda r: r.render(size=0), "size is 0: it must be 1 to 4096"),
         (lambda r: r.relight((0.5, 0.2, 1.0)), r"direction has the shape \(3,\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call(result)
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(result, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(result)
 
 
 def test_mesh_and_solid_are_those_that_exports_have(result):
@@ -79,14 +82,17 @@ def test_mesh_and_solid_are_those_that_exports_have(result):
         g2s.Reconstruction(dataclasses.replace(result.record, mask=mask)).solid(back="mirrored")
 
 
-def test_a_saved_folder_is_read_again_and_rendered_and_another_is_refused(result, tmp_path):
-    for pictures in (False, True):
-        folder = tmp_path / f"saved {pictures}"
-        result.save(folder, pictures=pictures)
-        again = g2s.load(folder)
-        np.testing.assert_array_equal(again.depth, result.depth)
-        np.testing.assert_array_equal(again.render(yaw=15, size=24), result.render(yaw=15, size=24))
-        assert (folder / "overview.png").is_file() == pictures
+@pytest.mark.parametrize("pictures", [False, True])
+def test_a_saved_folder_is_read_again_and_rendered(result, tmp_path, pictures):
+    folder = tmp_path / f"saved {pictures}"
+    result.save(folder, pictures=pictures)
+    again = g2s.load(folder)
+    np.testing.assert_array_equal(again.depth, result.depth)
+    np.testing.assert_array_equal(again.render(yaw=15, size=24), result.render(yaw=15, size=24))
+    assert (folder / "overview.png").is_file() == pictures
+
+
+def test_a_saved_folder_is_read_again_and_rendered_and_another_is_refused(tmp_path):
     with pytest.raises(g2s.UserError, match="is not a results folder"):
         g2s.load(tmp_path)
 

@@ -26,19 +26,19 @@ def test_the_same_picture_in_any_form():
         np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)[0]), _PIXELS)
 
 
-def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone():
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone(mode):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
-    for mode in ("RGB", "RGBA", "L", "P"):
-        picture = Image.fromarray(pixels).convert(mode)
-        picture.getexif()[0x0112] = 6
-        before = picture.tobytes()
-        turned = ImageOps.exif_transpose(picture)
-        if turned.has_transparency_data:
-            turned = turned.convert("RGBA")
-            np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[1]), np.asarray(turned.getchannel("A")))
-            turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
-        np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[0]), np.asarray(turned.convert("RGB")))
-        assert picture.tobytes() == before and picture.getexif()[0x0112] == 6
+    picture = Image.fromarray(pixels).convert(mode)
+    picture.getexif()[0x0112] = 6
+    before = picture.tobytes()
+    turned = ImageOps.exif_transpose(picture)
+    if turned.has_transparency_data:
+        turned = turned.convert("RGBA")
+        np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[1]), np.asarray(turned.getchannel("A")))
+        turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
+    np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)[0]), np.asarray(turned.convert("RGB")))
+    assert picture.tobytes() == before and picture.getexif()[0x0112] == 6
 
 
 def test_a_mask_has_the_bits_of_its_file():
@@ -58,9 +58,12 @@ def test_zeros_and_ones_are_a_mask_in_any_type():
         np.testing.assert_array_equal(_mask(argument), mask.astype(np.float32))
 
 
+@pytest.mark.parametrize(("shape", "full"), [((8,), (1, 8)), ((6, 8), (1, 6, 8))])
+def test_a_latent_has_an_axis_of_layers_or_of_images(shape, full):
+    assert _latent(np.zeros(shape)).shape == _latent(np.zeros(full)).shape == full
+
+
 def test_latents_and_depths():
-    for shape, full in (((8,), (1, 8)), ((6, 8), (1, 6, 8))):
-        assert _latent(np.zeros(shape)).shape == _latent(np.zeros(full)).shape == full
     argument = _depth(np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3))
     assert argument.max() == np.float32(1.1) and argument.min() == np.float32(0.95)
 
@@ -126,32 +129,35 @@ def test_what_is_no_array_or_picture_is_refused_by_the_argument_s_name():
                 _depth(value)
 
 
-def test_a_picture_that_was_opened_but_cannot_be_decoded():
-    for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
-        stream = io.BytesIO()
-        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        Image.fromarray(pixels).save(stream, kind)
-        half = stream.getvalue()[: len(stream.getvalue()) // 2]
-        with contextlib.suppress(OSError):  # WebP is refused by Pillow itself
-            opened = Image.open(io.BytesIO(half))
-            for take in (arrays.picture_of, lambda value: arrays.mask_of(value, 64, 16, None)):
-                with pytest.raises(ArgumentError, match="is damaged or truncated"):
-                    take(opened)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_picture_that_was_opened_but_cannot_be_decoded(kind):
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(stream, kind)
+    half = stream.getvalue()[: len(stream.getvalue()) // 2]
+    with contextlib.suppress(OSError):  # WebP is refused by Pillow itself
+        opened = Image.open(io.BytesIO(half))
+        for take in (arrays.picture_of, lambda value: arrays.mask_of(value, 64, 16, None)):
+            with pytest.raises(ArgumentError, match="is damaged or truncated"):
+                take(opened)
 
 
-def test_unusable_statistics_are_refused_by_name(tmp_path):
-    for content, message in (
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
         ({"mean": np.zeros(5), "cov": np.eye(5)}, "mean of length 6"),
         ({"mean": np.zeros(6), "cov": np.eye(5)}, "covariance of"),
         ({"mean": np.zeros(6), "cov": -np.eye(6)}, "positive semi-definite"),
         ({"mean": np.zeros(6), "cov": np.triu(np.ones((6, 6)))}, "symmetric"),
         ({"mean": np.full(6, np.nan), "cov": np.eye(6)}, "not finite"),
         ({"cov": np.eye(6)}, "must hold 'mean' and 'cov'"),
-    ):
-        np.savez(tmp_path / "a.npz", **content)
-        with pytest.raises(UserError, match=message) as caught:
-            arrays.load_mvn(tmp_path / "a.npz", 6)
-        assert str(tmp_path / "a.npz") in str(caught.value)
+    ],
+)
+def test_unusable_statistics_are_refused_by_name(tmp_path, content, message):
+    np.savez(tmp_path / "a.npz", **content)
+    with pytest.raises(UserError, match=message) as caught:
+        arrays.load_mvn(tmp_path / "a.npz", 6)
+    assert str(tmp_path / "a.npz") in str(caught.value)
 
 
 def test_torch_latents_and_statistics(tmp_path, monkeypatch):

@@ -39,6 +39,26 @@ def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
         files.open_regular(tmp_path / "absent")
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"{", "Expecting property name"),
+        (b"\xff{}", "can't decode byte"),
+        (b'{"a": NaN}', "NaN is not a usable number"),
+        (b"[1e999]", "1e999 is not a usable number"),
+        pytest.param(b"[" * 100_000, "recursion", id="long"),
+        (b"[]", "does not hold a JSON object"),
+        pytest.param(b" " * (4 * 2**20) + b"{}", "at most 4 MiB", id="long"),
+    ],
+)
+def test_json_that_cannot_be_read_is_refused_by_name(tmp_path, text, why):
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=why) as caught:
+        read_object(path, "a note")
+    assert str(path) in str(caught.value)
+
+
 def test_json_is_read_as_the_standard_library_reads_it_or_refused_by_name(tmp_path):
     content = {"a": [1, -2.5e-3, True, None, {"é": "ü\ud800"}], "crc": 2**32 - 1, "seed": -(2**63), "b": {}, "c": []}
     path = tmp_path / "a.json"
@@ -46,19 +66,6 @@ def test_json_is_read_as_the_standard_library_reads_it_or_refused_by_name(tmp_pa
     assert read_object(path, "a note") == content
     with pytest.raises(FileNotFoundError):
         read_object(tmp_path / "absent", "a note")
-    for text, why in (
-        (b"{", "Expecting property name"),
-        (b"\xff{}", "can't decode byte"),
-        (b'{"a": NaN}', "NaN is not a usable number"),
-        (b"[1e999]", "1e999 is not a usable number"),
-        (b"[" * 100_000, "recursion"),
-        (b"[]", "does not hold a JSON object"),
-        (b" " * (4 * 2**20) + b"{}", "at most 4 MiB"),
-    ):
-        path.write_bytes(text)
-        with pytest.raises(UserError, match=why) as caught:
-            read_object(path, "a note")
-        assert str(path) in str(caught.value)
 
 
 def test_a_file_is_written_beside_its_place_under_its_extension(tmp_path):
@@ -117,46 +124,67 @@ def place(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", "pipe", "dangling", "circle"}
 
 
-def test_places_that_cannot_be_written_are_refused_before_work(place, monkeypatch):
-    for path in ("folder", "folder/new", "new/a/b", ".", "../new", "folder/../new"):
-        assert files.folder_fault(path) == ""
-    for path, fault in (
+@pytest.mark.parametrize("path", ["folder", "folder/new", "new/a/b", ".", "../new", "folder/../new"])
+def test_a_folder_can_be_made_where_there_is_room_for_one(place, path):
+    assert files.folder_fault(path) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
         ("file", "cannot be a folder: .*file is a file"),
         ("file/new", "cannot be a folder: .*file is a file"),
         ("pipe", "cannot be a folder: .*pipe is a file"),
         ("/dev/null/new", "cannot be a folder: /dev/null is a file"),
         ("dangling/new", "cannot be a folder: .*dangling leads nowhere"),
         ("circle", "cannot be a folder: .*circle leads nowhere"),
-        ("n" * 300, "has a name that is too long"),
-    ):
-        with pytest.raises(UserError, match=f"--out .* {fault}"):
-            files.require_folder_place(pathlib.Path(path))
-    for path, fault in (
+        pytest.param("n" * 300, "has a name that is too long", id="long"),
+    ],
+)
+def test_a_place_that_can_be_no_folder_is_refused(place, path, fault):
+    with pytest.raises(UserError, match=f"--out .* {fault}"):
+        files.require_folder_place(pathlib.Path(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
         ("folder", "is a folder: name a file"),
         ("", "is a folder: name a file"),
         ("gone/a.png", "there is no folder gone"),
-        ("n" * 240 + ".png", "a name that is too long"),
-    ):
-        with pytest.raises(UserError, match=fault):
-            files.require_file_place(pathlib.Path(path), overwrite=False)
+        pytest.param("n" * 240 + ".png", "a name that is too long", id="long"),
+    ],
+)
+def test_a_place_that_can_be_no_file_is_refused(place, path, fault):
+    with pytest.raises(UserError, match=fault):
+        files.require_file_place(pathlib.Path(path), overwrite=False)
+
+
+def test_a_folder_that_is_read_only_is_refused(place, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not os.path.samefile(path, "folder"))  # root writes anywhere
     assert "folder is read-only" in files.folder_fault("folder/new")
     with pytest.raises(UserError, match="read-only"):
         files.require_file_place(pathlib.Path("folder/a.png"), overwrite=False)
 
 
-def test_nothing_that_is_read_is_written(place):
-    pathlib.Path("folder/link").symlink_to("../elsewhere")
-    for target, picture, message in (
+@pytest.mark.parametrize(
+    ("target", "picture", "message"),
+    [
         ("file", None, "OUT file would overwrite file:"),
         ("folder/link", None, "OUT folder/link is a link"),
         ("new", "file", "--sheet file would overwrite file:"),
         ("new", "folder/../new", "OUT new would overwrite folder/../new"),
         ("new", "gone/sheet.png", "there is no folder gone"),
-    ):
-        targets = {"OUT": pathlib.Path(target), "--sheet": picture and pathlib.Path(picture)}
-        with pytest.raises(UserError, match=message):
-            files.require_targets(targets, ["file", None], overwrite=True)
+    ],
+)
+def test_a_target_that_would_overwrite_a_source_is_refused(place, target, picture, message):
+    pathlib.Path("folder/link").symlink_to("../elsewhere")
+    targets = {"OUT": pathlib.Path(target), "--sheet": picture and pathlib.Path(picture)}
+    with pytest.raises(UserError, match=message):
+        files.require_targets(targets, ["file", None], overwrite=True)
+
+
+def test_a_target_that_exists_is_replaced_only_with_overwrite(place):
     targets = {"OUT": pathlib.Path("new"), "--sheet": pathlib.Path("sheet.png")}
     files.require_targets(targets, ["file"], overwrite=False)
     pathlib.Path("sheet.png").touch()

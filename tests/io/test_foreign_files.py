@@ -55,11 +55,11 @@ def test_each_is_refused_by_its_name_and_in_a_sentence(files):
     assert [name for name, words in expected.items() if words not in told[name]] == []
 
 
-def test_behind_the_wall_too_and_soon(files):
-    for name in ("AVIF of zeros", "PNG with long text", "JPEG with an EXIF bomb, cut"):
-        start = time.monotonic()
-        assert str(files[name]) in _refusal(lambda path: open_upright(path, least=20, foreign=True), files[name])
-        assert time.monotonic() - start < 20
+@pytest.mark.parametrize("name", ["AVIF of zeros", "PNG with long text", "JPEG with an EXIF bomb, cut"])
+def test_behind_the_wall_too_and_soon(files, name):
+    start = time.monotonic()
+    assert str(files[name]) in _refusal(lambda path: open_upright(path, least=20, foreign=True), files[name])
+    assert time.monotonic() - start < 20
 
 
 def test_behind_the_wall_a_picture_is_the_same(tmp_path):

@@ -173,21 +173,24 @@ def test_the_usual_mask_is_the_last_that_auto_takes(folder):
         require_files(config)
 
 
-def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, file, home in (
+@pytest.mark.parametrize(
+    ("name", "file", "home"),
+    [
         ("car", "pspnet_voc", "hszhao/semseg"),
         ("church", "pspnet_ade20k", "hszhao/semseg"),
         ("cat_pretrain", "pspnet_voc", "hszhao/semseg"),
         ("celeba_pretrain", "bisenet", "face-parsing.PyTorch"),
         ("synface_pretrain", "bisenet", "face-parsing.PyTorch"),
-    ):
-        with pytest.raises(UserError) as caught:
-            require_files(load_config(name))
-        path = f"checkpoints/parsing/{file}"
-        command = f"gan2shape-jax convert {path}.pth {path}.safetensors"
-        for part in (f"config.parsing.weights: {path}.safetensors", command, home, "--config.data.mask_root=FOLDER"):
-            assert part in str(caught.value), name
+    ],
+)
+def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, monkeypatch, name, file, home):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        require_files(load_config(name))
+    path = f"checkpoints/parsing/{file}"
+    command = f"gan2shape-jax convert {path}.pth {path}.safetensors"
+    for part in (f"config.parsing.weights: {path}.safetensors", command, home, "--config.data.mask_root=FOLDER"):
+        assert part in str(caught.value), name
 
 
 def test_what_is_asked_for_depends_on_the_source(folder):

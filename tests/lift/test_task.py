@@ -108,15 +108,18 @@ def test_signs_of_a_flat_sheet_and_of_stripes(task):
 GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
 
 
-def test_each_sign_of_a_collapse_is_told():
-    for signs, told in (
+@pytest.mark.parametrize(
+    ("signs", "told"),
+    [
         ({}, []),
         ({"roughness": 0.3}, ["stripes"]),
         ({"saturation": 0.95}, ["at the end of their range"]),
         ({"kept_out_l1": 0.5}, ["worse"]),
         ({"relief": float("nan")}, ["not finite"]),
-    ):
-        assert all(word in fault for word, fault in zip(told, collapse(GOOD | signs, 0.4), strict=True))
+    ],
+)
+def test_each_sign_of_a_collapse_is_told(signs, told):
+    assert all(word in fault for word, fault in zip(told, collapse(GOOD | signs, 0.4), strict=True))
 
 
 def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config):

@@ -118,8 +118,11 @@ def test_depth_is_smooth_enough_for_normals(case):
         assert jnp.diff(error, axis=axis).std() < 0.1 * jnp.diff(depth["float32"], axis=axis).std()
 
 
+@pytest.mark.parametrize(("kind", "platform"), [("float32", "tpu"), ("bfloat16", "cpu")])
+def test_a_precision_that_is_asked_for_is_used(kind, platform):
+    assert precision.chosen(kind, platform) == kind
+
+
 def test_only_a_tpu_computes_in_bfloat16_unasked():
     chosen = [precision.chosen("auto", platform) for platform in ("cpu", "gpu", "tpu")]
     assert chosen == ["float32", "float32", "bfloat16"]
-    for kind, platform in (("float32", "tpu"), ("bfloat16", "cpu")):
-        assert precision.chosen(kind, platform) == kind

@@ -41,11 +41,11 @@ def test_a_saved_result_comes_back_bit_for_bit(result, tmp_path):
     assert examine(tmp_path / "r") == {"configuration": "abc"}
 
 
-def test_committed_results_are_read(saved_results):
-    for name in ("001", "005"):
-        result = load_result(saved_results / name)
-        assert result.name == name and result.category == "ictface" and load_metrics(saved_results / name)["side"] < 0.1
-        assert "configuration" in examine(saved_results / name)
+@pytest.mark.parametrize("name", ["001", "005"])
+def test_committed_results_are_read(saved_results, name):
+    result = load_result(saved_results / name)
+    assert result.name == name and result.category == "ictface" and load_metrics(saved_results / name)["side"] < 0.1
+    assert "configuration" in examine(saved_results / name)
 
 
 @pytest.mark.parametrize("name", ["result.json", "true_depth.npy"])
@@ -69,13 +69,16 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, nam
     assert examine(tmp_path / "r") == {}
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"files": {}}', '{"files": [1], "made_with": {}}'])
+def test_a_record_that_cannot_be_read_is_refused(tmp_path, content):
+    (tmp_path / "files.json").write_text(content)
+    with pytest.raises(UserError, match="files.json"):
+        examine(tmp_path)
+
+
 def test_a_folder_without_a_usable_record_is_not_finished(tmp_path):
     with pytest.raises(UserError, match="files.json is missing"):
         examine(tmp_path)
-    for content in ("", "[]", '{"files": {}}', '{"files": [1], "made_with": {}}'):
-        (tmp_path / "files.json").write_text(content)
-        with pytest.raises(UserError, match="files.json"):
-            examine(tmp_path)
 
 
 def test_arrays_of_another_shape_or_not_finite_are_refused(result):

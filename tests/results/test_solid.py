@@ -108,16 +108,19 @@ def test_its_volume_is_what_the_rays_enclose():
 
 
 @pytest.mark.parametrize("back", BACKS)
-def test_it_has_the_size_that_was_asked_for(back):
-    for sizes, axis, expected in (
+@pytest.mark.parametrize(
+    ("sizes", "axis", "expected"),
+    [
         ({"width_mm": 33}, 0, 33),
         ({"width_mm": 20, "height_mm": 500}, 0, 20),
         ({"width_mm": 500, "height_mm": 20, "thickness_mm": 6}, 1, 20),
-    ):
-        low, high = build_solid(_head(24), back=back, **sizes).mesh.bounds
-        np.testing.assert_allclose(low, 0, atol=1e-9)
-        assert high[axis] == pytest.approx(expected, abs=1e-6)
-        assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
+    ],
+)
+def test_it_has_the_size_that_was_asked_for(back, sizes, axis, expected):
+    low, high = build_solid(_head(24), back=back, **sizes).mesh.bounds
+    np.testing.assert_allclose(low, 0, atol=1e-9)
+    assert high[axis] == pytest.approx(expected, abs=1e-6)
+    assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
 
 
 def test_without_a_size_it_has_that_of_the_mesh_and_a_face_that_fills_its_picture_is_a_fifth_of_a_metre_high():
@@ -225,12 +228,26 @@ def test_spikes_are_flattened_and_said():
     assert spiky.mesh.volume == pytest.approx(plain.mesh.volume, rel=0.005)
 
 
-def test_what_is_too_thin_to_print_is_said():
-    for width, thin in ((2, True), (12, False)):
-        depth = np.full((128, 128), 1.05)
-        depth[20:108, 64 - width // 2 : 64 + width // 2] -= 0.05  # a wall on a plate
-        solid = build_solid(plain_result(side=128, depth=depth), width_mm=30)  # 0.24 mm a pixel
-        assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
+@pytest.mark.parametrize(("width", "thin"), [(2, True), (12, False)])
+def test_what_is_too_thin_to_print_is_said(width, thin):
+    depth = np.full((128, 128), 1.05)
+    depth[20:108, 64 - width // 2 : 64 + width // 2] -= 0.05  # a wall on a plate
+    solid = build_solid(plain_result(side=128, depth=depth), width_mm=30)  # 0.24 mm a pixel
+    assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
+        ({"thickness_mm": float("nan")}, "thickness_mm"),
+        ({"height_mm": 1e6}, "at most 10000"),
+        ({"back": "round"}, "back is 'round'"),
+    ],
+)
+def test_impossible_sizes_are_refused(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        build_solid(_head(16), **arguments)
 
 
 def test_impossible_sizes_and_masks_that_are_empty_or_a_pixel_are_refused():
@@ -240,14 +257,6 @@ def test_impossible_sizes_and_masks_that_are_empty_or_a_pixel_are_refused():
     mask[8, 8] = 1
     with pytest.raises(UserError, match="1 pixels: too small"):
         build_solid(plain_result(mask=mask))
-    for arguments, message in (
-        ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
-        ({"thickness_mm": float("nan")}, "thickness_mm"),
-        ({"height_mm": 1e6}, "at most 10000"),
-        ({"back": "round"}, "back is 'round'"),
-    ):
-        with pytest.raises(ArgumentError, match=message):
-            build_solid(_head(16), **arguments)
 
 
 SIZE = 12

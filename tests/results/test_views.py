@@ -164,19 +164,20 @@ _FULL = pathlib.Path("/dev/full")
 _NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path):
+# an odd side too
+@pytest.mark.parametrize(("count", "side"), [(1, 12), (5, 11)])
+def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path, count, side):
     rng = np.random.default_rng(0)
-    for count, side in ((1, 12), (5, 11)):  # an odd side too
-        frames = [rng.integers(0, 255, (side, 10, 3), np.uint8) for _ in range(count)]
-        whole = frames + frames[-2:0:-1]
-        pictures.write_animation(tmp_path / "turn", iter(frames), fps=16, swing=True)
-        for ending in pictures.MOVING:
-            pictures.write_animation(tmp_path / f"whole{ending}", whole, fps=16)
-            assert (tmp_path / f"turn{ending}").read_bytes() == (tmp_path / f"whole{ending}").read_bytes()
-        with Image.open(tmp_path / "turn.gif") as gif:
-            assert getattr(gif, "n_frames", 1) == len(whole) and gif.size == (10, side)
-        size = next(imageio_ffmpeg.read_frames(str(tmp_path / "turn.mp4")))["size"]
-        assert size == (10, 12)
+    frames = [rng.integers(0, 255, (side, 10, 3), np.uint8) for _ in range(count)]
+    whole = frames + frames[-2:0:-1]
+    pictures.write_animation(tmp_path / "turn", iter(frames), fps=16, swing=True)
+    for ending in pictures.MOVING:
+        pictures.write_animation(tmp_path / f"whole{ending}", whole, fps=16)
+        assert (tmp_path / f"turn{ending}").read_bytes() == (tmp_path / f"whole{ending}").read_bytes()
+    with Image.open(tmp_path / "turn.gif") as gif:
+        assert getattr(gif, "n_frames", 1) == len(whole) and gif.size == (10, side)
+    size = next(imageio_ffmpeg.read_frames(str(tmp_path / "turn.mp4")))["size"]
+    assert size == (10, 12)
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif", ""])

@@ -62,14 +62,9 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, ca
     assert "gan2shape-jax get horse\n" in printed.out + printed.err
 
 
-def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (tmp_path / "file").write_text("")
-    pathlib.Path("dangling").symlink_to("gone")
-    base = ["--config=ictface", *overrides(tiny_config(tmp_path))]
-    before = sorted(tmp_path.iterdir())
-    for field, path, message in (
+@pytest.mark.parametrize(
+    ("field", "path", "message"),
+    [
         ("workdir", "file", "config.workdir file cannot be a folder"),
         ("workdir", "/dev/null", "config.workdir /dev/null cannot be a folder"),
         ("workdir", "dangling", "dangling leads nowhere"),
@@ -78,28 +73,42 @@ def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, 
         ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below cannot be a folder"),
         ("checkpoint.folder", "foo://bar", "it must be a folder of this machine or of object storage (gs://BUCKET/..."),
         ("checkpoint.folder", "s3://bucket/run", "needs the library s3fs: pip install s3fs"),
-    ):
-        told = []
-        for more in (["--check"], []):
-            assert main([*base, f"--config.{field}={path}", *more]) in (1, 2)
-            told.append(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")))
-        assert told[0] == told[1] and message in told[0]
-        assert sorted(tmp_path.iterdir()) == before
+    ],
+)
+def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, capsys, field, path, message):
+    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "file").write_text("")
+    pathlib.Path("dangling").symlink_to("gone")
+    base = ["--config=ictface", *overrides(tiny_config(tmp_path))]
+    before = sorted(tmp_path.iterdir())
+    told = []
+    for more in (["--check"], []):
+        assert main([*base, f"--config.{field}={path}", *more]) in (1, 2)
+        told.append(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")))
+    assert told[0] == told[1] and message in told[0]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 _CHANNELS = (96, 96, 64, 48, 24)
 _GAN = Architecture(size=64, style_dim=128, mapping_layers=8, channels=_CHANNELS, discriminator_channels=_CHANNELS)
 
 
-def test_a_gan_that_the_configuration_does_not_describe_is_named():
-    assert gan_problems(load_config("ictface"), _GAN) == []
-    for field, value, message in (
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
         ("gan.size", "128", "size 64, but config.gan.size is 128"),
         ("gan.style_dim", "512", "style_dim 128, but config.gan.style_dim is 512"),
         ("gan.channel_multiplier", "1", "24 channels at 64 pixels"),
-    ):
-        problems = gan_problems(apply_overrides(load_config("ictface"), {field: value}), _GAN)
-        assert any(message in problem for problem in problems), field
+    ],
+)
+def test_a_field_that_contradicts_the_gan_is_named(field, value, message):
+    problems = gan_problems(apply_overrides(load_config("ictface"), {field: value}), _GAN)
+    assert any(message in problem for problem in problems), field
+
+
+def test_a_gan_that_the_configuration_does_not_describe_is_named():
+    assert gan_problems(load_config("ictface"), _GAN) == []
     (problem,) = gan_problems(load_config("ictface"), dataclasses.replace(_GAN, mapping_layers=4))
     assert "only 4 layers" in problem
 
@@ -147,15 +156,21 @@ def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells
     assert check.examine(config) == ([refusal] if crop else [])
 
 
-def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_tells_it(tmp_path):
-    for fields, message in (
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
         ({"schedule__batches_per_iteration": 4}, "4 batches an iteration need as many images"),
         ({"sampling__collect_iters": 2}, "set at least 3"),
-    ):
-        config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
-        (problem,) = check.examine(config)
-        assert message in problem
-        assert problem == _refusal(functools.partial(joint.require_startable, config, list(_JOINT["names"])))
+    ],
+)
+def test_a_joint_run_that_its_settings_do_not_allow_is_refused_as_the_run_refuses_it(tmp_path, fields, message):
+    config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
+    (problem,) = check.examine(config)
+    assert message in problem
+    assert problem == _refusal(functools.partial(joint.require_startable, config, list(_JOINT["names"])))
+
+
+def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_tells_it(tmp_path):
     config = tiny_config(tmp_path, **_JOINT, sampling__collect_iters=3)
     mark(tmp_path / "run", RUN)
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')

@@ -32,8 +32,9 @@ SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "
 SLURM |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-def test_the_environment_says_whether_there_are_several():
-    for environ, expected in (
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
         ({}, False),
         (EXPLICIT, True),
         (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, False),
@@ -43,11 +44,16 @@ def test_the_environment_says_whether_there_are_several():
         ({"OMPI_COMM_WORLD_SIZE": "4"}, True),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
         ({"TPU_WORKER_HOSTNAMES": "a"}, False),
-    ):
-        assert hosts.several(environ) is expected, environ
-    for environ in ({"JAX_NUM_PROCESSES": "2"}, EXPLICIT | {"JAX_PROCESS_ID": "2"}):
-        with pytest.raises(UserError, match="JAX_PROCESS_ID is .*: for a run on several hosts set all three"):
-            hosts.several(environ)
+    ],
+)
+def test_the_environment_says_whether_there_are_several_hosts(environ, expected):
+    assert hosts.several(environ) is expected, environ
+
+
+@pytest.mark.parametrize("environ", [{"JAX_NUM_PROCESSES": "2"}, EXPLICIT | {"JAX_PROCESS_ID": "2"}])
+def test_an_incomplete_environment_is_refused(environ):
+    with pytest.raises(UserError, match="JAX_PROCESS_ID is .*: for a run on several hosts set all three"):
+        hosts.several(environ)
 
 
 def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):

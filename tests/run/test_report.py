@@ -109,12 +109,15 @@ def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_
     assert third.endswith("loss 0.1250; about 10 seconds left")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_resumed_run_says_where_it_goes_on(terminal):
+    stream = Stream()
+    with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch(["001"]) as watcher:
+        watcher.on_resume(SCHEDULE[3], 5)
+    assert "001: continues from stage 1 step3, iteration 5 of 10" in stream.getvalue()
+
+
 def test_where_training_goes_on_and_how_to_look_at_curves(tmp_path):
-    for terminal in (False, True):
-        stream = Stream()
-        with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch(["001"]) as watcher:
-            watcher.on_resume(SCHEDULE[3], 5)
-        assert "001: continues from stage 1 step3, iteration 5 of 10" in stream.getvalue()
     folder = tmp_path / "a b; $(touch c)"
     stream, names = Stream(), ["x[/red]", "my photo", "=1", "a%20b", "é/ü"]
     with Monitor(SCHEDULE, folder, _console(stream, terminal=False)) as monitor:

@@ -76,20 +76,31 @@ def _history(*errors):
     return [{"step": "step2", "l1": 0.5}, *({"step": "step3", "l1": 0.1, "l1_samples": error} for error in errors)]
 
 
-def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
-    for baseline in ("prior", "start"):  # SIDE, where true depth is known
-        for after, worse in ((0.05, True), (0.03, False), (0.04, False)):
-            measured = compare_with_prior({"side": after, baseline: {"side": 0.04}}, _history(0.2, 0.1))
-            assert measured == {"samples_l1": {"start": 0.2, "end": 0.1}, "worse_than_prior": worse}
-    for errors, worse in (((0.1, 0.3, 0.2), True), ((0.2, 0.3, 0.1), False)):  # otherwise the samples
-        assert compare_with_prior({}, _history(*errors))["worse_than_prior"] is worse
-    for kept, worse in (({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)):  # held out
-        metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
-        assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
-        with_side = metrics | {"side": 0.05, "start": {"side": 0.04}}
-        assert compare_with_prior(with_side, _history(0.1, 0.2))["worse_than_prior"] is True
-    for history in ([], _history(), _history(0.1)):
-        assert "worse_than_prior" not in compare_with_prior({}, history)
+@pytest.mark.parametrize("baseline", ["prior", "start"])
+def test_where_true_depth_is_known_its_side_decides(baseline):
+    for after, worse in ((0.05, True), (0.03, False), (0.04, False)):
+        measured = compare_with_prior({"side": after, baseline: {"side": 0.04}}, _history(0.2, 0.1))
+        assert measured == {"samples_l1": {"start": 0.2, "end": 0.1}, "worse_than_prior": worse}
+
+
+@pytest.mark.parametrize(("errors", "worse"), [((0.1, 0.3, 0.2), True), ((0.2, 0.3, 0.1), False)])
+def test_without_true_depth_the_samples_decide(errors, worse):
+    assert compare_with_prior({}, _history(*errors))["worse_than_prior"] is worse
+
+
+@pytest.mark.parametrize(
+    ("kept", "worse"), [({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)]
+)
+def test_held_out_samples_decide_before_those_trained_on(kept, worse):
+    metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
+    assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
+    with_side = metrics | {"side": 0.05, "start": {"side": 0.04}}
+    assert compare_with_prior(with_side, _history(0.1, 0.2))["worse_than_prior"] is True
+
+
+@pytest.mark.parametrize("history", [[], _history(), _history(0.1)])
+def test_without_evidence_no_shape_is_worse(history):
+    assert "worse_than_prior" not in compare_with_prior({}, history)
 
 
 def test_no_shape_is_promised_for_another_category():

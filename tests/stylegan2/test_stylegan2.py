@@ -198,15 +198,20 @@ def test_files_of_every_kind_are_written_and_read(tmp_path):
     assert "final_rgb" in loaded["discriminator"]
 
 
+# a "skip" discriminator too takes any side
+@pytest.mark.parametrize("side", [8, 32])
+def test_features_of_a_skip_discriminator_have_their_sizes(side):
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)
+    x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
+    features = _features(params["discriminator"], x, arch=_KINDS)
+    assert [f.shape for f in features] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
+
+
 def test_images_and_features_of_every_kind_have_their_sizes_and_clamps():
     params = stylegan2.init_params(jax.random.key(0), _KINDS)
     w = 9 * jax.random.normal(jax.random.key(1), (2, 5))
     image = synthesize(params["generator"], w, arch=_KINDS)
     assert image.shape == (2, 16, 16, 3) and jnp.abs(image).max() <= 1.0
-    for side in (8, 32):  # a "skip" discriminator too takes any side
-        x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
-        features = _features(params["discriminator"], x, arch=_KINDS)
-        assert [f.shape for f in features] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
 
 
 def test_the_stored_mean_is_the_mean():
@@ -218,39 +223,46 @@ def test_the_stored_mean_is_the_mean():
     assert jnp.abs(mean - drawn).max() > 0.1
 
 
-def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
+@pytest.mark.parametrize(
+    "name", ["gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"]
+)
+def test_a_file_of_another_kind_is_answered_with_the_conversion(tmp_path, tiny, name):
     (tmp_path / "gan.pt").write_bytes(b"PK garbage")
     (tmp_path / "empty.safetensors").write_bytes(b"")
     safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     whole = tmp_path / "whole.safetensors"
     stylegan2.save(whole, TINY, tiny)
     (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
+    with pytest.raises(UserError) as error:
+        stylegan2.load(tmp_path / name)
+    stem = str(tmp_path / name.split(".")[0])
+    assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
+
+
+def test_a_file_with_other_tensors_names_them(tmp_path, tiny):
+    whole = tmp_path / "whole.safetensors"
+    stylegan2.save(whole, TINY, tiny)
     tensors, header = safetensors.numpy.load_file(whole), stylegan2.read_header(whole)[1]
     tensors["strange"] = tensors.pop("generator/input")
     safetensors.numpy.save_file(tensors, whole, header)
     with pytest.raises(UserError, match="whole.safetensors.*missing: generator/input; unknown: strange"):
         stylegan2.load(whole)
-    for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"):
-        with pytest.raises(UserError) as error:
-            stylegan2.load(tmp_path / name)
-        stem = str(tmp_path / name.split(".")[0])
-        assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
 
 
-def test_damaged_headers_are_refused(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])
+def test_damaged_headers_are_refused(tmp_path, content):
     path = tmp_path / "gan.safetensors"
-    for content in ("{", "[]", "{}", '{"size": 16}', "null"):
-        header = {"format": weights._FORMAT, "architecture": content}
-        safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, header)
-        with pytest.raises(UserError, match="does not describe a StyleGAN2"):
-            stylegan2.load(path)
+    header = {"format": weights._FORMAT, "architecture": content}
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, header)
+    with pytest.raises(UserError, match="does not describe a StyleGAN2"):
+        stylegan2.load(path)
 
 
-def test_published_sizes_are_possible():
-    for size in (8, 64, 256, 1024):
-        for channels in (32768, 65536):  # twice the width
-            widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
-            assert Architecture(size, 512, 8, channels=widths, discriminator_channels=widths).channels[0] == 512
+@pytest.mark.parametrize("size", [8, 64, 256, 1024])
+def test_published_sizes_are_possible(size):
+    for channels in (32768, 65536):  # twice the width
+        widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))
+        assert Architecture(size, 512, 8, channels=widths, discriminator_channels=widths).channels[0] == 512
 
 
 def test_other_sizes_are_refused_in_few_words():

@@ -21,8 +21,9 @@ def _gpu(limit, used=0):
     return _device({"bytes_limit": limit, "bytes_in_use": used})
 
 
-def test_free_memory_decides_unless_a_size_is_wanted_or_there_are_cpus_alone():
-    for devices, images, size in (
+@pytest.mark.parametrize(
+    ("devices", "images", "size"),
+    [
         ([_gpu(1000, 200)], 100, 6),  # 0.8 of 800 bytes, 100 an image
         ([_gpu(1000, 200)] * 4, 100, 24),
         ([_gpu(1000, 200), _gpu(1000, 700)], 100, 4),  # the fuller device decides
@@ -30,8 +31,13 @@ def test_free_memory_decides_unless_a_size_is_wanted_or_there_are_cpus_alone():
         ([_gpu(10)], 100, 1),
         ([_gpu(10**6)], 1000, 64),
         ([_device()] * 3, 100, 3),
-    ):
-        assert groups.choose_size(0, images, devices, lambda: 100) == size
+    ],
+)
+def test_free_memory_decides_how_many_images_go_together(devices, images, size):
+    assert groups.choose_size(0, images, devices, lambda: 100) == size
+
+
+def test_a_size_that_is_set_and_cpus_decide_before_free_memory():
     gpu, cpus = [_gpu(1000)], [_device(platform="cpu")] * 2
     for wanted, images, devices, size in (
         (5, 100, gpu, 5), (5, 3, gpu, 3), (0, 1, gpu, 1), (0, 100, cpus, 1), (2, 100, cpus, 2), (4, 100, cpus, 2),

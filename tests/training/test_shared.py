@@ -228,15 +228,21 @@ def test_eight_devices_train_as_one_device_does(tmp_path, steps):
             assert max(record[way].values()) < 1e-2, (record["step"], way)
 
 
-def test_as_many_devices_as_can_share_replicas_evenly_and_all_of_several_hosts():
-    def used(replicas, *hosts):
-        return devices.devices_used(replicas, [types.SimpleNamespace(process_index=host) for host in hosts])
+def _used(replicas, *hosts):
+    return devices.devices_used(replicas, [types.SimpleNamespace(process_index=host) for host in hosts])
 
-    for replicas, count, expected in ((8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)):
-        assert used(replicas, *[0] * count) == expected
-    assert used(4, 0, 0, 1, 1) == 4
+
+@pytest.mark.parametrize(
+    ("replicas", "count", "expected"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
+)
+def test_as_many_devices_are_used_as_share_replicas_evenly(replicas, count, expected):
+    assert _used(replicas, *[0] * count) == expected
+
+
+def test_all_devices_of_several_hosts_are_used():
+    assert _used(4, 0, 0, 1, 1) == 4
     with pytest.raises(UserError, match=r"batches_per_iteration is 3, but the hosts have 4 devices .* multiple of 4"):
-        used(3, 0, 0, 1, 1)
+        _used(3, 0, 0, 1, 1)
 
 
 def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):

@@ -145,11 +145,14 @@ def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
     assert arch.stddev_group == 0
 
 
-def test_a_class_has_to_be_chosen_where_there_are_classes_and_only_there(saved):
+@pytest.mark.parametrize("index", [None, 4, -1])
+def test_a_class_has_to_be_chosen_where_there_are_several(saved, index):
     path = saved(*networks({"c_dim": 4}, {"c_dim": 4}))
-    for index in (None, 4, -1):
-        with pytest.raises(UserError, match="4 classes.*--class 0 to --class 3"):
-            read_checkpoint(path, class_index=index)
+    with pytest.raises(UserError, match="4 classes.*--class 0 to --class 3"):
+        read_checkpoint(path, class_index=index)
+
+
+def test_no_class_can_be_chosen_where_there_are_none(saved):
     with pytest.raises(UserError, match="no classes"):
         read_checkpoint(saved(*networks()), class_index=1)
 

@@ -55,13 +55,13 @@ def test_sizes_come_from_the_shapes(golden_path, tmp_path, states):
     chex.assert_trees_all_equal(params, same)
 
 
-def test_prefixes_of_data_parallel_training_and_other_keys_are_ignored(tmp_path, states):
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_data_parallel_training_and_other_keys_are_ignored(tmp_path, states, prefix):
     arch, params = _convert(tmp_path / "x.pt", states)
-    for prefix in ("module.", "_orig_mod.", "_orig_mod.module."):
-        wrapped = {k: {prefix + n: v for n, v in s.items()} for k, s in states.items()}
-        other, same = _convert(tmp_path / "y.pt", wrapped | {"g_optim": {"x": np.zeros(3)}})
-        assert other == arch
-        chex.assert_trees_all_equal(params, same)
+    wrapped = {k: {prefix + n: v for n, v in s.items()} for k, s in states.items()}
+    other, same = _convert(tmp_path / "y.pt", wrapped | {"g_optim": {"x": np.zeros(3)}})
+    assert other == arch
+    chex.assert_trees_all_equal(params, same)
 
 
 def test_a_generator_alone_draws_and_is_inverted(tmp_path, states):
@@ -129,12 +129,14 @@ def test_missing_extra_misshapen_and_broken_tensors_are_all_listed(tmp_path, sta
         assert part in str(error.value)
 
 
-def test_a_tensor_that_tells_a_size_may_not_be_missing(tmp_path, states):
-    for place in ("g_ema.style.1.weight", "g_ema.input.input", "g_ema.convs.0.conv.weight", "d.convs.2.conv2.1.weight"):
-        key, _, name = place.partition(".")
-        with pytest.raises(UserError, match=f"missing: {place}") as error:
-            _convert(tmp_path / "bad.pt", states | {key: {n: v for n, v in states[key].items() if n != name}})
-        assert "misshapen" not in str(error.value) and "unknown" not in str(error.value)
+@pytest.mark.parametrize(
+    "place", ["g_ema.style.1.weight", "g_ema.input.input", "g_ema.convs.0.conv.weight", "d.convs.2.conv2.1.weight"]
+)
+def test_a_tensor_that_tells_a_size_may_not_be_missing(tmp_path, states, place):
+    key, _, name = place.partition(".")
+    with pytest.raises(UserError, match=f"missing: {place}") as error:
+        _convert(tmp_path / "bad.pt", states | {key: {n: v for n, v in states[key].items() if n != name}})
+    assert "misshapen" not in str(error.value) and "unknown" not in str(error.value)
 
 
 def test_checkpoints_of_other_kinds_are_refused(tmp_path, states):

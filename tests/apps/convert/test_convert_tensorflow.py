@@ -74,16 +74,19 @@ def test_the_architecture_is_that_of_the_settings(tmp_path):
     assert "float16 layers (generator and discriminator)" in ada.notes
 
 
-def test_deviations_are_measured_as_in_training(tmp_path):
-    for ada, settings, group, channels in (
+@pytest.mark.parametrize(
+    ("ada", "settings", "group", "channels"),
+    [
         (False, {}, 4, 1),  # where legacy.py has the whole batch, and TensorFlow four
         (False, {"mbstd_group_size": 1, "mbstd_num_features": 0}, 1, 0),
         (True, {}, 0, 1),
         (True, {"mbstd_group_size": 4, "mbstd_num_features": 2}, 4, 2),
-    ):
-        case = Case(8, 16, 4, discriminator=settings, ada=ada, style=4, layers=1)
-        arch = read_checkpoint(save(tmp_path / "x.pkl", networks(case))).arch
-        assert (arch.stddev_group, arch.stddev_channels) == (group, channels)
+    ],
+)
+def test_deviations_are_measured_as_in_training(tmp_path, ada, settings, group, channels):
+    case = Case(8, 16, 4, discriminator=settings, ada=ada, style=4, layers=1)
+    arch = read_checkpoint(save(tmp_path / "x.pkl", networks(case))).arch
+    assert (arch.stddev_group, arch.stddev_channels) == (group, channels)
 
 
 _SMALL = Case(8, 16, 4, style=4, layers=1)

@@ -170,24 +170,27 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
     assert "must be square" in capsys.readouterr().out
 
 
-def test_unusable_folders_are_refused_in_words(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["absent"], "there is no such folder"),
         (["."], "holds no results"),
         ([".", "."], "is named twice"),
         ([".", "--truth", "absent"], "--truth absent is not a folder"),
-    ):
-        assert main(words) == 1
-        assert message in capsys.readouterr().err
+    ],
+)
+def test_unusable_folders_are_refused_in_words(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert message in capsys.readouterr().err
 
 
-def test_a_file_of_the_run_that_is_none_is_an_error_by_its_name(two_runs, capsys):
-    for name in ("config.json", "failures.json"):
-        (two_runs[0] / name).write_text("[1]")
-        assert main([str(two_runs[0])]) == 1
-        assert name in capsys.readouterr().err
-        (two_runs[0] / name).write_text("{}")
+@pytest.mark.parametrize("name", ["config.json", "failures.json"])
+def test_a_file_of_the_run_that_is_none_is_an_error_by_its_name(two_runs, capsys, name):
+    (two_runs[0] / name).write_text("[1]")
+    assert main([str(two_runs[0])]) == 1
+    assert name in capsys.readouterr().err
+    (two_runs[0] / name).write_text("{}")
 
 
 def test_mean_interval_is_scipys():

@@ -105,14 +105,17 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     assert json.loads((out / "manifest.json").read_text())["embedding"].endswith("face.onnx")
 
 
-def test_unusable_options_are_refused_in_words(run, capsys):
-    for options, message in (
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
         ([], "--embedding FACE.onnx"),
         (["--embedding", "absent.onnx"], "absent.onnx does not exist"),
         (["--embedding", "f.onnx", "--views", "1"], "--views 1: must be between 2 and 1000"),
-    ):
-        assert main(["identity", str(run), *options]) == 1
-        assert message in capsys.readouterr().err
+    ],
+)
+def test_unusable_options_are_refused_in_words(run, capsys, options, message):
+    assert main(["identity", str(run), *options]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, monkeypatch):
@@ -132,12 +135,12 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, m
 _TARGETS = np.linspace(-20, 20, 20)
 
 
-def test_calibration_inverts_the_measured_yaw_whichever_way_it_goes():
+@pytest.mark.parametrize("way", [1, -1])
+def test_calibration_inverts_the_measured_yaw_whichever_way_it_goes(way):
     steps = np.linspace(-10, 10, 401)
-    for way in (1, -1):
-        calibrated, reached = calibrate(steps, 40 * np.tanh(way * 0.2 * steps) + 3, _TARGETS)
-        assert reached.all() and (way * np.diff(calibrated) > 0).all()
-        np.testing.assert_allclose(40 * np.tanh(way * 0.2 * calibrated) + 3, _TARGETS, atol=0.02)
+    calibrated, reached = calibrate(steps, 40 * np.tanh(way * 0.2 * steps) + 3, _TARGETS)
+    assert reached.all() and (way * np.diff(calibrated) > 0).all()
+    np.testing.assert_allclose(40 * np.tanh(way * 0.2 * calibrated) + 3, _TARGETS, atol=0.02)
 
 
 def test_only_the_stretch_around_the_start_is_used_and_what_does_not_turn_stays():
@@ -163,24 +166,33 @@ def test_pictures_are_given_as_the_network_takes_them(tmp_path, pictures):
     np.testing.assert_allclose(embed(pictures), expected, atol=0.005)  # they pass through 8 bits
 
 
-def test_batch_layout_and_size_are_read_from_the_network_or_the_options():
-    for shape, options, expected in (
+@pytest.mark.parametrize(
+    ("shape", "options", "expected"),
+    [
         (["n", 3, 8, 8], {}, (0, "nchw", 8)),
         ([1, 8, 8, 3], {}, (1, "nhwc", 8)),
         ([0, 3, "h", None], {"size": 9}, (0, "nchw", 9)),
         (["n", "c", 8, "w"], {"layout": "nchw"}, (0, "nchw", 8)),
-    ):
-        assert embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx")) == expected
-    for shape, options, message in (
+    ],
+)
+def test_batch_layout_and_size_are_those_of_the_network_or_the_options(shape, options, expected):
+    assert embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx")) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
         (["n", 1, 8, 8], {}, "leaves the axis of colours open"),
         (["n", 8, 8, 3], {"layout": "nchw"}, "--layout nchw do not fit"),
         (["n", 3, 8, 6], {}, "square pictures of 8 pixels"),
         (["n", 3, 8, 8], {"size": 16}, "square pictures of 16 pixels"),
         (["n", 3, "h", "w"], {}, "--size"),
         (["n", 3, 2000, 2000], {}, "at most 1024"),
-    ):
-        with pytest.raises(UserError, match=message):
-            embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx"))
+    ],
+)
+def test_what_a_network_leaves_open_is_asked_for(shape, options, message):
+    with pytest.raises(UserError, match=message):
+        embedding._layout(shape, Preparation(**options), pathlib.Path("f.onnx"))
 
 
 def test_preparation_crops_the_centre_and_averages_it():
@@ -192,15 +204,18 @@ def test_preparation_crops_the_centre_and_averages_it():
     assert whole.shape == (1, 2, 2, 3) and np.ptp(whole) < 0.02
 
 
-def test_what_is_no_vector_is_refused():
-    for output, message in (
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
         (np.full((5, 3), np.nan), "not finite"),
         (np.zeros((5, 3)), "zero"),
         (np.ones((5, 1)), "a vector for each"),
         (np.ones((4, 3)), "a vector for each"),
-    ):
-        with pytest.raises(UserError, match=message):
-            embedding._vectors(output, 5, pathlib.Path("f.onnx"))
+    ],
+)
+def test_what_is_no_vector_is_refused(output, message):
+    with pytest.raises(UserError, match=message):
+        embedding._vectors(output, 5, pathlib.Path("f.onnx"))
 
 
 def test_files_that_are_absent_cut_short_or_of_another_kind_are_refused(tmp_path):

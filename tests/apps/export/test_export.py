@@ -94,21 +94,27 @@ def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsy
     assert trimesh.load(saved_results / "001" / "print.3mf", force="mesh").is_volume
 
 
-def test_what_is_wrong_is_said(saved_results, capsys):
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         ("print --out x.obj", ".stl or .3mf"),
         ("print --out nowhere/x.stl", "nowhere"),
         ("spread", "has no spread of depth"),
         ("spread --out x.obj", ".glb or .ply"),
-    ):
-        name, *options = words.split()
-        assert command.main([name, str(saved_results / "001"), *options]) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and message in error and "Traceback" not in error
-    for words in ([], ["stone"]):
-        with pytest.raises(SystemExit):
-            command.main(words)
-        assert "print" in capsys.readouterr().err
+    ],
+)
+def test_what_is_wrong_is_one_line(saved_results, capsys, words, message):
+    name, *options = words.split()
+    assert command.main([name, str(saved_results / "001"), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", [[], ["stone"]])
+def test_a_command_that_does_not_exist_is_refused(capsys, words):
+    with pytest.raises(SystemExit):
+        command.main(words)
+    assert "print" in capsys.readouterr().err
 
 
 def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):

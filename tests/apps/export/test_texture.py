@@ -261,11 +261,14 @@ def test_it_turns_photos_upright_and_says_what_is_made_up(places, tmp_path, caps
     assert mesh.visual.material.baseColorTexture.size == (256, 256)
 
 
-def test_it_explains_what_is_wrong(places, capsys):
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         ([], "does not show the input of known"),  # the centred square, not turned
         (["--box", "9000", "165", "256"], "outside the photo"),
-    ):
-        assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *words]) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and message in error and "Traceback" not in error
+    ],
+)
+def test_it_explains_what_is_wrong(places, capsys, words, message):
+    assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error

@@ -46,10 +46,13 @@ def test_another_file_than_published_is_not_kept_and_the_right_one_is_then_fetch
     assert fetch(source, tmp_path).read_bytes() == _CONTENT
 
 
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_error_of_a_server_is_said(servers, tmp_path, status):
+    with pytest.raises(UserError, match=f"{status}.*have never tried this address: .*name it with --from"):
+        fetch(Source(servers.add(_URL, status=status), "a.pkl", "A"), tmp_path)
+
+
 def test_what_servers_do_not_give_is_said_and_nothing_is_left(servers, tmp_path):
-    for status in (404, 500):
-        with pytest.raises(UserError, match=f"{status}.*have never tried this address: .*name it with --from"):
-            fetch(Source(servers.add(_URL, status=status), "a.pkl", "A"), tmp_path)
     with pytest.raises(UserError, match="file:///etc/passwd"):
         fetch(Source(servers.add(_URL, status=302, Location="file:///etc/passwd"), "a.pkl", "A"), tmp_path)
     assert _names(tmp_path) == []
@@ -110,10 +113,13 @@ def test_only_the_named_files_of_an_archive_are_written_under_our_names(tmp_path
         unpack(parts, ["b.pt", long], str(out))
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_links_devices_and_folders_in_an_archive_are_refused(tmp_path, kind):
+    with pytest.raises(UserError, match="a.pt: it is not a plain file in the archive"):
+        unpack(_archive(tmp_path, ("a.pt", b"", kind)), ["a.pt"], str(tmp_path))
+
+
 def test_links_devices_folders_and_damaged_archives_are_refused(tmp_path):
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
-        with pytest.raises(UserError, match="a.pt: it is not a plain file in the archive"):
-            unpack(_archive(tmp_path, ("a.pt", b"", kind)), ["a.pt"], str(tmp_path))
     (path,) = _archive(tmp_path, ("a.pt", _A, tarfile.REGTYPE), count=1)
     whole = pathlib.Path(path).read_bytes()
     wrong = bytearray(whole)
@@ -147,12 +153,15 @@ def test_entries_are_in_order():
     assert len({pathlib.PurePosixPath(member).name for member in MEMBERS}) == len(MEMBERS)
 
 
+@pytest.mark.parametrize("name", ["celeba", "cat", "car", "church", "synface"])
+def test_a_configuration_names_the_files_that_get_writes(name):
+    entry, config = ENTRIES[name], flatten(load_config(name))
+    product = {product.field: product.file for product in entry.gives}
+    product |= {product.field: product.file for other in entry.also for product in ENTRIES[other].gives}
+    needed = {field: path for field, path in config.items() if str(path).startswith("checkpoints/")}
+    assert {field: pathlib.PurePosixPath(path).name for field, path in needed.items()} == product
+
+
 def test_what_a_configuration_calls_its_files_is_what_it_gets():
-    for name in ("celeba", "cat", "car", "church", "synface"):
-        entry, config = ENTRIES[name], flatten(load_config(name))
-        product = {product.field: product.file for product in entry.gives}
-        product |= {product.field: product.file for other in entry.also for product in ENTRIES[other].gives}
-        needed = {field: path for field, path in config.items() if str(path).startswith("checkpoints/")}
-        assert {field: pathlib.PurePosixPath(path).name for field, path in needed.items()} == product
     horse = load_config("horse").gan.checkpoint
     assert pathlib.PurePosixPath(horse).name == ENTRIES["horse"].gives[0].file

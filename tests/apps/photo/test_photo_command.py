@@ -134,11 +134,9 @@ def test_a_photograph_of_a_person_goes_to_the_model_of_heads(run, tmp_path, caps
     assert abs(box["x"] - 262) < 25 and abs(box["y"] - 235) < 25 and 190 < box["side"] < 280
 
 
-def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
-    for name in ("a.png", "b.png"):
-        Image.fromarray(face_photo()).save(tmp_path / name)
-    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
-    for arguments, words in (
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (["none.jpg"], "there is no photo none.jpg"),
         (["a.png", "b.png", "--which", "2"], "for a single photo"),
         (["a.png", "--box", "1", "2"], "--box has 2 numbers"),
@@ -149,8 +147,13 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
         (["a.png", "--out", "a.png"], "a.png"),
         (["a.png", "--mask", "none.png"], "none.png"),
         (["a.svg"], "a.svg is not an image of a known kind"),
-    ):
-        assert run(*arguments) in (1, 2)
-        error = capsys.readouterr().err
-        assert words in error and "Traceback" not in error, arguments
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys, arguments, words):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(face_photo()).save(tmp_path / name)
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    assert run(*arguments) in (1, 2)
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.png"))

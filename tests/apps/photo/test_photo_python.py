@@ -11,17 +11,20 @@ from gan2shape_jax.main import main
 from gan2shape_jax.results import load_result
 
 
-def test_what_cannot_be_meant_is_refused_before_anything_is_loaded():
-    for wishes, message in (
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
         ({"box": (1, 2)}, "^box has 2 numbers"),
         ({"box": (1, 2, -3)}, "side of a crop"),
         (
             {"model": "catfaec"},
             r"^there is no model 'catfaec' \(did you mean catface\?\): .* one of catface, .*ictface$",
         ),
-    ):
-        with pytest.raises(g2s.UserError, match=message):
-            g2s.photo("a.png", **wishes)
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_loaded(wishes, message):
+    with pytest.raises(g2s.UserError, match=message):
+        g2s.photo("a.png", **wishes)
 
 
 @pytest.mark.heavy

@@ -216,6 +216,13 @@ def test_photos_that_were_sent_are_taken_and_files_of_the_machine_are_not(client
     assert _post(client, "cancelled", [], "run/predict") == 200  # not queued
 
 
+@pytest.mark.parametrize(
+    "place", ["call/photo_framed", "api/photo_framed", "vibe-edit", "component_server", "process_recording"]
+)
+def test_a_path_that_no_page_calls_is_refused(client, place):
+    assert client.post(f"/gradio_api/{place}", json={}).status_code == 403, place
+
+
 def test_what_no_page_sends_is_refused(client):
     assert client.post("/gradio_api/upload", content=b"", headers={"Content-Length": "100000000"}).status_code == 413
     assert client.get("/config", headers={"Host": "evil.example"}).status_code == 400
@@ -226,5 +233,3 @@ def test_what_no_page_sends_is_refused(client):
         if handler_facts["queue"] is not False and handler_facts["backend_fn"]
     }
     assert queued == {"photo_framed", "reconstructed"}
-    for place in ("call/photo_framed", "api/photo_framed", "vibe-edit", "component_server", "process_recording"):
-        assert client.post(f"/gradio_api/{place}", json={}).status_code == 403, place

@@ -133,16 +133,20 @@ def test_cancelling_ends_a_job_at_once_and_the_next_one_runs():
     _with_worker(check)
 
 
+@pytest.mark.parametrize(
+    ("load", "words"), [(fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")]
+)
+def test_a_worker_that_cannot_start_is_an_error(load, words):
+    async def refused(worker):
+        with pytest.raises(UserError, match=words):
+            await worker.start()
+
+    _with_worker(refused, load)
+
+
 def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_an_error():
     async def stopped(worker):
         with pytest.raises(UserError, match="more than"):
             await _run(worker, "slow")
 
     _with_worker(stopped, job_s=1.0)
-    for load, words in ((fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")):
-
-        async def refused(worker, words=words):
-            with pytest.raises(UserError, match=words):
-                await worker.start()
-
-        _with_worker(refused, load)

@@ -111,14 +111,14 @@ def test_zip_files_and_lists_are_read(folder, tmp_path):
         _load(archive, tmp_path / "out")
 
 
-def test_what_holds_no_photos_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["nothing", "empty", "notes", "one.png"])
+def test_what_holds_no_photos_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "notes.txt").write_text("none")
     _picture(0).save(tmp_path / "one.png")
-    for name in ("nothing", "empty", "notes", "one.png"):
-        with pytest.raises(UserError, match=name):
-            _load(tmp_path / name, tmp_path / "out")
+    with pytest.raises(UserError, match=name):
+        _load(tmp_path / name, tmp_path / "out")
 
 
 def test_a_second_start_reads_nothing_again_unless_something_changed(folder, tmp_path, monkeypatch):

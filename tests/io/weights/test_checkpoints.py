@@ -105,15 +105,18 @@ def test_a_namespace_is_a_record_and_sharing_is_not_unfolded_without_end(tmp_pat
         parse_checkpoint(str(_archive(tmp_path / "x.pt", pickle.dumps(nested, 2))))
 
 
-def test_what_takes_more_memory_than_such_a_file_needs_is_ended(tmp_path):
-    path = tmp_path / "bomb.pt"
-    for bomb, data in (
+@pytest.mark.parametrize(
+    ("bomb", "data"),
+    [
         (_tensor(0, (1,), (1,), count=10**11), bytes(10**8)),
         (_tensor(0, (2**40,), (0,)), _VALUES.tobytes()),
-    ):
-        _archive(path, dumps(bomb, 2), [("0", data)], zipfile.ZIP_DEFLATED)
-        with pytest.raises(UserError, match=r"bomb\.pt"):
-            read_checkpoint(path)
+    ],
+)
+def test_what_takes_more_memory_than_such_a_file_needs_is_ended(tmp_path, bomb, data):
+    path = tmp_path / "bomb.pt"
+    _archive(path, dumps(bomb, 2), [("0", data)], zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match=r"bomb\.pt"):
+        read_checkpoint(path)
 
 
 def test_foreign_truncated_and_damaged_files_are_named(tmp_path, golden_path):
