@@ -186,7 +186,7 @@ def _as_array(name: str, value: Any, kind: _ArrayKind) -> Any:
             array = xp.asarray(value)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"{name} is a {type(value).__name__} that is no array: {message_line(str(error))}"
+            f"{name} is a {type(value).__name__}, which is not an array: {message_line(str(error))}"
         ) from None
     if kind.numbers in _NUMBERS and not jnp.issubdtype(array.dtype, _NUMBERS[kind.numbers]):
         raise ArgumentError(f"{name} is of {array.dtype.name}; it must be {kind.numbers}")

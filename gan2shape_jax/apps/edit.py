@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> None:
         if np.abs(degrees[worst]) > limit + 0.1:
             axis = ("pitch", "yaw", "roll")[worst[1]]
             raise UserError(
-                f"a {axis} of {degrees[worst]:.0f}° from the front is more than this run's views hold (config.camera."
+                f"a {axis} of {degrees[worst]:.0f}° from the front is beyond the views of this run (config.camera."
                 f"xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
             )
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
@@ -329,7 +329,7 @@ def _latent(saved: SavedRun, name: str, latent: _Given, style_dim: int) -> np.nd
             how = "--version 3d draws the mesh; the GAN draws it once refined (photo --refine), or with --latent FILE"
             raise UserError(f"{never}: {how}")
         looked = " and ".join(map(str, places))
-        raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
+        raise UserError(f"the latent of {name} is no longer there (looked in {looked}): name it with --latent FILE")
     return arrays.load_latent(path, style_dim)
 
 

@@ -28,7 +28,7 @@ def middle(side: int) -> Float[np.ndarray, "s s"]:
 
 
 def estimate_mean_mask(images: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s s"]:
-    """Returns how often an object covers each pixel in pictures of one kind, found from the pictures alone.
+    """Returns how often an object covers each pixel in pictures of one kind, estimated from the pictures alone.
 
     Starts from the middle, finds each picture's object, and repeats from the mean of their masks.
     """

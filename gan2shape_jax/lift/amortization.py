@@ -1,4 +1,4 @@
-"""Teaching a lifted model to take what it draws from the picture: an albedo network that has seen enough.
+"""Teaching a lifted model to take its albedo from the picture itself, by samples that are never seen twice.
 
 A lift's albedo network has seen a thousand samples, thousands of times each, and recalls one of them for whoever comes.
 Here every picture is new: samples of the GAN, their colours varied, and photographs where there are some. Depth, view
@@ -84,7 +84,7 @@ def pictures(
 class Lesson(NamedTuple):
     """What the networks that are held make of new pictures.
 
-    `texture` (n, S, S, 10) is what `DETAIL` is given; `colours` (2, n, S, S, 3), where they are visible (2, n, S, S, 1)
+    `texture` (n, S, S, 10) is the input of `DETAIL`; `colours` (2, n, S, S, 3), where they are visible (2, n, S, S, 1)
     and the shading under their lights (2, n, S, S) are those of each picture, then of its partner, in the canonical
     frame of the picture's own shape.
     """
@@ -139,7 +139,7 @@ class Amortized:
     average: float  # decay of the network's moving average per iteration, in [0, 1); 0 keeps the latest
     kept_out: list[PreparedImage]  # held-out samples, never trained on
     photographs: UInt8[np.ndarray, "m s s 3"] | None
-    # Called for each row of the history, with the averaged network and the number of pictures that it has seen.
+    # Called for each row of the history, with the averaged network and the number of pictures that it was trained on.
     on_row: Callable[[models.Params, int], None] = lambda detail, pictures: None
 
     window = 100

@@ -148,7 +148,7 @@ def _facts_of(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts | None
     if texts.get("version") != str(VERSION):
         raise UserError(
             f"model {path} is of version {texts.get('version', '')[:20]!r}; this program reads version {VERSION}: "
-            "install a program of the model's age"
+            "use the version of gan2shape-jax that wrote it"
         )
     try:
         fields = dataclasses.fields(ModelFacts)

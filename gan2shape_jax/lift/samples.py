@@ -22,7 +22,7 @@ from gan2shape_jax.stylegan2 import Architecture
 
 Mask = Float[np.ndarray, "s s"]
 _TOGETHER = 8  # samples drawn by one call
-_USUAL_FROM = 96  # number of samples that the usual mask is found from
+_USUAL_FROM = 96  # number of samples that the mean mask is estimated from
 
 
 @dataclasses.dataclass(frozen=True)

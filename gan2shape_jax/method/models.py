@@ -114,7 +114,7 @@ def albedo(
 def unprojected(
     images: _Images, depth: Float[Array, "n s s"], view: Float[Array, "n 6"], settings: Settings
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s 1"]]:
-    """Returns what images show at each canonical texel, and where they show it: 1, or 0 where the sheet hides it."""
+    """Returns what images show at each canonical texel, and where they show it: 1, or 0 where the surface hides it."""
     camera = settings.camera
     points = cam.moved_points(depth, view, camera)
     grid = cam.to_grid(cam.project(points, camera), camera)
@@ -131,7 +131,7 @@ def canonical_texture(
     light: Float[Array, "n 4"],
     settings: Settings,
 ) -> Float[Array, "n s s 10"]:
-    """Returns what `DETAIL` is given; no gradient flows through it.
+    """Returns the input of `DETAIL`; no gradient flows through it.
 
     It is the images' own texture without its shading, and where it is visible; the same of its mirror image; shading;
     and depth, in half ranges around the middle.
@@ -174,7 +174,7 @@ def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: S
 
 
 def _predict(params: Params, name: str, images: _Images, of: Callable[..., Any], settings: Settings) -> jax.Array:
-    """Returns what a network sees in images, averaged with what it sees in their mirror images if `mirrored`."""
+    """Returns what a network predicts from images, averaged over their mirror images if `mirrored`."""
     output: jax.Array = of(_apply(params, name, images, settings))
     if settings.mirrored:
         there = of(_apply(params, name, images[:, :, ::-1], settings))

@@ -1,7 +1,7 @@
 """What passes between iterations, as explicit pytrees, and the record that tells one step of the method from another.
 
-`TrainState` is donated to every train step, except on CPU; `Problem` holds what is given about one image; a `Step` is
-run by `iteration`.
+`TrainState` is donated to every train step, except on CPU; `Problem` holds one image with its mask and latent; a `Step`
+is run by `iteration`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from gan2shape_jax.method.settings import Settings
 
 @flax.struct.dataclass
 class Problem:
-    """One input image with what is given about it; None where nothing is trained and the GAN plays no part."""
+    """One input image with its mask, latent and prior; None where nothing is trained and the GAN plays no part."""
 
     image: jax.Array  # (1, S, S, 3)
     mask: jax.Array  # (S, S)
@@ -51,7 +51,7 @@ class PreparedImage:
     inversion_l1: float | None
 
     def context(self, frozen: FrozenModels) -> Context:
-        """Returns what steps compute with, given the frozen networks."""
+        """Returns the context of a step: this problem, the frozen networks and the settings."""
         return Context(self.problem, frozen, self.settings)
 
 

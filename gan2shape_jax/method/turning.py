@@ -46,7 +46,7 @@ class Turning:
     def moved(
         self, latent: Float[Array, "1 *layers w"], own: Float[Array, "2"], target: Float[Array, "n 2"]
     ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n 2"]]:
-        """Returns a latent turned and lit as asked, as far as the axes go, and how far that is.
+        """Returns a latent turned and lit as requested, as far as the axes go, and how far that is.
 
         `own` and `target` are yaw (radians) and the light's dx; `own` is what the picture shows. The latent moves from
         there by at most half an axis, whatever its coordinates, and is drawn in first to where samples lie: those of
@@ -68,7 +68,7 @@ class Turning:
 def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> Turning | None:
     """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 15 degrees.
 
-    `samples` are those that the axes are found from. Raises `UserError`: the GAN has no discriminator.
+    `samples` are those that the axes are estimated from. Raises `UserError`: the GAN has no discriminator.
     """
     arch, key = settings.architecture, jax.random.key(0)
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}

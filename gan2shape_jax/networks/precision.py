@@ -20,7 +20,7 @@ AUTO = "auto"
 
 
 def chosen(requested: str, platform: str) -> Precision:
-    """Returns the precision of a run: the one asked for or, with `AUTO`, bfloat16 on the platform "tpu", else float32.
+    """Returns the precision of a run: the requested one or, with `AUTO`, bfloat16 on the platform "tpu", else float32.
 
     The two differ by less than seeds do, and a CPU is slower in bfloat16.
     """

@@ -69,7 +69,7 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _WORDS = ("found", "shape", "invented", "verdict")
 _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
-DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, in which it is seen what was detected
+DRAWINGS = "photos/framing"  # the folder of a run with drawings of photos, which show what was detected
 _DRAWN = 320  # pixels of a drawing's longer side on the page
 _COLUMN = ("title", "label", "term", "words", "digits")  # what the viewer is told of a figure
 
@@ -174,7 +174,7 @@ def page_text(entries: Sequence[Entry], *, title: str, limit: int = LIMIT) -> st
 
 
 class _Page:
-    """A page of some images and what has found room in it."""
+    """A page of some images and the files that fit into it."""
 
     def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
         self.title, self.entries, self.listings = title, entries, listings
@@ -400,5 +400,5 @@ def csv_cell(text: str) -> str:
 
 
 def csv_value(cell: str) -> str:
-    """Returns the text that `csv_cell` was given, provided it had no control characters."""
+    """Returns the text that `csv_cell` quoted, provided it had no control characters."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_MARKED) else cell

@@ -74,7 +74,7 @@ def build_solid(
     if thickness_mm < LEAST_WALL_MM:
         raise ArgumentError(f"thickness_mm is {thickness_mm:g}: walls below {LEAST_WALL_MM:g} mm do not print")
     if back not in BACKS:
-        raise ArgumentError(f"back is {back!r}: it is one of {', '.join(BACKS)}")
+        raise ArgumentError(f"back is {back!r}: it must be one of {', '.join(BACKS)}")
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():
         raise UserError(
@@ -134,7 +134,7 @@ def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], ha
 def _closed(
     piece: CutSurface, plane: float, *, mirrored: bool
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """Returns vertices and faces of what lies between a sheet and a plane of constant z, or its mirror image in it."""
+    """Returns vertices and faces of what lies between a surface and a plane of constant z, or its mirror image."""
     front, faces = piece.points, piece.faces
     on_plane = front * (plane / front[:, 2:])
     rim = border(faces)

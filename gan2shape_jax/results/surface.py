@@ -48,7 +48,7 @@ _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two th
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
 _MOST = 0.75  # of a model's samples have the object where its mean mask does
 _MEAN_BLUR = 1.0  # pixels, of their mean
-_PARTS = 8  # of a pixel along a side, at which the mean mask's outline is found
+_PARTS = 8  # of a pixel along a side, at which the mean mask's outline is located
 _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
@@ -182,7 +182,7 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
 
 
 def whole_if_empty(result: Result, *, full: bool) -> Surface:
-    """Returns the surface of a mesh: the whole depth map if asked for, or if the object is too small for an outline."""
+    """Returns the surface of a mesh: the whole depth map if requested, or if the object is too small for an outline."""
     part = surface(result, cut=not full)
     return part if (part.field > OUTLINE).any() else surface(result, cut=False)
 

@@ -165,7 +165,7 @@ def _explicit(environ: Mapping[str, str]) -> dict[str, Any]:
     if not all(values) or not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise UserError(
             f"{', '.join(f'{name} is {value!r}' for name, value in zip(_EXPLICIT, values))}: for a run on several "
-            "hosts set all three on each of them (host:port, a number, and a lower number from 0), for one host none"
+            "hosts set all three on each of them (host:port, the number of hosts, its own from 0); for one host none"
         )
     return {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
 

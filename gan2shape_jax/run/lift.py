@@ -138,7 +138,7 @@ class _Lift(RunContext):
         joint.train(self, task, initial, title="samples", made_with=made_with, drawn=drawn)
 
     def amortize(self, names: list[str]) -> None:
-        """Teaches a model's `DETAIL` by pictures that are never seen twice, from the newest checkpoint or the model."""
+        """Teaches a model's `DETAIL` by samples that are never shown twice, from the newest checkpoint or the model."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         settings = model_file.as_with_single_images(config, maker.settings)

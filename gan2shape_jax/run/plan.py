@@ -105,8 +105,8 @@ class Plan:
         if self.model is None:
             if self.kind == "lift" and self.config.lift.pictures:
                 raise UserError(
-                    f"{self.config.networks.pretrained} (config.networks.pretrained) is no model that a lift has "
-                    "written: name the lift's model.safetensors, which config.lift.pictures adds to"
+                    f"{self.config.networks.pretrained} (config.networks.pretrained) is not a model that lift "
+                    "has written: name a lift's model.safetensors, which config.lift.pictures adds to"
                 )
             return
         config, facts, model = self.config, self.model.facts, f"model {self.model.path}"

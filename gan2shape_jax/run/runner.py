@@ -181,7 +181,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         """Writes summaries of the folder's current contents unless they are there; returns their rows.
 
         If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
-        are written again: whoever writes last has seen everything.
+        are written again: whoever writes last has read everything.
         """
         start = time.monotonic()
         self.folder.require()

@@ -153,7 +153,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> str:
-    """Returns what identifies the run that has locked the folder; '' if none is seen."""
+    """Returns what identifies the run that has locked the folder; '' if it left no note."""
     return str(_read(epath.Path(config.workdir) / file).get(key, ""))
 
 
@@ -196,8 +196,8 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
                         _locked(FileLock(other, timeout=0), folder).release()
             elif who := _read(note):
                 print(
-                    f"warning: object storage has no locks, and {_named(who)} was at work in {folder}: this run takes "
-                    "over, and the other ends if it is still running",
+                    f"warning: object storage has no locks, and {_named(who)} was using {folder}: this run takes "
+                    "over, and the other one stops if it is still running",
                     file=sys.stderr,
                 )
             text = json.dumps(this) + "\n"

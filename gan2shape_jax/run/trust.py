@@ -1,6 +1,6 @@
 """How far to trust a result, in figures and in words: `metrics["trust"]`, and the spread of its depth.
 
-Three things are told. What was found: whether the picture shows what the GAN draws, by a detector (`detection`),
+Three things are told. What was detected: whether the picture shows what the GAN draws, by a detector (`detection`),
 if there is one for the GAN, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all
 photographs of cats did (docs/reports/lift.md). How good the shape is then: by the model's errors as measured
 against true depth, kept beside the model in `NAME.trust.safetensors` (`benchmarks/quality/trust_record.py` writes it),
@@ -205,7 +205,7 @@ def depth_uncertainty(record: TrustRecord, expected: float | None) -> Float[np.n
 
 
 def detection_in_words(sure: float, kind: str) -> str:
-    """Returns what was found, in a few words: the first verdict. `kind` is what the GAN draws."""
+    """Returns what was detected, in a few words: the first verdict. `kind` is what the GAN draws."""
     a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if sure < PERHAPS:
         return f"no {kind} found" if sure < _UNLIKELY else f"not clearly {a_kind}"
@@ -250,7 +250,7 @@ def grade_in_words(
     """Returns three verdicts (`found`, `shape`, `invented`), all in one sentence (`verdict`), and a `grade`.
 
     `sure`, `expected`, `record` and `metrics` as for `ground_of`; `kind` is what the GAN draws, in a word; `own` says
-    whether the shape was fitted to this picture, `surely` whether what was found stands even if the model cannot
+    whether the shape was fitted to this picture, `surely` whether the detection stands even if the model cannot
     explain the picture.
     """
     ground = ground_of(sure, expected, record, metrics)

@@ -121,7 +121,7 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         UserError: any tensor is missing, unknown, misshapen or not finite, or is not a tensor; the message lists them.
     """
     if not isinstance(state, Mapping):
-        raise UserError(f"not tensors by name, but a {type(state).__name__}")
+        raise UserError(f"a {type(state).__name__} where a dictionary of tensors is needed")
     if strange := [n for n, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(n, str))]:
         raise UserError(f"values that are not tensors: {listed(map(short, strange))}")
     shapes = flatten_dict(param_shapes(module))

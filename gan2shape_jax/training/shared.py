@@ -60,7 +60,7 @@ def sample_choices(
 ) -> Int[jax.Array, "iterations batch"]:
     """Returns which of an image's `count` kept samples each iteration sees: distinct ones, redrawn every iteration.
 
-    `keys` are those of the images that the iterations, given by their numbers, see.
+    `keys` are the keys of the images that iterations of these numbers use.
     """
 
     def choose(key, iteration):

@@ -185,7 +185,7 @@ def _unchecked(function):
     [
         ({"vertices": jnp.ones((4, 2))}, r"vertices has shape \(4, 2\); it must have the axes \(\*shape 3\)"),
         ({"vertices": jnp.ones((4, 3), int)}, "vertices is of int32; it must be floating point"),
-        ({"vertices": "a ball"}, "vertices is a str that is no array"),
+        ({"vertices": "a ball"}, "vertices is a str, which is not an array"),
         ({"vertices": jnp.ones((4, 3)), "faces": None}, r"vertices has shape \(4, 3\); without faces .*H, W, 3"),
         ({"faces": np.array([[0, 1, 2], [0, 1, 4]])}, r"faces\[1\] is \[0, 1, 4\], but vertices has 4 rows.* 0 to 3"),
         ({"faces": np.array([[0, -1, 2]])}, r"faces\[0\] is \[0, -1, 2\]"),

@@ -213,7 +213,7 @@ def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, 
     params = models.init_params(jax.random.key(0), lifted[1].settings)
     (tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     config.networks.pretrained, config.data.image_list = str(tmp_path / "networks.safetensors"), ""
-    with pytest.raises(UserError, match="is no model that a lift has written"):
+    with pytest.raises(UserError, match="is not a model that lift has written"):
         experiment.run_experiment(config)
 
 

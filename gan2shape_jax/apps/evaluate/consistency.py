@@ -56,7 +56,7 @@ examples:
   gan2shape-jax evaluate consistency results/catface --out results/cats_measured
   gan2shape-jax evaluate consistency results/seed0 results/seed1 results/seed2
 
-About two minutes an image on two cores: an encoder of its own learns to make pictures of it that no run has seen.
+About two minutes an image on two cores: an encoder of its own learns to make pictures of it that no run was trained on.
 """
 
 
@@ -317,7 +317,7 @@ def errors_by(shapes: Mapping[str, Map], pictures: Pictures, result: Result) -> 
 
 
 class Draped(NamedTuple):
-    """The photo on a shape (n, S, S, 3), seen and lit as in n pictures; where it shows (n, S, S); its views (n, 6)."""
+    """The photo on a shape (n, S, S, 3), viewed and lit as in n pictures; where shown (n, S, S); its views (n, 6)."""
 
     pictures: np.ndarray
     coverage: np.ndarray

@@ -267,8 +267,8 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     uncertainty = result.depth_spread
     if uncertainty is None:
         raise UserError(
-            f"{result.name} has no spread of depth: that is known where a model whose errors have been measured, as "
-            "the bundled one's, explains an image that looks like what its GAN draws"
+            f"{result.name} has no spread of depth: it is known only for a model whose errors were measured, such as a "
+            "bundled one, and an image that resembles its GAN's samples"
         )
     from trimesh.visual import ColorVisuals  # here, because its import is slow
 

@@ -162,11 +162,11 @@ def factors_model(predictor: Predictor, *, bits: Mapping[str, int]) -> onnx.Mode
     }
     scales = {"view": (settings.view_range.units(), np.zeros(6)), "light": ([0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0])}
     for name, (factor, offset) in scales.items():
-        seen = add("Add", networks[name].vector(pictures, size), constant(added[name]))
-        seen = add("Add", add("Mul", seen, constant(factor)), constant(offset))
+        output = add("Add", networks[name].vector(pictures, size), constant(added[name]))
+        output = add("Add", add("Mul", output, constant(factor)), constant(offset))
         if settings.mirrored:
-            seen = add("Mul", seen, constant(np.stack([np.ones(len(MIRRORED[name])), MIRRORED[name]])))
-        add("ReduceMean", seen, axes=[0], keepdims=0, name=name)
+            output = add("Mul", output, constant(np.stack([np.ones(len(MIRRORED[name])), MIRRORED[name]])))
+        add("ReduceMean", output, axes=[0], keepdims=0, name=name)
     shapes = {"depth": [size, size], "albedo": [3, size, size], "view": [6], "light": [4]}
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

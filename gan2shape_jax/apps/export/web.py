@@ -80,7 +80,7 @@ def run(words: Sequence[str]) -> None:
     config = predict.load_kind(options.model)
     predictor = predict.load_predictor(resolve(config), None)
     if config.data.crop or predictor.grader.mask is None:
-        raise UserError(f"{options.model}: a page can be made only of lifted models of whole pictures")
+        raise UserError(f"{options.model}: a page needs a lifted model of uncropped pictures, with its mean mask")
     with tempfile.TemporaryDirectory() as folder:
         files = _runtime(options.runtime or _fetch_runtime(pathlib.Path(folder)))
     model = networks.factors_model(predictor, bits=_BITS).SerializeToString(deterministic=True)

@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--agree", action="store_true", help="agree to the licence without a question, for scripts")
     about = "use files downloaded by hand, all of the checkpoint in their order"
     path = option_types.path("--from")
-    parser.add_argument("--from", dest="given", metavar="FILE", nargs="+", type=path, default=[], help=about)
+    parser.add_argument("--from", dest="local_files", metavar="FILE", nargs="+", type=path, default=[], help=about)
     about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
     option_types.add_path(parser, "--folder", "FOLDER", about)
     parser.add_argument("--keep", action="store_true", help="keep the download after it has been converted")
@@ -161,7 +161,7 @@ def _run(args: argparse.Namespace) -> None:
             hash_note = "SHA-256 known" if source.sha256 else "no hash is known: the file is recognised by its content"
             print(f"  {source.url} ({hash_note}; never tried from here)")
         print("Licence: " + "\n  ".join(entry.licence[part] for part in ("title", "says", "url")))
-        for source in () if args.given else entry.sources:
+        for source in () if args.local_files else entry.sources:
             if source.by_hand:
                 raise UserError(
                     f"{source.file} must be downloaded by hand ({source.by_hand}): open {source.url} in a browser, "
@@ -177,7 +177,7 @@ def _run(args: argparse.Namespace) -> None:
                 answer = input("Do you agree to it? [y/N] ")
             if answer.strip().lower() not in ("y", "yes"):
                 raise UserError("the licence was not agreed to: nothing was downloaded")
-        files = obtain(entry, folder, local_files=args.given, keep=args.keep)
+        files = obtain(entry, folder, local_files=args.local_files, keep=args.keep)
     _show_use(entry, files, folder)
 
 

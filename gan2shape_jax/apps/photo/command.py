@@ -29,7 +29,7 @@ from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import start, trust
 
 _OUT = "results/photos"
-_AT_ONCE = 8  # photos that are searched before what was found in them is reconstructed, and the page written
+_AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
 _DESCRIPTION = (
     "Detects the object in photos of any size and shape, crops it, and reconstructs it in 3D with a lifted GAN's "
     "model: meshes, maps, pictures, and a page that says how far to believe the shape."
@@ -104,7 +104,7 @@ def _reconstruct(
     cropper: Cropper,
     paths: list[pathlib.Path],
 ) -> int:
-    """Searches the photos and reconstructs what is found in them, some at a time; returns the exit status."""
+    """Searches the photos and reconstructs the objects in them, some at a time; returns the exit status."""
     names = naming.names_for(paths, names_in(pathlib.Path(config.workdir)))
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
     wishes["box"] = CropBox(*options.box) if options.box else None

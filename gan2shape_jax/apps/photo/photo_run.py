@@ -128,7 +128,7 @@ def _require_detection(name: str, searched: Searched, config: ConfigDict, croppe
         photo_files.write(folder, name, {f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90)})
     other = other_kind(photo, boxes, config)
     raise NoDetectionError(
-        f"{searched.path.name}: no {cropper.kind} found, so there is no 3D of it"
+        f"{searched.path.name}: no {cropper.kind} found, so it has no 3D result"
         + (f"; it shows {other[1]}: use --model {other[0]}" if other else ""),
         candidate=bool(boxes),
     )
@@ -265,7 +265,7 @@ def _run(
         return result, files | made_with
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "object mask .* inverted")  # which was said of the file that was given
+        warnings.filterwarnings("ignore", "object mask .* inverted")  # as was already said of the file
         assessed = {name: Assessment(*photo.detection[1:]) for name, photo in photos.items()}
         experiment.run_experiment(
             staged.lock(), runner.RunHooks(assessed, decorate, functools.partial(_put, config, work_items))

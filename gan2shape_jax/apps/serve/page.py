@@ -29,11 +29,11 @@ from gan2shape_jax.results.page import OFFERS
 
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
-<p>Drop a photo. What it shows is found and framed by a square; move the square where it is wrong, and press
+<p>Drop a photo. Its subject is detected and framed by a square; move the square where it is wrong, and press
 <b>Make it 3D</b>. {kinds} are known here: of anything else the shape is made up. Photos and results are removed
 {minutes} after you last used them.</p>"""
 # Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls; and
-# brings what was asked for into view, which lies above the controls: the status at once, then the result.
+# brings the result into view, which lies above the controls: the status at once, then the result.
 HEAD = """<script>
 addEventListener("message", ({ source, data }) => {
   const frame = [...document.querySelectorAll(".g2s-page")].find((one) => one.contentWindow === source);

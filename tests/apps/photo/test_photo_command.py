@@ -64,7 +64,7 @@ def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsy
     waves = np.sin(np.arange(200) / 5)[:, None] * np.cos(np.arange(260) / 9)[None]
     Image.fromarray(np.uint8(127 + 120 * waves)).save(tmp_path / "waves.png")
     assert run("waves.png", "--no-texture") == 1
-    assert "waves.png: no face found, so there is no 3D of it; " in capsys.readouterr().err
+    assert "waves.png: no face found, so it has no 3D result; " in capsys.readouterr().err
     assert sorted(file.name for file in (tmp_path / "results").rglob("*.*")) == [MARKER, ".lock", "waves.jpg"]
     assert run("waves.png", "--no-texture", "--anyway") == 0
     assert "waves: no face found: the shape is a guess; all of it is invented" in capsys.readouterr().err

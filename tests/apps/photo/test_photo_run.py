@@ -157,7 +157,7 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
     out, nearest = tmp_path / "out", Detection(_BOX, 5.0, 0.01)
     monkeypatch.setattr(Cropper, "detect", lambda self, picture: [nearest])
-    with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so there is no 3D"):
+    with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so it has no 3D result"):
         _prepare(photo, out, box=None)
     assert [file.name for file in _files(out)] == ["a.jpg"]  # the drawing
     assert _prepare(photo, out, box=None, anyway=True).detection == nearest
@@ -312,7 +312,7 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
     config = _config(tmp_path / "out")
     (tmp_path / "out/photos/framing").mkdir(parents=True)
     Image.new("RGB", (600, 400), (200, 30, 30)).save(tmp_path / "out/photos/framing/b.jpg")
-    refused = {"b": "b.png: no face found, so there is no 3D of it", "c": "c.png is damaged"}
+    refused = {"b": "b.png: no face found, so it has no 3D result", "c": "c.png is damaged"}
     assert photo_run.run_over(config, [], refused=refused) == {}
     page, table = (tmp_path / "out" / name for name in ("index.html", "results.md"))
     for text in (page.read_text(), table.read_text()):

@@ -73,13 +73,13 @@ def read_source(path: str | os.PathLike, content: Any = None) -> Source:
     """Reads a checkpoint without running any code in it; `content` is what it holds, if it has been read already.
 
     Raises:
-        UserError: it is missing, damaged, or holds something other than tensors; the message names what it asked for.
+        UserError: it is missing, damaged, or holds something other than tensors; the message names what was expected.
     """
     path = pathlib.Path(path)
     content = read_checkpoint(path) if content is None else content
     family = families.recognise(families.names_of(content))
     if family is not None and family.tool == "networks" and not isinstance(content, Mapping):
-        raise UserError(f"{path}: {family.title} in a {type(content).__name__}, not a dictionary of them")
+        raise UserError(f"{path}: {family.title} in a {type(content).__name__}; a dictionary of tensors is needed")
     return Source(path, content, family, sha256(path))
 
 

@@ -194,7 +194,7 @@ def _embedded(network: Network, index: int) -> np.ndarray:
     outputs, inputs = network.shape("mapping.embed.weight", 2)
     count = network.count("", "c_dim")
     if not outputs or inputs != count:  # the number of classes is a claim, the tensor is there
-        raise UserError(f"{network.source}: {network.full('mapping.embed')} is none of {count} classes")
+        raise UserError(f"{network.source}: {network.full('mapping.embed')} does not have {count} classes")
     one_hot = np.zeros(inputs)
     one_hot[index] = 1
     embedding = _linear(network, "mapping.embed", one_hot)

@@ -150,8 +150,8 @@ def _require_plain(generator: State, source: str | os.PathLike) -> None:
         of_classes = [f"style.1.weight, which takes {first[1]} numbers where latents have {first[0]}"]
     if of_classes:
         raise UserError(
-            f"{source}: this generator has classes ({listed(of_classes, 3)}), and is no network of rosinality's own; "
-            "of generators with classes, those of NVIDIA's PyTorch repositories (.pkl) are converted, with --class"
+            f"{source}: this generator has classes ({listed(of_classes, 3)}), unlike rosinality's; conditional "
+            "generators are converted only from files of NVIDIA's PyTorch repositories (.pkl), with --class"
         )
     tensors.require_square(np.shape(generator.get("input.input", ()))[-2:], source)
 
