@@ -48,7 +48,7 @@ def prepared(config: ConfigDict, hooks: "RunHooks | None" = None) -> Callable[[]
     if reads:
         required_files.require_images(config, names)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import joint, lift, plan, predict, runner, runtime
+    from gan2shape_jax.run import joint, plan, predict, runner, runtime
 
     resolved = plan.resolve(config)
     config = resolved.config
