@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from gan2shape_jax.errors import install, one_line, printable, refused
+from gan2shape_jax.errors import one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
@@ -30,7 +30,7 @@ with epy.lazy_imports():  # they import PyTorch if installed, which takes second
     from tensorboardX.proto import event_pb2
 
 _EVERY_S = 10.0  # between lines that say how far a run is, where there is no terminal
-_MEASURED = 0.05  # images that have to be done before their speed says how long the rest takes
+_MEASURED = 0.1  # images that have to be done before their speed says how long the rest takes
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
@@ -60,13 +60,12 @@ class Monitor(contextlib.ExitStack):
             console=self.console,
         )
         self._count, self._done = 0, 0  # images: to do, begun
-        self._first: tuple[float, float] | None = None  # when progress was first reported, and how many were done then
+        self._speed = _Speed(schedule)
         self._told = -_EVERY_S
 
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
             self._tensorboard = None
-            self.say(f"no curves: {install('logging')}, or set config.logging.tensorboard=False")
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
@@ -83,17 +82,17 @@ class Monitor(contextlib.ExitStack):
         """Notes how many images are to be done, for the time that is left."""
         self._count = count
 
-    def _left(self, done: float) -> str:
-        """Returns which image of all is under way and how long the rest takes, at the speed since the first report."""
-        now, count = self.console.get_time(), max(self._count, self._done)
-        self._first = self._first or (now, done)
-        since, first = self._first
-        place = f"{min(int(done) + 1, count)} of {count}, " if count > 1 else ""
-        if done - first < _MEASURED:  # until then, most of the time has gone into compiling
-            return f"{place}time left unknown"
-        seconds = (now - since) / (done - first) * (count - done)
-        about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 10):.0f} seconds"
-        return f"{place}about {about} left"
+    def _left(self, before: int, together: int, phase: Phase, done: int) -> str:
+        """Returns which image of all is under way and, once that is known, how long the rest takes.
+
+        `before` images are done, and `together` are under way, in this iteration of this phase.
+        """
+        count = max(self._count, self._done)
+        share = (self._cost(phase.number) + phase.kind.cost * done) / self._whole
+        place = f"{min(before + int(share * together) + 1, count)} of {count}" if count > 1 else ""
+        seconds = self._speed.left(phase, done, count - before - together)
+        about = "" if seconds is None else f"{_about(seconds)} left"
+        return ", ".join(filter(None, [place, about]))
 
     @contextlib.contextmanager
     def watch(self, names: Sequence[str]) -> Iterator[Watcher]:
@@ -104,26 +103,26 @@ class Monitor(contextlib.ExitStack):
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
-            before, whole = self._done, max(self._cost(len(self._schedule)), 1)
+            before = self._done
             self._done += len(names)  # also those that fail
             row = self._bars.add_task(one_line(title), total=max(self._count, self._done), phase="", loss="-", left="")
             stack.callback(self._bars.remove_task, row)
-            self._left(before)
+            self._speed.begin(self.console.get_time(), len(names))
             folders = [self._tensorboard / name for name in names] if self._tensorboard else []
             curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
 
             def progress(phase: Phase, done: int, loss: float | None) -> None:
-                share = (self._cost(phase.number) + phase.kind.cost * done) / whole
-                here, now = before + share * len(names), self.console.get_time()
-                left = self._left(here)
-                self._bars.update(row, completed=here, phase=phase.label, left=left)
+                share, now = (self._cost(phase.number) + phase.kind.cost * done) / self._whole, self.console.get_time()
+                self._speed.note(now, phase, done)
+                left = self._left(before, len(names), phase, done)
+                self._bars.update(row, completed=before + share * len(names), phase=phase.label, left=left)
                 if loss is not None:
                     self._bars.update(row, loss=f"{loss:.4f}")
                 if not self.console.is_terminal and (loss is not None or now - self._told >= _EVERY_S):
                     self._told = now
                     clock = datetime.datetime.now().strftime("%H:%M:%S")
                     where = f"{phase.label}, {done} of {phase.iterations}{'' if loss is None else f', loss {loss:.4f}'}"
-                    self.say(f"{clock} {one_line(title)}: {where}; {left}")
+                    self.say(f"{clock} {one_line(title)}: {where}{left and f'; {left}'}")
                 self.check()
 
             def record(line: dict[str, Any]) -> None:
@@ -143,6 +142,68 @@ class Monitor(contextlib.ExitStack):
     def _cost(self, count: int) -> float:
         """Returns how much work the first phases are, in iterations of the cheapest step."""
         return sum(phase.cost for phase in self._schedule[:count])
+
+    @property
+    def _whole(self) -> float:
+        return max(self._cost(len(self._schedule)), 1)
+
+
+def _about(seconds: float) -> str:
+    if seconds >= 90:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds:.0f} seconds" if seconds >= 10 else "a few seconds"
+
+
+class _Speed:
+    """How long iterations take, and what comes between them, from the times at which progress was reported.
+
+    What precedes the first report of a phase is no iteration's time: its program may have been compiled, and its
+    samples collected. Of later images it counts as what comes between iterations, of the first ones not at all.
+    """
+
+    def __init__(self, schedule: tuple[Phase, ...]):
+        self._schedule = schedule
+        self._timed: dict[str, tuple[float, int]] = {}  # seconds, and iterations times images, by the step's name
+        self._between: list[float] = []  # seconds an image, of the groups that are done without the first one
+        self._group = (0.0, 0, 0.0)  # of the group under way: when it began, its images, seconds of its iterations
+        self._last: tuple[float, int, int] | None = None  # its last report: when, the phase's number, iterations done
+        self._begun = 0  # groups
+
+    def begin(self, now: float, images: int) -> None:
+        """Notes when images begin that are trained together; those before them are done."""
+        begun, before, iterations = self._group
+        if self._begun > 1:
+            self._between.append(max(now - begun - iterations, 0) / before)
+        self._group, self._last, self._begun = (now, images, 0.0), None, self._begun + 1
+
+    def note(self, now: float, phase: Phase, done: int) -> None:
+        """Notes that this many iterations of a phase are done."""
+        if self._last is not None and self._last[1] == phase.number:
+            (begun, images, iterations), (before, _, first) = self._group, self._last
+            seconds, count = self._timed.get(phase.step, (0.0, 0))
+            self._timed[phase.step] = seconds + now - before, count + (done - first) * images
+            self._group = begun, images, iterations + now - before
+        self._last = now, phase.number, done
+
+    def left(self, phase: Phase, done: int, others: int) -> float | None:
+        """Returns the seconds that are left of the images under way, in this iteration, and of `others`.
+
+        None until it is known how long a tenth of an image takes.
+        """
+        costs = {phase.step: phase.kind.cost for phase in self._schedule}
+        work = sum(costs[step] * count for step, (_, count) in self._timed.items())
+        if not work or work < _MEASURED * sum(phase.cost for phase in self._schedule):
+            return None
+        usual = sum(seconds for seconds, _ in self._timed.values()) / work  # for steps that have not been reached
+
+        def takes(phase: Phase, iterations: int) -> float:
+            seconds, count = self._timed.get(phase.step, (0.0, 0))
+            return iterations * (seconds / count if count else usual * phase.kind.cost)
+
+        image = [takes(phase, phase.iterations) for phase in self._schedule]
+        rest = takes(phase, phase.iterations - done) + sum(image[phase.number + 1 :])
+        between = sum(self._between) / len(self._between) if self._between else 0.0
+        return rest * self._group[1] + others * (sum(image) + between)
 
 
 class _Curves(contextlib.ExitStack):

@@ -77,12 +77,14 @@ def test_a_terminal_shows_one_bar_over_all_images():
         monitor.expect(3)
         for number, name in enumerate(("001", "005")):
             with monitor.watch([name]) as watcher:
+                watcher.on_progress(SCHEDULE[3], 1, None)
                 now += 60.0
                 watcher.on_progress(SCHEDULE[3], 5, 0.25)
                 (task,) = monitor._bars.tasks
                 assert task.description == name and task.fields["loss"] == "0.2500" and task.total == 3
                 assert number < task.completed < number + 1
-        assert task.fields["left"] == "2 of 3, about 2 minutes left"
+        # An image is 10 iterations of step 3, of 15 seconds, and 60 cheaper ones, which cost two thirds as much.
+        assert task.fields["left"] == "2 of 3, about 5 minutes left"
         assert not monitor._bars.tasks
 
 
@@ -92,21 +94,64 @@ def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_
         Monitor(SCHEDULE, None, _console(stream, terminal=False, get_time=lambda: now)) as monitor,
         monitor.watch(["001"]) as watcher,
     ):
-        now = 5.0
-        watcher.on_progress(SCHEDULE[0], 1, None)
-        now = 14.0
+        now = 50.0
+        watcher.on_progress(SCHEDULE[0], 1, None)  # it was compiled until then
+        now = 54.0
         watcher.on_progress(SCHEDULE[0], 2, None)  # too soon after the other for a line without a loss
-        now = 100.0
+        now = 55.0
         watcher.on_progress(SCHEDULE[0], 10, 0.25)  # 10 of 150 are done: prior and step 1 cost 1, step 2 4, step 3 9
         assert stream.flushed == len(stream.getvalue()) > 0
-        now = 110.0
-        watcher.on_progress(SCHEDULE[2], 5, 0.5)
+        now = 200.0
+        watcher.on_progress(SCHEDULE[2], 1, None)
+        now = 218.0
+        watcher.on_progress(SCHEDULE[2], 10, 0.5)
+        now = 300.0
+        watcher.on_progress(SCHEDULE[3], 1, None)
+        now = 318.0
         watcher.on_progress(SCHEDULE[3], 10, 0.125)
-    start, first, second, third = stream.getvalue().splitlines()
-    assert start.endswith(" 001: prior, 1 of 10; time left unknown")  # it was mostly compiled until then
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: prior, 10 of 10, loss 0\.2500; about 23 minutes left", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000; about 5 minutes left", second)
-    assert third.endswith("loss 0.1250; about 10 seconds left")
+    lines = [re.sub(r"^\d\d:\d\d:\d\d 001: ", "", line) for line in stream.getvalue().splitlines()]
+    assert lines == [
+        "prior, 1 of 10",
+        "prior, 10 of 10, loss 0.2500",
+        "stage 1 step2, 1 of 10",
+        "stage 1 step2, 10 of 10, loss 0.5000; about 46 seconds left",  # 23 s have done 45 of 135; 90 are left
+        "stage 1 step3, 1 of 10; about 41 seconds left",
+        "stage 1 step3, 10 of 10, loss 0.1250; a few seconds left",
+    ]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("compiling", [0.0, 5.0, 300.0])
+def test_the_time_left_is_told_after_a_tenth_of_an_image_and_never_twice_the_truth(together, compiling):
+    """Two steps, whose costs are not quite what they are taken to be, and five seconds beside them for each image."""
+    schedule = make_schedule(((30, 0, 150),), flip1=(True,), flip3=(True,), prior_iterations=0)
+    names, takes, now = ["a", "b", "c", "d", "e", "f"], {"step1": 0.02, "step3": 0.12}, 0.0
+    told: list[tuple[float, float, str]] = []  # when, how many images are done, what is said to be left
+    with Monitor(schedule, None, _console(Stream(), terminal=True, get_time=lambda: now)) as monitor:
+        monitor.expect(len(names))
+        for first in range(0, len(names), together):
+            with monitor.watch(names[first : first + together]) as watcher:
+                now += 2.0 * together
+                for phase in schedule:
+                    now += compiling if first == 0 else 0.0
+                    for done in range(1, phase.iterations + 1):
+                        now += takes.get(phase.step, 0.0) * together
+                        watcher.on_progress(phase, done, None)
+                        (task,) = monitor._bars.tasks
+                        told.append((now, task.completed, task.fields["left"]))
+            now += 3.0 * together
+    for then, done, text in told:
+        truth, left = now - then, re.search(r"about (\d+) (minutes|seconds) left", text)
+        if done < 0.1:
+            assert "left" not in text
+        elif left:
+            seconds, unit = (
+                int(left[1]) * {"minutes": 60, "seconds": 1}[left[2]],
+                {"minutes": 30, "seconds": 1}[left[2]],
+            )
+            assert truth / 2 - unit <= seconds <= 2 * truth, (done, truth, text)
+        else:
+            assert done < 0.12 * together or (truth < 20 and "a few seconds left" in text), (done, truth, text)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
