@@ -45,7 +45,7 @@ from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import COLUMNS, Row, finite, load_result, open_file
+from gan2shape_jax.results.result import AWAITS, COLUMNS, Row, finite, load_result, open_file
 
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
@@ -226,6 +226,7 @@ class _Page:
             "status": status,
             "done": status.split(",")[0] == _DONE,
             "remarks": "" if status == _DONE else status.removeprefix(f"{_DONE}, "),
+            "awaits": bool(row.metrics.get(AWAITS)),
             # Names in a list need not be names of files; those of folders are bytes, UTF-8 or not.
             "place": urllib.parse.quote(os.fsencode(entry.place)) if self.offers[k] else "",
             "figures": [None if value is None else round(value, column.digits + 2) for column, value in figures],

@@ -41,6 +41,7 @@ _LARGEST = 512 * MIB  # of a file: arrays of pictures of 4096 pixels a side have
 _KINDS: dict[str, type] = {"name": str, "category": str, "reference": bool, "original_size": int}
 _KINDS |= {"camera": dict, "arrays": list, "metrics": dict}
 _NESTED = {"prior", "start", "trust", "samples_l1", "kept_out_l1"}
+AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace
 VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
 
 # Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.

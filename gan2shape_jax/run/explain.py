@@ -3,6 +3,7 @@
 A new measure of a result, or a new map in it, is computed here; `results` says how it is written.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -162,18 +163,21 @@ def write(
     *,
     project: Projection | None = None,
     extra: Mapping[str, Any] | None = None,
+    preset: str = "",
     **made_with: Any,
 ) -> None:
     """Writes an image's results folder, as set by `config.outputs`; it appears complete or not at all.
 
-    Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `made_with`
-    facts for the folder's record in addition to the hash of the configuration.
+    Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `preset`
+    replaces that of the configuration, `made_with` are facts for the folder's record in addition to the hash of the
+    configuration.
     """
+    options = options_of(config)
     write_outputs(
         result,
         folder,
         gan_project=project if config.outputs.gan_images else None,
-        options=options_of(config),
+        options=dataclasses.replace(options, preset=preset) if preset else options,
         extra=extra,
         made_with={"configuration": config_hash(config)} | made_with,
     )

@@ -33,6 +33,7 @@ from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
+from gan2shape_jax.results import AWAITS, load_metrics
 from gan2shape_jax.run.hosts import Team
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
@@ -111,8 +112,16 @@ class RunFolder:
         return self.root / "latents"
 
     def is_finished(self, name: str) -> bool:
-        """Returns whether the image's results exist; results folders appear complete or not at all."""
-        return is_result(self.result(name))
+        """Returns whether the image's results exist, and are no prediction that a refinement is to replace.
+
+        Results folders appear complete or not at all; one that cannot be read is finished.
+        """
+        folder = self.result(name)
+        if not is_result(folder):
+            return False
+        with contextlib.suppress(OSError, UserError):
+            return not load_metrics(folder).get(AWAITS)
+        return True
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
         """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""

@@ -26,7 +26,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
 from gan2shape_jax.run.plan import Plan
-from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context
+from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import checkpoint, loop, network_files
 from gan2shape_jax.training.shared import require_enough, shared
@@ -103,11 +103,18 @@ def _run(context: RunContext, names: list[str], started: start.Start, replicas: 
         replicas=replicas,
         different=config.schedule.independent,
     )
+    by_name = dict(zip(names, images, strict=True))
+    grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not started.trained:
+        initial = prepare.initial_params(context.plan, task.settings)
+        if context.plan.model is None:
+            context.monitor.say("results come when training is done: there is no model that could predict them")
+        else:
+            own = [name for work_item in started.work_items for name in work_item]
+            with WorkItems(folder, names, context.monitor.say) as work_items:
+                write_predictions(context, own, work_items, by_name.__getitem__, lambda settings: initial, grader)
         made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
-        train(
-            context, task, prepare.initial_params(context.plan, task.settings), title="all-images", made_with=made_with
-        )
+        train(context, task, initial, title="all-images", made_with=made_with)
     jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
     if not started.trained:
         hosts.wait_for(lambda: is_trained(folder.root))
@@ -115,8 +122,6 @@ def _run(context: RunContext, names: list[str], started: start.Start, replicas: 
         checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
     like = models.init_params(jax.random.key(config.seed), task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
-    by_name = dict(zip(names, images, strict=True))
-    grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
     history = json.loads((folder.root / "history.json").read_text())
 
     def write(name: str) -> None:

@@ -23,6 +23,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
@@ -71,16 +72,18 @@ def initial_params(plan: Plan, settings: Settings) -> models.Params:
 
     If a model is refined with a new encoder (`config.refinement.new_encoder`), that encoder is random too.
     """
-    config = plan.config
+    config, path = plan.config, plan.config.networks.pretrained
+    like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
+    params, random = like, list(like)
+    if path:
+        plan.require_model_fits(settings, gan=True)
+        params = network_files.load_networks(pathlib.Path(path), like, settings, needed=("depth",))
+        own_encoder = plan.model is not None and plan.trains_encoder
+        random = [name for name in like if params[name] is like[name] or (name == "encoder" and own_encoder)]
+    if not random:  # computing random networks takes seconds, which go into compiling
+        return params
     fresh = models.init_params(jax.random.key(config.seed), settings)
-    if not config.networks.pretrained:
-        return fresh
-    plan.require_model_fits(settings, gan=True)
-    path = pathlib.Path(config.networks.pretrained)
-    params = network_files.load_networks(path, fresh, settings, needed=("depth",))
-    if plan.model is not None and plan.trains_encoder:
-        return params | {"encoder": fresh["encoder"]}
-    return params
+    return params | {name: fresh[name] for name in random}
 
 
 def image_key(seed: int, name: str) -> jax.Array:

@@ -24,18 +24,19 @@ from rich.text import Text
 
 from gan2shape_jax.detection.detector import Assessment
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
+from gan2shape_jax.io import data
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import Result, Row, print_table, write_page, write_table
+from gan2shape_jax.results import AWAITS, Result, Row, print_table, write_page, write_table
 from gan2shape_jax.run import explain, prepare, start, trust
-from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import cadence_of
+from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
 
@@ -76,9 +77,9 @@ class RunHooks:
 class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
     """A run's work items, that is, images by name in groups that are trained together; most have one image.
 
-    A context manager; leaving it waits until results that are being written are complete. It also keeps the summaries
-    of all images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table. Their figures come
-    from `result.json`, the page's models from `page.jsonl`: no arrays are read.
+    A context manager; leaving it waits until results that are being written are complete, and after Ctrl-C brings the
+    summaries of all images up to date: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table.
+    Their figures come from `result.json`, the page's models from `page.jsonl`: no arrays are read.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
         self._finished: dict[str, Row] = {}
+        self._predicted: dict[str, Row] = {}  # at the last summaries, images that await their refinement
         self._rows: list[Row] = []  # of the last summaries
         self._told: dict[str, str] | None = None  # failures in them
         self._due = 0.0  # earliest time of the next write of the summaries
@@ -108,8 +110,10 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
         self._writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._background.shutdown()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.wait()
 
     @property
     def status(self) -> int:
@@ -125,15 +129,16 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
                 self._say(f"{stem}: finished before, skipped")
             if len(finished) < len(group):
                 yield list(group)
-        self._note_written(0)
-        rows = self.summarize()
+        self.wait()
         if self._hooks.finished is None:
-            print_table(rows)
+            print_table(self._rows)
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
-        """Returns those images, by name, that can be prepared, and reports the others."""
+        """Returns those images, by name, that can be prepared, and reports the others, unless they failed before."""
         images: dict[str, PreparedImage] = {}
         for name in names:
+            if stem_of(name) in self._failures:
+                continue
             try:
                 images[name] = prepare(name)
             except FAILURES as error:
@@ -172,13 +177,18 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._writing.append(self._background.submit(write_all))
         self._note_written(self._ahead)
 
+    def wait(self) -> None:
+        """Returns once the results that were to be written are there, and are in the summaries."""
+        self._note_written(0)
+        self.summarize()
+
     def _note_written(self, most: int) -> None:
         """Notes work items whose results have been written; waits until at most `most` are pending."""
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
             self.fail(self._writing.popleft().result())
 
-    def summarize(self) -> list[Row]:
-        """Writes summaries of the folder's current contents unless they are there; returns their rows.
+    def summarize(self) -> None:
+        """Writes summaries of the folder's current contents unless they are there.
 
         If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
         are written again: whoever writes last has read everything.
@@ -186,19 +196,25 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         start = time.monotonic()
         self.folder.require()
         while True:
-            new = [stem for stem in self._stems if stem not in self._finished and self.folder.is_finished(stem)]
+            left = [stem for stem in self._stems if stem not in self._finished]
+            new = [stem for stem in left if self.folder.is_finished(stem)]
             self._finished |= {stem: trust.row_of(stem, self.folder.result(stem)) for stem in new}
+            predicted = {
+                stem: self._predicted.get(stem) or trust.row_of(stem, self.folder.result(stem))
+                for stem in left
+                if stem not in self._finished and is_result(self.folder.result(stem))
+            }
             failures = self.folder.write_failures(self._failures)
-            if not new and failures == self._told:
+            if not new and predicted.keys() == self._predicted.keys() and failures == self._told:
                 break
-            self._told = failures
-            rows = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+            self._told, self._predicted = failures, predicted
+            failed = {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+            rows = predicted | self._finished | failed
             self._rows = [rows[stem] for stem in self._stems if stem in rows]
             if self._hooks.finished is None:
                 write_table(self.folder.root, self._rows)
                 write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
-        return self._rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +246,48 @@ def run_context(plan: Plan, folder: RunFolder) -> Iterator[RunContext]:
         yield RunContext(plan, folder, architecture, frozen, monitor)
 
 
+def write_predictions(
+    context: RunContext,
+    names: Sequence[str],
+    work_items: WorkItems,
+    prepare: Callable[[str], PreparedImage],
+    networks: Callable[[Settings], models.Params],
+    grader: trust.Grader,
+) -> None:
+    """Writes what the run's model makes of those images that have no result yet, and the page, and says so.
+
+    Training then has something to improve on that can be looked at: such a result has the mesh and the maps, and says
+    that it awaits its refinement (`AWAITS`), which replaces it as a whole. `prepare` loads an image by its name,
+    `networks` returns the model's for settings.
+    """
+    folder, monitor = context.folder, context.monitor
+    new = [name for name in names if not is_result(folder.result(stem_of(name)))]
+
+    def write(result: Result) -> None:
+        folder.require()
+        explain.write(result, folder.result(result.name), context.config, preset="mesh")
+
+    for name in new:
+        monitor.check()
+        for prepared in work_items.usable([name], prepare).values():
+            try:
+                measured = {AWAITS: True}
+                params = networks(prepared.settings)
+                result = explain.explain(params, prepared, context.frozen, grader, measured=measured)
+            except FAILURES as error:
+                work_items.fail(failures_of([name], error))
+                continue
+            work_items.write({name: functools.partial(write, result)})
+    if not new:
+        return
+    work_items.wait()
+    if count := sum(is_result(folder.result(stem_of(name))) for name in new):
+        them, each = ("them", "each") if count > 1 else ("it", "it")
+        then = "training on all of the list" if context.plan.kind == "joint" else f"refining {each}"
+        page, images = one_line(str(folder.root / "index.html")), f"{count} image{'s'[: count > 1]}"
+        monitor.say(f"page: {page}, {images} as the model sees {them}; {then} now")
+
+
 def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
@@ -240,13 +298,21 @@ def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
         monitor = context.monitor
         grader = trust.load_grader(plan, (context.architecture, context.frozen.discriminator), assessed=hooks.assessed)
         trainer = Trainer(**vars(context), names=names, grader=grader, hooks=hooks)
+        left = [
+            name
+            for work_item in started.work_items
+            for name in work_item
+            if not context.folder.is_finished(stem_of(name))
+        ]
+        monitor.expect(len(left))
         # Without `reset_weight`, an image starts from the results of the one before it.
-        monitor.expect(
-            sum(not context.folder.is_finished(stem_of(name)) for work_item in started.work_items for name in work_item)
-        )
         with WorkItems(
             context.folder, names, monitor.say, hooks, ahead=int(config.schedule.reset_weight)
         ) as work_items:
+            if plan.kind == "refine" and hooks.finished is None:
+                trainer.predict(
+                    [name for name in left if not is_result(context.folder.result(stem_of(name)))], work_items
+                )
             for work_item in work_items.unfinished(trainer.groups(started.work_items)):
                 for images in trainer.compatible(work_item, work_items):
                     trainer.train(images, work_items)
@@ -292,6 +358,16 @@ class Trainer(RunContext):
                 failures_of([name], error)  # raises where the disk is full
         return 0
 
+    def predict(self, names: Sequence[str], work_items: WorkItems) -> None:
+        """Writes what the model makes of those images that have no result yet, see `write_predictions`."""
+
+        def prepared(name: str) -> PreparedImage:
+            """Loads an image without its latent, which may take long to find."""
+            item = data.load_item(self.config, name)
+            return prepare.prepare_image(self.plan, item, None, self.architecture, self.frozen)
+
+        write_predictions(self, names, work_items, prepared, self._pretrained_or_fresh, self.grader)
+
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
         prepared = prepare.load_image(self.plan, name, self.architecture, self.frozen, self.folder.latents)
@@ -336,6 +412,7 @@ class Trainer(RunContext):
             work_items.fail(failures)
             return
         state = jax.device_get(state)  # frees the device for the next group
+        release_freed_memory()
         labels = {phase.number: phase.label for phase in self.plan.schedule}
         if broken := loop.failures_of(history, stems, labels):
             work_items.fail(broken)

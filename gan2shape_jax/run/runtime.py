@@ -9,9 +9,11 @@ instruction set of the machine that compiled it, so MACHINE differs between kind
 """
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import platform
+import sys
 import warnings
 import zlib
 
@@ -102,6 +104,15 @@ def cadence_of(config: ConfigDict) -> Cadence:
         per_call=config.runtime.iterations_per_call or automatic,
         keep=config.checkpoint.keep,
     )
+
+
+def release_freed_memory() -> None:
+    """Makes glibc return to the system what it has kept of freed memory, see `main.keep_freed_memory`.
+
+    Without this a process grows from image to image: what lives on splits the free pieces, until arrays fit in none.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _machine() -> str:

@@ -35,7 +35,7 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark, require_output_folder
 from gan2shape_jax.results import discard, examine
 from gan2shape_jax.run import hosts
-from gan2shape_jax.run.folder import RunFolder, config_hash, is_trained
+from gan2shape_jax.run.folder import RunFolder, config_hash, is_result, is_trained
 from gan2shape_jax.training import groups
 
 _OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ between hosts: paths on the machine itself
@@ -129,7 +129,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     for name, stem in zip(names, stems):
         result = folder.result(stem)
         try:
-            made_with = examine(result) if folder.is_finished(stem) else None
+            made_with = examine(result) if is_result(result) else None
         except UserError as error:
             print(f"warning: {result} is incomplete ({error}): the image is reconstructed again", file=sys.stderr)
             discard(result)
@@ -141,7 +141,8 @@ def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
                 f"{result} was made with another configuration; choose another --config.workdir or move "
                 "that folder away"
             )
-        finished.add(name)
+        if folder.is_finished(stem):
+            finished.add(name)
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
     grouped = {name for group in together for name in group}
     work_items = together + [[name] for name in names if name not in grouped]

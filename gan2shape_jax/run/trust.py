@@ -27,7 +27,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
-from gan2shape_jax.results import Result, Row, load_metrics
+from gan2shape_jax.results import AWAITS, Result, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture
@@ -176,7 +176,7 @@ def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Re
     category = categories.category_of(grader.config.category)
     # Held-out samples may have said that no part of a refinement helps.
     own = grader.config.mode != "predict" and not grader.config.refinement.hold_shape
-    own = own and metrics.get("refinement_share", 1) > 0
+    own = own and metrics.get("refinement_share", 1) > 0 and not metrics.get(AWAITS)
     grading: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
     grading |= grade_in_words(
         sure, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"
@@ -349,7 +349,7 @@ def row_of(name: str, folder: pathlib.Path) -> Row:
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:
     """Returns remarks on a finished image, short enough for a table; [] if there are none."""
-    notes: list[str] = []
+    notes = ["not refined yet"] if metrics.get(AWAITS) else []
     if metrics.get("worse_than_prior"):
         start = "prior" if "prior" in metrics else "start"
         notes.append(f"worse than its {start}" if _sides(metrics) else "explains its samples worse and worse")
@@ -357,4 +357,5 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("far_from_category") or trust.get("grade") == "no":
         sure = trust.get("category", 0) >= SURE and not trust.get("found", "").startswith("perhaps")
         return [*notes, "the shape is a guess" if sure else trust.get("found", "far from what the GAN draws")]
-    return [*notes, "doubtful"] if trust.get("grade") == "doubt" and not notes else notes
+    doubted = trust.get("grade") == "doubt" and not metrics.get("worse_than_prior")
+    return [*notes, "doubtful"] if doubted else notes

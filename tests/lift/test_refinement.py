@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import pathlib
+import re
+import shutil
+from unittest import mock
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import images_of, tiny_config, tiny_image
+from helpers.tiny import asset, images_of, tiny_config, tiny_image
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -22,7 +25,9 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.results import load_metrics
+from gan2shape_jax.run import check, experiment, joint, prepare, runner
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import loop, network_files
@@ -273,6 +278,87 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     assert _metrics(results[0])["kept_out_l1"] == _metrics(results[1])["kept_out_l1"]
+
+
+def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(made, tmp_path, monkeypatch, capsys):
+    """One of the three images is unusable; the run is ended twice, and goes on."""
+    images = pathlib.Path(shutil.copytree(asset("ictface/image"), tmp_path / "image"))
+    (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
+    names = ("005.png", "001.png", "002.png")
+    fields = {"names": names, "data__image_root": str(images), "outputs__preset": "overview"}
+    config, train, calls = _config(tmp_path, made["model"], **fields), runner.Trainer.train, []
+    run = tmp_path / "run"
+
+    def ends(trainer, images, work_items):
+        calls.append([*images])
+        if len(calls) in (1, 3):
+            raise KeyboardInterrupt
+        return train(trainer, images, work_items)
+
+    def shown() -> dict[str, tuple[str, bool]]:
+        """Status, and whether it is said to await its refinement, of each image on the page."""
+        text = (run / "index.html").read_text()
+        data = json.loads(re.search(r'id="page-data">(.*?)</script>', text)[1])["images"]
+        assert text.count('<span class="badge told">not refined yet</span></a>') == sum(
+            image["awaits"] for image in data
+        )
+        return {image["name"]: (image["remarks"], image["awaits"]) for image in data}
+
+    monkeypatch.setattr(runner.Trainer, "train", ends)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_experiment(config)
+    said = capsys.readouterr().err
+    assert f"page: {run / 'index.html'}, 2 images as the model sees them; refining each now" in said
+    assert said.count("005: image") == 1 and "minutes" not in said
+    awaiting = "not refined yet"
+    assert [status for status, _ in shown().values()][0].startswith("failed: image")
+    assert list(shown().values())[1:] == [(awaiting, True)] * 2
+    assert not RunFolder(run).is_finished("001") and load_metrics(run / "results/001")["awaits_refinement"]
+    assert "its own shape" not in (run / "results/001/metrics.json").read_text()
+    assert ",done, not refined yet" in (run / "results.csv").read_text().replace('"', "")
+    predicting = _config(tmp_path / "predicting", made["model"], **fields | {"mode": "predict"})
+    assert experiment.run_experiment(predicting) == 1
+    before = {name: _arrays(run / "results" / name) for name in ("001", "002")}
+    for name, arrays in before.items():
+        chex.assert_trees_all_equal(arrays, _arrays(tmp_path / "predicting/run/results" / name))
+
+    (images / "005.png").unlink()
+    shutil.copy(asset("ictface/image/005.png"), images / "005.png")
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_experiment(config)
+    assert "1 image as the model sees it; refining it now" in capsys.readouterr().err  # the others are there
+    assert calls[1:] == [["005.png"], ["001.png"]]
+    assert shown() == {"005": ("", False), "001": (awaiting, True), "002": (awaiting, True)}
+    _assert_refined(run / "results/005")
+    refined = {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
+
+    assert experiment.run_experiment(config) == 0
+    assert "as the model sees" not in (said := capsys.readouterr().err) and "005: finished before, skipped" in said
+    assert shown() == {name[:3]: ("", False) for name in names}
+    assert refined == {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
+    for name in ("001", "002"):
+        _assert_refined(run / "results" / name)
+        assert "awaits_refinement" not in load_metrics(run / "results" / name)
+        assert not np.array_equal(_arrays(run / "results" / name)["albedo"], before[name]["albedo"])
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_joint_run_shows_what_its_model_sees_before_it_trains(made, tmp_path, monkeypatch, capsys, with_model):
+    monkeypatch.setattr(joint, "train", mock.Mock(side_effect=KeyboardInterrupt))
+    fields = {"mode": "joint", "schedule__joint": True, "sampling__collect_iters": 3}
+    config = _config(tmp_path, made["model"] if with_model else "", names=("001.png", "002.png", "005.png"), **fields)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_experiment(config)
+    said, run = capsys.readouterr().err, tmp_path / "run"
+    if with_model:
+        assert f"page: {run / 'index.html'}, 3 images as the model sees them; training on all of the list now" in said
+        assert load_metrics(run / "results/005")["awaits_refinement"] and not RunFolder(run).is_finished("005")
+    else:
+        assert "results come when training is done: there is no model" in said and not (run / "index.html").exists()
+
+
+def _arrays(folder):
+    return {path.stem: np.load(path) for path in folder.glob("*.npy") if path.stem not in ("gan_image", "true_depth")}
 
 
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):

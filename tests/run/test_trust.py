@@ -63,6 +63,8 @@ def test_remarks_in_tables():
     assert remarks({"trust": {"grade": "no", "found": "a face", "category": 0.97}}) == ["the shape is a guess"]
     assert remarks({"trust": {"grade": "found", "found": "a face"}}) == []
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
+    assert remarks({"awaits_refinement": True}) == ["not refined yet"]
+    assert remarks({"awaits_refinement": True, "trust": {"grade": "doubt"}}) == ["not refined yet", "doubtful"]
     assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
     worse = {"worse_than_prior": True}
     samples = "explains its samples worse and worse"

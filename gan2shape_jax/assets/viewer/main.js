@@ -226,7 +226,10 @@ function chosen() {
 function start() {
   const done = images.filter((image) => image.done).length;
   const failed = images.length - done;
-  at("summary").textContent = images.length === 1 ? "" : `${images.length} images, ${done} done${failed ? `, ${failed} failed` : ""}`;
+  const awaiting = images.filter((image) => image.done && image.awaits).length;
+  const refined = `${done - awaiting} of ${images.length} images refined: open this page again to see more`;
+  const finished = `${images.length} images, ${done} done`;
+  at("summary").textContent = images.length === 1 ? "" : `${awaiting ? refined : finished}${failed ? `, ${failed} failed` : ""}`;
   if (images.length === 0) return;
   if (webglWorks()) {
     try {

@@ -16,7 +16,8 @@ export function tellVerdict(box, image) {
   const text = element("div", {}, element("strong", {}, heading));
   const told = trust?.found ? [trust.shape, trust.invented] : [trust?.verdict];
   for (const words of told) if (words) text.append(element("p", {}, capital(words)));
-  if (remarks && !trust?.found) text.append(element("p", {}, capital(remarks)));
+  if (image.awaits) text.append(element("p", {}, "Not refined yet: this is how the model sees the picture. Open this page again to see it refined."));
+  else if (remarks && !trust?.found) text.append(element("p", {}, capital(remarks)));
   if (trust?.category !== undefined) {
     const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "How sure it is that the photo shows one" });
     text.append(element("p", { class: "typical" }, `How sure it is that the photo shows one: ${trust.category.toFixed(2)} of 1 `, meter));
