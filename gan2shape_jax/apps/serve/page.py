@@ -117,7 +117,7 @@ class Page:
             with gr.Column(scale=4):
                 self.which = gr.Radio([], label="Which one", visible=False, elem_id="which")
                 self.crop = _picture("crop", "What is made 3D")
-        label = "Take minutes more, and fit the shape to this photo"
+        label = "Take minutes more, and fit the model to this photo"
         self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
         with gr.Row():
             self.go = gr.Button("Make it 3D", variant="primary", interactive=False, elem_id="go")
