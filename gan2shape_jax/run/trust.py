@@ -174,9 +174,10 @@ def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Re
     record = grader.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
     expected = expected_side(record, assessment.atypicality if assessment else None)
     category = categories.category_of(grader.config.category)
-    # Held-out samples may have said that no part of a refinement helps.
+    # What a refinement has changed is the picture's own only where held-out samples confirm it.
+    unconfirmed = 0 if grader.typical_l1 is not None else 1
     own = grader.config.mode != "predict" and not grader.config.refinement.hold_shape
-    own = own and metrics.get("refinement_share", 1) > 0 and not metrics.get(AWAITS)
+    own = own and metrics.get("refinement_share", unconfirmed) > 0 and not metrics.get(AWAITS)
     grading: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
     grading |= grade_in_words(
         sure, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"

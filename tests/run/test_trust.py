@@ -113,6 +113,15 @@ def test_no_shape_is_promised_for_another_category():
     assert far.depth_spread is None
 
 
+@pytest.mark.parametrize(
+    ("measured", "own"), [({}, False), ({"refinement_share": 0.0}, False), ({"refinement_share": 0.25}, True)]
+)
+def test_a_refined_shape_is_the_pictures_own_only_where_held_out_samples_confirm_it(measured, own):
+    grader = trust.Grader(load_config("ictface"), record=_RECORD, typical_l1=0.2)
+    (result,) = trust.graded(grader, [plain_result("a", 8, metrics=trust.nearness(0.2, 0.1) | measured)])
+    assert result.metrics["trust"]["shape"].startswith("its own shape" if own else "the general shape of a face")
+
+
 def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
