@@ -381,8 +381,9 @@ def _outputs(config: ConfigDict) -> None:
 
     # Precision, compilation, devices and hosts.
     config.runtime = ConfigDict()
-    # Folder of compiled programs for later starts to reuse; '' means the user's cache folder (~/.cache/gan2shape_jax,
-    # or below $XDG_CACHE_HOME), 'off' keeps none. If JAX_COMPILATION_CACHE_DIR is set, JAX's own cache is used.
+    # Folder of compiled and exported programs for later starts to reuse; '' means the user's cache folder
+    # (~/.cache/gan2shape_jax, or below $XDG_CACHE_HOME), 'off' keeps none. If JAX_COMPILATION_CACHE_DIR is set, JAX's
+    # own cache is used, and nothing is exported.
     config.runtime.compilation_cache = Field("", affects_results=False)
     # True makes a GPU use operations that are bitwise reproducible (slower); a CPU always does.
     config.runtime.deterministic = Field(False)

@@ -1,10 +1,11 @@
 """What `gan2shape-jax photo` takes for a twelve-megapixel photo: seconds to the page and to the end, and memory.
 
-    python benchmarks/speed/photo.py [--refine] [--runs 3]
+    python benchmarks/speed/photo.py [--photos 20] [--refine] [--runs 3] [--beside PYTHON]
 
-The photo is an enlarged bundled face placed on a background with grain. Every run has its own process; the first one,
-which compiles programs or finds them compiled, is listed separately. CPU time is more telling than wall time if others
-use the machine.
+The photo is an enlarged bundled face placed on a background with grain; of several, each has another size. Every run
+has its own process; the first one, which compiles programs or finds them compiled, is listed separately. With an empty
+folder as XDG_CACHE_HOME it is a first start after installing. CPU time is more telling than wall time if others use the
+machine. `--beside` names the Python of another checkout's environment, whose runs take turns with these.
 """
 
 import argparse
@@ -40,18 +41,27 @@ class Taken(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=1)
     parser.add_argument("--refine", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--beside", metavar="PYTHON", help="of another checkout's environment")
     options = parser.parse_args(arguments)
+    pythons = {"": sys.executable} | ({"beside, ": options.beside} if options.beside else {})
+    runs: dict[str, list[Taken]] = {name: [] for name in pythons}
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
-        _photo().save(folder / "photo.jpg", quality=92)
+        (folder / "photos").mkdir()
+        whole = _photo()
+        for number in range(options.photos):
+            shown = whole if number == 0 else whole.reduce(2 + number % 5)
+            shown.save(folder / "photos" / f"{number}.jpg", quality=92)
         extra = ["--refine"] if options.refine else []
-        print(_line("first", _run(folder, "first", extra)), flush=True)
-        runs = [_run(folder, str(number), extra) for number in range(options.runs)]
-    for number, taken in enumerate(runs):
-        print(_line(f"warm {number + 1}", taken))
-    print(_line("warm, median", Taken(*np.median(np.array(runs), axis=0))))
+        for number in range(options.runs + 1):
+            for name, python in pythons.items():
+                runs[name].append(_run(python, folder, f"{name[:-2]}{number}", extra))
+                print(_line(f"{name}warm {number}" if number else f"{name}first", runs[name][-1]), flush=True)
+    for name, taken in runs.items():
+        print(_line(f"{name}warm, median", Taken(*np.median(np.array(taken[1:]), axis=0))))
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
@@ -65,11 +75,11 @@ def _photo() -> Image.Image:
     return Image.fromarray(grained.clip(0, 255).astype(np.uint8))
 
 
-def _run(folder: pathlib.Path, name: str, extra: list[str]) -> Taken:
+def _run(python: str, folder: pathlib.Path, name: str, extra: list[str]) -> Taken:
     out = folder / name
-    command = [sys.executable, "-m", "gan2shape_jax.main", "photo", str(folder / "photo.jpg"), "--out", str(out)]
+    command = [python, "-m", "gan2shape_jax.main", "photo", str(folder / "photos"), "--out", str(out)]
     began, before = time.time(), _children()
-    done = subprocess.run([*command, *extra], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *extra], capture_output=True, text=True, check=False, cwd=folder)
     ended = time.time()
     if done.returncode:
         raise SystemExit(done.stderr)

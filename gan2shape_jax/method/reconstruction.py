@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
+from gan2shape_jax.io import exported
 from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -94,6 +95,7 @@ def input_scene(
     return scene(mirror(depth, flip=flip), view, light, settings)
 
 
+@exported.record
 @flax.struct.dataclass
 class Prediction:
     """What the networks make of the input; arrays without batch axes, see `factors`."""
@@ -105,13 +107,15 @@ class Prediction:
     warped_depth: jax.Array  # (S, S), the depth in the input view
     valid: jax.Array  # (S, S), 1 where the warped depth shows the surface
     reconstruction: jax.Array  # (S, S, 3), the input's image
+    published: jax.Array | None = None  # (S, S, 3), the same without `DETAIL`; None where the networks have none
 
 
 def reconstruction_of(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
-    """Runs D, A, V and L on the input and renders the result; to be called inside `jax.jit`."""
+    """Runs D, A, V and L on the input and renders the result."""
     geometry = input_scene(params, problem, frozen, settings, flip=False)
-    albedo = models.albedo(params, problem.image, geometry.depth, geometry.view, geometry.light, settings)
-    recon = appearance(geometry, albedo)
+    seen = problem.image, geometry.depth, geometry.view, geometry.light, settings
+    albedo = models.albedo(params, *seen)
+    published = models.albedo(models.published(params), *seen) if models.DETAIL in params else None
     return Prediction(
         depth=geometry.depth[0],
         albedo=albedo[0],
@@ -119,11 +123,12 @@ def reconstruction_of(params: models.Params, problem: Problem, frozen: FrozenMod
         light=geometry.light[0],
         warped_depth=geometry.warped[0, 0],
         valid=geometry.valid[0],
-        reconstruction=recon[0, 0],
+        reconstruction=appearance(geometry, albedo)[0, 0],
+        published=None if published is None else appearance(geometry, published)[0, 0],
     )
 
 
-_reconstruct = jax.jit(reconstruction_of)
+_reconstruct = exported.jit(reconstruction_of)
 _reconstruct_all = jax.jit(jax.vmap(reconstruction_of, in_axes=(None, 0, None, None)))
 
 

@@ -8,6 +8,7 @@ of its parameters, whatever its input's dtype: see `precision`.
 """
 
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,21 +30,21 @@ _CONVOLUTIONS = {
     "upsample": convolution.upsample_convolve,
 }
 _Initialiser = Callable[[PRNGKeyArray, tuple[int, ...], DTypeLike], jax.Array]
-# Numbers in [-1, 1) that layers are initialised with, in order; each layer would draw with its own key otherwise.
-_UNIFORM: contextvars.ContextVar[list[jax.Array] | None] = contextvars.ContextVar("uniform", default=None)
+
+
+def _drawn(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, -1, 1)
+
+
+# What numbers in [-1, 1) layers are initialised with.
+_UNIFORM: contextvars.ContextVar[_Initialiser] = contextvars.ContextVar("uniform", default=_drawn)
 
 
 def _uniform(fan_in: int) -> _Initialiser:
     """Returns torch's default initialiser: Kaiming uniform with a = sqrt 5 has the bounds +-1 / sqrt(fan in)."""
 
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        drawn = _UNIFORM.get()
-        if drawn is None:
-            unit = jax.random.uniform(key, shape, dtype, -1, 1)
-        else:
-            size = math.prod(shape)
-            unit, drawn[0] = drawn[0][:size].reshape(shape), drawn[0][size:]
-        return unit / math.sqrt(fan_in)
+        return _UNIFORM.get()(key, shape, dtype) / math.sqrt(fan_in)
 
     return init
 
@@ -285,18 +286,40 @@ def initial_params(key: PRNGKeyArray, modules: Mapping[str, Network]) -> dict[st
     shapes = {name: param_shapes(module) for name, module in sorted(modules.items())}
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
-    def drawn() -> dict[str, Any]:
-        # Drawn at once: XLA compiles the random generator anew for each layer, a minute for five networks on a CPU.
-        _UNIFORM.set([jax.random.uniform(key, (count,), jnp.float32, -1, 1)])
+    # Drawn at once: XLA compiles the random generator anew for each layer, a minute for five networks on a CPU.
+    rest = [jax.random.uniform(key, (count,), jnp.float32, -1, 1)]
+
+    def next_numbers(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+        size = math.prod(shape)
+        numbers, rest[0] = rest[0][:size].reshape(shape), rest[0][size:]
+        return numbers
+
+    def made() -> dict[str, Any]:
         return {name: modules[name].init(key, _blank(modules[name]))["params"] for name in shapes}
 
-    return contextvars.copy_context().run(drawn)
+    return _with_numbers(next_numbers, made)
 
 
+@functools.cache
 def param_shapes(module: Network) -> dict[str, Any]:
     """Returns the shape and dtype of every parameter of a network, without computing any."""
-    shapes: dict[str, Any] = jax.eval_shape(module.init, jax.random.key(0), _blank(module))["params"]
-    return shapes
+
+    def made() -> dict[str, Any]:
+        shapes: dict[str, Any] = jax.eval_shape(module.init, jax.random.key(0), _blank(module))["params"]
+        return shapes
+
+    # Zeros, as tracing the random generator for each layer took most of the time.
+    return _with_numbers(lambda key, shape, dtype: jnp.zeros(shape, dtype), made)
+
+
+def _with_numbers(numbers: _Initialiser, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns the parameters that a function makes with these numbers in place of each layer's own random ones."""
+
+    def made() -> dict[str, Any]:
+        _UNIFORM.set(numbers)
+        return make()
+
+    return contextvars.copy_context().run(made)
 
 
 def _blank(module: Network) -> jax.Array:

@@ -31,6 +31,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.geometry.resample import average_cells, grid_sample
+from gan2shape_jax.io import exported
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import pictures
@@ -125,7 +126,7 @@ def draw_in_parts(
 
 
 @as_tested()
-@functools.partial(jax.jit, static_argnames=("camera", "size", "exchanged"))
+@functools.partial(exported.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
     attributes: Float[jax.Array, "S S c"],

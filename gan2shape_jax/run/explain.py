@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
+from gan2shape_jax.io import exported
 from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -58,24 +59,20 @@ def described(
     """
     problem, settings = prepared.problem, prepared.settings
 
-    def predict(networks: models.Params) -> Prediction:
-        return reconstruction.predict(networks, problem, frozen, settings)
-
-    view = view or predict(params)
+    view = view or reconstruction.predict(params, problem, frozen, settings)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
-    l1 = _l1(view, problem)
     metrics = {
         **scores(view, problem, settings),
-        "reconstruction_l1": l1,
+        "reconstruction_l1": _l1(view, problem),
         "inversion_l1": prepared.inversion_l1,
         **_baseline(history),
         **(measured or {}),
     }
     if grader.typical_l1 is not None:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
-        by = params if start is None else start
-        same = start is None and models.DETAIL not in params
-        metrics |= trust.nearness(grader.typical_l1, l1 if same else _l1(predict(models.published(by)), problem))
+        by = view if start is None else reconstruction.predict(start, problem, frozen, settings)
+        by = by if by.published is None else dataclasses.replace(by, reconstruction=by.published)
+        metrics |= trust.nearness(grader.typical_l1, _l1(by, problem))
     return Result(
         name=prepared.name,
         camera=settings.camera,
@@ -98,7 +95,7 @@ def described(
     )
 
 
-@jax.jit
+@exported.jit
 def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
 

@@ -117,8 +117,8 @@ def load_predictor(
         architecture, frozen = gan
     settings = plan.settings(architecture, original_size=config.image_size)
     plan.require_model_fits(settings, gan=gan is not None)
-    like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
     needed = needed_networks(gan=gan is not None)
+    like = {name: param_shapes(models.modules(settings)[name]) for name in needed}
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
     params = jax.device_put({name: value for name, value in params.items() if name in (*needed, models.DETAIL)})
     grader = trust.load_grader(plan, None if gan is None else (architecture, frozen.discriminator), assessed=assessed)

@@ -19,7 +19,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
-from gan2shape_jax.method.models import DETAIL, Params, detail_module, modules, published
+from gan2shape_jax.method.models import DETAIL, NAMES, Params, detail_module, modules, published
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
 
@@ -44,11 +44,11 @@ def networks_bytes(params: Params, *, small: bool = False) -> bytes:
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
-    """Reads networks of the same shapes as `like`; networks that the file lacks stay as in `like`.
+    """Reads the networks of `like`, of the same shapes; those that the file lacks stay as in `like`.
 
     The file is safetensors, with all networks unless its header lists some, or a torch file (`.pth`, `.pt`) of the
-    published implementation. `like` are parameters of all five networks; `needed` names those that the file must hold.
-    `DETAIL` is read where the header lists it.
+    published implementation. `needed` names the networks that the file must hold; others of the method that are not in
+    `like` are left alone. `DETAIL` is read where the header lists it.
     Raises `UserError`: the file is missing or damaged, lacks a needed network, or has other tensors; the message lists
     them.
     """
@@ -96,7 +96,8 @@ def _from_safetensors(path: pathlib.Path, like: Params, settings: Settings) -> P
         if DETAIL in listed:
             like = {**like, DETAIL: param_shapes(detail_module(settings))}
         expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
-        stored = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
+        aside = (_BESIDE, *(f"{name}/" for name in NAMES if name not in like))
+        stored = {name: shape for name, shape in file.shapes.items() if not name.startswith(aside)}
         if differing := misfits(stored, {name: tuple(leaf.shape) for name, leaf in expected.items()}):
             fits = file.metadata.get("fits", "")
             sizes = f" (its networks fit {fits[:500]})" if fits else ""

@@ -1,0 +1,261 @@
+"""Programs that are traced once and kept: the same bits, and never one that was made for anything else."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.io import exported
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_VALUES = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+
+
+@exported.record
+@flax.struct.dataclass
+class _Both:
+    waves: jax.Array
+    mean: jax.Array | None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where programs are kept meanwhile."""
+    exported.keep_in(tmp_path)
+    yield tmp_path / "exported"
+    exported.keep_in(None)
+
+
+@pytest.fixture
+def traced():
+    """A function as a start of the program would decorate it, and how often it has been traced."""
+    times = []
+
+    def waves(values, tree, *, power=1):
+        times.append(power)
+        found = jnp.sin(values @ values.T) ** power + tree["shift"]
+        return _Both(found, found.mean() if power > 1 else None)
+
+    return lambda: exported.jit(waves, static_argnames=("power",)), times, waves
+
+
+def _call(function, values=_VALUES, **static):
+    return function(values, {"shift": jnp.float32(0.1)}, **static)
+
+
+def _same(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=True)
+
+
+def test_a_later_start_traces_nothing_and_gets_the_same_bits(folder, traced):
+    start, times, waves = traced
+    for power in (1, 2):
+        right = _call(jax.jit(waves, static_argnames="power"), power=power)
+        times.clear()
+        for _ in range(3):
+            function = start()
+            _same(_call(function, power=power), right)
+            _same(_call(function, power=power), right)
+        assert times == [power]
+    assert len(list(folder.iterdir())) == 2 and folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_other_shapes_types_and_options_are_other_programs(folder, traced):
+    start, times, _ = traced
+    calls = (_VALUES, _VALUES[:2], _VALUES.astype(np.float16), np.arange(6).reshape(2, 3))
+    for count, values in enumerate(calls, 1):
+        _call(start(), values)
+        assert len(times) == count == len(list(folder.iterdir()))
+    with jax.default_matmul_precision("highest"):
+        _call(start())
+    assert len(times) == len(calls) + 1
+
+
+def _cut(path, other):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flipped(path, other):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _emptied(path, other):
+    path.write_bytes(b"")
+
+
+def _of_another(path, other):
+    path.write_bytes(other.read_bytes())
+
+
+def _another_inside(path, other):
+    head = len(exported._FORMAT) + 2 * exported._DIGEST
+    path.write_bytes(path.read_bytes()[:head] + other.read_bytes()[head:])
+
+
+def _of_another_format(path, other):
+    path.write_bytes(path.read_bytes().replace(b"program 1", b"program 0", 1))
+
+
+def _a_pipe(path, other):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [_cut, _flipped, _emptied, _of_another, _another_inside, _of_another_format, _a_pipe]
+)
+def test_a_damaged_or_foreign_program_is_made_anew(folder, traced, damage):
+    start, times, _ = traced
+    right = _call(start())
+    (path,) = folder.iterdir()
+    content = path.read_bytes()
+    _call(start(), power=2)
+    (other,) = set(folder.iterdir()) - {path}
+    damage(path, other)
+    times.clear()
+    _same(_call(start()), right)
+    assert times == [1] and path.read_bytes()[: len(exported._FORMAT)] == content[: len(exported._FORMAT)]
+    _same(_call(start()), right)
+    assert times == [1]
+
+
+@pytest.mark.parametrize("what", ["jax.__version__", "jaxlib.version.__version__", "flax.__version__", "_sources"])
+def test_a_program_of_another_version_is_not_used(folder, traced, what, monkeypatch):
+    start, times, _ = traced
+    right = _call(start())
+    monkeypatch.setattr(f"gan2shape_jax.io.exported.{what}", (lambda: "others") if what == "_sources" else "0.0")
+    _same(_call(start()), right)
+    assert times == [1, 1] and len(list(folder.iterdir())) == 2
+
+
+def test_sources_are_all_of_the_package(tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    module = tmp_path / "inner" / "module.py"
+    module.write_text("x = 1")
+    monkeypatch.setattr(exported, "_PACKAGE", tmp_path)
+    before = exported._sources.__wrapped__()
+    module.write_text("x = 12")
+    assert exported._sources.__wrapped__() != before
+    assert "method/models.py" in exported._sources() and "geometry/rasterizer.py" in exported._sources()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o755])
+def test_a_folder_that_is_open_to_others_is_left_alone(folder, traced, mode):
+    start, times, _ = traced
+    right = _call(start())
+    folder.chmod(mode)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    _same(_call(start()), right)
+    _call(start(), power=3)
+    assert times == [1, 1, 3] and before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_neither_a_link_nor_a_foreign_owner_is_trusted(folder, traced, tmp_path, monkeypatch):
+    start, times, _ = traced
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "elsewhere")
+    _call(start())
+    assert not list((tmp_path / "elsewhere").iterdir())
+    folder.unlink()
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    _call(start())
+    assert not list(folder.iterdir()) and times == [1, 1]
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(traced, tmp_path):
+    start, times, _ = traced
+    (tmp_path / "file").write_text("")
+    exported.keep_in(tmp_path / "file")
+    try:
+        first = _call(start())
+        _same(_call(start()), first)
+    finally:
+        exported.keep_in(None)
+    assert times == [1, 1]
+
+
+def test_only_the_latest_are_kept(folder, traced, monkeypatch):
+    start, _, _ = traced
+    monkeypatch.setattr(exported, "_MOST", 2)
+    for age, power in enumerate((1, 2, 3)):
+        before = set(folder.iterdir()) if folder.exists() else set()
+        _call(start(), power=power)
+        for path in set(folder.iterdir()) - before:
+            os.utime(path, (age, age))
+    assert {path.stat().st_mtime for path in folder.iterdir()} == {1, 2}
+
+
+def test_inside_other_programs_and_with_numbers_it_is_what_jax_makes_of_it(folder, traced):
+    start, _, waves = traced
+    function, values = start(), jnp.asarray(_VALUES)
+
+    def total(of, values):
+        return _call(of, values).waves.sum()
+
+    for transformed in (
+        lambda of: jax.jit(lambda v: total(of, v))(values),
+        lambda of: jax.grad(lambda v: total(of, v))(values),
+        lambda of: jax.vmap(lambda v: _call(of, v[None]).waves)(values),
+        lambda of: of(values, {"shift": 0.5}).waves,
+    ):
+        _same(transformed(function), transformed(jax.jit(waves, static_argnames="power")))
+    assert not folder.exists()
+
+
+def test_what_another_process_could_not_know_is_not_kept(folder):
+    function = exported.jit(lambda values, of: of(values), static_argnames=("of",))
+    _same(function(_VALUES, of=lambda values: values + 1), jnp.asarray(_VALUES + 1))
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_debugging_sees_every_operation(folder):
+    function = exported.jit(lambda values: jnp.log(values) * 0)
+    function(_VALUES)
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        function(_VALUES)
+
+
+_PREDICTS = """
+import hashlib, sys
+import numpy as np
+from gan2shape_jax import load_model
+from gan2shape_jax.method import models
+from gan2shape_jax.run import runtime
+setting, again = sys.argv[1:]
+runtime.keep_programs(setting)
+if again:
+    def applied(*_):
+        raise AssertionError("traced")
+    models._apply = applied
+picture = (np.indices((64, 64, 3)).sum(axis=0) % 251).astype(np.uint8)
+found = load_model("head").reconstruct(picture)
+arrays = found.depth, found.albedo, found.view, found.light, found.reconstructed_image, found.record.canonical
+print("bits", *(hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays))
+print(sorted(found.metrics.items()))
+"""
+
+
+@pytest.mark.slow  # it must not use the programs of other tests
+def test_a_prediction_has_the_same_bits_traced_exported_and_kept(tmp_path):
+    # Compiled as users do, well rather than quickly.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_", "XLA_"))}
+    environment |= {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    said = []
+    for setting, again in (("off", ""), (str(tmp_path), ""), (str(tmp_path), "again")):
+        command = [sys.executable, "-c", _PREDICTS, setting, again]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1] == said[2] and said[0].startswith("bits")
+    assert len(list((tmp_path / "exported").iterdir())) >= 2
