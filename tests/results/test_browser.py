@@ -234,6 +234,23 @@ def test_the_verdict_is_said_in_words_and_by_a_sign(page):
     assert page.evaluate("document.getElementById('work').hidden")
 
 
+def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):
+    for name in ("first", "refined"):
+        write_outputs(result, tmp_path / "results" / name, options=OutputOptions(preset="mesh"))
+    awaits = {"awaits_refinement": True, "trust": _TRUST}
+    rows = [Row("first", "done, not refined yet", awaits), Row("refined", "done", {"trust": _TRUST})]
+    write_page(tmp_path, rows)
+    open_page(browser, tmp_path / "index.html")
+    assert text_of(browser, "summary") == "1 of 2 images refined: open this page again to see more"
+    badges = "Array.from(document.querySelectorAll('#cards li'), e => e.innerText.includes('not refined yet'))"
+    assert browser.evaluate(badges) == [True, False] and "Not refined yet: this is how" in text_of(browser, "verdict")
+    show(browser, 1)
+    assert "refined" not in text_of(browser, "verdict")
+    write_page(tmp_path, [Row(row.name, "done", {"trust": _TRUST}) for row in rows])
+    open_page(browser, tmp_path / "index.html")
+    assert text_of(browser, "summary") == "2 images, 2 done" and browser.evaluate(badges) == [False, False]
+
+
 def test_images_can_be_sorted_and_searched(page):
     shown = "Array.from(document.querySelectorAll('#cards li:not([hidden])'), e => Number(e.dataset.index))"
 
