@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, network_files
 
 
-def lift_gan(plan: Plan, names: list[str]) -> int:
+def lift_gan(plan: Plan, names: Sequence[str]) -> int:
     """Lifts the GAN, resuming from a checkpoint where there is one.
 
     `names` are images that `config.lift.pictures` mixes with samples; a lift without it uses none.
@@ -137,7 +138,7 @@ class _Lift(RunContext):
         made_with = {"batches_per_iteration": joint.replicas_of(self.config)}
         joint.train(self, task, initial, title="samples", made_with=made_with, drawn=drawn)
 
-    def amortize(self, names: list[str]) -> None:
+    def amortize(self, names: Sequence[str]) -> None:
         """Teaches a model's `DETAIL` by samples that are never shown twice, from the newest checkpoint or the model."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)

@@ -241,8 +241,9 @@ def run_context(plan: Plan, folder: RunFolder) -> Iterator[RunContext]:
     folder.describe(config, plan.record)
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or config.mode == "instance")
-    with Monitor(plan.schedule, folder.root / "tensorboard" if curves else None) as monitor:
-        monitor.say(plan.words)
+    monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
+    monitor.say(plan.words)  # the first line that a newcomer reads
+    with monitor:
         yield RunContext(plan, folder, architecture, frozen, monitor)
 
 
