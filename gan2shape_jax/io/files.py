@@ -287,10 +287,10 @@ def folder_fault(path: _Path) -> str:
     return _length_fault(pathlib.Path(path))
 
 
-def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
-    """Raises `UserError` if a folder, with its parents, cannot be created or written."""
+def require_folder_place(path: pathlib.Path) -> None:
+    """Raises `UserError` if the folder of --out, with its parents, cannot be created or written."""
     if fault := folder_fault(path) or _name_fault(path):
-        raise UserError(f"{option} {path} {fault}")
+        raise UserError(f"--out {path} {fault}")
 
 
 def require_file_place(

@@ -32,14 +32,14 @@ def number(option: str, low: float, high: float, unit: str = "") -> Callable[[st
     return _between(float, "number", option, low, high, unit)
 
 
-def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
-    """Returns the type of a picture's side, pixels."""
-    return whole(option, least, MOST_PIXELS, "pixels")
+def size(*, least: int = 1) -> Callable[[str], int]:
+    """Returns the type of --size, a picture's side in pixels."""
+    return whole("--size", least, MOST_PIXELS, "pixels")
 
 
-def seed(option: str = "--seed") -> Callable[[str], int]:
-    """Returns the type of random seeds."""
-    return whole(option, 0, MOST_SEED)
+def seed() -> Callable[[str], int]:
+    """Returns the type of --seed."""
+    return whole("--seed", 0, MOST_SEED)
 
 
 def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:

@@ -172,8 +172,8 @@ def _convolve(params: Params, name: str, x: Array, *, stride: int = 1, dilation:
     return x if bias is None else x + bias
 
 
-def _rectified(params: Params, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
-    return jax.nn.relu(_convolve(params, name, x, stride=stride, dilation=dilation))
+def _rectified(params: Params, name: str, x: Array, *, stride: int = 1) -> Array:
+    return jax.nn.relu(_convolve(params, name, x, stride=stride))
 
 
 # The maximum of each 3x3 neighbourhood, at every second pixel.

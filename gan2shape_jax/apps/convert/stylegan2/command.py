@@ -23,14 +23,15 @@ from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2.latents import random_images
 
 _SIDE_LIMIT = 1536  # pixels of the sample grid
+_TRUNCATION = 0.7
 
 
-def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Image.Image:
-    """Draws a square grid of samples, at most 6 by 6, truncated by `psi` towards the mean latent."""
+def sample_grid(converted: Converted, *, seed: int = 0) -> Image.Image:
+    """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
     arch, params = converted.arch, converted.params["generator"]
     key, count = jax.random.key(seed), max(1, min(6, _SIDE_LIMIT // arch.size))
     mean = stylegan2.mean_w(key, params, arch=arch)
-    images, _ = random_images(key, params, arch=arch, count=count**2, truncation=psi, mean=mean)
+    images, _ = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)
     return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
 
 
