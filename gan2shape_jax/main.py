@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 something is wrong with the data or the machine, or an 
 configuration is wrong; 130 interrupted; 143 ended by SIGTERM; 141 nobody reads the output any more.
 """
 
+import atexit
 import ctypes
 import errno
 import functools
@@ -12,6 +13,7 @@ import io
 import os
 import pathlib
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,6 +74,10 @@ def main(argv: Sequence[str]) -> int:
 def console() -> None:
     """Runs the program as a console command."""
     keep_freed_memory()
+    succeeded = threading.Event()
+    # Called last. By then threads have ended, and libraries have closed what they opened; Python would go on for half a
+    # second to take itself and JAX apart, and to free memory that ends with the process.
+    atexit.register(lambda: os._exit(0) if succeeded.is_set() else None)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
@@ -90,6 +96,8 @@ def console() -> None:
         sys.stderr.flush()
         os._exit(code)
     interrupt.finished()
+    sys.stderr.flush()
+    succeeded.set()
 
 
 def keep_freed_memory() -> None:

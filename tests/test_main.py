@@ -47,6 +47,31 @@ def experiment(monkeypatch):
     return stand_in
 
 
+_ENDS = """
+import atexit, sys, threading, time
+from gan2shape_jax import main
+def act():
+    threading.Thread(target=lambda: (time.sleep(0.5), print("thread", end=" "))).start()
+    atexit.register(print, "library", end=" ")
+    print("said", file=sys.stderr, end="")
+    {}
+main._action = lambda argv: (act, None)
+sys.argv = ["gan2shape-jax"]
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "ends", "code"),
+    [("return 0", "main.console()", 0), ("1 / 0", "main.console()", 1), ("return 0", "main.main([]); 1 / 0", 1)],
+)
+def test_threads_and_libraries_finish_before_the_program_ends(does, ends, code):
+    command = [sys.executable, "-c", _ENDS.format(does, ends)]
+    done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "thread library ")
+    assert done.stderr.startswith("said") and ("ZeroDivisionError" in done.stderr) == bool(code)
+
+
 def test_config_and_overrides_reach_the_experiment_and_its_code_comes_back(experiment):
     experiment.action = lambda: 1
     assert program.main(["--config=ictface:scratch", "--config.workdir=here", "--config.gan.F1_d", "3"]) == 1

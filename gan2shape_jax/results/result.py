@@ -13,6 +13,7 @@ Metrics are dictionaries of numbers, some nested (`prior`); what is not known, s
 is absent.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -21,6 +22,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent import futures
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -36,6 +38,7 @@ FILES, TEXTURE = "files.json", "texture_unlit.png"
 SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
 _RECORD = "the record of a results folder"
+_AHEAD = 8  # files that wait to be written
 _LARGEST = 512 * MIB  # of a file: arrays of pictures of 4096 pixels a side have 192 MiB
 # Types in `result.json`, and which metrics are groups of others.
 _KINDS: dict[str, type] = {"name": str, "category": str, "reference": bool, "original_size": int}
@@ -206,16 +209,27 @@ def write_folder(
 
     Args:
       folder: where.
-      parts: contents by file name, in parts so that each is freed once it is written: bytes or text; an array for
-        `.npy`; a uint8 picture (h, w, 3) for `.png`; for `.json` any value that JSON can hold, where numbers that are
-        not finite become null; or a function that is called with the path and writes the file itself.
+      parts: contents by file name, in parts, each of which is made while those before it are written, and then freed:
+        bytes or text; an array for `.npy`; a uint8 picture (h, w, 3) for `.png`; for `.json` any value that JSON can
+        hold, where numbers that are not finite become null; or a function that is called with the path and writes the
+        file itself.
       made_with: JSON values that say what it was made with, for the record.
     """
     replaced = replaceable(pathlib.Path(folder))
     with atomic_folder(folder, replaces=replaced) as fresh:
-        for files in parts:
-            for name, content in files.items():
-                _write(fresh / name, content)
+        with futures.ThreadPoolExecutor(1) as other:
+            writing: collections.deque[futures.Future[None]] = collections.deque()
+            for files in parts:
+                for name, content in files.items():
+                    if callable(content):
+                        content(fresh / name)
+                        continue
+                    # Compressing a picture takes as long as making the next one.
+                    writing.append(other.submit(_write, fresh / name, content))
+                while len(writing) > _AHEAD:
+                    writing.popleft().result()
+            for written in writing:
+                written.result()
         sizes = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
         _write(fresh / FILES, {"files": sizes, "made_with": dict(made_with or {})})
 

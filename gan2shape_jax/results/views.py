@@ -95,12 +95,12 @@ def draw(result: Result, views: Views, **options: Any) -> Surfaces:
 
 
 def draw_in_parts(
-    result: Result, views: Views, *, size: int, cut: bool = True, window: float = 1.0
+    result: Result, views: Views, *, size: int, cut: bool = True, window: float | Sequence[float] = 1.0
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
     Pictures have `size` pixels a side; with `cut`, what lies outside the object mask is left out. `window` is the side
-    of what a picture shows relative to the camera's own picture, see `fitting_window`.
+    of what a picture shows relative to the camera's own picture, see `fitting_window`, or that of each view.
     """
     part, texture = surface(result, cut=cut), None
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
@@ -112,10 +112,12 @@ def draw_in_parts(
         place = np.meshgrid(*2 * (np.linspace(-reach, reach, cells),))
         attributes = np.concatenate([attributes, np.stack(place, axis=-1)], axis=-1, dtype=np.float32)
     static = {"camera": result.camera, "size": size, "exchanged": result.reference}
+    windows = np.broadcast_to(np.asarray(window, np.float32), len(views))
     for start in range(0, len(views), _CHUNK):
+        numbers = np.minimum(np.arange(start, start + _CHUNK), len(views) - 1)
         some = np.asarray(views[start : start + _CHUNK], np.float32)
-        padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
-        drawn = _draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), texture, **static)
+        seen_from = np.asarray(views, np.float32)[numbers], windows[numbers]
+        drawn = _draw_chunk(part.depth, attributes, part.mask, *seen_from, texture, **static)
         *shown, coverage = np.split(np.asarray(drawn)[: len(some)], [7, drawn.shape[-1] - 1], axis=-1)
         straight, photo = (part / np.maximum(coverage, 1e-6) for part in shown)
         coverage = np.clip(coverage[..., 0], 0, 1)
@@ -132,7 +134,7 @@ def _draw_chunk(
     attributes: Float[jax.Array, "S S c"],
     mask: Float[jax.Array, "S S"],
     views: Float[jax.Array, "n 6"],
-    window: Float[jax.Array, ""],
+    window: Float[jax.Array, " n"],
     texture: UInt8[jax.Array, "T T 3"] | None,
     *,
     camera: Camera,
@@ -148,7 +150,7 @@ def _draw_chunk(
     points = cameras.back_project(depth, camera)
     points_seen = cameras.transform(jnp.broadcast_to(points, (count, *points.shape)), views, camera)
     # Scaled down laterally at the same depth, so that the camera's picture shows a window that much wider.
-    framed = points_seen / jnp.stack([window, window, jnp.ones_like(window)])
+    framed = points_seen / jnp.stack([window, window, jnp.ones_like(window)], axis=-1)[:, None, None]
     lattice = rasterizer.SampleGrid.over(camera, supersample=_SAMPLES, size=size)
     kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
     fragments = rasterizer.rasterize(framed, camera, samples=lattice, mask=kept)
@@ -366,7 +368,13 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     step = 20 if yaws_deg(result.category)[-1] > 60 else 15
     yaws = [step * k for k in range(-3, 4)]
     turns = sweep_views(yaw_deg=yaws)
-    turned = draw(result, turns, size=size, window=fitting_window(result, turns))
+    # With the input's view at the end, which takes no more time: a few views are drawn at once.
+    windows = [fitting_window(result, turns)] * len(turns) + [1.0]
+    every: dict[str, Any] = vars(draw(result, np.concatenate([turns, result.view[None]]), size=size, window=windows))
+    turned, still = (
+        Surfaces(**{name: None if value is None else value[part] for name, value in every.items()})
+        for part in (slice(-1), slice(-1, None))
+    )
     rows = [
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
         for heading, tiles in (
@@ -378,7 +386,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         drawn = picture(turned, show, light=result.light)
         rows.append((heading, [Tile(p, f"yaw {yaw:+d}°" if yaw else "frontal") for p, yaw in zip(drawn, yaws)]))
     lights = relight_rows(result.light)[-1]
-    relit = picture(draw(result, result.view[None], size=size), "image", light=lights)
+    relit = picture(still, "image", light=lights)
     chosen = range(len(lights)) if gan is None else (0, 2, 4)
     tiles = [Tile(relit[k], f"light {_SIDES[k]}") for k in chosen]
     if gan is not None:

@@ -198,6 +198,26 @@ def test_networks_with_detail_come_back_from_their_file(lifted, tmp_path):
     assert models.published(whole).keys() == params.keys()
 
 
+def test_what_is_not_asked_for_is_left_in_the_file(lifted, tmp_path):
+    settings = lifted[1].settings
+    params = models.init_params(jax.random.key(0), settings)
+    (path := tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
+    like = {name: values for name, values in params.items() if name not in ("encoder", "light")}
+    jax.tree.map(np.testing.assert_array_equal, network_files.load_networks(path, like, settings), like)
+
+
+def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
+    maker = lifted[1]
+    params = models.init_params(jax.random.key(0), maker.settings)
+    whole = params | models.init_detail(jax.random.key(5), maker.settings)
+    (sample,) = maker.problems(range(3, 4))
+    both = reconstruction.predict(whole, sample.problem, maker.frozen, maker.settings)
+    plain = reconstruction.predict(params, sample.problem, maker.frozen, maker.settings)
+    assert plain.published is None and np.abs(both.reconstruction - plain.reconstruction).max() > 0.01
+    np.testing.assert_allclose(both.published, plain.reconstruction, atol=1e-5)  # by two programs
+    np.testing.assert_allclose(both.depth, plain.depth, atol=1e-5)
+
+
 def test_every_model_can_be_given_detail_and_a_lift_starts_without_one():
     config = load_config("catface:amortize")
     assert config.mode == "lift" and config.lift.pictures and not config.data.image_list and not problems(config)
