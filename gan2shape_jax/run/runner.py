@@ -451,6 +451,7 @@ class Trainer(RunContext):
         params, measured = trained.state.params, dict[str, Any]()
         if self.plan.kind == "refine":
             params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
+            release_freed_memory()
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
         result = explain.explain(params, prepared, self.frozen, self.grader, **facts)
         if sentence := trust.sentence_of(result.name, result.metrics):
@@ -466,6 +467,7 @@ class Trainer(RunContext):
             extra=files | explain.training_files(params, trained.history, networks=kept),
             **together,
         )
+        release_freed_memory()
 
     def _forget(self, names: list[str]) -> None:
         """Removes the checkpoints of images that no longer need them."""
