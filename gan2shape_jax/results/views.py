@@ -371,10 +371,9 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     # With the input's view at the end, which takes no more time: a few views are drawn at once.
     windows = [fitting_window(result, turns)] * len(turns) + [1.0]
     every: dict[str, Any] = vars(draw(result, np.concatenate([turns, result.view[None]]), size=size, window=windows))
-    turned, still = (
-        Surfaces(**{name: None if value is None else value[part] for name, value in every.items()})
-        for part in (slice(-1), slice(-1, None))
-    )
+    known = {name: value for name, value in every.items() if value is not None}
+    turned = Surfaces(**{name: value[:-1] for name, value in known.items()})
+    still = Surfaces(**{name: value[-1:] for name, value in known.items()})
     rows = [
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
         for heading, tiles in (
