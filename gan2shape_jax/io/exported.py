@@ -18,12 +18,12 @@ import os
 import pathlib
 import stat
 from collections.abc import Callable, Collection
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 import flax
 import jax
-import jaxlib.version
 import numpy as np
 from jax import export
 
@@ -95,7 +95,7 @@ class _Call(NamedTuple):
     def digest(self) -> bytes | None:
         """Returns the SHA-256 of all that the program follows from; None if that can only be told in this process."""
         name = self.function.__module__, self.function.__qualname__
-        made_with = jax.__version__, jaxlib.version.__version__, flax.__version__, _sources()
+        made_with = jax.__version__, version("jaxlib"), flax.__version__, _sources()
         text = repr((name, made_with, self.static, str(self.tree), self.types, self.options))
         return None if " at 0x" in text else hashlib.sha256(text.encode()).digest()
 
