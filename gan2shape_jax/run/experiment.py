@@ -16,6 +16,8 @@ from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
 
+_DETAIL = "detail"  # the folder, in a lift's, of the training with which it ends
+
 if TYPE_CHECKING:
     from gan2shape_jax.run.plan import Plan
     from gan2shape_jax.run.runner import RunHooks
@@ -79,7 +81,7 @@ def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
         return 0
     print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
     detail = plan.config.copy_and_resolve_references().unlock()
-    detail = as_detail_training(detail, model=model, folder=f"{plan.config.workdir}/detail", pictures=pictures)
+    detail = as_detail_training(detail, model=model, folder=f"{plan.config.workdir}/{_DETAIL}", pictures=pictures)
     return prepared(detail.lock())()
 
 
@@ -88,6 +90,8 @@ def require_folder(config: ConfigDict, names: Sequence[str]) -> None:
     from gan2shape_jax.run import folder
 
     require_output_folder(pathlib.Path(config.workdir), RUN, "config.workdir")
+    if config.mode == "lift" and config.lift.detail_pictures and not config.lift.pictures:  # hours before it is needed
+        require_output_folder(pathlib.Path(config.workdir, _DETAIL), RUN, "a part of config.workdir")
     folder.require_same_config(config)
     if config.mode != "predict":
         if (kept := config.checkpoint.folder) and "://" not in kept:

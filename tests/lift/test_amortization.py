@@ -15,6 +15,7 @@ from helpers.tiny import tiny_config, tiny_lift
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import amortization, model_file, samples
 from gan2shape_jax.method import models, reconstruction
@@ -222,6 +223,17 @@ def test_every_model_can_be_given_detail_and_a_lift_starts_without_one():
     config = load_config("catface:amortize")
     assert config.mode == "lift" and config.lift.pictures and not config.data.image_list and not problems(config)
     assert "name the model.safetensors of a lift" in problems(load_config("car:amortize"))[0]
+
+
+def test_a_lift_is_refused_before_it_starts_if_the_folder_of_its_end_is_somebody_elses(tmp_path):
+    config = tiny_lift(tmp_path, data__image_list="", lift__detail_pictures=16)
+    diary = pathlib.Path(config.workdir, "detail", "diary.txt")
+    diary.parent.mkdir(parents=True)
+    diary.write_text("mine")
+    mark(pathlib.Path(config.workdir), RUN)  # of an earlier start
+    with pytest.raises(UserError, match=r"detail.*diary\.txt"):
+        experiment.prepared(config)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name == "detail"] == [diary]
 
 
 def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, tmp_path):
