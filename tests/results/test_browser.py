@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import axe
 from helpers.plain_result import plain_result
+from helpers.site import served_folder
 
 from benchmarks.pages import chromium
 from gan2shape_jax.geometry import render
@@ -249,6 +250,19 @@ def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):
     write_page(tmp_path, [Row(row.name, "done", {"trust": _TRUST}) for row in rows])
     open_page(browser, tmp_path / "index.html")
     assert text_of(browser, "summary") == "2 images, 2 done" and browser.evaluate(badges) == [False, False]
+
+
+def test_a_served_page_shows_by_itself_what_has_been_refined_since(browser, result, tmp_path):
+    write_outputs(result, tmp_path / "results" / "a", options=OutputOptions(preset="mesh"))
+    write_page(tmp_path, [Row("a", "done, not refined yet", {"awaits_refinement": True, "trust": _TRUST})])
+    server, address = served_folder(tmp_path)
+    browser.open(f"{address}index.html")
+    browser.wait(IS_SHOWN.format(0))
+    assert "Not refined yet" in text_of(browser, "verdict")
+    write_page(tmp_path, [Row("a", "done", {"trust": _TRUST})])
+    said = "(document.getElementById('verdict')?.innerText ?? '')"
+    browser.wait(f"{said}.includes('Its own shape') && !{said}.includes('Not refined yet')")
+    server.shutdown()
 
 
 def test_images_can_be_sorted_and_searched(page):

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object
 from gan2shape_jax.results.result import replaceable
-from gan2shape_jax.run.folder import config_hash, is_result
+from gan2shape_jax.run.folder import RunFolder, config_hash
 
 FOLDER = "photos"
 
@@ -91,9 +91,13 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
 
 
 def is_done(config: ConfigDict, name: str) -> bool:
-    """Returns whether a prepared photo has a result of the same crop, mask, latent and configuration."""
-    out = pathlib.Path(config.workdir)
-    return is_result(out / "results" / name) and content_of(out / FOLDER, name) == content_of(work_folder(config), name)
+    """Returns whether a prepared photo has a result of the same crop, mask, latent and configuration.
+
+    One that awaits its refinement is none.
+    """
+    finished = RunFolder.at(config).is_finished(name)
+    made_of = content_of(pathlib.Path(config.workdir) / FOLDER, name)
+    return finished and made_of == content_of(work_folder(config), name)
 
 
 def put(config: ConfigDict, name: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,13 +26,13 @@ from gan2shape_jax.apps.photo.masks import SOURCES, mask_of_crop
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exposed, exposure_gain
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import atomic_bytes, read_object, sha256
 from gan2shape_jax.io.image_files import crop_and_resize, open_upright
 from gan2shape_jax.io.output_folders import RUN, mark
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import AWAITS, Result
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.run import experiment, runner
 from gan2shape_jax.run.folder import RunFolder, is_result
@@ -154,11 +155,15 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
     work = photo_files.work_folder(config)
     record = _record(request, searched, number) | {"mask": source, "made_with": work.name}
     photo_files.require_version(request.path, searched.version)
-    content[f"{name}.json"] = f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
+    content[f"{name}.json"] = _json_bytes(record)
     photo_files.write(work, name, content)
     label = name if several else request.path.name
     notes = tuple(f"{label}: {note}" for note in _notes(chosen.box, box, crop, config, cropper, SOURCES[source]))
     return Prepared(name, request.path, chosen, source, notes, searched.version)
+
+
+def _json_bytes(record: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
 
 
 def _record(request: Request, searched: Searched, number: int) -> dict[str, Any]:
@@ -226,6 +231,8 @@ def _make(
     with runner.WorkItems(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
         folder.fail({name: why for name, why in refused.items() if not is_result(out / "results" / name)})
         try:
+            if config.mode == "instance":
+                _predict_first(config, photos, cropper, folder)
             failed = _run(config, work, photos, cropper, folder) if photos else {}
             folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
         finally:
@@ -234,14 +241,41 @@ def _make(
     return failed
 
 
+def _predict_first(
+    config: ConfigDict, photos: Mapping[str, Prepared], cropper: Cropper | None, work_items: runner.WorkItems
+) -> None:
+    """Shows what the model makes of photos that have no result yet; each says that it awaits its refinement."""
+    out = pathlib.Path(config.workdir)
+    if not (new := {name: photo for name, photo in photos.items() if not is_result(out / "results" / name)}):
+        return
+    prediction = config.copy_and_resolve_references().unlock()
+    prediction.mode, prediction.data.latent_root = "predict", ""
+    work, here = photo_files.work_folder(prediction), photo_files.work_folder(config)
+    for name in new:
+        content = photo_files.content_of(here, name)
+        record = json.loads(content[f"{name}.json"]) | {"made_with": work.name}
+        photo_files.write(work, name, content | {f"{name}.json": _json_bytes(record)})
+    try:
+        _run(prediction.lock(), work, new, cropper, work_items, awaiting=True)  # what fails, fails again when refined
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    work_items.summarize()
+    print(one_line(f"page: {out / 'index.html'}, as the model sees them; refining each now"), file=sys.stderr)
+
+
 def _run(
     config: ConfigDict,
     work: pathlib.Path,
     photos: Mapping[str, Prepared],
     cropper: Cropper | None,
     work_items: runner.WorkItems,
+    *,
+    awaiting: bool = False,
 ) -> dict[str, str]:
-    """Runs over the photos in the folder `work`; returns why photos failed."""
+    """Runs over the photos in the folder `work`; returns why photos failed.
+
+    `awaiting` says whether the results are to be replaced by refined ones.
+    """
     mark(work, RUN)
     staged = config.copy_and_resolve_references().unlock()
     staged.workdir, staged.data.image_list = str(work), str(work / "list.txt")
@@ -254,6 +288,8 @@ def _run(
 
     def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
         made_with = {"config.json": to_json(config) + "\n"}
+        if awaiting:
+            result = dataclasses.replace(result, metrics=result.metrics | {AWAITS: True})
         result = _in_own_light(result, dark[result.name], config) if result.name in dark else result
         if cropper is None:
             return result, made_with

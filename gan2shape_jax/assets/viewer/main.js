@@ -11,6 +11,9 @@ import { cameraWords } from "./words.js";
 
 const _KEYS = { texture: "1", albedo: "2", normals: "3", clay: "4", wire: "5", spread: "6" };
 
+const _RENEWED_MS = 15_000;
+const _GIVEN_UP_MS = 900_000; // of a run that has ended, nothing comes any more
+
 const data = blockJson("page-data");
 const images = data.images.map((image, index) => ({ ...image, index }));
 const at = (id) => document.getElementById(id);
@@ -223,11 +226,22 @@ function chosen() {
   return found >= 0 ? found : Math.max(images.findIndex((image) => image.done), 0);
 }
 
+/** Loads the page anew from its server from time to time, unless it is in use or nothing has come for long. */
+function renew() {
+  let used = 0;
+  for (const name of ["pointerdown", "keydown", "wheel"]) window.addEventListener(name, () => (used = Date.now()), { passive: true });
+  setInterval(() => {
+    const now = Date.now();
+    if (now - used > _RENEWED_MS && now - Date.parse(document.lastModified) < _GIVEN_UP_MS) location.reload();
+  }, _RENEWED_MS);
+}
+
 function start() {
   const done = images.filter((image) => image.done).length;
   const failed = images.length - done;
   const awaiting = images.filter((image) => image.done && image.awaits).length;
   const refined = `${done - awaiting} of ${images.length} images refined: open this page again to see more`;
+  if (awaiting && location.protocol.startsWith("http")) renew();
   const finished = `${images.length} images, ${done} done`;
   at("summary").textContent = images.length === 1 ? "" : `${awaiting ? refined : finished}${failed ? `, ${failed} failed` : ""}`;
   if (images.length === 0) return;

@@ -1,11 +1,9 @@
 """`export web`: its networks agree with the method's, and its page in a browser with `photo`."""
 
 import functools
-import http.server
 import io
 import json
 import pathlib
-import threading
 
 import jax
 import numpy as np
@@ -13,6 +11,7 @@ import onnxruntime
 import pytest
 import trimesh
 from helpers import axe
+from helpers.site import served_folder
 from PIL import Image
 
 import gan2shape_jax
@@ -74,17 +73,6 @@ def test_a_folder_that_is_no_runtime_is_refused_and_nothing_written(tmp_path, ca
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-def _served(folder):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}/"
-
-
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory):
     """Returns a function from a model's name to the folder of its page."""
@@ -127,7 +115,7 @@ def _status(browser):
 @pytest.mark.browser
 @pytest.mark.parametrize("model", ["head", "catface"])
 def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, capsys):
-    server, address = _served(sites(model))
+    server, address = served_folder(sites(model))
     _open(browser, address)
     _make(browser, portrait)
     x, y, side, roll = _BOX
@@ -154,7 +142,7 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
 
 @pytest.mark.browser
 def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browser, portrait):
-    server, address = _served(sites("head"))
+    server, address = served_folder(sites("head"))
     _open(browser, address)
     _make(browser, portrait)
     box = browser.evaluate("gan2shape.box()")
@@ -179,7 +167,7 @@ def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browse
 
 @pytest.mark.browser
 def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
-    server, address = _served(sites("head"))
+    server, address = served_folder(sites("head"))
     _open(browser, address)
     server.shutdown()
     server.server_close()
@@ -190,7 +178,7 @@ def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
 
 @pytest.mark.browser
 def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
-    server, address = _served(sites("head"))
+    server, address = served_folder(sites("head"))
     _open(browser, address)
     (broken := tmp_path / "broken.jpg").write_bytes(b"no picture")
     browser.choose("#file", broken)

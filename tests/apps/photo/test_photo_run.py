@@ -24,7 +24,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
-from gan2shape_jax.results.result import write_folder
+from gan2shape_jax.results.result import array_files, load_metrics, write_folder
 
 _BOX = CropBox(x=190, y=100, side=96)
 
@@ -83,9 +83,8 @@ def made(monkeypatch):
             (work / "failures.json").write_text('{"a": "it failed"}')
             return 1
         for name, assessed in hooks.assessed.items():
-            _, files = hooks.decorate(plain_result(name))
-            files |= {"result.json": {}, "metrics.json": {}, "mode.txt": config.mode}
-            write_folder(work / "results" / name, [files])
+            result, files = hooks.decorate(plain_result(name))
+            write_folder(work / "results" / name, [array_files(result), files | {"mode.txt": config.mode}])
             assert assessed == (1.0, 0.9)
             hooks.finished(name)
         return 0
@@ -120,6 +119,31 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
     ).exists()
     (out / "photos/damaged.json").write_text("{")
     assert names_in(out) == {"a": str(photo.resolve())}
+
+
+def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_path, made, monkeypatch, capsys):
+    out = tmp_path / "out"
+    result, mode, page = out / "results/a", out / "results/a/mode.txt", out / "index.html"
+    write = photo_run.experiment.run_experiment
+
+    def killed(config, hooks):
+        if config.mode == "instance":
+            assert mode.read_text() == "predict" and load_metrics(result)["awaits_refinement"]
+            assert "not refined yet" in page.read_text()
+            raise KeyboardInterrupt
+        return write(config, hooks)
+
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", killed)
+    with pytest.raises(KeyboardInterrupt):
+        photo_run.run_over(_config(out, refine=True), [_prepare(photo, out, refine=True)])
+    assert "as the model sees them; refining each now" in capsys.readouterr().err
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", write)
+    # What awaits its refinement is not done, for either way.
+    for refine, ways in ((True, ["predict", "instance"]), (False, ["predict", "instance", "predict"])):
+        prepared = _prepare(photo, out, refine=refine)
+        assert photo_run.run_over(_config(out, refine=refine), [prepared]) == {}
+        assert [config.mode for config in made] == ways and mode.read_text() == ways[-1]
+        assert "awaits_refinement" not in load_metrics(result) and not (out / "photos/.work").exists()
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
