@@ -1,10 +1,12 @@
 """Whether people are found in photographs, and nobody where there is nobody.
 
-    python benchmarks/quality/detection.py --people PEOPLE --without THINGS --out FOLDER
+    python benchmarks/quality/detection.py --people PEOPLE --out FOLDER
+    python benchmarks/quality/detection.py --without THINGS [--model catface]
 
-Of the photographs of people, copies are searched too: grey, a third as bright, in warm light, rotated, upside down,
-reduced. What counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and
-how far crops of copies are from those of the originals. FOLDER gets a sheet of the crops, to be looked at.
+Copies are searched too: grey, darker, in warm light; of the photographs of people also rotated, upside down and resized
+ones. What counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and how
+far crops of copies are from those of the originals; and in how many pictures of other things the detector of a model
+finds what is not there. FOLDER gets a sheet of the crops, to be looked at.
 """
 
 import argparse
@@ -18,10 +20,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.detection import faces, weights
 from gan2shape_jax.detection.detector import SURE, Detection
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
+from gan2shape_jax.io.categories import category_of
 
 _TILE, _ACROSS, _MIDDLE = 96, 12, np.array([[0.5, 0.5]])
 _Copy = Callable[[np.ndarray], tuple[np.ndarray, Callable[[CropBox], CropBox]]]
@@ -63,11 +67,14 @@ def _sized(longer: int) -> _Copy:
     return copy
 
 
-_COPIES: dict[str, _Copy] = {
+_COLOURS: dict[str, _Copy] = {
     "as it is": _recoloured(lambda photo: photo),
     "grey": _recoloured(lambda photo: np.repeat(photo.mean(-1, keepdims=True), 3, -1)),
+    "half as bright": _recoloured(lambda photo: photo / 2),
     "a third as bright": _recoloured(lambda photo: photo / 3),
     "warm light": _recoloured(lambda photo: photo * (1.15, 0.9, 0.6)),
+}
+_COPIES = _COLOURS | {
     "rotated by 20 degrees": _rotated(20),
     "upside down": _rotated(180),
     "400 pixels": _sized(400),
@@ -116,32 +123,47 @@ def _people(
     return crops
 
 
+def _sheet(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns crops side by side, in rows."""
+    blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
+    rows = [crops[start : start + _ACROSS] for start in range(0, len(crops), _ACROSS)]
+    return np.concatenate([np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows])
+
+
+def _without(paths: Sequence[pathlib.Path], model: str) -> None:
+    """Prints, for every change of colours, in how many pictures something is found, and the highest scores."""
+    gan_file, kind = pathlib.Path(load_config(model).gan.checkpoint), category_of(model).detector
+    detector_weights = weights.stored_weights(gan_file, kind)
+    assert detector_weights is not None
+    detector = weights.detector_by(detector_weights, *stylegan2.load(gan_file))
+    print(f"| copy of {len(paths)} pictures | detected by `{model}` | highest scores |\n|---|---:|---|")
+    for name, copy in _COLOURS.items():
+        best = {
+            path.stem: max((one.score for one in detector.detect(copy(_photo(path))[0])), default=0.0) for path in paths
+        }
+        highest = sorted(best.items(), key=lambda pair: -pair[1])[:5]
+        said = ", ".join(f"{stem} {score:.2f}" for stem, score in highest)
+        print(f"| {name} | {sum(score >= SURE for score in best.values())} | {said} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=pathlib.Path, required=True, help="folder of photographs, with persons.json")
-    parser.add_argument("--without", type=pathlib.Path, required=True, help="folder of pictures of other things")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the sheets")
+    parser.add_argument("--people", type=pathlib.Path, help="folder of photographs, with persons.json")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/detection"), help="for the sheets")
+    parser.add_argument("--without", type=pathlib.Path, help="folder of pictures of other things")
+    parser.add_argument("--model", default="head", help="whose detector searches these (default: head)")
     options = parser.parse_args()
-    detector_weights = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
-    assert detector_weights is not None and detector_weights.framing is not None
-    detector = faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
-    options.out.mkdir(parents=True, exist_ok=True)
-    print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for name, crops in _people(options.people, _pictures(options.people), detector).items():
-        rows = [crops[start : start + _ACROSS] for start in range(0, len(crops), _ACROSS)]
-        blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
-        contact_sheet = np.concatenate(
-            [np.concatenate([*row, *[blank] * (_ACROSS - len(row))], axis=1) for row in rows]
-        )
-        Image.fromarray(contact_sheet).save(options.out / f"{name}.png")
-    others = _pictures(options.without)
-    best = {
-        path.name: max((detection.score for detection in detector.detect(_photo(path))), default=0.0) for path in others
-    }
-    print(f"{sum(score >= SURE for score in best.values())} of {len(best)} pictures of other things have a face")
-    for name, score in sorted(best.items(), key=lambda pair: -pair[1])[:8]:
-        print(f"  {score:.2f} {name}")
+    if options.people:
+        detector_weights = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+        assert detector_weights is not None and detector_weights.framing is not None
+        detector = faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
+        options.out.mkdir(parents=True, exist_ok=True)
+        print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
+        print("|---|---:|---:|---:|---:|---:|")
+        for name, crops in _people(options.people, _pictures(options.people), detector).items():
+            Image.fromarray(_sheet(crops)).save(options.out / f"{name}.png")
+    if options.without:
+        _without(_pictures(options.without), options.model)
 
 
 if __name__ == "__main__":

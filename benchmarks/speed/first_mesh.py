@@ -19,18 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _HERE = pathlib.Path(__file__).parents[2]
 _COMMAND = "from gan2shape_jax.main import console; console()"
 _FACES = 6
-_LOOK_S = 0.2  # seconds between looks at the folder
+_LOOK_S = 0.1  # seconds between looks at the folder
 
 
 class Taken(NamedTuple):
-    """What a run took: seconds to the page of all faces, the first refined face and all; CPU seconds; peak GiB."""
+    """What a run took: seconds to the page of all images, the first finished one and all; CPU seconds; peak GiB."""
 
     page: float
     first: float
@@ -54,25 +54,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name, checkout in checkouts.items():
                     programs = folder / f"programs-{name}-{number if kind == 'nothing compiled' else 0}"
                     taken[name].append(_run(checkout, folder / f"{kind[:4]}-{name}-{number}", programs))
-                    print(_line(f"{kind}, {name} {number + 1}", taken[name][-1]), flush=True)
+                    print(line(f"{kind}, {name} {number + 1}", taken[name][-1]), flush=True)
             for name, runs in taken.items():
-                print(_line(f"{kind}, {name}, median of {options.runs}", Taken(*np.median(np.array(runs), axis=0))))
+                print(line(f"{kind}, {name}, median of {options.runs}", Taken(*np.median(np.array(runs), axis=0))))
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
 def _run(checkout: pathlib.Path, out: pathlib.Path, programs: pathlib.Path) -> Taken:
-    """Runs the command of a checkout; looks at its folder meanwhile."""
+    """Runs the command of a checkout."""
     environment = os.environ | {"PYTHONPATH": str(checkout), "XDG_CACHE_HOME": str(programs)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [sys.executable, "-c", _COMMAND, "--config=ictface", f"--config.workdir={out}"]
+    return watched(command, out, _FACES, cwd=checkout, env=environment)
+
+
+def watched(command: Sequence[str], out: pathlib.Path, images: int, **process_options: Any) -> Taken:
+    """Runs a command that writes results of so many images into `out`; looks at that folder meanwhile.
+
+    `process_options` are for `subprocess.Popen`. Ends this program with what the command said if it fails.
+    """
     page = first = None
     with open(out.with_suffix(".log"), "w+") as log:
         began = time.monotonic()
-        process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, **process_options)
         while True:
             ended, status, used = os.wait4(process.pid, os.WNOHANG)
             now = time.monotonic() - began
-            page = page or (now if _shown(out) == _FACES else None)
+            page = page or (now if _shown(out) == images else None)
             first = first or (now if any(map(_is_refined, out.glob("results/*/result.json"))) else None)
             if ended:
                 break
@@ -89,9 +97,9 @@ def _peak_gib(used: resource.struct_rusage) -> float:
 
 
 def _shown(out: pathlib.Path) -> int:
-    """Returns how many models the page has."""
+    """Returns how many images the page shows."""
     try:
-        return len(set(re.findall(r'id="model-(\d+)"', (out / "index.html").read_text())))
+        return len(set(re.findall(r'<li [^>]*data-index="(\d+)"', (out / "index.html").read_text())))
     except OSError:
         return 0
 
@@ -103,9 +111,10 @@ def _is_refined(record: pathlib.Path) -> bool:
         return False
 
 
-def _line(name: str, taken: Taken) -> str:
+def line(name: str, taken: Taken) -> str:
+    """Returns what a run took, in words."""
     return (
-        f"{name}: page after {taken.page:.1f} s, first refined after {taken.first:.1f} s, all after {taken.whole:.1f} "
+        f"{name}: page after {taken.page:.1f} s, first result after {taken.first:.1f} s, all after {taken.whole:.1f} "
         f"s, {taken.processor:.0f} processor seconds, {taken.gib:.2f} GiB"
     )
 

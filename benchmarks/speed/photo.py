@@ -11,15 +11,12 @@ machine. `--beside` names the Python of another checkout's environment, whose ru
 import argparse
 import os
 import pathlib
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
+from first_mesh import Taken, line, watched
 from PIL import Image
 
 from gan2shape_jax.io.bundled import asset
@@ -27,15 +24,6 @@ from gan2shape_jax.io.bundled import asset
 _WIDTH, _HEIGHT, _FACE = 4032, 3024, 1500  # pixels
 _PLACE = (1300, 700)
 _GRAIN = 4
-
-
-class Taken(NamedTuple):
-    """What a run took: seconds to the page and to the end, total CPU seconds, and peak MiB."""
-
-    page: float
-    whole: float
-    processor: float
-    mib: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         extra = ["--refine"] if options.refine else []
         for number in range(options.runs + 1):
             for name, python in pythons.items():
-                runs[name].append(_run(python, folder, f"{name[:-2]}{number}", extra))
-                print(_line(f"{name}warm {number}" if number else f"{name}first", runs[name][-1]), flush=True)
+                runs[name].append(_run(python, folder, f"{name[:-2]}{number}", options.photos, extra))
+                print(line(f"{name}warm {number}" if number else f"{name}first", runs[name][-1]), flush=True)
     for name, taken in runs.items():
-        print(_line(f"{name}warm, median", Taken(*np.median(np.array(taken[1:]), axis=0))))
+        print(line(f"{name}warm, median", Taken(*np.median(np.array(taken[1:]), axis=0))))
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
@@ -75,29 +63,10 @@ def _photo() -> Image.Image:
     return Image.fromarray(grained.clip(0, 255).astype(np.uint8))
 
 
-def _run(python: str, folder: pathlib.Path, name: str, extra: list[str]) -> Taken:
+def _run(python: str, folder: pathlib.Path, name: str, photos: int, extra: list[str]) -> Taken:
     out = folder / name
     command = [python, "-m", "gan2shape_jax.main", "photo", str(folder / "photos"), "--out", str(out)]
-    began, before = time.time(), _children()
-    done = subprocess.run([*command, *extra], capture_output=True, text=True, check=False, cwd=folder)
-    ended = time.time()
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    after = _children()
-    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    most = after.ru_maxrss / 1024  # of the largest process so far
-    return Taken((out / "index.html").stat().st_mtime - began, ended - began, taken, most)
-
-
-def _children() -> resource.struct_rusage:
-    return resource.getrusage(resource.RUSAGE_CHILDREN)
-
-
-def _line(name: str, taken: Taken) -> str:
-    return (
-        f"{name}: page after {taken.page:.1f} s, all after {taken.whole:.1f} s, {taken.processor:.1f} s of processors, "
-        f"{taken.mib:.0f} MiB"
-    )
+    return watched([*command, *extra], out, photos, cwd=folder)
 
 
 if __name__ == "__main__":
