@@ -3,7 +3,7 @@ import js from "@eslint/js";
 
 const browser =
   "Blob DecompressionStream Image ResizeObserver URL addEventListener atob clearTimeout console document history " +
-  "location matchMedia navigator requestAnimationFrame setTimeout window " +
+  "location matchMedia navigator requestAnimationFrame setInterval setTimeout window " +
   "DataView ImageData Path2D Response TextEncoder URLSearchParams WebAssembly createImageBitmap fetch performance self";
 
 export default [
