@@ -5,6 +5,12 @@
 
 Writes `page_desktop.jpg` and `page_phone.jpg` into `docs/pictures`: the page on a desktop, with the model turned and
 relit; and on a phone, as it opens, as clay in dark mode, and the factors.
+
+    gan2shape-jax export web head --out site && python -m http.server --directory site
+    python benchmarks/pages/page_pictures.py http://localhost:8000/ --photo PHOTO
+
+Writes `in_a_browser.jpg`: the page that makes 3D itself, on a phone, with what it makes of a photo
+of a person.
 """
 
 import argparse
@@ -76,6 +82,28 @@ def _phone(browser: chromium.Chromium, page: pathlib.Path, image: str) -> Image.
         _opened(browser, page, image)
         browser.evaluate(script)
         shots.append(_shot(browser))
+    return _beside(shots)
+
+
+def _made_there(browser: chromium.Chromium, address: str, photo: pathlib.Path) -> Image.Image:
+    """Returns the page of `export web` on a phone: the photo, its result in the photo's texture, and turned as clay."""
+    browser.screen(*_PHONE, scale=1.5, touch=True, still=True)
+    browser.open(f"{address}?by=wasm")
+    browser.evaluate("gan2shape.loaded")
+    browser.choose("#file", photo)
+    browser.wait("document.body.dataset.made")
+    shots = []
+    for script in (
+        "document.getElementById('drop').scrollIntoView()",
+        "gan2shape.viewer().turn(0.45, 0.05); document.getElementById('result').scrollIntoView()",
+        "gan2shape.viewer().turn(-1, 0); document.querySelector('input[value=clay]').click()",
+    ):
+        browser.evaluate(script)
+        shots.append(_shot(browser))
+    return _beside(shots)
+
+
+def _beside(shots: list[Image.Image]) -> Image.Image:
     width, height = shots[0].size
     contact_sheet = Image.new("RGB", (len(shots) * (width + _GAP) - _GAP, height), (255, 255, 255))
     for k, shot in enumerate(shots):
@@ -85,11 +113,15 @@ def _phone(browser: chromium.Chromium, page: pathlib.Path, image: str) -> Image.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, help="a run's folder, with its index.html")
+    parser.add_argument("run", help="a run's folder, with its index.html; or the address of a page of export web")
+    parser.add_argument("--photo", type=pathlib.Path, help="of a person, for that page")
     parser.add_argument("--image", default="006", help="the image that is shown (default: 006)")
     options = parser.parse_args()
     with chromium.opened() as browser:
-        page = options.run / "index.html"
+        if options.photo:
+            _save(_made_there(browser, options.run, options.photo), "in_a_browser.jpg")
+            return
+        page = pathlib.Path(options.run, "index.html")
         _save(_desktop(browser, page, options.image), "page_desktop.jpg")
         _save(_phone(browser, page, options.image), "page_phone.jpg")
 

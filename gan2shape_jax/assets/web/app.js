@@ -304,4 +304,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 at("save").addEventListener("click", save);
 handleFrame();
 // For whoever looks from the console, and for the tests.
-window.gan2shape = { loaded, times, open, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts.metres) };
+window.gan2shape = { loaded, times, open, viewer: () => viewer, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts.metres) };
