@@ -32,7 +32,7 @@ ENDINGS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".
 ENDINGS += (".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif")
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
 _READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for single photos
-_LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
+LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
 _REDUCED = LARGEST // 2  # pixels of the longer side above which single photos are decoded smaller
 _MEMORY, _SECONDS = 2048 * MIB, 60  # for decoding one picture in a child process
 _INSTALL = f"install what reads it with: {install('heic')}, or save it as JPEG or PNG"
@@ -244,7 +244,7 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
     Pillow raises inside the `with` block becomes a `UserError` too.
     """
     try:
-        with open_regular(path, limit=_LARGEST_FILE) as file, warnings.catch_warnings():
+        with open_regular(path, limit=LARGEST_FILE) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
             kind = _kind(file.read(64), path, alone=alone)
             boxed = _first_file(file) if kind in ("HEIF", "AVIF") else b""

@@ -47,6 +47,7 @@ from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.result import AWAITS, COLUMNS, Row, finite, load_result, open_file
 
+PER_PAGE = 1_000  # images: more open slowly
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
@@ -86,6 +87,7 @@ class Entry(NamedTuple):
     row: Row
     folder: pathlib.Path
     place: str
+    sizes: Mapping[str, int] | None = None  # of the files at `place` in bytes, by name, if not all are in the folder
 
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
@@ -145,19 +147,37 @@ def write_page(
 ) -> None:
     """Writes `folder/index.html` of at most `limit` bytes; the result of row `name` lies in `folder/results/name`.
 
-    Only files that exist are shown or linked, so the page may be written at any time.
+    From 1,000 images on there are further pages. Only files that exist are shown or linked, so the pages may be written
+    at any time.
     """
     folder = pathlib.Path(folder)
-    entries = [Entry(row, folder / "results" / row.name, f"results/{row.name}") for row in rows]
-    atomic_text(folder / "index.html", page_text(entries, title=title, limit=limit))
+    for number, part in enumerate(parts := in_pages(rows)):
+        entries = [Entry(row, folder / "results" / row.name, f"results/{row.name}") for row in part]
+        text = page_text(entries, title=title, limit=limit, pages=(number, len(parts), len(rows)))
+        atomic_text(folder / page_name(number), text)
 
 
-def page_text(entries: Sequence[Entry], *, title: str, limit: int = LIMIT) -> str:
-    """Returns the page of these images: at most `limit` bytes in UTF-8, but never less than its fixed 0.7 MB."""
-    listings = [_sizes(entry.folder) for entry in entries]
+def in_pages(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Returns the rows of each page; one page without any if there are none."""
+    return [rows[first : first + PER_PAGE] for first in range(0, max(len(rows), 1), PER_PAGE)]
+
+
+def page_name(number: int) -> str:
+    """Returns the file of a page, numbered from 0."""
+    return f"page-{number + 1}.html" if number else "index.html"
+
+
+def page_text(
+    entries: Sequence[Entry], *, title: str, limit: int = LIMIT, pages: tuple[int, int, int] = (0, 1, 0)
+) -> str:
+    """Returns the page of these images: at most `limit` bytes in UTF-8, but never less than its fixed 0.7 MB.
+
+    `pages` are the page's number, from 0, among how many, and the number of images on all of them.
+    """
+    listings = [_sizes(entry.folder) if entry.sizes is None else entry.sizes for entry in entries]
 
     def page_of(count: int) -> _Page:
-        return _Page(title, entries[:count], listings)
+        return _Page(title, entries[:count], listings, pages)
 
     bare, listed = page_of(0).size(), len(entries)
     room = bare + (limit - bare) * _FOR_ROWS
@@ -176,8 +196,14 @@ def page_text(entries: Sequence[Entry], *, title: str, limit: int = LIMIT) -> st
 class _Page:
     """A page of some images and the files that fit into it."""
 
-    def __init__(self, title: str, entries: Sequence[Entry], listings: Sequence[Mapping[str, int]]):
-        self.title, self.entries, self.listings = title, entries, listings
+    def __init__(
+        self,
+        title: str,
+        entries: Sequence[Entry],
+        listings: Sequence[Mapping[str, int]],
+        pages: tuple[int, int, int] = (0, 1, 0),
+    ):
+        self.title, self.entries, self.listings, self.pages = title, entries, listings, pages
         self.notes: list[str] = []
         self.left = 0  # bytes that are still free
         self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
@@ -203,8 +229,12 @@ class _Page:
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
         }
+        number, count, total = self.pages
         return _template().render(
             title=one_line(self.title),
+            pages=[page_name(k) for k in range(count)] if count > 1 else [],
+            page=number,
+            part=f"{number * PER_PAGE + 1:,} to {min((number + 1) * PER_PAGE, total):,} of {total:,} images",
             columns=[(k, COLUMNS[k]) for k in columns],
             offers=OFFERS,
             images=images,

@@ -17,8 +17,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,6 +54,7 @@ _PARTS = 8  # of a pixel along a side, at which the mean mask's outline is locat
 _CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
+_USDZ_TIME = (1980, 1, 1, 0, 0, 0, 0, 0, -1)  # the earliest that an archive can tell
 _UNLIT = "KHR_materials_unlit"
 _DIGITS = 9  # after the point, of coordinates below 1: finer than float32
 # illum 0: the colour as it is, without shading.
@@ -401,6 +404,8 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
         material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", kinds.Token))
         UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
         stage.Save()
+        for file in ("model.usdc", "photo.jpg"):  # the archive has their times, and is the same whenever it is made
+            os.utime(f"{folder}/{file}", 2 * (time.mktime(_USDZ_TIME),))
         UsdUtils.CreateNewARKitUsdzPackage(f"{folder}/model.usdc", f"{folder}/model.usdz")
         return pathlib.Path(folder, "model.usdz").read_bytes()
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ examples:
   gan2shape-jax photo group.jpg            # everybody: group-1, group-2, ... from left to right
   gan2shape-jax photo group.jpg --which 2
   gan2shape-jax photo me.jpg --box 812 440 600 --mask me_mask.png
+  gan2shape-jax photo s3://bucket/photos --out s3://bucket/results --cluster ray
 """
 
 
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = photo_run.DEFAULT
     parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
-    option_types.add_path(parser, "--out", "FOLDER", about)
+    parser.add_argument("--out", type=_place, metavar="FOLDER", help=about)
     about = "refine the model on each photo: takes longer, and shows the time left"
     parser.add_argument("--refine", action="store_true", help=about)
     about = "give results the photo's own texture (default: yes)"
@@ -61,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "reconstruct the best candidate even if nothing was found"
     parser.add_argument("--anyway", action="store_true", help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
+    about = (
+        "divide the photos among the machines of a Ray cluster, or the cores of this one; photos and results may then "
+        "be in object storage, such as s3://bucket/photos"
+    )
+    parser.add_argument("--cluster", choices=("ray",), help=about)
     single = parser.add_argument_group("for a single photo")
     about = (
         "X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, rotated "
@@ -77,6 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     require_applications()
+    options.out = options.out or pathlib.Path(_OUT)
+    if options.cluster:
+        return _on_cluster(options)
+    if remote := [place for place in (*options.photos, os.fspath(options.out)) if "://" in place]:
+        raise UserError(f"{remote[0]} is in object storage, which is read and written with --cluster ray")
     paths, box = naming.expand(options.photos, say=_say), options.box
     if box is not None and len(box) not in (3, 4):
         raise ConfigError(f"--box has {len(box)} numbers: it must be X Y SIDE or X Y SIDE ROLL")
@@ -84,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("--which chooses among detected objects; --box names the square itself")
     if len(paths) > 1 and (box or options.which or options.mask or options.latent):
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo, not {len(paths)}")
-    out = options.out or pathlib.Path(_OUT)
+    out = options.out
     require_output_folder(out, RUN)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
     cropper = load_cropper(config, say=_say)
@@ -96,6 +108,26 @@ def _run(options: argparse.Namespace) -> int:
         if options.open:
             option_types.show(page.resolve().as_uri(), say=_say)
     return code
+
+
+def _place(text: str) -> pathlib.Path | str:
+    """Returns the folder of --out: a path, or a URL as it is."""
+    path = option_types.path("--out")(text)
+    return text if "://" in text else path
+
+
+def _on_cluster(options: argparse.Namespace) -> int:
+    """Has a cluster reconstruct the photos; returns the exit status."""
+    from gan2shape_jax.apps.cluster.engine import require_ray
+
+    if options.box or options.which or options.mask or options.latent:
+        raise ConfigError("--box, --which, --mask and --latent are for a single photo, without --cluster")
+    if options.open:
+        raise ConfigError("--open is for photos without --cluster")
+    require_ray()
+    from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
+
+    return run_photos(options, say=_say)
 
 
 def _reconstruct(

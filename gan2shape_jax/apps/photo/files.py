@@ -50,7 +50,8 @@ def work_folder(config: ConfigDict) -> pathlib.Path:
     return pathlib.Path(config.workdir) / FOLDER / ".work" / config_hash(placeless)
 
 
-def _parts(name: str) -> list[str]:
+def parts_of(name: str) -> list[str]:
+    """Returns the files that a photo may have below `FOLDER`, the record last."""
     return [f"image/{name}.png", f"mask/{name}.png", f"framing/{name}.jpg", f"latent/{name}.npy", f"{name}.json"]
 
 
@@ -72,7 +73,7 @@ def write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
 
 def content_of(folder: pathlib.Path, name: str) -> dict[str, bytes]:
     """Returns the files that are there of a photo."""
-    return {part: (folder / part).read_bytes() for part in _parts(name) if (folder / part).is_file()}
+    return {part: (folder / part).read_bytes() for part in parts_of(name) if (folder / part).is_file()}
 
 
 def records_in(out: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -109,7 +110,7 @@ def put(config: ConfigDict, name: str) -> None:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)
     latent_file = work / "latents" / f"{name}.npy"
     latents = {out / "latents" / f"{name}.npy": latent_file.read_bytes()} if latent_file.is_file() else {}
-    for part in _parts(name):
+    for part in parts_of(name):
         if part not in files:
             (place / part).unlink(missing_ok=True)
     for path, content in ({place / part: content for part, content in files.items()} | latents).items():

@@ -90,6 +90,7 @@ class Request:
     mask: pathlib.Path | None = None  # white on the object, with the photo's proportions, or square, showing the crop
     latent: pathlib.Path | None = None  # of the crop
     anyway: bool = False  # whether the best candidate is prepared where no object was found
+    source: str = ""  # where the photo is from, if `path` is a copy that was fetched from there
 
 
 def prepare(request: Request, config: ConfigDict, cropper: Cropper) -> list[Prepared]:
@@ -170,7 +171,8 @@ def _record(request: Request, searched: Searched, number: int) -> dict[str, Any]
     """Returns where the crop of an object comes from."""
     picture, chosen = searched.picture, searched.detections[number - 1]
     size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
-    file = {"name": request.name, "path": os.path.realpath(request.path), "sha256": sha256(request.path)}
+    place = request.source or os.path.realpath(request.path)
+    file = {"name": request.name, "path": place, "sha256": sha256(request.path)}
     return {
         "photo": file | size,
         "box": dataclasses.asdict(chosen.box),

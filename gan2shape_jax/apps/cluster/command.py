@@ -1,0 +1,235 @@
+"""`--cluster ray`: lists what there is to do, has a cluster do it, and writes table and pages of all results."""
+
+import argparse
+import contextlib
+import glob
+import json
+import pathlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.apps.cluster import engine
+from gan2shape_jax.apps.cluster.making import DONE
+from gan2shape_jax.apps.cluster.storage import Storage, in_words, is_remote
+from gan2shape_jax.apps.photo import files as photo_files
+from gan2shape_jax.apps.photo import naming, photo_run
+from gan2shape_jax.config import flatten, set_field, to_json
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.image_files import ENDINGS
+from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
+from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
+from gan2shape_jax.results.outputs import FRAGMENT
+from gan2shape_jax.results.page import DRAWINGS
+from gan2shape_jax.run import start, trust
+from gan2shape_jax.run.folder import is_result
+
+_SPACING_S = 60  # seconds between two versions of the table
+_PRINTED = 50  # rows of the table that are printed
+_FAILURES = "failures.json"
+_NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
+_NONE: dict[str, Any] = {"results": {}}  # the record of a photo that has none
+_MAKER = "gan2shape_jax.apps.cluster.making:photo_maker"
+
+Say = Callable[[str], None]
+
+
+def run_photos(options: argparse.Namespace, *, say: Say) -> int:
+    """Runs `gan2shape-jax photo ... --cluster ray`; returns the exit status, as `photo` does."""
+    out = Storage.at(options.out)
+    found = dict(_expand(options.photos, say=say))
+    with _held(out):
+        records = out.records(DONE)
+        kind = _everywhere(photo_run.load_kind(options.model))
+        config = photo_run.config_of(kind, pathlib.Path(), refine=options.refine)
+        task = {
+            "kind": to_json(kind),
+            "folder": pathlib.PurePosixPath(out.root).name or "results",
+            "out": out.address if out.folder is None else out.root,
+            "refine": options.refine,
+            "anyway": options.anyway,
+            "texture": options.texture,
+            "made_with": photo_files.work_folder(config).name,
+        }
+        taken = {name: _key(record["path"]) for name, record in records.items()}
+        taken |= {} if out.folder is None else photo_files.names_in(out.folder)
+        names = naming.names_for([pathlib.Path(_key(path)) for path in found], taken)
+        items = [
+            {"name": name, "path": path, "version": found[path], "before": list(records.get(name, _NONE)["results"])}
+            for name, path in zip(names, found, strict=True)
+        ]
+        return _drive(out, task, items, records, say)
+
+
+def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[Any]]]:
+    """Yields the photos that the arguments name, with what tells a changed file, as `naming.expand` finds them."""
+    for argument in arguments:
+        if not is_remote(argument):
+            for path in naming.expand([argument], say=say):
+                yield str(path.resolve()), list(photo_files.version_of(path) or (0, 0))
+            continue
+        place = Storage.at(argument)
+        with in_words(f"{argument} cannot be listed"):
+            if glob.has_magic(argument) and not place.fs.exists(place.root):
+                there = place.fs.glob(place.root, detail=True)
+            elif place.fs.isdir(place.root):
+                there = {info["name"]: info for info in place.fs.ls(place.root, detail=True)}
+            elif place.fs.exists(place.root):
+                yield place.fs.unstrip_protocol(place.root), _version(place.fs.info(place.root))
+                continue
+            else:
+                raise UserError(f"there is no photo {argument}: check the address")
+        is_photo = {path: info["type"] == "file" and path.lower().endswith(ENDINGS) for path, info in there.items()}
+        if others := [path.rsplit("/", 1)[-1] for path in sorted(there) if not is_photo[path]]:
+            say(f"{argument}: {len(others)} that are not pictures were skipped: {listed(others, 10)}")
+        if not any(is_photo.values()):
+            raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
+        for path in sorted(path for path in there if is_photo[path]):
+            yield place.fs.unstrip_protocol(path), _version(there[path])
+
+
+def _version(info: Mapping[str, Any]) -> list[Any]:
+    """Returns the size in bytes of an object, and what differs once it was replaced."""
+    marks = (info.get(key) for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified"))
+    return [int(info["size"]), str(next(filter(None, marks), ""))]
+
+
+def _key(path: str) -> str:
+    """Returns a path for a photo's address, for names to be made from."""
+    return "/" + path.replace("://", "/", 1) if is_remote(path) else path
+
+
+def _everywhere(kind: ConfigDict) -> ConfigDict:
+    """Returns the configuration with the paths of files that exist made absolute: an actor runs in another folder."""
+    kind = kind.copy_and_resolve_references().unlock()
+    for field, value in flatten(json.loads(to_json(kind))).items():
+        if isinstance(value, str) and value and "/" in value and pathlib.Path(value).is_file():
+            set_field(kind, field, str(pathlib.Path(value).absolute()))
+    return kind.lock()
+
+
+@contextlib.contextmanager
+def _held(out: Storage) -> Iterator[None]:
+    """Locks the folder of the results; object storage has no locks, and is marked.
+
+    Two commands that write to the same place there do the same work twice, and write the same.
+    """
+    if out.folder is not None:
+        require_output_folder(out.folder, RUN)
+        with start.hold(out.folder):
+            yield
+        return
+    if out.read([MARKER]):
+        kind = json.loads(out.read([MARKER])[MARKER]).get("kind")
+        if kind != RUN:
+            raise UserError(f"--out {out.address} is the folder of something else: name another")
+    elif there := out.names():
+        raise UserError(
+            f"--out {out.address} holds files that this program did not write ({listed(there, 3)}): name a new folder "
+            "or an empty one; nothing was changed"
+        )
+    out.write({MARKER: f"{json.dumps({'kind': RUN})}\n".encode()})
+    yield
+
+
+def _drive(
+    out: Storage,
+    task: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    records: dict[str, dict[str, Any]],
+    say: Say,
+) -> int:
+    """Has a cluster make what is left of the items; returns the exit status: 1 if one failed, or none was made."""
+    left = [item for item in items if not _is_done(records.get(item["name"]), item, task)]
+    if len(left) < len(items):
+        say(f"{len(items) - len(left):,} of {len(items):,} were finished before and are skipped")
+    own = {item["name"] for item in items}
+    failed = {name: why for name, why in _failures(out).items() if _NUMBER.sub("", name) not in own and name not in own}
+    unusable, due = False, time.monotonic() + _SPACING_S
+    try:
+        answers = engine.answers(_MAKER, task, left, say=say) if left else ()
+        for count, answer in enumerate(answers, start=1):
+            made = {name: result["status"] for name, result in answer.get("results", {}).items()}
+            if made:
+                records[answer["name"]] = answer
+            failed |= answer["failed"]
+            unusable |= bool(answer["failed"]) and not answer.get("undetected")
+            for name, status in (made | answer["failed"]).items():
+                say(f"{count:,} of {len(left):,}: {name}: {status}")
+            if time.monotonic() > due:
+                _write_tables(out, _rows(out, records, failed), failed)
+                due = time.monotonic() + _SPACING_S
+    finally:
+        rows = _rows(out, records, failed)
+        _write_tables(out, rows, failed)
+    _write_pages(out, rows, records)
+    rows = [row for row in rows if row.name in own or _NUMBER.sub("", row.name) in own]
+    done = sum(row.metrics != {} for row in rows)
+    if len(rows) <= _PRINTED:
+        print_table(rows)
+    print(one_line(f"{done:,} results, {len(rows) - done:,} failed; page: {out.address}/index.html"))
+    return int(unusable or not done)
+
+
+def _is_done(record: Mapping[str, Any] | None, item: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
+    """Returns whether a record is of the same photo, made with the same configuration, and whole."""
+    told = record or {}
+    same = (item["version"], task["made_with"]) == (told.get("version"), told.get("made_with"))
+    return same and not told.get("failed")
+
+
+def _failures(out: Storage) -> dict[str, str]:
+    """Returns why photos of earlier commands have no result."""
+    with contextlib.suppress(ValueError, KeyError, AttributeError):
+        return {str(name): str(why) for name, why in json.loads(out.read([_FAILURES])[_FAILURES]).items()}
+    return {}
+
+
+def _rows(out: Storage, records: Mapping[str, Any], failed: Mapping[str, str]) -> list[Row]:
+    """Returns the table: every result in the storage, and every failure, by name."""
+    rows = {name: Row(name, f"failed: {why}") for name, why in failed.items()}
+    if out.folder is not None:  # results that `photo` has put there without a cluster
+        others = [name for name in photo_files.records_in(out.folder) if is_result(out.folder / "results" / name)]
+        rows |= {name: trust.row_of(name, out.folder / "results" / name) for name in others}
+    for record in records.values():
+        rows |= {name: Row(name, told["status"], told["metrics"]) for name, told in record["results"].items()}
+    return [rows[name] for name in sorted(rows)]
+
+
+def _write_tables(out: Storage, rows: Sequence[Row], failed: Mapping[str, str]) -> None:
+    """Writes what is said of all results in a few files, and the list of their crops, which evaluating them reads."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        write_table(folder, rows)
+        photo_files.write_list(folder, [row.name for row in rows if row.metrics])
+        out.write({name: (folder / name).read_bytes() for name in ("results.csv", "results.md")})
+        out.write({f"{photo_files.FOLDER}/list.txt": (folder / "list.txt").read_bytes()})
+    if failed:
+        out.write({_FAILURES: f"{json.dumps(failed, indent=2)}\n".encode()})
+    else:
+        out.remove([_FAILURES])
+
+
+def _write_pages(out: Storage, rows: Sequence[Row], records: Mapping[str, Any]) -> None:
+    """Writes the pages; of object storage, what a page shows of each result is fetched, a page at a time."""
+    sizes = {name: told["sizes"] for record in records.values() for name, told in record["results"].items()}
+    for number, part in enumerate(parts := list(in_pages(rows))):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = out.folder or pathlib.Path(scratch)
+            if out.folder is None:
+                shown = [
+                    f"results/{row.name}/{FRAGMENT}" if row.metrics else f"{DRAWINGS}/{row.name}.jpg" for row in part
+                ]
+                for name, content in out.read(shown).items():
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / name).write_bytes(content)
+            entries = [
+                Entry(row, folder / "results" / row.name, f"results/{row.name}", sizes.get(row.name)) for row in part
+            ]
+            text = page_text(entries, title="Reconstructions", pages=(number, len(parts), len(rows)))
+        out.write({page_name(number): text.encode()})

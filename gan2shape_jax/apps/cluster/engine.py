@@ -1,0 +1,161 @@
+"""Work divided among actors of Ray Data: one for each GPU or for two cores, in which the model stays loaded.
+
+Ray starts an actor again that dies. The images of its batch are tried again when the others are done, one by one, so
+that one that takes its worker down takes no other with it.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import gan2shape_jax
+from gan2shape_jax.errors import UserError, install, message_line
+
+CORES = 2  # of an actor without a GPU: more make one image hardly faster
+_AT_ONCE = 8  # images of a batch, as `photo` takes them: what a batch loads and writes, it does once
+_ROUNDS = (_AT_ONCE, 1, 1)  # images of a batch at the first attempt and at later ones
+_MOST = 10_000  # pieces that Ray's scheduler is given
+_PASSED_ON = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of the names of settings that actors take from the command
+
+
+def require_ray() -> None:
+    """Raises `UserError` without the extra `cluster`."""
+    for name in ("ray", "fsspec", "pyarrow"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"--cluster ray needs {name}, which is not installed: {install('cluster')} brings it")
+
+
+def answers(
+    maker: str, task: Mapping[str, Any], items: Sequence[Mapping[str, Any]], *, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Yields one answer for each item, in any order, made by the actors of a cluster.
+
+    The cluster is the one of RAY_ADDRESS or of this machine, or else one is started here. Everything that crosses
+    machines is JSON.
+
+    Args:
+      maker: `module:function`. The function is called with the task in each actor, before anything imports JAX, and
+        returns another that makes answers of a batch of items; each answer has its item's `name`.
+      task: what all items share.
+      items: each has a `name`.
+      say: is told which workers there are, and of items that are tried again.
+
+    Raises:
+      UserError: an actor cannot do anything with the task, or the cluster is lost.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    import ray.data
+
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            stack.callback(ray.shutdown)
+        yield from _answers(maker, task, items, say)
+
+
+def _answers(
+    maker: str, task: Mapping[str, Any], items: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Yields what `answers` does, on the cluster that this process is connected to."""
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    cpus, gpus, count = _workers(ray.nodes())
+    kind = "a GPU" if gpus else f"{cpus} core{'s'[: cpus > 1]}"
+    say(f"Ray: {count} worker{'s'[: count > 1]} with {kind} each")
+    environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    environment |= {} if gpus else {"NPROC": str(cpus)}  # XLA's threads
+    setting = json.dumps(
+        {"maker": maker, "task": task, "environment": environment, "version": gan2shape_jax.__version__}
+    )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars, context.max_errored_blocks = False, -1  # what is missing is tried again
+    left = {item["name"]: item for item in items}
+    for attempt, most in enumerate(_ROUNDS):
+        if attempt and left:
+            say(f"{len(left)} whose worker died or failed: tried again, one by one")
+        size = max(1, min(most, math.ceil(len(left) / (2 * count))))
+        waiting = list(left.values())
+        batches = [{"items": json.dumps(waiting[k : k + size])} for k in range(0, len(waiting), size)]
+        if not batches:
+            return
+        size = min(count, len(batches))
+        actors: dict[str, Any] = {
+            "fn_constructor_args": (setting,),
+            "compute": ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "ray_remote_args_fn": lambda: {"max_task_retries": 0},  # by default without end
+        }
+        data = ray.data.from_items(batches, override_num_blocks=min(len(batches), _MOST))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of the last, which has no successor yet
+                made = data.map(cast(Any, Worker), **actors)
+            for row in made.iter_rows():
+                if row["ended"]:
+                    raise UserError(row["ended"])
+                for answer in json.loads(row["answers"]):
+                    if left.pop(answer["name"], None) is not None:
+                        yield answer
+        except ray.exceptions.RayError as error:
+            why = message_line(str(error))[:300]
+            raise UserError(f"the Ray cluster has failed: {why}; start the same command again") from error
+    for name in left:
+        why = f"its worker ended each of the {len(_ROUNDS)} times that it was tried; Ray's logs may say why"
+        yield {"name": name, "failed": {name: why}}
+
+
+def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """Returns the cores and GPUs of a worker, and how many workers the machines that are there have room for."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if gpus := sum(int(resources.get("GPU", 0)) for resources in alive):
+        return 1, 1, gpus
+    cores = [int(resources.get("CPU", 0)) for resources in alive]
+    cpus = CORES if max(cores, default=0) >= CORES else 1
+    return cpus, 0, max(1, sum(number // cpus for number in cores))
+
+
+class Worker:
+    """What runs in an actor; loads what it needs with the first batch."""
+
+    def __init__(self, setting: str):
+        self._setting = json.loads(setting)
+        os.environ.update(self._setting["environment"])  # JAX reads it when it is imported
+        self._make: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None
+
+    def __call__(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Returns the answers for a batch, or why no batch can be made; what else goes wrong is tried again."""
+        items = json.loads(row["items"])
+        silent = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+                answers = self._made(items)
+        except UserError as error:
+            return {"ended": str(error), "answers": "[]"}
+        except Exception as error:
+            if len(items) > 1:
+                raise
+            name = items[0]["name"]
+            why = f"{type(error).__name__}: {message_line(str(error))[:300]}"
+            answers = [{"name": name, "failed": {name: why}}]
+        return {"ended": "", "answers": json.dumps(answers)}
+
+    def _made(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if self._make is None:
+            if (version := self._setting["version"]) != gan2shape_jax.__version__:
+                here = f"this machine has {gan2shape_jax.__version__}"
+                raise UserError(f"the command runs version {version}, {here}: install the same everywhere")
+            module, _, function = self._setting["maker"].partition(":")
+            self._make = getattr(importlib.import_module(module), function)(self._setting["task"])
+        return self._make(items)
