@@ -63,6 +63,17 @@ def _notes(text: str) -> str:
     return actual[1] if actual else ""
 
 
+def test_more_than_a_thousand_images_are_on_several_pages_that_link_to_each_other(tmp_path):
+    rows = [Row(f"{k:04}", "done", {"side": 0.01}) for k in range(2001)]
+    pages = [_page(tmp_path, rows), *((tmp_path / f"page-{k}.html").read_text() for k in (2, 3))]
+    listed = [[image["name"] for image in _facts(page)["images"]] for page in pages]
+    assert [len(names) for names in listed] == [1000, 1000, 1] and sum(listed, []) == [row.name for row in rows]
+    links = re.search(r'<nav class="pages"[^>]*>(.*?)</nav>', pages[1])[1]
+    assert links.startswith("1,001 to 2,000 of 2,001 images") and '<b aria-current="page">2</b>' in links
+    assert re.findall('href="([^"]*)"', links) == ["index.html", "page-3.html"]
+    assert '<nav class="pages"' not in _page(tmp_path / "few", rows[:1000])
+
+
 def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(tmp_path, source):
     text = _page(tmp_path, _rows(tmp_path, source, 3))
     for kind in ("model", "extras"):

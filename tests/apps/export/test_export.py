@@ -179,6 +179,8 @@ def test_quick_looks_own_rules_find_nothing_wrong_with_a_usdz_and_it_holds_the_m
     textured = dataclasses.replace(bump.result(), texture=np.zeros((32, 32, 3), np.uint8))
     write_outputs(textured, tmp_path / "photo", options=OutputOptions("mesh"))
     for path in (tmp_path / "plain/model.usdz", tmp_path / "photo/model.usdz"):
+        with zipfile.ZipFile(path) as archive:  # the same bits whenever it is made
+            assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         stage = Usd.Stage.Open(str(path))
         assert _complaints(str(path), stage) == []
         colours = UsdShade.Shader(stage.GetPrimAtPath("/model/photo/map")).GetInput("file").Get()
