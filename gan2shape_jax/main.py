@@ -129,9 +129,13 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         from gan2shape_jax.run import check  # --help should not wait for what this imports
 
         return functools.partial(check.run_check, config), None
+    page = None if config.mode == "lift" else pathlib.Path(config.workdir, "index.html")
+    if arguments.cluster:
+        from gan2shape_jax.apps.cluster import images
+
+        return functools.partial(images.run_images, config), page
     from gan2shape_jax.run import experiment
 
-    page = None if config.mode == "lift" else pathlib.Path(config.workdir, "index.html")
     return experiment.prepared(config), page
 
 

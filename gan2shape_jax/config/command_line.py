@@ -24,6 +24,7 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
   --config=NAME         file, or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
+  --cluster ray         divides the images among the machines of a Ray cluster (predict, instance)
   --check, --version    looks at every file and says what is missing; says the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
 
@@ -35,7 +36,8 @@ gan2shape-jax: one photo in, a 3D shape out
   gan2shape-jax --config=ictface     all pictures of a configuration; this one has six bundled faces
   gan2shape-jax --help               all commands, configurations and settings"""
 
-_OPTIONS = ("--config", "--help", "-h", "--check", "--version")
+_OPTIONS = ("--config", "--help", "-h", "--check", "--version", "--cluster")
+_CLUSTERS = ("ray",)
 _CONFIGS = (".py", ".yml", ".yaml")  # how their files end
 
 # The published implementation's command line, run.py, and what to write here instead.
@@ -51,6 +53,7 @@ class Arguments:
     overrides: dict[str, str] = dataclasses.field(default_factory=dict)  # text by field
     check: bool = False
     version: bool = False
+    cluster: str = ""  # what divides the images among machines; '' for nothing
     help: str | None = None  # the requested topic, '' for the short help
 
 
@@ -82,20 +85,22 @@ def parse(argv: Sequence[str], *, commands: Collection[str] = ()) -> Arguments:
             topic = value or (rest.pop(0) if rest and not equals and not rest[0].startswith("-") else "")
         elif argument in ("--check", "--version"):
             flags.add(argument)
-        elif name == "--config" or name.startswith("--config."):
+        elif name in ("--cluster", "--config") or name.startswith("--config."):
             if not equals and (not rest or rest[0].startswith("--")):
                 raise ConfigError(f"{name} needs a value: {name}=VALUE")
             values[name] = value if equals else rest.pop(0)
         else:
             raise ConfigError(f"unknown argument {argument!r} ({_instead(argument)})")
-    spec = values.pop("--config", "")
+    spec, cluster = values.pop("--config", ""), values.pop("--cluster", "")
+    if cluster not in ("", *_CLUSTERS):
+        raise ConfigError(f"--cluster is {cluster!r}: it must be one of {', '.join(_CLUSTERS)}")
     if lift and spec:
         name, _, variant = spec.partition(":")
         if variant not in ("", LIFT):
             raise ConfigError(f"lift takes a configuration without its variant {variant!r}: lift --config={name}")
         spec = f"{name}:{LIFT}"
     overrides = {name.removeprefix("--config."): value for name, value in values.items()}
-    return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic)
+    return Arguments(spec, overrides, "--check" in flags, "--version" in flags, cluster, topic)
 
 
 def _instead(argument: str, commands: Collection[str] = ()) -> str:

@@ -40,12 +40,18 @@ def run_experiment(config: ConfigDict, hooks: "RunHooks | None" = None) -> int:
     return prepared(config, hooks)()
 
 
-def prepared(config: ConfigDict, hooks: "RunHooks | None" = None) -> Callable[[], int]:
-    """Checks what can be checked before anything is computed; returns the call that makes the run."""
+def prepared(
+    config: ConfigDict, hooks: "RunHooks | None" = None, only: Sequence[str] | None = None
+) -> Callable[[], int]:
+    """Checks what can be checked before anything is computed; returns the call that makes the run.
+
+    `only` are names of the image list, if the others are left to other processes.
+    """
     validate(config)
     require_places(config)
     reads = config.mode != "lift" or config.lift.pictures  # images, not only samples
     names = image_lists.names_of(config) if reads and os.path.exists(config.data.image_list) else []
+    names = [name for name in names if only is None or name in only]
     required_files.require_files(config, names)
     if reads:
         required_files.require_images(config, names)

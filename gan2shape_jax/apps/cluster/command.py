@@ -150,9 +150,10 @@ def _drive(
         say(f"{len(items) - len(left):,} of {len(items):,} were finished before and are skipped")
     own = {item["name"] for item in items}
     failed = {name: why for name, why in _failures(out).items() if _NUMBER.sub("", name) not in own and name not in own}
+    at_once = 1 if task["refine"] else engine.AT_ONCE
     unusable, due = False, time.monotonic() + _SPACING_S
     try:
-        answers = engine.answers(_MAKER, task, left, say=say) if left else ()
+        answers = engine.answers(_MAKER, task, left, at_once=at_once, say=say) if left else ()
         for count, answer in enumerate(answers, start=1):
             made = {name: result["status"] for name, result in answer.get("results", {}).items()}
             if made:

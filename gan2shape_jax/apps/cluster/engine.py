@@ -20,8 +20,8 @@ import gan2shape_jax
 from gan2shape_jax.errors import UserError, install, message_line
 
 CORES = 2  # of an actor without a GPU: more make one image hardly faster
-_AT_ONCE = 8  # images of a batch, as `photo` takes them: what a batch loads and writes, it does once
-_ROUNDS = (_AT_ONCE, 1, 1)  # images of a batch at the first attempt and at later ones
+AT_ONCE = 8  # images of a batch that take seconds, as `photo` takes them: what a batch loads, it loads once
+_ATTEMPTS = 3  # at an image, the later ones by itself
 _MOST = 10_000  # pieces that Ray's scheduler is given
 _PASSED_ON = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of the names of settings that actors take from the command
 
@@ -34,7 +34,12 @@ def require_ray() -> None:
 
 
 def answers(
-    maker: str, task: Mapping[str, Any], items: Sequence[Mapping[str, Any]], *, say: Callable[[str], None]
+    maker: str,
+    task: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    *,
+    at_once: int,
+    say: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """Yields one answer for each item, in any order, made by the actors of a cluster.
 
@@ -46,6 +51,7 @@ def answers(
         returns another that makes answers of a batch of items; each answer has its item's `name`.
       task: what all items share.
       items: each has a `name`.
+      at_once: how many items a batch has; what dies with it is made again.
       say: is told which workers there are, and of items that are tried again.
 
     Raises:
@@ -59,11 +65,15 @@ def answers(
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
             stack.callback(ray.shutdown)
-        yield from _answers(maker, task, items, say)
+        yield from _answers(maker, task, items, at_once, say)
 
 
 def _answers(
-    maker: str, task: Mapping[str, Any], items: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    maker: str,
+    task: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    at_once: int,
+    say: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """Yields what `answers` does, on the cluster that this process is connected to."""
     import ray
@@ -81,7 +91,7 @@ def _answers(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.max_errored_blocks = False, -1  # what is missing is tried again
     left = {item["name"]: item for item in items}
-    for attempt, most in enumerate(_ROUNDS):
+    for attempt, most in enumerate((at_once, *[1] * (_ATTEMPTS - 1))):
         if attempt and left:
             say(f"{len(left)} whose worker died or failed: tried again, one by one")
         size = max(1, min(most, math.ceil(len(left) / (2 * count))))
@@ -112,7 +122,7 @@ def _answers(
             why = message_line(str(error))[:300]
             raise UserError(f"the Ray cluster has failed: {why}; start the same command again") from error
     for name in left:
-        why = f"its worker ended each of the {len(_ROUNDS)} times that it was tried; Ray's logs may say why"
+        why = f"its worker ended each of the {_ATTEMPTS} times that it was tried; Ray's logs may say why"
         yield {"name": name, "failed": {name: why}}
 
 

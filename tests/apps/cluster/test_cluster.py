@@ -1,5 +1,7 @@
 """`--cluster ray`: photos on S3, divided among two workers of Ray on this machine, one of which is killed."""
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -11,7 +13,9 @@ import threading
 import time
 
 import pytest
+from helpers.command_line import overrides
 from helpers.placed import placed
+from helpers.tiny import tiny_config
 from PIL import Image
 
 from gan2shape_jax.apps.cluster import engine
@@ -42,9 +46,19 @@ def _below(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _kill_a_worker(fs, bucket, after):
-    """Once so many photos are done, kills one of the actors; returns its process id."""
-    while len(fs.find(f"{bucket}/results/done")) < after:
+@contextlib.contextmanager
+def _a_worker_killed(when):
+    """Kills an actor once the condition holds, which has to be before the block ends."""
+    killed = []
+    killer = threading.Thread(target=lambda: killed.append(_kill_a_worker(when)), daemon=True)
+    killer.start()
+    yield
+    killer.join(1)
+    assert killed, "all was done before a worker was killed"
+
+
+def _kill_a_worker(when):
+    while not when():
         time.sleep(0.05)
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -74,14 +88,11 @@ def _compare(s3, tmp_path, monkeypatch, capsys, *, count, after):
     assert main(["photo", "photos", "--out", "results"]) == 1
     fs, bucket = s3fs.S3FileSystem(use_listings_cache=False), f"bucket/{count}"
     fs.put("photos", f"{bucket}/photos", recursive=True)
-    killed, command = [], ["photo", f"s3://{bucket}/photos", "--out", f"s3://{bucket}/results", "--cluster", "ray"]
-    killer = threading.Thread(target=lambda: killed.append(_kill_a_worker(fs, bucket, after)), daemon=True)
-    killer.start()
+    command = ["photo", f"s3://{bucket}/photos", "--out", f"s3://{bucket}/results", "--cluster", "ray"]
     capsys.readouterr()
-    assert main(command) == 1
+    with _a_worker_killed(lambda: len(fs.find(f"{bucket}/results/done")) >= after):
+        assert main(command) == 1
     printed = capsys.readouterr()
-    killer.join(1)
-    assert killed, "everything was done before a worker was killed"
     assert "Ray: 2 workers with 2 cores each" in printed.err
 
     made = {
@@ -123,11 +134,70 @@ def test_two_hundred_photos_do(workers, s3, tmp_path, monkeypatch, capsys):
     _compare(s3, tmp_path, monkeypatch, capsys, count=200, after=70)
 
 
+def _both(arguments, tmp_path, monkeypatch, when=None):
+    """Runs a command in one process and with two workers, in folders of the same name; compares every file."""
+    folders = [tmp_path / "one/run", tmp_path / "cluster/run"]
+    for folder, more in zip(folders, ([], ["--cluster", "ray"])):
+        folder.parent.mkdir()
+        monkeypatch.chdir(folder.parent)
+        with _a_worker_killed(functools.partial(when, folder)) if when and more else contextlib.nullcontext():
+            assert main([*arguments, *more]) == 0
+    one, cluster = map(_below, folders)
+    cluster = {name: content for name, content in cluster.items() if not name.startswith("done/")}
+    assert _sums(cluster) == _sums(one) and any(name.endswith("depth.npy") for name in one)
+    return folders[1]
+
+
+def _images(tmp_path, names, **fields):
+    """Returns the arguments for a run over images of the list, into the folder `run`."""
+    (tmp_path / "inputs").mkdir()
+    config = tiny_config(tmp_path / "inputs", names=names, workdir="run", **fields)
+    return ["--config=ictface", *overrides(config)]
+
+
+def test_images_of_a_list_are_predicted_as_by_one_process(workers, tmp_path, monkeypatch, capsys):
+    (tmp_path / "list.txt").write_text("001.png\n006.png\n")
+    arguments = ["--config=ictface", "--config.mode=predict", "--config.workdir=run", "--config.outputs.preset=mesh"]
+    arguments += [f"--config.data.image_list={tmp_path}/list.txt"]
+    _both(arguments, tmp_path, monkeypatch)
+    capsys.readouterr()
+    assert main([*arguments, "--cluster=ray"]) == 0
+    printed = capsys.readouterr().out
+    assert "001: finished before, skipped" in printed and "Ray" not in printed
+
+
+@pytest.mark.heavy
+def test_images_that_are_trained_resume_when_their_worker_is_killed(workers, tmp_path, monkeypatch):
+    arguments = _images(tmp_path, ("001.png", "005.png", "006.png"))
+    run = _both(
+        arguments, tmp_path, monkeypatch, lambda run: list(run.glob("checkpoints/*/001/*/_CHECKPOINT_METADATA"))
+    )
+    assert not list(run.glob("checkpoints/*"))
+
+
+@pytest.mark.heavy
+def test_a_refined_photo_is_as_by_one_process(workers, tmp_path, monkeypatch, short):
+    for name in ("a", "b"):
+        Image.fromarray(placed(x=150 + 20 * (name == "a"))).save(tmp_path / f"{name}.png")
+    _both(["photo", f"{tmp_path}/*.png", "--model", str(short), "--refine", "--out", "run"], tmp_path, monkeypatch)
+
+
+def test_what_depends_on_other_images_is_not_for_a_cluster(tmp_path, capsys):
+    for field in ("mode=joint", "schedule.reset_weight=False"):
+        assert (
+            main(["--config=ictface:scratch", f"--config.{field}", f"--config.workdir={tmp_path}", "--cluster=ray"])
+            == 2
+        )
+        assert "predicted or trained independently of each other" in capsys.readouterr().err
+    assert main(["--config=ictface", "--cluster=slurm"]) == 2
+    assert "--cluster is 'slurm': it must be one of ray" in capsys.readouterr().err
+
+
 def _answers(tmp_path, items, maker="maker", **task):
     """Returns the answers by name, of which there is one for each item, and what was said."""
     said = []
     task = {"folder": str(tmp_path), **task}
-    answers = list(engine.answers(f"helpers.makers:{maker}", task, items, say=said.append))
+    answers = list(engine.answers(f"helpers.makers:{maker}", task, items, at_once=2, say=said.append))
     assert sorted(answer["name"] for answer in answers) == sorted(item["name"] for item in items)
     return {answer["name"]: answer for answer in answers}, said
 
@@ -155,7 +225,7 @@ def test_without_a_cluster_one_is_started(tmp_path):
         "from gan2shape_jax.apps.cluster import engine\n"
         "items = [{'name': 'a', 'number': 21}]\n"
         f"task = {{'folder': {str(tmp_path)!r}}}\n"
-        "print(list(engine.answers('helpers.makers:maker', task, items, say=print)))"
+        "print(list(engine.answers('helpers.makers:maker', task, items, at_once=1, say=print)))"
     )
     tests = pathlib.Path(__file__).parents[2]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
