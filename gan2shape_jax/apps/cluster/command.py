@@ -29,7 +29,7 @@ from gan2shape_jax.results.page import DRAWINGS
 from gan2shape_jax.run import start, trust
 from gan2shape_jax.run.folder import is_result
 
-_SPACING_S = 60  # seconds between two versions of the table
+_SPACING_S, _SPACING = 60, 20  # between two versions of the table: seconds, or times that the last one took
 _PRINTED = 50  # rows of the table that are printed
 _FAILURES = "failures.json"
 _NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
@@ -56,8 +56,9 @@ def run_photos(options: argparse.Namespace, *, say: Say) -> int:
             "texture": options.texture,
             "made_with": photo_files.work_folder(config).name,
         }
-        taken = {name: _key(record["path"]) for name, record in records.items()}
-        taken |= {} if out.folder is None else photo_files.names_in(out.folder)
+        taken = {} if out.folder is None else photo_files.names_in(out.folder)
+        taken |= {name: record["path"] for name, record in records.items()}
+        taken = {name: _key(path) for name, path in taken.items()}
         names = naming.names_for([pathlib.Path(_key(path)) for path in found], taken)
         items = [
             {"name": name, "path": path, "version": found[path], "before": list(records.get(name, _NONE)["results"])}
@@ -162,9 +163,9 @@ def _drive(
             unusable |= bool(answer["failed"]) and not answer.get("undetected")
             for name, status in (made | answer["failed"]).items():
                 say(f"{count:,} of {len(left):,}: {name}: {status}")
-            if time.monotonic() > due:
+            if (began := time.monotonic()) > due:
                 _write_tables(out, _rows(out, records, failed), failed)
-                due = time.monotonic() + _SPACING_S
+                due = time.monotonic() + max(_SPACING_S, _SPACING * (time.monotonic() - began))
     finally:
         rows = _rows(out, records, failed)
         _write_tables(out, rows, failed)

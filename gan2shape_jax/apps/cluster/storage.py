@@ -10,12 +10,15 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent import futures
 from typing import Any
 
 import fsspec
 
 from gan2shape_jax.errors import UserError, message_line
 from gan2shape_jax.io.files import atomic_bytes
+
+_AT_ONCE = 32  # files that are read, or removed
 
 
 def is_remote(address: str | os.PathLike[str]) -> bool:
@@ -60,7 +63,7 @@ class Storage:
         return f"{self.root}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
-        """Returns the files below a folder, sorted, as paths in this storage; [] if there is no such folder."""
+        """Returns the files below a folder, or the file, sorted, as paths in this storage; [] if there is none."""
         place = self.path(folder).rstrip("/")
         with in_words(f"{self.address} cannot be listed"), contextlib.suppress(FileNotFoundError):
             return sorted(path.removeprefix(f"{self.root}/") for path in self.fs.find(place))
@@ -68,10 +71,16 @@ class Storage:
 
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """Returns the contents of those files that are there."""
-        paths = {self.path(name): name for name in names}
-        with in_words(f"{self.address} cannot be read"):
-            found = self.fs.cat(list(paths), on_error="omit") if paths else {}
-        return {paths[path]: content for path, content in found.items()}
+
+        def read_one(name: str) -> tuple[str, bytes | None]:
+            # Not `cat`, nor `rm` below, which take a name such as a[1].json for a pattern.
+            try:
+                return name, self.fs.cat_file(self.path(name))
+            except FileNotFoundError:
+                return name, None
+
+        with in_words(f"{self.address} cannot be read"), futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            return {name: content for name, content in pool.map(read_one, names) if content is not None}
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Writes files, each whole or not at all, in the order given or at once."""
@@ -84,11 +93,10 @@ class Storage:
                 atomic_bytes(self.folder / name, content)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes files, and folders with what is in them; those that are not there are passed over."""
-        with in_words(f"{self.address} cannot be written"):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    self.fs.rm(self.path(name), recursive=True)
+        """Removes files, and those in folders; what is not there is passed over."""
+        files = [file for name in names for file in self.names(name)]
+        with in_words(f"{self.address} cannot be written"), futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda file: self.fs.rm_file(self.path(file)), files))
 
     def records(self, folder: str) -> dict[str, dict[str, Any]]:
         """Returns the JSON objects in a folder, by their names without the ending; unreadable ones are passed over."""
