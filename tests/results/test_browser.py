@@ -4,6 +4,7 @@ The browser is Chromium (`apt-get install chromium`, or set CHROMIUM); without i
 """
 
 import dataclasses
+import os
 import shutil
 import time
 
@@ -263,6 +264,24 @@ def test_a_served_page_shows_by_itself_what_has_been_refined_since(browser, resu
     said = "(document.getElementById('verdict')?.innerText ?? '')"
     browser.wait(f"{said}.includes('Its own shape') && !{said}.includes('Not refined yet')")
     server.shutdown()
+
+
+def test_a_page_of_a_thousand_results_opens_in_two_seconds_scrolls_and_leads_to_the_next(browser, result, tmp_path):
+    write_outputs(result, tmp_path / "results/0000", options=OutputOptions("mesh", animation=False))
+    for k in range(1, 1001):
+        shutil.copytree(tmp_path / "results/0000", tmp_path / f"results/{k:04}", copy_function=os.link)
+    write_page(tmp_path, [Row(f"{k:04}", "done", {"side": 0.01}) for k in range(1001)])
+    loaded = []
+    for _ in range(3):
+        open_page(browser, tmp_path / "index.html")
+        loaded.append(browser.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd"))
+    assert min(loaded) < 2000, f"ms: {loaded}"
+    assert browser.evaluate("document.querySelectorAll('#cards li').length") == 1000
+    browser.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    assert browser.evaluate("scrollY + innerHeight") > browser.evaluate("document.body.scrollHeight") - 2
+    browser.click(".pages a")
+    browser.wait("document.querySelectorAll('#cards li').length === 1")
+    assert text_of(browser, "name") == "1000" and browser.complaints() == []
 
 
 def test_images_can_be_sorted_and_searched(page):
