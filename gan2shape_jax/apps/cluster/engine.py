@@ -4,6 +4,7 @@ Ray starts an actor again that dies. The images of its batch are tried again whe
 that one that takes its worker down takes no other with it.
 """
 
+import atexit
 import contextlib
 import importlib
 import importlib.util
@@ -12,6 +13,9 @@ import json
 import logging
 import math
 import os
+import pathlib
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -22,6 +26,7 @@ from gan2shape_jax.errors import UserError, install, message_line
 CORES = 2  # of an actor without a GPU: more make one image hardly faster
 AT_ONCE = 8  # images of a batch that take seconds, as `photo` takes them: what a batch loads, it loads once
 _ATTEMPTS = 3  # at an image, the later ones by itself
+_SCRATCH = "gan2shape-"  # and an actor's process: the beginning of its folder's name
 _MOST = 10_000  # pieces that Ray's scheduler is given
 _PASSED_ON = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of the names of settings that actors take from the command
 
@@ -63,7 +68,12 @@ def answers(
 
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, RuntimeError, ValueError) as error:
+                where = os.environ.get("RAY_ADDRESS", "")
+                what = f"there is no Ray cluster at RAY_ADDRESS={where}" if where else "Ray does not start here"
+                raise UserError(f"{what}: {message_line(str(error))[:300]}") from error
             stack.callback(ray.shutdown)
         yield from _answers(maker, task, items, at_once, say)
 
@@ -134,6 +144,25 @@ def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
     cores = [int(resources.get("CPU", 0)) for resources in alive]
     cpus = CORES if max(cores, default=0) >= CORES else 1
     return cpus, 0, max(1, sum(number // cpus for number in cores))
+
+
+def scratch() -> pathlib.Path:
+    """Returns a folder of this actor's own; what actors that were killed on this machine have left is removed."""
+    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            if left.stat().st_uid == os.getuid() and not _is_alive(int(left.name.split("-")[1])):
+                shutil.rmtree(left)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Worker:

@@ -66,7 +66,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
         os.chdir(task["folder"])
     except OSError as error:
         raise UserError(f"{task['folder']} is no folder of this worker: {error.strerror}") from error
-    scratch, workdir = pathlib.Path(tempfile.mkdtemp(prefix="gan2shape-")), pathlib.Path(task["workdir"])
+    scratch, workdir = engine.scratch(), pathlib.Path(task["workdir"])
     (scratch / "config.json").write_text(task["config"])
     config = read_config(scratch / "config.json").unlock()
     config.runtime.hosts, config.logging.tensorboard = "one", False

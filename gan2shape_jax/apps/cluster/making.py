@@ -8,10 +8,10 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gan2shape_jax.apps.cluster import engine
 from gan2shape_jax.apps.cluster.storage import Storage, in_words
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.crops import load_cropper
@@ -28,9 +28,8 @@ _OF_RUN = ("config.json", "versions.json")
 
 def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """Loads what finds and crops objects; returns the function that makes a batch of photos."""
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="gan2shape-"), "run")
-    scratch.mkdir()
-    os.chdir(scratch)  # the paths in a result's `config.json` are the same in every actor
+    (work := engine.scratch() / "run").mkdir()
+    os.chdir(work)  # the paths in a result's `config.json` are the same in every actor
     pathlib.Path("kind.json").write_text(task["kind"])
     folder = pathlib.Path(task["folder"])
     config = photo_run.config_of(read_config(pathlib.Path("kind.json")), folder, refine=task["refine"])
