@@ -32,10 +32,10 @@ def run_images(config: ConfigDict) -> int:
 
     Raises `UserError`: the configuration, a file or the folder is unusable, or no worker can do anything with it.
     """
-    engine.require_ray()
     if config.mode not in ("predict", "instance") or not config.schedule.reset_weight:
         alone = "images that are predicted or trained independently of each other"
         raise ConfigError(f"--cluster ray is for {alone} (config.mode, config.schedule.reset_weight)")
+    engine.require_ray()
     experiment.prepared(config)
     from gan2shape_jax.run import runner, start  # which import JAX
 
