@@ -325,9 +325,9 @@ def _refinement(config: ConfigDict) -> None:
     config.refinement.collect_iters = Field(40, low=1, high=10**6)
     # Pseudo-images per batch, in place of sampling.batch_size.
     config.refinement.batch_size = Field(4, low=1, high=4096)
-    # Weight, in step 3, of the mean squared distance of the depth from the model's, in fractions of the depth range. If
-    # a GAN hardly turns its object, its images leave the shape undetermined: dark patches then become hollows.
-    config.refinement.hold_shape = Field(0.0, low=0, high=1e6)
+    # True keeps the model's shape and view; albedo and light are refined. If a GAN hardly turns its object, or cannot
+    # draw the picture, its images leave the shape undetermined, and views drift until the texture has left the face.
+    config.refinement.hold_shape = Field(False)
     # Held-out batches of projected samples, which decide how far the kept networks are from the model's; 0 keeps the
     # final ones.
     config.refinement.kept_out = Field(8, low=0, high=1000)

@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # A face fills its picture: an ellipse is every one's mask, where GrabCut finds eyes and noses.
     config.lift.update(masks="usual", usual_mask=asset("catface/usual_mask.png"), truncation=0.8)
     # The GAN turns a head by 10 degrees; shapes that are let free follow the patches of a coat (docs/reports/cats.md).
-    config.refinement.hold_shape = 1e5
+    config.refinement.hold_shape = True
     # The schedule that docs/reports/cats.md was measured with, longer than the default.
     config.refinement.update(lengths=((50, 300, 220),), collect_iters=48, gain=1.0)
     if variant != "scratch":

@@ -24,6 +24,6 @@ def get_config() -> ConfigDict:
     config.lift.usual_mask = asset("head/usual_mask.png")
     config.inversion.steps = 300  # as the bundled faces
     # The GAN draws no photograph exactly, and its turned pictures show somebody else: shapes that are let free get
-    # lumps and stripes from what they cannot explain (docs/reports/lift.md). Views, light and colours are refined.
-    config.refinement.hold_shape = 1e5
+    # lumps and stripes from what they cannot explain, and views drift (docs/reports/lift.md).
+    config.refinement.hold_shape = True
     return config

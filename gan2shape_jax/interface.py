@@ -262,7 +262,6 @@ def reconstruct(
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(plan, prepared.settings)
-    prepared = refinement.freeze_depth(prepared, initial)
     folder, problem = None, prepared.problem
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")

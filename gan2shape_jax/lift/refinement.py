@@ -7,7 +7,6 @@ includes its starting point, so a refinement that does not help changes nothing.
 and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -124,18 +123,6 @@ def as_refinement(config: ConfigDict, *, turns: bool) -> ConfigDict:
     chosen.sampling.collect_iters = config.refinement.collect_iters
     chosen.sampling.batch_size = config.refinement.batch_size
     return chosen.lock()
-
-
-def freeze_depth(prepared: PreparedImage, params: models.Params) -> PreparedImage:
-    """Returns an image whose prior is the depth that its training begins with, if `freeze_depth` holds it to that."""
-    settings, problem = prepared.settings, prepared.problem
-    if "freeze_depth" not in settings.optional_terms:
-        return prepared
-    depth = _depth(params, problem.image, settings=settings)
-    return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
-
-
-_depth = jax.jit(models.depth)
 
 
 def finished(

@@ -82,8 +82,6 @@ class Settings:
     optional_terms: tuple[str, ...] = _shaping(())
     # Scale of offsets in W: the truncation of the GAN, which applies to the input's latent and its offset together.
     offset_scale: Any = 1.0
-    # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
-    freeze_depth: Any = 0.0
     # For the anchored step: weight of the distance from the views that pseudo-images were drawn with.
     anchor_view: Any = 0.0
     # Iterations over which the learning rate rises at the start of every step; 0 as published.
@@ -110,7 +108,7 @@ class Settings:
 
 
 # Terms of the loss that are computed only where their weight is positive.
-_OPTIONAL = ("freeze_depth", "anchor_view")
+_OPTIONAL = ("anchor_view",)
 
 
 def changed(settings: Settings, **fields: Any) -> Settings:
@@ -169,9 +167,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         **_named(config, "loss", elsewhere=("lpips_weights",)),
         **_named(config, "optimizer"),
     )
-    refines = config.mode == "instance" and config.networks.pretrained
-    weights = {name: getattr(settings, name) for name in _OPTIONAL}
-    return changed(settings, **weights | {"freeze_depth": config.refinement.hold_shape if refines else 0.0})
+    return changed(settings, **{name: getattr(settings, name) for name in _OPTIONAL})
 
 
 def _named(config: ConfigDict, group: str, *, elsewhere: Collection[str] = ()) -> dict[str, Any]:

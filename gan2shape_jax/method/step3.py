@@ -57,12 +57,10 @@ def _turned(iteration: Iteration, context: Context) -> ProjectedSamples:
 def step3_loss(params: models.Params, samples: ProjectedSamples, context: Context, *, flip: bool) -> LossAndMetrics:
     """Returns the loss of reconstructing the input (as in step 1) and projected samples with one depth map.
 
-    Depth and albedo come from the input, view and light from each image itself. With the optional term
-    `freeze_depth`, the depth is held to `problem.prior`.
+    Depth and albedo come from the input, view and light from each image itself.
     """
     problem, frozen, settings = context.problem, context.frozen, context.settings
-    free = models.depth(params, problem.image, settings)
-    depth = blend_border(free, settings.camera)
+    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
     everything = jnp.concatenate([problem.image, samples.images])
     geometry = scene(
         mirror(depth, flip=flip),
@@ -76,9 +74,6 @@ def step3_loss(params: models.Params, samples: ProjectedSamples, context: Contex
     on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
     smooth = smoothness(geometry)
     loss = weighted_sum(on_input, smooth, settings) + weighted_sum(on_samples, 0.0, settings)
-    if "freeze_depth" in settings.optional_terms:
-        span = settings.camera.max_depth - settings.camera.min_depth
-        loss += settings.freeze_depth * jnp.mean(jnp.square((free - problem.prior) / span))
     metrics = {
         "loss": loss,
         "l1": on_input["l1"][0],
@@ -122,3 +117,6 @@ STEP3 = Step(
     update=_keep_mask,
     cost=9.0,
 )
+
+# The same where shape and view stay a model's.
+FROZEN_GEOMETRY = dataclasses.replace(STEP3, networks=("albedo", "light"))

@@ -390,7 +390,7 @@ class Trainer(RunContext):
         names, stems = list(images), [prepared.name for prepared in images.values()]
         try:
             initial = self._initial(*next(iter(images.items())))
-            prepared = [refinement.freeze_depth(prepared, initial) for prepared in images.values()]
+            prepared = list(images.values())
             if len(names) > 1:
                 groups.record(self.folder.root, names)
             made_with = {"configuration": config_hash(self.config), "images": names}

@@ -25,6 +25,7 @@ from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.lift import amortization, steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.method.step3 import FROZEN_GEOMETRY
 from gan2shape_jax.training.loop import Cadence
 
 # JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
@@ -86,13 +87,16 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
         together = 2 * max(1, config.schedule.batches_per_iteration)
         return (Phase(0, 1, amortization.AMORTIZED_STEP, -(-config.lift.pictures // together), flip=False),)
     anchored = min(config.lift.anchored_stages, count)
+    thirds = (steps.ANCHORED_STEP,) * anchored + (steps.HELD_STEP,) * (count - anchored) if lifts else ()
+    if config.mode == "instance" and config.networks.pretrained and config.refinement.hold_shape:
+        thirds = (FROZEN_GEOMETRY,) * count
     return make_schedule(
         config.schedule.stages,
         flip1=config.schedule.flip1[:count],
         flip3=config.schedule.flip3[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
         first=((steps.INVERSION_STEP, config.lift.inversion_iterations),) if lifts else (),
-        thirds=(steps.ANCHORED_STEP,) * anchored + (steps.HELD_STEP,) * (count - anchored) if lifts else (),
+        thirds=thirds,
     )
 
 

@@ -22,10 +22,10 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights import tensors
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import models, perceptual
+from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results import load_metrics
+from gan2shape_jax.results import load_metrics, load_result
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
@@ -452,17 +452,20 @@ def test_the_bundled_model_fits_the_bundled_configuration():
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
-def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path, at_once):
+def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, at_once):
     more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
     more["names"], away = ("001.png", "002.png"), {}
-    for hold in (0.0, 1000.0):
+    for hold in (False, True):
         config = _config(tmp_path / str(hold), made["model"], refinement__hold_shape=hold, **more)
         assert check.examine(config) == [] and experiment.run_experiment(config) == 0
+        images, frozen = images_of(config)
         away[hold] = []
-        for first in images_of(config)[0]:
+        for first in images:
             params = prepare.initial_params(resolve(config), first.settings)
-            explain = jax.jit(models.depth)
-            model = np.asarray(explain(params, first.problem.image, settings=first.settings))[0, :, 2:-2]
-            actual = np.load(tmp_path / str(hold) / f"run/results/{first.name}/depth.npy")
-            away[hold].append(np.abs(actual[:, 2:-2] - model).mean())
-    assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))
+            model = jax.jit(reconstruction.predict)(params, first.problem, frozen, first.settings)
+            actual = load_result(tmp_path / str(hold) / f"run/results/{first.name}")
+            pairs = [(getattr(actual, part), getattr(model, part)) for part in ("depth", "view", "albedo", "light")]
+            away[hold].append([np.abs(own - np.squeeze(models_own)).max() for own, models_own in pairs])
+    free, held = np.array(away[False]), np.array(away[True])
+    assert held[:, :2].max() < 1e-5 < free[:, :2].min()
+    assert held[:, 2:].min() > 1e-5
