@@ -282,6 +282,7 @@ def test_a_page_of_a_thousand_results_opens_in_two_seconds_scrolls_and_leads_to_
     browser.click(".pages a")
     browser.wait("document.querySelectorAll('#cards li').length === 1")
     assert text_of(browser, "name") == "1000" and browser.complaints() == []
+    assert axe.barriers(browser) == []  # in the links between pages
 
 
 def test_images_can_be_sorted_and_searched(page):
