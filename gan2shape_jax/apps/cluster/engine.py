@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from gan2shape_jax.errors import UserError, install, message_line
 CORES = 2  # of an actor without a GPU: more make one image hardly faster
 AT_ONCE = 8  # images of a batch that take seconds, as `photo` takes them: what a batch loads, it loads once
 _ATTEMPTS = 3  # at an image, the later ones by itself
+_PATIENCE_S = 10  # for a cluster to answer
 _SCRATCH = "gan2shape-"  # and an actor's process: the beginning of its folder's name
 _MOST = 10_000  # pieces that Ray's scheduler is given
 _PASSED_ON = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of the names of settings that actors take from the command
@@ -68,14 +70,22 @@ def answers(
 
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
+            address = os.environ.get("RAY_ADDRESS", "")
             try:
+                _require_answer(address)
                 ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            except (OSError, RuntimeError, ValueError) as error:
-                where = os.environ.get("RAY_ADDRESS", "")
-                what = f"there is no Ray cluster at RAY_ADDRESS={where}" if where else "Ray does not start here"
+            except Exception as error:  # Ray raises just that if it cannot start in time
+                what = f"there is no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
                 raise UserError(f"{what}: {message_line(str(error))[:300]}") from error
             stack.callback(ray.shutdown)
         yield from _answers(maker, task, items, at_once, say)
+
+
+def _require_answer(address: str) -> None:
+    """Raises `OSError` if nothing answers at the host and port of an address; Ray itself would wait without end."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
 
 
 def _answers(

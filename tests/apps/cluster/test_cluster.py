@@ -235,6 +235,15 @@ def test_without_a_cluster_one_is_started(tmp_path):
     assert "'twice': 42" in ran.stdout and "Ray: " in ran.stdout
 
 
+def test_a_cluster_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=f"^there is no Ray cluster at RAY_ADDRESS={address}: .*refused"):
+            _answers(tmp_path, [{"name": "a", "number": 1}])
+
+
 def test_without_the_extra_a_sentence_says_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "ray" else object())
     assert main(["photo", "s3://bucket/photos", "--out", "s3://bucket/results", "--cluster", "ray"]) == 1
