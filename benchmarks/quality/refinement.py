@@ -39,7 +39,7 @@ from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Watcher
 from gan2shape_jax.training.task import scores
 
-_GAINS = (1.0, 0.8, 0.6, 0.5, 0.3)
+_GAINS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.3)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
