@@ -315,7 +315,7 @@ def test_what_a_shape_lacks_is_told_by_pictures_of_it_turned(scripts):
     rigidity = scripts.rigidity
     bench = rigidity.Bench("head")
     flatten = functools.partial(rigidity._flattened, bench.params, settings=bench.settings)
-    *observed, lacking = rigidity.measured(bench.sampled(4, own=True), flatten, 0.85)
+    *observed, lacking = rigidity.measured(bench.sampled(8, own=True), flatten, 0.85)
     before, left, change, _ = rigidity.explained(*observed, turns=False)
     told, lacking = (part[rigidity._INSIDE].ravel() for part in (change, lacking))
     assert left < before / 4 and np.corrcoef(told, lacking)[0, 1] > 0.85

@@ -156,11 +156,12 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     monkeypatch.setattr(consistency, "ITERATIONS", 1)
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
-    config = subject.config.copy_and_resolve_references().unlock()
+    config = subject.plan.config.copy_and_resolve_references().unlock()
     config.data.latent_root = ""
     kept = tmp_path / "001.npy"
     np.save(kept, np.zeros((1, subject.architecture.style_dim), np.float32))
-    subject = dataclasses.replace(subject, config=config.lock(), latents=tmp_path)
+    plan = dataclasses.replace(subject.plan, config=config.lock())
+    subject = dataclasses.replace(subject, plan=plan, latents=tmp_path)
     before, result = kept.read_bytes(), load_result(run.images["001"])
     hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
     with pytest.raises(UserError, match="001: no part of the object is visible on all shapes"):
