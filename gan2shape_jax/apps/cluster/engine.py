@@ -64,21 +64,77 @@ def answers(
     Raises:
       UserError: an actor cannot do anything with the task, or the cluster is lost.
     """
+    with _connected():
+        import ray
+        import ray.data
+
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        cpus, gpus, count = _workers(ray.nodes())
+        kind = "a GPU" if gpus else f"{cpus} core{'s'[: cpus > 1]}"
+        say(f"Ray: {count} worker{'s'[: count > 1]} with {kind} each")
+        environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+        environment |= {} if gpus else {"NPROC": str(cpus)}  # XLA's threads
+        setting = json.dumps(
+            {"maker": maker, "task": task, "environment": environment, "version": gan2shape_jax.__version__}
+        )
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars, context.max_errored_blocks = False, -1  # what is missing is tried again
+        left = {item["name"]: item for item in items}
+        for attempt, most in enumerate((at_once, *[1] * (_ATTEMPTS - 1))):
+            if attempt and left:
+                say(f"{len(left)} whose worker died or failed: tried again, one by one")
+            size = max(1, min(most, math.ceil(len(left) / (2 * count))))
+            waiting = list(left.values())
+            batches = [{"items": json.dumps(waiting[k : k + size])} for k in range(0, len(waiting), size)]
+            if not batches:
+                return
+            size = min(count, len(batches))
+            actors: dict[str, Any] = {
+                "fn_constructor_args": (setting,),
+                "compute": ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
+                "num_cpus": cpus,
+                "num_gpus": gpus,
+                "ray_remote_args_fn": lambda: {"max_task_retries": 0},  # by default without end
+            }
+            data = ray.data.from_items(batches, override_num_blocks=min(len(batches), _MOST))
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # of the last, which has no successor yet
+                    made = data.map(cast(Any, Worker), **actors)
+                for row in made.iter_rows():
+                    if row["ended"]:
+                        raise UserError(row["ended"])
+                    for answer in json.loads(row["answers"]):
+                        if left.pop(answer["name"], None) is not None:
+                            yield answer
+            except ray.exceptions.RayError as error:
+                why = message_line(str(error))[:300]
+                raise UserError(f"the Ray cluster has failed: {why}; start the same command again") from error
+        for name in left:
+            why = f"its worker ended each of the {_ATTEMPTS} times that it was tried; Ray's logs may say why"
+            yield {"name": name, "failed": {name: why}}
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[None]:
+    """Connects this process to the cluster while the block lasts, unless it is connected already."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
-    import ray.data
 
-    with contextlib.ExitStack() as stack:
-        if not ray.is_initialized():
-            address = os.environ.get("RAY_ADDRESS", "")
-            try:
-                _require_answer(address)
-                ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # Ray raises just that if it cannot start in time
-                what = f"there is no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
-                raise UserError(f"{what}: {message_line(str(error))[:300]}") from error
-            stack.callback(ray.shutdown)
-        yield from _answers(maker, task, items, at_once, say)
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        _require_answer(address)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises just that if it cannot start in time
+        what = f"there is no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
+        raise UserError(f"{what}: {message_line(str(error))[:300]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
@@ -86,64 +142,6 @@ def _require_answer(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
-
-
-def _answers(
-    maker: str,
-    task: Mapping[str, Any],
-    items: Sequence[Mapping[str, Any]],
-    at_once: int,
-    say: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
-    """Yields what `answers` does, on the cluster that this process is connected to."""
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    cpus, gpus, count = _workers(ray.nodes())
-    kind = "a GPU" if gpus else f"{cpus} core{'s'[: cpus > 1]}"
-    say(f"Ray: {count} worker{'s'[: count > 1]} with {kind} each")
-    environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
-    environment |= {} if gpus else {"NPROC": str(cpus)}  # XLA's threads
-    setting = json.dumps(
-        {"maker": maker, "task": task, "environment": environment, "version": gan2shape_jax.__version__}
-    )
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars, context.max_errored_blocks = False, -1  # what is missing is tried again
-    left = {item["name"]: item for item in items}
-    for attempt, most in enumerate((at_once, *[1] * (_ATTEMPTS - 1))):
-        if attempt and left:
-            say(f"{len(left)} whose worker died or failed: tried again, one by one")
-        size = max(1, min(most, math.ceil(len(left) / (2 * count))))
-        waiting = list(left.values())
-        batches = [{"items": json.dumps(waiting[k : k + size])} for k in range(0, len(waiting), size)]
-        if not batches:
-            return
-        size = min(count, len(batches))
-        actors: dict[str, Any] = {
-            "fn_constructor_args": (setting,),
-            "compute": ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "ray_remote_args_fn": lambda: {"max_task_retries": 0},  # by default without end
-        }
-        data = ray.data.from_items(batches, override_num_blocks=min(len(batches), _MOST))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of the last, which has no successor yet
-                made = data.map(cast(Any, Worker), **actors)
-            for row in made.iter_rows():
-                if row["ended"]:
-                    raise UserError(row["ended"])
-                for answer in json.loads(row["answers"]):
-                    if left.pop(answer["name"], None) is not None:
-                        yield answer
-        except ray.exceptions.RayError as error:
-            why = message_line(str(error))[:300]
-            raise UserError(f"the Ray cluster has failed: {why}; start the same command again") from error
-    for name in left:
-        why = f"its worker ended each of the {_ATTEMPTS} times that it was tried; Ray's logs may say why"
-        yield {"name": name, "failed": {name: why}}
 
 
 def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:

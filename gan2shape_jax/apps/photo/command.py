@@ -166,7 +166,8 @@ def _reconstruct(
             prepared += photos
         made += [photo.name for photo in prepared]
         _tell_done(config, prepared)
-        failed |= photo_run.run_over(config, prepared, cropper if options.texture else None, refused=failed | refused)
+        texturer, unmade = cropper if options.texture else None, failed | refused
+        failed |= photo_run.run_over(config, prepared, texturer, refused=unmade, say=_say)
     results = pathlib.Path(config.workdir, "results")
     rows = [trust.row_of(name, results / name) for name in made if name not in failed]
     print_table(rows + [Row(name, f"failed: {why}") for name, why in (failed | refused).items()])

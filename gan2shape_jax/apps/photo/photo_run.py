@@ -8,9 +8,8 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from gan2shape_jax.apps.photo.masks import SOURCES, mask_of_crop
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exposed, exposure_gain
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import atomic_bytes, read_object, sha256
@@ -204,16 +203,18 @@ def run_over(
     cropper: Cropper | None = None,
     *,
     refused: Mapping[str, str] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, str]:
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
     those that were `refused`, with the reasons. With `cropper`, which reads the photos, results get their photo's own
-    texture.
+    texture. With `say`, for somebody who waits, a refinement of new photos shows first what the model makes of them,
+    and says where.
     """
     work = photo_files.work_folder(config)
     left = {photo.name: photo for photo in photos if not photo_files.is_done(config, photo.name)}
-    failed = _make(config, work, left, cropper, refused or {}) if left or refused else {}
+    failed = _make(config, work, left, cropper, refused or {}, say) if left or refused else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
@@ -226,6 +227,7 @@ def _make(
     photos: Mapping[str, Prepared],
     cropper: Cropper | None,
     refused: Mapping[str, str],
+    say: Callable[[str], None] | None,
 ) -> dict[str, str]:
     """Runs over photos, by their names, and puts results in their place."""
     out = pathlib.Path(config.workdir)
@@ -233,10 +235,10 @@ def _make(
     with runner.WorkItems(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
         folder.fail({name: why for name, why in refused.items() if not is_result(out / "results" / name)})
         try:
-            if config.mode == "instance":
-                _predict_first(config, photos, cropper, folder)
+            if say and config.mode == "instance" and _predict_first(config, photos, cropper, folder):
+                say(f"page: {out / 'index.html'}, as the model sees them; refining each now")
             failed = _run(config, work, photos, cropper, folder) if photos else {}
-            folder.fail({name: why for name, why in failed.items() if not is_result(out / "results" / name)})
+            folder.fail({name: why for name, why in failed.items() if not folder.folder.is_finished(name)})
         finally:
             folder.summarize()
         folder.folder.describe(config)
@@ -245,11 +247,11 @@ def _make(
 
 def _predict_first(
     config: ConfigDict, photos: Mapping[str, Prepared], cropper: Cropper | None, work_items: runner.WorkItems
-) -> None:
-    """Shows what the model makes of photos that have no result yet; each says that it awaits its refinement."""
+) -> bool:
+    """Shows what the model makes of photos that have no result yet, if any, and returns whether there are such."""
     out = pathlib.Path(config.workdir)
     if not (new := {name: photo for name, photo in photos.items() if not is_result(out / "results" / name)}):
-        return
+        return False
     prediction = config.copy_and_resolve_references().unlock()
     prediction.mode, prediction.data.latent_root = "predict", ""
     work, here = photo_files.work_folder(prediction), photo_files.work_folder(config)
@@ -262,7 +264,7 @@ def _predict_first(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     work_items.summarize()
-    print(one_line(f"page: {out / 'index.html'}, as the model sees them; refining each now"), file=sys.stderr)
+    return True
 
 
 def _run(

@@ -135,8 +135,8 @@ def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_pat
 
     monkeypatch.setattr(photo_run.experiment, "run_experiment", killed)
     with pytest.raises(KeyboardInterrupt):
-        photo_run.run_over(_config(out, refine=True), [_prepare(photo, out, refine=True)])
-    assert "as the model sees them; refining each now" in capsys.readouterr().err
+        photo_run.run_over(_config(out, refine=True), [_prepare(photo, out, refine=True)], say=print)
+    assert "as the model sees them; refining each now" in capsys.readouterr().out
     monkeypatch.setattr(photo_run.experiment, "run_experiment", write)
     # What awaits its refinement is not done, for either way.
     for refine, ways in ((True, ["predict", "instance"]), (False, ["predict", "instance", "predict"])):
@@ -144,6 +144,26 @@ def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_pat
         assert photo_run.run_over(_config(out, refine=refine), [prepared]) == {}
         assert [config.mode for config in made] == ways and mode.read_text() == ways[-1]
         assert "awaits_refinement" not in load_metrics(result) and not (out / "photos/.work").exists()
+
+
+@pytest.mark.parametrize("say", [print, None])
+def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_path, made, monkeypatch, say):
+    out, write = tmp_path / "out", photo_run.experiment.run_experiment
+
+    def broken(config, hooks):
+        if config.mode == "instance":
+            made.append(config)
+            (pathlib.Path(config.workdir) / "failures.json").write_text('{"a": "it failed"}')
+            return 1
+        return write(config, hooks)
+
+    monkeypatch.setattr(photo_run.experiment, "run_experiment", broken)
+    prepared = _prepare(photo, out, refine=True)
+    assert photo_run.run_over(_config(out, refine=True), [prepared], say=say) == {"a": "it failed"}
+    # Without somebody who waits, nothing is predicted that nobody would look at.
+    assert [config.mode for config in made] == (["predict"] if say else []) + ["instance"]
+    assert (out / "results/a").exists() == bool(say)
+    assert "failed: it failed" in (out / "results.md").read_text()
 
 
 def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
