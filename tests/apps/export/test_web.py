@@ -115,6 +115,7 @@ def _status(browser):
 @pytest.mark.browser
 @pytest.mark.parametrize("model", ["head", "catface"])
 def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, capsys):
+    assert sum(path.stat().st_size for path in sites(model).iterdir() if path.is_file()) < 12e6  # without the runtime
     server, address = served_folder(sites(model))
     _open(browser, address)
     _make(browser, portrait)
@@ -186,9 +187,13 @@ def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
     Image.new("RGB", (200, 200), (90, 120, 150)).save(empty := tmp_path / "empty.png")
     browser.choose("#file", empty)
     browser.wait("document.getElementById('status').textContent.includes('No face was found')")
-    browser.send("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.WebAssembly")
-    browser.open(address)
-    browser.wait("document.getElementById('status').textContent.includes('need WebAssembly')")
+    for fault, words in (
+        ("WebAssembly.Memory = function () { throw new RangeError('cannot allocate'); }", "too little memory"),
+        ("delete globalThis.WebAssembly", "need WebAssembly"),
+    ):
+        browser.send("Page.addScriptToEvaluateOnNewDocument", source=fault)
+        browser.open(f"{address}?by=wasm")
+        browser.wait(f"document.getElementById('status').textContent.includes('{words}')")
     server.shutdown()
     browser.open(sites("head") / "index.html")
     assert "python -m http.server" in _status(browser)
