@@ -12,7 +12,7 @@ const SHOWN = 0.7; // of the framing's canvas, what the square takes
 const at = (id) => document.getElementById(id);
 const say = (words) => (at("status").textContent = words);
 
-let facts, network, detector, viewer, lamp, photo, box, model;
+let facts, network, provider, detector, viewer, lamp, photo, box, model;
 let faces = [];
 let certainty = null; // of the face that is framed; null once somebody has framed by hand
 let pending = 0;
@@ -40,21 +40,23 @@ async function load() {
   await keepOffline().catch(console.warn);
   facts = await (await fetch("model.json")).json();
   const wanted = new URLSearchParams(location.search).get("by");
-  const gpu = wanted !== "wasm" && (await navigator.gpu?.requestAdapter().catch(() => null));
+  const adapter = wanted !== "wasm" && (await navigator.gpu?.requestAdapter().catch(() => null));
+  const gpu = adapter && (wanted === "webgpu" || !adapter.info?.isFallbackAdapter); // one in software is slower than WebAssembly
   const ort = await import(gpu ? "./ort/ort.webgpu.min.mjs" : "./ort/ort.wasm.min.mjs");
   ort.env.wasm.wasmPaths = new URL("ort/", location.href).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
   const weights = new Uint8Array(await fetched("model.onnx.gz"));
   const started = async (by) => {
-    const session = await ort.InferenceSession.create(weights, { executionProviders: by });
+    const session = await ort.InferenceSession.create(weights, { executionProviders: [by] });
     const run = async (input) => {
       const outputs = await session.run({ picture: new ort.Tensor("float32", input, [1, 3, facts.size, facts.size]) });
       return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data]));
     };
     await run(new Float32Array(3 * facts.size ** 2)); // compiles what there is to compile
+    provider = by;
     return run;
   };
-  network = await (gpu ? started(["webgpu"]).catch((error) => (console.warn(error), started(["wasm"]))) : started(["wasm"]));
+  network = await (gpu ? started("webgpu").catch((error) => (console.warn(error), started("wasm"))) : started("wasm"));
   if (facts.framing) {
     const session = await ort.InferenceSession.create(new Uint8Array(await fetched("yunet.onnx")), { executionProviders: ["wasm"], logSeverityLevel: 3 });
     detector = (input, size) => session.run({ input: new ort.Tensor("float32", input, [1, 3, size, size]) });
@@ -304,4 +306,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 at("save").addEventListener("click", save);
 handleFrame();
 // For whoever looks from the console, and for the tests.
-window.gan2shape = { loaded, times, open, viewer: () => viewer, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts.metres) };
+window.gan2shape = { loaded, times, open, provider: () => provider, viewer: () => viewer, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts.metres) };

@@ -27,6 +27,7 @@ _ROOT = pathlib.Path(__file__).parents[3]
 _RUNTIME = _ROOT / "tests" / "node_modules" / "onnxruntime-web"
 _BOX = (118.0, 121.5, 103.0, 5.0)  # a box that the photo's face about fills
 _CLOSE = 1e-3  # of the depth's range
+_SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +92,17 @@ def sites(tmp_path_factory):
 
 
 @pytest.fixture
-def browser():
-    with chromium.opened() as one:
+def browser(request):
+    """A browser, with the options that a test may name as the fixture's parameter."""
+    with chromium.opened(*getattr(request, "param", ())) as one:
         one.screen(1300, 1000, still=True)
         yield one
 
 
-def _open(browser, address):
-    browser.open(f"{address}?by=wasm")
+def _open(browser, address, by="wasm"):
+    browser.open(f"{address}?by={by}")
     browser.evaluate("gan2shape.loaded")
+    assert browser.evaluate("gan2shape.provider()") == by
 
 
 def _make(browser, path):
@@ -113,11 +116,15 @@ def _status(browser):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("model", ["head", "catface"])
-def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, capsys):
+@pytest.mark.parametrize(
+    ("model", "by", "browser"),
+    [("head", "wasm", ()), ("catface", "wasm", ()), ("catface", "webgpu", _SOFTWARE_GPU)],
+    indirect=["browser"],
+)
+def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, by, capsys):
     assert sum(path.stat().st_size for path in sites(model).iterdir() if path.is_file()) < 12e6  # without the runtime
     server, address = served_folder(sites(model))
-    _open(browser, address)
+    _open(browser, address, by)
     _make(browser, portrait)
     x, y, side, roll = _BOX
     browser.evaluate(f"gan2shape.setBox({{x: {x}, y: {y}, side: {side}, roll: {np.radians(roll)}}})")
@@ -127,7 +134,7 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
     )
     times = browser.evaluate("gan2shape.times")
     with capsys.disabled():
-        print(f"\n{model}: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in times.items()))
+        print(f"\n{model}, {by}: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in times.items()))
     server.shutdown()
     wanted = gan2shape_jax.photo(portrait, model, box=_BOX, anyway=True)
     span = np.ptp(wanted.depth)
@@ -139,6 +146,15 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
     assert np.abs(np.reshape(got["field"], part.field.shape) - part.field).max() < 0.01
     assert not [one for one in browser.requests() if not one.startswith((address, "data:", "blob:"))]
     assert browser.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("browser", [_SOFTWARE_GPU], indirect=True)
+def test_a_gpu_in_software_is_left_alone_unless_it_is_asked_for(sites, browser):
+    _, address = served_folder(sites("catface"))
+    browser.open(address)
+    browser.evaluate("gan2shape.loaded")
+    assert browser.evaluate("gan2shape.provider()") == "wasm"
 
 
 @pytest.mark.browser
