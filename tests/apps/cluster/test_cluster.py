@@ -182,15 +182,20 @@ def test_a_refined_photo_is_as_by_one_process(workers, tmp_path, monkeypatch, sh
     _both(["photo", f"{tmp_path}/*.png", "--model", str(short), "--refine", "--out", "run"], tmp_path, monkeypatch)
 
 
-def test_what_depends_on_other_images_is_not_for_a_cluster(tmp_path, capsys):
-    for field in ("mode=joint", "schedule.reset_weight=False"):
-        assert (
-            main(["--config=ictface:scratch", f"--config.{field}", f"--config.workdir={tmp_path}", "--cluster=ray"])
-            == 2
-        )
-        assert "predicted or trained independently of each other" in capsys.readouterr().err
-    assert main(["--config=ictface", "--cluster=slurm"]) == 2
-    assert "--cluster is 'slurm': it must be one of ray" in capsys.readouterr().err
+_ALONE = "predicted or trained independently of each other"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("ictface:scratch --config.mode=joint --cluster=ray", _ALONE),
+        ("ictface:scratch --config.schedule.reset_weight=False --cluster=ray", _ALONE),
+        ("ictface --cluster=slurm", "--cluster is 'slurm': it must be one of ray"),
+    ],
+)
+def test_what_depends_on_other_images_is_not_for_a_cluster(tmp_path, capsys, words, message):
+    assert main([f"--config.workdir={tmp_path}", *f"--config={words}".split()]) == 2
+    assert message in capsys.readouterr().err
 
 
 def _answers(tmp_path, items, maker="maker", **task):
@@ -235,13 +240,13 @@ def test_without_a_cluster_one_is_started(tmp_path):
     assert "'twice': 42" in ran.stdout and "Ray: " in ran.stdout
 
 
-def test_a_cluster_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch, address):
     ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
-        monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(UserError, match=f"^there is no Ray cluster at RAY_ADDRESS={address}: .*refused"):
-            _answers(tmp_path, [{"name": "a", "number": 1}])
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"^there is no Ray cluster at RAY_ADDRESS={address}: .*refused"):
+        _answers(tmp_path, [{"name": "a", "number": 1}])
 
 
 def test_without_the_extra_a_sentence_says_what_is_missing(tmp_path, monkeypatch, capsys):

@@ -97,8 +97,8 @@ def test_a_photo_is_done_if_it_and_the_configuration_are_the_same_and_nothing_fa
     item, task = {"version": [3, "x"]}, {"made_with": "h"}
     record = {"version": [3, "x"], "made_with": "h", "failed": {}, "results": {"a": {}}}
     assert command._is_done(record, item, task)
-    for change in ({"version": [3, "y"]}, {"made_with": "i"}, {"failed": {"a-1": "why"}}):
-        assert not command._is_done(record | change, item, task)
+    changes = ({"version": [3, "y"]}, {"made_with": "i"}, {"failed": {"a-1": "why"}})
+    assert [change for change in changes if command._is_done(record | change, item, task)] == []
     assert not command._is_done(None, item, task)
 
 

@@ -76,16 +76,16 @@ def test_every_method_gives_a_picture_for_every_yaw(turned):
     assert (np.diff([np.abs(picture - contact_sheet[0]).mean() for picture in contact_sheet]) > 0).all()
 
 
-def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reach(turned):
+@pytest.mark.parametrize("name", ["GANSpace", "SeFa"])
+def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reach(turned, name):
     assert turned["mirror"].how == "direction 1, styles 0 to 9"  # which turns heads, and brightens none
-    for name in ("GANSpace", "SeFa"):
-        each = turned[name]
-        assert each.how.startswith("direction ")
-        assert each.reached.sum() >= 2
-        observed = each.seen_deg[each.reached]
-        assert (np.diff(observed) > 0).all()
-        np.testing.assert_allclose(observed, YAWS[each.reached], atol=1.0)  # of what is measured at 41 steps
-        np.testing.assert_array_less(np.abs(each.seen_deg[~each.reached]), 20)
+    each = turned[name]
+    assert each.how.startswith("direction ")
+    assert each.reached.sum() >= 2
+    observed = each.seen_deg[each.reached]
+    assert (np.diff(observed) > 0).all()
+    np.testing.assert_allclose(observed, YAWS[each.reached], atol=1.0)  # of what is measured at 41 steps
+    np.testing.assert_array_less(np.abs(each.seen_deg[~each.reached]), 20)
 
 
 def test_command_reports_similarity_of_every_view(run, reported, turned):

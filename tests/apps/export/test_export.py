@@ -117,18 +117,18 @@ def test_a_command_that_does_not_exist_is_refused(capsys, words):
     assert "print" in capsys.readouterr().err
 
 
-def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["of it.glb", "of it.ply"])
+def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys, name):
     result = bump.result()
     size = result.camera.image_size
     uncertainty = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
     save_result(dataclasses.replace(result, depth_spread=uncertainty), tmp_path / "result")
-    for path in (tmp_path / "of it.glb", tmp_path / "of it.ply"):
-        assert main(["export", "spread", str(tmp_path / "result"), "--out", str(path)]) == 0
-        told = capsys.readouterr().out
-        assert "of it" in told and "scene units" in told
-        mesh = trimesh.load(path, force="mesh")
-        brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
-        assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
+    assert main(["export", "spread", str(tmp_path / "result"), "--out", str(tmp_path / name)]) == 0
+    told = capsys.readouterr().out
+    assert "of it" in told and "scene units" in told
+    mesh = trimesh.load(tmp_path / name, force="mesh")
+    brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
+    assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
 
 
 def test_a_ply_has_the_photos_colours_and_the_size_of_the_other_meshes(tmp_path, capsys):
@@ -237,16 +237,16 @@ def test_the_camera_sees_the_mesh_where_the_packages_own_does(view, other, tmp_p
     assert np.abs(visible - expected)[whole].max() < 2e-3  # of a pixel; half a pixel is what is asked
 
 
-def test_the_sun_shines_along_the_estimated_light():
+@pytest.mark.parametrize("dx, dy", [(0.5, -0.3), (0.0, 0.0), (-3.0, 2.0)])
+def test_the_sun_shines_along_the_estimated_light(dx, dy):
     """Blender's sun lights a face by the cosine between its outward normal and the way back to the sun."""
     outward = np.concatenate([np.eye(3), -np.eye(3)])  # Blender's axes
     x, y, z = outward.T
     inward = -np.stack([x, -z, y], axis=-1)  # the camera's: x right, y down, z away
-    for dx, dy in ((0.5, -0.3), (0.0, 0.0), (-3.0, 2.0)):
-        description = {"light": {"ambient": 0.4, "diffuse": 0.6, "dx": dx, "dy": dy}}
-        to_sun = _module().light_matrix(description)[:3, 2]
-        direction = np.array([dx, dy, 1.0]) / np.linalg.norm([dx, dy, 1.0])
-        np.testing.assert_allclose(outward @ to_sun, inward @ direction, atol=1e-6)
+    description = {"light": {"ambient": 0.4, "diffuse": 0.6, "dx": dx, "dy": dy}}
+    to_sun = _module().light_matrix(description)[:3, 2]
+    direction = np.array([dx, dy, 1.0]) / np.linalg.norm([dx, dy, 1.0])
+    np.testing.assert_allclose(outward @ to_sun, inward @ direction, atol=1e-6)
 
 
 def test_the_command_writes_the_script(saved_results, tmp_path, capsys):

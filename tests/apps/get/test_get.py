@@ -108,23 +108,26 @@ def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypa
     assert config.loss.lpips_weights.endswith("lpips_vgg16.pth") and "get lpips" not in printed
 
 
-def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse):
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    "words, folder, message",
+    [
+        ("", "cache", "name a checkpoint; gan2shape-jax get --list"),
+        ("hores", "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
+        pytest.param("x" * 5000, "cache", "there is no checkpoint 'xxx", id="long"),
+        ("horse --agree --from absent.pkl", "cache", "absent.pkl: No such file"),
+        ("horse --agree --from file", "cache", "error: file is not the published file"),
+        ("horse --agree --from .", "cache", "a folder, not a file"),
+        ("horse --agree --from a b", "cache", "--from takes the 1 files of horse in this order: gan.pkl"),
+        ("rosinality-ffhq-256 --agree", "cache", "550000.pt must be downloaded by hand (Google Drive"),
+        ("horse --agree", "file", "is a file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse, words, folder, message):
     (tmp_path / "file").write_bytes(b"")
-    other = str(tmp_path / "file")
-    for words, folder, message in [
-        ((), "cache", "name a checkpoint; gan2shape-jax get --list"),
-        (("hores",), "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
-        (("x" * 5000,), "cache", "there is no checkpoint 'xxx"),
-        (("horse", "--agree", "--from", "absent.pkl"), "cache", "absent.pkl: No such file"),
-        (("horse", "--agree", "--from", other), "cache", f"{other} is not the published file"),
-        (("horse", "--agree", "--from", str(tmp_path)), "cache", "a folder, not a file"),
-        (("horse", "--agree", "--from", "a", "b"), "cache", "--from takes the 1 files of horse in this order: gan.pkl"),
-        (("rosinality-ffhq-256", "--agree"), "cache", "550000.pt must be downloaded by hand (Google Drive"),
-        (("horse", "--agree"), "file", "is a file"),
-    ]:
-        assert _get(*words, folder=tmp_path / folder) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and message in error and len(error) < 2000
+    assert _get(*words.split(), folder=tmp_path / folder) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and len(error) < 2000
     assert horse.requested == [] and not (tmp_path / "cache" / "horse").exists() and (tmp_path / "file").exists()
 
 

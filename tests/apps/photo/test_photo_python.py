@@ -35,8 +35,8 @@ def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monke
     capsys.readouterr()
     result = g2s.photo("a.png")
     assert capsys.readouterr() == ("", "") and sorted(os.listdir()) == ["a.png", "out"]
-    for name in ("depth", "albedo", "view", "light", "mask", "image"):
-        np.testing.assert_array_equal(getattr(result.record, name), getattr(command, name), err_msg=name)
+    parts = ("depth", "albedo", "view", "light", "mask", "image")
+    assert [part for part in parts if not np.array_equal(getattr(result.record, part), getattr(command, part))] == []
     assert result.name == "a" and result.metrics["trust"] == command.metrics["trust"]
     assert result.metrics["frame"] == json.loads((tmp_path / "out/photos/a.json").read_text())["box"]
     assert result.mesh().visual.material.baseColorTexture.size[0] > 64

@@ -235,10 +235,14 @@ def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path
         _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
     with pytest.raises(UserError, match="there is no number 2"):
         _prepare(photo, tmp_path / "other", which=2)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["bad.png", "none.png", "/dev/null"])
+def test_photos_that_cannot_be_read_are_refused(photo, tmp_path, name):
     (tmp_path / "bad.png").write_bytes(photo.read_bytes()[:200])
-    for path in (tmp_path / "bad.png", tmp_path / "none.png", pathlib.Path("/dev/null")):
-        with pytest.raises(UserError):
-            _prepare(path, tmp_path / "other")
+    with pytest.raises(UserError):
+        _prepare(tmp_path / name, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -300,18 +304,28 @@ def test_files_folders_and_patterns_are_found_once_and_in_order(tmp_path):
     assert expand([str(b), str(tmp_path / "*.jpg"), str(tmp_path)], say=print) == [b, a, first]
     assert expand([str(tmp_path / "**" / "*.webp"), str(first)], say=pytest.fail) == [c, first]
     assert expand([str(tmp_path / "[an]*")], say=said.append) == [a] and "1 that" in said[-1]
-    (tmp_path / "empty").mkdir()
-    for argument in ("none.png", "none*.png", "", "a\0b.png", "x" * 5000):
-        with pytest.raises(UserError):
-            expand([str(tmp_path / "empty" / argument)], say=print)
 
 
-def test_every_file_gets_a_name_that_a_run_takes_and_photos_of_one_name_keep_their_folders(tmp_path):
-    hostile = ("<script>x</script>.png", "line\nbreak.png", "CON.png", ".png", "a:b.png", '"q".png', "…" * 80 + ".png")
-    for file in ("my cat.png", "Füße.jpg", "\udcff.png", *hostile):
-        (name,) = names_for([tmp_path / file], {})
-        assert not fault_of(f"{name}.png") and "/" not in name
-        assert names_for([tmp_path / file], {}) == [name]
+@pytest.mark.parametrize("argument", ["none.png", "none*.png", "", "a\0b.png", pytest.param("x" * 5000, id="long")])
+def test_what_names_no_photo_is_refused(tmp_path, argument):
+    with pytest.raises(UserError):
+        expand([str(tmp_path / argument)], say=print)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("my cat.png", "Füße.jpg", "\udcff.png", "<script>x</script>.png", "line\nbreak.png", "CON.png", ".png"),
+        *("a:b.png", '"q".png', pytest.param("…" * 80 + ".png", id="long")),
+    ],
+)
+def test_every_file_gets_a_name_that_a_run_takes(tmp_path, file):
+    (name,) = names_for([tmp_path / file], {})
+    assert not fault_of(f"{name}.png") and "/" not in name
+    assert names_for([tmp_path / file], {}) == [name]
+
+
+def test_photos_of_one_name_keep_their_folders(tmp_path):
     assert names_for([tmp_path / "my cat.png", tmp_path / "Füße.jpg"], {}) == ["my cat", "Füße"]
     paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "Cat.jpg", tmp_path / "c" / "cat.webp"]
     names = names_for(paths, {})

@@ -142,7 +142,7 @@ def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(vi
         assert answer.status_code == 200 and policy.startswith("sandbox") and "allow-same-origin" not in policy
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["content-disposition"] == f'{kind}; filename="me-index.html"'
-    for token_, folder_, name in [
+    wrong = [
         (other.folder.name, folder, "index.html"),
         (token, other.result.name, "index.html"),
         (token, folder, "../photo"),
@@ -150,8 +150,9 @@ def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(vi
         (token, "..", "index.html"),
         ("", folder, "index.html"),
         ("é", folder, "index.html"),
-    ]:
-        assert command.result_response(visits, token_, folder_, name, download=False).status_code == 404
+    ]
+    codes = [command.result_response(visits, *names, download=False).status_code for names in wrong]
+    assert codes == [404] * len(wrong)
 
 
 def test_a_servers_folder_is_private_and_goes_with_it_or_with_the_next_start_after_a_crash(tmp_path):

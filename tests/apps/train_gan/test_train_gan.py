@@ -206,16 +206,18 @@ def test_a_start_may_be_a_name(tmp_path, capsys):
     assert not (tmp_path / "gan").exists()
 
 
+@pytest.mark.parametrize("variant", ["", ":predict", ":scratch", ":lift"])
 @pytest.mark.parametrize(("size", "side", "width"), [(32, 32, 32), (64, 64, 32), (256, 128, 0)])
-def test_the_configuration_of_a_gan_is_one_of_its_sizes_and_left_alone_where_there_is_one(tmp_path, size, side, width):
+def test_the_configuration_of_a_gan_is_one_of_its_sizes_and_left_alone_where_there_is_one(
+    tmp_path, size, side, width, variant
+):
     folder = tmp_path / f'My "Dögs"{size}_gan'
     folder.mkdir()
     path = record.write_config(folder, architecture_for(size, most=8, base=64, style_dim=24))
-    for variant in ("", ":predict", ":scratch", ":lift"):
-        config = load_config(f"{path}{variant}")
-        assert problems(config) == [] and config.category.isascii()
-        shape = (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim)
-        assert shape == (side, width, size, 24)
+    config = load_config(f"{path}{variant}")
+    assert problems(config) == [] and config.category.isascii()
+    shape = (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim)
+    assert shape == (side, width, size, 24)
     path.write_text("mine")
     assert record.write_config(folder, architecture_for(16, most=8, base=64, style_dim=8)) is None
     assert path.read_text() == "mine"
