@@ -33,24 +33,35 @@ def test_escapes_are_those_of_python():
     assert message_line("two\n  lines\x1b[2J") == r"two lines\x1b[2J"
 
 
-def test_option_types_take_what_lies_between_their_bounds_and_name_them_otherwise():
-    angle = option_types.number("--yaw", -36000, 36000, "degrees")
-    whole = option_types.whole("--size", 1, 4096, "pixels")
-    assert (angle("-30.5"), angle("36000"), whole("1"), whole("4096")) == (-30.5, 36000.0, 1, 4096)
+_ANGLE = option_types.number("--yaw", -36000, 36000, "degrees")
+_WHOLE = option_types.whole("--size", 1, 4096, "pixels")
+
+
+def test_option_types_take_what_lies_between_their_bounds():
+    assert (_ANGLE("-30.5"), _ANGLE("36000"), _WHOLE("1"), _WHOLE("4096")) == (-30.5, 36000.0, 1, 4096)
     assert option_types.seed()("4294967295") == 2**32 - 1  # the largest that JAX does not cut off
-    for parse, text, message in (
-        (whole, "0", "--size 0: must be between 1 and 4096 pixels"),
-        (angle, "1e300", "--yaw 1e300: must be between -36000 and 36000 degrees"),
-        (angle, "nan", "--yaw nan: must be a finite number"),
+
+
+@pytest.mark.parametrize(
+    "parse, text, message",
+    [
+        (_WHOLE, "0", "--size 0: must be between 1 and 4096 pixels"),
+        (_ANGLE, "1e300", "--yaw 1e300: must be between -36000 and 36000 degrees"),
+        (_ANGLE, "nan", "--yaw nan: must be a finite number"),
         (option_types.seed(), "4294967296", "--seed 4294967296: must be between 0 and 4294967295"),
         (option_types.path("--out"), "", "--out '': it is empty"),
         (option_types.path("--out"), "a\0b", "it holds the control character"),
-        (option_types.path("--out"), "n" * 300, "file names cannot be so long"),
+        pytest.param(option_types.path("--out"), "n" * 300, "file names cannot be so long", id="long-name"),
         (option_types.path("--out"), "\udcff", "it is not UTF-8"),
-        (angle, "9" * 5000, r"--yaw 9{60}\.\.\.: must be a finite number"),
-    ):
-        with pytest.raises(UserError, match=message):
-            parse(text)
-    for parse in (angle, whole):
-        with pytest.raises(argparse.ArgumentTypeError, match="'many' is no"):
-            parse("many")
+        pytest.param(_ANGLE, "9" * 5000, r"--yaw 9{60}\.\.\.: must be a finite number", id="long-number"),
+    ],
+)
+def test_option_types_name_their_bounds(parse, text, message):
+    with pytest.raises(UserError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize("parse", [_ANGLE, _WHOLE])
+def test_option_types_take_no_words_for_numbers(parse):
+    with pytest.raises(argparse.ArgumentTypeError, match="'many' is no"):
+        parse("many")

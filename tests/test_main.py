@@ -171,27 +171,34 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys, arguments, mess
     assert message in printed.err and printed.out == "" and not experiment.configs
 
 
-def test_photos_need_no_command(experiment, tmp_path, capsys, monkeypatch):
-    taken = []
-    monkeypatch.setattr(photo_command, "main", lambda words: taken.append(words) or 3)
+@pytest.fixture
+def taken(tmp_path, monkeypatch):
+    """What the command for photos is given, a list of words a call, where two photos and two other files lie."""
+    words = []
+    monkeypatch.setattr(photo_command, "main", lambda given: words.append(given) or 3)
     (tmp_path / "folder").mkdir()
     for name in ("folder/a.jpg", "b", "own.py", "-c.png"):
         (tmp_path / name).touch()
-    for line in (
-        "folder/a.jpg", "folder/a.jpg --out x folder", "folder --help", "b", "gone.JPG", "in/*.jpg --open",
-        "--open folder/a.jpg", "--model catface b",
-    ):  # fmt: skip
-        assert program.main(line.split()) == 3 and taken.pop() == line.split()
-    for line in (
-        "own.py",
-        "--open gone",
-        "--config=own.py folder/a.jpg",
-        "-c.png",
-        "foto folder/a.jpg",
-        "--version folder",
-    ):
-        program.main(line.split())
-        capsys.readouterr()
+    return words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("folder/a.jpg", "folder/a.jpg --out x folder", "folder --help", "b", "gone.JPG", "in/*.jpg --open"),
+        *("--open folder/a.jpg", "--model catface b"),
+    ],
+)
+def test_photos_need_no_command(taken, experiment, line):
+    assert program.main(line.split()) == 3 and taken == [line.split()] and not experiment.configs
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["own.py", "--open gone", "--config=own.py folder/a.jpg", "-c.png", "foto folder/a.jpg", "--version folder"],
+)
+def test_what_is_no_photo_needs_a_command(taken, experiment, line):
+    program.main(line.split())
     assert not taken and not experiment.configs
 
 
@@ -319,34 +326,44 @@ def test_convert_recognises_statistics(tmp_path, capsys, words):
     assert np.load(target)["cov"].shape == (6, 6)
 
 
-def test_convert_finds_out_by_its_content_what_a_file_is_and_refuses_what_cannot_be_read(tmp_path, capsys):
+def test_convert_finds_out_by_its_content_what_a_file_is(tmp_path, capsys):
     source = pathlib.Path(__file__).parent / "data" / "view_mvn.pth"
     assert program.main(["convert", "stylegan2", str(source), str(tmp_path / "gan.safetensors")]) == 1
     assert f"gan2shape-jax convert {source}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["bad.pt", "gone.pt", "stylegan2 bad.pt", "networks bad.pt"])
+def test_convert_refuses_what_cannot_be_read(words, tmp_path, capsys):
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
-    for *kind, name in (["bad.pt"], ["gone.pt"], ["stylegan2", "bad.pt"], ["networks", "bad.pt"]):
-        assert program.main(["convert", *kind, str(tmp_path / name), str(tmp_path / "out.safetensors")]) == 1
-        assert name in capsys.readouterr().err
+    assert program.main(["convert", *words.split(), "out.safetensors"]) == 1
+    assert words.split()[-1] in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr(latents, "_draw", lambda *arguments, **options: pytest.fail("drawn before the refusal"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
-    sample = "sample --config=ictface --out new --count"
-    for words, message in (
-        (f"{sample} 1000000000", "--count 1000000000: must be between 1 and 1000000"),
-        (f"{sample} 1000000", "pictures of 64 pixels take 4 GiB and more, new has 1 free"),
+_SAMPLE = "sample --config=ictface --out new --count"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (f"{_SAMPLE} 1000000000", "--count 1000000000: must be between 1 and 1000000"),
+        (f"{_SAMPLE} 1000000", "pictures of 64 pixels take 4 GiB and more, new has 1 free"),
         ("sample --config=ictface --out file/below", "--out file/below cannot be a folder"),
         ("evaluate file --out file", "--out file cannot be a folder"),
         ("evaluate identity file --max-yaw nan", "--max-yaw nan: must be a finite number"),
         ("convert networks file out.safetensors --sheet out.safetensors", "would overwrite out.safetensors"),
         ("convert stylegan2 file out.safetensors --samples file", "would overwrite file:"),
-    ):
-        assert program.main(words.split()) == 1
-        printed = capsys.readouterr().err
-        assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+    ],
+)
+def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(
+    tmp_path, monkeypatch, capsys, words, message
+):
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(latents, "_draw", lambda *arguments, **options: pytest.fail("drawn before the refusal"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
+    assert program.main(words.split()) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
     assert list(tmp_path.iterdir()) == [tmp_path / "file"] and (tmp_path / "file").read_text() == "kept"
 
 

@@ -24,13 +24,17 @@ def test_units_and_shapes(result):
     size = bump.SIZE
     assert result.depth.shape == result.input_depth.shape == result.mask.shape == (size, size)
     assert result.view.shape == (6,) and result.light.shape == (4,)
-    for picture in (result.albedo, result.image, result.reconstructed_image):
-        assert picture.shape == (size, size, 3) and picture.dtype == np.float32
-        assert 0 <= picture.min() < picture.max() <= 1
     np.testing.assert_allclose(result.albedo, result.record.albedo / 2 + 0.5, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(result.normals, axis=-1), 1, atol=1e-5)
     assert result.normals[..., 2].min() > 0  # into the surface, away from the camera
     assert repr(result) == "Reconstruction('bump', 16 x 16 pixels)"
+
+
+@pytest.mark.parametrize("name", ["albedo", "image", "reconstructed_image"])
+def test_pictures_are_from_0_to_1(result, name):
+    picture = getattr(result, name)
+    assert picture.shape == (bump.SIZE, bump.SIZE, 3) and picture.dtype == np.float32
+    assert 0 <= picture.min() < picture.max() <= 1
 
 
 def test_pictures_are_those_of_the_command(result):

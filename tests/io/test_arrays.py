@@ -20,10 +20,16 @@ from gan2shape_jax.io.weights import checkpoints
 _PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 
 
-def test_the_same_picture_in_any_form():
-    whole = Image.fromarray(_PIXELS)
-    for image in (_PIXELS, _PIXELS / 255, (_PIXELS / 255).astype(np.float32), whole, whole.convert("RGBA")):
-        np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)[0]), _PIXELS)
+_WHOLE = Image.fromarray(_PIXELS)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [_PIXELS, _PIXELS / 255, (_PIXELS / 255).astype(np.float32), _WHOLE, _WHOLE.convert("RGBA")],
+    ids=["uint8", "float64", "float32", "RGB", "RGBA"],
+)
+def test_the_same_picture_in_any_form(image):
+    np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)[0]), _PIXELS)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -51,11 +57,13 @@ def test_a_mask_has_the_bits_of_its_file():
         np.testing.assert_allclose(arrays.mask_of(values / 255, len(values), 32, crop), from_file, atol=1e-6)
 
 
-def test_zeros_and_ones_are_a_mask_in_any_type():
-    mask = np.zeros((24, 24), bool)
-    mask[6:18, 6:18] = True
-    for argument in (mask, mask[..., None], *map(mask.astype, (np.uint8, np.int64, np.float32))):
-        np.testing.assert_array_equal(_mask(argument), mask.astype(np.float32))
+@pytest.mark.parametrize(
+    "shape, dtype", [((24, 24, 1), bool), *(((24, 24), dtype) for dtype in (bool, np.uint8, np.int64, np.float32))]
+)
+def test_zeros_and_ones_are_a_mask_in_any_type(shape, dtype):
+    mask = np.zeros((24, 24), np.float32)
+    mask[6:18, 6:18] = 1
+    np.testing.assert_array_equal(_mask(mask.astype(dtype).reshape(shape)), mask)
 
 
 @pytest.mark.parametrize(("shape", "full"), [((8,), (1, 8)), ((6, 8), (1, 6, 8))])
@@ -177,11 +185,16 @@ def test_torch_latents_and_statistics(tmp_path, monkeypatch):
     torch.save({"w": w}, tmp_path / "w.pt")
     with pytest.raises(UserError, match="without 'latent'"):
         arrays.load_latent(tmp_path / "w.pt", 16)
-    for content in ([[1.0, 2.0], [3.0]], "text", None, [10**400] * 4, [True] * 4):
-        torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")
-        for read in (lambda path: arrays.load_latent(path, 4), arrays.load_mvn):
-            with pytest.raises(UserError, match=r"w\.pt"):
-                read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("read", [lambda path: arrays.load_latent(path, 4), arrays.load_mvn], ids=["w", "statistics"])
+@pytest.mark.parametrize("content", [[[1.0, 2.0], [3.0]], "text", None, [10**400] * 4, [True] * 4])
+def test_other_torch_files_are_refused(tmp_path, monkeypatch, read, content):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(checkpoints, "run_limited", lambda function, *args, **limits: function(*args))
+    torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"w\.pt"):
+        read(tmp_path / "w.pt")
 
 
 def test_files_made_to_do_harm_are_refused_by_name(tmp_path, monkeypatch):

@@ -18,23 +18,26 @@ from gan2shape_jax.io.child import Record, run_limited
 from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_file, atomic_folder, atomic_text, read_object
 
 
-def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("pipe", "a named pipe, not a file"),  # without waiting for who writes to it
+        ("/dev/zero", "a device, not a file"),
+        ("", "a folder, not a file"),
+        ("a.txt", "at most"),
+        ("a\0b", "is not a valid file name"),
+        ("a\ud800", "is not a valid file name"),
+    ],
+)
+def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path, name, why):
     path = tmp_path / "a.txt"
     path.write_text("é\n", encoding="utf-8")
     (tmp_path / "link").symlink_to(path)
     assert files.read_text(path, limit=10) == "é\n"
     assert files.read_text(tmp_path / "link", limit=3) == "é\n"
     os.mkfifo(tmp_path / "pipe")
-    for name, why in (
-        (tmp_path / "pipe", "a named pipe, not a file"),  # without waiting for who writes to it
-        ("/dev/zero", "a device, not a file"),
-        (tmp_path, "a folder, not a file"),
-        (path, "at most"),
-        ("a\0b", "is not a valid file name"),
-        ("a\ud800", "is not a valid file name"),
-    ):
-        with pytest.raises(UserError, match=why):
-            files.read_text(name, limit=2)
+    with pytest.raises(UserError, match=why):
+        files.read_text(tmp_path / name, limit=2)
     with pytest.raises(FileNotFoundError):
         files.open_regular(tmp_path / "absent")
 

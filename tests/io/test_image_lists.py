@@ -41,19 +41,27 @@ def images(tmp_path):
     return folder
 
 
-def test_a_line_gives_one_name(write, images):
-    for text, names in {
-        "a.png\n001.png 0.5 left\nb.png\t7\n  c.png  \n": ["a.png", "001.png", "b.png", "c.png"],
-        "my photo.png\n  a.png\n": ["my photo.png", "a.png"],  # there is such an image
-        "no photo.png\n002.png 4\n": ["no photo.png", "002.png"],
-        '"my photo.png" 0.5\n"none.png"\n"#1.png"\n"a \\"b\\".png"\t3\n': [
-            *("my photo.png", "none.png", "#1.png", 'a "b".png')
-        ],
-        b"\xef\xbb\xbfa.png\r\n\r\n  \t\n# note\n   # note\nsub/b.png 3\rc.png": ["a.png", "sub/b.png", "c.png"],
-    }.items():
-        assert read_names(write(text), images) == names
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("a.png\n001.png 0.5 left\nb.png\t7\n  c.png  \n", ["a.png", "001.png", "b.png", "c.png"]),
+        ("my photo.png\n  a.png\n", ["my photo.png", "a.png"]),  # there is such an image
+        ("no photo.png\n002.png 4\n", ["no photo.png", "002.png"]),
+        (
+            '"my photo.png" 0.5\n"none.png"\n"#1.png"\n"a \\"b\\".png"\t3\n',
+            ["my photo.png", "none.png", "#1.png", 'a "b".png'],
+        ),
+        (b"\xef\xbb\xbfa.png\r\n\r\n  \t\n# note\n   # note\nsub/b.png 3\rc.png", ["a.png", "sub/b.png", "c.png"]),
+        ("two words\n", ["two words"]),  # though there is a `two`
+    ],
+    ids=["columns", "blank", "no-such-image", "quoted", "bytes", "words"],
+)
+def test_a_line_gives_one_name(write, images, text, names):
+    assert read_names(write(text), images) == names
+
+
+def test_a_line_gives_one_name_without_a_folder_of_images(write):
     assert read_names(write("a.png 3\n")) == ["a.png"]
-    assert read_names(write("two words\n"), images) == ["two words"]  # though there is a `two`
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -100,8 +108,8 @@ def test_names_are_taken_unless_some_system_cannot_keep_them():
     assert not any(map(fault_of, _TAKEN))
     for why, names in _REFUSED.items():
         assert [name for name in names if why not in fault_of(name)] == []
-    for name in ["a.png", "a.tar.png", "p/q.x/r.png", "./a.png", "a//b.png", "p/./a.b", "p.q/r", "a"]:
-        assert stem_of(name) == pathlib.PurePosixPath(name).with_suffix("").as_posix()
+    names = ["a.png", "a.tar.png", "p/q.x/r.png", "./a.png", "a//b.png", "p/./a.b", "p.q/r", "a"]
+    assert [*map(stem_of, names)] == [pathlib.PurePosixPath(name).with_suffix("").as_posix() for name in names]
 
 
 _INSIDE = "the results or the latent of {} would lie inside those of a.png"
@@ -141,15 +149,24 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
         assert str(refusal.value) in check.examine(config)
 
 
-def test_a_list_of_other_bytes_or_beyond_the_limit_is_refused(write, monkeypatch):
-    beside = "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"
-    for content, why in (
+_BESIDE = "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
         (b"a.png\nb.png\nc\xff.png\nd.png\n", "cannot be read as text: line 3 is not UTF-8"),
         (b"\n \n", "names no image"),
-        (b"a.png\n\na.jpg\n", beside),
-    ):
-        with pytest.raises(UserError, match=f"list.txt.* {why}"):
-            read_names(write(content))
+        (b"a.png\n\na.jpg\n", _BESIDE),
+    ],
+    ids=["bytes", "blank", "beside"],
+)
+def test_a_list_of_other_bytes_without_names_or_with_two_of_one_folder_is_refused(write, content, why):
+    with pytest.raises(UserError, match=f"list.txt.* {why}"):
+        read_names(write(content))
+
+
+def test_a_list_that_is_absent_or_beyond_the_limit_is_refused(write, monkeypatch):
     with pytest.raises(UserError, match="absent.txt does not exist"):
         read_names("absent.txt")
     monkeypatch.setattr(image_lists, "_LIMIT", 100)

@@ -102,15 +102,20 @@ def test_the_flat_prior_is_a_plane_and_the_shifted_one_the_ellipsoid_moved():
     np.testing.assert_allclose(moved[:, 8:], plain[:, :-8], atol=1e-6)
 
 
-def test_what_no_ellipsoid_fits_and_an_empty_mask_are_refused():
-    narrow = np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7)))
-    for mask, options, message in (
+@pytest.mark.parametrize(
+    "mask, options, message",
+    [
         (_mask(0.6), {}, "empty.*0.7"),
-        (narrow, {}, "1 pixels wide"),
+        (np.pad(np.ones((5, 1), np.float32), ((5, 5), (7, 7))), {}, "1 pixels wide"),
         (_mask(), {"near": 1.0, "far": 1.0}, "far"),
-    ):
-        with pytest.raises(UserError, match=message):
-            ellipsoid(mask, category="cat", **options)
-    for shape in SHAPES:
-        with pytest.raises(UserError, match="the object mask is empty"):
-            _prior(_mask(0.5), shape)
+    ],
+)
+def test_what_no_ellipsoid_fits_is_refused(mask, options, message):
+    with pytest.raises(UserError, match=message):
+        ellipsoid(mask, category="cat", **options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_empty_mask_is_refused(shape):
+    with pytest.raises(UserError, match="the object mask is empty"):
+        _prior(_mask(0.5), shape)

@@ -329,11 +329,10 @@ def test_downloads_are_the_files_themselves(page, folder, tmp_path):
         assert time.monotonic() < until
         time.sleep(0.1)
     source = folder / "results" / "a: <b>"
-    for name in as_is:
-        assert (tmp_path / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
+    assert [name for name in as_is if (tmp_path / f"a_b_{name}").read_bytes() != (source / name).read_bytes()] == []
     shutil.unpack_archive(tmp_path / "a_b_mesh_obj.zip", tmp_path / "unpacked")
-    for name in ("mesh.obj", "mesh.mtl", "mesh.png"):
-        assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
+    parts = ("mesh.obj", "mesh.mtl", "mesh.png")
+    assert [part for part in parts if (tmp_path / "unpacked" / part).read_bytes() != (source / part).read_bytes()] == []
 
 
 def test_the_uncertainty_of_depth_is_a_mode_and_a_map_where_it_is_known(page):

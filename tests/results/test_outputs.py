@@ -81,10 +81,10 @@ def test_a_folder_without_a_usable_record_is_not_finished(tmp_path):
         examine(tmp_path)
 
 
-def test_arrays_of_another_shape_or_not_finite_are_refused(result):
-    for name, value in (("albedo", result.albedo[:-1]), ("depth", np.full_like(result.depth, np.nan))):
-        with pytest.raises(ValueError, match=name):
-            dataclasses.replace(result, **{name: value})
+@pytest.mark.parametrize("name, spoilt", [("albedo", lambda x: x[:-1]), ("depth", lambda x: np.nan * x)])
+def test_arrays_of_another_shape_or_not_finite_are_refused(result, name, spoilt):
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(result, **{name: spoilt(getattr(result, name))})
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "overview"])

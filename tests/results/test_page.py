@@ -76,8 +76,7 @@ def test_more_than_a_thousand_images_are_on_several_pages_that_link_to_each_othe
 
 def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(tmp_path, source):
     text = _page(tmp_path, _rows(tmp_path, source, 3))
-    for kind in ("model", "extras"):
-        assert _blocks(text, kind) == [0, 1, 2]
+    assert [_blocks(text, kind) for kind in ("model", "extras")] == [[0, 1, 2], [0, 1, 2]]
     offered = [
         output
         for output in OFFERS

@@ -53,27 +53,31 @@ def predicted(trained, tmp_path_factory):
     return code, pathlib.Path(config.workdir), reconstruction._reconstruct.__wrapped__._cache_size()
 
 
-def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
+@pytest.mark.parametrize("name", ["001", "large"])
+def test_no_gan_no_latent_no_mask_is_needed(predicted, name):
     code, root, programs = predicted
     assert code == 0 and programs == 1  # for images of all sizes
-    for name in ("001", "large"):
-        result = load_result(root / "results" / name)
-        assert result.gan_image is None and result.true_depth is None and result.metrics["inversion_l1"] is None
-        assert result.metrics["reconstruction_l1"] > 0 and "side" not in result.metrics
-        np.testing.assert_array_equal(result.input_mask, 1)
-        for file in ("mesh.glb", "overview.png", "turntable.png", "relight.png"):
-            assert (root / "results" / name / file).stat().st_size > 0
-        assert not [*(root / "results" / name).glob("*_gan*"), *(root / "results" / name).glob("networks.*")]
+    folder = root / "results" / name
+    result = load_result(folder)
+    assert result.gan_image is None and result.true_depth is None and result.metrics["inversion_l1"] is None
+    assert result.metrics["reconstruction_l1"] > 0 and "side" not in result.metrics
+    np.testing.assert_array_equal(result.input_mask, 1)
+    files = ("mesh.glb", "overview.png", "turntable.png", "relight.png")
+    assert [file for file in files if not (folder / file).stat().st_size] == []
+    assert not [*folder.glob("*_gan*"), *folder.glob("networks.*")]
     assert not (root / "checkpoints").exists()
 
 
-def test_prediction_is_what_the_networks_say(predicted, trained):
-    _, root, _ = predicted
+@pytest.fixture(scope="module")
+def by_networks(trained):
     _, params, prepared, frozen = trained
-    view = reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
-    result = load_result(root / "results" / "001")
-    for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
-        np.testing.assert_allclose(getattr(result, name), getattr(view, name), atol=2e-5, err_msg=name)
+    return reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
+
+
+@pytest.mark.parametrize("name", ["depth", "albedo", "view", "light", "warped_depth", "reconstruction"])
+def test_prediction_is_what_the_networks_say(predicted, by_networks, name):
+    result = load_result(predicted[1] / "results" / "001")
+    np.testing.assert_allclose(getattr(result, name), getattr(by_networks, name), atol=2e-5)
 
 
 def test_many_images_go_through_the_networks_together(trained, predicted, tmp_path, monkeypatch):

@@ -241,9 +241,9 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     _save(folder, "damaged")
     (tmp_path / "results" / "damaged" / "result.json").write_text("{")
     list(WorkItems(folder, ["good", "bad", "damaged"], print).unfinished([]))
-    for file in ("results.csv", "results.md", "index.html"):
-        text = (tmp_path / file).read_text()
-        assert "done, worse than its prior" in text and "unreadable" in text, file
+    texts = {file: (tmp_path / file).read_text() for file in ("results.csv", "results.md", "index.html")}
+    parts = ("done, worse than its prior", "unreadable")
+    assert [(file, part) for file, text in texts.items() for part in parts if part not in text] == []
     assert "worse than" in " ".join(capsys.readouterr().out.split())
     rows = (tmp_path / "results.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows if row.startswith("good,")] == ["done"]

@@ -37,12 +37,18 @@ def test_free_memory_decides_how_many_images_go_together(devices, images, size):
     assert groups.choose_size(0, images, devices, lambda: 100) == size
 
 
-def test_a_size_that_is_set_and_cpus_decide_before_free_memory():
-    gpu, cpus = [_gpu(1000)], [_device(platform="cpu")] * 2
-    for wanted, images, devices, size in (
-        (5, 100, gpu, 5), (5, 3, gpu, 3), (0, 1, gpu, 1), (0, 100, cpus, 1), (2, 100, cpus, 2), (4, 100, cpus, 2),
-    ):  # fmt: skip
-        assert groups.choose_size(wanted, images, devices, pytest.fail) == size
+_ONE_GPU, _CPUS = [_gpu(1000)], [_device(platform="cpu")] * 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "images", "devices", "size"),
+    [
+        *((5, 100, _ONE_GPU, 5), (5, 3, _ONE_GPU, 3), (0, 1, _ONE_GPU, 1)),
+        *((0, 100, _CPUS, 1), (2, 100, _CPUS, 2), (4, 100, _CPUS, 2)),
+    ],
+)
+def test_a_size_that_is_set_and_cpus_decide_before_free_memory(wanted, images, devices, size):
+    assert groups.choose_size(wanted, images, devices, pytest.fail) == size
 
 
 def test_groups_under_way_stay_as_they_are():

@@ -117,17 +117,22 @@ def _states(*names):
     return dict.fromkeys(names, _X)
 
 
-def test_the_converter_names_the_tool_for_other_families(tmp_path):
-    nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
-    for content, title in (
+_NETS = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
+
+
+@pytest.mark.parametrize(
+    "content, title",
+    [
         (_states("lin0.model.1.weight"), "LPIPS"),
         (_states("cp.resnet.conv1.weight"), "BiSeNet"),
         (_states("mean", "cov"), "mean and covariance"),
-        (nets | {"iteration": 3}, "Unsup3d"),
-        (nets | {"netEnc": _states("network.0.weight")}, "netEnc"),
-    ):
-        message = _refusal(tmp_path / "other.pth", content)
-        assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
+        (_NETS | {"iteration": 3}, "Unsup3d"),
+        (_NETS | {"netEnc": _states("network.0.weight")}, "netEnc"),
+    ],
+)
+def test_the_converter_names_the_tool_for_other_families(tmp_path, content, title):
+    message = _refusal(tmp_path / "other.pth", content)
+    assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
 
 
 def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
