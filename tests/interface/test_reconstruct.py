@@ -117,7 +117,7 @@ def test_a_loss_of_ones_own_trains(face, config, gan):
         away = jnp.mean(extra[0].depth)  # of the sheet
         return loss + weight * away, (metrics | {"away": away}, extra)
 
-    own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=10))}
+    own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=100))}
     arguments = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
     result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **arguments)
     assert result.depth.mean() < face[0].depth.mean() - 1e-4
