@@ -64,12 +64,22 @@ def jit(function: Callable[..., Any], *, static_argnames: Collection[str] = ()) 
         leaves, tree = jax.tree.flatten(traced)
         if not all(map(_is_array, leaves)):
             return compiled(*args, **kwargs)
-        call = _Call(function, static, tree, tuple(map(_type_of, leaves)), repr(sorted(jax.config.values.items())))
+        call = _Call(function, static, tree, tuple(map(_type_of, leaves)), _options())
         if call not in programs:
             programs[call] = _program(_folder, call, leaves)
         return programs[call](*leaves)
 
     return wrapped
+
+
+def shapes(function: Callable[..., Any], **static: Any) -> Any:
+    """Does what `jax.eval_shape` does for a function of static arguments alone, and keeps the program, as `jit` does.
+
+    What the function does follows from its arguments and this package alone, and it returns dictionaries of arrays.
+    """
+    call = _Call(function, tuple(static.items()), jax.tree.structure({}), (), _options())
+    kept = _kept(_folder, call, []) if _folder is not None and _on_cpu() else None
+    return jax.eval_shape(call.run) if kept is None else jax.tree.unflatten(kept.out_tree, kept.out_avals)
 
 
 def record(kind: type[T]) -> type[T]:
@@ -113,6 +123,10 @@ def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | np.generic)
 
 
+def _options() -> str:
+    return repr(sorted(jax.config.values.items()))
+
+
 def _type_of(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)
 
@@ -126,17 +140,23 @@ def _sources() -> str:
 
 def _program(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> Callable[..., Any]:
     """Returns a compiled function of the arguments' leaves: of the program that is kept, or of one that is from now."""
-    name, digest = call.function.__name__, call.digest()
+    kept = _kept(folder, call, leaves)
+    return _compiled(call.run if kept is None else kept.call, call.function.__name__)
+
+
+def _kept(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> export.Exported | None:
+    """Returns the program that is kept of a call, or one that is from now; None if it cannot be."""
+    digest = call.digest()
     if digest is None or not _is_own(folder):
-        return _compiled(call.run, name)
+        return None
     path = folder / digest.hex()
     if (kept := _read(path, digest)) is None:
-        kept = export.export(_compiled(call.run, name))(*leaves)
+        kept = export.export(_compiled(call.run, call.function.__name__))(*leaves)
         with contextlib.suppress(UserError, OSError):  # a full disk
             content = bytes(kept.serialize())
             atomic_bytes(path, _FORMAT + digest + hashlib.sha256(content).digest() + content)
             _remove_oldest(folder)
-    return _compiled(kept.call, name)
+    return kept
 
 
 def _compiled(program: Callable[..., Any], name: str) -> Any:

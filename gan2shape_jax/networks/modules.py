@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import exported
 from gan2shape_jax.networks import convolution
 
 _LEAK = 0.2
@@ -303,12 +304,17 @@ def initial_params(key: PRNGKeyArray, modules: Mapping[str, Network]) -> dict[st
 @functools.cache
 def param_shapes(module: Network) -> dict[str, Any]:
     """Returns the shape and dtype of every parameter of a network, without computing any."""
+    shapes: dict[str, Any] = exported.shapes(_zero_params, module=module)
+    return shapes
+
+
+def _zero_params(module: Network) -> dict[str, Any]:
+    """Returns parameters without random numbers: tracing the generator for each layer took most of the time."""
 
     def made() -> dict[str, Any]:
-        shapes: dict[str, Any] = jax.eval_shape(module.init, jax.random.key(0), _blank(module))["params"]
-        return shapes
+        params: dict[str, Any] = module.init(jax.random.key(0), _blank(module))["params"]
+        return params
 
-    # Zeros, as tracing the random generator for each layer took most of the time.
     return _with_numbers(lambda key, shape, dtype: jnp.zeros(shape, dtype), made)
 
 

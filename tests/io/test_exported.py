@@ -79,6 +79,25 @@ def test_other_shapes_types_and_options_are_other_programs(folder, traced):
     assert len(times) == len(calls) + 1
 
 
+def test_shapes_are_those_of_the_program_that_is_kept(folder):
+    times = []
+
+    def made(*, side):
+        times.append(side)
+        return {"a": {"b": jnp.zeros((side, 2)), "c": jnp.ones(side, jnp.int32)}}
+
+    right = jax.eval_shape(lambda: made(side=3))
+    times.clear()
+    for _ in range(2):
+        shapes = exported.shapes(made, side=3)
+        assert jax.tree.structure(shapes) == jax.tree.structure(right)
+        for kept, traced in zip(jax.tree.leaves(shapes), jax.tree.leaves(right), strict=True):
+            assert (kept.shape, kept.dtype, kept.size) == (traced.shape, traced.dtype, traced.size)
+    assert times == [3] and len(list(folder.iterdir())) == 1
+    exported.keep_in(None)
+    assert exported.shapes(made, side=2)["a"]["b"].shape == (2, 2) and times == [3, 2]
+
+
 def _cut(path, other):
     path.write_bytes(path.read_bytes()[:-100])
 
