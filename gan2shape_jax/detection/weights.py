@@ -65,7 +65,7 @@ def detector_by(
 
 
 def _score(measured: Typicality, discriminator: Params, architecture: Architecture, crops: np.ndarray) -> jax.Array:
-    images = jnp.asarray(crops, jnp.float32) / 127.5 - 1
+    images = crops.astype(np.float32) * np.float32(1 / 127.5) - 1  # as XLA divides by a constant
     return typicality.atypicality(measured, discriminator, images, arch=architecture)
 
 
@@ -167,9 +167,9 @@ def read_weights(path: pathlib.Path, gan_sha256: str, kind: Kind) -> DetectorWei
                 return None
             tensors = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
         tree = unflatten_dict(tensors, sep="/")
-        measured = {name: jnp.asarray(value) for name, value in tree["typicality"].items()}
+        measured = tree["typicality"]
         measured["rest"] = measured["rest"].reshape(())  # a file stores it with shape (1,)
-        common = Typicality(**measured), tree["mean_mask"]
+        common = jax.device_put(Typicality(**measured)), tree["mean_mask"]
         if kind == "face":
             parts = {name: value.astype(np.float64) for name, value in tree["framing"].items()}
             return DetectorWeights(*common, framing=Framing(**parts))

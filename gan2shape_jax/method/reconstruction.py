@@ -134,7 +134,7 @@ _reconstruct_all = jax.jit(jax.vmap(reconstruction_of, in_axes=(None, 0, None, N
 
 def drop_training_fields(problem: Problem) -> Problem:
     """Drops fields that rendering does not read, so one program serves images with and without latents or depth."""
-    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
+    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None, key=None)
 
 
 def predict(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:

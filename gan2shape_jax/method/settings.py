@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import flax.struct
 import jax
-import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import ConfigError
@@ -120,7 +120,7 @@ def changed(settings: Settings, **fields: Any) -> Settings:
     leaves, structure = jax.tree.flatten(
         dataclasses.replace(replaced, optional_terms=terms), is_leaf=lambda leaf: isinstance(leaf, (tuple, list))
     )
-    result: Settings = jax.tree.unflatten(structure, [jnp.asarray(leaf, jnp.float32) for leaf in leaves])
+    result: Settings = jax.tree.unflatten(structure, jax.device_put([np.asarray(leaf, np.float32) for leaf in leaves]))
     return result
 
 

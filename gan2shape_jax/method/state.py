@@ -29,7 +29,7 @@ class Problem:
     gan_image: Any  # (1, S, S, 3), the GAN's image of the latent, or None
     prior: Any  # (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None
     true_depth: jax.Array | None  # (S, S), or None
-    key: jax.Array  # the image's random key
+    key: Any  # the image's random key, or None
 
 
 @flax.struct.dataclass

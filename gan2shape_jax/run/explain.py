@@ -81,7 +81,7 @@ def described(
         view=np.asarray(view.view),
         light=np.asarray(view.light),
         mask=np.asarray(mask) if grader.mask is None else grader.mask,
-        image=np.asarray(problem.image[0]),
+        image=np.asarray(problem.image)[0],
         input_mask=np.asarray(problem.mask),
         canonical=np.asarray(canonical),
         reconstruction=np.asarray(view.reconstruction),
@@ -109,7 +109,7 @@ def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tupl
 def _l1(view: Prediction, problem: Problem) -> float:
     """Returns the mean absolute difference between an image and its reconstruction, where the surface is visible."""
     valid = np.asarray(view.valid)
-    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
+    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image)[0]).mean(axis=-1)
     return float((difference * valid).sum() / valid.sum())
 
 

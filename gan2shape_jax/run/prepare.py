@@ -151,18 +151,18 @@ def prepare_image(
     config = plan.config
     size = config.image_size if latent is None else item.original_size
     settings = plan.settings(architecture, original_size=size)
-    image = jnp.asarray(item.image)[None]
+    image = jax.device_put(item.image[None])
     w = None if latent is None else usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = None if w is None else jax.jit(projection.synthesize)(w, frozen, settings=settings)
     error = None if gan_image is None else float(jnp.mean(jnp.abs(gan_image - image)))
     problem = Problem(
         image=image,
-        mask=jnp.asarray(item.mask),
+        mask=jax.device_put(item.mask),
         latent=w,
         gan_image=gan_image,
-        prior=jnp.asarray(prior.prior_depth(config, item.mask), jnp.float32),
-        true_depth=None if item.depth is None else jnp.asarray(item.depth),
-        key=jax.random.fold_in(image_key(config.seed, item.name), 0),
+        prior=jax.device_put(prior.prior_depth(config, item.mask).astype(np.float32)),
+        true_depth=None if item.depth is None else jax.device_put(item.depth),
+        key=None if w is None else jax.random.fold_in(image_key(config.seed, item.name), 0),
     )
     return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
