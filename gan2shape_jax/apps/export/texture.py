@@ -28,10 +28,10 @@ import math
 import pathlib
 import warnings
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epy
 from jaxtyping import Bool, Float, UInt8
@@ -55,7 +55,7 @@ with epy.lazy_imports():  # it comes with an extra, which --help does without
 
 # Of texels; of a picture, upright RGB.
 Colours = Float[np.ndarray, "t t 3"]
-Weights = Float[np.ndarray, "t t"]
+Plane = Float[np.ndarray, "t t"]  # one of their colours, or weights
 Places = Float[np.ndarray, "t t 2"]
 Photo = UInt8[np.ndarray, "h w 3"]
 # Distinguishable for the colour-blind.
@@ -209,6 +209,7 @@ _SHADOW_FINENESS = 8  # such samples per pixel of the depth map
 _TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
 _GRAZING = (0.08, 0.3)  # cosines between which a surface seen at a grazing angle fades out
 RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
+_CELLS = 128  # along a side, in which mean colours are matched
 _FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
 _GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
 _DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
@@ -241,35 +242,53 @@ def photo_texture(
     rim = inner_share(surface.object_mask(result), *ALBEDO_RIM)
     clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible))
     del projection
-    own, lit_well, lit_at_all = _without_light(shown, shading, inside & (visible > 0.5), result.camera.image_size)
-    model = np.clip(on_texels(result.albedo / 2 + 0.5, size, smooth=True), 0, 1)
-    albedo, sources = _joined(own, visible * lit_at_all, lit_well, model, clean, mirror=mirror)
-    del own, lit_well, lit_at_all, model, clean
-    again = matched(albedo * shading[..., None], inside.astype(np.float32), shown, visible)
+    bounded, lit_well, lit_at_all = _bounded_shading(
+        cv2.max(cv2.max(*shown[:2]), shown[2]), shading, inside & (visible > 0.5), result.camera.image_size
+    )
+    sources = _Sources.of(visible * lit_at_all, lit_well, clean, mirror=mirror)
+    relit = _both(inside.astype(np.float32), visible)
+    del within, blurred, clean, lit_well, lit_at_all
+
+    def made(colour: int) -> tuple[UInt8[np.ndarray, "t t"], UInt8[np.ndarray, "t t"]]:
+        """Returns one colour of the texture without light, and as the photo shows it."""
+        seen = shown[colour].astype(np.float32)
+        seen /= 255
+        model = on_texels(result.albedo[..., colour] / 2 + 0.5, size, smooth=True)
+        albedo = _joined(seen / bounded, np.clip(model, 0, 1, out=model), sources)
+        unlit = _eight_bits(albedo)
+        albedo *= shading
+        return unlit, _eight_bits(_between(matched(albedo, seen, relit), seen, visible))
+
+    with futures.ThreadPoolExecutor(len(shown)) as pool:
+        albedo, lit = (cv2.merge(planes) for planes in zip(*pool.map(made, range(len(shown))), strict=True))
+    shares = cv2.merge([sources.shown, sources.mirrored, 1 - sources.covered])
     return PhotoTexture(
-        albedo=_eight_bits(albedo),
-        lit=_eight_bits(again + (shown - again) * visible[..., None]),
-        sources=sources,
-        shares=sources[inside].mean(axis=0) if inside.any() else np.array([0.0, 0.0, 1.0]),
+        albedo=albedo,
+        lit=lit,
+        sources=shares,
+        shares=np.array(cv2.mean(shares, inside.view(np.uint8))[:3]) if inside.any() else np.array([0.0, 0.0, 1.0]),
     )
 
 
-def project_photo(photo: Photo, box: CropBox, place: Places, size: int) -> tuple[Colours, Weights]:
-    """Returns the photo's colours at points of its crop, and 1 where these lie in the photo, else 0.
+def project_photo(
+    photo: Photo, box: CropBox, place: Places, size: int
+) -> tuple[tuple[UInt8[np.ndarray, "t t"], ...], Plane]:
+    """Returns the photo's red, green and blue at points of its crop, and 1 where these lie in the photo, else 0.
 
     Points are column and row in a crop of `size` pixels, whose centres are integers.
     """
     texels = len(place)
     height, width = photo.shape[:2]
-    at = cv2.transform(place, _affine(box, size))
-    x, y = cv2.split(at)
+    x, y = cv2.split(cv2.transform(place, _affine(box, size)))
     within = ((x > 0) & (x < width) & (y > 0) & (y < height)).astype(np.float32)
     if box.side > texels:  # finer than the texture: shrunk first to avoid aliasing
         photo = sample_crop(photo, dataclasses.replace(box, side=box.side * _AROUND), math.ceil(texels * _AROUND))
-        at = cv2.transform(place, _affine(CropBox(len(photo) / 2, len(photo) / 2, len(photo) / _AROUND), size))
-    column, row = cv2.split(at - np.float32(0.5))
-    shown = cv2.remap(photo, column, row, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return shown.astype(np.float32) / 255, within
+        place_there = _affine(CropBox(len(photo) / 2, len(photo) / 2, len(photo) / _AROUND), size)
+        x, y = cv2.split(cv2.transform(place, place_there))
+    x -= 0.5
+    y -= 0.5
+    shown = cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return tuple(map(np.asarray, cv2.split(shown))), within
 
 
 def _affine(box: CropBox, size: int) -> Float[np.ndarray, "2 3"]:
@@ -278,51 +297,92 @@ def _affine(box: CropBox, size: int) -> Float[np.ndarray, "2 3"]:
     return np.stack([right - origin, below - origin, origin], axis=-1)
 
 
-def _without_light(
-    shown: Colours, shading: Weights, where: Bool[np.ndarray, "t t"], cells: int
-) -> tuple[Colours, Weights, Weights]:
-    """Divides the photo's colours by the estimated shading.
+def _bounded_shading(
+    lightest: UInt8[np.ndarray, "t t"], shading: Plane, where: Bool[np.ndarray, "t t"], cells: int
+) -> tuple[Plane, Plane, Plane]:
+    """Returns the estimated shading that the photo's colours are divided by; `lightest` is the largest of the three.
 
     The shading is a guess. It is bounded from below, so that dark sides do not blow up, and, in `cells` cells a side,
     so that nothing comes out lighter than nearly all well-lit parts; clipped channels tell too little. Also returns
     how well colours are lit, 0 to 1, and whether they are lit at all.
     """
     brightest = max(float(np.percentile(shading[where], 95)) if where.any() else 1.0, 1e-3)
-    largest = functools.reduce(np.maximum, cv2.split(shown))
+    largest = lightest.astype(np.float32)
+    largest /= 255
     lit_well = ramp(shading / brightest, *_DARK) * (1 - ramp(largest, *_BRIGHT))
     bounded = np.maximum(shading, _BLACK[1] * brightest)
     mean = on_texels(cv2.resize(largest, (cells, cells), interpolation=cv2.INTER_AREA), len(largest))
     sample = (mean / bounded)[where & (lit_well > 0.9)]
-    lightest = min(float(np.percentile(sample, 98)), 1.0) if sample.size else _LIGHTEST
-    bounded = np.maximum(bounded, mean / max(lightest, 1e-3))
-    return shown / bounded[..., None], lit_well, ramp(shading / brightest, *_BLACK)
+    most = min(float(np.percentile(sample, 98)), 1.0) if sample.size else _LIGHTEST
+    return np.maximum(bounded, mean / max(most, 1e-3)), lit_well, ramp(shading / brightest, *_BLACK)
 
 
-def _joined(
-    own: Colours, shown: Weights, lit_well: Weights, model: Colours, clean: Weights, *, mirror: bool
-) -> tuple[Colours, Colours]:
-    """Joins the photo's `own` colours without light, their mirror image and the model's; also returns their shares.
+class _Sources(NamedTuple):
+    """How much of an albedo's colours comes from where, in [0, 1], the same for red, green and blue.
 
-    The photo's count where `shown`, with their own hue where `lit_well` and the model's elsewhere; the model's where
-    they are `clean`, the object's own.
+    Where two kinds of colours are both known is at the resolution that `matched` weights them at.
     """
-    target = matched(model, lit_well, own, shown)
-    target = own + (target - own) * (1 - lit_well)[..., None]
-    own = matched(own, shown, target, np.ones_like(shown), cells=_HUES)
-    del target
-    other = shown[:, ::-1] * (1 - shown) if mirror else np.zeros_like(shown)
-    colours = own * shown[..., None]
-    if mirror:
-        colours += matched(own[:, ::-1], shown[:, ::-1], own, shown) * other[..., None]
-    covered = shown + other
-    rest = matched(model, clean, colours / np.maximum(covered, 1e-6)[..., None], covered)
-    colours += rest * (clean * (1 - covered))[..., None]
-    whole = covered + clean * (1 - covered)
-    albedo = filled(colours / np.maximum(whole, 1e-6)[..., None], ramp(whole, *_SURE))
-    return albedo, np.stack([shown, other, 1 - covered], axis=-1)
+
+    shown: Plane  # from the photo
+    mirrored: Plane  # from its mirror image
+    covered: Plane  # from either
+    modelled: Plane  # from the model's albedo, which counts where it is clean, the object's own
+    whole: Plane  # from any of them
+    known: Plane  # how far that is enough
+    ill_lit: Plane  # how far the model's hue counts, and not the photo's own
+    model_and_photo: Plane  # where two are both known: the model's albedo, and well-lit colours of the photo
+    photo_and_hues: Plane
+    mirror_and_photo: Plane
+    model_and_all: Plane
+
+    @classmethod
+    def of(cls, shown: Plane, lit_well: Plane, clean: Plane, *, mirror: bool) -> "_Sources":
+        """Returns the shares of what the photo shows, and of the model's albedo where it is clean."""
+        mirrored = shown[:, ::-1] * (1 - shown) if mirror else np.zeros_like(shown)
+        covered = shown + mirrored
+        modelled = clean * (1 - covered)
+        whole = covered + modelled
+        return cls(
+            shown=shown,
+            mirrored=mirrored,
+            covered=covered,
+            modelled=modelled,
+            whole=whole,
+            known=ramp(whole, *_SURE),
+            ill_lit=1 - lit_well,
+            model_and_photo=_both(lit_well, shown),
+            photo_and_hues=_both(shown, np.ones_like(shown), cells=_HUES),
+            mirror_and_photo=_both(shown[:, ::-1], shown),
+            model_and_all=_both(clean, covered),
+        )
 
 
-def _eight_bits(colours: Colours) -> UInt8[np.ndarray, "t t 3"]:
+def _joined(own: Plane, model: Plane, sources: _Sources) -> Plane:
+    """Joins the photo's `own` colours without light, their mirror image and the model's, where each is known."""
+    target = _between(own, matched(model, own, sources.model_and_photo), sources.ill_lit)
+    own = matched(own, target, sources.photo_and_hues, cells=_HUES)
+    colours = matched(own[:, ::-1], own, sources.mirror_and_photo)
+    colours *= sources.mirrored
+    own *= sources.shown
+    colours += own
+    rest = matched(model, colours / np.maximum(sources.covered, 1e-6), sources.model_and_all)
+    rest *= sources.modelled
+    colours += rest
+    colours /= np.maximum(sources.whole, 1e-6)
+    return filled(colours, sources.known)
+
+
+def _between(
+    first: Float[np.ndarray, "h w"], second: Float[np.ndarray, "h w"], share: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """Returns the first where the share is 0, and the second, which it overwrites, where it is 1."""
+    second -= first
+    second *= share
+    second += first
+    return second
+
+
+def _eight_bits(colours: Plane) -> UInt8[np.ndarray, "t t"]:
     return cv2.convertScaleAbs(np.maximum(colours, 0), alpha=255)  # rounded, 255 at most
 
 
@@ -357,7 +417,9 @@ def project_texels(result: Result, part: surface.Surface, size: int) -> Projecti
     rotation = surface.rotations(result.view[:3]).astype(np.float64)
     seen_from = (surface.points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
     texels = _on_triangles(seen_from.astype(np.float32), size)
-    place = texels[..., :2] / texels[..., 2:] * np.float32(camera.focal_length) + np.float32(camera.intrinsics[2])
+    place = texels[..., :2] / texels[..., 2:]
+    place *= np.float32(camera.focal_length)
+    place += np.float32(camera.intrinsics[2])
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
@@ -380,25 +442,31 @@ def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.nda
     right, down = share[None, :], share[:, None]
     twist = points[:-1, :-1] + points[1:, 1:] - points[:-1, 1:] - points[1:, :-1]
     fourth = np.maximum(right + down - 1, 0) - right * down
-    return on_texels(points, size) + fourth[..., None] * twist[cell][:, cell]
+    bent = twist[:, cell][cell]
+    bent *= fourth[..., None]
+    bent += on_texels(points, size)
+    return bent
 
 
 def _nearest_depth(
-    points: Float[np.ndarray, "s s 3"], part: surface.Surface, camera: Camera, place: Places, cosine: Weights
-) -> Weights:
+    points: Float[np.ndarray, "s s 3"], part: surface.Surface, camera: Camera, place: Places, cosine: Plane
+) -> Plane:
     """Returns the depth up to which each texel counts as what the camera sees first at its place.
 
     That depth is known at samples; between the nearest one and the texel, the surface may recede by its slope.
     """
     count = min(_SHADOW_FINENESS * camera.image_size, _SHADOW_SAMPLES)
     samples = rasterizer.SampleGrid.over(camera, size=count)
-    first = np.asarray(_drawn_depth(jnp.asarray(points, jnp.float32), jnp.asarray(part.mask >= 0.5), camera, samples))
-    at = (place - np.float32(samples.first)) / np.float32(samples.spacing)
-    index = np.clip(np.rint(at), 0, count - 1).astype(np.int32)
+    first = np.asarray(_drawn_depth(points.astype(np.float32), part.mask >= 0.5, camera, samples))
+    at = place - np.float32(samples.first)
+    at /= np.float32(samples.spacing)
+    index = np.clip(np.rint(at, out=at), 0, count - 1, out=at).astype(np.int32)
+    del at
     facing = np.maximum(cosine, _GRAZING[0])
     slope = np.sqrt(np.maximum(1 - facing**2, 0)) / facing
     tolerance = (_TOLERANCE + samples.spacing * slope) / camera.focal_length
-    return first[index[..., 1], index[..., 0]] + tolerance
+    tolerance += first[index[..., 1], index[..., 0]]
+    return tolerance
 
 
 @functools.partial(exported.jit, static_argnames=("camera", "samples"))
@@ -410,48 +478,54 @@ def _drawn_depth(
 
 def ramp(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "..."]:
     """Returns 0 up to `low`, 1 from `high` on, and a smooth transition in between."""
-    share = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-    return share * share * (3 - 2 * share)
+    share = values - low
+    share /= high - low
+    share = np.clip(share, 0, 1, out=share).astype(np.float32, copy=False)
+    smooth = share * share
+    share *= -2
+    share += 3
+    smooth *= share
+    return smooth
 
 
-def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
+def filled(values: Float[np.ndarray, "h w"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Returns the values, kept where their weight is 1 and continued smoothly to where it is 0; else 0.
 
     Means over ever larger cells fill what finer ones leave empty (pull-push: S. Gortler et al., The Lumigraph, 1996).
     """
     height, width = weight.shape
     if max(height, width) == 1:
-        return values * (weight > 0)[..., None].astype(np.float32)
+        return values * (weight > 0).astype(np.float32)
     half = ((width + 1) // 2, (height + 1) // 2)
     mass = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    sums = cv2.resize(values * weight[..., None], half, interpolation=cv2.INTER_AREA)
-    means = sums / np.maximum(mass, 1e-8)[..., None]
-    coarser = filled(means, np.minimum(mass * 4, 1))  # one pixel of four is enough to know a cell's mean
-    around = cv2.resize(coarser, (width, height), interpolation=cv2.INTER_LINEAR)
-    return around + weight[..., None] * (values - around)
+    sums = cv2.resize(values * weight, half, interpolation=cv2.INTER_AREA)
+    coarser = filled(sums / np.maximum(mass, 1e-8), np.minimum(mass * 4, 1))  # one of four is enough to know a mean
+    return _between(cv2.resize(coarser, (width, height), interpolation=cv2.INTER_LINEAR), values.copy(), weight)
 
 
-def matched(
-    source: Colours, trusted: Weights, target: Colours, target_weights: Weights, *, cells: int = 128
-) -> Colours:
+def _means(values: Plane, side: int) -> Float[np.ndarray, "k k"]:
+    """Returns the means in `side` cells a side, or fewer if there are fewer texels."""
+    side = min(len(values), side)
+    return cv2.resize(np.ascontiguousarray(values), (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _both(first: Plane, second: Plane, *, cells: int = _CELLS) -> Float[np.ndarray, "k k"]:
+    """Returns where two kinds of colours are both known, as `matched` takes it."""
+    return _means(first, _FINE * cells) * _means(second, _FINE * cells)
+
+
+def matched(source: Plane, target: Plane, both: Float[np.ndarray, "k k"], *, cells: int = _CELLS) -> Plane:
     """Returns the source with the target's colours where both are known, keeping its own detail.
 
     The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where
-    the source is `trusted` and the target `target_weights`, and continues smoothly to where it is not.
+    `both` are known, and continues smoothly to where they are not.
     """
-    height, width = target_weights.shape
-    fine, coarse = ((min(width, side), min(height, side)) for side in (_FINE * cells, cells))
-    ours, theirs, first, second = (
-        cv2.resize(np.ascontiguousarray(values), fine, interpolation=cv2.INTER_AREA)
-        for values in (source, target, trusted, target_weights)
-    )
-    both = first * second
-    mass, ours, theirs = (
-        cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
-        for values in (both, ours * both[..., None], theirs * both[..., None])
-    )
-    total = np.maximum(mass, 1e-8)[..., None]
+    ours, theirs = _means(source, len(both)), _means(target, len(both))
+    mass, ours, theirs = (_means(values, cells) for values in (both, ours * both, theirs * both))
+    total = np.maximum(mass, 1e-8)
     ratio = np.log((theirs / total + _DARKEST) / (ours / total + _DARKEST))
     limit = np.log(_GAIN)
     field = filled(np.clip(ratio, -limit, limit).astype(np.float32), np.minimum(mass * 4, 1))
-    return source * cv2.resize(np.exp(field), (width, height), interpolation=cv2.INTER_CUBIC)
+    gain = on_texels(np.exp(field), len(source), smooth=True)
+    gain *= source
+    return gain

@@ -159,12 +159,12 @@ def test_colours_beside_the_object_do_not_get_onto_it(known, texture):
 
 def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     rng = np.random.default_rng(0)
-    values = rng.uniform(size=(37, 50, 3)).astype(np.float32)
+    values = rng.uniform(size=(37, 50)).astype(np.float32)
     weight = (rng.uniform(size=(37, 50)) > 0.5).astype(np.float32)
     out = filled(values, weight)
     np.testing.assert_allclose(out[weight == 1], values[weight == 1], atol=1e-6)
     assert out.min() >= values.min() - 1e-5 and out.max() <= values.max() + 1e-5
-    flat = filled(np.full((40, 40, 3), 0.3, np.float32), np.eye(40, dtype=np.float32))
+    flat = filled(np.full((40, 40), 0.3, np.float32), np.eye(40, dtype=np.float32))
     np.testing.assert_allclose(flat, 0.3, atol=1e-5)
     assert not filled(values, np.zeros((37, 50), np.float32)).any()
 
