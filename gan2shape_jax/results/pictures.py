@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, NamedTuple
 
@@ -25,7 +26,6 @@ Maps = Float[np.ndarray, "*batch h w"]
 MOVING = (".gif", ".mp4")
 
 _CRF = 10  # libx264's constant rate factor: from 0, lossless, to 51
-_COMPRESSION = 3  # of PNG
 _FADE = 0.15  # how much of their colour the object's surroundings keep in the depth picture
 _INK = (30, 30, 30)
 _QUIET = (110, 110, 110)
@@ -80,12 +80,13 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
 def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], description: str = "") -> None:
     """Writes an RGB PNG; image viewers show the description among its properties.
 
-    Compression is lower than zlib's default: it takes about half the time, for files that are up to 15% larger.
+    Runs alone are looked for, beside frequent values: that takes a quarter of the time of zlib's default, and photos'
+    textures become a tenth larger.
     """
     info = PngImagePlugin.PngInfo()
     if description:
         info.add_text("Description", description)
-    Image.fromarray(picture).save(path, pnginfo=info, compress_level=_COMPRESSION)
+    Image.fromarray(picture).save(path, pnginfo=info, compress_type=zlib.Z_RLE)
 
 
 def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: Any) -> bytes:
