@@ -26,6 +26,8 @@ import numpy as np
 _HERE = pathlib.Path(__file__).parents[2]
 _COMMAND = "from gan2shape_jax.main import console; console()"
 _FACES = 6
+# Python keeps the package's bytecode, as it does of an installed package, also where it is told not to.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 _LOOK_S = 0.1  # seconds between looks at the folder
 
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(checkout: pathlib.Path, out: pathlib.Path, programs: pathlib.Path) -> Taken:
     """Runs the command of a checkout."""
-    environment = os.environ | {"PYTHONPATH": str(checkout), "XDG_CACHE_HOME": str(programs)}
+    environment = _ENVIRONMENT | {"PYTHONPATH": str(checkout), "XDG_CACHE_HOME": str(programs)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [sys.executable, "-c", _COMMAND, "--config=ictface", f"--config.workdir={out}"]
     return watched(command, out, _FACES, cwd=checkout, env=environment)
@@ -76,7 +78,7 @@ def watched(command: Sequence[str], out: pathlib.Path, images: int, **process_op
     page = first = None
     with open(out.with_suffix(".log"), "w+") as log:
         began = time.monotonic()
-        process = subprocess.Popen(command, stdout=log, stderr=log, **process_options)
+        process = subprocess.Popen(command, stdout=log, stderr=log, **({"env": _ENVIRONMENT} | process_options))
         while True:
             ended, status, used = os.wait4(process.pid, os.WNOHANG)
             now = time.monotonic() - began
