@@ -170,7 +170,7 @@ def _detections(options: argparse.Namespace) -> None:
         if options.half not in (None, _half(file)) or enough or file.stem in rows:
             continue
         began, photo = time.monotonic(), cropper.opened(file)
-        detections = cropper.detect(photo)
+        detections = cropper.detect(np.asarray(photo.picture), photo.reduction)
         if not detections:
             continue
         best = max(detections, key=lambda detection: detection.score)

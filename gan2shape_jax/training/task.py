@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -251,6 +250,8 @@ def one_of(state: TrainState, index: int) -> TrainState:
 
 def compatible(first: PreparedImage, second: PreparedImage) -> bool:
     """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
+    import chex  # here, because its import is slow
+
     try:
         chex.assert_trees_all_equal_shapes_and_dtypes(first.problem, second.problem)
         chex.assert_trees_all_equal(first.settings, second.settings)

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -43,10 +43,13 @@ class Cropper:
         """Returns a photo, upright and possibly reduced."""
         return open_upright(path, least=LEAST_SIDE, foreign=self.foreign)
 
-    def detect(self, photo: Picture) -> list[Detection]:
-        """Returns the objects in a photo, see `Detector.detect`, with boxes in the pixels of its file."""
-        detections = self.detector.detect(np.asarray(photo.picture))
-        return [detection._replace(box=scaled_box(detection.box, photo.reduction)) for detection in detections]
+    def detect(self, photo: UInt8[np.ndarray, "h w 3"], reduction: int) -> list[Detection]:
+        """Returns the objects in a photo, see `Detector.detect`, with boxes in the pixels of its file.
+
+        `reduction` is that of `Picture`.
+        """
+        detections = self.detector.detect(photo)
+        return [detection._replace(box=scaled_box(detection.box, reduction)) for detection in detections]
 
 
 def load_cropper(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Cropper:
@@ -69,6 +72,7 @@ class Searched:
 
     path: pathlib.Path
     picture: Picture
+    pixels: UInt8[np.ndarray, "h w 3"]  # of the picture
     detections: list[Detection]  # from left to right, boxes in the pixels of the photo's file
     version: tuple[int, int] | None  # of the photo's file, see `files.version_of`
 
@@ -84,10 +88,13 @@ def search(path: pathlib.Path, cropper: Cropper, box: CropBox | None = None) -> 
     Raises `UserError`: the file is unusable.
     """
     version, picture = version_of(path), cropper.opened(path)
+    pixels = np.asarray(picture.picture)
     if box is None:
-        return Searched(path, picture, cropper.detect(picture), version)
-    crop = exposed(sample_crop(np.asarray(picture.picture), scaled_box(box, 1 / picture.reduction), SIDE))
-    return Searched(path, picture, [Detection(box, *cropper.detector.assess(crop[None])[0])], version)
+        detections = cropper.detect(pixels, picture.reduction)
+    else:
+        crop = exposed(sample_crop(pixels, scaled_box(box, 1 / picture.reduction), SIDE))
+        detections = [Detection(box, *cropper.detector.assess(crop[None])[0])]
+    return Searched(path, picture, pixels, detections, version)
 
 
 def other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) -> tuple[str, str] | None:

@@ -122,7 +122,7 @@ def _require_detection(name: str, searched: Searched, config: ConfigDict, croppe
     """Raises `NoDetectionError` if there is no object of the GAN's kind; the photo's drawing is left."""
     if any(detection.score >= PERHAPS for detection in searched.detections):
         return
-    photo, boxes = np.asarray(searched.picture.picture), searched.boxes
+    photo, boxes = searched.pixels, searched.boxes
     folder = pathlib.Path(config.workdir) / FOLDER
     if not (folder / f"{name}.json").exists():
         drawing = np.asarray(framing_picture(photo, boxes, 0, cropper.mean_mask))
@@ -139,10 +139,9 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
     """Writes crop, mask, drawing, latent and record of one object."""
     several, chosen, box = len(searched.detections) > 1, searched.detections[number - 1], searched.boxes[number - 1]
     name = f"{request.name}-{number}" if several else request.name
-    photo = np.asarray(searched.picture.picture)
-    crop = sample_crop(photo, box, cropper.side)
+    crop = sample_crop(searched.pixels, box, cropper.side)
     mask, source = mask_of_crop(crop, searched.picture, box, cropper, request.path, request.mask)
-    drawing = np.asarray(framing_picture(photo, searched.boxes, number - 1, mask))
+    drawing = np.asarray(framing_picture(searched.pixels, searched.boxes, number - 1, mask))
     content = {
         f"image/{name}.png": encoded(crop, "PNG"),
         f"mask/{name}.png": encoded(np.round(mask * 255).astype(np.uint8), "PNG"),

@@ -26,6 +26,7 @@ from collections.abc import AsyncGenerator, Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import photo_run
@@ -267,7 +268,7 @@ def _frame(task: dict[str, Any], cropper: Cropper, report: Report) -> None:
             f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
             "as the shorter one, crop the part that you want"
         )
-    detections = cropper.detect(photo)
+    detections = cropper.detect(np.asarray(photo.picture), photo.reduction)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
     boxes = [dataclasses.asdict(detection.box) for detection in detections]

@@ -166,7 +166,8 @@ def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browse
     cropper = crops.load_cropper(
         photo_run.config_of(predict.load_kind("head"), portrait.parent, refine=False), say=print
     )
-    (wanted,) = cropper.detect(cropper.opened(portrait))
+    photo = cropper.opened(portrait)
+    (wanted,) = cropper.detect(np.asarray(photo.picture), photo.reduction)
     assert np.hypot(box["x"] - wanted.box.x, box["y"] - wanted.box.y) < 0.02 * wanted.box.side
     assert box["side"] == pytest.approx(wanted.box.side, rel=0.02)
     assert np.degrees(box["roll"]) == pytest.approx(wanted.box.roll_deg, abs=2)

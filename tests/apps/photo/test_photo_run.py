@@ -200,7 +200,7 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 
 def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
     out, nearest = tmp_path / "out", Detection(_BOX, 5.0, 0.01)
-    monkeypatch.setattr(Cropper, "detect", lambda self, picture: [nearest])
+    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [nearest])
     with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so it has no 3D result"):
         _prepare(photo, out, box=None)
     assert [file.name for file in _files(out)] == ["a.jpg"]  # the drawing
@@ -346,7 +346,7 @@ def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):
 def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, monkeypatch, made):
     out = tmp_path / "out"
     boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
-    monkeypatch.setattr(Cropper, "detect", lambda self, picture: [Detection(box, 1.0, 0.9) for box in boxes])
+    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [Detection(box, 1.0, 0.9) for box in boxes])
 
     def prepare(**wishes):
         return photo_run.prepare(photo_run.Request(photo, "a", **wishes), _config(out), _cropper())
