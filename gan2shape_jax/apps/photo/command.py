@@ -2,12 +2,10 @@
 
 import argparse
 import contextlib
-import importlib
 import itertools
 import os
 import pathlib
 import sys
-import threading
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -101,7 +99,6 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out
     require_output_folder(out, RUN)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
-    threading.Thread(target=_import_writers, daemon=True).start()
     cropper = load_cropper(config, say=_say)
     with start.hold(out):
         code = _reconstruct(options, config, cropper, paths)
@@ -111,13 +108,6 @@ def _run(options: argparse.Namespace) -> int:
         if options.open:
             option_types.show(page.resolve().as_uri(), say=_say)
     return code
-
-
-def _import_writers() -> None:
-    """Imports what writes results, whose turn is later: searching a photo leaves the interpreter to others."""
-    for name in ("jinja2", "trimesh.visual", "pxr.UsdUtils"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
 
 
 def _place(text: str) -> pathlib.Path | str:

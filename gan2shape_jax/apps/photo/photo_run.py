@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import io
 import json
 import os
@@ -288,6 +289,10 @@ def _run(
     dark = _expose(work, photos)
     staged.data.image_root = str(work / _EXPOSED)
     photo_files.write_list(work, photos)
+    with contextlib.suppress(ImportError):
+        # Here, in the main thread: its libraries let go of the interpreter while they are loaded, and wait for ever if
+        # another thread then loads one of its own, as OpenCV.
+        importlib.import_module("pxr.UsdUtils")
 
     def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
         made_with = {"config.json": to_json(config) + "\n"}
