@@ -282,7 +282,8 @@ def test_a_page_of_a_thousand_results_opens_in_two_seconds_scrolls_and_leads_to_
     browser.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     assert browser.evaluate("scrollY + innerHeight") > browser.evaluate("document.body.scrollHeight") - 2
     browser.click(".pages a")
-    browser.wait("document.querySelectorAll('#cards li').length === 1")
+    browser.wait("document.querySelectorAll('#cards li').length === 1")  # the next page has loaded,
+    browser.wait(IS_SHOWN.format(0))  # and its image is shown
     assert text_of(browser, "name") == "1000" and browser.complaints() == []
     assert axe.barriers(browser) == []  # in the links between pages
 
