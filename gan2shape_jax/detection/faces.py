@@ -15,6 +15,7 @@ Coordinates are pixels of the photo, as in `geometry.crop_box`.
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -54,6 +55,8 @@ _RIDGE = 1e-6
 
 # Where eyes, nose and mouth lie in pictures of faces, before a GAN's own samples have been measured.
 _USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
+
+_own = threading.local()  # each thread's YuNet, which takes longer to load than to search a small picture
 
 Landmarks = Float[np.ndarray, "5 2"]  # right eye, left eye, nose, right and left corner of the mouth, (x, y)
 _NOSE, _MIRRORED = 2, [1, 0, 2, 4, 3]  # and which landmark is which in the mirror image
@@ -201,14 +204,16 @@ def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Face | None:
 
 def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Face]:
     """Returns the faces that YuNet finds in a picture with at least this score, the surest first."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target nobody asked for
-    try:
-        size = picture.shape[1], picture.shape[0]
-        detector = cv2.FaceDetectorYN.create(asset(_MODEL), "", size, least, _OVERLAP, 5000)
-        _, rows = detector.detect(np.ascontiguousarray(picture[..., ::-1]))
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    if not hasattr(_own, "yunet"):
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target nobody asked for
+        try:
+            _own.yunet = cv2.FaceDetectorYN.create(asset(_MODEL), "", (1, 1), least, _OVERLAP, 5000)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+    _own.yunet.setScoreThreshold(least)
+    _own.yunet.setInputSize((picture.shape[1], picture.shape[0]))
+    _, rows = _own.yunet.detect(np.ascontiguousarray(picture[..., ::-1]))
     faces = [] if rows is None else [_Face(float(row[14]), row[4:14].reshape(5, 2).astype(np.float64)) for row in rows]
     return sorted(faces, key=lambda face: -face.score)
 

@@ -1,12 +1,13 @@
 """`gan2shape-jax photo`: from a photo to its shape and a page; crop, mask and latent are found automatically."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from ml_collections import ConfigDict
 
@@ -31,6 +32,7 @@ from gan2shape_jax.run import start, trust
 
 _OUT = "results/photos"
 _AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
+_FIRST = 2  # those at the start, unless they are refined, so that there is something to see soon; then twice as many
 _DESCRIPTION = (
     "Detects the object in photos of any size and shape, crops it, and reconstructs it in 3D with a lifted GAN's "
     "model: meshes, maps, pictures, and a page that says how far to believe the shape."
@@ -145,33 +147,52 @@ def _reconstruct(
     failed: dict[str, str] = {}
     made: list[str] = []
     unusable = False  # whether a photo could not be read
-    for first in range(0, len(paths), _AT_ONCE):
-        prepared: list[photo_run.Prepared] = []
-        for number in range(first, min(first + _AT_ONCE, len(paths))):
-            count = f"{number + 1} of {len(paths)}: " if len(paths) > 1 else ""
-            try:
-                photos = photo_run.prepare(requests[number], config, cropper)
-            except RunEndingError:
-                raise
-            except UserError as error:
-                refused[names[number]] = str(error)
-                unusable |= not isinstance(error, photo_run.NoDetectionError)
-                _tell_refusal(error, count, pathlib.Path(config.workdir), names[number])
-                continue
-            if len(photos) > 1:
-                ends = f"{photos[0].name} to {photos[-1].name}"
-                _say(f"{count}{paths[number].name}: {len(photos)} {cropper.kind}s, from left to right {ends}")
-            for note in itertools.chain.from_iterable(photo.notes for photo in photos):
-                _say(f"{count}{note}")
-            prepared += photos
-        made += [photo.name for photo in prepared]
-        _tell_done(config, prepared)
-        texturer, unmade = cropper if options.texture else None, failed | refused
-        failed |= photo_run.run_over(config, prepared, texturer, refused=unmade, say=_say)
+    with contextlib.closing(_searched_ahead(requests, config, cropper)) as groups:
+        for group in groups:
+            prepared: list[photo_run.Prepared] = []
+            for number, search in group:
+                count = f"{number + 1} of {len(paths)}: " if len(paths) > 1 else ""
+                try:
+                    photos = search.result()
+                except RunEndingError:
+                    raise
+                except UserError as error:
+                    refused[names[number]] = str(error)
+                    unusable |= not isinstance(error, photo_run.NoDetectionError)
+                    _tell_refusal(error, count, pathlib.Path(config.workdir), names[number])
+                    continue
+                if len(photos) > 1:
+                    ends = f"{photos[0].name} to {photos[-1].name}"
+                    _say(f"{count}{paths[number].name}: {len(photos)} {cropper.kind}s, from left to right {ends}")
+                for note in itertools.chain.from_iterable(photo.notes for photo in photos):
+                    _say(f"{count}{note}")
+                prepared += photos
+            made += [photo.name for photo in prepared]
+            _tell_done(config, prepared)
+            texturer, unmade = cropper if options.texture else None, failed | refused
+            failed |= photo_run.run_over(config, prepared, texturer, refused=unmade, say=_say)
     results = pathlib.Path(config.workdir, "results")
     rows = [trust.row_of(name, results / name) for name in made if name not in failed]
     print_table(rows + [Row(name, f"failed: {why}") for name, why in (failed | refused).items()])
     return int(bool(failed or unusable) or not made)
+
+
+def _searched_ahead(
+    requests: Sequence[photo_run.Request], config: ConfigDict, cropper: Cropper
+) -> Generator[list[tuple[int, concurrent.futures.Future[list[photo_run.Prepared]]]], None, None]:
+    """Yields the searches through some photos at a time, with their numbers; another thread does the next ones."""
+    searching = concurrent.futures.ThreadPoolExecutor(1, "search")
+    try:
+        former: list[tuple[int, concurrent.futures.Future[list[photo_run.Prepared]]]] = []
+        numbered, size = enumerate(requests), _AT_ONCE if config.mode == "instance" else _FIRST
+        while group := list(itertools.islice(numbered, size)):
+            following = [(k, searching.submit(photo_run.prepare, request, config, cropper)) for k, request in group]
+            if former:
+                yield former
+            former, size = following, min(2 * size, _AT_ONCE)
+        yield former
+    finally:
+        searching.shutdown(cancel_futures=True)
 
 
 def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) -> None:
@@ -186,7 +207,7 @@ def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) ->
 
 def _tell_done(config: ConfigDict, prepared: Sequence[photo_run.Prepared]) -> None:
     """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
-    for name in (photo.name for photo in prepared if is_done(config, photo.name)):
+    for name in (photo.name for photo in prepared if is_done(config, photo.name, photo.files)):
         _say(f"{name}: finished before, skipped")
         with contextlib.suppress(UserError):
             if sentence := trust.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):

@@ -15,7 +15,7 @@ import contextlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -55,7 +55,7 @@ def parts_of(name: str) -> list[str]:
     return [f"image/{name}.png", f"mask/{name}.png", f"framing/{name}.jpg", f"latent/{name}.npy", f"{name}.json"]
 
 
-def write(work: pathlib.Path, name: str, files: dict[str, bytes]) -> None:
+def write(work: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
     """Writes a photo's files unless they are there; what an interrupted run has made of others is removed first."""
     if content_of(work, name) == files:
         return
@@ -91,14 +91,13 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
     return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 
-def is_done(config: ConfigDict, name: str) -> bool:
-    """Returns whether a prepared photo has a result of the same crop, mask, latent and configuration.
+def is_done(config: ConfigDict, name: str, files: Mapping[str, bytes]) -> bool:
+    """Returns whether a photo has a result of the same `files`, that is crop, mask, latent and configuration.
 
     One that awaits its refinement is none.
     """
     finished = RunFolder.at(config).is_finished(name)
-    made_of = content_of(pathlib.Path(config.workdir) / FOLDER, name)
-    return finished and made_of == content_of(work_folder(config), name)
+    return finished and content_of(pathlib.Path(config.workdir) / FOLDER, name) == files
 
 
 def put(config: ConfigDict, name: str) -> None:

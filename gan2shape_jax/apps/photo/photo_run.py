@@ -38,6 +38,11 @@ from gan2shape_jax.run import experiment, runner
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.predict import load_kind as load_kind
 
+with contextlib.suppress(ImportError):
+    # Here, before there are other threads: its libraries let go of the interpreter while they are loaded, and wait for
+    # ever if another thread then loads one of its own, as OpenCV.
+    importlib.import_module("pxr.UsdUtils")
+
 DEFAULT = "head"  # the model
 _ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
 _DARK = 52  # of 255: the user is warned if 99% of a crop's pixels are darker, too dark to be lightened enough
@@ -69,10 +74,11 @@ class NoDetectionError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """An object of a photo whose crop and mask are files."""
+    """An object of a photo, cropped and masked for a run."""
 
     name: str  # under which its results are filed
     path: pathlib.Path
+    files: Mapping[str, bytes] = dataclasses.field(repr=False)  # what the run reads and keeps of it, see `files`
     detection: Detection  # in the pixels of the photo's file
     mask_source: str  # file, alpha, found or usual
     notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
@@ -94,10 +100,10 @@ class Request:
 
 
 def prepare(request: Request, config: ConfigDict, cropper: Cropper) -> list[Prepared]:
-    """Writes what a run reads of each object in a photo, beside what is there of it, which `run_over` replaces.
+    """Returns each object in a photo, ready for `run_over`; writes nothing of them.
 
     Raises:
-      NoDetectionError: nothing was found; the drawing shows the best candidate, if there is one.
+      NoDetectionError: nothing was found; a drawing is written that shows the best candidate, if there is one.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
     searched = search(request.path, cropper, request.box)
@@ -137,7 +143,7 @@ def _require_detection(name: str, searched: Searched, config: ConfigDict, croppe
 
 
 def _prepare_one(request: Request, searched: Searched, number: int, config: ConfigDict, cropper: Cropper) -> Prepared:
-    """Writes crop, mask, drawing, latent and record of one object."""
+    """Returns one object with its crop, mask, drawing, latent and record."""
     several, chosen, box = len(searched.detections) > 1, searched.detections[number - 1], searched.boxes[number - 1]
     name = f"{request.name}-{number}" if several else request.name
     crop = sample_crop(searched.pixels, box, cropper.side)
@@ -152,14 +158,12 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
         latent = io.BytesIO()
         np.save(latent, load_latent(request.latent, cropper.style_dim))
         content[f"latent/{name}.npy"] = latent.getvalue()
-    work = photo_files.work_folder(config)
-    record = _record(request, searched, number) | {"mask": source, "made_with": work.name}
+    record = _record(request, searched, number) | {"mask": source, "made_with": photo_files.work_folder(config).name}
     photo_files.require_version(request.path, searched.version)
     content[f"{name}.json"] = _json_bytes(record)
-    photo_files.write(work, name, content)
     label = name if several else request.path.name
     notes = tuple(f"{label}: {note}" for note in _notes(chosen.box, box, crop, config, cropper, SOURCES[source]))
-    return Prepared(name, request.path, chosen, source, notes, searched.version)
+    return Prepared(name, request.path, content, chosen, source, notes, searched.version)
 
 
 def _json_bytes(record: Mapping[str, Any]) -> bytes:
@@ -213,7 +217,9 @@ def run_over(
     and says where.
     """
     work = photo_files.work_folder(config)
-    left = {photo.name: photo for photo in photos if not photo_files.is_done(config, photo.name)}
+    left = {photo.name: photo for photo in photos if not photo_files.is_done(config, photo.name, photo.files)}
+    for name, photo in left.items():
+        photo_files.write(work, name, photo.files)
     failed = _make(config, work, left, cropper, refused or {}, say) if left or refused else {}
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -254,11 +260,10 @@ def _predict_first(
         return False
     prediction = config.copy_and_resolve_references().unlock()
     prediction.mode, prediction.data.latent_root = "predict", ""
-    work, here = photo_files.work_folder(prediction), photo_files.work_folder(config)
-    for name in new:
-        content = photo_files.content_of(here, name)
-        record = json.loads(content[f"{name}.json"]) | {"made_with": work.name}
-        photo_files.write(work, name, content | {f"{name}.json": _json_bytes(record)})
+    work = photo_files.work_folder(prediction)
+    for name, photo in new.items():
+        record = json.loads(photo.files[f"{name}.json"]) | {"made_with": work.name}
+        photo_files.write(work, name, {**photo.files, f"{name}.json": _json_bytes(record)})
     try:
         _run(prediction.lock(), work, new, cropper, work_items, awaiting=True)  # what fails, fails again when refined
     finally:
@@ -289,10 +294,6 @@ def _run(
     dark = _expose(work, photos)
     staged.data.image_root = str(work / _EXPOSED)
     photo_files.write_list(work, photos)
-    with contextlib.suppress(ImportError):
-        # Here, in the main thread: its libraries let go of the interpreter while they are loaded, and wait for ever if
-        # another thread then loads one of its own, as OpenCV.
-        importlib.import_module("pxr.UsdUtils")
 
     def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
         made_with = {"config.json": to_json(config) + "\n"}
@@ -314,8 +315,8 @@ def _run(
         experiment.run_experiment(
             staged.lock(), runner.RunHooks(assessed, decorate, functools.partial(_put, config, work_items))
         )
-    for name in photos:
-        if is_result(work / "results" / name) and not photo_files.is_done(config, name):
+    for name, photo in photos.items():
+        if is_result(work / "results" / name) and not photo_files.is_done(config, name, photo.files):
             _put(config, work_items, name)  # of an earlier run, which was killed before it did so
     failures = work / "failures.json"
     return read_object(failures, "a run's failures") if failures.is_file() else {}

@@ -1,9 +1,13 @@
 """Which photos are meant, and a photo made ready for a run: its name, crop, mask, drawing and record."""
 
 import dataclasses
+import io
+import itertools
 import json
 import os
 import pathlib
+import queue
+import threading
 import types
 
 import numpy as np
@@ -13,7 +17,8 @@ from helpers.plain_result import plain_result
 from PIL import Image
 
 from gan2shape_jax.apps.evaluate.reports import find_runs
-from gan2shape_jax.apps.photo import crops, photo_run
+from gan2shape_jax.apps.photo import command, crops, photo_run
+from gan2shape_jax.apps.photo import files as photo_files
 from gan2shape_jax.apps.photo.crops import Cropper, other_kind
 from gan2shape_jax.apps.photo.files import names_in
 from gan2shape_jax.apps.photo.masks import mask_of_crop
@@ -47,28 +52,53 @@ def _prepare(path, out, *, refine=False, **wishes):
     return prepared
 
 
-def _work(out):
-    """Returns the folder of the run under way."""
-    (folder,) = (out / "photos" / ".work").iterdir()
-    return folder
+def _start(path, out, **wishes):
+    """Prepares a photo and writes what a run reads of it; returns it and the run's folder."""
+    prepared, work = _prepare(path, out, **wishes), photo_files.work_folder(_config(out))
+    photo_files.write(work, "a", prepared.files)
+    return prepared, work
+
+
+def _opened(prepared, name):
+    return Image.open(io.BytesIO(prepared.files[name]))
 
 
 def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_crop_mask_drawing_and_record_are_written(photo, tmp_path, face_photo):
+def test_crop_mask_drawing_and_record_are_prepared(photo, tmp_path, face_photo):
     prepared = _prepare(photo, tmp_path / "out")
-    folder = _work(tmp_path / "out")
-    crop = np.asarray(Image.open(folder / "image" / "a.png"))
-    np.testing.assert_array_equal(crop, sample_crop(face_photo(), _BOX, 64))
-    assert np.asarray(Image.open(folder / "mask" / "a.png"))[32, 32] == 255
-    with Image.open(folder / "framing" / "a.jpg") as drawing:
-        assert drawing.size == (384, 282)
-    record = json.loads((folder / "a.json").read_text())
+    np.testing.assert_array_equal(_opened(prepared, "image/a.png"), sample_crop(face_photo(), _BOX, 64))
+    assert np.asarray(_opened(prepared, "mask/a.png"))[32, 32] == 255
+    assert _opened(prepared, "framing/a.jpg").size == (384, 282)
+    record = json.loads(prepared.files["a.json"])
     assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
     assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
     assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("found", "found", _BOX)
+
+
+@pytest.mark.parametrize(("refine", "sizes"), [(False, [2, 4, 8, 6]), (True, [8, 8, 4])])
+def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, monkeypatch, refine, sizes):
+    requests, searched = [photo_run.Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
+    monkeypatch.setattr(photo_run, "prepare", lambda request, *_: searched.put(request.name) or [request.name])
+    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=refine), _cropper())
+    first = next(groups)
+    begun = [searched.get(timeout=10) for _ in range(sizes[0] + sizes[1])]  # while the first are reconstructed
+    assert begun == [f"{k}" for k in range(sizes[0] + sizes[1])]
+    found = [[(k, *search.result()) for k, search in group] for group in itertools.chain([first], groups)]
+    assert [len(group) for group in found] == sizes and sum(found, []) == [(k, f"{k}") for k in range(20)]
+
+
+def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
+    begun, go_on = [], threading.Event()
+    requests = [photo_run.Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)]
+    monkeypatch.setattr(photo_run, "prepare", lambda request, *_: begun.append(request.name) or go_on.wait(10))
+    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=True), _cropper())
+    next(groups)
+    threading.Timer(0.2, go_on.set).start()
+    groups.close()  # waits for the search under way
+    assert begun == ["0"]
 
 
 @pytest.fixture
@@ -170,13 +200,12 @@ def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crop
     photo, tmp_path, made, monkeypatch
 ):
     out = tmp_path / "out"
-    _prepare(photo, out)
-    work = _work(out)
+    _, work = _start(photo, out)
     (work / "checkpoints/a").mkdir(parents=True)
     write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
-    _prepare(photo, out)
+    _start(photo, out)
     assert (work / "checkpoints/a").is_dir()
-    prepared = _prepare(photo, out, box=CropBox(x=180, y=100, side=96))
+    prepared, _ = _start(photo, out, box=CropBox(x=180, y=100, side=96))
     assert not (work / "checkpoints/a").exists() and not (work / "results/a").exists()
     write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
     monkeypatch.setattr(photo_run.experiment, "run_experiment", lambda config, hooks: 0)  # finished before, skipped
@@ -185,15 +214,14 @@ def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crop
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
     with pytest.raises(UserError, match="cannot hold the files of a: "):
-        _prepare(photo, tmp_path / "other")
+        photo_run.run_over(_config(tmp_path / "other"), [_prepare(photo, tmp_path / "other")])
 
 
 def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo):
     large = Image.fromarray(face_photo()).resize((6000, 4400), Image.Resampling.BICUBIC)
     large.save(tmp_path / "a.jpg", quality=90)
     box = CropBox(x=3800, y=2000, side=1920)
-    _prepare(tmp_path / "a.jpg", tmp_path / "out", box=box)
-    crop = np.asarray(Image.open(_work(tmp_path / "out") / "image" / "a.png"), np.float32)
+    crop = np.asarray(_opened(_prepare(tmp_path / "a.jpg", tmp_path / "out", box=box), "image/a.png"), np.float32)
     expected = np.asarray(sample_crop(np.asarray(large), box, 64), np.float32)
     assert np.abs(crop - expected).mean() < 3
 
@@ -225,10 +253,9 @@ def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
 
 def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
     np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
-    _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
-    work = _work(tmp_path / "out")
+    _, work = _start(photo, tmp_path / "out", latent=tmp_path / "w.npy")
     assert np.load(work / "latent" / "a.npy").shape == (1, 8)
-    _prepare(photo, tmp_path / "out")
+    _start(photo, tmp_path / "out")
     assert not list((work / "latent").iterdir())  # it is not given any longer
     np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
     with pytest.raises(UserError, match=r"w\.npy"):
@@ -357,7 +384,7 @@ def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(ph
     ] == boxes
     assert prepared[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
     assert [photo.name for photo in prepare(which=2)] == ["a-2"]
-    record = json.loads((_work(out) / "a-2.json").read_text())
+    record = json.loads(prepared[1].files["a-2.json"])
     assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")
     (only,) = prepare(which=1)
     assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/mode.txt").is_file()
