@@ -48,6 +48,7 @@ _BECOME = (
 _PATIENCE = 60  # seconds
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+_LEFT = ("Inspected target navigated", "Cannot find context", "Execution context was destroyed")  # a page, as told
 _RESTED, _BETWEEN = 5, 0.1  # unchanged readings of a position, and seconds between them, after which it is stable
 
 
@@ -185,9 +186,18 @@ class Chromium(Browser):
         return answer["result"].get("value")
 
     def wait(self, condition: str, *, seconds: float = _PATIENCE) -> None:
-        """Waits until a JavaScript expression is true."""
+        """Waits until a JavaScript expression is true, also across a change of pages."""
+
+        def is_true() -> bool:
+            try:
+                return self.evaluate(f"Boolean({condition})")
+            except PageError as error:
+                if not any(told in str(error) for told in _LEFT):
+                    raise
+                return False  # its page was left while it was evaluated
+
         until = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({condition})"):
+        while not is_true():
             if time.monotonic() > until:
                 raise PageError(f"not within {seconds} s: {condition}")
             time.sleep(0.03)
