@@ -142,12 +142,18 @@ def _to_screen(
     drawable = (vertices[..., 2] > camera.near) & jnp.isfinite(vertices).all(-1)
     if mask is not None:
         drawable &= mask
-    x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
     (scale_x, origin_x), (scale_y, origin_y) = to_lattice(camera, samples)
-    places = x / z * scale_x + origin_x, y / z * scale_y + origin_y, 1 / z
+
+    def places(drawable: Array) -> tuple[Array, Array, Array]:
+        x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
+        return x / z * scale_x + origin_x, y / z * scale_y + origin_y, z
+
+    x, y, z = places(drawable)
     most = float(jnp.finfo(x.dtype).tiny) ** -0.25  # what is farther from the image has no finite derivatives
-    drawable &= (jnp.abs(places[0]) < most) & (jnp.abs(places[1]) < most) & (z < most)
-    x, y, inverse = (jnp.where(drawable, value, 0) for value in places)
+    drawable &= (jnp.abs(x) < most) & (jnp.abs(y) < most) & (z < most)
+    # Once more, without those: 0 times their infinity would be the derivative in the camera's focal length.
+    x, y, z = places(drawable)
+    x, y, inverse = (jnp.where(drawable, value, 0) for value in (x, y, 1 / z))
     return x, y, inverse
 
 
