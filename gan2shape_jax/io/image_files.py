@@ -104,13 +104,16 @@ def grey_mask(picture: Picture, name: str) -> Image.Image:
     return picture.picture.convert("L") if picture.alpha is None else picture.alpha
 
 
-def warn_if_inverted(mask: Float[np.ndarray, "s s"], name: str) -> None:
-    """Warns where a mask in [0, 1] covers much of its border and nothing in the middle; `name` begins the sentence."""
+def inverted_fault(mask: Float[np.ndarray, "s s"]) -> str:
+    """Returns what is wrong with a mask in [0, 1] that covers much of its border and nothing in the middle; else "".
+
+    It is the rest of a sentence that begins with the mask's name.
+    """
     third = len(mask) // 3
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if border > 1 / 3 and mask[third:-third, third:-third].mean() < 0.05:
-        fault = "covers the border and not the middle: it may be inverted (white, or opaque, is the object)"
-        warnings.warn(f"{name} {fault}", stacklevel=3)
+        return "covers the border and not the middle: it may be inverted (white, or opaque, is the object)"
+    return ""
 
 
 def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Picture:
@@ -232,7 +235,8 @@ def shrunk_mask(picture: Image.Image, crop: int | None, size: int, name: str) ->
     # In floats: averages of 8-bit values would be rounded.
     square = central_square(picture, crop).convert("F").resize((size, size), Image.Resampling.BOX)
     mask = np.clip(np.asarray(square, np.float32) / 255, 0, 1)
-    warn_if_inverted(mask, name)
+    if fault := inverted_fault(mask):
+        warnings.warn(f"{name} {fault}", stacklevel=2)
     return mask
 
 

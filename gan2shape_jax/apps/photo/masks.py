@@ -9,7 +9,7 @@ from gan2shape_jax.apps.photo.crops import LEAST_SIDE, Cropper
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.grabcut import grabcut_mask
-from gan2shape_jax.io.image_files import Picture, grey_mask, open_upright, warn_if_inverted
+from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault, open_upright
 
 SOURCES = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the same for all photos"}
 _LEAST_OBJECT = 0.01  # share of a crop
@@ -22,10 +22,11 @@ def mask_of_crop(
     cropper: Cropper,
     path: pathlib.Path,
     file: pathlib.Path | None,
-) -> tuple[Float[np.ndarray, "s s"], str]:
-    """Returns a crop's mask and its source, the first available of: file, alpha channel, GrabCut, the usual mask.
+) -> tuple[Float[np.ndarray, "s s"], str, str]:
+    """Returns a crop's mask, its source and what the user should read of it, or "".
 
-    `box` is the crop's place in the photo. Raises `UserError` if the file is unusable or the mask shows no object.
+    The source is the first available of: file, alpha channel, GrabCut, the usual mask. `box` is the crop's place in
+    the photo. Raises `UserError` if the file is unusable or the mask shows no object.
     """
     side, where = len(crop), str(path)
     if file is not None:
@@ -39,9 +40,8 @@ def mask_of_crop(
         values, source = cropper.mean_mask, "usual"
     if (values > 0.5).mean() < _LEAST_OBJECT:
         raise UserError(f"{where} shows no object inside the crop: name another --mask or --box")
-    if source in ("file", "alpha"):
-        warn_if_inverted(values, where)
-    return values, source
+    fault = inverted_fault(values) if source in ("file", "alpha") else ""
+    return values, source, fault and f"{where} {fault}"
 
 
 def _from_file(file: pathlib.Path, photo: Picture, box: CropBox, side: int) -> Float[np.ndarray, "s s"]:

@@ -147,7 +147,7 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
     several, chosen, box = len(searched.detections) > 1, searched.detections[number - 1], searched.boxes[number - 1]
     name = f"{request.name}-{number}" if several else request.name
     crop = sample_crop(searched.pixels, box, cropper.side)
-    mask, source = mask_of_crop(crop, searched.picture, box, cropper, request.path, request.mask)
+    mask, source, fault = mask_of_crop(crop, searched.picture, box, cropper, request.path, request.mask)
     drawing = np.asarray(framing_picture(searched.pixels, searched.boxes, number - 1, mask))
     content = {
         f"image/{name}.png": encoded(crop, "PNG"),
@@ -162,8 +162,10 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
     photo_files.require_version(request.path, searched.version)
     content[f"{name}.json"] = _json_bytes(record)
     label = name if several else request.path.name
-    notes = tuple(f"{label}: {note}" for note in _notes(chosen.box, box, crop, config, cropper, SOURCES[source]))
-    return Prepared(name, request.path, content, chosen, source, notes, searched.version)
+    notes = [*_notes(chosen.box, box, crop, config, cropper, SOURCES[source]), *filter(None, [fault])]
+    return Prepared(
+        name, request.path, content, chosen, source, tuple(f"{label}: {note}" for note in notes), searched.version
+    )
 
 
 def _json_bytes(record: Mapping[str, Any]) -> bytes:

@@ -78,6 +78,15 @@ def test_crop_mask_drawing_and_record_are_prepared(photo, tmp_path, face_photo):
     assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("found", "found", _BOX)
 
 
+def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
+    """Not in a warning: another thread prepares photos while a run's own warnings of their masks are ignored."""
+    outside = np.full((220, 300, 1), 255, np.uint8)
+    outside[60:140, 150:230] = 0
+    Image.fromarray(np.concatenate([face_photo(), outside], axis=-1)).save(tmp_path / "cut.png")
+    prepared = _prepare(tmp_path / "cut.png", tmp_path / "out")
+    assert prepared.notes[-1].startswith(f"cut.png: the alpha channel of {tmp_path / 'cut.png'} covers the border")
+
+
 @pytest.mark.parametrize(("refine", "sizes"), [(False, [2, 4, 8, 6]), (True, [8, 8, 4])])
 def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, monkeypatch, refine, sizes):
     requests, searched = [photo_run.Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
@@ -295,22 +304,22 @@ def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
         truth, prepared = _disc(96, 96, 48, 48, 32), mask > 0.5
         return (truth & prepared).sum() / (truth | prepared).sum()
 
-    prepared, source = _mask()
+    prepared, source, _ = _mask()
     assert source == "found" and overlap(prepared) > 0.9  # its outline is soft
     white = _SEEN.astype(np.uint8) * 255
-    prepared, source = _mask(alpha=white)
+    prepared, source, _ = _mask(alpha=white)
     assert source == "alpha" and overlap(prepared) > 0.95
-    usual, source = _mask(finds_masks=False)
+    usual, source, _ = _mask(finds_masks=False)
     assert source == "usual" and (usual == middle(96)).all()
     own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
     cut_out = Image.fromarray(np.dstack([255 - white] * 3 + [white]))
     for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own), cut_out):
         picture.save(tmp_path / "m.png")
-        prepared, source = _mask(file=tmp_path / "m.png")
-        assert source == "file" and overlap(prepared) > 0.95
+        prepared, source, fault = _mask(file=tmp_path / "m.png")
+        assert source == "file" and overlap(prepared) > 0.95 and not fault
     Image.fromarray(255 - white).save(tmp_path / "m.png")
-    with pytest.warns(UserWarning, match=r"the mask .*m\.png covers the border and not the middle"):
-        _mask(file=tmp_path / "m.png")
+    *_, fault = _mask(file=tmp_path / "m.png")
+    assert fault.startswith(f"the mask {tmp_path / 'm.png'} covers the border and not the middle")
     for size, words in (((120, 70), "120 x 70 pixels"), ((120, 80), "m.png shows no object inside the crop")):
         Image.new("L", size).save(tmp_path / "m.png")
         with pytest.raises(UserError, match=words):
