@@ -185,7 +185,7 @@ _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
         ("def get_config(): return get_config()", "RecursionError"),
         ("def get_config(): return {}", "not return an ml_collections.ConfigDict"),
         ("get_config = 5", "no function get_config"),
-        ("a = 1\0", "does not run: SyntaxError"),
+        ("a = 1\0", "source code string cannot contain null bytes"),
         (_CHANGED.format("config.camera = 3"), "camera"),
         (_CHANGED.format("del config.camera"), "config.camera.fov_deg is missing"),
         (_CHANGED.format("config.sed = 1"), "no field config.sed; did you mean config.seed?"),
