@@ -25,12 +25,14 @@ def schema() -> ConfigDict:
     # Random seed: every random choice of a run is a function of this number.
     config.seed = Field(0, low=0, high=2**32 - 1)
     # Folder that receives checkpoints, logs and results; created if it does not exist.
-    config.workdir = Field("results/run", affects_results=False)
-    # 'instance': images one after another, each with its own networks; 'joint': all images train one set of networks
-    # (schedule.joint must agree); 'predict': trained networks (networks.pretrained) explain the images without any
-    # training, and need no GAN, latents or masks; 'lift': the GAN's own samples train one set of networks, without any
-    # images (see config.lift).
-    config.mode = Field("instance", choices=("instance", "joint", "predict", "lift"))
+    config.workdir = Field("results/run", role="machine")
+    # What the run does. 'train': networks of its own for each image, from random ones or those of joint training
+    # (networks.pretrained), as published; 'refine': a lifted model (networks.pretrained) is refined on each image, by
+    # config.refinement; 'predict': trained networks explain the images without any training, and need no GAN, latents
+    # or masks; 'joint': all images train one set of networks; 'lift': the GAN's own samples train one set of networks,
+    # without any images (config.lift); 'finetune': two more stages of a lift, on turned pictures; 'train_detail': a
+    # lifted model learns to take its albedo's detail from the picture itself (config.detail).
+    config.recipe = Field("train", choices=("train", "refine", "predict", "joint", "lift", "finetune", "train_detail"))
     # True reproduces the published implementation's known faults: half-pixel sampling, short normals, the first batch
     # of samples skipped; in joint training, mixed-up lights and the prior of the first image; swapped vertices in
     # renderings of the mesh.
@@ -58,26 +60,26 @@ def _data(config: ConfigDict) -> None:
     # The images, with their latents, masks and ground-truth depths.
     config.data = ConfigDict()
     # Text file with one image name per line; further columns are ignored, and names with spaces must be quoted.
-    config.data.image_list = Field("", affects_results=False)
+    config.data.image_list = Field("", role="machine")
     # Folder of the images named in the list.
-    config.data.image_root = Field("")
+    config.data.image_root = Field("", role="machine")
     # Folder of W latents, NAME.pt or NAME.npy; without one, the GAN is inverted.
-    config.data.latent_root = Field("")
+    config.data.latent_root = Field("", role="machine")
     # Folder of ground-truth depths for the evaluation, NAME.npy (scene units) or NAME.png; '' means no evaluation.
-    config.data.depth_root = Field("")
+    config.data.depth_root = Field("", role="machine")
     # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
     # image's alpha channel), 'parser' (the category's), 'usual' (lift.usual_mask for all), or 'auto': the first of
     # these four that an image has, the usual one only if lift.masks is 'usual' and mask_root is ''.
     config.data.mask_source = Field("auto", choices=("auto", "file", "alpha", "parser", "usual"))
     # Folder of object masks, NAME.png, white on the object.
-    config.data.mask_root = Field("")
+    config.data.mask_root = Field("", role="machine")
     # Side of the centred square cut from each image before it is resized to S, in pixels; None means no crop.
     config.data.crop = Field(None, low=1, high=65536)
 
     # The network that finds object masks.
     config.parsing = ConfigDict()
     # Weights of the category's scene parser, as written by `gan2shape-jax convert` (.safetensors); '' means no parser.
-    config.parsing.weights = Field("")
+    config.parsing.weights = Field("", file=True)
     # True gives every parser images normalised as in its training; the published code does so for cars and cats only.
     config.parsing.normalize_all = Field(False)
 
@@ -118,7 +120,7 @@ def _networks(config: ConfigDict) -> None:
     config.networks.encoder_width = Field(32, low=1, high=1024)
     # Weights to start from instead of random ones: networks.safetensors of a run, or a .pth of the published
     # implementation; '' starts from scratch and fits the prior.
-    config.networks.pretrained = Field("")
+    config.networks.pretrained = Field("", file=True)
 
 
 def _gan(config: ConfigDict) -> None:
@@ -126,7 +128,7 @@ def _gan(config: ConfigDict) -> None:
     # The frozen StyleGAN2.
     config.gan = ConfigDict()
     # Generator and discriminator, as written by `gan2shape-jax convert` (.safetensors).
-    config.gan.checkpoint = Field("")
+    config.gan.checkpoint = Field("", file=True)
     # Side of the generator's images, in pixels; must match the checkpoint.
     config.gan.size = Field(256, low=8, high=1024, power_of_two=True)
     # Width multiplier of the published architectures; must match the checkpoint, 0 accepts any number of channels.
@@ -150,9 +152,9 @@ def _sampling(config: ConfigDict) -> None:
     # How views and lights of pseudo-images are sampled.
     config.sampling = ConfigDict()
     # Mean (6,) and covariance (6,6) of views, network units (.pth or .npz).
-    config.sampling.view_mvn = Field("")
+    config.sampling.view_mvn = Field("", file=True)
     # Mean (4,) and covariance (4,4) of lights, network units (.pth or .npz).
-    config.sampling.light_mvn = Field("")
+    config.sampling.light_mvn = Field("", file=True)
     # Factor applied to the sampled yaws.
     config.sampling.view_scale = Field(1.0, low=1e-06, high=1000)
     # Range of x and range of y of the light direction (x, y, 1), range of its strength, and ambient share of the
@@ -192,7 +194,7 @@ def _training(config: ConfigDict) -> None:
     # Perceptual distance: 'lpips' (VGG16, needs lpips_weights) or 'discriminator' (the GAN's own, needs nothing else).
     config.loss.perceptual = Field("lpips", choices=("discriminator", "lpips"))
     # LPIPS weights (.safetensors).
-    config.loss.lpips_weights = Field("")
+    config.loss.lpips_weights = Field("", file=True)
     # Weight of the perceptual distance.
     config.loss.lam_perc = Field(0.5, low=0, high=1e6)
     # Weight of the smoothness loss on depth and shading.
@@ -233,9 +235,6 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.flip3 = Field((False, False, False, False))
     # True restores the initial weights before every new image; no effect in joint training.
     config.schedule.reset_weight = Field(True)
-    # True trains one set of networks on all images, moving to the next image at every iteration; config.mode must agree
-    # ('joint').
-    config.schedule.joint = Field(False)
     # If several batches share an iteration: True gives each its own image, False gives all of them the same one.
     config.schedule.independent = Field(True)
     # True averages the gradients of several batches per iteration; False uses one batch per iteration.
@@ -249,15 +248,11 @@ def _schedule(config: ConfigDict) -> None:
 
 def _lift(config: ConfigDict) -> None:
     """Sets how a GAN is lifted."""
-    # Lifting a GAN: joint training on its own samples (mode 'lift').
+    # Lifting a GAN: joint training on its own samples (recipes 'lift' and 'finetune').
     config.lift = ConfigDict()
-    # Pictures that teach a lifted model (networks.pretrained) to take its albedo's detail from the picture itself, in
-    # place of a lift: samples of the GAN, none of them twice, and, if there is a data.image_list, photographs. 0: a
-    # lift.
-    config.lift.pictures = Field(0, low=0, high=10**9)
-    # Pictures with which a lift ends: its model is taught detail as by lift.pictures, in WORKDIR/detail. 0: it ends
-    # with the model, which is the same in either case.
-    config.lift.detail_pictures = Field(0, low=0, high=10**9, affects_results=False)
+    # Pictures with which a lift ends: its model is taught detail, as by the recipe 'train_detail', in WORKDIR/detail.
+    # 0: it ends with the model, which is the same in either case.
+    config.lift.detail_pictures = Field(0, low=0, high=10**9, role="machine")
     # Samples that a stage trains on; every stage uses different ones.
     config.lift.samples = Field(192, low=2, high=10**6)
     # Truncation of the samples' latents towards the mean, in (0, 1]; lower values give more typical, less varied
@@ -269,7 +264,7 @@ def _lift(config: ConfigDict) -> None:
     # category's), 'usual' (lift.usual_mask for all), or 'none' (the whole square).
     config.lift.masks = Field("found", choices=("found", "parser", "usual", "none"))
     # Picture of how often the object covers each pixel, white for always; '' estimates it from samples of the GAN.
-    config.lift.usual_mask = Field("")
+    config.lift.usual_mask = Field("", file=True)
     # Side, in pixels, to which the GAN's samples are resized before data.crop (if set) is cut from them, as from
     # images.
     config.lift.cropped_from = Field(256, low=16, high=4096)
@@ -291,14 +286,12 @@ def _lift(config: ConfigDict) -> None:
     config.lift.latent_iterations = Field(20, low=0, high=10**4)
     # Adam's learning rate in that search, in W.
     config.lift.latent_learning_rate = Field(0.03, low=1e-30, high=1000)
-    # Number of stages, from the first, whose step 3 anchors the view network to the known views of the pseudo-images.
-    # In later ones the view network is frozen, and step 3 learns from the GAN's own turned pictures of each sample, if
-    # the GAN turns what it draws by the estimates of networks.pretrained.
-    config.lift.anchored_stages = Field(1000, low=0, high=1000)
-    # Iterations of step 2 in these later stages if the GAN does not: each sample then gets an encoder of its own, with
-    # offsets that pass through the mapping network.
+    # Iterations of step 2 in the stages of 'finetune' if the GAN hardly turns what it draws, by the estimates of
+    # networks.pretrained: each sample then gets an encoder of its own, with offsets that pass through the mapping
+    # network.
     config.lift.own_encoder_iterations = Field(300, low=1, high=10**6)
-    # Weight of the distance from the known views: mean square, in standard deviations of the sampled views.
+    # Weight, in 'lift', of the views' distance from the known ones: mean square, in standard deviations of the sampled
+    # views.
     config.lift.anchor_view = Field(0.2, low=0, high=1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
     config.lift.warmup_iterations = Field(50, low=0, high=10**6)
@@ -306,18 +299,28 @@ def _lift(config: ConfigDict) -> None:
     # end; 0 uses the latest.
     config.lift.average = Field(0.99, low=0, high=0.99999)
 
+    # Teaching a lifted model the detail of its albedo (recipe 'train_detail').
+    config.detail = ConfigDict()
+    # Pictures that it is taught by: samples of the GAN, none of them twice, and, if there is a data.image_list,
+    # photographs.
+    config.detail.pictures = Field(1_000_000, low=1, high=10**9)
+
 
 def _refinement(config: ConfigDict) -> None:
     """Sets how a model is refined on one image."""
-    # Refining a lifted GAN's model (networks.pretrained) on each image (mode 'instance').
+    # Refining a lifted GAN's model (networks.pretrained) on each image (recipe 'refine').
     config.refinement = ConfigDict()
     # Iterations of steps 1, 2 and 3, one triple per stage, in place of schedule.stages; the first step 1 needs at least
-    # one. The mirrored factors are used in all of them if any stage of schedule.flip3 uses it. There is no step 2 where
-    # the model knows how its GAN turns what it draws: step 3 then learns from the GAN's own turned pictures.
+    # one. The mirrored factors are used in all of them if any stage of schedule.flip3 uses it. There is no step 2 with
+    # refinement.samples='turned'.
     config.refinement.lengths = Field(((30, 200, 150),))
+    # What step 3 learns from: 'projected', the GAN's versions of renderings, by an encoder that step 2 trains; or
+    # 'turned', the GAN's own turned pictures of the image's latent, for a model that knows how its GAN turns what it
+    # draws.
+    config.refinement.samples = Field("projected", choices=("projected", "turned"))
     # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
     # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their faults.
-    # Without step 2, the model's encoder stays as it is.
+    # With refinement.samples='turned', the model's encoder stays as it is.
     config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
     config.refinement.learning_rate = Field(1e-4, low=1e-30, high=1000)
@@ -344,60 +347,60 @@ def _outputs(config: ConfigDict) -> None:
     # What an interrupted run resumes from.
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; another one is written at the end of each step.
-    config.checkpoint.every_iterations = Field(500, low=1, high=10**9, affects_results=False)
+    config.checkpoint.every_iterations = Field(500, low=1, high=10**9, role="machine")
     # Checkpoints kept while an image is in progress; a finished image keeps none (see outputs.networks).
-    config.checkpoint.keep = Field(2, low=1, high=10**6, affects_results=False)
+    config.checkpoint.keep = Field(2, low=1, high=10**6, role="machine")
     # Folder for checkpoints, which may be on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
-    config.checkpoint.folder = Field("", affects_results=False)
+    config.checkpoint.folder = Field("", role="machine")
 
     # Pictures, meshes and animations.
     config.outputs = ConfigDict()
     # How much of a result is drawn: 'mesh' the mesh and the maps in the canonical frame; 'overview' also the overview;
     # 'standard' also strips of views from other sides and under other lights; 'all' also animations and images from the
     # GAN, if the fields below enable them.
-    config.outputs.preset = Field("all", choices=("mesh", "overview", "standard", "all"))
+    config.outputs.preset = Field("all", choices=("mesh", "overview", "standard", "all"), role="draw")
     # True also makes rotation and relighting images with the GAN.
-    config.outputs.gan_images = Field(True)
+    config.outputs.gan_images = Field(True, role="draw")
     # Trained networks kept for a finished image: 'small' keeps the view network and the encoder in float16 (10 MB at
     # the published widths, enough for `edit` and `evaluate identity`); 'full' keeps all five in float32 (62 MB), for
     # networks.pretrained; 'none' keeps only mesh, maps and pictures. What is not kept is lost with the image's
     # checkpoints. If schedule.reset_weight is False, it is always 'full'; joint training keeps its one set.
-    config.outputs.networks = Field("small", choices=("none", "small", "full"), affects_results=False)
+    config.outputs.networks = Field("small", choices=("none", "small", "full"), role="machine")
     # Frames in one swing of the turntable, and in one circle of the light.
-    config.outputs.turntable_frames = Field(24, low=1, high=1000)
+    config.outputs.turntable_frames = Field(24, low=1, high=1000, role="draw")
     # True writes the mesh of the whole square, False cuts it at the object mask.
-    config.outputs.mesh_full = Field(False)
+    config.outputs.mesh_full = Field(False, role="draw")
     # True also writes turntable and relighting as animations (MP4 and GIF).
-    config.outputs.animation = Field(True)
+    config.outputs.animation = Field(True, role="draw")
     # Side of images rendered from the mesh, in pixels; 0 means max(S, 192).
-    config.outputs.picture_size = Field(0, low=0, high=4096)
+    config.outputs.picture_size = Field(0, low=0, high=4096, role="draw")
 
     # Progress reports and TensorBoard.
     config.logging = ConfigDict()
     # Iterations between log entries.
-    config.logging.every_iterations = Field(100, low=1, high=10**9, affects_results=False)
+    config.logging.every_iterations = Field(100, low=1, high=10**9, role="machine")
     # True writes scalars and images for TensorBoard, if the extra `logging` is installed (tensorboardX).
-    config.logging.tensorboard = Field(True, affects_results=False)
+    config.logging.tensorboard = Field(True, role="machine")
 
     # Precision, compilation, devices and hosts.
     config.runtime = ConfigDict()
     # Folder of compiled and exported programs for later starts to reuse; '' means the user's cache folder
     # (~/.cache/gan2shape_jax, or below $XDG_CACHE_HOME), 'off' keeps none. If JAX_COMPILATION_CACHE_DIR is set, JAX's
     # own cache is used, and nothing is exported.
-    config.runtime.compilation_cache = Field("", affects_results=False)
+    config.runtime.compilation_cache = Field("", role="machine")
     # True makes a GPU use operations that are bitwise reproducible (slower); a CPU always does.
-    config.runtime.deterministic = Field(False)
+    config.runtime.deterministic = Field(False, role="machine")
     # Images reconstructed at once, in one train step; 0 means as many as fit in the free memory of a GPU or TPU, and 1
     # on a CPU, which never takes more than it has cores.
-    config.runtime.images_at_once = Field(0, low=0, high=65536, affects_results=False)
+    config.runtime.images_at_once = Field(0, low=0, high=65536, role="machine")
     # Precision in which the networks (except the encoder), the GAN and the perceptual network compute: 'float32',
     # 'bfloat16', or 'auto': bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are
     # always float32.
     config.runtime.precision = Field("auto", choices=("auto", "float32", "bfloat16"))
     # Training iterations compiled into one program; 0 chooses by the type of device.
-    config.runtime.iterations_per_call = Field(0, low=0, high=10**6)
+    config.runtime.iterations_per_call = Field(0, low=0, high=10**6, role="machine")
     # Hosts (processes) that share the work: 'auto' looks for others if Slurm, Open MPI, a TPU slice or
     # JAX_COORDINATOR_ADDRESS says so, 'one' never does.
-    config.runtime.hosts = Field("auto", choices=("auto", "one"), affects_results=False)
+    config.runtime.hosts = Field("auto", choices=("auto", "one"), role="machine")
     # Seconds to wait for the other hosts at startup.
-    config.runtime.hosts_timeout_s = Field(300, low=1, high=10**6, affects_results=False)
+    config.runtime.hosts_timeout_s = Field(300, low=1, high=10**6, role="machine")

@@ -32,7 +32,6 @@ def get_config(variant: str = "") -> ConfigDict:
     # The schedule that docs/reports/cats.md was measured with, longer than the default.
     config.refinement.update(lengths=((50, 300, 220),), collect_iters=48, gain=1.0)
     if variant != "scratch":
+        config.recipe = variant or "refine"
         config.networks.pretrained = asset("catface/model.safetensors")
-    if variant == "predict":
-        config.mode = "predict"
     return config

@@ -19,7 +19,9 @@ def get_config() -> ConfigDict:
     config = load_config("own").unlock()
     config.update(workdir="results/head", category="head")
     config.gan.checkpoint = asset("head/gan.safetensors")
+    config.recipe = "refine"
     config.networks.pretrained = asset("head/model.safetensors")
+    config.refinement.samples = "turned"
     # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
     config.lift.usual_mask = asset("head/usual_mask.png")
     config.inversion.steps = 300  # as the bundled faces

@@ -31,9 +31,9 @@ def get_config(variant: str = "") -> ConfigDict:
     # 500 steps find latents with an error that is 1% lower, but take 4 seconds more a photo.
     config.inversion.steps = 300
     if variant in ("", "predict"):
+        config.recipe = variant or "refine"
         config.networks.pretrained = asset("ictface/model.safetensors")
-    if variant == "predict":
-        config.mode = "predict"
+        config.refinement.samples = "turned"
     elif variant == "joint":
         joined(config, ((600, 900, 1200), (300, 600, 900))).sampling.collect_iters = 60
     elif variant == "quick":  # to see that every step works: the shapes are rough

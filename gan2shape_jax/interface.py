@@ -52,6 +52,7 @@ from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
+from gan2shape_jax.training.decision import Wanted
 
 # Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
@@ -269,7 +270,10 @@ def reconstruct(
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inputs))
     functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
     text = (to_json(chosen) + functions).encode()
-    made_with = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}
+    facts = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}
+    if absent := own.keys() - {phase.step for phase in plan.schedule}:
+        names = ", ".join(dict.fromkeys(phase.step for phase in plan.schedule))
+        raise ArgumentError(f"steps has {', '.join(sorted(absent))}, but this reconstruction's steps are {names}")
     schedule = tuple(dataclasses.replace(phase, kind=own.get(phase.step, phase.kind)) for phase in plan.schedule)
     costs = [phase.cost for phase in schedule]
 
@@ -282,9 +286,11 @@ def reconstruct(
         watcher, console = loop.Watcher(on_progress=report), Console(stderr=True)
         if callback is None and (console.is_terminal or console.is_jupyter):
             watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
-        state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
+        state, history = loop.train(
+            prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, Wanted(facts)
+        )
     params, measured = state.params, dict[str, Any]()
-    if plan.kind == "refine":
+    if plan.recipe.name == "refine":
         params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
     record = explain.explain(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
@@ -327,7 +333,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
     else:
         chosen = _named(config)
         chosen.networks.pretrained = chosen.networks.pretrained if model is None else str(weights_file(model, MODEL))
-    chosen.mode = "predict"
+    chosen.recipe = "predict"
     validate(chosen)
     _require_files(chosen)
     networks = predict.load_predictor(resolve(chosen.lock()), None)
@@ -407,8 +413,8 @@ def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:
             chosen.seed = operator.index(seed)
         except TypeError:
             raise ArgumentError(f"seed is {str(seed)[:40]!r}: it must be a whole number") from None
-    if chosen.mode != "instance":
-        raise ConfigError(f"config.mode is {chosen.mode!r}: images are reconstructed in mode 'instance'")
+    if chosen.recipe not in ("train", "refine"):
+        raise ConfigError(f"config.recipe is {chosen.recipe!r}: an image is reconstructed by 'train' or 'refine'")
     validate(chosen)
     if problems := gan_problems(chosen, architecture):
         raise ConfigError("\n".join(problems))

@@ -20,6 +20,7 @@ from typing import Any
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
+from gan2shape_jax.config.schema import LIFTS
 from gan2shape_jax.errors import ConfigError, Terminated, UserError, not_installed, one_line, printable
 from gan2shape_jax.run import interrupt
 
@@ -129,7 +130,7 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         from gan2shape_jax.run import check  # --help should not wait for what this imports
 
         return functools.partial(check.run_check, config), None
-    page = None if config.mode == "lift" else pathlib.Path(config.workdir, "index.html")
+    page = None if config.recipe in LIFTS else pathlib.Path(config.workdir, "index.html")
     if arguments.cluster:
         from gan2shape_jax.apps.cluster import images
 

@@ -33,7 +33,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
+from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run.runtime import cadence_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Watcher
@@ -82,7 +83,8 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     (face_prepared,) = known_faces.prepared(config, [face], architecture, frozen)
     start = prepare.initial_params(resolve(config), face_prepared.settings)
     begin = time.perf_counter()
-    state, _ = loop.train(face_prepared, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
+    schedule = recipe_of(config).schedule(config)
+    state, _ = loop.train(face_prepared, frozen, schedule, start, None, cadence_of(config), Watcher())
     wanted = config.refinement
     _, share, l1 = refinement.keep_best(
         start, state, face_prepared, frozen, batches=wanted.kept_out, gain=wanted.gain, criterion=wanted.criterion

@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 def networks_of(folder: pathlib.Path, model: str, kind: str = "ictface") -> Predictor:
     """Returns a model's networks, for a folder of faces."""
     config = known_faces.config_of(folder, kind)
-    config.mode = "predict"
+    config.recipe = "predict"
     config.data.latent_root = ""
     config.networks.pretrained = model or config.networks.pretrained
     return predict.load_predictor(resolve(config.lock()), None)

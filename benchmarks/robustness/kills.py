@@ -56,9 +56,9 @@ _TINY = {
 _OF_MODE = {
     "instance": {"runtime.images_at_once": 1},
     "group": {"runtime.images_at_once": 2},
-    "joint": {"mode": "joint", "schedule.joint": True},
+    "joint": {"recipe": "joint"},
     "lift": {
-        "mode": "lift",
+        "recipe": "lift",
         "schedule.batches_per_iteration": 1,
         "lift.samples": 3,
         "lift.batches": 2,

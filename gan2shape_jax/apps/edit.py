@@ -302,7 +302,7 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
 def trained(folder: pathlib.Path, saved: SavedRun, settings: Settings, names: tuple[str, ...]) -> models.Params:
     """Loads trained networks, the image's own or those that all images of the run share; `UserError` if it cannot."""
     places = [folder / "networks.safetensors", saved.root / "networks.safetensors"]
-    if saved.config.mode == "predict":
+    if saved.config.recipe == "predict":
         places.append(saved.locate(saved.config.networks.pretrained))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -324,7 +324,7 @@ def _latent(saved: SavedRun, name: str, latent: _Given, style_dim: int) -> np.nd
         places.insert(0, saved.locate(saved.config.data.latent_root))
     path = next((path for place in places if (path := data.find(str(place), name, data.LATENT_KINDS))), None)
     if path is None:
-        if saved.config.mode == "predict":
+        if saved.config.recipe == "predict":
             never = f"{name} was explained by a model alone, without a latent, which the GAN's pictures start from"
             how = "--version 3d draws the mesh; the GAN draws it once refined (photo --refine), or with --latent FILE"
             raise UserError(f"{never}: {how}")

@@ -19,13 +19,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from gan2shape_jax.config import schema
+from gan2shape_jax.config import former, schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.files import read_object
 
 LIFT = "lift"
+TOLD = ("plan", "identity")  # in `config.json` beside the fields: what the run does, and what makes it itself
 
 # What belongs to the images of `config.data.image_root`, and what a run does without it. It is found by
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
@@ -45,7 +46,7 @@ def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration named on a command line.
 
     `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of the published
-    implementation; every configuration has the variants `lift`, `relift` and `amortize`.
+    implementation; every configuration has the variants `lift`, `finetune` and `train_detail`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
@@ -95,7 +96,7 @@ def _run(path: pathlib.Path, variant: str) -> ConfigDict:
             return config.lock()
         if not isinstance(config, ConfigDict):
             raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
-        config = ConfigDict(config).unlock()
+        config = _modernised(path, ConfigDict(config).unlock())
         if faults := schema.faults(schema.flatten(config), only_types=True):
             raise ConfigError(f"{path}: {faults[0]}")
         _drop_foreign_roots(config)
@@ -108,6 +109,25 @@ def _run(path: pathlib.Path, variant: str) -> ConfigDict:
         del config.category  # or it would be turned into plain text
         config.category = categories.NameWithRecord.of(record)
     return config.lock()
+
+
+def _modernised(path: pathlib.Path, config: ConfigDict) -> ConfigDict:
+    """Returns a user's configuration with today's names for fields that it calls as earlier versions did."""
+    values = schema.flatten(config)
+    if not (old := [field for field in values if former.instead_of(field)]):
+        return config
+    warnings.warn(f"{path}: {'; '.join(f'config.{field}: {former.instead_of(field)}' for field in old)}", stacklevel=4)
+    return _from_values(former.modernised(values))
+
+
+def _from_values(values: Mapping[str, Any]) -> ConfigDict:
+    """Returns an unlocked configuration with these fields, by path, and defaults for others."""
+    config = load_config("base").unlock()
+    for field, value in values.items():
+        if field in (known := schema.fields()):
+            value = float(value) if isinstance(known[field].default, float) else value
+        set_field(config, field, value)
+    return config
 
 
 @contextlib.contextmanager
@@ -204,29 +224,27 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
-def read_tree(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the fields in a run's `config.json`, without the plan that it tells; raises like `read_object`."""
-    tree = read_object(path, "a run's configuration")
-    tree.pop("plan", None)
-    return tree
-
-
 def read_config(path: pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration in a run's `config.json`; fields not in it have their defaults.
+    """Returns the locked configuration in a run's `config.json`; fields that an earlier version lacked have defaults.
 
     Raises:
         UserError: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
-        tree = read_tree(path)
+        return config_of_tree(read_object(path, "a run's configuration"), path)
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
-    config = load_config("base").unlock()
-    values = schema.flatten(config) | {field: schema.as_tuples(value) for field, value in schema.flatten(tree).items()}
+
+
+def config_of_tree(tree: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
+    """Returns what `read_config` does, from the content of `path`."""
+    plan = tree.get("plan")
+    kind = plan.get("kind", "") if isinstance(plan, dict) else ""
+    fields = schema.flatten({group: value for group, value in tree.items() if group not in TOLD})
+    fields = former.modernised({field: schema.as_tuples(value) for field, value in fields.items()}, kind=str(kind))
+    values = schema.flatten(load_config("base")) | fields
     problems = schema.faults(values)
-    for field, value in {} if problems else values.items():
-        set_field(config, field, float(value) if isinstance(schema.fields()[field].default, float) else value)
-    if problems := problems or schema.problems(config):
+    if problems or (problems := schema.problems(config := _from_values(values))):
         raise UserError(f"{path}: {problems[0]}")
     return config.lock()
 
@@ -236,9 +254,9 @@ def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> Conf
 
     `config` is unlocked, and modified; `stages` are iterations of steps 1, 2 and 3, one triple a stage.
     """
-    config.mode = "joint"
+    config.recipe = "joint"
     config.networks.pretrained = ""
-    config.schedule.update(joint=True, reset_weight=False, share_weight=True, stages=stages)
+    config.schedule.update(reset_weight=False, share_weight=True, stages=stages)
     config.schedule.flip1 = (False, *(len(stages) - 1) * (True,))
     config.schedule.flip3 = len(stages) * (True,)
     return config
@@ -251,11 +269,11 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     learn from mirrored depth maps.
     """
     mirrored, later = any(config.schedule.flip3), 5
-    config.mode = "lift"
+    config.recipe = "lift"
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
     config.prior.update(shape="whole_ellipsoid", iterations=300)
-    config.schedule.update(joint=False, reset_weight=False, share_weight=True, independent=True)
+    config.schedule.update(reset_weight=False, share_weight=True, independent=True)
     config.schedule.stages = ((500, 150, 700), *later * ((150, 100, 700),))
     config.schedule.update(flip1=(False, *later * (mirrored,)), flip3=(mirrored, *later * (mirrored,)))
     config.schedule.batches_per_iteration = 4  # samples that share an iteration
@@ -267,24 +285,25 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _relifted(config: ConfigDict) -> ConfigDict:
+def _finetuned(config: ConfigDict) -> ConfigDict:
     """Returns how training continues from a lift (`networks.pretrained`): two stages without an anchor."""
     config = _lifted(config)
     mirrored = config.schedule.flip3[:2]
-    config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
+    config.recipe = "finetune"
+    config.workdir = f"{config.workdir.removesuffix('_lift')}_finetune"
     config.schedule.update(stages=2 * ((1, 1, 500),), flip1=mirrored, flip3=mirrored)
     config.sampling.batch_size = 4
-    config.lift.update(batches=12, inversion_iterations=0, anchored_stages=0, warmup_iterations=20)
+    config.lift.update(batches=12, inversion_iterations=0, warmup_iterations=20)
     config.optimizer.learning_rate = 1e-4  # of the second stage
     config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4)
     return config
 
 
-def _amortized(config: ConfigDict) -> ConfigDict:
+def _detail_trained(config: ConfigDict) -> ConfigDict:
     """Returns how a lifted model's albedo gets its detail: by samples of the GAN that are never seen twice."""
     model = config.networks.pretrained
     config = _lifted(config)
-    folder = f"{config.workdir.removesuffix('_lift')}_amortize"
+    folder = f"{config.workdir.removesuffix('_lift')}_detail"
     return as_detail_training(config, model=model, folder=folder, pictures=1_000_000)
 
 
@@ -293,19 +312,22 @@ def as_detail_training(config: ConfigDict, *, model: str, folder: str, pictures:
 
     `model` is the path of that model, `folder` the run's; the configuration's images are not used.
     """
-    config.workdir, config.networks.pretrained = folder, model
+    config.recipe, config.workdir, config.networks.pretrained = "train_detail", folder, model
     config.data.update(image_list="", image_root="", latent_root="", mask_root="", depth_root="")
     config.schedule.batches_per_iteration = 8  # pairs of pictures
     config.optimizer.update(learning_rate=1e-3, weight_decay=0.0)
-    config.lift.update(pictures=pictures, detail_pictures=0, average=0.999)
+    config.detail.pictures = pictures
+    config.lift.update(detail_pictures=0, average=0.999)
     config.checkpoint.every_iterations = 250
     config.logging.every_iterations = 1563  # 25,000 pictures
     return config
 
 
-# Each changes an unlocked configuration.
+# Each changes an unlocked configuration. The last two had other names before.
 _VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
     LIFT: _lifted,
-    "relift": _relifted,
-    "amortize": _amortized,
+    "finetune": _finetuned,
+    "train_detail": _detail_trained,
+    "relift": _finetuned,
+    "amortize": _detail_trained,
 }

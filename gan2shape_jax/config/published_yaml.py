@@ -48,7 +48,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "keep_num_checkpoint": ("", 2),
     "use_logger": ("logging.tensorboard", True),
     "log_freq": ("logging.every_iterations", 1000),
-    "joint_train": ("schedule.joint", False),
+    "joint_train": ("", False),
     "independent": ("schedule.independent", True),
     "reset_weight": ("schedule.reset_weight", False),
     "num_stage": ("", 1),
@@ -205,7 +205,7 @@ def _configuration(values: dict[str, Any]) -> ConfigDict:
     checkpoint = pathlib.PurePath(values["gan_ckpt"])
     endings = ("", ".pt", ".pth", ".pkl", ".safetensors")  # the converted file lies beside the original
     fields = {field: values[name] for name, (field, _) in OPTIONS.items() if field} | {
-        "mode": "joint" if joint else "instance",
+        "recipe": "joint" if joint else "train",
         "schedule.stages": (values["stage_len_dict"], *[values["stage_len_dict2"]] * (stages - 1)),
         "schedule.flip1": values["flip1_cfg"][:stages] or (False,) * stages,
         "schedule.flip3": values["flip3_cfg"][:stages] or (False,) * stages,

@@ -1,7 +1,7 @@
 """The fields of a configuration, each described once, in `configs/base.py`, and the requirements on their values.
 
-Help, validation, the reference page and the hash of a configuration all follow from these descriptions. Fields are
-named by dotted paths such as `gan.size`. The files that fields name are left to `gan2shape_jax.run`.
+Help, validation, the reference page and what makes a run itself (`run.identity`) all follow from these descriptions.
+Fields are named by dotted paths such as `gan.size`. The files that fields name are left to `gan2shape_jax.run`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import re
 import runpy
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from gan2shape_jax.config import former
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 GENERAL = "general"  # the group of fields that belong to no other
 # Object storage that may hold checkpoints, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
+LIFTS = ("lift", "finetune", "train_detail")  # the recipes that learn from a GAN's own samples
+# What `networks.pretrained` names, by the recipes that begin with it.
+_BEGINS_WITH = {
+    "refine": "a lifted model (model.safetensors of a lift)",
+    "predict": "the trained networks (networks.safetensors of a joint run, or a lifted model)",
+    "finetune": "the networks.safetensors of a lift",
+    "train_detail": "the model.safetensors of a lift",
+}
 _LONGEST = 60  # characters of a value in a message
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a tuple such as {}"}
 
@@ -44,7 +53,9 @@ class Field:
     high: float | None = None
     power_of_two: bool = False  # whether it has to be one
     choices: tuple[str, ...] = ()  # the values that a text may have, if not any
-    affects_results: bool = True  # whether two runs that differ in it alone may give an image different results
+    # What changes with it: what is computed; how that is drawn; or nothing that lasts, as with folders and devices.
+    role: Literal["compute", "draw", "machine"] = "compute"
+    file: bool = False  # whether it names a file, of which the content matters and not the path
     meaning: str = ""  # what it is for and its unit: the comment above it in `configs/base.py`
 
     @property
@@ -127,12 +138,6 @@ def group_of(path: str) -> str:
     return path.partition(".")[0] if "." in path else GENERAL
 
 
-def result_fields(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of the fields that can change an image's result, by path."""
-    free = {path for path, field in fields().items() if not field.affects_results}
-    return {path: value for path, value in flatten(config).items() if path not in free}
-
-
 def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
     """Returns a sentence for each field that is missing, unknown, or of the wrong type or range, whatever it holds."""
     known_fields = fields()
@@ -147,7 +152,9 @@ def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
 
 
 def no_field(path: str) -> str:
-    """Returns the sentence about a field that does not exist."""
+    """Returns the sentence about a field that does not exist, or has another name now."""
+    if now := former.instead_of(path):
+        return f"there is no field config.{path} any more: {now}"
     close, name = nearest(path, fields()), shown(path)[1:-1]
     return f"there is no field config.{name}; did you mean config.{close}? (--help lists the groups of fields)"
 
@@ -252,7 +259,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
     if source == "usual" and not values["lift.usual_mask"]:
         yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name the picture of that mask"
     parsed = "data.mask_source" if source == "parser" else "lift.masks"
-    used = source == "parser" or values["mode"] == "lift" and values["lift.masks"] == "parser"
+    used = source == "parser" or values["recipe"] in LIFTS and values["lift.masks"] == "parser"
     if used and category_of(category).parser is None:
         yield (
             f"config.{parsed} is 'parser', but no parser finds objects of the category {category!r} (there are parsers "
@@ -266,26 +273,28 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     """Checks values that are valid on their own and may not go together."""
     from gan2shape_jax.networks.modules import default_group_base, default_width  # imports JAX: seconds
 
-    mode, joint, pretrained = values["mode"], values["schedule.joint"], values["networks.pretrained"]
+    recipe, pretrained = values["recipe"], values["networks.pretrained"]
     batches, at_once = values["schedule.batches_per_iteration"], values["runtime.images_at_once"]
-    size, untrained = values["image_size"], "but config.networks.pretrained is empty"
+    size = values["image_size"]
     width = values["networks.width"] or default_width(size)
     base = values["networks.group_base"] or default_group_base(size)
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
-    if mode == "predict" and not pretrained:
-        yield f"config.mode is 'predict' {untrained}: name the trained networks (networks.safetensors of a joint run)"
-    if mode == "lift" and not pretrained and values["lift.pictures"]:
-        yield f"config.lift.pictures is {values['lift.pictures']} {untrained}: name the model.safetensors of a lift"
-    elif mode == "lift" and not pretrained and values["lift.anchored_stages"] == 0:
-        yield f"config.lift.anchored_stages is 0 {untrained}: name the networks.safetensors of a lift"
-    if mode != "predict" and (mode == "joint") != joint:
-        yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both to the same"
-    if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):
+    if recipe in _BEGINS_WITH and not pretrained:
         yield (
-            f"config.schedule.batches_per_iteration is {batches}: it needs config.mode='joint' or 'lift' and "
-            "config.schedule.share_weight=True; set it to 0 or 1"
+            f"config.recipe is {recipe!r} but config.networks.pretrained is empty: name {_BEGINS_WITH[recipe]}, or use "
+            "a variant that starts from random networks, such as ictface:scratch"
         )
-    if mode == "instance" and at_once > 1 and not values["schedule.reset_weight"]:
+    if recipe == "lift" and pretrained:
+        yield (
+            f"config.recipe is 'lift' but config.networks.pretrained is {shown(pretrained)}: a lift starts from random "
+            "networks; set it to '', or use the recipe 'finetune' or 'train_detail'"
+        )
+    if batches > 1 and not (recipe in ("joint", *LIFTS) and values["schedule.share_weight"]):
+        yield (
+            f"config.schedule.batches_per_iteration is {batches}: it needs a recipe that trains one set of networks "
+            "('joint', 'lift', ...) and config.schedule.share_weight=True; set it to 0 or 1"
+        )
+    if recipe in ("train", "refine") and at_once > 1 and not values["schedule.reset_weight"]:
         yield (
             f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
             "starts from the previous one: change one of them"
@@ -301,7 +310,8 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
             f"{MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
         )
     first = values["refinement.lengths"][0]
-    if not first[0] or (values["refinement.new_encoder"] and not first[1]):
+    projects = values["refinement.samples"] == "projected"
+    if not first[0] or (projects and values["refinement.new_encoder"] and not first[1]):
         yield (
             f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1, which the samples "
             "are drawn from, and its first step 2, for a new encoder (config.refinement.new_encoder), need an iteration"

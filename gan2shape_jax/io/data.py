@@ -23,6 +23,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_files
 from gan2shape_jax.io.arrays import load_depth, load_latent
 from gan2shape_jax.io.categories import Parser, category_of
+from gan2shape_jax.io.files import MISSING, content_of
 from gan2shape_jax.io.image_lists import stem_of
 
 # Below this, the prior sees no object (`prior.ellipsoid`).
@@ -102,9 +103,21 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     return Item(stem_of(name), image, mask, depth, latent, square.picture.width)
 
 
+def inputs_of(config: ConfigDict, name: str) -> dict[str, str]:
+    """Returns the SHA-256 of an image's own files, `image`, `mask`, `latent`, `depth`; `MISSING` of those it lacks."""
+    data, stem = config.data, stem_of(name)
+    masked, latents = data.mask_source in ("auto", "file") and data.mask_root, config.recipe != "predict"
+    return {
+        "image": content_of(pathlib.Path(data.image_root) / name),
+        "mask": content_of(pathlib.Path(data.mask_root) / f"{stem}.png") if masked else MISSING,
+        "latent": content_of(find_latent(data.latent_root, name) or "") if latents and data.latent_root else MISSING,
+        "depth": content_of(find_depth(data.depth_root, name) or "") if data.depth_root else MISSING,
+    }
+
+
 def needs_masks(config: ConfigDict) -> bool:
     """Whether a run needs object masks: for the ellipsoid prior, or to restrict losses to the object (`use_mask`)."""
-    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
+    return config.recipe != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def mean_mask_file(config: ConfigDict) -> str:

@@ -13,6 +13,7 @@ exists is replaced only with `--overwrite`.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -30,6 +31,7 @@ from typing import Any, BinaryIO, cast
 from gan2shape_jax.errors import UserError, refused
 
 MIB = 2**20
+MISSING = "no file"  # in place of a SHA-256
 _DEEPEST = 32  # levels of JSON
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
@@ -115,6 +117,20 @@ def sha256(path: _Path) -> str:
     """Returns a regular file's SHA-256 in hexadecimal; raises the same errors as `open_regular`."""
     with open_regular(path) as file:
         return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def content_of(path: _Path) -> str:
+    """Returns a file's SHA-256, or `MISSING`; a file that has not changed is read once."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return MISSING
+    return _content_of(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(4096)
+def _content_of(path: str, size: int, changed: int) -> str:
+    return sha256(path)
 
 
 def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents: bool = False) -> None:

@@ -65,7 +65,8 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     def need(field: str, advice: str = "", *, folder: bool = False) -> None:
         files.append(RequiredFile(field, operator.attrgetter(field)(config), folder, advice))
 
-    data, lift, trains = config.data, config.mode == "lift", config.mode != "predict"
+    data, trains = config.data, config.recipe != "predict"
+    lift = config.recipe in ("lift", "finetune", "train_detail")
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
@@ -80,7 +81,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
             need("lift.usual_mask", "or --config.lift.usual_mask= to estimate it from samples of the GAN")
         if config.lift.masks == "parser":
             need("parsing.weights", "or --config.lift.masks=found")
-        if config.lift.pictures and data.image_list:
+        if config.recipe == "train_detail" and data.image_list:
             need("data.image_list", "or --config.data.image_list= for samples alone")
             need("data.image_root", folder=True)
     else:
@@ -97,7 +98,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
                 names = names_of(config)
         _need_masks(config, names, need)
     if config.networks.pretrained:
-        start = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
+        start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
     for name in sorted(perceptual_distances(config)) if trains else ():
         if f"{name}_weights" in config.loss:
@@ -111,7 +112,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
 
 def perceptual_distances(config: ConfigDict) -> set[str]:
     """Returns the names of the perceptual distances that a run computes: of its losses, and to choose a refinement."""
-    refined = config.mode == "instance" and bool(config.networks.pretrained) and config.refinement.criterion != "l1"
+    refined = config.recipe == "refine" and config.refinement.criterion != "l1"
     return {config.loss.perceptual, *([config.refinement.criterion] if refined else [])}
 
 
@@ -160,6 +161,18 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
             "gan2shape-jax get downloads and converts weights, those and others: gan2shape-jax get --list",
         ]
     raise UserError("\n".join(lines))
+
+
+def require_all(config: ConfigDict, only: Sequence[str] | None = None) -> list[str]:
+    """Returns the names of the images that a run is for, [] for one on samples alone; raises `UserError` for a lack.
+
+    `only` are those among the images of the list that this process is for; None is all.
+    """
+    reads = config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list)
+    names = [name for name in (names_of(config) if reads else []) if only is None or name in only]
+    require_files(config, names)
+    require_images(config, names)
+    return names
 
 
 def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list[str]]:

@@ -107,14 +107,14 @@ def _explained(
 _code = jax.jit(reference_code)
 
 
-def as_refinement(config: ConfigDict, *, turns: bool) -> ConfigDict:
+def as_refinement(config: ConfigDict) -> ConfigDict:
     """Returns a run's configuration with `config.refinement` in place of the fields that it overrides.
 
-    `turns` says whether the model knows how its GAN turns what it draws: its own turned pictures need no encoder.
+    The GAN's own turned pictures (`config.refinement.samples`) need no encoder, and so no step 2.
     """
     chosen, mirrored = config.copy_and_resolve_references().unlock(), any(config.schedule.flip3)
     stages = tuple(tuple(stage) for stage in config.refinement.lengths)
-    if turns:
+    if config.refinement.samples == "turned":
         stages = tuple((first, 0, third) for first, _, third in stages)
         chosen.refinement.new_encoder = False
     chosen.schedule.stages = stages

@@ -131,7 +131,7 @@ def _collect_anchored(params: models.Params, iteration: Iteration, context: Cont
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
 
 # Samples that no anchor holds turn less than requested: with V free, reliefs get deeper and deeper.
-HELD_STEP = dataclasses.replace(STEP3, networks=("depth", "albedo", "light"))
+FROZEN_VIEW_STEP = dataclasses.replace(STEP3, name="step3_frozen_view", networks=("depth", "albedo", "light"))
 
 
 # --- better projected samples ---------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import Context, PreparedImage, Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
@@ -33,7 +33,8 @@ FIRST = 1 << 20  # training samples are numbered from here on, all others below
 SHOWN = 8  # maximum number of held-out samples that are shown
 
 # Steps in which the moving average of the networks is kept, and those that train depth: checked for a collapse.
-_AVERAGED, _JUDGED = ("inversion", "step2", "anchored", "step3"), ("anchored", "step3")
+_JUDGED = (steps.ANCHORED_STEP.name, steps.FROZEN_VIEW_STEP.name)
+_AVERAGED = (steps.INVERSION_STEP.name, STEP2.name, *_JUDGED)
 # Thresholds for detecting a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a
 # third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
@@ -52,7 +53,7 @@ def _project(turning: Turning | None, state: TrainState, phase: Phase, context: 
     Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
     improved by a search.
     """
-    if phase.step != STEP3.name:
+    if phase.step == steps.ANCHORED_STEP.name:
         return steps.improved(state.params, one_image(context).phase_constants(state, phase), context)
     if turning is None:
         return steps.projected_by_own_encoder(state, phase, context)

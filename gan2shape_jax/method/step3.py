@@ -119,4 +119,4 @@ STEP3 = Step(
 )
 
 # The same where shape and view stay a model's.
-FROZEN_GEOMETRY = dataclasses.replace(STEP3, networks=("albedo", "light"))
+FROZEN_GEOMETRY = dataclasses.replace(STEP3, name="step3_frozen_geometry", networks=("albedo", "light"))

@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
-from gan2shape_jax.results.result import FILES, TEXTURE, Result, add_files, array_files, write_folder
+from gan2shape_jax.results.result import FILES, TEXTURE, Result, add_files, array_files, open_file, write_folder
 
 if TYPE_CHECKING:
     import trimesh
@@ -360,6 +361,21 @@ OUTPUTS = (
         "all files in the folder with their sizes, the configuration's hash, and the images trained in the same group",
     ),
 )
+
+
+# Files that only the GAN can draw.
+BY_GAN = tuple(f"{stem}_gan.{ending}" for stem in ("turntable", "relight") for ending in ("png", "mp4", "gif"))
+
+
+def undrawn_files(folder: pathlib.Path, keep: Iterable[str] = ()) -> dict[str, bytes]:
+    """Returns the files of a results folder, by name, that drawing it anew would not make, and those to `keep`."""
+    drawn = {name for output in OUTPUTS if output.write is not None for name in output.files} - set(keep)
+    names = sorted(read_object(folder / FILES, "a record of files")["files"].keys() - drawn - {FILES})
+    contents = {}
+    for name in names:
+        with open_file(folder, name) as file:
+            contents[name] = file.read()
+    return contents
 
 
 def write_outputs(

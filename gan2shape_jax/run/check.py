@@ -27,6 +27,7 @@ from gan2shape_jax.io.required_files import absent_of_images, perceptual_distanc
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.run import joint, predict, prepare
 from gan2shape_jax.run.experiment import require_folder, require_places
+from gan2shape_jax.run.identity import settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
@@ -66,7 +67,7 @@ def examine(config: ConfigDict) -> list[str]:
     plan = tried(resolve, config)
     config = plan.config if plan else config
     architecture = tried(_architecture, config)
-    for name in perceptual_distances(config) if config.mode != "predict" else ():
+    for name in perceptual_distances(config) if config.recipe != "predict" else ():
         if os.path.isfile(config.loss.get(f"{name}_weights", "")):
             tried(perceptual.load, name, config)
     if plan is not None and architecture is not None and sensible and os.path.isfile(config.networks.pretrained):
@@ -78,26 +79,26 @@ def examine(config: ConfigDict) -> list[str]:
     parsed = config.data.mask_source in ("auto", "parser") and category_of(config.category).parser
     if parsed and os.path.isfile(config.parsing.weights):
         tried(load_parser_of, config)
-    if (config.mode != "lift" or config.lift.pictures) and os.path.exists(config.data.image_list):
+    if config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list):
         names = tried(names_of, config) or []
-    if names and config.mode == "joint":
-        tried(joint.require_startable, config, names)
+    if names and config.recipe == "joint" and plan is not None:
+        tried(joint.require_enough_for, settled(config, plan.recipe), names)
     tried(require_images, config, names)
     if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
         sides: dict[str, int] = {}
         for name in names:
             if os.path.isfile(pathlib.Path(config.data.image_root) / name):
                 sides |= tried(_read_image, config, name, architecture) or {}
-        if config.mode == "joint" and config.data.crop and sides:
+        if config.recipe == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
-    if sensible:
-        tried(require_folder, config, names)
+    if sensible and plan is not None:
+        tried(require_folder, plan, names)
     return list(dict.fromkeys(problems))
 
 
 def _architecture(config: ConfigDict) -> Architecture | None:
     """Returns the architecture of the run's GAN; None if its file is missing."""
-    if config.mode == "predict" and predict.no_gan_because(config) is not None:
+    if config.recipe == "predict" and predict.no_gan_because(config) is not None:
         return predict.stand_in_sizes(config)
     return prepare.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
 
@@ -105,8 +106,8 @@ def _architecture(config: ConfigDict) -> Architecture | None:
 def _load_networks(plan: Plan, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
     config = plan.config
-    gan = config.mode != "predict" or predict.no_gan_because(config) is None
-    needed = predict.needed_networks(gan=gan) if config.mode == "predict" else ("depth",)
+    gan = config.recipe != "predict" or predict.no_gan_because(config) is None
+    needed = predict.needed_networks(gan=gan) if config.recipe == "predict" else ("depth",)
     sizes = plan.settings(architecture, original_size=config.image_size)
     like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
     plan.require_model_fits(sizes, gan=gan)
@@ -123,7 +124,7 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
         open_picture(config, name)
         return {}
     item = load_item(config, name, run_parser=False)
-    if config.mode != "predict":
+    if config.recipe != "predict":
         if item.latent is not None and architecture is not None:
             prepare.require_layers(item.latent, name, architecture)
         try:
@@ -135,13 +136,13 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
 
 def _report(config: ConfigDict) -> str:
     """Returns a line on what the run works on; '' if there is nothing."""
+    counts = {"train_detail": config.detail.pictures, "lift": config.lift.samples, "finetune": config.lift.samples}
     try:
-        lift = config.lift
-        count = lift.pictures or lift.samples if config.mode == "lift" else len(names_of(config))
+        count = counts.get(config.recipe) or len(names_of(config))
         free = shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30
     except (UserError, OSError):  # already among the problems
         return ""
-    of_lift = "pictures" if lift.pictures else "samples a stage"
-    what = of_lift if config.mode == "lift" else f"image{'' if count == 1 else 's'}"
+    of_lift = "pictures" if config.recipe == "train_detail" else "samples a stage"
+    what = of_lift if config.recipe in counts else f"image{'' if count == 1 else 's'}"
     machine = f"on {jax.default_backend()}; {free:.0f} GiB of disk space are free"
     return f"{count} {what} of {config.image_size} pixels, {machine}\n" if count else ""

@@ -1,8 +1,7 @@
-"""A run over every image of the list: each with its own networks, all with one set, or without any training."""
+"""A run, from its configuration to the call that makes it: everything is checked once, from top to bottom."""
 
 import functools
 import importlib.util
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_experiment(config: ConfigDict, hooks: "RunHooks | None" = None) -> int:
-    """Reconstructs every image of the list, in the mode set by `config.mode`.
+    """Does what `config.recipe` says, for every image of the list.
 
     An image that fails is reported in `failures.json` and does not stop the others; an image that already
     has results is skipped; a run that was interrupted resumes from its last checkpoint. Where images have results
@@ -49,26 +48,19 @@ def prepared(
     """
     validate(config)
     require_places(config)
-    reads = config.mode != "lift" or config.lift.pictures  # images, not only samples
-    names = image_lists.names_of(config) if reads and os.path.exists(config.data.image_list) else []
-    names = [name for name in names if only is None or name in only]
-    required_files.require_files(config, names)
-    if reads:
-        required_files.require_images(config, names)
+    names = required_files.require_all(config, only)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
     from gan2shape_jax.run import joint, plan, predict, runner, runtime
 
     resolved = plan.resolve(config)
-    config = resolved.config
-    require_folder(config, names)  # before devices start
-    # Refining by turned pictures has only been measured with all images on one CPU device.
-    runtime.set_up_runtime(config, side_by_side=resolved.turning is None)
-    if config.mode == "joint":
+    require_folder(resolved, names)  # before devices start
+    runtime.set_up_runtime(resolved.config, side_by_side=resolved.recipe.trains_each and not resolved.turns)
+    if resolved.recipe.name == "joint":
         return functools.partial(joint.train_jointly, resolved, names)
-    if config.mode == "lift":
+    if resolved.recipe.lifts:
         return functools.partial(_lift_whole, resolved, names)
-    mode_run = runner.train_images if config.mode == "instance" else predict.predict_images
-    return functools.partial(mode_run, resolved, names, hooks or runner.RunHooks())
+    run = runner.train_images if resolved.recipe.trains_each else predict.predict_images
+    return functools.partial(run, resolved, names, hooks or runner.RunHooks())
 
 
 def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
@@ -78,12 +70,12 @@ def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
     from gan2shape_jax.run import lift
 
     lift.lift_gan(plan, names)
-    pictures = 0 if plan.config.lift.pictures else plan.config.lift.detail_pictures
-    if not pictures:
+    if not _ends_with_detail(plan):
         return 0
+    pictures = plan.config.lift.detail_pictures
     model = f"{plan.config.workdir}/model.safetensors"
     if jax.process_count() > 1:  # which cannot connect a second time
-        print(f"the variant `amortize`, with --config.networks.pretrained={model}, teaches its albedo detail")
+        print(f"the variant `train_detail`, with --config.networks.pretrained={model}, teaches its albedo detail")
         return 0
     print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
     detail = plan.config.copy_and_resolve_references().unlock()
@@ -91,15 +83,20 @@ def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
     return prepared(detail.lock())()
 
 
-def require_folder(config: ConfigDict, names: Sequence[str]) -> None:
-    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run."""
-    from gan2shape_jax.run import folder
+def _ends_with_detail(plan: "Plan") -> bool:
+    return plan.recipe.name in ("lift", "finetune") and bool(plan.config.lift.detail_pictures)
 
+
+def require_folder(plan: "Plan", names: Sequence[str]) -> None:
+    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run."""
+    from gan2shape_jax.run import folder, start
+
+    config = plan.config
     require_output_folder(pathlib.Path(config.workdir), RUN, "config.workdir")
-    if config.mode == "lift" and config.lift.detail_pictures and not config.lift.pictures:  # hours before it is needed
+    if _ends_with_detail(plan):  # hours before it is needed
         require_output_folder(pathlib.Path(config.workdir, _DETAIL), RUN, "a part of config.workdir")
-    folder.require_same_config(config)
-    if config.mode != "predict":
+    start.require_startable(plan, names)
+    if plan.recipe.trains:
         if (kept := config.checkpoint.folder) and "://" not in kept:
             require_output_folder(pathlib.Path(kept), CHECKPOINTS, "config.checkpoint.folder")
         folder.require_no_pattern(folder.RunFolder.at(config).checkpoint_root)

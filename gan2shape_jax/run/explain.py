@@ -24,7 +24,6 @@ from gan2shape_jax.method.state import Context, PreparedImage, Problem
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.run import trust
-from gan2shape_jax.run.folder import config_hash
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.task import scores
@@ -161,13 +160,12 @@ def write(
     project: Projection | None = None,
     extra: Mapping[str, Any] | None = None,
     preset: str = "",
-    **made_with: Any,
+    made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an image's results folder, as set by `config.outputs`; it appears complete or not at all.
 
     Without `project`, see `projector`, it has no pictures by the GAN. `extra` are further files by name, `preset`
-    replaces that of the configuration, `made_with` are facts for the folder's record in addition to the hash of the
-    configuration.
+    replaces that of the configuration, `made_with` are facts for the folder's record, as JSON values.
     """
     options = options_of(config)
     write_outputs(
@@ -176,5 +174,5 @@ def write(
         gan_project=project if config.outputs.gan_images else None,
         options=dataclasses.replace(options, preset=preset) if preset else options,
         extra=extra,
-        made_with={"configuration": config_hash(config)} | made_with,
+        made_with=made_with,
     )

@@ -1,6 +1,6 @@
-"""The folder of a run: its paths, its configuration, what has finished and what has failed.
+"""The folder of a run: its paths, what is there, its configuration, and what has failed.
 
-WORKDIR/config.json     the resolved configuration; results and checkpoints carry its hash
+WORKDIR/config.json     the resolved configuration and the run's identity; results and checkpoints carry its fingerprint
 WORKDIR/versions.json   what the run was made with
 WORKDIR/results/NAME/   an image's results, apart from the run's own files
 WORKDIR/                .gan2shape_jax.json (see `io.output_folders`)
@@ -28,13 +28,14 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.config import to_json
-from gan2shape_jax.config.load import read_config, read_tree
-from gan2shape_jax.config.schema import result_fields
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, read_object
-from gan2shape_jax.results import AWAITS, load_metrics
+from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run.hosts import Team
+from gan2shape_jax.run.identity import Identity, read_identity
+from gan2shape_jax.training.decision import INPUTS, State, There
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
@@ -58,13 +59,11 @@ class RunFolder:
         place: Any = epath.Path(kept) if "://" in kept else pathlib.Path(kept) if kept else None
         return cls(pathlib.Path(config.workdir), place)
 
-    def describe(self, config: ConfigDict, plan: Mapping[str, Any] | None = None) -> None:
-        """Has the first host write the configuration and the versions of this start; `UserError` if that fails.
+    def describe(self, config: ConfigDict, identity: Identity, plan: Mapping[str, Any] | None = None) -> None:
+        """Writes the configuration and the versions of this start; `UserError` if that fails.
 
         `plan` is what the file says of what the run does, see `Plan.record`; it is not read again.
         """
-        if not self.team.leads:
-            return
         device = jax.local_devices()[0]
         versions = {
             "gan2shape_jax": gan2shape_jax.__version__,
@@ -74,7 +73,7 @@ class RunFolder:
             "seed": config.seed,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         }
-        tree = json.loads(to_json(config)) | ({"plan": dict(plan)} if plan else {})
+        tree = json.loads(to_json(config)) | {"identity": identity.record()} | ({"plan": dict(plan)} if plan else {})
         atomic_text(self.root / "config.json", json.dumps(tree, indent=2, sort_keys=True) + "\n")
         atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
@@ -95,7 +94,7 @@ class RunFolder:
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints: its name, or a hash of one that Orbax takes for a pattern."""
         pattern = glob.has_magic(name)
-        return self.checkpoint_root / (f".image-{_digest(name)}" if pattern else name)
+        return self.checkpoint_root / (f".image-{text_digest(name)}" if pattern else name)
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images; `all` for networks that all images share."""
@@ -111,6 +110,51 @@ class RunFolder:
         """Folder of the latents that the run itself finds."""
         return self.root / "latents"
 
+    def kept(self) -> tuple[ConfigDict, Identity] | None:
+        """Returns the configuration and the identity of the run that is there; None if there is none.
+
+        Raises `UserError`: `config.json` cannot be read.
+        """
+        path = self.root / "config.json"
+        if not path.exists():
+            return None
+        config, identity = read_identity(path, SavedRun(self.root, read_config(path)).locate)
+        if not config.schedule.batches_per_iteration:  # of an earlier version, which noted it elsewhere
+            config = config.copy_and_resolve_references().unlock()
+            config.schedule.batches_per_iteration = int(self.joint.get("batches_per_iteration", 0))
+        return config.lock(), identity
+
+    def there(self, name: str) -> There:
+        """Returns what is there of an image's result."""
+        if not is_result(folder := self.result(name)):
+            return There()
+        try:
+            made_with = examine(folder)
+            state: State = "complete" if self.is_finished(name) else "provisional"
+        except UserError as error:
+            return There(fault=str(error))
+        facts = {key: made_with[key] for key in ("configuration", *INPUTS) if made_with.get(key) is not None}
+        return There(state, facts, str(made_with.get("drawing", "")))
+
+    @property
+    def joint(self) -> dict[str, Any]:
+        """What a run that trains one set of networks has noted in `joint.json`; {} if none can be read."""
+        try:
+            return read_object(self.root / "joint.json", "the record of a joint run")
+        except (OSError, UserError):
+            return {}
+
+    def note_joint(self, **facts: Any) -> None:
+        """Adds facts, such as the images that networks are trained on, to `joint.json`."""
+        atomic_text(self.root / "joint.json", json.dumps(self.joint | facts, indent=2) + "\n")
+
+    @property
+    def networks_there(self) -> There:
+        """What is there of networks that are trained together; each of their files appears whole."""
+        facts: dict[str, Any] = {key: self.joint[key] for key in ("configuration", "images") if key in self.joint}
+        trained = all((self.root / name).is_file() for name in TRAINED)
+        return There("complete" if trained else "begun" if facts else "nothing", facts)
+
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results exist, and are no prediction that a refinement is to replace.
 
@@ -124,15 +168,14 @@ class RunFolder:
         return True
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
-        """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""
-        every, path, team = dict(failures), self.root / "failures.json", self.team
+        """Writes `failures.json`, or removes it if there are none; returns the failures of all hosts of the run."""
+        every, path, team, inside = dict(failures), self.root / "failures.json", self.team, self.root / ".hosts"
         if team.count > 1:
-            own = json.dumps({"start": team.start, "failures": failures})
-            atomic_text(self.root / ".hosts" / f"failures-{team.index}.json", own + "\n")
-            for other in sorted((self.root / ".hosts").glob("failures-*.json")):
+            atomic_text(inside / f"failures{team.suffix}.json", json.dumps(failures) + "\n")
+            for other in sorted(inside.glob(f"failures-*-of-{team.count}.json")):
                 with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
-                    content = read_object(other, "a host's failures")
-                    every |= content["failures"] if content.get("start") == team.start else {}
+                    told = read_object(other, "a host's failures")
+                    every |= {name: why for name, why in told.items() if not self.is_finished(name)}
         if every:
             atomic_text(path, json.dumps(every, indent=2) + "\n")
         else:
@@ -180,53 +223,9 @@ def run_above(folder: pathlib.Path) -> pathlib.Path | None:
     return next((run for run in runs if run == folder.parent or folder.is_relative_to(results_root(run))), None)
 
 
-def config_hash(config: ConfigDict) -> str:
-    """Returns 16 hex digits that differ between configurations whose results may differ."""
-    return _digest(json.dumps(result_fields(json.loads(to_json(config))), sort_keys=True))
-
-
-def _digest(text: str) -> str:
+def text_digest(text: str) -> str:
+    """Returns 16 hex digits of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def require_same_config(config: ConfigDict) -> None:
-    """Raises `UserError` naming the fields in which the folder's existing run was configured differently.
-
-    A `config.json` that cannot be read is ignored: it is written again, and results carry the hash of theirs.
-    """
-    try:
-        before = result_fields(read_tree(pathlib.Path(config.workdir) / "config.json"))
-    except (OSError, UserError):
-        return
-    now = result_fields(json.loads(to_json(config)))
-    changed = [
-        f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"{config.workdir} holds results of another configuration: {', '.join(changed)}; "
-            "choose another --config.workdir or delete that folder"
-        )
-
-
-def joint_record(root: pathlib.Path) -> dict[str, Any]:
-    """Returns what a run that trains one set of networks has noted in `joint.json`; {} if none can be read."""
-    try:
-        return read_object(root / "joint.json", "the record of a joint run")
-    except (OSError, UserError):
-        return {}
-
-
-def note_joint(root: pathlib.Path, **facts: Any) -> None:
-    """Adds facts, such as the images and how many batches share an iteration, to the record."""
-    atomic_text(root / "joint.json", json.dumps(joint_record(root) | facts, indent=2) + "\n")
-
-
-def is_trained(root: pathlib.Path) -> bool:
-    """Returns whether the training is done: all of its files, each of which appears whole, are there."""
-    return all((root / name).is_file() for name in TRAINED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A lift: one set of networks trained on a GAN's own samples, without any user images.
 
 WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lift.model_file`);
-                               with `config.lift.pictures`, anew for each row of the history
+                               with the recipe 'train_detail', anew for each row of the history
 WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and metrics on held-out samples (`lift.task.signs_of`)
 WORKDIR/history.json           the same
@@ -34,7 +34,6 @@ from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
-from gan2shape_jax.run.folder import config_hash, joint_record, note_joint
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
@@ -44,22 +43,24 @@ from gan2shape_jax.training import checkpoint, network_files
 def lift_gan(plan: Plan, names: Sequence[str]) -> int:
     """Lifts the GAN, resuming from a checkpoint where there is one.
 
-    `names` are images that `config.lift.pictures` mixes with samples; a lift without it uses none.
+    `names` are images that the recipe 'train_detail' mixes with samples; the others use none.
 
     Raises:
       UserError: a file is unusable.
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
-    with start.begin(plan.config, [], stay=True) as started:
-        folder = started.folder
+    with start.begin(plan, [], stay=True) as started:
+        there, folder = started.folder.networks_there, started.folder
         with contextlib.suppress(UserError):  # one that is damaged is made again
-            if started.trained and model_file.read_facts(folder.root / model_file.NAME):
+            if there.state == "complete" and model_file.read_facts(folder.root / model_file.NAME):
                 return 0
-        with run_context(plan, folder) as context:
+        with run_context(started) as context:
             lift = _Lift(**vars(context))
-            if not started.trained and plan.config.lift.pictures:
-                lift.amortize(names)
-            elif not started.trained:
+            if there.state == "complete":
+                pass
+            elif plan.recipe.name == "train_detail":
+                lift.train_detail(names)
+            else:
                 lift.train_twice()
             jax.distributed.shutdown()
             if folder.team.leads:
@@ -70,7 +71,9 @@ def lift_gan(plan: Plan, names: Sequence[str]) -> int:
 
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **options: Any) -> task_lib.Lift:
     """Returns the task of lifting a GAN; `options` as for `Lift`."""
-    return task_lib.Lift(config, samples.maker_of(config, architecture, frozen), joint.replicas_of(config), **options)
+    return task_lib.Lift(
+        config, samples.maker_of(config, architecture, frozen), config.schedule.batches_per_iteration, **options
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +82,7 @@ class _Lift(RunContext):
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-        return int(joint_record(self.folder.root).get("returns_to_a_checkpoint", 0))
+        return int(self.folder.joint.get("returns_to_a_checkpoint", 0))
 
     @functools.cached_property
     def _begun(self) -> tuple[models.Params, Turning | None]:
@@ -87,7 +90,7 @@ class _Lift(RunContext):
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         params = models.published(prepare.initial_params(self.plan, maker.settings))  # `DETAIL` is for what they become
-        if not config.networks.pretrained or config.lift.anchored_stages >= len(config.schedule.stages):
+        if config.recipe == "lift":  # every stage is anchored
             return params, None
         turning_fit = model_file.measured_turning(config, params, maker)
         if turning_fit is None:
@@ -113,7 +116,7 @@ class _Lift(RunContext):
                     "of the samples"
                 )
                 if self.folder.team.leads:
-                    note_joint(self.folder.root, returns_to_a_checkpoint=1)
+                    self.folder.note_joint(returns_to_a_checkpoint=1)
                 hosts.wait_for(lambda: bool(self._returns()))
 
     def _train(self) -> None:
@@ -135,10 +138,9 @@ class _Lift(RunContext):
                 atomic_file(path, lambda part: write_png(part, contact_sheet), parents=True)
             return jax.tree.map(lambda leaf: leaf[0], views)
 
-        made_with = {"batches_per_iteration": joint.replicas_of(self.config)}
-        joint.train(self, task, initial, title="samples", made_with=made_with, drawn=drawn)
+        joint.train(self, task, initial, title="samples", wanted=joint.networks_wanted(self), drawn=drawn)
 
-    def amortize(self, names: Sequence[str]) -> None:
+    def train_detail(self, names: Sequence[str]) -> None:
         """Teaches a model's `DETAIL` by samples that are never shown twice, from the newest checkpoint or the model."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
@@ -150,7 +152,7 @@ class _Lift(RunContext):
         task = amortized(
             maker,
             settings,
-            pairs=joint.replicas_of(config),
+            pairs=config.schedule.batches_per_iteration,
             average=config.lift.average,
             kept_out=maker.problems(range(config.lift.kept_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
@@ -165,7 +167,7 @@ class _Lift(RunContext):
             return
         maker = samples.maker_of(config, self.architecture, self.frozen)
         images, _ = maker.images(range(config.lift.kept_out))
-        training = {"configuration": config_hash(config), "seed": config.seed, "pictures": shown}
+        training = {"configuration": self.identity.fingerprint, "seed": config.seed, "pictures": shown}
         content = model_file.with_detail(
             pathlib.Path(config.networks.pretrained), detail, images, maker.settings, training
         )
@@ -179,7 +181,7 @@ class _Lift(RunContext):
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
-        if self.config.lift.pictures:  # it is there
+        if self.config.recipe == "train_detail":  # it is there
             return
         config, path = self.config, self.folder.root / model_file.NAME
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
@@ -187,5 +189,5 @@ class _Lift(RunContext):
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         kept_out = maker.problems(range(config.lift.kept_out))
-        model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
+        model_file.write(config, params, maker, kept_out, path, configuration=self.identity.fingerprint)
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

@@ -1,7 +1,7 @@
 """What a run does, resolved once at its start; whatever comes later reads this and no file of its own.
 
-A run on single images from a lifted model refines it: `config.refinement` then takes the place of the schedule and of
-fields of the optimiser and the sampling. Only the networks' file tells whether they are such a model.
+The configuration names a recipe (`run.recipes`). A refinement has `config.refinement` in place of the schedule and of
+fields of the optimiser and the sampling. A file of networks that does not go with the recipe is refused here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -21,63 +21,60 @@ from gan2shape_jax.lift.model_file import LiftedModel
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.turning import Turning
-from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.run.recipes import Recipe, recipe_of
 from gan2shape_jax.stylegan2 import Architecture
 
-Kind = Literal["predict", "refine", "train", "joint", "lift"]
-_WORDS: dict[Kind, str] = {
-    "predict": "trained networks explain each image, without any training",
-    "refine": "refines {} on each image, by config.refinement in place of config.schedule",
-    "train": "trains networks of its own for each image",
-    "joint": "trains one set of networks on all images",
-    "lift": "lifts the GAN: trains one set of networks on its own samples",
+_WITHOUT = "train without a model (config.recipe='train', config.networks.pretrained='')"
+# What to do where `config.networks.pretrained` does not go with a recipe, by the recipe and what the file holds.
+_INSTEAD = {
+    ("train", "model"): "refine it with config.recipe='refine', or train from random networks with ''",
+    ("refine", "networks"): "config.recipe='train' goes on from them on each image",
+    ("train_detail", "networks"): "name a lift's model.safetensors, whose detail it teaches",
 }
-_WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """What a run does; made by `resolve`."""
 
-    kind: Kind
+    recipe: Recipe
     config: ConfigDict  # resolved: with what refining puts in place of other fields
-    schedule: tuple[Phase, ...]  # () where nothing is trained
     model: LiftedModel | None  # that the networks begin with, or that explains images; None: none, or plain networks
 
     @property
-    def words(self) -> str:
-        """What the run does, in a sentence."""
-        if self.kind == "lift" and self.config.lift.pictures:
-            return "teaches a lifted model the detail of its albedo, by pictures of which none comes twice"
-        held = self.config.refinement.hold_shape
-        return _WORDS[self.kind].format("colours and light, on the model's shape," if held else "the model")
+    def schedule(self) -> tuple[Phase, ...]:
+        """The phases of training; () where nothing is trained."""
+        return self.recipe.schedule(self.config)
 
     @property
     def record(self) -> dict[str, Any]:
         """What `config.json` says of the plan, as JSON values."""
         phases = [f"{phase.label}: {phase.iterations}" for phase in self.schedule]
-        return {"kind": self.kind, "what": self.words, "schedule": phases}
-
-    @property
-    def explains_single(self) -> bool:
-        """Whether the run explains single images by networks of their own, or without training any."""
-        return self.kind in ("predict", "refine", "train")
+        return {"recipe": self.recipe.name, "what": self.recipe.words, "schedule": phases}
 
     @property
     def turning(self) -> Turning | None:
         """How the GAN turns what it draws, along which step 3's samples are turned; None: they are projected."""
-        used = self.explains_single or self.config.lift.pictures  # a lift with pictures keeps its model's turning
+        # Training the detail keeps its model's; refining may be by projected samples alone.
+        used = self.recipe.name in ("predict", "train_detail") or self.turns
         return self.model.turning if self.model and used else None
+
+    @property
+    def turns(self) -> bool:
+        """Whether a model is refined by the GAN's own turned pictures."""
+        return self.recipe.name == "refine" and self.config.refinement.samples == "turned"
 
     @property
     def mask(self) -> np.ndarray | None:
         """Where the model's objects are in the canonical frame (S, S); None if no model says so of single images."""
-        return self.model.mask if self.model and self.explains_single else None
+        return self.model.mask if self.model and self.recipe.single else None
 
     @property
     def trains_encoder(self) -> bool:
         """Whether each image trains an encoder from scratch, though the run has a model."""
-        return self.config.mode == "instance" and bool(self.config.refinement.new_encoder)
+        return self.recipe.name == "train" or (
+            self.recipe.name == "refine" and bool(self.config.refinement.new_encoder)
+        )
 
     def settings(self, architecture: Architecture, *, original_size: int) -> Settings:
         """Returns the method's settings; a model's encoder, if it is used, is interpreted as in that model.
@@ -93,7 +90,7 @@ class Plan:
         changes: dict[str, Any] = {
             name: bool(fits.get(f"config.gan.{name}", getattr(settings, name))) for name in names
         }
-        mirrored = self.explains_single and any(self.config.schedule.flip3)
+        mirrored = self.recipe.single and any(self.config.schedule.flip3)
         return dataclasses.replace(settings, mirrored=mirrored, **changes)
 
     def require_model_fits(self, settings: Settings, *, gan: bool) -> None:
@@ -103,18 +100,13 @@ class Plan:
         it trains its own.
         """
         if self.model is None:
-            if self.kind == "lift" and self.config.lift.pictures:
-                raise UserError(
-                    f"{self.config.networks.pretrained} (config.networks.pretrained) is not a model that lift "
-                    "has written: name a lift's model.safetensors, which config.lift.pictures adds to"
-                )
             return
         config, facts, model = self.config, self.model.facts, f"model {self.model.path}"
         checkpoint = pathlib.Path(config.gan.checkpoint)
         if gan and checkpoint.is_file() and (own := sha256(checkpoint)) != facts.gan_sha256:
             raise UserError(
                 f"{model} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
-                f"{own[:16]}): name the model of this GAN, lift it with config.mode='lift', or {_WITHOUT}"
+                f"{own[:16]}): name the model of this GAN, lift it with the variant `lift`, or {_WITHOUT}"
             )
         if config.category != facts.category:
             raise UserError(
@@ -134,19 +126,29 @@ class Plan:
 def resolve(config: ConfigDict) -> Plan:
     """Reads the model that a configuration names, if it is one, and returns the plan of the run.
 
-    Raises `UserError`: the model is unusable, or `config.reference` is set: the published code has no models.
+    Raises `UserError`: the model is unusable or does not go with the recipe, or `config.reference` is set: the
+    published code has no models.
     """
-    pretrained = pathlib.Path(config.networks.pretrained)
+    recipe, pretrained = recipe_of(config), pathlib.Path(config.networks.pretrained)
     model = model_file.read_model(pretrained) if config.networks.pretrained else None
-    if config.mode != "instance":
-        schedule = () if config.mode == "predict" else schedule_of(config)
-        return Plan(config.mode, config, schedule, model)
-    if model is None:
-        return Plan("train", config, schedule_of(config), None)
+    holds = "model" if model else "networks" if config.networks.pretrained else "nothing"
+    if holds not in recipe.begins_with:
+        what = {"model": "is a lifted model", "networks": "is no lifted model", "nothing": "is not named"}[holds]
+        instead = _INSTEAD.get((recipe.name, holds), "name another file")
+        raise UserError(
+            f"{config.networks.pretrained or '(empty)'} (config.networks.pretrained) {what}, which does not go with "
+            f"config.recipe {recipe.name!r}: {instead}"
+        )
+    if recipe.name != "refine":
+        return Plan(recipe, config, model)
     if config.reference:
         raise UserError(
-            "config.reference repeats the published code, which starts without a model: set config.networks.pretrained "
-            "to '', or use a variant that does, such as ictface:scratch"
+            "config.reference repeats the published code, which starts without a model: use a variant that does, such "
+            "as ictface:scratch"
         )
-    config = refinement.as_refinement(config, turns=model.turning is not None)
-    return Plan("refine", config, schedule_of(config), model)
+    if config.refinement.samples == "turned" and model is not None and model.turning is None:
+        raise UserError(
+            f"{pretrained} does not know how its GAN turns what it draws, as config.refinement.samples='turned' needs: "
+            "set it to 'projected'"
+        )
+    return Plan(recipe, refinement.as_refinement(config), model)

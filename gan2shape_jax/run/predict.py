@@ -29,7 +29,7 @@ from gan2shape_jax.method.reconstruction import predict, predict_batch
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Projection, Result
 from gan2shape_jax.run import explain, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
@@ -158,27 +158,35 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
 
     Raises `UserError`: the networks or the statistics are unusable.
     """
-    config = plan.config
-    with start.begin(config, names) as started:
+    with start.begin(plan, names) as started:
+        plan, config = started.plan, started.plan.config
         reason, folder = no_gan_because(config), started.folder
         gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
         networks = load_predictor(plan, gan, hooks.assessed)
-        folder.describe(config, plan.record)
+        folder.describe(config, started.identity, plan.record)
         params, frozen = networks.params, networks.frozen
         at_once = _AT_ONCE if len(started.work_items) >= _MANY and frozen.generator is None else 1
         with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say, hooks) as work_items:
-            monitor.say(plan.words)
+            monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
             if reason:
                 monitor.say(f"no pictures by the GAN: {reason}")
 
-            def write(prepared: PreparedImage, result: Result) -> None:
+            def write(name: str, prepared: PreparedImage, result: Result) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
                 project = explain.projector(params, prepared, frozen) if has_latent else None
                 result, files = hooks.decorate(result)
-                explain.write(result, folder.result(result.name), config, project=project, extra=files)
+                made_with = started.wanted(name).record
+                explain.write(
+                    result, folder.result(result.name), config, project=project, extra=files, made_with=made_with
+                )
 
+            def projector(name: str) -> Projection | None:
+                prepared = networks.prepared(data.load_item(config, name))
+                return None if prepared.problem.latent is None else explain.projector(params, prepared, frozen)
+
+            work_items.redraw(started, config, projector)
             for group in work_items.unfinished(groups.plan(started.work_items, at_once)):
                 monitor.check()
                 # Finished ones too: where an image stands among the others decides its last bits.
@@ -201,6 +209,6 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                     work_items.fail(failures_of(list(images), error))
                     continue
                 work_items.write(
-                    {name: functools.partial(write, images[name], result) for name, result in results.items()}
+                    {name: functools.partial(write, name, images[name], result) for name, result in results.items()}
                 )
             return work_items.status

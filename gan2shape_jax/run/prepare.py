@@ -62,7 +62,7 @@ def load_frozen(
         light_mvn=arrays.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
         distances={name: perceptual.load(name, config) for name in distances if perceptual.DISTANCES[name].load},
-        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or config.mode == "lift" else None,
+        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or plan.recipe.lifts else None,
     )
     return architecture, dataclasses.replace(frozen, turning=jax.tree.map(jnp.asarray, plan.turning))
 

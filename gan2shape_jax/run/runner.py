@@ -31,14 +31,16 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import AWAITS, Result, Row, print_table, write_page, write_table
-from gan2shape_jax.run import explain, prepare, start, trust
-from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
+from gan2shape_jax.results import AWAITS, Projection, Result, Row, print_table, write_page, write_table
+from gan2shape_jax.run import explain, prepare, redraw, start, trust
+from gan2shape_jax.run.folder import RunFolder, is_result
+from gan2shape_jax.run.identity import Identity
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
+from gan2shape_jax.training.decision import Wanted
 
 # Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
 # the duration of the last one.
@@ -177,6 +179,25 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._writing.append(self._background.submit(write_all))
         self._note_written(self._ahead)
 
+    def redraw(
+        self,
+        started: start.Start,
+        config: ConfigDict,
+        projector: Callable[[str], Projection | None] = lambda name: None,
+    ) -> None:
+        """Has the images that are there, and whose drawing is another's, drawn anew; `projector` as for `redraw`."""
+
+        def drawn(name: str) -> None:
+            self.folder.require()
+            folder, drawing = self.folder.result(stem_of(name)), started.identity.drawing
+            redraw.redraw(folder, config, drawing, functools.partial(projector, name))
+
+        for name in started.redraw:
+            self._say(f"{stem_of(name)}: drawn anew from what is kept")
+            self.write({name: functools.partial(drawn, name)})
+        if started.redraw:
+            self.wait()
+
     def wait(self) -> None:
         """Returns once the results that were to be written are there, and are in the summaries."""
         self._note_written(0)
@@ -221,11 +242,25 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
 class RunContext:
     """What all images of a run share; created by `run_context`."""
 
-    plan: Plan
-    folder: RunFolder
+    started: start.Start
     architecture: Architecture
     frozen: FrozenModels
     monitor: Monitor
+
+    @property
+    def plan(self) -> Plan:
+        """What the run does."""
+        return self.started.plan
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self.started.folder
+
+    @property
+    def identity(self) -> Identity:
+        """What makes the run itself."""
+        return self.started.identity
 
     @property
     def config(self) -> ConfigDict:
@@ -234,17 +269,17 @@ class RunContext:
 
 
 @contextlib.contextmanager
-def run_context(plan: Plan, folder: RunFolder) -> Iterator[RunContext]:
+def run_context(started: start.Start) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
-    config = plan.config
+    plan, config, folder = started.plan, started.plan.config, started.folder
     architecture, frozen = prepare.load_frozen(plan)
-    folder.describe(config, plan.record)
+    folder.describe(config, started.identity, plan.record)
     # Images with networks of their own have their own curves on each host.
-    curves = config.logging.tensorboard and (folder.team.leads or config.mode == "instance")
+    curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
     monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
-    monitor.say(plan.words)  # the first line that a newcomer reads
+    monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
     with monitor:
-        yield RunContext(plan, folder, architecture, frozen, monitor)
+        yield RunContext(started, architecture, frozen, monitor)
 
 
 def write_predictions(
@@ -261,12 +296,13 @@ def write_predictions(
     that it awaits its refinement (`AWAITS`), which replaces it as a whole. `prepare` loads an image by its name,
     `networks` returns the model's for settings.
     """
-    folder, monitor = context.folder, context.monitor
+    folder, monitor, names_by_stem = context.folder, context.monitor, {stem_of(name): name for name in names}
     new = [name for name in names if not is_result(folder.result(stem_of(name)))]
 
     def write(result: Result) -> None:
         folder.require()
-        explain.write(result, folder.result(result.name), context.config, preset="mesh")
+        made_with = context.started.wanted(names_by_stem[result.name]).record
+        explain.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
 
     for name in new:
         monitor.check()
@@ -284,7 +320,7 @@ def write_predictions(
     work_items.wait()
     if count := sum(is_result(folder.result(stem_of(name))) for name in new):
         them, each = ("them", "each") if count > 1 else ("it", "it")
-        then = "training on all of the list" if context.plan.kind == "joint" else f"refining {each}"
+        then = "training on all of the list" if context.plan.recipe.shares_networks else f"refining {each}"
         page, images = one_line(str(folder.root / "index.html")), f"{count} image{'s'[: count > 1]}"
         monitor.say(f"page: {page}, {images} as the model sees {them}; {then} now")
 
@@ -294,9 +330,8 @@ def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
 
     Raises `UserError`: the GAN or the folder is unusable, so that no image could succeed.
     """
-    config = plan.config
-    with start.begin(config, names) as started, run_context(plan, started.folder) as context:
-        monitor = context.monitor
+    with start.begin(plan, names) as started, run_context(started) as context:
+        monitor, plan, config = context.monitor, context.plan, context.config
         grader = trust.load_grader(plan, (context.architecture, context.frozen.discriminator), assessed=hooks.assessed)
         trainer = Trainer(**vars(context), names=names, grader=grader, hooks=hooks)
         left = [
@@ -310,7 +345,8 @@ def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
         with WorkItems(
             context.folder, names, monitor.say, hooks, ahead=int(config.schedule.reset_weight)
         ) as work_items:
-            if plan.kind == "refine" and hooks.finished is None:
+            work_items.redraw(started, config, trainer.kept_projector)
+            if plan.recipe.name == "refine" and hooks.finished is None:
                 trainer.predict(
                     [name for name in left if not is_result(context.folder.result(stem_of(name)))], work_items
                 )
@@ -393,7 +429,9 @@ class Trainer(RunContext):
             prepared = list(images.values())
             if len(names) > 1:
                 groups.record(self.folder.root, names)
-            made_with = {"configuration": config_hash(self.config), "images": names}
+            facts: dict[str, Any] = {"configuration": self.identity.fingerprint, "images": names}
+            facts |= {"inputs": [dict(self.started.wanted(name).inputs) for name in names]}
+            wanted = Wanted(facts, formerly=self.identity.formerly)
             with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
@@ -402,7 +440,7 @@ class Trainer(RunContext):
                     self._checkpoints(names),
                     cadence_of(self.config),
                     watcher,
-                    made_with,
+                    wanted,
                 )
         except FAILURES as error:
             failures = failures_of(names, error)
@@ -423,7 +461,8 @@ class Trainer(RunContext):
         for index, (name, image) in enumerate(zip(names, prepared)):
             if image.name not in broken and not self.folder.is_finished(image.name):
                 own = loop.Trained(task.one_of(state, index), loop.own_history(history, image.name))
-                jobs[name] = functools.partial(self.write, image, initial, own, **together)
+                made_with = self.started.wanted(name).record | together
+                jobs[name] = functools.partial(self.write, image, initial, own, made_with)
         work_items.write(jobs, after=functools.partial(self._forget, names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
@@ -442,14 +481,16 @@ class Trainer(RunContext):
             self._kept["initial"] = prepare.initial_params(self.plan, settings)
         return self._kept["initial"]
 
-    def write(self, prepared: PreparedImage, initial: models.Params, trained: loop.Trained, **together: Any) -> None:
+    def write(
+        self, prepared: PreparedImage, initial: models.Params, trained: loop.Trained, made_with: Mapping[str, Any]
+    ) -> None:
         """Writes the folder of an image that was trained from `initial`; it appears complete or not at all.
 
-        `together` are names for the record: of the images trained at once, and of those among them that failed.
+        `made_with` are facts for its record.
         """
         self.folder.require()
         params, measured = trained.state.params, dict[str, Any]()
-        if self.plan.kind == "refine":
+        if self.plan.recipe.name == "refine":
             params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
             release_freed_memory()
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
@@ -465,9 +506,15 @@ class Trainer(RunContext):
             self.config,
             project=explain.projector(params, prepared, self.frozen),
             extra=files | explain.training_files(params, trained.history, networks=kept),
-            **together,
+            made_with=made_with,
         )
         release_freed_memory()
+
+    def kept_projector(self, name: str) -> Projection | None:
+        """Returns the projector of a finished image's encoder; None if that was not kept."""
+        return redraw.kept_projector(
+            self.folder.result(stem_of(name)) / "networks.safetensors", self.prepare(name), self.frozen
+        )
 
     def _forget(self, names: list[str]) -> None:
         """Removes the checkpoints of images that no longer need them."""

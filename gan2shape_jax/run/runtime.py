@@ -1,4 +1,4 @@
-"""What a configuration says about how a run proceeds: its schedule, its cadence, its devices, its compiled programs.
+"""What a configuration says about how a run proceeds: its cadence, its devices, its compiled programs.
 
 Compiled programs are kept on disk, so that a second start of the same command compiles nothing:
 
@@ -23,9 +23,6 @@ from ml_collections import ConfigDict
 from gan2shape_jax.io import exported
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import folder_fault
-from gan2shape_jax.lift import amortization, steps
-from gan2shape_jax.method.schedule import Phase, make_schedule
-from gan2shape_jax.method.step3 import FROZEN_GEOMETRY
 from gan2shape_jax.training.loop import Cadence
 
 # JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
@@ -41,7 +38,7 @@ def set_up_runtime(config: ConfigDict, *, side_by_side: bool = True) -> None:
     keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
-    if side_by_side and config.mode == "instance" and config.runtime.images_at_once > 1:
+    if side_by_side and config.recipe in ("train", "refine") and config.runtime.images_at_once > 1:
         # On a CPU, images side by side on a thread each take less time than one after another on all cores, and a
         # program for one image compiles much faster than one for all of them (docs/reports/speed.md). Where
         # computation has already begun, as in a notebook, the devices stay as they are.
@@ -78,26 +75,6 @@ def keep_programs(setting: str) -> None:
     for option, value in _CACHING.items():
         if option.upper() not in os.environ:
             jax.config.update(option, value)
-
-
-def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
-    """Returns the configuration's schedule as a tuple of phases."""
-    count, lifts = len(config.schedule.stages), config.mode == "lift"
-    if lifts and config.lift.pictures:
-        together = 2 * max(1, config.schedule.batches_per_iteration)
-        return (Phase(0, 1, amortization.AMORTIZED_STEP, -(-config.lift.pictures // together), flip=False),)
-    anchored = min(config.lift.anchored_stages, count)
-    thirds = (steps.ANCHORED_STEP,) * anchored + (steps.HELD_STEP,) * (count - anchored) if lifts else ()
-    if config.mode == "instance" and config.networks.pretrained and config.refinement.hold_shape:
-        thirds = (FROZEN_GEOMETRY,) * count
-    return make_schedule(
-        config.schedule.stages,
-        flip1=config.schedule.flip1[:count],
-        flip3=config.schedule.flip3[:count],
-        prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
-        first=((steps.INVERSION_STEP, config.lift.inversion_iterations),) if lifts else (),
-        thirds=thirds,
-    )
 
 
 def cadence_of(config: ConfigDict) -> Cadence:

@@ -150,7 +150,7 @@ def load_grader(
         else weights.detector_by(detector_weights, gan[0], {"discriminator": gan[1]})
     )
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
-    typical = plan.model.typical_l1 if plan.model and plan.kind != "joint" else None
+    typical = plan.model.typical_l1 if plan.model and plan.recipe.name != "joint" else None
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
     return Grader(config, detector, assessed or {}, record, typical, plan.mask)
 
@@ -176,7 +176,7 @@ def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Re
     category = categories.category_of(grader.config.category)
     # What a refinement has changed is the picture's own only where held-out samples confirm it.
     unconfirmed = 0 if grader.typical_l1 is not None else 1
-    own = grader.config.mode != "predict" and not grader.config.refinement.hold_shape
+    own = grader.config.recipe != "predict" and not grader.config.refinement.hold_shape
     own = own and metrics.get("refinement_share", unconfirmed) > 0 and not metrics.get(AWAITS)
     grading: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
     grading |= grade_in_words(

@@ -8,13 +8,14 @@ be read is removed, and the next older one is used instead.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import logging
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.training.decision import There, Wanted, decide, require
 
 with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
     import orbax.checkpoint as ocp
@@ -35,6 +37,9 @@ Template = Callable[[dict[str, Any]], PyTree]
 # Bytes allowed for metadata and the record.
 _LITTLE_FILES = 1 << 20
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
+_ELSEWHERE = (
+    "name another folder (config.workdir, config.checkpoint.folder), or move it away to start from the beginning"
+)
 _MAKE_ROOM = "the disk is full; make room and run the same command again"
 
 
@@ -44,14 +49,14 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     Use as a context manager: exiting it waits for pending writes.
     """
 
-    def __init__(self, folder: pathlib.PurePath, *, keep: int, made_with: Mapping[str, Any] | None = None):
+    def __init__(self, folder: pathlib.PurePath, *, keep: int, wanted: Wanted | None = None):
         """Opens, or creates, a folder.
 
         It is a local path or an object-storage `epath.Path`, in which the newest `keep` checkpoints are kept.
-        `made_with` is what one must match to be resumed from, as JSON values: the configuration's hash, ...
+        `wanted` is what one must be of to be resumed from: the configuration's fingerprint, ...
         """
         self._folder = folder
-        self._made_with = dict(made_with or {})
+        self._wanted = wanted or Wanted({})
         self._local = folder if isinstance(folder, pathlib.Path) else None
         with self._in_words():
             self._manager = ocp.CheckpointManager(
@@ -78,7 +83,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
                 raise RunEndingError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
-            whole = {"made_with": self._made_with, "arrays": _kinds(state), "record": record}
+            whole = {"made_with": dict(self._wanted.made_with), "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
 
@@ -114,14 +119,10 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
         except Exception as error:  # Orbax and TensorStore raise all kinds on bytes that are not a checkpoint
             return _reason(error)
-        other = [key for key in sorted(self._made_with.keys() & made_with) if made_with[key] != self._made_with[key]]
-        if not other and arrays != _kinds(like := template(record)):
-            other = ["set of networks"]
-        if other:
-            raise UserError(
-                f"checkpoint {self._folder}/{step} cannot be used: it was made with another {', '.join(other)}; name "
-                "another folder (config.workdir, config.checkpoint.folder), or remove it to start from the beginning"
-            )
+        place = f"checkpoint {self._folder}/{step} cannot be used: it was"
+        require(decide(There("begun", made_with), dataclasses.replace(self._wanted, place=place, advice=_ELSEWHERE)))
+        if arrays != _kinds(like := template(record)):
+            raise UserError(f"{place} made with another set of networks; {_ELSEWHERE}")
         try:
             blank = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
             state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(blank)))  # type: ignore[call-arg]

@@ -8,7 +8,7 @@ many, is a `Task`.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.decision import Wanted
 
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
@@ -105,15 +106,15 @@ def run_schedule(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    made_with: Mapping[str, Any] | None = None,
+    wanted: Wanted | None = None,
 ) -> Trained:
     """Trains a task's networks through the schedule, resuming from a checkpoint if there is one.
 
-    `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `made_with`
-    is what checkpoints must match, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
+    `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `wanted`
+    is what checkpoints must be of, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
     does not fit the configuration. After Ctrl-C `KeyboardInterrupt`, after SIGTERM `Terminated`, once all is saved.
     """
-    kept = Checkpoints(folder, keep=cadence.keep, made_with=made_with) if folder else contextlib.nullcontext()
+    kept = Checkpoints(folder, keep=cadence.keep, wanted=wanted) if folder else contextlib.nullcontext()
     with kept as checkpoints:
         progress = _restored(task, schedule, initial, checkpoints, watcher) or _begun(task, initial, watcher)
         before = sum(phase.iterations for phase in schedule[: progress.phase])
@@ -205,11 +206,11 @@ def train(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    made_with: Mapping[str, Any] | None = None,
+    wanted: Wanted | None = None,
 ) -> Trained:
     """Trains one image's networks; further arguments as for `run_schedule`."""
     task = task_lib.independent([prepared], frozen)
-    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, made_with)
+    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, wanted)
     return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
 
 

@@ -341,7 +341,7 @@ def require_enough(images: int, collect_iters: int) -> None:
     if images < 2:
         raise UserError(
             f"joint training needs at least two images, but the list has {images}: "
-            "reconstruct one image with config.mode='instance' and config.schedule.joint=False"
+            "reconstruct one image with config.recipe='train'"
         )
     if collect_iters < images:
         raise UserError(

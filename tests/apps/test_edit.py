@@ -239,7 +239,7 @@ def _explained(config):
     """As `photo` without --refine leaves it."""
     config["data"].update(latent_root="")
     config["networks"].update(pretrained="networks.safetensors")
-    config.update(mode="predict")
+    config.update(recipe="predict")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_networks_that_many_images_share_are_found(copy, editor):
     (copy / "networks.safetensors").rename(shared)
     joint = load_editor(copy)
     trained = shared.rename(copy.parents[2] / "trained.safetensors")
-    _change_config(copy, lambda c: (c.update(mode="predict"), c["networks"].update(pretrained=str(trained))))
+    _change_config(copy, lambda c: (c.update(recipe="predict"), c["networks"].update(pretrained=str(trained))))
     for loaded in (joint, load_editor(copy)):
         for ours, theirs in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(editor.params), strict=True):
             np.testing.assert_array_equal(ours, theirs)

@@ -51,7 +51,7 @@ def test_misspelt_field_names_the_nearest(field, nearest):
 _MISTYPED = {"gan.size": ("big", "1.5", "True", "None"), "loss.lam_perc": ("many",), "data.crop": ("half",)}
 _MISTYPED |= {"schedule.use_mask": ("2",), "schedule.stages": ("((1, 2, 3)," * 500,), "seed": ("9" * 5000, "(" * 1000)}
 _MISTYPED |= {"data.image_root": ("a\0b",), "workdir": ("line\nbreak",), "sampling.view_mvn": ("x" * 300,)}
-_MISTYPED |= {"schedule.joint": ("y" * 5000,)}
+_MISTYPED |= {"schedule.independent": ("y" * 5000,)}
 
 
 @pytest.mark.parametrize("field, text", [(field, text) for field, texts in _MISTYPED.items() for text in texts])
@@ -137,17 +137,18 @@ def test_the_bundled_faces_keep_what_is_theirs(fields):
         ({"prior.near": "1.1"}, "less than config.prior.far"),
         ({"prior.shape": "cube"}, "prior.shape is 'cube': it must be one of ellipsoid"),
         ({"category": "My dog"}, "config.category is 'My dog'"),
-        ({"mode": "joint"}, "set both to the same"),
-        ({"mode": "predict"}, "name the trained networks"),
+        ({"recipe": "predict"}, "name the trained networks"),
+        ({"recipe": "refine"}, r"name a lifted model .*, or use a variant .* such as ictface:scratch"),
+        ({"recipe": "lift", "networks.pretrained": "a.safetensors"}, "a lift starts from random networks"),
         ({"data.crop": "0"}, "data.crop"),
         ({"networks.group_base": "7"}, "does not divide"),
         ({"workdir": ""}, "workdir is empty"),
         ({"schedule.batches_per_iteration": "2"}, "batches_per_iteration is 2"),
-        ({"mode": "lift", "schedule.batches_per_iteration": "2", "schedule.share_weight": "False"}, "_iteration is 2"),
+        ({"recipe": "lift", "schedule.batches_per_iteration": "2", "schedule.share_weight": "False"}, "eration is 2"),
         ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the previous one"),
         ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
         ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
-        ({"mode": "lift", "lift.masks": "parser"}, "lift.masks is 'parser', but no parser finds"),
+        ({"recipe": "lift", "lift.masks": "parser"}, "lift.masks is 'parser', but no parser finds"),
         ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),
     ],
 )

@@ -71,7 +71,7 @@ def test_each_option_changes_its_own_field_alone(tmp_path):
         after = _load(tmp_path, facts | {name: other})
         changed = {path for path in before if before[path] != after[path]}
         # What the original has no option for is our category's; joint training starts without networks, from masks.
-        also = {"category": {"parsing.weights"}, "joint_train": {"mode", "data.mask_root"}}.get(name, set())
+        also = {"category": {"parsing.weights"}, "joint_train": {"recipe", "data.mask_root"}}.get(name, set())
         assert field in changed and changed <= {field} | also, name
         assert (list(after[field]) if isinstance(after[field], tuple) else after[field]) == other, name
 
@@ -117,7 +117,7 @@ def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypat
 def test_overrides_and_variants_come_on_top(tmp_path):
     path = _write(tmp_path, _LEAST)
     assert apply_overrides(load_config(path), {"sampling.batch_size": "32"}).sampling.batch_size == 32
-    assert load_config(f"{path}:lift").mode == "lift"
+    assert load_config(f"{path}:lift").recipe == "lift"
     with pytest.raises(ConfigError, match="no variant 'quick'"):
         load_config(f"{path}:quick")
     with pytest.raises(ConfigError, match="no config file .*gone.yaml"):

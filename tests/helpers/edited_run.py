@@ -8,6 +8,7 @@ import numpy as np
 from gan2shape_jax.method import models
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.training import network_files
 from helpers.plain_result import plain_result
 from helpers.tiny import asset, images_of, tiny_config
@@ -21,7 +22,7 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     gan = {"gan__checkpoint": asset("ictface/gan.safetensors"), "gan__size": OVER_GAN}
     config = tiny_config(folder, data__depth_root="", schedule__use_mask=True, **gan | fields)
     run = RunFolder.at(config)
-    run.describe(config)
+    run.describe(config, identity_of(config))
     ((prepared,), _) = images_of(config)
     problem = prepared.problem
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1

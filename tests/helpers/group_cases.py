@@ -18,7 +18,8 @@ from jax.sharding import PartitionSpec
 from gan2shape_jax.errors import Terminated
 from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.run import experiment, prepare, runtime
+from gan2shape_jax.run import experiment, prepare
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.run.runner import Trainer
 from gan2shape_jax.training import devices, groups, loop
 from gan2shape_jax.training import task as task_lib
@@ -45,7 +46,7 @@ def run(tmp_path_factory):
     initial = models.init_params(jax.random.key(0), images[0].settings)
     last = initial["depth"]["output"]
     initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
-    return images, frozen, runtime.schedule_of(config), initial
+    return images, frozen, recipe_of(config).schedule(config), initial
 
 
 def _train(run, folder, *, images=None, watcher=None):

@@ -20,7 +20,7 @@ import optax  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import Context, Iteration, TrainState  # noqa: E402
-from gan2shape_jax.run import runtime  # noqa: E402
+from gan2shape_jax.run.recipes import recipe_of  # noqa: E402
 from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
 from helpers.tiny import asset, images_of, tiny_config  # noqa: E402
@@ -30,7 +30,7 @@ REPLICAS = 8
 
 def _parts(folder: pathlib.Path):
     names = sorted(path.name for path in pathlib.Path(asset("ictface/image")).glob("*.png"))
-    fields = {"mode": "joint", "schedule__joint": True, "schedule__use_mask": True, "schedule__flip3": (True,)}
+    fields = {"recipe": "joint", "schedule__use_mask": True, "schedule__flip3": (True,)}
     fields |= {"schedule__stages": ((2, 2, 2),), "prior__iterations": 2, "sampling__collect_iters": 6}
     fields |= {"image_size": 64, "gan__size": 64, "gan__checkpoint": asset("ictface/gan.safetensors")}
     # With a small epsilon Adam makes a whole step of the rounding of a gradient that is zero.
@@ -38,7 +38,7 @@ def _parts(folder: pathlib.Path):
     group, frozen = images_of(config)
     eight = shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS)
     alone = dataclasses.replace(eight, mesh=devices_lib.mesh_of(REPLICAS, jax.devices()[:1]))
-    return eight, alone, runtime.schedule_of(config)
+    return eight, alone, recipe_of(config).schedule(config)
 
 
 def _keys(plan) -> jax.Array:

@@ -71,7 +71,8 @@ def tiny_lift(tmp_path, **fields) -> ConfigDict:
     """The configuration of a lift as small."""
     lift = {"samples": 3, "batches": 2, "kept_out": 2, "measured": 3, "masks": "none"}
     lift |= {"inversion_iterations": 2, "latent_iterations": 2, "inversion_samples": 2, "own_encoder_iterations": 2}
-    arguments = {"mode": "lift", "schedule__batches_per_iteration": 1} | {f"lift__{name}": lift[name] for name in lift}
+    arguments = {"recipe": "lift", "schedule__batches_per_iteration": 1}
+    arguments |= {f"lift__{name}": value for name, value in lift.items()}
     return tiny_config(tmp_path, **arguments | fields)
 
 

@@ -37,7 +37,7 @@ def networks(tmp_path_factory):
 
 
 def _config(folder, networks):
-    return tiny_config(folder, mode="predict", networks__pretrained=str(networks), outputs__preset="mesh")
+    return tiny_config(folder, recipe="predict", networks__pretrained=str(networks), outputs__preset="mesh")
 
 
 def _given():

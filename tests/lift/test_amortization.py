@@ -20,8 +20,9 @@ from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import amortization, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.turning import Turning
-from gan2shape_jax.run import experiment, lift, prepare, runtime
+from gan2shape_jax.run import experiment, lift, prepare
 from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.stylegan2.mirror import Mirror
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -136,7 +137,7 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
     config, maker = lifted
     settings = model_file.as_with_single_images(config, maker.settings)
     initial = models.init_params(jax.random.key(0), settings) | models.init_detail(jax.random.key(5), settings)
-    (phase,) = runtime.schedule_of(config)
+    (phase,) = recipe_of(config).schedule(config)
     phase = dataclasses.replace(phase, iterations=4)
     rows = []
 
@@ -162,7 +163,7 @@ def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, 
     actual = {}
     for name, model in (("old", lifted[0].networks.pretrained), ("new", str(taught / "model.safetensors"))):
         (tmp_path / name).mkdir()
-        config = tiny_config(tmp_path / name, mode="predict", networks__pretrained=model)
+        config = tiny_config(tmp_path / name, recipe="predict", networks__pretrained=model)
         assert experiment.run_experiment(config) == 0
         folder = pathlib.Path(config.workdir) / "results" / "001"
         actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
@@ -220,9 +221,9 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
 
 
 def test_every_model_can_be_given_detail_and_a_lift_starts_without_one():
-    config = load_config("catface:amortize")
-    assert config.mode == "lift" and config.lift.pictures and not config.data.image_list and not problems(config)
-    assert "name the model.safetensors of a lift" in problems(load_config("car:amortize"))[0]
+    config = load_config("catface:train_detail")
+    assert config.recipe == "train_detail" and not config.data.image_list and not problems(config)
+    assert "name the model.safetensors of a lift" in problems(load_config("car:train_detail"))[0]
 
 
 def test_a_lift_is_refused_before_it_starts_if_the_folder_of_its_end_is_somebody_elses(tmp_path):
@@ -247,14 +248,14 @@ def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, 
     params = models.init_params(jax.random.key(0), lifted[1].settings)
     (tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     config.networks.pretrained, config.data.image_list = str(tmp_path / "networks.safetensors"), ""
-    with pytest.raises(UserError, match="is not a model that lift has written"):
+    with pytest.raises(UserError, match="is no lifted model, .* name a lift's model.safetensors"):
         experiment.run_experiment(config)
 
 
 def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypatch):
     config = tiny_lift(tmp_path).copy_and_resolve_references().unlock()  # its list has the bundled face 001
     config.networks.pretrained = lifted[0].networks.pretrained
-    config.lift.update(pictures=8, average=0.5)
+    config.recipe, config.detail.pictures, config.lift.average = "train_detail", 8, 0.5
     arguments = []
     whole = amortization.amortized
     monkeypatch.setattr(

@@ -29,7 +29,7 @@ from gan2shape_jax.results import load_metrics, load_result
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.task import Independent
@@ -162,13 +162,14 @@ def made(tmp_path_factory):
 
 def _config(folder, pretrained, **fields):
     folder.mkdir(exist_ok=True)
-    return tiny_config(folder, networks__pretrained=pretrained, **_SHORT | fields)
+    recipe = "train" if pretrained == "" or "networks" in pathlib.Path(pretrained).name else "refine"
+    return tiny_config(folder, networks__pretrained=pretrained, **_SHORT | {"recipe": recipe} | fields)
 
 
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
     config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
     chosen = resolve(config).config
-    planned = [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)]
+    planned = [(phase.step, phase.iterations, phase.flip) for phase in recipe_of(chosen).schedule(chosen)]
     assert planned == [("step1", 3, True), ("step2", 2, False), ("step3", 4, True)]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
@@ -178,6 +179,8 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     for other in (made["networks"], ""):
         config = _config(tmp_path, other)
         assert resolve(config).config is config
+    frozen = _config(tmp_path, made["model"], refinement__hold_shape=True)
+    assert [phase.step for phase in resolve(frozen).schedule] == ["step1", "step2", "step3_frozen_geometry"]
 
 
 @pytest.fixture
@@ -194,49 +197,59 @@ def openings(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "words"),
-    [
-        ("instance", "refine", "refines the model on each image"),
-        ("predict", "predict", "trained networks explain each"),
-    ],
+    ("recipe", "words"),
+    [("refine", "refines a lifted model on each image"), ("predict", "trained networks explain each")],
 )
-def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, mode, kind, words):
+def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, recipe, words):
     """Once for the plan and once for the networks, however many images there are."""
-    more = {"mode": mode, "names": ("001.png", "002.png"), "refinement__lengths": ((1, 1, 1),)}
+    more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__lengths": ((1, 1, 1),)}
     config = _config(tmp_path, made["model"], refinement__kept_out=0, **more)
     assert experiment.run_experiment(config) == 0
     assert openings.count(made["model"]) == 2
     assert words in capsys.readouterr().err
     written = tmp_path / "run" / "config.json"
     plan = json.loads(written.read_text())["plan"]
-    assert plan["kind"] == kind and words in plan["what"]
+    assert plan["recipe"] == recipe and words in plan["what"]
     assert plan["schedule"] == (
-        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if mode != "predict" else []
+        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if recipe != "predict" else []
     )
-    assert read_config(written) == resolve(config).config  # the plan is told, and not read back
+    assert resolve(read_config(written)).config == read_config(written)  # the plan is told, and not read back
     assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
     written.write_text(to_json(resolve(config).config))  # as runs before plans have left it
     assert experiment.run_experiment(config) == 0
 
 
-def test_a_plan_is_stated_and_asks_no_file_again(made, tmp_path, openings):
-    kinds = {}
-    for mode in ("instance", "predict"):
-        for pretrained in (made["model"], made["networks"], ""):
-            plan = resolve(_config(tmp_path, pretrained, mode=mode))
-            kinds[mode, pathlib.Path(pretrained).stem] = plan.kind
-            openings.clear()
-            assert (plan.mask is None, plan.turning, bool(plan.words)) == (True, None, True) and not openings
-    assert {key: kind for key, kind in kinds.items() if kind != "predict"} == {
-        ("instance", "model"): "refine",
-        ("instance", "networks"): "train",
-        ("instance", ""): "train",
-    }
+@pytest.mark.parametrize(
+    ("recipe", "file", "refusal"),
+    [
+        ("train", "networks", ""),
+        ("train", "", ""),
+        ("refine", "model", ""),
+        ("predict", "model", ""),
+        ("predict", "networks", ""),
+        ("train", "model", r"is a lifted model, .* 'train': refine it with config\.recipe='refine'"),
+        ("refine", "networks", r"is no lifted model, .* 'refine': config\.recipe='train' goes on from them"),
+    ],
+)
+def test_a_files_content_decides_nothing_and_a_plan_asks_no_file_again(made, tmp_path, openings, recipe, file, refusal):
+    config = _config(tmp_path, made.get(file, ""), recipe=recipe)
+    if refusal:
+        with pytest.raises(UserError, match=refusal):
+            resolve(config)
+        return
+    plan = resolve(config)
+    openings.clear()
+    assert (plan.recipe.name, plan.mask is None, plan.turning) == (recipe, True, None) and not openings
+
+
+def test_turned_samples_need_a_model_that_knows_how_its_gan_turns(made, tmp_path):
+    with pytest.raises(UserError, match=r"does not know how its GAN turns .* set it to 'projected'"):
+        resolve(_config(tmp_path, made["model"], refinement__samples="turned"))
 
 
 def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     config = _config(tmp_path, made["model"], reference=True)
-    with pytest.raises(UserError, match=r"config\.reference .* starts without a model: set config\.networks"):
+    with pytest.raises(UserError, match=r"config\.reference .* starts without a model: use a variant"):
         experiment.run_experiment(config)
     assert any("starts without a model" in problem for problem in check.examine(config))
 
@@ -267,7 +280,7 @@ def test_images_that_are_refined_together_say_what_was_kept(made, tmp_path):
 def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
     whole = _config(tmp_path / "whole", made["model"])
     assert check.examine(whole) == [] and experiment.run_experiment(whole) == 0
-    assert "by config.refinement in place of config.schedule" in capsys.readouterr().err
+    assert "refines a lifted model on each image, by config.refinement" in capsys.readouterr().err
     _assert_refined(tmp_path / "whole/run/results/001")
     cut = _config(tmp_path / "cut", made["model"])
     advance, calls = Independent.advance, []
@@ -324,7 +337,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     assert not RunFolder(run).is_finished("001") and load_metrics(run / "results/001")["awaits_refinement"]
     assert "its own shape" not in (run / "results/001/metrics.json").read_text()
     assert ",done, not refined yet" in (run / "results.csv").read_text().replace('"', "")
-    predicting = _config(tmp_path / "predicting", made["model"], **fields | {"mode": "predict"})
+    predicting = _config(tmp_path / "predicting", made["model"], **fields | {"recipe": "predict"})
     assert experiment.run_experiment(predicting) == 1
     before = {name: _arrays(run / "results" / name) for name in ("001", "002")}
     for name, arrays in before.items():
@@ -353,7 +366,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
 @pytest.mark.parametrize("with_model", [True, False])
 def test_a_joint_run_shows_what_its_model_sees_before_it_trains(made, tmp_path, monkeypatch, capsys, with_model):
     monkeypatch.setattr(joint, "train", mock.Mock(side_effect=KeyboardInterrupt))
-    fields = {"mode": "joint", "schedule__joint": True, "sampling__collect_iters": 3}
+    fields = {"recipe": "joint", "sampling__collect_iters": 3}
     config = _config(tmp_path, made["model"] if with_model else "", names=("001.png", "002.png", "005.png"), **fields)
     with pytest.raises(KeyboardInterrupt):
         experiment.run_experiment(config)

@@ -15,7 +15,7 @@ from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import turning
 from gan2shape_jax.run import check, experiment, prepare
-from gan2shape_jax.run import folder as run_folder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
 
 pytestmark = pytest.mark.heavy  # whole lifts
@@ -60,7 +60,7 @@ def test_it_ends_with_the_detail_of_the_albedo_and_does_nothing_twice(finished):
 def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypatch, capsys, turns):
     schedule = {"stages": ((1, 1, 3),) * 2, "flip1": (True,) * 2, "flip3": (True,) * 2, "batches_per_iteration": 2}
     fields = {f"schedule__{name}": value for name, value in schedule.items()}
-    fields |= {"lift__inversion_iterations": 0, "lift__anchored_stages": 0}
+    fields |= {"lift__inversion_iterations": 0, "recipe": "finetune"}
     config = _config(tmp_path, networks__pretrained=str(finished[1] / "networks.safetensors"), **fields)
     if turns:
         monkeypatch.setattr(turning, "_LEAST", -1)
@@ -95,7 +95,7 @@ def test_the_model_says_what_it_is_of(finished):
 
 
 def _predicting(folder, model, **fields):
-    return tiny_config(folder, mode="predict", networks__pretrained=str(model), **fields)
+    return tiny_config(folder, recipe="predict", networks__pretrained=str(model), **fields)
 
 
 def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
@@ -186,7 +186,7 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
         "Going back to the last good checkpoint" in told and "continues from stage 1 anchored, iteration 2 of 4" in told
     )
     root = pathlib.Path(config.workdir)
-    assert run_folder.joint_record(root)["returns_to_a_checkpoint"] == 1
+    assert RunFolder(root).joint["returns_to_a_checkpoint"] == 1
     assert np.isfinite(json.loads((root / "history.json").read_text())[-1]["loss"])
     first, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
     assert first != other  # it went on more slowly

@@ -18,8 +18,9 @@ from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.stylegan2.mirror import Mirror
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -30,7 +31,7 @@ CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lift")
-    return tiny_lift(folder, lift__anchored_stages=1, schedule__stages=((2, 2, 3), (2, 2, 3)))
+    return tiny_lift(folder, schedule__stages=((2, 2, 3), (2, 2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +70,13 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
 def whole(config, task, initial, tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    return loop.run_schedule(task, runtime.schedule_of(config), initial, folder, CADENCE, Watcher())
+    return loop.run_schedule(task, recipe_of(config).schedule(config), initial, folder, CADENCE, Watcher())
 
 
 @pytest.mark.heavy  # trains two stages to their ends
 def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config, task, initial, whole, tmp_path):
-    schedule = runtime.schedule_of(config)
-    assert (schedule[-1].stage, schedule[-1].step) == (2, "step3")
+    schedule = recipe_of(config).schedule(config)
+    assert (schedule[-1].stage, schedule[-1].step) == (2, "anchored")
     with pytest.raises(Killed):
         loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, die_at(schedule[-1].number, 2))
     again = dataclasses.replace(task)  # as a new process: nothing is kept from before
@@ -140,13 +141,13 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
 @pytest.mark.heavy  # trains a stage
 @pytest.mark.parametrize(("average", "turns"), [(0.9, False), (0.0, False), (0.9, True)])
 def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config, tmp_path, average, turns):
-    fields = {"anchored_stages": 0, "inversion_iterations": 0, "average": average}
+    fields = {"inversion_iterations": 0, "average": average}
     changed = config.copy_and_resolve_references().unlock()
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
-    changed.schedule.stages = ((1, 1, 4),)
+    changed.recipe, changed.schedule.stages = "finetune", ((1, 1, 4),)
     changed = changed.lock()
     architecture, frozen = prepare.load_frozen(resolve(changed))
-    phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
+    phases = [phase for phase in recipe_of(changed).schedule(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 

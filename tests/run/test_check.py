@@ -116,12 +116,12 @@ def test_a_gan_that_the_configuration_does_not_describe_is_named():
 def test_a_damaged_gan_matters_to_prediction_only_where_it_is_loaded(tmp_path):
     path = tmp_path / "gan.safetensors"
     path.write_bytes(b"damaged")
-    fields = {"gan__checkpoint": str(path), "mode": "predict", "networks__pretrained": "absent.safetensors"}
+    fields = {"gan__checkpoint": str(path), "recipe": "predict", "networks__pretrained": "absent.safetensors"}
     with_pictures = check.examine(tiny_config(tmp_path, outputs__gan_images=True, **fields))
     assert [str(path) in problem for problem in with_pictures] == [False, True]
     without = check.examine(tiny_config(tmp_path, outputs__gan_images=False, **fields))
     assert without == with_pictures[:1]
-    for mode in ({"mode": "predict", "gan__checkpoint": "absent", "data__latent_root": ""}, {}):
+    for mode in ({"recipe": "predict", "gan__checkpoint": "absent", "data__latent_root": ""}, {}):
         (problem,) = check.examine(tiny_config(tmp_path, networks__pretrained=str(path), **mode))
         assert str(path) in problem
 
@@ -143,7 +143,7 @@ def _refusal(action) -> str:
     return str(refusal.value)
 
 
-_JOINT = {"mode": "joint", "schedule__joint": True, "names": ("001.png", "005.png", "006.png")}
+_JOINT = {"recipe": "joint", "names": ("001.png", "005.png", "006.png")}
 
 
 @pytest.mark.parametrize("crop", [None, 48])
@@ -167,7 +167,7 @@ def test_a_joint_run_that_its_settings_do_not_allow_is_refused_as_the_run_refuse
     config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
     (problem,) = check.examine(config)
     assert message in problem
-    assert problem == _refusal(functools.partial(joint.require_startable, config, list(_JOINT["names"])))
+    assert problem == _refusal(functools.partial(joint.require_enough_for, config, list(_JOINT["names"])))
 
 
 def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_tells_it(tmp_path):
@@ -175,7 +175,10 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
     mark(tmp_path / "run", RUN)
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')
     (problem,) = check.examine(config)
-    assert "holds a joint run on the images" in problem and "--config.mode=predict" in problem
+    assert (
+        "holds networks made with other values: images (was ['other.png'], is" in problem
+        and "--config.recipe=predict" in problem
+    )
     assert problem == _refusal(functools.partial(experiment.run_experiment, config))
     (tmp_path / "run" / "joint.json").write_text("{")
     assert check.examine(config) == []  # the run writes it again

@@ -119,7 +119,9 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(finished):
     _, root, config = finished
     other = config.copy_and_resolve_references()
     other.seed = 7
-    with pytest.raises(UserError, match=r"another configuration: seed \(was 0, is 7\); choose another --config"):
+    with pytest.raises(
+        UserError, match=r"holds a run made with other values: seed \(was 0, is 7\); choose another --config"
+    ):
         experiment.run_experiment(other)
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 

@@ -34,6 +34,7 @@ from gan2shape_jax.method.settings import from_config
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.run import explain, joint, predict, prepare, runtime
+from gan2shape_jax.run.identity import settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
 
@@ -86,9 +87,9 @@ def bases(tmp_path_factory):
     with safe_open(asset("ictface/model.safetensors"), "np") as file:  # without the axes, with which there is no step 2
         kept = {name: file.get_tensor(name) for name in file.keys() if "turning" not in name}
         save_file(kept, model, file.metadata())
-    refines = {"networks__pretrained": str(model), "image_size": 64, "gan__size": 64}
+    refines = {"recipe": "refine", "networks__pretrained": str(model), "image_size": 64, "gan__size": 64}
     refines["gan__checkpoint"] = asset("ictface/gan.safetensors")
-    together = {"mode": "joint", "schedule__joint": True, "names": ("001.png", "005.png")}
+    together = {"recipe": "joint", "names": ("001.png", "005.png")}
     parsed = {"data__mask_source": "parser", "category": "face", "parsing__weights": "parser.safetensors"}
     return {
         "general": config("general"),
@@ -96,7 +97,7 @@ def bases(tmp_path_factory):
         "refinement": config("refinement", **refines),
         "schedule": config("schedule", **together, schedule__batches_per_iteration=3),
         "loss": config("loss", loss__perceptual="lpips", loss__lpips_weights="vgg.safetensors"),
-        "networks": config("networks", mode="predict", networks__pretrained=str(model)),
+        "networks": config("networks", recipe="predict", networks__pretrained=str(model)),
         "lift": config("lift", tiny_lift, data__crop=50),
         "parsing": config("parsing", **parsed),
     }
@@ -120,7 +121,7 @@ def _observed(config) -> Iterator[object]:
     if problems:
         return
     yield [(file.field, file.path, file.present) for file in required_files_of(config)]
-    yield predict.no_gan_because(config), joint.replicas_of(config), dataclasses.astuple(runtime.cadence_of(config))
+    yield predict.no_gan_because(config), dataclasses.astuple(runtime.cadence_of(config))
     yield dataclasses.astuple(explain.options_of(config)), jax.random.key_data(prepare.image_key(config.seed, "001"))
     yield _told(runtime.set_up_runtime, config)
     plan = _told(resolve, config)
@@ -131,7 +132,8 @@ def _observed(config) -> Iterator[object]:
     yield plan.record, [(phase.flip, phase.kind.networks) for phase in plan.schedule]
     architecture = _told(prepare.load_gan, config)
     yield architecture if isinstance(architecture, str) else ""
-    if config.mode == "lift":
+    config = settled(config, plan.recipe)
+    if plan.recipe.lifts:
         yield from _observed_lift(config)
     elif not isinstance(architecture, str):
         settings = plan.settings(architecture[0], original_size=70)
@@ -139,9 +141,9 @@ def _observed(config) -> Iterator[object]:
         yield _told(prepare.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
         image = PreparedImage("001", _PROBLEM, settings, None)
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
-    if config.mode == "joint":
-        yield _told(joint.require_startable, config, ["001.png", "005.png"])
-    if config.mode in ("instance", "predict"):
+    if config.recipe == "joint":
+        yield config.schedule.batches_per_iteration, _told(joint.require_enough_for, config, ["001.png", "005.png"])
+    if plan.recipe.single:
         item = _told(data.load_item, config, "001.png")
         yield item if isinstance(item, str) else _leaves(dataclasses.astuple(item))
         yield item if isinstance(item, str) else _leaves(_told(prior.prior_depth, config, item.mask))
@@ -152,7 +154,7 @@ def _observed_lift(config) -> Iterator[object]:
     if isinstance(maker, str):  # it draws samples, or lacks a file
         yield maker
         return
-    task = lift_task.Lift(config, maker, joint.replicas_of(config))
+    task = lift_task.Lift(config, maker, config.schedule.batches_per_iteration)
     yield _leaves(maker.settings), task.window
     yield len(task.kept_out), _told(task.stage, 1)
     state = dataclasses.replace(_STATE, average={"kept": 0})
@@ -240,7 +242,7 @@ def test_every_field_changes_something_or_the_schema_says_that_it_does_not(bases
             )  # each kind of run with one value first
             return any(_differs(bases[name], path, other, before[name]) for name, other in filter(None, in_turn))
 
-        affecting = {path: field for path, field in schema.fields().items() if field.affects_results}
+        affecting = {path: field for path, field in schema.fields().items() if field.role != "machine"}
         silent = [path for path, field in affecting.items() if not changes_something(path, field)]
     assert silent == [] and len(affecting) > 80
 

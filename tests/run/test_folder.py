@@ -1,5 +1,6 @@
 """A run's folder: what lies where, whatever images are called; what a start finds in it; one run at a time."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
@@ -27,10 +29,13 @@ from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import check, experiment, start
 from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run.folder import RunFolder, config_hash, require_apart, require_no_pattern
+from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
+from gan2shape_jax.run.identity import identity_of, settled
+from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.start import hold
 from gan2shape_jax.training import groups, network_files
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
+from gan2shape_jax.training.decision import There
 
 _OWN = ("config.json", "result.json")
 _BROKEN = "=x[/red] y"  # in a folder `=x[`
@@ -49,7 +54,7 @@ def hostile(tmp_path_factory):
         shutil.copy(asset("ictface/image/001.png"), image)
     image.write_bytes(b"no picture")
     fields = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
-    fields |= {"mode": "predict", "networks__pretrained": str(networks), "gan__checkpoint": "nowhere.safetensors"}
+    fields |= {"recipe": "predict", "networks__pretrained": str(networks), "gan__checkpoint": "nowhere.safetensors"}
     fields |= {"data__image_root": str(folder / "images"), "outputs__picture_size": 32}
     config = tiny_config(folder, names=[f"{stem}.png" for stem in (*_OWN, _BROKEN)], **fields)
     with pytest.MonkeyPatch.context() as patch:
@@ -240,21 +245,33 @@ def test_a_second_command_ends_with_1_and_changes_nothing(tmp_path, capsys, plac
 NAMES = ("a.png", "b.png", "c.png")
 
 
+def _plan(tmp_path, **fields) -> Plan:
+    """The plan of a run of three images, with nothing left open."""
+    plan = resolve(tiny_config(tmp_path, names=NAMES, **fields))
+    return dataclasses.replace(plan, config=settled(plan.config, plan.recipe))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """The folder of a run of three images, two of them finished."""
-    config = tiny_config(tmp_path, names=NAMES)
-    folder = RunFolder.at(config)
+    plan = _plan(tmp_path)
+    folder, identity = RunFolder.at(plan.config), identity_of(plan.config)
     folder.root.mkdir()
-    folder.describe(config)
+    folder.describe(plan.config, identity)
     for stem in ("a", "b"):
-        save_result(bump.result(), folder.result(stem), made_with={"configuration": config_hash(config)})
+        save_result(bump.result(), folder.result(stem), made_with={"configuration": identity.fingerprint})
     return folder
 
 
+def _started(tmp_path, **fields) -> start.Start:
+    """What a start finds."""
+    with start.begin(resolve(tiny_config(tmp_path, names=NAMES, **fields)), NAMES) as started:
+        return started
+
+
 def _finished(tmp_path) -> list[str]:
-    unfinished = start._unfinished(tiny_config(tmp_path, names=NAMES), NAMES)["unfinished"]
-    return [name.removesuffix(".png") for name in NAMES if [name] not in unfinished]
+    folder = _started(tmp_path).folder
+    return [stem for stem in map(stem_of, NAMES) if folder.is_finished(stem)]
 
 
 def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folder, tmp_path, capsys):
@@ -281,47 +298,32 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
 
 
 def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path):
-    config = tiny_config(tmp_path, names=NAMES)
     groups.record(folder.root, ["a.png", "c.png"])
     groups.record(folder.root, ["b.png", "of another list.png"])
-    assert start._unfinished(config, NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
+    assert _started(tmp_path).work_items == [["a.png", "c.png"], ["b.png"]]
     groups.finish(folder.root, ["a.png", "c.png"])
-    assert start._unfinished(config, NAMES)["units"] == [["a.png"], ["b.png"], ["c.png"]]
+    assert _started(tmp_path).work_items == [["a.png"], ["b.png"], ["c.png"]]
 
 
-def test_results_of_another_configuration_are_refused_without_config_json_too(folder, tmp_path):
+def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_path, capsys):
     (folder.root / "config.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="results/a was made with another configuration"):
-        start._unfinished(tiny_config(tmp_path, names=NAMES, seed=7), NAMES)
+    with pytest.raises(UserError, match="results/a holds a result made with other values: configuration"):
+        _started(tmp_path, seed=7)
     assert _finished(tmp_path) == ["a", "b"]
+    (aside,) = folder.root.glob("config.json.unreadable-*")
+    assert aside.read_text() == "[" * 100_000 and "it is now config.json.unreadable-1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "free",
-    [
-        {"checkpoint__keep": 5},
-        {"workdir": "elsewhere"},
-        {"data__image_list": "longer.txt"},
-        {"outputs__networks": "none"},
-    ],
-)
-def test_the_hash_leaves_out_what_changes_no_result(tmp_path, free):
-    this = config_hash(tiny_config(tmp_path))
-    assert config_hash(tiny_config(tmp_path, **free)) == this
-
-
-def test_the_hash_tells_apart_what_changes_results_and_nothing_else(tmp_path):
-    this = config_hash(tiny_config(tmp_path))
-    assert config_hash(tiny_config(tmp_path, seed=7)) != this
-
-
-def test_a_training_is_done_while_its_files_are_there(tmp_path):
+def test_networks_are_there_while_all_their_files_are(tmp_path):
+    folder = RunFolder(tmp_path)
     for name in run_folder.TRAINED:
-        assert not run_folder.is_trained(tmp_path)
+        assert folder.networks_there.state == "nothing"
         (tmp_path / name).write_text("[]")
-    run_folder.note_joint(tmp_path, images=["a.png"])
-    run_folder.note_joint(tmp_path, returns=1)
-    assert run_folder.is_trained(tmp_path)
-    assert run_folder.joint_record(tmp_path) == {"images": ["a.png"], "returns": 1}
+    folder.note_joint(images=["a.png"])
+    folder.note_joint(returns=1)
+    assert folder.networks_there == There("complete", {"images": ["a.png"]})
+    assert folder.joint == {"images": ["a.png"], "returns": 1}
+    (tmp_path / "networks.safetensors").unlink()
+    assert folder.networks_there.state == "begun"
     (tmp_path / "joint.json").write_text("{")
-    assert run_folder.joint_record(tmp_path) == {}
+    assert folder.joint == {}

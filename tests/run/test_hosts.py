@@ -169,7 +169,7 @@ def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
 # How near losses are, relatively. What is seen of a surface as rough as an untrained one hangs on the last bit:
 # rounding grows where it is rendered anew (step 2) and where it moves (step 3).
 _NEAR = {"prior": 1e-5, "step1": 1e-5, "step2": 1e-3, "step3": 1e-2}
-_JOINT = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3}
+_JOINT = {"recipe": "joint", "schedule__flip3": (True, True), "sampling__collect_iters": 3}
 _JOINT |= {"schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
 
 

@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 
 def _predicting(folder, trained, **fields):
-    return tiny_config(folder, mode="predict", networks__pretrained=str(trained[0]), **fields)
+    return tiny_config(folder, recipe="predict", networks__pretrained=str(trained[0]), **fields)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
 
 def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trained, tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match=r"networks.pretrained is empty: name the trained networks"):
-        schema.validate(tiny_config(tmp_path, mode="predict"))
+        schema.validate(tiny_config(tmp_path, recipe="predict"))
     config = _predicting(tmp_path, trained, **_NOTHING_ELSE)
     required_files.require_files(config)  # nothing but the networks is asked for
     absent = f"--config.networks.pretrained={tmp_path / 'none.safetensors'}"
@@ -156,5 +156,5 @@ def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trai
     monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
     with pytest.raises(UserError, match=r"published.pth lacks netV"):
         experiment.run_experiment(
-            tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
+            tiny_config(tmp_path, recipe="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
         )

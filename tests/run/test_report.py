@@ -23,8 +23,9 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import explain, prepare, runner, trust
+from gan2shape_jax.run import explain, prepare, runner, start, trust
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import WorkItems
@@ -305,8 +306,9 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
-        trainer = runner.Trainer(plan, RunFolder(tmp_path), None, frozen, None, names=(), grader=trust.Grader(plan))
-        trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []))
+        started = start.Start(plan, identity_of(plan.config), RunFolder(tmp_path), [], ())
+        trainer = runner.Trainer(started, None, frozen, None, names=(), grader=trust.Grader(plan))
+        trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []), {})
         return files.get("networks.safetensors")
 
     loaded = {}

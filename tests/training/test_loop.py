@@ -23,12 +23,14 @@ from gan2shape_jax.errors import RunEndingError, Terminated, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.training import loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.decision import Wanted
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -42,7 +44,7 @@ def run(tmp_path_factory):
     architecture, frozen = prepare.load_frozen(resolve(config))
     prepared = prepare.load_image(resolve(config), "001.png", architecture, frozen, RunFolder.at(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
-    return prepared, frozen, runtime.schedule_of(config), initial
+    return prepared, frozen, recipe_of(config).schedule(config), initial
 
 
 def _train(run, folder, watcher=UNWATCHED, cadence=CADENCE, phases=None):
@@ -164,7 +166,7 @@ def _record(done: int) -> dict:
 def saved(tmp_path_factory):
     """Two checkpoints, 2 and 4."""
     folder = tmp_path_factory.mktemp("saved") / "001"
-    with Checkpoints(folder, keep=2, made_with={"configuration": "a"}) as checkpoints:
+    with Checkpoints(folder, keep=2, wanted=Wanted({"configuration": "a"})) as checkpoints:
         for done in (2, 4):
             checkpoints.save(done, _state(float(done)), _record(done))
     return folder
@@ -177,7 +179,7 @@ def copied(saved, tmp_path):
 
 def _restored(folder, **made_with):
     """The value that the restored state was made of, or None without one."""
-    with Checkpoints(folder, keep=2, made_with=made_with) as checkpoints:
+    with Checkpoints(folder, keep=2, wanted=Wanted(made_with)) as checkpoints:
         actual = checkpoints.restore(_template)
     if actual is None:
         return None
@@ -222,7 +224,7 @@ def test_an_older_one_is_continued_and_saved_over(copied):
 
 
 def test_another_configurations_checkpoint_is_never_taken(copied):
-    with pytest.raises(UserError, match="made with another configuration"):
+    with pytest.raises(UserError, match=r"was made with other values: configuration \(was 'a', is 'b'\); name"):
         _restored(copied, configuration="b")
     assert _restored(copied, configuration="a") == 4.0
 

@@ -20,9 +20,8 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, runtime
-from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run import joint as joint_run
+from gan2shape_jax.run import experiment
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -33,7 +32,7 @@ CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 
 
 def _config(folder, **fields):
-    fields |= {"mode": "joint", "schedule__joint": True, "schedule__use_mask": True, "sampling__collect_iters": 7}
+    fields |= {"recipe": "joint", "schedule__use_mask": True, "sampling__collect_iters": 7}
     return tiny_config(folder, names=NAMES, **fields)
 
 
@@ -41,7 +40,7 @@ def _config(folder, **fields):
 def parts(tmp_path_factory):
     """The prepared images, the frozen networks and the schedule."""
     config = _config(tmp_path_factory.mktemp("joint"))
-    return *images_of(config), runtime.schedule_of(config)
+    return *images_of(config), recipe_of(config).schedule(config)
 
 
 def _gather(parts, group=None, *, collect_iters=7, **fields):
@@ -249,20 +248,6 @@ def test_all_devices_of_several_hosts_are_used():
     assert _used(4, 0, 0, 1, 1) == 4
     with pytest.raises(UserError, match=r"batches_per_iteration is 3, but the hosts have 4 devices .* multiple of 4"):
         _used(3, 0, 0, 1, 1)
-
-
-def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, mode="joint", schedule__joint=True, sampling__collect_iters=6)
-    names = [f"{number}.png" for number in range(6)]
-    monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
-    with pytest.raises(UserError, match="4 batches an iteration need as many images, but the list has 3"):
-        joint_run.require_startable(config, names[:3])
-    assert joint_run.require_startable(config, names) == 4
-    monkeypatch.setattr(jax, "devices", lambda: [None])
-    root = pathlib.Path(config.workdir)
-    root.mkdir()
-    run_folder.note_joint(root, batches_per_iteration=4)
-    assert joint_run.require_startable(config, names) == 4
 
 
 @pytest.mark.parametrize("different", [True, False])

@@ -22,7 +22,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Problem
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.stylegan2 import Architecture
 
 # The bundled faces with the published code's settings at 64 pixels: its widths, its batch, LPIPS.
@@ -64,7 +64,7 @@ class Subject:
     def phases(self) -> dict[str, Phase]:
         """The first phase of each kind in the schedule, by label."""
         by_label: dict[str, Phase] = {}
-        for phase in schedule_of(self.config):
+        for phase in recipe_of(self.config).schedule(self.config):
             by_label.setdefault(label(phase), phase)
         return by_label
 
@@ -72,7 +72,7 @@ class Subject:
     def iterations(self) -> dict[str, int]:
         """How many iterations of each kind the whole schedule has."""
         counts: dict[str, int] = {}
-        for phase in schedule_of(self.config):
+        for phase in recipe_of(self.config).schedule(self.config):
             counts[label(phase)] = counts.get(label(phase), 0) + phase.iterations
         return counts | {COLLECT: self.settings.collect_iters * len(self.config.schedule.stages)}
 

@@ -28,6 +28,7 @@ from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
 from gan2shape_jax.run import start, trust
 from gan2shape_jax.run.folder import is_result
+from gan2shape_jax.training.decision import Skip, There, Wanted, decide
 
 _SPACING_S, _SPACING = 60, 20  # between two versions of the table: seconds, or times that the last one took
 _PRINTED = 50  # rows of the table that are printed
@@ -180,9 +181,11 @@ def _drive(
 
 def _is_done(record: Mapping[str, Any] | None, item: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     """Returns whether a record is of the same photo, made with the same configuration, and whole."""
-    told = record or {}
-    same = (item["version"], task["made_with"]) == (told.get("version"), told.get("made_with"))
-    return same and not told.get("failed")
+    if not record or record.get("failed"):
+        return False
+    there = There("complete", {"photo": record.get("version"), "configuration": record.get("made_with")})
+    wanted = Wanted({"photo": item["version"], "configuration": task["made_with"]}, replaces=True)
+    return isinstance(decide(there, wanted), Skip)
 
 
 def _failures(out: Storage) -> dict[str, str]:

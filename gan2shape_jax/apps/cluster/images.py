@@ -32,21 +32,25 @@ def run_images(config: ConfigDict) -> int:
 
     Raises `UserError`: the configuration, a file or the folder is unusable, or no worker can do anything with it.
     """
-    if config.mode not in ("predict", "instance") or not config.schedule.reset_weight:
+    if config.recipe not in ("predict", "train", "refine") or not config.schedule.reset_weight:
         alone = "images that are predicted or trained independently of each other"
-        raise ConfigError(f"--cluster ray is for {alone} (config.mode, config.schedule.reset_weight)")
+        raise ConfigError(f"--cluster ray is for {alone} (config.recipe, config.schedule.reset_weight)")
     engine.require_ray()
     experiment.prepared(config)
-    from gan2shape_jax.run import runner, start  # which import JAX
+    from gan2shape_jax.run import plan, runner, start  # which import JAX
 
     names, workdir = names_of(config), os.path.abspath(config.workdir)
-    at_once = engine.AT_ONCE if config.mode == "predict" else 1
+    at_once = engine.AT_ONCE if config.recipe == "predict" else 1
     task = {"config": to_json(config), "workdir": workdir, "folder": os.getcwd()}
 
     def say(line: Any) -> None:
         print(one_line(str(line)), flush=True)
 
-    with start.begin(config, names) as started, runner.WorkItems(started.folder, names, say) as work_items:
+    with (
+        start.begin(plan.resolve(config), names) as started,
+        runner.WorkItems(started.folder, names, say) as work_items,
+    ):
+        work_items.redraw(started, started.plan.config)
         every = [name for unit in started.work_items for name in unit]
         left = [name for name in every if not started.folder.is_finished(stem_of(name))]
         items = [{"name": stem_of(name), "file": name} for name in left]
@@ -75,7 +79,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
     def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         run = pathlib.Path(tempfile.mkdtemp(dir=scratch))
         config.workdir = str(run)
-        if config.mode == "instance":  # of a batch of one, which a worker that follows takes up
+        if config.recipe != "predict":  # of a batch of one, which a worker that follows takes up
             key = hashlib.sha256(items[0]["name"].encode()).hexdigest()[:16]
             config.checkpoint.folder = f"{checkpoints}/{key}"
         experiment.prepared(config, only=[item["file"] for item in items])()
@@ -84,7 +88,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
         for item in items:
             if item["name"] not in failed:
                 _put(run, workdir, item["name"])
-                if config.mode == "instance":  # the marker and the lock of a worker that died
+                if config.recipe != "predict":  # the marker and the lock of a worker that died
                     epath.Path(config.checkpoint.folder).rmtree(missing_ok=True)
         told = read_object(run / "config.json", "a run's configuration") | json.loads(task["config"])
         atomic_text(workdir / "config.json", json.dumps(told, indent=2, sort_keys=True) + "\n")

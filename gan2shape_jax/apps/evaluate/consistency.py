@@ -42,7 +42,8 @@ from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run.recipes import RECIPES
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training.task import one_image
 
@@ -131,8 +132,8 @@ def subject_of(runs: Sequence[reports.ResultsFolder]) -> Subject:
                     "can be measured together"
                 )
     config = configs[0].copy_and_resolve_references().unlock()
-    config.mode, config.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
-    plan = resolve(config.lock())
+    config.recipe, config.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
+    plan = Plan(RECIPES["predict"], config.lock(), None)
     return Subject(plan, *prepare.load_frozen(plan), runs[0].home / "latents")
 
 

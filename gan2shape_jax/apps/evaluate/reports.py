@@ -35,7 +35,8 @@ from gan2shape_jax.io.files import MIB, atomic_text, file_inside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import open_file
-from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
+from gan2shape_jax.run.folder import is_result, results_root, run_above
+from gan2shape_jax.run.identity import identity_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class ResultsFolder:
         for path in own:
             try:
                 config = load.read_config(file_inside(path.parent, path.name))
-                configs.setdefault(config_hash(config), config)
+                configs.setdefault(identity_of(config).fingerprint, config)
             except UserError as error:
                 print(f"warning: {printable(str(error))}", file=sys.stderr)
         return list(configs.values())
@@ -262,7 +263,7 @@ def _record(run: ResultsFolder) -> dict[str, Any]:
         "path": str(run.root),
         "images": len(run.images),
         "failed": len(run.failures),
-        "config_sha256": None if run.config is None else config_hash(run.config),
+        "config_sha256": None if run.config is None else identity_of(run.config).fingerprint,
         "results_sha256": digest.hexdigest()[:16],
         "made_with": made_with,
     }

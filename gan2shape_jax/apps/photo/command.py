@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import naming, photo_run
 from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
-from gan2shape_jax.apps.photo.files import FOLDER, is_done, names_in
+from gan2shape_jax.apps.photo.files import FOLDER, decided, names_in
 from gan2shape_jax.errors import (
     ConfigError,
     RunEndingError,
@@ -29,6 +29,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import start, trust
+from gan2shape_jax.training.decision import Redraw, Skip
 
 _OUT = "results/photos"
 _AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
@@ -184,7 +185,7 @@ def _searched_ahead(
     searching = concurrent.futures.ThreadPoolExecutor(1, "search")
     try:
         former: list[tuple[int, concurrent.futures.Future[list[photo_run.Prepared]]]] = []
-        numbered, size = enumerate(requests), _AT_ONCE if config.mode == "instance" else _FIRST
+        numbered, size = enumerate(requests), _AT_ONCE if config.recipe == "refine" else _FIRST
         while group := list(itertools.islice(numbered, size)):
             following = [(k, searching.submit(photo_run.prepare, request, config, cropper)) for k, request in group]
             if former:
@@ -207,8 +208,11 @@ def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) ->
 
 def _tell_done(config: ConfigDict, prepared: Sequence[photo_run.Prepared]) -> None:
     """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
-    for name in (photo.name for photo in prepared if is_done(config, photo.name, photo.files)):
-        _say(f"{name}: finished before, skipped")
+    for photo in prepared:
+        name, decision = photo.name, decided(config, photo.name, photo.files)
+        if not isinstance(decision, Skip | Redraw):
+            continue
+        _say(f"{name}: finished before, {'skipped' if isinstance(decision, Skip) else 'drawn anew'}")
         with contextlib.suppress(UserError):
             if sentence := trust.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):
                 _say(sentence)

@@ -12,6 +12,8 @@ OUT/photos/.work/             the same of runs under way, until a result is comp
 """
 
 import contextlib
+import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -21,9 +23,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object
+from gan2shape_jax.io.files import MISSING, atomic_bytes, atomic_folder, atomic_text, parsed, read_object
 from gan2shape_jax.results.result import replaceable
-from gan2shape_jax.run.folder import RunFolder, config_hash
+from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.identity import digest, identity_of, read_identity
+from gan2shape_jax.training.decision import Decision, There, Wanted, decide
 
 FOLDER = "photos"
 
@@ -44,10 +48,8 @@ def require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None
 
 def work_folder(config: ConfigDict) -> pathlib.Path:
     """Returns the folder of the run that makes results before they are put in their place."""
-    placeless = config.copy_and_resolve_references().unlock()
-    for field in ("image_list", "image_root", "mask_root", "latent_root"):
-        placeless.data[field] = ""
-    return pathlib.Path(config.workdir) / FOLDER / ".work" / config_hash(placeless)
+    identity = identity_of(config)
+    return pathlib.Path(config.workdir) / FOLDER / ".work" / digest([identity.fingerprint, identity.drawing])
 
 
 def parts_of(name: str) -> list[str]:
@@ -91,13 +93,40 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
     return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 
-def is_done(config: ConfigDict, name: str, files: Mapping[str, bytes]) -> bool:
-    """Returns whether a photo has a result of the same `files`, that is crop, mask, latent and configuration.
+def decided(config: ConfigDict, name: str, files: Mapping[str, bytes]) -> Decision:
+    """Returns what happens to a photo's result; `files` are its crop, mask, latent and record, as for `write`."""
+    identity = identity_of(config)
+    wanted = dict(identity.computed) | _facts(name, files)
+    return decide(_there(config, name), Wanted(wanted, identity.drawing, replaces=True))
 
-    One that awaits its refinement is none.
-    """
-    finished = RunFolder.at(config).is_finished(name)
-    return finished and content_of(pathlib.Path(config.workdir) / FOLDER, name) == files
+
+def _there(config: ConfigDict, name: str) -> There:
+    """Returns what is there of a photo's result, which says itself what it was made with."""
+    out, folder = pathlib.Path(config.workdir), RunFolder.at(config)
+    if (there := folder.there(name)).state == "nothing":
+        return there
+    try:
+        _, identity = read_identity(folder.result(name) / "config.json")
+    except (OSError, UserError) as error:
+        return dataclasses.replace(there, fault=str(error))
+    made_with = dict(identity.computed) | _facts(name, content_of(out / FOLDER, name))
+    return dataclasses.replace(there, made_with=made_with, drawing=identity.drawing)
+
+
+def _facts(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Returns the facts by which a photo's own files are known again; `made_with` is of the configuration."""
+    facts: dict[str, Any] = {
+        kind: hashlib.sha256(files[part]).hexdigest() if part in files else MISSING
+        for kind, part in (
+            ("image", f"image/{name}.png"),
+            ("mask", f"mask/{name}.png"),
+            ("latent", f"latent/{name}.npy"),
+        )
+    }
+    with contextlib.suppress(ValueError, RecursionError):
+        record = parsed(files.get(f"{name}.json", b"{}"))
+        facts |= {f"photo's {key}": value for key, value in record.items() if key != "made_with"}
+    return facts
 
 
 def put(config: ConfigDict, name: str) -> None:

@@ -34,9 +34,11 @@ from gan2shape_jax.io.image_files import crop_and_resize, open_upright
 from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.results import AWAITS, Result
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.run import experiment, runner
+from gan2shape_jax.run import experiment, redraw, runner
 from gan2shape_jax.run.folder import RunFolder, is_result
+from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.run.predict import load_kind as load_kind
+from gan2shape_jax.training.decision import Redraw, Skip
 
 with contextlib.suppress(ImportError):
     # Here, before there are other threads: its libraries let go of the interpreter while they are loaded, and wait for
@@ -53,7 +55,7 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `load_kind`."""
     config = kind.copy_and_resolve_references().unlock()
     folder = out / FOLDER
-    config.workdir, config.mode = str(out), "instance" if refine else "predict"
+    config.workdir, config.recipe = str(out), "refine" if refine else "predict"
     config.data.image_list, config.data.image_root = str(folder / "list.txt"), str(folder / "image")
     config.data.mask_root, config.data.mask_source = str(folder / "mask"), "file"
     config.data.latent_root, config.data.depth_root = str(folder / "latent") if refine else "", ""
@@ -219,7 +221,11 @@ def run_over(
     and says where.
     """
     work = photo_files.work_folder(config)
-    left = {photo.name: photo for photo in photos if not photo_files.is_done(config, photo.name, photo.files)}
+    decisions = {photo.name: photo_files.decided(config, photo.name, photo.files) for photo in photos}
+    left = {photo.name: photo for photo in photos if not isinstance(decisions[photo.name], Skip | Redraw)}
+    for name, decision in decisions.items():
+        if isinstance(decision, Redraw):
+            redraw.redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
     for name, photo in left.items():
         photo_files.write(work, name, photo.files)
     failed = _make(config, work, left, cropper, refused or {}, say) if left or refused else {}
@@ -243,13 +249,13 @@ def _make(
     with runner.WorkItems(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
         folder.fail({name: why for name, why in refused.items() if not is_result(out / "results" / name)})
         try:
-            if say and config.mode == "instance" and _predict_first(config, photos, cropper, folder):
+            if say and config.recipe == "refine" and _predict_first(config, photos, cropper, folder):
                 say(f"page: {out / 'index.html'}, as the model sees them; refining each now")
             failed = _run(config, work, photos, cropper, folder) if photos else {}
             folder.fail({name: why for name, why in failed.items() if not folder.folder.is_finished(name)})
         finally:
             folder.summarize()
-        folder.folder.describe(config)
+        folder.folder.describe(config, identity_of(config))
     return failed
 
 
@@ -261,7 +267,7 @@ def _predict_first(
     if not (new := {name: photo for name, photo in photos.items() if not is_result(out / "results" / name)}):
         return False
     prediction = config.copy_and_resolve_references().unlock()
-    prediction.mode, prediction.data.latent_root = "predict", ""
+    prediction.recipe, prediction.data.latent_root = "predict", ""
     work = photo_files.work_folder(prediction)
     for name, photo in new.items():
         record = json.loads(photo.files[f"{name}.json"]) | {"made_with": work.name}
@@ -298,7 +304,8 @@ def _run(
     photo_files.write_list(work, photos)
 
     def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
-        made_with = {"config.json": to_json(config) + "\n"}
+        tree = json.loads(to_json(config)) | {"identity": identity_of(config).record()}
+        made_with = {"config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
         if awaiting:
             result = dataclasses.replace(result, metrics=result.metrics | {AWAITS: True})
         result = _in_own_light(result, dark[result.name], config) if result.name in dark else result
@@ -318,7 +325,8 @@ def _run(
             staged.lock(), runner.RunHooks(assessed, decorate, functools.partial(_put, config, work_items))
         )
     for name, photo in photos.items():
-        if is_result(work / "results" / name) and not photo_files.is_done(config, name, photo.files):
+        done = isinstance(photo_files.decided(config, name, photo.files), Skip)
+        if is_result(work / "results" / name) and not done:
             _put(config, work_items, name)  # of an earlier run, which was killed before it did so
     failures = work / "failures.json"
     return read_object(failures, "a run's failures") if failures.is_file() else {}

@@ -45,6 +45,7 @@ from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.decision import Wanted
 
 GAN = "gan.safetensors"
 _CHECKPOINTS = "checkpoints"
@@ -121,7 +122,7 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
         "start": plan.started_from,
     }
     stored_form = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
-    with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, made_with=stored_form) as checkpoints:
+    with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, wanted=Wanted(stored_form)) as checkpoints:
         restored = checkpoints.restore(lambda _: state)
         course = _Course()
         if restored is not None:

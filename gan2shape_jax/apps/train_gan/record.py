@@ -71,10 +71,11 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "scratch":
         config.workdir = str(_HERE / "results_scratch")
     else:
+        config.recipe = "refine"
         config.networks.pretrained = str(_HERE / "results_lift" / "model.safetensors")
     if variant == "predict":
         config.workdir = str(_HERE / "results_predict")
-        config.mode = "predict"
+        config.recipe = "predict"
     return config
 '''
 _WIDE_NETWORKS = """\

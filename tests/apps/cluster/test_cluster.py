@@ -157,7 +157,7 @@ def _images(tmp_path, names, **fields):
 
 def test_images_of_a_list_are_predicted_as_by_one_process(workers, tmp_path, monkeypatch, capsys):
     (tmp_path / "list.txt").write_text("001.png\n006.png\n")
-    arguments = ["--config=ictface", "--config.mode=predict", "--config.workdir=run", "--config.outputs.preset=mesh"]
+    arguments = ["--config=ictface", "--config.recipe=predict", "--config.workdir=run", "--config.outputs.preset=mesh"]
     arguments += [f"--config.data.image_list={tmp_path}/list.txt"]
     _both(arguments, tmp_path, monkeypatch)
     capsys.readouterr()
@@ -188,7 +188,7 @@ _ALONE = "predicted or trained independently of each other"
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("ictface:scratch --config.mode=joint --cluster=ray", _ALONE),
+        ("ictface:scratch --config.recipe=joint --cluster=ray", _ALONE),
         ("ictface:scratch --config.schedule.reset_weight=False --cluster=ray", _ALONE),
         ("ictface --cluster=slurm", "--cluster is 'slurm': it must be one of ray"),
     ],

@@ -91,7 +91,7 @@ def test_a_folder_holds_any_models_and_a_command_that_fails_changes_nothing(run,
     assert run("a.png", "--out", "out", "--model", "lost.py") == 1 and run("c.png", "--out", "out") == 1
     assert files() == before
     assert run("a.png", "--out", "out", "--model", "short.py", "--refine") == 0
-    assert json.loads((tmp_path / "out/results/a/config.json").read_text())["mode"] == "instance"
+    assert json.loads((tmp_path / "out/results/a/config.json").read_text())["recipe"] == "refine"
     page = (tmp_path / "out/results.md").read_text()
     assert "| a " in page and "| b " in page
     capsys.readouterr()

@@ -123,7 +123,7 @@ def made(monkeypatch):
             return 1
         for name, assessed in hooks.assessed.items():
             result, files = hooks.decorate(plain_result(name))
-            write_folder(work / "results" / name, [array_files(result), files | {"mode.txt": config.mode}])
+            write_folder(work / "results" / name, [array_files(result), files | {"recipe.txt": config.recipe}])
             assert assessed == (1.0, 0.9)
             hooks.finished(name)
         return 0
@@ -144,11 +144,11 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
         return photo_run.run_over(config.lock(), [done]), len(made)
 
     assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
-    record, mode = out / "photos/a.json", out / "results/a/mode.txt"
+    record, mode = out / "photos/a.json", out / "results/a/recipe.txt"
     assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
     assert find_runs([out])[0].images == {"a": out / "results/a"} and read_names(out / "photos/list.txt") == ["a.png"]
     assert do(box=place) == ({}, 2) and json.loads(record.read_text())["box"]["x"] == 180
-    assert do(box=place, refine=True) == ({}, 3) and mode.read_text() == "instance"
+    assert do(box=place, refine=True) == ({}, 3) and mode.read_text() == "refine"
     before = _files(out)
     assert do(seed=1) == ({"a": "it failed"}, 4)
     after = _files(out)
@@ -162,11 +162,11 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
 
 def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_path, made, monkeypatch, capsys):
     out = tmp_path / "out"
-    result, mode, page = out / "results/a", out / "results/a/mode.txt", out / "index.html"
+    result, mode, page = out / "results/a", out / "results/a/recipe.txt", out / "index.html"
     write = photo_run.experiment.run_experiment
 
     def killed(config, hooks):
-        if config.mode == "instance":
+        if config.recipe == "refine":
             assert mode.read_text() == "predict" and load_metrics(result)["awaits_refinement"]
             assert "not refined yet" in page.read_text()
             raise KeyboardInterrupt
@@ -178,10 +178,10 @@ def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_pat
     assert "as the model sees them; refining each now" in capsys.readouterr().out
     monkeypatch.setattr(photo_run.experiment, "run_experiment", write)
     # What awaits its refinement is not done, for either way.
-    for refine, ways in ((True, ["predict", "instance"]), (False, ["predict", "instance", "predict"])):
+    for refine, ways in ((True, ["predict", "refine"]), (False, ["predict", "refine", "predict"])):
         prepared = _prepare(photo, out, refine=refine)
         assert photo_run.run_over(_config(out, refine=refine), [prepared]) == {}
-        assert [config.mode for config in made] == ways and mode.read_text() == ways[-1]
+        assert [config.recipe for config in made] == ways and mode.read_text() == ways[-1]
         assert "awaits_refinement" not in load_metrics(result) and not (out / "photos/.work").exists()
 
 
@@ -190,7 +190,7 @@ def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_
     out, write = tmp_path / "out", photo_run.experiment.run_experiment
 
     def broken(config, hooks):
-        if config.mode == "instance":
+        if config.recipe == "refine":
             made.append(config)
             (pathlib.Path(config.workdir) / "failures.json").write_text('{"a": "it failed"}')
             return 1
@@ -200,7 +200,7 @@ def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_
     prepared = _prepare(photo, out, refine=True)
     assert photo_run.run_over(_config(out, refine=True), [prepared], say=say) == {"a": "it failed"}
     # Without somebody who waits, nothing is predicted that nobody would look at.
-    assert [config.mode for config in made] == (["predict"] if say else []) + ["instance"]
+    assert [config.recipe for config in made] == (["predict"] if say else []) + ["refine"]
     assert (out / "results/a").exists() == bool(say)
     assert "failed: it failed" in (out / "results.md").read_text()
 
@@ -396,7 +396,7 @@ def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(ph
     record = json.loads(prepared[1].files["a-2.json"])
     assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")
     (only,) = prepare(which=1)
-    assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/mode.txt").is_file()
+    assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/recipe.txt").is_file()
     assert names_in(out) == {"a": os.path.realpath(photo)}
     with pytest.raises(UserError, match="3 objects were found, so there is no number 4"):
         prepare(which=4)

@@ -1,0 +1,53 @@
+"""Names that fields, values and variants had in earlier versions, so that their runs and their users' files go on.
+
+`config.json` of a run and a user's own configuration are read through `modernised`; what is named on a command line is
+refused with the new name (`instead_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# The field's present name, by its former one.
+_RENAMED: dict[str, str] = {"lift.pictures": "detail.pictures"}
+# Fields that are gone, and what to do instead.
+_GONE = {
+    "mode": "config.recipe says what a run does ('instance' is 'train' or 'refine')",
+    "schedule.joint": "config.recipe='joint' says it",
+    "lift.anchored_stages": "config.recipe='lift' anchors every stage, 'finetune' none",
+}
+# The recipe, by what the plan of an earlier version's `config.json` calls the kind of run.
+_KINDS = {"train": "train", "refine": "refine", "predict": "predict", "joint": "joint", "lift": "lift"}
+
+
+def instead_of(path: str) -> str:
+    """Returns what takes the place of a former field, as a clause; '' for a path that never was a field."""
+    return f"it is config.{_RENAMED[path]}" if path in _RENAMED else _GONE.get(path, "")
+
+
+def modernised(values: Mapping[str, Any], *, kind: str = "") -> dict[str, Any]:
+    """Returns the fields of an earlier version, by path, under today's names and with today's values.
+
+    `kind` is what its `config.json` calls the kind of run, where it says so. Fields of today are left as they are.
+    """
+    now = {_RENAMED.get(path, path): value for path, value in values.items() if path not in _GONE}
+    if "mode" in values:
+        now["recipe"] = _recipe_of(values, kind)
+        if not now.get("detail.pictures", 1):  # 0 meant a lift
+            del now["detail.pictures"]
+        if now["recipe"] == "refine":  # what the model knew of its GAN decided, and left its mark in other fields
+            encodes = values.get("refinement.new_encoder", True) or any(row[1] for row in values["schedule.stages"])
+            now["refinement.samples"] = "projected" if encodes else "turned"
+    return now
+
+
+def _recipe_of(values: Mapping[str, Any], kind: str) -> str:
+    """Returns the recipe of a run of an earlier version, in which several fields said together what it did."""
+    mode, pretrained = values["mode"], values.get("networks.pretrained")
+    if mode == "instance":
+        # Where no plan was kept, a file's content decided; models are called so by the program that writes them.
+        return _KINDS.get(kind) or ("refine" if str(pretrained).endswith("model.safetensors") else "train")
+    if mode == "lift" and values.get("lift.pictures"):
+        return "train_detail"
+    return "finetune" if mode == "lift" and values.get("lift.anchored_stages") == 0 else str(mode)

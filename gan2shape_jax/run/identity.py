@@ -1,0 +1,166 @@
+"""What makes a run itself: the fields that change what is computed, and the content of the files that they name.
+
+`config.json` keeps it beside the fields, as it was when the run began:
+
+    "identity": {"fingerprint": 16 hex digits, "formerly": [those of earlier versions], "files": {field: SHA-256}}
+
+Results and checkpoints carry the fingerprint. Two runs are compared by their fields, those that an earlier version
+lacked at their defaults; so a field that is added later, or another place of the same files, changes no run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import operator
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import set_field
+from gan2shape_jax.config.load import TOLD, config_of_tree
+from gan2shape_jax.config.schema import fields, flatten
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import content_of, read_object
+from gan2shape_jax.run.recipes import Recipe, recipe_of
+
+# Fields whose value may be left to the program: a run goes on with what it began with. By field, what leaves it open.
+_LEFT_OPEN = {
+    "networks.width": 0,
+    "networks.group_base": 0,
+    "runtime.precision": "auto",
+    "schedule.batches_per_iteration": 0,
+}
+# What versions before 0.6 did not hash; the hash of all else is the fingerprint of their runs.
+_FORMERLY_FREE = (
+    *("workdir", "data.image_list", "lift.detail_pictures", "checkpoint.every_iterations", "checkpoint.keep"),
+    *("checkpoint.folder", "outputs.networks", "logging.every_iterations", "logging.tensorboard"),
+    *("runtime.compilation_cache", "runtime.images_at_once", "runtime.hosts", "runtime.hosts_timeout_s"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What makes a run itself, and how its results are drawn."""
+
+    computed: Mapping[str, Any]  # the fields that change what is computed; of a file that one names, the SHA-256
+    drawn: Mapping[str, Any]  # the fields that change only how results are drawn
+    formerly: tuple[str, ...] = ()  # the fingerprints that the run had in earlier versions, which had other fields
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ between runs whose results may differ."""
+        return digest(self.computed)
+
+    @property
+    def drawing(self) -> str:
+        """16 hex digits that differ between ways of drawing results."""
+        return digest(self.drawn)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each file, by the field that names it."""
+        return {path: str(value) for path, value in self.computed.items() if fields()[path].file}
+
+    def record(self) -> dict[str, Any]:
+        """Returns what `config.json` says of it, as JSON values."""
+        return {"fingerprint": self.fingerprint, "formerly": list(self.formerly), "files": self.files}
+
+
+def digest(value: Any) -> str:
+    """Returns 16 hex digits of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity_of(
+    config: ConfigDict, *, files: Mapping[str, str] | None = None, locate: Callable[[str], Any] = pathlib.Path
+) -> Identity:
+    """Returns the identity of a new run with this configuration, resolved as in `Plan.config`.
+
+    `files` are the SHA-256 of files, by field, as far as they are known; `locate` says where a path in the
+    configuration leads now.
+    """
+    recipe, known = recipe_of(config), files or {}
+    values = json.loads(json.dumps(flatten(config)))
+    computed: dict[str, Any] = {}
+    for path, field in fields().items():
+        if field.role != "compute" or path == "recipe" or _in(path, recipe.unread):
+            continue
+        content = (
+            known.get(path) or content_of(str(locate(values[path]))) if field.file and values[path] else values[path]
+        )
+        computed[path] = content
+    computed["recipe"] = recipe.name
+    drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
+    return Identity(computed, drawn)
+
+
+def _in(path: str, groups: tuple[str, ...]) -> bool:
+    return any(path == group or path.startswith(f"{group}.") for group in groups)
+
+
+def read_identity(path: pathlib.Path, locate: Callable[[str], Any] = pathlib.Path) -> tuple[ConfigDict, Identity]:
+    """Returns the configuration and the identity in a run's `config.json`, also in one of an earlier version.
+
+    Raises `UserError`, or `FileNotFoundError`: the file cannot be read as one.
+    """
+    tree = read_object(path, "a run's configuration")
+    config, kept = config_of_tree(tree, path), tree.get("identity")
+    if not isinstance(kept, dict):
+        former = {field: value for field, value in flatten(without_told(tree)).items() if field not in _FORMERLY_FREE}
+        return config, dataclasses.replace(identity_of(config, locate=locate), formerly=(digest(former),))
+    try:
+        files = {str(field): str(value) for field, value in kept["files"].items()}
+        before = [str(kept["fingerprint"]), *map(str, kept["formerly"])]
+    except (KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is damaged: its identity cannot be read ({error!r})") from error
+    now = identity_of(config, files=files)
+    return config, dataclasses.replace(now, formerly=tuple(each for each in before if each != now.fingerprint))
+
+
+def without_told(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a `config.json`, without what is told beside them."""
+    return {group: value for group, value in tree.items() if group not in TOLD}
+
+
+def left_open(config: ConfigDict) -> dict[str, Any]:
+    """Returns the values of the fields that may be left open, by path."""
+    return {path: operator.attrgetter(path)(config) for path in _LEFT_OPEN}
+
+
+def adopted(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """Returns a run's configuration with the values that it leaves open as in `values`, of the run that is there."""
+    return _with_open(config, lambda path: values.get(path, _LEFT_OPEN[path]))
+
+
+def settled(config: ConfigDict, recipe: Recipe) -> ConfigDict:
+    """Returns a run's configuration with the values that it leaves open chosen for this machine: devices start."""
+    import jax
+
+    from gan2shape_jax.networks import modules, precision
+
+    side = config.image_size
+    choices: dict[str, Callable[[], Any]] = {
+        "networks.width": lambda: modules.default_width(side),
+        "networks.group_base": lambda: modules.default_group_base(side),
+        "runtime.precision": lambda: precision.chosen(config.runtime.precision, jax.default_backend()),
+        "schedule.batches_per_iteration": lambda: _batches(config, recipe, jax.device_count()),
+    }
+    return _with_open(config, lambda path: choices[path]())
+
+
+def _batches(config: ConfigDict, recipe: Recipe, devices: int) -> int:
+    if not recipe.shares_networks:
+        return 0
+    return devices if config.schedule.share_weight else 1
+
+
+def _with_open(config: ConfigDict, value_of: Callable[[str], Any]) -> ConfigDict:
+    chosen = config.copy_and_resolve_references().unlock()
+    for path, unset in _LEFT_OPEN.items():
+        if operator.attrgetter(path)(config) == unset:
+            set_field(chosen, path, value_of(path))
+    return chosen.lock()

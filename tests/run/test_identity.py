@@ -1,0 +1,199 @@
+"""What makes a run itself: fields and files' contents, whatever their paths and whichever version wrote them."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.config import load_config, set_field, to_json
+from gan2shape_jax.config.load import read_config
+from gan2shape_jax.config.schema import fields
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.run import experiment, start
+from gan2shape_jax.run.folder import RunFolder, SavedRun
+from gan2shape_jax.run.identity import adopted, digest, identity_of, left_open, read_identity, settled
+from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipes import RECIPES
+from gan2shape_jax.training import checkpoint
+from gan2shape_jax.training.decision import Wanted, differences
+
+_PACKAGED = ("gan.checkpoint", "sampling.view_mvn", "sampling.light_mvn")
+
+
+def _fingerprint(config) -> str:
+    return identity_of(resolve(config).config).fingerprint
+
+
+def test_two_copies_of_the_same_files_make_one_run(tmp_path):
+    """As two clones have them, in folders of other names."""
+    config = load_config("ictface:scratch").unlock()
+    before = _fingerprint(config)
+    config.workdir, config.data.image_root = str(tmp_path / "run"), str(tmp_path)
+    for path in _PACKAGED:
+        copy = shutil.copy(_value(config, path), tmp_path)
+        set_field(config, path, str(copy))
+    assert _fingerprint(config) == before
+    pathlib.Path(config.sampling.light_mvn).write_bytes(pathlib.Path(config.sampling.view_mvn).read_bytes())
+    assert _fingerprint(config) != before
+
+
+def _value(config, path):
+    group, name = path.split(".")
+    return config[group][name]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_field_is_part_of_it_unless_it_changes_nothing_that_is_computed(tmp_path, recipe):
+    names = {path for path, field in fields().items() if field.role == "compute"}
+    config = tiny_config(tmp_path).unlock()
+    config.recipe = recipe
+    identity, unread = identity_of(config), RECIPES[recipe].unread
+    assert identity.computed.keys() <= names and identity.computed["recipe"] == recipe
+    for path in names - identity.computed.keys():
+        assert any(path == group or path.startswith(f"{group}.") for group in unread), path
+    for group in unread:
+        assert any(path == group or path.startswith(f"{group}.") for path in names), f"{group} is no field"
+    assert identity.drawn.keys() == {path for path, field in fields().items() if field.role == "draw"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "changes"),
+    [
+        ("outputs.turntable_frames", 5, "drawing"),
+        ("outputs.preset", "mesh", "drawing"),
+        ("checkpoint.keep", 5, ""),
+        ("workdir", "elsewhere", ""),
+        ("data.image_list", "longer.txt", ""),
+        ("runtime.images_at_once", 7, ""),
+        ("outputs.networks", "none", ""),
+        ("seed", 7, "fingerprint"),
+        ("optimizer.learning_rate", 0.5, "fingerprint"),
+        ("refinement.gain", 0.5, ""),  # which training from scratch does not read
+    ],
+)
+def test_what_a_field_changes(tmp_path, field, value, changes):
+    before, config = identity_of(tiny_config(tmp_path)), tiny_config(tmp_path).unlock()
+    set_field(config, field, value)
+    after = identity_of(config)
+    changed = {name for name in ("fingerprint", "drawing") if getattr(before, name) != getattr(after, name)}
+    assert changed == ({changes} if changes else set())
+
+
+def test_values_left_open_are_those_that_the_run_began_with(tmp_path):
+    config = tiny_config(tmp_path, recipe="joint", names=("001.png", "005.png")).unlock()
+    config.networks.update(width=0, group_base=0)
+    plan = resolve(config.lock())
+    chosen = settled(plan.config, plan.recipe)
+    assert (chosen.networks.width, chosen.networks.group_base, chosen.runtime.precision) == (128, 16, "float32")
+    assert chosen.schedule.batches_per_iteration == 1
+    with chosen.unlocked():
+        chosen.schedule.batches_per_iteration = 4  # as on four devices
+    folder = RunFolder.at(chosen)
+    folder.root.mkdir()
+    folder.describe(chosen, identity_of(chosen))
+    with start.begin(plan, ["001.png", "005.png"]) as started:
+        assert started.plan.config.schedule.batches_per_iteration == 4
+        assert started.identity.fingerprint == identity_of(chosen).fingerprint
+    config.unlock().schedule.batches_per_iteration = 2
+    with pytest.raises(UserError, match=r"schedule\.batches_per_iteration \(was 4, is 2\)"):
+        start.require_startable(resolve(config.lock()), ["001.png", "005.png"])
+
+
+def test_a_run_from_before_a_field_was_added_goes_on(tmp_path):
+    """Its `config.json` lacks the field, and its fingerprint is another."""
+    plan = resolve(tiny_config(tmp_path))
+    config = settled(plan.config, plan.recipe)
+    folder, identity = RunFolder.at(config), identity_of(config)
+    folder.root.mkdir()
+    tree = json.loads(to_json(config)) | {"identity": {**identity.record(), "fingerprint": "0123456789abcdef"}}
+    del tree["camera"]["fov_deg"], tree["detail"]
+    (folder.root / "config.json").write_text(json.dumps(tree))
+    with start.begin(plan, ["001.png"]) as started:
+        assert started.identity == dataclasses.replace(identity, formerly=("0123456789abcdef",))
+    folder.describe(config, started.identity)
+    assert read_identity(folder.root / "config.json")[1].formerly == ("0123456789abcdef",)
+    other = tiny_config(tmp_path, camera__fov_deg=11.0)
+    with pytest.raises(UserError, match=r"camera\.fov_deg \(was 10\.0, is 11\.0\)"):
+        start.require_startable(resolve(other), ["001.png"])
+
+
+_FORMER = pathlib.Path(__file__).parents[1] / "data" / "former"
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("instance", "train"), ("refine", "refine"), ("predict", "predict"), ("joint", "joint"), ("lift", "lift")],
+)
+def test_config_json_of_the_version_before_recipes_is_read(name, recipe, tmp_path):
+    """Written by 0.5 in another clone, with the hash that its results carry."""
+    tree = json.loads((_FORMER / f"{name}.json").read_text())
+    told = tree.pop("hash")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tree))
+    config, identity = read_identity(path, SavedRun(tmp_path, read_config(path)).locate)
+    assert (config.recipe, identity.formerly) == (recipe, (told,))
+    variants = {"instance": ":scratch", "refine": ""}
+    today = resolve(load_config(f"ictface{variants.get(name, f':{name}')}")).config
+    today = adopted(today, left_open(config))
+    assert differences(identity.computed, identity_of(today).computed) == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of one image."""
+    config = tiny_config(tmp_path_factory.mktemp("finished"), outputs__preset="overview")
+    assert experiment.run_experiment(config) == 0
+    return config
+
+
+def _factors(run: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run / "results" / "001").glob("*.npy")}
+
+
+def test_another_drawing_is_drawn_from_what_is_kept(finished, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(finished.workdir, tmp_path / "run")
+    config = finished.copy_and_resolve_references().unlock()
+    config.workdir, config.outputs.preset, config.outputs.turntable_frames = str(run), "all", 3
+    before, networks = _factors(run), (run / "results/001/networks.safetensors").read_bytes()
+    monkeypatch.setattr("gan2shape_jax.training.loop.run_schedule", lambda *_, **__: pytest.fail("it is trained"))
+    assert experiment.run_experiment(config.lock()) == 0
+    assert "001: drawn anew from what is kept" in capsys.readouterr().err
+    assert _factors(run) == before and (run / "results/001/networks.safetensors").read_bytes() == networks
+    assert (run / "results/001/turntable.png").is_file() and (run / "results/001/history.csv").is_file()
+    assert experiment.run_experiment(config) == 0  # and not again
+    assert "drawn anew" not in (said := capsys.readouterr().err) and "001: finished before, skipped" in said
+
+
+def test_another_image_under_the_same_name_is_refused(finished, tmp_path):
+    run = shutil.copytree(finished.workdir, tmp_path / "run")
+    images = shutil.copytree(asset("ictface/image"), tmp_path / "image")
+    config = finished.copy_and_resolve_references().unlock()
+    config.workdir, config.data.image_root = str(run), str(images)
+    config.data.latent_root, config.data.mask_root = finished.data.latent_root, finished.data.mask_root
+    assert experiment.run_experiment(config) == 0  # from another folder
+    shutil.copy(images / "005.png", images / "001.png")
+    with pytest.raises(UserError, match=r"results/001 holds a result made with other values: image \(was a file of"):
+        experiment.run_experiment(config)
+
+
+def test_a_checkpoint_of_an_earlier_fingerprint_is_gone_on_from(tmp_path):
+    state = {"depth": np.zeros(3, np.float32)}
+    with checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "old"})) as kept:
+        kept.save(2, state, {"done": 2})
+    now = Wanted({"configuration": "new"}, formerly=("old",))
+    with checkpoint.Checkpoints(tmp_path, keep=1, wanted=now) as kept:
+        assert kept.restore(lambda record: state)[1] == {"done": 2}
+    with (
+        checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "new"})) as kept,
+        pytest.raises(UserError, match=r"cannot be used: it was made with other values: configuration"),
+    ):
+        kept.restore(lambda record: state)
+
+
+def test_a_digest_is_of_the_values_and_not_of_their_order():
+    assert digest({"a": 1, "b": (2,)}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
