@@ -186,15 +186,16 @@ def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> It
                 above.rmdir()
 
 
-def clear_leftovers(folder: pathlib.Path) -> None:
+def clear_leftovers(folder: pathlib.Path, *, of: Collection[str] | None = None) -> None:
     """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
+    Where others are, `of` names the files (without their ending) and folders that only the caller writes.
     Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
     missing, and removed otherwise. Raises `UserError` if something cannot be removed or put back.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         hidden = _HIDDEN.fullmatch(path.name)
-        if hidden is None:
+        if hidden is None or of is not None and hidden["name"] not in of:
             continue
         real = folder / hidden["name"]
         try:

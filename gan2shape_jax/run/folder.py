@@ -59,12 +59,10 @@ class RunFolder:
         return cls(pathlib.Path(config.workdir), place)
 
     def describe(self, config: ConfigDict, plan: Mapping[str, Any] | None = None) -> None:
-        """Has the first host write the configuration and the versions of this start; `UserError` if that fails.
+        """Writes the configuration and the versions of this start; `UserError` if that fails.
 
         `plan` is what the file says of what the run does, see `Plan.record`; it is not read again.
         """
-        if not self.team.leads:
-            return
         device = jax.local_devices()[0]
         versions = {
             "gan2shape_jax": gan2shape_jax.__version__,
@@ -124,15 +122,14 @@ class RunFolder:
         return True
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
-        """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""
-        every, path, team = dict(failures), self.root / "failures.json", self.team
+        """Writes `failures.json`, or removes it if there are none; returns the failures of all hosts of the run."""
+        every, path, team, inside = dict(failures), self.root / "failures.json", self.team, self.root / ".hosts"
         if team.count > 1:
-            own = json.dumps({"start": team.start, "failures": failures})
-            atomic_text(self.root / ".hosts" / f"failures-{team.index}.json", own + "\n")
-            for other in sorted((self.root / ".hosts").glob("failures-*.json")):
+            atomic_text(inside / f"failures{team.suffix}.json", json.dumps(failures) + "\n")
+            for other in sorted(inside.glob(f"failures-*-of-{team.count}.json")):
                 with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
-                    content = read_object(other, "a host's failures")
-                    every |= content["failures"] if content.get("start") == team.start else {}
+                    told = read_object(other, "a host's failures")
+                    every |= {name: why for name, why in told.items() if not self.is_finished(name)}
         if every:
             atomic_text(path, json.dumps(every, indent=2) + "\n")
         else:

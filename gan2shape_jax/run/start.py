@@ -1,21 +1,24 @@
-"""The start of a run: its hosts meet, lock its folder, and see what earlier starts have left to do.
+"""The start of a run: its hosts lock its folder, and see what earlier starts have left to do.
 
-Host 0 determines which images are unfinished, and all hosts use its list, so that they agree although each sees the
-shared folder at a different moment. Nothing is reassigned later: a lost host's images are resumed at the next start,
-from their checkpoints, by however many hosts there are then.
+Each host's share is that of its number, whatever is finished, so hosts agree without asking each other; only those that
+train together wait until all are there. A lost host's images are resumed at the next start, from their checkpoints, by
+however many hosts there are then.
 
-    WORKDIR/.hosts/failures-N.json   the images that have failed on host N since this start
-    FOLDER/.lock                     locked by the run's first host while it is at work; `.lock-N` by its N-th host
-    FOLDER/.lock.json                which run this is: host, process, since when; `.lock-N.json` likewise
+    WORKDIR/.hosts/failures-N-of-M.json   the images that failed when host N of M last ran
+    FOLDER/.lock                          locked by a run's only host while it is at work; `.lock-N-of-M` by one of M
+    FOLDER/.lock.json                     which run this is: host, process, since when; `.lock-N-of-M.json` likewise
 
 The system releases a lock when its process ends, however that happens; over NFS it holds between machines. Object
 storage locks nothing: there the last start takes over, and an earlier one that is still at work finds that out by its
 note and ends.
 """
 
+import collections
 import contextlib
 import dataclasses
 import datetime
+import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -38,6 +41,7 @@ from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result, is_trained
 from gan2shape_jax.training import groups
 
+_GLANCE_S = 2.0  # how long a lock may be held only to see whether it is held
 _OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ between hosts: paths on the machine itself
 
 
@@ -46,8 +50,7 @@ class Start:
     """A run that has locked its folder."""
 
     folder: RunFolder  # the run's folder, without the temporary files of earlier starts
-    # This host's share, as image names: groups that are trained together, and single images. With only one host this
-    # includes the finished ones.
+    # This host's share, as image names, finished ones too: groups that are trained together, and single images.
     work_items: list[list[str]]
     trained: bool  # whether joint training is done
 
@@ -56,127 +59,128 @@ class Start:
 def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> Iterator[Start]:
     """Locks the run's folder until the block is left; must precede the first computation.
 
-    `names` are those in the image list. With `stay`, several hosts stay connected to compute together; otherwise they
-    disconnect at once. Raises `UserError`: another run has the folder, it belongs to another configuration, or the
-    hosts do not find each other.
+    `names` are those in the image list. With `stay`, several hosts wait for each other and are connected, to compute
+    together. Raises `UserError`: another run has the folder, it belongs to another configuration, or a host is missing.
     """
+    several, timeout_s = config.runtime.hosts == "auto", config.runtime.hosts_timeout_s
+    team = hosts.team_of(os.environ) if several else hosts.ALONE
+    connected = stay and several and team.count == 1
+    if connected:
+        team = hosts.of_slice(timeout_s)
+    if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
+        raise UserError(
+            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
+            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
+        )
     with contextlib.ExitStack() as stack:
-        with hosts.connected(config, stay=stay) as (team, ask):
-            fields = flatten(json.loads(to_json(config)))
-            message: dict[str, Any] = {"config": {path: fields[path] for path in fields.keys() - _OWN}, "names": names}
-            if team.leads:
-                try:
-                    requires = _lock(stack, config, team)
-                    message["found"] = _unfinished(config, names)
-                    message["start"] = _token(config)
-                except UserError as error:
-                    if team.count == 1:
-                        raise
-                    message["problem"] = str(error)
-            answers = ask(message)
-        hosts.require_same(answers)
-        if problem := answers[0].get("problem"):
-            raise UserError(problem)
-        answer, team = answers[0]["found"], dataclasses.replace(team, start=answers[0]["start"])
-        if not team.leads:
-            ended = ".hosts/failures-0.json", "start"  # where host 0 has nothing to do and is gone already
-            if not hosts.wait_for(lambda: team.start in (_token(config), _token(config, *ended))):
-                raise UserError(
-                    f"host {team.index} does not see the files of host 0 in {config.workdir}: it must be one "
-                    "folder that all hosts share (NFS, Lustre, Filestore, ...)"
-                )
-            requires = _lock(stack, config, team)
+        requires = _lock(stack, config, names, team)
+        found = _unfinished(config, names, team)
+        if stay and team.count > 1:
+            _await(pathlib.Path(config.workdir), team, timeout_s)
+            if not connected:
+                hosts.connect(team, timeout_s)
         folder = dataclasses.replace(RunFolder.at(config), team=team, requires=requires)
-        if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
-            raise UserError(
-                "config.schedule.reset_weight is False: each image starts from the networks of the previous "
-                "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
-            )
-        # Shares are disjoint and differ by at most one unit.
-        work_items = answer["units"] if team.count == 1 else answer["unfinished"][team.index :: team.count]
+        trained = config.mode in ("joint", "lift") and is_trained(folder.root)
         try:
-            yield Start(folder, work_items, answer["trained"])
+            yield Start(folder, found, trained)
         except Exception:
             folder.require()  # if the folder was taken away, that is the reason
             raise
 
 
-def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: hosts.Team) -> tuple[Callable[[], None], ...]:
+def _lock(
+    stack: contextlib.ExitStack, config: ConfigDict, names: Sequence[str], team: hosts.Team
+) -> tuple[Callable[[], None], ...]:
     """Locks the run's folder and its checkpoint folder, which another run might also use."""
-    folder = RunFolder.at(config)
+    folder, fields = RunFolder.at(config), flatten(json.loads(to_json(config)))
+    command = json.dumps([sorted((path, fields[path]) for path in fields.keys() - _OWN), list(names)])
+    run = hashlib.sha256(command.encode()).hexdigest()[:16]
     places = {_real(folder.root): (folder.root, RUN)}
     if config.mode != "predict":  # a folder inside the run's own is the run's
         kind = CHECKPOINTS if folder.checkpoint_folder else ""
         places.setdefault(_real(folder.checkpoint_root), (folder.checkpoint_root, kind))
-    return tuple(stack.enter_context(hold(place, kind, index=team.index)) for place, kind in places.values())
+    return tuple(stack.enter_context(hold(place, kind, team=team, run=run)) for place, kind in places.values())
+
+
+def _await(root: pathlib.Path, team: hosts.Team, timeout_s: int) -> None:
+    """Waits until all hosts of the run have locked its folder; raises `UserError` naming those that have not."""
+
+    def missing() -> list[int]:
+        return [index for index in range(team.count) if index != team.index and not is_there(index)]
+
+    def is_there(index: int) -> bool:
+        path = root / f".lock{hosts.Team(index, team.count).suffix}"
+        return path.exists() and _is_locked(path)
+
+    if not hosts.wait_for(lambda: not missing(), timeout_s):
+        raise UserError(
+            f"host {', '.join(map(str, missing()))} of {team.count} did not appear in {root} within {timeout_s} s: "
+            "start all hosts at the same time, with the same command, in one folder that all share (NFS, Lustre, "
+            "Filestore, ...); config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
+            "look for others"
+        )
 
 
 def _real(folder: pathlib.PurePath) -> str:
     return os.path.realpath(folder) if isinstance(folder, pathlib.Path) else str(folder)
 
 
-def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
-    """Returns what earlier starts have left to do, as JSON data; removes what they have left behind.
+def _unfinished(config: ConfigDict, names: Sequence[str], team: hosts.Team = hosts.ALONE) -> list[list[str]]:
+    """Returns this host's share of the images, in the groups that earlier starts began; tidies what these left behind.
 
     Incomplete results no longer count as finished. Raises `UserError`: some were made with another configuration.
     """
     folder = RunFolder.at(config)
-    stems = [stem_of(name) for name in names]
-    inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
-    for place in dict.fromkeys([folder.root, folder.root / ".hosts", *inside]):
+    together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
+    grouped = {name for group in together for name in group}
+    units = together + [[name] for name in names if name not in grouped]
+    number = {name: index for index, name in enumerate(names)}
+    share = [unit for unit in units if number[unit[0]] % team.count == team.index]
+    stems = [stem_of(name) for unit in share for name in unit]
+    own = collections.defaultdict[pathlib.Path, set[str]](set)
+    for path in (place / stem for stem in stems for place in (folder.result(""), folder.latents)):
+        own[path.parent].add(path.name)
+    for place, of in own.items() if team.count > 1 else ():  # other hosts may be writing there
+        clear_leftovers(place, of=of)
+    for place in (folder.root, folder.root / ".hosts", *own) if team.count == 1 else ():
         clear_leftovers(place)
-    finished = set[str]()
-    for name, stem in zip(names, stems):
+    for stem in stems:
         result = folder.result(stem)
         try:
-            made_with = examine(result) if is_result(result) else None
+            made_with = examine(result) if is_result(result) else {}
         except UserError as error:
             print(f"warning: {result} is incomplete ({error}): the image is reconstructed again", file=sys.stderr)
             discard(result)
-            continue
-        if made_with is None:
             continue
         if made_with.get("configuration") not in (None, config_hash(config)):
             raise UserError(
                 f"{result} was made with another configuration; choose another --config.workdir or move "
                 "that folder away"
             )
-        if folder.is_finished(stem):
-            finished.add(name)
-    together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
-    grouped = {name for group in together for name in group}
-    work_items = together + [[name] for name in names if name not in grouped]
-    return {
-        "units": work_items,
-        "unfinished": [unit for unit in work_items if not finished.issuperset(unit)],
-        "trained": config.mode in ("joint", "lift") and is_trained(folder.root),
-    }
-
-
-def _token(config: ConfigDict, file: str = ".lock.json", key: str = "token") -> str:
-    """Returns what identifies the run that has locked the folder; '' if it left no note."""
-    return str(_read(epath.Path(config.workdir) / file).get(key, ""))
+    return share
 
 
 @contextlib.contextmanager
-def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterator[Callable[[], None]]:
+def hold(
+    folder: pathlib.PurePath, kind: str = RUN, *, team: hosts.Team = hosts.ALONE, run: str = ""
+) -> Iterator[Callable[[], None]]:
     """Locks and marks a folder until the block is left; leaves neither, nor a new folder, if nothing was put there.
 
     The folder is local, or in object storage as an `epath.Path`; `kind` is one of `io.output_folders`, or "" for a part
-    of a folder that is marked itself; `index` is this host's number among those of the run.
+    of a folder that is marked itself. Hosts of one team and one `run` hold a folder at the same time.
     Yields a function that raises `RunEndingError` if the folder was removed, or if another run has taken it over.
     Raises `UserError`: the folder is another's, or another run is at work in it, and nothing in it was changed; or it
     cannot be written to.
     """
     from filelock import FileLock  # here, as it comes with the extra `photo`; first, as nothing is made without it
 
-    place, name, marked = epath.Path(folder), f".lock-{index}" if index else ".lock", False
+    place, name, marked = epath.Path(folder), f".lock{team.suffix}", False
     if kind and isinstance(folder, pathlib.Path):
         require_output_folder(folder, kind, "the folder")
     note, lock, existed = place / f"{name}.json", None, place.exists()
     before = {path.name for path in place.iterdir()} if existed and isinstance(folder, pathlib.Path) else set()
     since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    this = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "token": uuid.uuid4().hex}
+    this = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "run": run, "token": uuid.uuid4().hex}
 
     def require() -> None:
         if _read(note) != this:
@@ -190,11 +194,10 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
             place.mkdir(parents=True, exist_ok=True)
             if isinstance(folder, pathlib.Path):
                 marked = bool(kind) and mark(folder, kind)
-                lock = _locked(FileLock(folder / name, timeout=0), folder)
-                # A host of an earlier start may still be at work although its first host has ended.
-                for other in folder.glob(".lock-*") if not index else ():
-                    if other.suffix != ".json":
-                        _locked(FileLock(other, timeout=0), folder).release()
+                try:  # another host may be looking at it
+                    lock = FileLock(folder / name, timeout=_GLANCE_S if team.count > 1 else 0).acquire().lock
+                except TimeoutError:
+                    raise _in_use(folder, _read(note)) from None
             elif who := _read(note):
                 print(
                     f"warning: object storage has no locks, and {_named(who)} was using {folder}: this run takes "
@@ -203,6 +206,8 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
                 )
             text = json.dumps(this) + "\n"
             atomic_text(folder / note.name, text) if isinstance(folder, pathlib.Path) else note.write_text(text)
+            if lock:
+                _require_own(folder, name, team, run)
         except OSError as error:
             raise refused(error, f"cannot lock {folder} for this run") from error
         yield require
@@ -220,17 +225,40 @@ def hold(folder: pathlib.PurePath, kind: str = RUN, *, index: int = 0) -> Iterat
                     place.rmdir()
 
 
-def _locked(lock: Any, folder: pathlib.Path) -> Any:
-    """Returns the lock on a file, acquired; raises `UserError` if another process has it."""
+def _is_locked(path: pathlib.Path) -> bool:
+    """Returns whether a process has the lock on a file that exists."""
+    from filelock import FileLock
+
     try:
-        lock.acquire()
+        FileLock(path, timeout=0).acquire().lock.release()
     except TimeoutError:
-        who = _named(_read(epath.Path(f"{lock.lock_file}.json")))
-        raise UserError(
-            f"another run uses {folder}: {who}; wait for its end or stop it, or name another folder "
-            "(config.workdir, config.checkpoint.folder)"
-        ) from None
-    return lock
+        return True
+    return False
+
+
+def _require_own(folder: pathlib.Path, name: str, team: hosts.Team, run: str) -> None:
+    """Raises `UserError` if a process that is no host of this run is at work in the folder.
+
+    Each host has locked and noted before it looks, so of two that start together one at least sees the other.
+    """
+    of_team = [f".lock{hosts.Team(index, team.count).suffix}" for index in range(team.count)]
+
+    def is_ours(path: pathlib.Path) -> bool:  # which may not yet have noted, or replaced the note of a killed one
+        return path.name in of_team and _read(epath.Path(f"{path}.json")).get("run", run) == run
+
+    for path in folder.glob(".lock*"):
+        if path.suffix != ".json" and path.name != name and _is_locked(path):
+            sibling = path.name in of_team
+            if not hosts.wait_for(functools.partial(is_ours, path), _GLANCE_S if sibling else 0.0):
+                raise _in_use(folder, _read(epath.Path(f"{path}.json")), sibling)
+
+
+def _in_use(folder: pathlib.Path, who: dict[str, Any], of_team: bool = False) -> UserError:
+    same = "start all hosts of a run with the same command and image list, or " if of_team else ""
+    return UserError(
+        f"another run uses {folder}: {_named(who)}; {same}wait for its end or stop it, or name another folder "
+        "(config.workdir, config.checkpoint.folder)"
+    )
 
 
 def _named(who: dict[str, Any]) -> str:

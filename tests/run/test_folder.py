@@ -28,6 +28,7 @@ from gan2shape_jax.results import save_result
 from gan2shape_jax.run import check, experiment, start
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run.folder import RunFolder, config_hash, require_apart, require_no_pattern
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.start import hold
 from gan2shape_jax.training import groups, network_files
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
@@ -162,6 +163,7 @@ def test_a_folder_made_in_vain_goes_again(tmp_path):
 
 _HOLDING = """
 import pathlib, subprocess, sys, time
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.start import hold
 with hold(pathlib.Path(sys.argv[1])):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])  # a child that outlives it
@@ -196,12 +198,18 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
             require()
 
 
-def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path):
-    first = hold(tmp_path)
+def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "_GLANCE_S", 0.1)
+    first = hold(tmp_path, team=Team(0, 2), run="this")
     first.__enter__()
-    with hold(tmp_path, index=1):
+    told = _refused(tmp_path, team=Team(1, 2), run="another")
+    assert "start all hosts of a run with the same command and image list, or" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, ".lock-0-of-2", ".lock-0-of-2.json"]
+    (tmp_path / ".lock-1-of-2.json").write_text('{"run": "what was killed"}')
+    with hold(tmp_path, team=Team(1, 2), run="this"):
         _refused(tmp_path)
-        _refused(tmp_path, index=1)
+        _refused(tmp_path, team=Team(1, 2), run="this")
+        _refused(tmp_path, team=Team(2, 3), run="this")
         first.__exit__(None, None, None)
         _refused(tmp_path)  # the other host outlives the first one
     with hold(tmp_path):
@@ -253,8 +261,9 @@ def folder(tmp_path):
 
 
 def _finished(tmp_path) -> list[str]:
-    unfinished = start._unfinished(tiny_config(tmp_path, names=NAMES), NAMES)["unfinished"]
-    return [name.removesuffix(".png") for name in NAMES if [name] not in unfinished]
+    config = tiny_config(tmp_path, names=NAMES)
+    assert start._unfinished(config, NAMES) == [[name] for name in NAMES]
+    return [stem for stem in ("a", "b", "c") if RunFolder.at(config).is_finished(stem)]
 
 
 def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folder, tmp_path, capsys):
@@ -280,13 +289,25 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
     assert not any((folder.root / name).exists() for name in left) and (folder.root / ".mine.part").exists()
 
 
+def test_hosts_take_shares_by_their_number_and_tidy_only_their_own(folder, tmp_path):
+    config = tiny_config(tmp_path, names=NAMES)
+    groups.record(folder.root, ["b.png", "c.png"])  # by one host, before
+    left = {name: folder.root / "results" / f".{name}.abcdefgh.part" for name in "abc"}
+    for path in (*left.values(), folder.root / ".config.01234567.part.json"):
+        path.write_text("")
+    assert start._unfinished(config, NAMES, Team(0, 2)) == [["a.png"]]
+    assert [path.exists() for path in left.values()] == [False, True, True]
+    assert start._unfinished(config, NAMES, Team(1, 2)) == [["b.png", "c.png"]]
+    assert not any(path.exists() for path in left.values()) and (folder.root / ".config.01234567.part.json").exists()
+
+
 def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path):
     config = tiny_config(tmp_path, names=NAMES)
     groups.record(folder.root, ["a.png", "c.png"])
     groups.record(folder.root, ["b.png", "of another list.png"])
-    assert start._unfinished(config, NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
+    assert start._unfinished(config, NAMES) == [["a.png", "c.png"], ["b.png"]]
     groups.finish(folder.root, ["a.png", "c.png"])
-    assert start._unfinished(config, NAMES)["units"] == [["a.png"], ["b.png"], ["c.png"]]
+    assert start._unfinished(config, NAMES) == [["a.png"], ["b.png"], ["c.png"]]
 
 
 def test_results_of_another_configuration_are_refused_without_config_json_too(folder, tmp_path):
