@@ -32,7 +32,7 @@ from gan2shape_jax.config.load import read_config, read_tree
 from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text, read_object
+from gan2shape_jax.io.files import atomic_text, read_object, spare_unreadable
 from gan2shape_jax.results import AWAITS, load_metrics
 from gan2shape_jax.run.hosts import Team
 
@@ -73,6 +73,7 @@ class RunFolder:
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         tree = json.loads(to_json(config)) | ({"plan": dict(plan)} if plan else {})
+        spare_unreadable(self.root / "config.json", read_tree)
         atomic_text(self.root / "config.json", json.dumps(tree, indent=2, sort_keys=True) + "\n")
         atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
@@ -189,7 +190,7 @@ def _digest(text: str) -> str:
 def require_same_config(config: ConfigDict) -> None:
     """Raises `UserError` naming the fields in which the folder's existing run was configured differently.
 
-    A `config.json` that cannot be read is ignored: it is written again, and results carry the hash of theirs.
+    A `config.json` that cannot be read is ignored: it is set aside, and results carry the hash of theirs.
     """
     try:
         before = result_fields(read_tree(pathlib.Path(config.workdir) / "config.json"))
@@ -218,6 +219,7 @@ def joint_record(root: pathlib.Path) -> dict[str, Any]:
 
 def note_joint(root: pathlib.Path, **facts: Any) -> None:
     """Adds facts, such as the images and how many batches share an iteration, to the record."""
+    spare_unreadable(root / "joint.json", lambda path: read_object(path, "the record of a joint run"))
     atomic_text(root / "joint.json", json.dumps(joint_record(root) | facts, indent=2) + "\n")
 
 

@@ -33,10 +33,10 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import RunEndingError, UserError, refused
-from gan2shape_jax.io.files import atomic_text, clear_leftovers
+from gan2shape_jax.io.files import atomic_text, clear_leftovers, set_aside
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark, require_output_folder
-from gan2shape_jax.results import discard, examine
+from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result, is_trained
 from gan2shape_jax.training import groups
@@ -128,7 +128,7 @@ def _real(folder: pathlib.PurePath) -> str:
 def _unfinished(config: ConfigDict, names: Sequence[str], team: hosts.Team = hosts.ALONE) -> list[list[str]]:
     """Returns this host's share of the images, in the groups that earlier starts began; tidies what these left behind.
 
-    Incomplete results no longer count as finished. Raises `UserError`: some were made with another configuration.
+    Incomplete results are set aside. Raises `UserError`: some were made with another configuration.
     """
     folder = RunFolder.at(config)
     together = groups.unfinished(folder.root, names) if config.mode == "instance" else []
@@ -149,8 +149,7 @@ def _unfinished(config: ConfigDict, names: Sequence[str], team: hosts.Team = hos
         try:
             made_with = examine(result) if is_result(result) else {}
         except UserError as error:
-            print(f"warning: {result} is incomplete ({error}): the image is reconstructed again", file=sys.stderr)
-            discard(result)
+            set_aside(result, f"it is incomplete: {error}; the image is reconstructed again")
             continue
         if made_with.get("configuration") not in (None, config_hash(config)):
             raise UserError(
@@ -246,7 +245,7 @@ def _require_own(folder: pathlib.Path, name: str, team: hosts.Team, run: str) ->
     def is_ours(path: pathlib.Path) -> bool:  # which may not yet have noted, or replaced the note of a killed one
         return path.name in of_team and _read(epath.Path(f"{path}.json")).get("run", run) == run
 
-    for path in folder.glob(".lock*"):
+    for path in sorted(folder.glob(".lock*")):
         if path.suffix != ".json" and path.name != name and _is_locked(path):
             sibling = path.name in of_team
             if not hosts.wait_for(functools.partial(is_ours, path), _GLANCE_S if sibling else 0.0):

@@ -20,7 +20,8 @@ from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN
+from gan2shape_jax.io.files import remove_folder
+from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
@@ -31,7 +32,7 @@ from gan2shape_jax.run.folder import RunFolder, config_hash, require_apart, requ
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.start import hold
 from gan2shape_jax.training import groups, network_files
-from gan2shape_jax.training.checkpoint import Checkpoints, discard
+from gan2shape_jax.training.checkpoint import Checkpoints
 
 _OWN = ("config.json", "result.json")
 _BROKEN = "=x[/red] y"  # in a folder `=x[`
@@ -113,7 +114,7 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
         with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:
             again, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept["ab"]))
         assert record == {"name": stem} and again.params["x"].tolist() == state.params["x"].tolist()
-        discard(folder.checkpoints(stem))
+        assert remove_folder(folder.checkpoints(stem))
         assert not folder.checkpoints(stem).exists()
 
 
@@ -273,8 +274,8 @@ def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folde
         file.write(b"more")
     assert _finished(tmp_path) == []
     told = capsys.readouterr().err
-    assert f"{folder.result('a')} is incomplete (albedo.npy is missing): the image is reconstructed again" in told
-    assert "depth.npy has" in told and not folder.is_finished("b")
+    assert f"{folder.result('a')} cannot be read (it is incomplete: albedo.npy is missing; the image is recon" in told
+    assert "depth.npy has" in told and (tmp_path / "run/results/b.unreadable-1/depth.npy").read_bytes()[-4:] == b"more"
     assert _finished(tmp_path) == [] and capsys.readouterr().err == ""
 
 
@@ -308,6 +309,28 @@ def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path
     assert start._unfinished(config, NAMES) == [["a.png", "c.png"], ["b.png"]]
     groups.finish(folder.root, ["a.png", "c.png"])
     assert start._unfinished(config, NAMES) == [["a.png"], ["b.png"], ["c.png"]]
+
+
+def test_a_group_whose_record_is_damaged_is_formed_anew_and_the_record_kept(folder, tmp_path, capsys):
+    for content in (b'["a.png", ', b"\xff", b"3"):
+        groups.record(folder.root, ["a.png", "c.png"])
+        (path := next((folder.root / ".groups").glob("group-*.json"))).write_bytes(content)
+        assert groups.unfinished(folder.root, NAMES) == [] and f"{path} cannot be read" in capsys.readouterr().err
+        assert max((folder.root / ".groups").iterdir()).read_bytes() == content
+
+
+def test_files_of_the_run_that_cannot_be_read_are_set_aside_before_others_take_their_place(folder, tmp_path, capsys):
+    for name, write in (
+        ("config.json", lambda: folder.describe(tiny_config(tmp_path, names=NAMES))),
+        ("joint.json", lambda: run_folder.note_joint(folder.root, images=[])),
+        (MARKER, lambda: mark(folder.root, RUN)),
+    ):
+        (folder.root / name).write_text("{cut")
+        write()
+        assert (folder.root / f"{name}.unreadable-1").read_text() == "{cut"
+        assert f"{folder.root / name} cannot be read" in capsys.readouterr().err
+        write()
+        assert json.loads((folder.root / name).read_text()) and capsys.readouterr().err == ""
 
 
 def test_results_of_another_configuration_are_refused_without_config_json_too(folder, tmp_path):
