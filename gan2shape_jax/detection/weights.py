@@ -26,7 +26,7 @@ from gan2shape_jax.detection.faces import FaceDetector, Framing
 from gan2shape_jax.detection.learnt import LearntDetector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.io.files import atomic_bytes, sha256
+from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
 from gan2shape_jax.io.grabcut import estimate_mean_mask
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.method.models import Params
@@ -92,6 +92,8 @@ def weights_of(
     say("first use of this GAN with photos: a detector for it is trained once, which may take some minutes")
     weights, digest = learn(architecture, gan, kind, say=say), sha256(checkpoint)
     path = cached_at(digest, kind)
+    if path.exists():
+        set_aside(path, "it is damaged, or of another version")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(path, weights_bytes(weights, digest))

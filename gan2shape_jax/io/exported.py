@@ -6,7 +6,8 @@ result, StableHLO, which is then compiled, or found compiled, like any other pro
     FOLDER/exported/SHA256   of all that a program follows from: the function's name, the versions of JAX and Flax, this
                              package's sources, JAX's options, the arguments' structure, shapes and types
 
-What is damaged, or was made for anything else, is made anew. Nothing is unpickled, but a program is run: so the folder
+What is damaged, or was made for anything else, is made anew in its place: it holds nothing but what follows from these,
+in a folder of the program's own. Nothing is unpickled, but a program is run: so the folder
 is the user's own, and is not used if anybody else can open it.
 """
 

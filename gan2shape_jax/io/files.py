@@ -10,12 +10,17 @@ exists is replaced only with `--overwrite`.
 
     .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
     .NAME.XXXXXXXX.former             a folder moved aside for a new one
+
+What cannot be read is never removed or written over, whatever the reason, which may pass: it is given another name.
+
+    NAME.unreadable-N                 a file or folder that could not be read when something was to be written there
 """
 
 import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -23,12 +28,13 @@ import pathlib
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.errors import UserError, one_line, refused
 
 MIB = 2**20
 MISSING = "no file"  # in place of a SHA-256
@@ -36,6 +42,7 @@ _DEEPEST = 32  # levels of JSON
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
 _LONGER = 22
+_ASIDE = ".unreadable-"
 
 _Path = str | os.PathLike[str]
 
@@ -202,15 +209,16 @@ def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> It
                 above.rmdir()
 
 
-def clear_leftovers(folder: pathlib.Path) -> None:
+def clear_leftovers(folder: pathlib.Path, *, of: Collection[str] | None = None) -> None:
     """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
+    Where others are, `of` names the files (without their ending) and folders that only the caller writes.
     Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
     missing, and removed otherwise. Raises `UserError` if something cannot be removed or put back.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         hidden = _HIDDEN.fullmatch(path.name)
-        if hidden is None:
+        if hidden is None or of is not None and hidden["name"] not in of:
             continue
         real = folder / hidden["name"]
         try:
@@ -222,6 +230,61 @@ def clear_leftovers(folder: pathlib.Path) -> None:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise refused(error, f"cannot clear {path}, left by an earlier run") from error
+
+
+def set_aside(path: Any, why: object) -> None:
+    """Moves a file or folder that cannot be read to NAME.unreadable-N beside it, with a warning that says `why`.
+
+    `path` is local, or in object storage as an `epath.Path`. Raises `UserError` if it cannot be moved.
+    """
+    reason = (str(why) or type(why).__name__).splitlines()[0]
+    others = (path.with_name(f"{path.name}{_ASIDE}{number}") for number in itertools.count(1))
+    try:
+        aside = next(other for other in others if not other.exists())
+        path.rename(aside)
+    except FileNotFoundError:  # another host has moved it
+        return
+    except OSError as error:
+        raise refused(error, f"{path} cannot be read ({reason}), nor be moved aside") from error
+    print(one_line(f"warning: {path} cannot be read ({reason}): it is kept as {aside.name}"), file=sys.stderr)
+
+
+def spare_unreadable(path: pathlib.Path, read: Callable[[pathlib.Path], object]) -> None:
+    """Sets aside a file that is about to be written over, unless it is missing or `read` can read it."""
+    try:
+        read(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, UserError) as error:
+        set_aside(path, error)
+
+
+def remove_folder(folder: Any) -> bool:
+    """Removes a folder of the program's own, local or an `epath.Path`, apart from what was set aside in it.
+
+    What cannot be removed stays, too. Returns whether all of it has gone.
+    """
+    try:
+        inside, gone = list(folder.iterdir()), True
+    except OSError:
+        return not folder.exists()
+    for path in inside:
+        if is_aside(path.name):
+            gone = False
+        elif path.is_dir() and not os.path.islink(path):
+            gone = remove_folder(path) and gone
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    with contextlib.suppress(OSError):
+        if gone:
+            folder.rmdir()
+    return gone
+
+
+def is_aside(name: str) -> bool:
+    """Returns whether a name is that of a file or folder that could not be read."""
+    return name.rpartition(_ASIDE)[2].isdecimal() and _ASIDE in name
 
 
 def is_partial(name: str) -> bool:

@@ -17,7 +17,7 @@ import pathlib
 from collections.abc import Iterator
 
 from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io.files import MIB, atomic_text, folder_fault, is_partial, read_object
+from gan2shape_jax.io.files import MIB, atomic_text, folder_fault, is_partial, read_object, spare_unreadable
 
 MARKER = ".gan2shape_jax.json"
 RUN, GAN, WEIGHTS, CHECKPOINTS, EVALUATION, RESULT = "run", "gan", "weights", "checkpoints", "evaluation", "result"
@@ -74,6 +74,7 @@ def mark(folder: pathlib.Path, kind: str) -> bool:
     """Marks a folder that `require_output_folder` allows, creating it; returns whether it was not marked before."""
     if _marked(folder):
         return False
+    spare_unreadable(folder / MARKER, lambda path: read_object(path, "a record", limit=_LARGEST_RECORD))
     atomic_text(folder / MARKER, json.dumps({"kind": kind}) + "\n")
     return True
 

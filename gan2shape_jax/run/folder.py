@@ -31,7 +31,7 @@ from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text, read_object
+from gan2shape_jax.io.files import atomic_text, read_object, spare_unreadable
 from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.identity import Identity, read_identity
@@ -74,6 +74,7 @@ class RunFolder:
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         tree = json.loads(to_json(config)) | {"identity": identity.record()} | ({"plan": dict(plan)} if plan else {})
+        spare_unreadable(self.root / "config.json", read_config)
         atomic_text(self.root / "config.json", json.dumps(tree, indent=2, sort_keys=True) + "\n")
         atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
@@ -146,6 +147,7 @@ class RunFolder:
 
     def note_joint(self, **facts: Any) -> None:
         """Adds facts, such as the images that networks are trained on, to `joint.json`."""
+        spare_unreadable(self.root / "joint.json", lambda path: read_object(path, "the record of a joint run"))
         atomic_text(self.root / "joint.json", json.dumps(self.joint | facts, indent=2) + "\n")
 
     @property

@@ -18,7 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import atomic_bytes, atomic_text
+from gan2shape_jax.io.files import atomic_bytes, atomic_text, remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
@@ -27,7 +27,7 @@ from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
-from gan2shape_jax.training import checkpoint, loop, network_files
+from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.decision import Skip, Wanted, decide, require
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
@@ -105,7 +105,7 @@ def _run(context: RunContext, names: list[str]) -> int:
     if not trained:
         hosts.wait_for(lambda: folder.networks_there.state == "complete")
     if folder.team.leads:
-        checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
+        remove_folder(folder.group_checkpoints("all"))  # the networks and the history have been written
     like = models.init_params(jax.random.key(config.seed), task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     history = json.loads((folder.root / "history.json").read_text())

@@ -9,7 +9,6 @@ WORKDIR/samples/               the networks' output for held-out samples, at the
 WORKDIR/joint.json             whether training has gone back to an earlier checkpoint
 """
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -20,9 +19,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io import data
-from gan2shape_jax.io.files import atomic_bytes, atomic_file
+from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spare_unreadable
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.amortization import Amortized, amortized
@@ -37,7 +36,7 @@ from gan2shape_jax.run import hosts, joint, prepare, start
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, network_files
+from gan2shape_jax.training import network_files
 
 
 def lift_gan(plan: Plan, names: Sequence[str]) -> int:
@@ -51,8 +50,10 @@ def lift_gan(plan: Plan, names: Sequence[str]) -> int:
     """
     with start.begin(plan, [], stay=True) as started:
         there, folder = started.folder.networks_there, started.folder
-        with contextlib.suppress(UserError):  # one that is damaged is made again
-            if there.state == "complete" and model_file.read_facts(folder.root / model_file.NAME):
+        model = folder.root / model_file.NAME
+        if there.state == "complete" and model.is_file():
+            spare_unreadable(model, model_file.read_facts)  # made again from the networks
+            if model.is_file() and model_file.read_facts(model):
                 return 0
         with run_context(started) as context:
             lift = _Lift(**vars(context))
@@ -64,7 +65,7 @@ def lift_gan(plan: Plan, names: Sequence[str]) -> int:
                 lift.train_twice()
             jax.distributed.shutdown()
             if folder.team.leads:
-                checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
+                remove_folder(folder.group_checkpoints("all"))  # the networks and the history have been written
                 lift.write_model()
     return 0
 

@@ -1,6 +1,5 @@
 """Reading a configuration's files as arrays: the frozen networks of a run, and an image with its mask and latent."""
 
-import contextlib
 import dataclasses
 import pathlib
 import zlib
@@ -16,7 +15,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, data, image_files
-from gan2shape_jax.io.files import atomic_file
+from gan2shape_jax.io.files import atomic_file, set_aside
 from gan2shape_jax.io.required_files import perceptual_distances
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
@@ -123,14 +122,17 @@ def load_image(
     """Reads an image of the list and its files, inverting the GAN if no latent is given or was found before.
 
     Latents found by inversion are kept in `latents` as NAME.npy (1, W), unless `keep` is False; one that cannot be read
-    is found again. Raises `UserError`: a file is missing or unusable.
+    is set aside, and found again. Raises `UserError`: a file is missing or unusable.
     """
     config = plan.config
     item = data.load_item(config, name)
     latent, path = item.latent, latents / f"{item.name}.npy"
     if latent is None and path.is_file():
-        with contextlib.suppress(UserError):
+        try:
             latent = arrays.load_latent(path, architecture.style_dim)
+        except UserError as error:
+            if keep:
+                set_aside(path, error)
     if latent is None:
         picture = data.open_picture(config, name, expected=architecture.size).picture
         latent = find_latent(config, item.name, picture, architecture, frozen)

@@ -25,6 +25,7 @@ from rich.text import Text
 from gan2shape_jax.detection.detector import Assessment
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
 from gan2shape_jax.io import data
+from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
@@ -39,7 +40,7 @@ from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
+from gan2shape_jax.training import groups, loop, network_files, task
 from gan2shape_jax.training.decision import Wanted
 
 # Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
@@ -519,7 +520,7 @@ class Trainer(RunContext):
     def _forget(self, names: list[str]) -> None:
         """Removes the checkpoints of images that no longer need them."""
         groups.finish(self.folder.root, names)
-        checkpoint.discard(self._checkpoints(names))
+        remove_folder(self._checkpoints(names))
 
     def _checkpoints(self, names: list[str]) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of an image, or of a group."""

@@ -2,7 +2,10 @@
 
 Orbax writes a checkpoint under a temporary name and renames it, so killing the process at any moment leaves the last
 complete one intact. A checkpoint holds the train state and a small JSON record (position and history). One that cannot
-be read is removed, and the next older one is used instead.
+be read, whatever the reason, is set aside, where Orbax neither counts nor removes it, and the one before it is used.
+
+    FOLDER/N                 the checkpoint after N iterations
+    FOLDER/N.unreadable-M    one that could not be read
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.io.files import set_aside
 from gan2shape_jax.training.decision import There, Wanted, decide, require
 
 with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
@@ -90,7 +94,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     def restore(self, template: Template) -> tuple[PyTree, dict[str, Any]] | None:
         """Returns the state and record of the newest checkpoint that can be read, or None if there is none.
 
-        Those that cannot be read are removed (by the first host, if there are several), with a sentence.
+        Newer ones, which cannot be read, are set aside (by the first host, if there are several), with a sentence:
+        Orbax saves nothing before the newest that it sees.
 
         `template` maps the record to a state of the same structure (the optimiser state depends on the step that was
         saved). Raises `UserError`: the checkpoint belongs to another configuration or to other networks.
@@ -108,8 +113,10 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                     else f"training continues from checkpoint {older}"
                 )
                 why = restored if isinstance(restored, str) else "a host cannot read it"
-                print(f"warning: checkpoint {self._folder}/{step} cannot be read ({why}): {then}", file=sys.stderr)
-            self._manager.delete(step)  # by the first host; the others wait
+                set_aside(epath.Path(self._folder) / str(step), why)
+                print(f"warning: checkpoint {step} cannot be used: {then}", file=sys.stderr)
+            multihost_utils.sync_global_devices("unreadable checkpoint set aside")
+            self._manager.reload()
         return None
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
@@ -144,12 +151,6 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             if no_room or any(words in str(error) for words in _NO_ROOM):
                 raise RunEndingError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
-
-
-def discard(folder: pathlib.PurePath) -> None:
-    """Removes a folder of checkpoints, local or remote; what cannot be removed stays."""
-    with contextlib.suppress(OSError):
-        epath.Path(folder).rmtree(missing_ok=True)
 
 
 def _no_tracebacks(record: logging.LogRecord) -> bool:

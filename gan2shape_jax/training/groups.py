@@ -4,7 +4,7 @@
 
 A group's checkpoints hold the state of all its images, so a group is resumed with the same images even if the run is
 restarted with another group size or number of hosts. The file is removed together with the checkpoints, which
-themselves record their images in case the file is lost earlier.
+themselves record their images in case the file is lost earlier; one that cannot be read is set aside.
 """
 
 import json
@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan2shape_jax.io.files import atomic_text
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import MIB, atomic_text, parsed, read_text, set_aside
 from gan2shape_jax.method import iteration, models, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
@@ -48,7 +49,14 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
 
 def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     """Returns the unfinished groups whose images are all in the list."""
-    groups = [json.loads(path.read_bytes()) for path in sorted((root / _FOLDER).glob("group-*.json"))]
+    groups: list[list[str]] = []
+    for path in sorted((root / _FOLDER).glob("group-*.json")):
+        try:
+            groups.append(list(map(str, parsed(read_text(path, limit=MIB)))))
+        except FileNotFoundError:  # another host has just finished the group
+            pass
+        except (OSError, UserError, ValueError, TypeError, RecursionError) as error:
+            set_aside(path, error)
     return [group for group in groups if set(group) <= set(names)]
 
 

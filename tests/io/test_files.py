@@ -92,6 +92,33 @@ def test_a_file_is_written_beside_its_place_under_its_extension(tmp_path):
             atomic_text(place, "")
 
 
+def test_what_cannot_be_read_is_kept_under_names_of_its_own(tmp_path, capsys):
+    for content in ("first", "second"):
+        (tmp_path / "a.json").write_text(content)
+        files.spare_unreadable(tmp_path / "a.json", lambda path: read_object(path, "a record"))
+        assert f"{tmp_path / 'a.json'} cannot be read ({tmp_path / 'a.json'} is damaged" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.json.unreadable-1": "first",
+        "a.json.unreadable-2": "second",
+    }
+    files.spare_unreadable(tmp_path / "a.json", lambda path: path.read_bytes())
+    (tmp_path / "a.json").write_text("{}")
+    files.spare_unreadable(tmp_path / "a.json", lambda path: read_object(path, "a record"))
+    assert (tmp_path / "a.json").exists() and capsys.readouterr().err == ""
+
+
+def test_a_folder_is_removed_without_what_was_set_aside_in_it(tmp_path):
+    (tmp_path / "mine").write_text("")
+    for name in ("run/1/a/x", "run/2.unreadable-1/b", "run/3/y"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "run/3/out").symlink_to(tmp_path)
+    assert not files.remove_folder(tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["2.unreadable-1", "b", "mine", "run"]
+    (tmp_path / "run/2.unreadable-1").rename(tmp_path / "run/2")
+    assert files.remove_folder(tmp_path / "run") and files.remove_folder(tmp_path / "run")
+
+
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
 def test_what_fails_halfway_leaves_the_former_file_or_folder_and_no_rubbish(tmp_path, fault):
     target = tmp_path / "file.txt"

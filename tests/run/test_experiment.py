@@ -145,6 +145,9 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, fini
     assert _bits(run) == _bits(finished[1])
     assert (run / "latents" / "001.npy").read_bytes() == (finished[1] / "latents" / "001.npy").read_bytes()
     assert "overview.png has 0 bytes instead of" in said
+    kept = {path.name for place in (run, run / "results", run / "latents") for path in place.glob("*.unreadable-1")}
+    assert kept == {f"{name}.unreadable-1" for name in ("config.json", "001", "001.npy")}
+    assert (run / "latents" / "001.npy.unreadable-1").read_bytes() == b"cut"
 
 
 def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tmp_path, monkeypatch, capfd):

@@ -100,6 +100,9 @@ def bases(tmp_path_factory):
         "networks": config("networks", recipe="predict", networks__pretrained=str(model)),
         "lift": config("lift", tiny_lift, data__crop=50),
         "parsing": config("parsing", **parsed),
+        "detail": config(
+            "detail", tiny_lift, recipe="train_detail", **{k: v for k, v in refines.items() if k != "recipe"}
+        ),
     }
 
 
@@ -134,7 +137,7 @@ def _observed(config) -> Iterator[object]:
     yield architecture if isinstance(architecture, str) else ""
     config = settled(config, plan.recipe)
     if plan.recipe.lifts:
-        yield from _observed_lift(config)
+        yield from _observed_lift(config) if config.recipe != "train_detail" else ()
     elif not isinstance(architecture, str):
         settings = plan.settings(architecture[0], original_size=70)
         yield _leaves(settings)

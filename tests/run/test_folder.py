@@ -21,8 +21,9 @@ from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN
+from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
@@ -30,11 +31,12 @@ from gan2shape_jax.results import save_result
 from gan2shape_jax.run import check, experiment, start
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.identity import identity_of, settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.start import hold
 from gan2shape_jax.training import groups, network_files
-from gan2shape_jax.training.checkpoint import Checkpoints, discard
+from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.decision import There
 
 _OWN = ("config.json", "result.json")
@@ -117,7 +119,7 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
         with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:
             again, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept["ab"]))
         assert record == {"name": stem} and again.params["x"].tolist() == state.params["x"].tolist()
-        discard(folder.checkpoints(stem))
+        assert remove_folder(folder.checkpoints(stem))
         assert not folder.checkpoints(stem).exists()
 
 
@@ -167,6 +169,7 @@ def test_a_folder_made_in_vain_goes_again(tmp_path):
 
 _HOLDING = """
 import pathlib, subprocess, sys, time
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.start import hold
 with hold(pathlib.Path(sys.argv[1])):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])  # a child that outlives it
@@ -201,12 +204,18 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
             require()
 
 
-def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path):
-    first = hold(tmp_path)
+def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "_GLANCE_S", 0.1)
+    first = hold(tmp_path, team=Team(0, 2), run="this")
     first.__enter__()
-    with hold(tmp_path, index=1):
+    told = _refused(tmp_path, team=Team(1, 2), run="another")
+    assert "start all hosts of a run with the same command and image list, or" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, ".lock-0-of-2", ".lock-0-of-2.json"]
+    (tmp_path / ".lock-1-of-2.json").write_text('{"run": "what was killed"}')
+    with hold(tmp_path, team=Team(1, 2), run="this"):
         _refused(tmp_path)
-        _refused(tmp_path, index=1)
+        _refused(tmp_path, team=Team(1, 2), run="this")
+        _refused(tmp_path, team=Team(2, 3), run="this")
         first.__exit__(None, None, None)
         _refused(tmp_path)  # the other host outlives the first one
     with hold(tmp_path):
@@ -281,8 +290,8 @@ def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folde
         file.write(b"more")
     assert _finished(tmp_path) == []
     told = capsys.readouterr().err
-    assert f"{folder.result('a')} is incomplete (albedo.npy is missing): the image is reconstructed again" in told
-    assert "depth.npy has" in told and not folder.is_finished("b")
+    assert f"{folder.result('a')} cannot be read (it is incomplete: albedo.npy is missing; the image is recon" in told
+    assert "depth.npy has" in told and (tmp_path / "run/results/b.unreadable-1/depth.npy").read_bytes()[-4:] == b"more"
     assert _finished(tmp_path) == [] and capsys.readouterr().err == ""
 
 
@@ -297,6 +306,22 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
     assert not any((folder.root / name).exists() for name in left) and (folder.root / ".mine.part").exists()
 
 
+def test_hosts_take_shares_by_their_number_and_tidy_only_their_own(folder, tmp_path):
+    plan = _plan(tmp_path)
+
+    def share(index):
+        return start._share(plan, dataclasses.replace(folder, team=Team(index, 2)), NAMES)
+
+    groups.record(folder.root, ["b.png", "c.png"])  # by one host, before
+    left = {name: folder.root / "results" / f".{name}.abcdefgh.part" for name in "abc"}
+    for path in (*left.values(), folder.root / ".config.01234567.part.json"):
+        path.write_text("")
+    assert share(0) == [["a.png"]]
+    assert [path.exists() for path in left.values()] == [False, True, True]
+    assert share(1) == [["b.png", "c.png"]]
+    assert not any(path.exists() for path in left.values()) and (folder.root / ".config.01234567.part.json").exists()
+
+
 def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path):
     groups.record(folder.root, ["a.png", "c.png"])
     groups.record(folder.root, ["b.png", "of another list.png"])
@@ -305,13 +330,36 @@ def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path
     assert _started(tmp_path).work_items == [["a.png"], ["b.png"], ["c.png"]]
 
 
+def test_a_group_whose_record_is_damaged_is_formed_anew_and_the_record_kept(folder, tmp_path, capsys):
+    for content in (b'["a.png", ', b"\xff", b"3"):
+        groups.record(folder.root, ["a.png", "c.png"])
+        (path := next((folder.root / ".groups").glob("group-*.json"))).write_bytes(content)
+        assert groups.unfinished(folder.root, NAMES) == [] and f"{path} cannot be read" in capsys.readouterr().err
+        assert max((folder.root / ".groups").iterdir()).read_bytes() == content
+
+
+def test_files_of_the_run_that_cannot_be_read_are_set_aside_before_others_take_their_place(folder, tmp_path, capsys):
+    config = _plan(tmp_path).config
+    for name, write in (
+        ("config.json", lambda: folder.describe(config, identity_of(config))),
+        ("joint.json", lambda: folder.note_joint(images=[])),
+        (MARKER, lambda: mark(folder.root, RUN)),
+    ):
+        (folder.root / name).write_text("{cut")
+        write()
+        assert (folder.root / f"{name}.unreadable-1").read_text() == "{cut"
+        assert f"{folder.root / name} cannot be read" in capsys.readouterr().err
+        write()
+        assert json.loads((folder.root / name).read_text()) and capsys.readouterr().err == ""
+
+
 def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_path, capsys):
     (folder.root / "config.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="results/a holds a result made with other values: configuration"):
         _started(tmp_path, seed=7)
     assert _finished(tmp_path) == ["a", "b"]
     (aside,) = folder.root.glob("config.json.unreadable-*")
-    assert aside.read_text() == "[" * 100_000 and "it is now config.json.unreadable-1" in capsys.readouterr().err
+    assert aside.read_text() == "[" * 100_000 and "it is kept as config.json.unreadable-1" in capsys.readouterr().err
 
 
 def test_networks_are_there_while_all_their_files_are(tmp_path):

@@ -1,9 +1,8 @@
-"""Several hosts: where they are, what they agree on, and that a lost one takes nothing with it.
+"""Several hosts: which one this is, what each does, and that a lost one takes nothing with it.
 
 Two processes on one machine stand for two hosts.
 """
 
-import concurrent.futures
 import contextlib
 import csv
 import json
@@ -14,15 +13,20 @@ import socket
 import subprocess
 import sys
 
+import jax
 import pytest
+from helpers import bump
 from helpers.command_line import overrides
 from helpers.killed import await_checkpoint
 from helpers.tiny import tiny_config
 
+from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.results import save_result
 from gan2shape_jax.run import hosts, start
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.hosts import Team
+from gan2shape_jax.run.plan import resolve
 
 NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__picture_size": 64, "outputs__turntable_frames": 2}
@@ -35,79 +39,75 @@ SLURM |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, False),
-        (EXPLICIT, True),
-        (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, False),
-        (SLURM, True),
-        (SLURM | {"SLURM_NTASKS": "1"}, False),
-        ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, False),  # a batch script outside srun
-        ({"OMPI_COMM_WORLD_SIZE": "4"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "a"}, False),
+        ({}, Team()),
+        (EXPLICIT, Team(1, 2)),
+        ({k: v for k, v in EXPLICIT.items() if k != "JAX_COORDINATOR_ADDRESS"}, Team(1, 2)),
+        (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, Team()),
+        (SLURM, Team(0, 2)),
+        (SLURM | EXPLICIT, Team(1, 2)),
+        (SLURM | {"SLURM_NTASKS": "1"}, Team()),
+        ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, Team()),  # a batch script outside srun
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, Team(3, 4)),
     ],
 )
-def test_the_environment_says_whether_there_are_several_hosts(environ, expected):
-    assert hosts.several(environ) is expected, environ
+def test_the_environment_says_which_host_this_is(environ, expected):
+    assert hosts.team_of(environ) == expected
 
 
 @pytest.mark.parametrize("environ", [{"JAX_NUM_PROCESSES": "2"}, EXPLICIT | {"JAX_PROCESS_ID": "2"}])
 def test_an_incomplete_environment_is_refused(environ):
-    with pytest.raises(UserError, match="JAX_PROCESS_ID is .*: for a run on several hosts set all three"):
-        hosts.several(environ)
+    with pytest.raises(UserError, match="JAX_PROCESS_ID is .*: for a run on several hosts they are the host's own"):
+        hosts.team_of(environ)
 
 
-def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
-    first, second = (RunFolder(tmp_path, None, Team(i, 2, "now")) for i in range(2))
-    RunFolder(tmp_path, None, Team(2, 3, "before")).write_failures({"009": "long ago"})
-    first.write_failures({"001": "damaged"})
+def test_failures_of_all_hosts_of_this_run_are_told(tmp_path):
+    first, second = (RunFolder(tmp_path, None, Team(i, 2)) for i in range(2))
+    RunFolder(tmp_path, None, Team(2, 3)).write_failures({"009": "long ago, when there were three"})
+    first.write_failures({"001": "damaged", "006": "repaired since"})
+    save_result(bump.result(), second.result("006"))
     assert second.write_failures({"005": "absent"}) == {"001": "damaged", "005": "absent"}
     assert json.loads((tmp_path / "failures.json").read_text()) == {"001": "damaged", "005": "absent"}
     second.write_failures({})
     assert first.write_failures({}) == {} and not (tmp_path / "failures.json").exists()
 
 
-def test_every_host_gets_the_messages_of_all_and_one_alone_its_own(tmp_path):
-    address = f"localhost:{_port()}"
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        pending = [pool.submit(hosts._exchange, address, Team(i, 3), 60, {"names": [i]}) for i in (2, 1, 0)]
-        assert [first.result() for first in pending] == 3 * [[{"names": [0]}, {"names": [1]}, {"names": [2]}]]
-    with hosts.connected(tiny_config(tmp_path), stay=True) as (team, ask):
-        assert team == Team(0, 1) and ask({"names": []}) == [{"names": []}]
-
-
-def test_hosts_that_differ_say_how():
-    first = {"config": {"seed": 0}, "names": ["a.png"]}
-    with pytest.raises(UserError, match="host 2 differs from host 0 in config.seed: start all with the same command"):
-        hosts.require_same([first, first, first | {"config": {"seed": 3}}])
-    with pytest.raises(UserError, match="host 1 differs from host 0 in image list"):
-        hosts.require_same([first, first | {"names": []}])
-
-
-def test_a_host_out_of_reach_is_named(tmp_path, monkeypatch):
+def test_hosts_that_train_together_wait_for_each_other(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, runtime__hosts_timeout_s=1)
-    for index in "01":
-        for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():
-            monkeypatch.setenv(name, value if name != "JAX_PROCESS_ID" else index)
-        with (
-            pytest.raises(UserError, match=r"^the hosts of this run did not find each other within 1 s \(coord"),
-            hosts.connected(config, stay=False) as (_, ask),
-        ):
-            ask({})
-
-
-def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
-    @contextlib.contextmanager
-    def connected(config, *, stay):
-        host_0 = {"names": [], "found": {}, "start": "of host 0"}
-        yield Team(1, 2), lambda message: [message | host_0, message]
-
-    monkeypatch.setattr(hosts, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(hosts, "connected", connected)
-    with (
-        pytest.raises(UserError, match=r"host 1 does not see the files of host 0 .*one folder that all hosts share"),
-        start.begin(tiny_config(tmp_path), []),
-    ):
+    told = r"^host 0, 2 of 3 did not appear in .*run within 1 s: start all hosts at the same time.* one folder"
+    monkeypatch.setattr(start, "_unfinished", lambda *_: [])
+    for name, value in {**EXPLICIT, "JAX_NUM_PROCESSES": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=told), start.begin(resolve(config), [], stay=True):
         raise AssertionError("started")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: connected.append(given))
+    connected = []
+    with contextlib.ExitStack() as others:
+        for index in (0, 2):
+            start._lock(others, config, [], Team(index, 3))
+        with start.begin(resolve(config), [], stay=True) as started:
+            assert started.folder.team == Team(1, 3)
+    given = {"coordinator_address": "a:1", "num_processes": 3, "process_id": 1, "initialization_timeout": 1}
+    assert connected == [given]
+
+
+def test_hosts_with_independent_images_wait_for_nobody(tmp_path, monkeypatch):
+    config = tiny_config(tmp_path, names=NAMES)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: pytest.fail("connected"))
+    for name, value in EXPLICIT.items():
+        monkeypatch.setenv(name, value)
+    with start.begin(resolve(config), NAMES) as started:
+        assert started.work_items == [["005.png"]] and started.folder.team == Team(1, 2)
+    config = apply_overrides(config, {"runtime.hosts": "one"})
+    with start.begin(resolve(config), NAMES) as started:
+        assert started.work_items == [[name] for name in NAMES] and started.folder.team == Team()
+
+
+def test_hosts_without_an_address_are_told_that_training_together_needs_one(monkeypatch):
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="JAX_COORDINATOR_ADDRESS .host:port of host 0. beside JAX_PROCESS_ID and JAX"):
+        hosts.connect(Team(1, 2), 1)
 
 
 def _port() -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import os
 import pathlib
 import shutil
 import traceback
@@ -20,6 +21,7 @@ from helpers.tiny import tiny_config
 import gan2shape_jax
 from gan2shape_jax import main as program
 from gan2shape_jax.errors import RunEndingError, Terminated, UserError
+from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
@@ -205,8 +207,33 @@ def test_where_the_newest_cannot_be_read_the_next_older_one_is_used(copied, capf
         here.unlink() if content is None else here.write_bytes(content)
         assert _restored(folder) == 2.0, content
         told = capfd.readouterr().err
-        assert f"checkpoint {folder}/4 cannot be read" in told and "continues from checkpoint 2" in told
+        assert f"{folder}/4 cannot be read" in told and "continues from checkpoint 2" in told
+        aside = folder / "4.unreadable-1" / path.relative_to(copied / "4")
+        assert not aside.exists() if content is None else aside.read_bytes() == content
         assert "Traceback" not in told and _restored(folder) == 2.0 and not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO])
+def test_one_that_cannot_be_read_for_now_is_kept_whole_whatever_is_saved_after_it(copied, monkeypatch, capfd, number):
+    def refuse(step, **given):
+        if step == 4:
+            raise OSError(number, os.strerror(number), str(copied / "4"))
+        return restore(step, **given)
+
+    before = {path.relative_to(copied / "4"): path.read_bytes() for path in (copied / "4").rglob("*") if path.is_file()}
+    with Checkpoints(copied, keep=2) as checkpoints:
+        restore = checkpoints._manager.restore
+        monkeypatch.setattr(checkpoints._manager, "restore", refuse)
+        assert checkpoints.restore(_template)[1]["iteration"] == 2
+        assert os.strerror(number) in capfd.readouterr().err
+        for done in (3, 4, 5, 6):
+            checkpoints.save(done, _state(float(done)), _record(done))
+    aside = copied / "4.unreadable-1"
+    assert before == {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+    assert sorted(path.name for path in copied.iterdir()) == ["4.unreadable-1", "5", "6"] and _restored(copied) == 6.0
+    assert not remove_folder(copied) and [path.name for path in copied.iterdir()] == [aside.name]
+    aside.rename(copied / "4")  # when it can be read again
+    assert _restored(copied) == 4.0
 
 
 def test_without_a_readable_one_training_starts_afresh(copied, capfd):

@@ -20,7 +20,7 @@ from gan2shape_jax.apps.cluster import engine
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import ConfigError, UserError, one_line
-from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object
+from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object, remove_folder
 from gan2shape_jax.io.image_lists import names_of, stem_of
 from gan2shape_jax.run import experiment
 
@@ -89,7 +89,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
             if item["name"] not in failed:
                 _put(run, workdir, item["name"])
                 if config.recipe != "predict":  # the marker and the lock of a worker that died
-                    epath.Path(config.checkpoint.folder).rmtree(missing_ok=True)
+                    remove_folder(epath.Path(config.checkpoint.folder))
         told = read_object(run / "config.json", "a run's configuration") | json.loads(task["config"])
         atomic_text(workdir / "config.json", json.dumps(told, indent=2, sort_keys=True) + "\n")
         atomic_text(workdir / "versions.json", (run / "versions.json").read_text())

@@ -31,7 +31,7 @@ import gan2shape_jax
 from gan2shape_jax.config import load
 from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io import option_types, output_folders
-from gan2shape_jax.io.files import MIB, atomic_text, file_inside, read_object
+from gan2shape_jax.io.files import MIB, atomic_text, file_inside, is_aside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.results.result import open_file
@@ -110,11 +110,11 @@ def _find(folder: pathlib.Path, root: pathlib.Path, label: str) -> ResultsFolder
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns result folders by name; hidden folders do not count."""
+    """Returns result folders by name; hidden folders and those set aside do not count."""
     folders: dict[str, pathlib.Path] = {}
     for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
         below, run = folder.relative_to(root), run_above(folder)
-        if any(part.startswith(".") for part in below.parts):
+        if any(part.startswith(".") or is_aside(part) for part in below.parts):
             continue
         if run is not None and run.is_relative_to(root) and folder.is_relative_to(results_root(run)):
             below = run.relative_to(root) / folder.relative_to(results_root(run))

@@ -40,6 +40,7 @@ from gan2shape_jax.io.files import (
     atomic_text,
     clear_leftovers,
     open_regular,
+    set_aside,
     sha256,
 )
 from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
@@ -253,18 +254,15 @@ def obtain(
             members = {name: unpacked / pathlib.PurePosixPath(name).name for name in MEMBERS}
             converted = _convert(entry, folder / entry.name, members if entry.archived else sources)
         except UserError as error:
-            if entry.archived and not isinstance(error, RunEndingError):  # so that a good one can take its place
-                for name in MEMBERS:
-                    (unpacked / pathlib.PurePosixPath(name).name).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    unpacked.rmdir()
+            if entry.archived and not isinstance(error, RunEndingError) and unpacked.is_dir():
+                set_aside(unpacked, error)  # so that a good one can take its place
             # Damage to a download without a known hash shows only in use.
             unchecked = [sources[file.file] for file in entry.sources if file.file in sources and not file.sha256]
             if local_files or isinstance(error, RunEndingError) or not unchecked:
                 raise
             for path in unchecked:
-                path.unlink(missing_ok=True)
-            raise UserError(f"{error}\nThe download, of which no hash is known, was removed.") from error
+                set_aside(path, "no hash of it is known")
+            raise UserError(f"{error}\nThe download, of which no hash is known, was moved aside.") from error
         if not local_files and not keep:
             for path in sources.values():
                 path.unlink(missing_ok=True)

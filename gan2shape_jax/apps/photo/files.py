@@ -23,7 +23,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.io.files import MISSING, atomic_bytes, atomic_folder, atomic_text, parsed, read_object
+from gan2shape_jax.io.files import (
+    MISSING,
+    atomic_bytes,
+    atomic_folder,
+    atomic_text,
+    parsed,
+    read_object,
+    remove_folder,
+    spare_unreadable,
+)
 from gan2shape_jax.results.result import replaceable
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import digest, identity_of, read_identity
@@ -63,7 +72,7 @@ def write(work: pathlib.Path, name: str, files: Mapping[str, bytes]) -> None:
         return
     try:
         for stale in (work / "results" / name, work / "checkpoints" / name):
-            shutil.rmtree(stale, ignore_errors=True)
+            remove_folder(stale)
         for stale in (work / "latents" / f"{name}.npy", work / f"latent/{name}.npy"):
             stale.unlink(missing_ok=True)
         for file, content in files.items():
@@ -133,6 +142,7 @@ def put(config: ConfigDict, name: str) -> None:
     """Puts a photo's files and result in their place, the record last; what was made of others goes."""
     out, work = pathlib.Path(config.workdir), work_folder(config)
     place, files = out / FOLDER, content_of(work, name)
+    spare_unreadable(place / f"{name}.json", lambda path: read_object(path, "the record of a photo"))
     (place / f"{name}.json").unlink(missing_ok=True)
     with atomic_folder(out / "results" / name, replaces=replaceable(out / "results" / name)) as fresh:
         shutil.copytree(work / "results" / name, fresh, dirs_exist_ok=True)

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,7 +28,7 @@ from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exp
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
-from gan2shape_jax.io.files import atomic_bytes, read_object, sha256
+from gan2shape_jax.io.files import atomic_bytes, read_object, remove_folder, sha256
 from gan2shape_jax.io.image_files import crop_and_resize, open_upright
 from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.results import AWAITS, Result
@@ -229,7 +228,7 @@ def run_over(
     for name, photo in left.items():
         photo_files.write(work, name, photo.files)
     failed = _make(config, work, left, cropper, refused or {}, say) if left or refused else {}
-    shutil.rmtree(work, ignore_errors=True)
+    remove_folder(work)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
     return failed
@@ -275,7 +274,7 @@ def _predict_first(
     try:
         _run(prediction.lock(), work, new, cropper, work_items, awaiting=True)  # what fails, fails again when refined
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
     work_items.summarize()
     return True
 

@@ -28,7 +28,16 @@ from PIL import Image
 
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
 from gan2shape_jax.io.child import run_limited
-from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
+from gan2shape_jax.io.files import (
+    MIB,
+    atomic_file,
+    atomic_text,
+    open_regular,
+    read_object,
+    read_text,
+    set_aside,
+    sha256,
+)
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import tensors
 
@@ -226,7 +235,8 @@ def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
 
 
 def _kept(out: pathlib.Path, request: dict[str, Any], say: Callable[[str], None]) -> Photos | None:
-    """Returns the photos that an earlier start has kept; None if there are none, or other or damaged ones."""
+    """Returns the photos that an earlier start has kept; None if there are none, or others; sets damaged ones aside."""
+    why: object = "another checksum"
     try:
         facts = read_object(out / _FACTS, "facts about photos", limit=_LARGEST_TEXT)
         if facts["asked"] != request:
@@ -234,9 +244,13 @@ def _kept(out: pathlib.Path, request: dict[str, Any], say: Callable[[str], None]
         kept = Photos(_mapped(out, facts["photos"], request["size"]), facts)
         if sha256(out / _PIXELS) == facts["fingerprint"]:
             return kept
-        say(f"{out / _PIXELS} is damaged (another checksum): the photos are read again")
-    except (OSError, ValueError, KeyError, TypeError, UserError):
-        pass
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        why = error
+    for path in (out / _FACTS, out / _PIXELS):
+        set_aside(path, why)
+    say("the photos are read again")
     return None
 
 

@@ -225,7 +225,7 @@ def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_aga
     for n, product in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
         assert obtain(church, tmp_path / f"c{n}", local_files=product)["sampling.view_mvn"].is_file()
     _serve(servers, [*parts[:2], parts[2][::-1], parts[3]])
-    with pytest.raises(UserError, match="(?s)gan2shape-x00.*cannot be read.*was removed"):
+    with pytest.raises(UserError, match="(?s)gan2shape-x00.*cannot be read.*was moved aside"):
         obtain(church, tmp_path / "cache")
     assert not [name for name in _below(tmp_path / "cache") if name.endswith((".pt", ".pth", "json"))]
     _serve(servers, parts)

@@ -151,10 +151,10 @@ def test_a_byte_that_changed_is_found_and_the_photos_are_read_again(folder, tmp_
     damaged[100] ^= 1
     (out / "photos.bin").write_bytes(damaged)
     again, said = _load(folder, out)
-    assert "photos.bin is damaged (another checksum): the photos are read again" in said
+    assert "the photos are read again" in said and (out / "photos.bin.unreadable-1").read_bytes() == damaged
     np.testing.assert_array_equal(again.pixels, content)
     _, said = _load(folder, out)
-    assert "damaged" not in said
+    assert "again" not in said
 
 
 def test_pipes_are_not_waited_for_and_nothing_is_written_through_links(folder, tmp_path):
