@@ -74,7 +74,7 @@ def test_failures_of_all_hosts_of_this_run_are_told(tmp_path):
 def test_hosts_that_train_together_wait_for_each_other(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, runtime__hosts_timeout_s=1)
     told = r"^host 0, 2 of 3 did not appear in .*run within 1 s: start all hosts at the same time.* one folder"
-    monkeypatch.setattr(start, "_unfinished", lambda *_: [])
+    monkeypatch.setattr(start, "_share", lambda *_: [])
     for name, value in {**EXPLICIT, "JAX_NUM_PROCESSES": "3"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=told), start.begin(resolve(config), [], stay=True):
@@ -84,7 +84,7 @@ def test_hosts_that_train_together_wait_for_each_other(tmp_path, monkeypatch):
     connected = []
     with contextlib.ExitStack() as others:
         for index in (0, 2):
-            start._lock(others, config, [], Team(index, 3))
+            start._lock(others, resolve(config), [], Team(index, 3))
         with start.begin(resolve(config), [], stay=True) as started:
             assert started.folder.team == Team(1, 3)
     given = {"coordinator_address": "a:1", "num_processes": 3, "process_id": 1, "initialization_timeout": 1}
