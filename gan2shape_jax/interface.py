@@ -262,10 +262,10 @@ def reconstruct(
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(plan, prepared.settings)
-    folder, problem = None, prepared.problem
+    folder, example = None, prepared.example
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
-    inputs = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
+    inputs = (example.image, example.mask, example.latent, example.gan_image, example.true_depth)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inputs))
     functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
     text = (to_json(chosen) + functions).encode()

@@ -120,7 +120,7 @@ def _drawn(iteration: Iteration, context: Context) -> Lesson:
 def amortized_loss(params: models.Params, lesson: Lesson, context: Context, *, flip: bool = False) -> LossAndMetrics:
     """Returns the robust L1 of lit albedos against what the picture, and its partner, show in the canonical frame.
 
-    The context has no problem, since no image is trained on twice, and `flip` is not used.
+    The context has no example, since no image is trained on twice, and `flip` is not used.
     """
     albedo, visible = models.detailed(params, lesson.texture, context.settings), lesson.visible
     lit = jnp.clip(lighting.apply_shading(albedo, lesson.shading), -1.2, 1.2)

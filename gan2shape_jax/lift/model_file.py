@@ -173,14 +173,14 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     """
     settings = maker.settings
     views, lights, errors, depths, masks = [], [], [], [], []
-    for problem in maker.problems(range(_FIRST, _FIRST + count)):
-        prediction = reconstruction.predict(params, problem.problem, maker.frozen, settings)
-        signs = jax.device_get(signs_of(prediction, problem.problem, settings=settings))
+    for sample in maker.examples(range(_FIRST, _FIRST + count)):
+        prediction = reconstruction.predict(params, sample.example, maker.frozen, settings)
+        signs = jax.device_get(signs_of(prediction, sample.example, settings=settings))
         views.append(np.asarray(prediction.view))
         lights.append(np.asarray(prediction.light))
         errors.append(float(signs["kept_out_l1"]))
         depths.append(np.asarray(prediction.depth))
-        masks.append(np.asarray(_canonical_mask(problem.problem.mask, prediction.depth, prediction.view, settings)))
+        masks.append(np.asarray(_canonical_mask(sample.example.mask, prediction.depth, prediction.view, settings)))
     scale = np.asarray(settings.view_range.units())
     raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
     raw_lights = np.stack(lights).astype(np.float64)
@@ -292,7 +292,7 @@ def write(
     params, seeing = models.published(params), as_with_single_images(config, maker.settings)
     statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
     statistics |= turning_statistics(measured_turning(config, params, maker))
-    images = np.concatenate([np.asarray(sample.problem.image) for sample in kept_out])
+    images = np.concatenate([np.asarray(sample.example.image) for sample in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(
         category=config.category,

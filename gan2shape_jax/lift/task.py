@@ -22,7 +22,7 @@ from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
-from gan2shape_jax.method.state import Context, PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import Context, Example, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
@@ -100,7 +100,7 @@ class Lift:
     @functools.cached_property
     def kept_out(self) -> list[PreparedImage]:
         """Held-out samples, never trained on, which are examined during training."""
-        return self._maker.problems(range(self.config.lift.kept_out))
+        return self._maker.examples(range(self.config.lift.kept_out))
 
     @functools.cached_property
     def _maker(self) -> SampleMaker:
@@ -115,7 +115,7 @@ class Lift:
             self._latest.clear()  # first, to free its samples
             begin = FIRST + (number - 1) * chosen.samples
             task = shared(
-                self._maker.problems(range(begin, begin + chosen.samples)),
+                self._maker.examples(range(begin, begin + chosen.samples)),
                 self.maker.frozen,
                 seed=self.config.seed + self.returns,
                 collect_iters=chosen.batches * chosen.samples,
@@ -190,7 +190,7 @@ class Lift:
     @functools.cached_property
     def _flat_l1(self) -> float:
         """The held-out samples' mean distance from their mean image: networks that ignore their input do no better."""
-        images = np.stack([np.asarray(sample.problem.image[0]) for sample in self.kept_out])
+        images = np.stack([np.asarray(sample.example.image[0]) for sample in self.kept_out])
         return float(np.abs(images - images.mean(0)).mean())
 
 
@@ -198,10 +198,10 @@ def examined(
     params: models.Params, kept_out: Sequence[PreparedImage], frozen: FrozenModels, settings: Settings
 ) -> tuple[list[reconstruction.Prediction], dict[str, float]]:
     """Returns the networks' reconstructions of held-out samples, and the means of `signs_of` over them."""
-    predictions = [reconstruction.predict(params, sample.problem, frozen, settings) for sample in kept_out]
+    predictions = [reconstruction.predict(params, sample.example, frozen, settings) for sample in kept_out]
     pairs = zip(predictions, kept_out, strict=True)
     return predictions, means(
-        jax.device_get([signs_of(view, sample.problem, settings=settings) for view, sample in pairs])
+        jax.device_get([signs_of(view, sample.example, settings=settings) for view, sample in pairs])
     )
 
 
@@ -226,7 +226,7 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
 
 
 @jax.jit
-def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
+def signs_of(view: reconstruction.Prediction, example: Example, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
     They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the surface is visible;
@@ -237,7 +237,7 @@ def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Set
     turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
     inner = view.depth[:, 2:-2]  # without the border columns, which are fixed
     return {
-        "kept_out_l1": losses.photometric(view.reconstruction, problem.image[0], view.valid),
+        "kept_out_l1": losses.photometric(view.reconstruction, example.image[0], view.valid),
         "roughness": losses.smoothness(inner) / span,
         "saturation": turn,
         "relief": jnp.std(inner) / span,

@@ -128,7 +128,7 @@ class _Lift(RunContext):
 
         def drawn(phase: Phase, views: Prediction) -> Prediction:
             if self.folder.team.leads:
-                images = np.stack([np.asarray(sample.problem.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
+                images = np.stack([np.asarray(sample.example.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
                 path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
                 contact_sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
@@ -152,7 +152,7 @@ class _Lift(RunContext):
             settings,
             pairs=joint.replicas_of(config),
             average=config.lift.average,
-            kept_out=maker.problems(range(config.lift.kept_out)),
+            kept_out=maker.examples(range(config.lift.kept_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
             on_row=self._write_detail,
         )
@@ -186,6 +186,6 @@ class _Lift(RunContext):
         maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        kept_out = maker.problems(range(config.lift.kept_out))
+        kept_out = maker.examples(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

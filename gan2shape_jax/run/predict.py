@@ -174,7 +174,7 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
             def write(prepared: PreparedImage, result: Result) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
-                has_latent = prepared.problem.latent is not None
+                has_latent = prepared.example.latent is not None
                 project = explain.projector(params, prepared, frozen) if has_latent else None
                 result, files = hooks.decorate(result)
                 explain.write(result, folder.result(result.name), config, project=project, extra=files)
@@ -184,12 +184,12 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                 # Finished ones too: where an image stands among the others decides its last bits.
                 images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
-                    problems = [prepared.problem for prepared in images.values()]
-                    if problems and at_once > 1:  # they have the same settings
-                        views = predict_batch(params, problems, frozen, networks.settings, size=at_once)
+                    examples = [prepared.example for prepared in images.values()]
+                    if examples and at_once > 1:  # they have the same settings
+                        views = predict_batch(params, examples, frozen, networks.settings, size=at_once)
                     else:
                         views = [
-                            predict(params, prepared.problem, frozen, prepared.settings) for prepared in images.values()
+                            predict(params, prepared.example, frozen, prepared.settings) for prepared in images.values()
                         ]
                     described = {
                         name: explain.described(params, prepared, frozen, networks.grader, view=view)

@@ -37,7 +37,7 @@ def lifted(tmp_path_factory):
     architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
-    kept_out = maker.problems(range(2))
+    kept_out = maker.examples(range(2))
     model_file.write(config, params, maker, kept_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
@@ -142,7 +142,7 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
 
     def run(name, watcher):
         task = amortization.amortized(
-            *(maker, settings), pairs=2, average=0.9, kept_out=maker.problems([0]), photographs=None,
+            *(maker, settings), pairs=2, average=0.9, kept_out=maker.examples([0]), photographs=None,
             on_row=lambda detail, pictures: rows.append(pictures),
         )  # fmt: skip
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
@@ -211,9 +211,9 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
     maker = lifted[1]
     params = models.init_params(jax.random.key(0), maker.settings)
     whole = params | models.init_detail(jax.random.key(5), maker.settings)
-    (sample,) = maker.problems(range(3, 4))
-    both = reconstruction.predict(whole, sample.problem, maker.frozen, maker.settings)
-    plain = reconstruction.predict(params, sample.problem, maker.frozen, maker.settings)
+    (sample,) = maker.examples(range(3, 4))
+    both = reconstruction.predict(whole, sample.example, maker.frozen, maker.settings)
+    plain = reconstruction.predict(params, sample.example, maker.frozen, maker.settings)
     assert plain.published is None and np.abs(both.reconstruction - plain.reconstruction).max() > 0.01
     np.testing.assert_allclose(both.published, plain.reconstruction, atol=1e-5)  # by two programs
     np.testing.assert_allclose(both.depth, plain.depth, atol=1e-5)

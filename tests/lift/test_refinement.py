@@ -49,7 +49,7 @@ def case(tmp_path_factory):
 
 def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandth(case):
     prepared, _, params, _ = case
-    images, settings = prepared.problem.image, prepared.settings
+    images, settings = prepared.example.image, prepared.settings
     names = model_file.shortened(params, images, settings)
     assert names <= set(models.NAMES) and len(names) > 2
     half = {name: jax.tree.map(lambda leaf: jnp.float32(jnp.float16(leaf)), params[name]) for name in names}
@@ -97,8 +97,8 @@ def test_networks_that_explain_kept_out_samples_better_are_kept(case, refined):
     expected = (1 - share) * _leaves(start) + share * _leaves(refined.params)
     np.testing.assert_allclose(_leaves(params), expected, rtol=1e-5, atol=1e-7)
     assert kept[1][1:] == kept[0][1:]
-    problem = dataclasses.replace(prepared.problem, key=jax.random.key(99))
-    elsewhere = dataclasses.replace(prepared, problem=problem)
+    example = dataclasses.replace(prepared.example, key=jax.random.key(99))
+    elsewhere = dataclasses.replace(prepared, example=example)
     assert refinement.keep_best(start, refined, elsewhere, frozen, batches=2, gain=0.8)[2] != l1  # other samples
 
 
@@ -470,7 +470,7 @@ def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, at_o
         away[hold] = []
         for first in images:
             params = prepare.initial_params(resolve(config), first.settings)
-            model = jax.jit(reconstruction.predict)(params, first.problem, frozen, first.settings)
+            model = jax.jit(reconstruction.predict)(params, first.example, frozen, first.settings)
             actual = load_result(tmp_path / str(hold) / f"run/results/{first.name}")
             pairs = [(getattr(actual, part), getattr(model, part)) for part in ("depth", "view", "albedo", "light")]
             away[hold].append([np.abs(own - np.squeeze(models_own)).max() for own, models_own in pairs])

@@ -28,16 +28,16 @@ def case(tmp_path_factory):
     ends = jnp.array([[jnp.deg2rad(30)], [0.4]])
     turns = turning.Turning(actual, ends * jnp.linspace(-1, 1, 9), jnp.float32(1e6))
     params = models.init_params(jax.random.key(0), settings)
-    return prepared.problem, dataclasses.replace(frozen, turning=turns), initial_state(params, settings), settings
+    return prepared.example, dataclasses.replace(frozen, turning=turns), initial_state(params, settings), settings
 
 
 def test_samples_are_the_latent_moved_from_the_input_to_the_drawn_yaw_and_light(case):
-    problem, frozen, state, settings = case
+    example, frozen, state, settings = case
     key, own = jax.random.key(3), np.array([0.1, -0.2])  # 0.1 radians and a dx of -0.2 are what the input shows
     factors = dataclasses.replace(
         state.factors, view=state.factors.view.at[1].set(own[0]), light=state.factors.light.at[2].set(own[1])
     )
-    context, iteration = Context(problem, frozen, settings), Iteration(key, 0, factors)
+    context, iteration = Context(example, frozen, settings), Iteration(key, 0, factors)
     views, direction, _ = sampling.draw_conditions(iteration, context)
     drawn = np.asarray(views[:, 1] * settings.view_range.units()[1])
     end, half = np.array([np.deg2rad(30), 0.4]), np.array([2, 1])  # half an axis are 2 and 1 steps, to these values
@@ -47,7 +47,7 @@ def test_samples_are_the_latent_moved_from_the_input_to_the_drawn_yaw_and_light(
     )
     samples = jax.jit(step3.collect_batch)(state.params, iteration, context)
 
-    latents = problem.latent + (reached - own) / end * half @ frozen.turning.mirror.axes
+    latents = example.latent + (reached - own) / end * half @ frozen.turning.mirror.axes
     np.testing.assert_allclose(samples.images, projection.synthesize(latents, frozen, settings), atol=1e-4)
     turned = jnp.tile(factors.view, (6, 1)).at[:, 1].set(reached[:, 0])
     unlit = jnp.ones((6, *factors.depth.shape))

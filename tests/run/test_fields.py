@@ -31,7 +31,7 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import from_config
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.run import explain, joint, predict, prepare, runtime
 from gan2shape_jax.run.plan import Plan, resolve
@@ -46,7 +46,7 @@ _OTHER_TUPLES = {
 }
 _BLANK = jnp.zeros((8, 8))
 _FROZEN = FrozenModels(view_mean=jnp.zeros(6), light_mean=jnp.zeros(4))
-_PROBLEM = Problem(jnp.zeros((1, 8, 8, 3)), _BLANK, None, None, None, None, jax.random.key(0))
+_EXAMPLE = Example(jnp.zeros((1, 8, 8, 3)), _BLANK, None, None, None, None, jax.random.key(0))
 _FACTORS = Factors(_BLANK, jnp.zeros((8, 8, 3)), jnp.zeros(6), jnp.zeros(4), _BLANK)
 _STATE = TrainState({}, (), _FACTORS, _BLANK)
 
@@ -57,7 +57,7 @@ class _Samples:
     frozen = _FROZEN
 
     @staticmethod
-    def problems(numbers):
+    def examples(numbers):
         """Returns as many, without their content."""
         return [object.__new__(PreparedImage)] * len(numbers)
 
@@ -137,7 +137,7 @@ def _observed(config) -> Iterator[object]:
         settings = plan.settings(architecture[0], original_size=70)
         yield _leaves(settings)
         yield _told(prepare.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
-        image = PreparedImage("001", _PROBLEM, settings, None)
+        image = PreparedImage("001", _EXAMPLE, settings, None)
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
     if config.mode == "joint":
         yield _told(joint.require_startable, config, ["001.png", "005.png"])

@@ -71,7 +71,7 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, name):
 @pytest.fixture(scope="module")
 def by_networks(trained):
     _, params, prepared, frozen = trained
-    return reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
+    return reconstruction.predict(params, prepared.example, frozen, prepared.settings)
 
 
 @pytest.mark.parametrize("name", ["depth", "albedo", "view", "light", "warped_depth", "reconstruction"])

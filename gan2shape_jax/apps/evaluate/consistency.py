@@ -262,7 +262,7 @@ def pictures_of(
     """
     chosen = {"regularize_offset": True, "use_mask": False, "learning_rate": _RATE, "batch_size": _BATCH}
     settings = changed(prepared.settings, **chosen)
-    problem, camera = prepared.problem, settings.camera
+    problem, camera = prepared.example, settings.camera
     lit, photo = jnp.asarray(light, jnp.float32), problem.image[0]
     turns = []  # the photo on each shape, as factors whose canonical view is the input's
     for depth in shapes.values():

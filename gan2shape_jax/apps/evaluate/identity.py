@@ -208,7 +208,7 @@ def _traversed(
     `directions` returns those (k, W) to try on the styles from `first` to before `last`.
     """
     candidates = []  # steps (W,) of one deviation, the styles they are applied to, and the direction's number
-    latent, settings = subject.prepared.problem.latent, subject.prepared.settings
+    latent, settings = subject.prepared.example.latent, subject.prepared.settings
     arch = settings.architecture
     # All styles, and the coarse ones, which hold pose (Karras et al., 2019, section 3).
     count = arch.latents

@@ -114,7 +114,7 @@ def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs,
 
 
 def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches):
-    image = np.asarray(prepared.problem.image)
+    image = np.asarray(prepared.example.image)
     return consistency.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
 
 

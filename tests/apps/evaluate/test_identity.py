@@ -36,7 +36,7 @@ def _small():
 
     def brightness(subject, pictures):
         assert np.isfinite(seen_yaws(subject, pictures)).all()
-        return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.problem.gan_image.mean()))
+        return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.example.gan_image.mean()))
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_predicted_yaws", brightness)):
