@@ -44,7 +44,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import framing, photo_run
 from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
 from gan2shape_jax.apps.photo.naming import expand
-from gan2shape_jax.detection import alignment, learnt, weights
+from gan2shape_jax.detection import alignment, gan_detector, weights
 from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.data import Item
@@ -136,15 +136,15 @@ def _others(options: argparse.Namespace) -> None:
     config = photo_run.load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
-    detector_weights = weights.weights_of(file, arch, gan, "learnt", say=print)
+    detector_weights = weights.weights_of(file, arch, gan, "gan", say=print)
     detector = weights.detector_by(detector_weights, arch, gan, batch=alignment.CROPS)
-    assert isinstance(detector, learnt.LearntDetector)
+    assert isinstance(detector, gan_detector.GanDetector)
     crops = []
     for picture in expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
-            work = learnt.resized(photo, learnt._WORK_SIDE / max(photo.shape))
-            crops += list(learnt.crops_of(work, detector.candidates(work, turned=0.0)))
+            work = gan_detector.resized(photo, gan_detector._WORK_SIDE / max(photo.shape))
+            crops += list(gan_detector.crops_of(work, detector.candidates(work, turned=0.0)))
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
     samples = weights.drawn_samples(arch, gan, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1

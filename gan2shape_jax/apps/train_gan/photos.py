@@ -3,7 +3,7 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-They come from a folder and all below it, a list, or a zip file, which is read in a child process like HEIC: `io.sandbox`.
+They come from a folder and all below it, a list, or a zip file, which is read in a sandbox like HEIC: `io.sandbox`.
 The file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
 
 All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.

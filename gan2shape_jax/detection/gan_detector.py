@@ -4,7 +4,7 @@ Coarse to fine, at one size whatever the file's: crops of all sizes and position
 the GAN's pictures; the best are moved by the alignment network, and looked at more closely. Of several crops of the
 same object, the one is kept that most certainly shows it, larger ones before others.
 
-Whether a crop shows the GAN's kind of object at all (`LearntDetector.assess`) is judged by how typical it is, and by
+Whether a crop shows the GAN's kind of object at all (`GanDetector.assess`) is judged by how typical it is, and by
 two things that a search for the most typical crop does not improve: whether the network leads wrong crops of it back to
 one place, and how much less typical it is upside down and on its sides. See docs/reports/trust.md.
 """
@@ -45,7 +45,7 @@ _ODDS = np.array([-3.84, -0.69, -1.36, 0.64])
 
 
 @dataclasses.dataclass(frozen=True)
-class LearntDetector:
+class GanDetector:
     """Finds objects of the kind that a GAN draws; see `detector.Detector`.
 
     Attributes:
