@@ -71,7 +71,7 @@ def main() -> None:
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
             wrong.append(alignment.corrected(right, disturbance))
             for boxes, box in ((led, wrong[-1]), (home, right)):
-                boxes += detector.moved(photo, [box], 7, upright=box.roll_deg)
+                boxes += detector.aligned(photo, [box], 7, upright=box.roll_deg)
             if number < options.searched:
                 searched.append(detector.detect(photo)[0].box)
         own = [right] * len(images)

@@ -366,7 +366,7 @@ def _edit(
     shading, _ = shade(normals(factors.depth, settings.camera, unit=settings.unit_normals), lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
     offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
-    pictures = projection.synthesize_large(projection.moved(latent, offset, settings), frozen, settings)
+    pictures = projection.synthesize_large(projection.apply_offset(latent, offset, settings), frozen, settings)
     return pictures, jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
 
 

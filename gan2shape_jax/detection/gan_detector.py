@@ -81,8 +81,8 @@ class GanDetector:
         odds = _ODDS @ np.stack([np.ones(len(crops)), plain, disagreement, np.min(others, axis=0) - plain])
         return list(map(Assessment, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
 
-    def moved(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
-        """Returns the boxes moved onto the objects near them."""
+    def aligned(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
+        """Returns the boxes aligned with the objects near them."""
         boxes, (height, width) = list(boxes), work.shape[:2]
         least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
         for _ in range(moves):
@@ -100,7 +100,7 @@ class GanDetector:
             scores = map(float, self.atypicality(crops_of(work, boxes)))
             ranked = sorted(map(Detection, boxes, scores), key=lambda detection: detection.atypicality)
             best = _without(ranked, _hardly_differ)[:keep]
-            boxes = self.moved(work, [detection.box for detection in best], moves, upright=turned)
+            boxes = self.aligned(work, [detection.box for detection in best], moves, upright=turned)
         return boxes
 
     def _search(self, work: np.ndarray, *, turned: float) -> list[Detection]:

@@ -130,7 +130,7 @@ def learn(
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
-    params = alignment.train(drawn, seed=_SEED, steps=alignment.STEPS, say=say)
+    params = alignment.train(drawn, seed=_SEED, steps=alignment.TRAINING_STEPS, say=say)
     params = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), params)
     return DetectorWeights(typical, mask, alignment=params)
 

@@ -183,7 +183,7 @@ def _search(
 
 @jax.jit
 def _version(offset: Float[Array, "n w"], context: Context) -> Float[Array, "n s s 3"]:
-    latent = projection.moved(context.example.latent, offset, context.settings)
+    latent = projection.apply_offset(context.example.latent, offset, context.settings)
     return projection.synthesize(latent, context.frozen, context.settings)
 
 

@@ -20,11 +20,11 @@ from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import Context, Example, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
@@ -46,7 +46,7 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
     return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
 
 
-def _project(turning: Turning | None, state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
+def _project(edit: LatentPoseEdit | None, state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
     """Returns an image's projected samples, see `Shared.project`.
 
     Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
@@ -54,9 +54,9 @@ def _project(turning: Turning | None, state: TrainState, phase: Phase, context: 
     """
     if phase.step != STEP3.name:
         return steps.improved(state.params, one_image(context).phase_constants(state, phase), context)
-    if turning is None:
+    if edit is None:
         return steps.projected_by_own_encoder(state, phase, context)
-    turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, turning=turning))
+    turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, pose_edit=edit))
     samples: ProjectedSamples = one_image(turned).phase_constants(state, phase)
     return samples
 
@@ -72,7 +72,7 @@ class Lift:
     config: ConfigDict
     maker: SampleMaker  # draws the samples: those to train on, and those held out, which are examined during training
     replicas: int  # the number of images that share an iteration, at most a stage's samples
-    turning: Turning | None = None  # how the GAN turns what it draws, for steps 3 without an anchor
+    pose_edit: LatentPoseEdit | None = None  # how the GAN turns what it draws, for steps 3 without an anchor
     # How many times training has gone back to an earlier checkpoint; each time halves the learning rates and changes
     # the order of the samples.
     returns: int = 0
@@ -121,7 +121,7 @@ class Lift:
                 collect_iters=chosen.batches * chosen.samples,
                 replicas=self.replicas,
                 on_collected=self.on_collected,
-                project=functools.partial(_project, self.turning),
+                project=functools.partial(_project, self.pose_edit),
             )
             first = _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
             self._latest[number] = first, _at_rate(task, chosen.encoder_learning_rate * slower)
@@ -162,7 +162,7 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        average = moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
+        average = ema_update(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars
@@ -245,7 +245,7 @@ def signs_of(view: reconstruction.Prediction, example: Example, *, settings: Set
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
+def ema_update(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
     """Returns the average updated with one iteration's networks; early iterations weigh more, for a quick warm-up."""
     kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)

@@ -27,7 +27,7 @@ def reference_code(params: models.Params, context: Context, *, flip: bool = Fals
 
 def collect_batch(params: models.Params, iteration: Iteration, context: Context) -> ProjectedSamples:
     """Returns one batch of projected samples; the constant is the code, as in `projection.latent_offset`."""
-    if context.frozen.turning is not None:
+    if context.frozen.pose_edit is not None:
         return _turned(iteration, context)
     example, frozen, settings = context.example, context.frozen, context.settings
     pseudo = draw_pseudo_images(iteration, context)
@@ -37,7 +37,7 @@ def collect_batch(params: models.Params, iteration: Iteration, context: Context)
 
 
 def _turned(iteration: Iteration, context: Context) -> ProjectedSamples:
-    """Returns the GAN's pictures of the input's latent, turned along its own axes (`frozen.turning`).
+    """Returns the GAN's pictures of the input's latent, turned along its own axes (`frozen.pose_edit`).
 
     They have the yaws and are lit from the sides that renderings would have been drawn with; all else of view and light
     stays the input's.
@@ -46,7 +46,7 @@ def _turned(iteration: Iteration, context: Context) -> ProjectedSamples:
     views, direction, _ = sampling.draw_conditions(iteration, context)
     yaws = view_from_raw(views, settings.view_range)[:, 1]
     own, requested = jnp.stack([factors.view[1], factors.light[2]]), jnp.stack([yaws, direction[:, 0]], axis=1)
-    latents, reached = frozen.turning.moved(context.example.latent, own, requested)
+    latents, reached = frozen.pose_edit.apply(context.example.latent, own, requested)
     turned = jnp.broadcast_to(factors.view, views.shape).at[:, 1].set(reached[:, 0])
     unlit = jnp.ones((len(turned), *factors.depth.shape))
     _, mask = sampling.render_factors(factors, unlit, turned, settings)

@@ -62,7 +62,7 @@ def prepared(
     config = resolved.config
     require_folder(config, names)  # before devices start
     # Refining by turned pictures has only been measured with all images on one CPU device.
-    runtime.set_up_runtime(config, side_by_side=resolved.turning is None)
+    runtime.set_up_runtime(config, side_by_side=resolved.pose_edit is None)
     if config.mode == "joint":
         return functools.partial(joint.train_jointly, resolved, names)
     if config.mode == "lift":

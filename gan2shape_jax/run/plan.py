@@ -18,9 +18,9 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.lift.model_file import LiftedModel
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, from_config
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -64,10 +64,10 @@ class Plan:
         return self.kind in ("predict", "refine", "train")
 
     @property
-    def turning(self) -> Turning | None:
+    def pose_edit(self) -> LatentPoseEdit | None:
         """How the GAN turns what it draws, along which step 3's samples are turned; None: they are projected."""
-        used = self.explains_single or self.config.lift.pictures  # a lift with pictures keeps its model's turning
-        return self.model.turning if self.model and used else None
+        used = self.explains_single or self.config.lift.pictures  # a lift with pictures keeps its model's
+        return self.model.pose_edit if self.model and used else None
 
     @property
     def mask(self) -> np.ndarray | None:
@@ -148,5 +148,5 @@ def resolve(config: ConfigDict) -> Plan:
             "config.reference repeats the published code, which starts without a model: set config.networks.pretrained "
             "to '', or use a variant that does, such as ictface:scratch"
         )
-    config = refinement.as_refinement(config, turns=model.turning is not None)
+    config = refinement.as_refinement(config, turns=model.pose_edit is not None)
     return Plan("refine", config, schedule_of(config), model)

@@ -64,7 +64,7 @@ def load_frozen(
         distances={name: perceptual.load(name, config) for name in distances if perceptual.DISTANCES[name].load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or config.mode == "lift" else None,
     )
-    return architecture, dataclasses.replace(frozen, turning=jax.tree.map(jnp.asarray, plan.turning))
+    return architecture, dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))
 
 
 def initial_params(plan: Plan, settings: Settings) -> models.Params:

@@ -146,7 +146,7 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):
     photo, right = cat_photo(), CropBox(x=190, y=100, side=96)
     disturbances = np.random.default_rng(1).uniform(-1, 1, (4, 4)) * (0.25, 0.25, np.log(1.3), np.radians(20))
     boxes = [right, *(alignment.corrected(right, disturbance) for disturbance in disturbances)]
-    home, *others = detector.moved(photo, boxes, 7, upright=0)
+    home, *others = detector.aligned(photo, boxes, 7, upright=0)
     for box in others:
         assert _near(box, home, shift=0.05, scale=0.07, turn=4)
 
@@ -205,7 +205,7 @@ def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(weights, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
     monkeypatch.setattr(weights, "_SAMPLES", 40)
-    monkeypatch.setattr(alignment, "STEPS", 2)
+    monkeypatch.setattr(alignment, "TRAINING_STEPS", 2)
     lines = []
     new = weights.weights_of(checkpoint, *gan, kind, say=lines.append)
     assert lines and weights.cached_at(sha256(checkpoint), kind).is_file()

@@ -19,10 +19,10 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import amortization, model_file, samples
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.method.turning import Turning
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.run import experiment, lift, prepare, runtime
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -83,14 +83,14 @@ def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored
     settings = dataclasses.replace(maker.settings, fresh_samples=4)
     width = settings.architecture.style_dim
     axes = jnp.eye(2, width)
-    turning = Turning(Mirror(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
+    edit = LatentPoseEdit(FlipSubspace(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
     draw = jax.jit(amortization.pictures)
     keys = jax.random.split(jax.random.key(0), 2)
     photographs = np.full((1, 32, 32, 3), 255, np.uint8)
     photographs[:, :, :8] = 0
     first, partner = np.split(np.asarray(draw(keys[0], None, maker.frozen, settings)), 2)
     np.testing.assert_allclose(partner, first[:, :, ::-1], atol=1e-6)  # no axis: mirror images, varied alike
-    frozen = dataclasses.replace(maker.frozen, turning=turning)
+    frozen = dataclasses.replace(maker.frozen, pose_edit=edit)
     first, partner = np.split(np.asarray(draw(keys[0], photographs, frozen, settings)), 2)
     mirrored = np.abs(partner - first[:, :, ::-1]).mean(axis=(1, 2, 3)) < 1e-6
     assert list(mirrored) == [False, False, True, True]

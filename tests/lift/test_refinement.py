@@ -226,7 +226,7 @@ def test_a_plan_is_stated_and_asks_no_file_again(made, tmp_path, openings):
             plan = resolve(_config(tmp_path, pretrained, mode=mode))
             kinds[mode, pathlib.Path(pretrained).stem] = plan.kind
             openings.clear()
-            assert (plan.mask is None, plan.turning, bool(plan.words)) == (True, None, True) and not openings
+            assert (plan.mask is None, plan.pose_edit, bool(plan.words)) == (True, None, True) and not openings
     assert {key: kind for key, kind in kinds.items() if kind != "predict"} == {
         ("instance", "model"): "refine",
         ("instance", "networks"): "train",
@@ -428,9 +428,9 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
         save(kept | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
     )
     config = _config(tmp_path, str(path))
-    actual = resolve(config).turning
+    actual = resolve(config).pose_edit
     np.testing.assert_array_equal(actual.values, parts["values"])
-    assert {name: value.tobytes() for name, value in model_file.turning_statistics(actual).items()} == {
+    assert {name: value.tobytes() for name, value in model_file.pose_edit_tensors(actual).items()} == {
         f"turning_{name}": part.tobytes() for name, part in parts.items()
     }
     assert check.examine(config) == [] and experiment.run_experiment(config) == 0

@@ -14,13 +14,13 @@ from gan2shape_jax.errors import Terminated
 from gan2shape_jax.lift import samples, steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -151,14 +151,14 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 
     axes = jnp.eye(2, architecture.style_dim)
-    actual = Turning(
-        Mirror(axes, axes, jnp.zeros(architecture.style_dim)),
+    actual = LatentPoseEdit(
+        FlipSubspace(axes, axes, jnp.zeros(architecture.style_dim)),
         jnp.ones((2, 1)) * jnp.linspace(-0.5, 0.5, 9),
         jnp.float32(9),
     )
 
     def run(name, watcher=None):
-        task = lift_run.task_of(changed, architecture, frozen, turning=actual if turns else None)
+        task = lift_run.task_of(changed, architecture, frozen, pose_edit=actual if turns else None)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
     whole = run("whole")

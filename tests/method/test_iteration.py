@@ -275,5 +275,5 @@ def test_truncation_applies_to_latent_and_offset_together(case):
     rng = np.random.default_rng(0)
     mean, offset = (jnp.asarray(rng.standard_normal((n, example.latent.shape[-1])), jnp.float32) for n in (1, 3))
     latent = stylegan2.truncate(example.latent, mean, 0.7)
-    moved = projection.moved(latent, offset, changed(settings, offset_scale=0.7))
+    moved = projection.apply_offset(latent, offset, changed(settings, offset_scale=0.7))
     np.testing.assert_allclose(moved, stylegan2.truncate(example.latent + offset, mean, 0.7), atol=1e-6)

@@ -187,14 +187,14 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
         return sefa(subject.frozen.generator, layers=layers, count=_COMPONENTS)
 
     def mirrored(first: int, last: int) -> np.ndarray:
-        axis = np.asarray(subject.frozen.turning.mirror.axes[:1])
+        axis = np.asarray(subject.frozen.pose_edit.subspace.axes[:1])
         whole = (first, last) == (0, subject.prepared.settings.architecture.latents)
         return axis / np.linalg.norm(axis) if whole else axis[:0]  # it was found, and turns, with all styles alike
 
     return [
         Turned("3D", solid, _predicted_yaws(subject, solid), "", everywhere),
         Turned("GAN", projected, _predicted_yaws(subject, projected), "", everywhere),
-        *([] if subject.frozen.turning is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
+        *([] if subject.frozen.pose_edit is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
         _traversed("GANSpace", lambda first, last: principal, subject, yaws_deg),
         _traversed("SeFa", stretching, subject, yaws_deg),
     ]

@@ -109,7 +109,7 @@ def other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) 
         if (detector_weights := weights.stored_weights(gan_file, kind.detector)) is not None:
             detector = weights.detector_by(detector_weights, *stylegan2.load(gan_file))
             assert isinstance(detector, GanDetector)
-            moved = [detector.moved(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
-            if max(assessment.score for assessment in detector.assess(crops_of(photo, moved))) >= SURE:
+            aligned = [detector.aligned(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
+            if max(assessment.score for assessment in detector.assess(crops_of(photo, aligned))) >= SURE:
                 return name, f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
     return None
