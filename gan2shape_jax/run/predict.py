@@ -179,7 +179,7 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                 result, files = hooks.decorate(result)
                 explain.write(result, folder.result(result.name), config, project=project, extra=files)
 
-            for group in work_items.unfinished(groups.plan(started.work_items, at_once)):
+            for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
                 monitor.check()
                 # Finished ones too: where an image stands among the others decides its last bits.
                 images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))

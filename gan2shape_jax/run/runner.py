@@ -339,7 +339,7 @@ class Trainer(RunContext):
         unfinished = [work_item for work_item in work_items if work_item not in finished]
         requested, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
         if not self.config.schedule.reset_weight:
-            return finished + groups.plan(unfinished, 1)
+            return finished + groups.grouped(unfinished, 1)
         single = [work_item[0] for work_item in unfinished if len(work_item) == 1]
         size = groups.choose_size(requested, count, jax.local_devices(), lambda: self._bytes_of_one(single))
         if size < min(requested, count):
@@ -348,7 +348,7 @@ class Trainer(RunContext):
                 "take longer together than one by one",
                 stacklevel=2,
             )
-        return finished + groups.plan(unfinished, size)
+        return finished + groups.grouped(unfinished, size)
 
     def _bytes_of_one(self, names: list[str]) -> int:
         """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""

@@ -52,7 +52,7 @@ def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups if set(group) <= set(names)]
 
 
-def plan(work_items: Sequence[Sequence[str]], size: int) -> list[list[str]]:
+def grouped(work_items: Sequence[Sequence[str]], size: int) -> list[list[str]]:
     """Returns the groups to train: units of several images unchanged, single images in groups of up to `size`."""
     single = [name for unit in work_items if len(unit) == 1 for name in unit]
     whole = [list(unit) for unit in work_items if len(unit) > 1]

@@ -70,8 +70,8 @@ def sample_choices(
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The course of a phase: the image of every entry, and per-image or per-entry data.
+class PhaseOrder:
+    """The order of a phase: the image of every entry, and per-image or per-entry data.
 
     With R replicas, iteration i sees the entries i R to (i + 1) R - 1. Random draws are numbered by entry.
     """
@@ -242,7 +242,7 @@ class Shared:
         return every
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Returns the index of the image of each entry, see `Plan`."""
+        """Returns the index of the image of each entry, see `PhaseOrder`."""
         entries = phase.iterations * (self.replicas if self.different else 1)
         if phase.step == PRIOR_STEP.name and self.reference:
             order = np.zeros(entries, np.int32)
@@ -251,23 +251,24 @@ class Shared:
             order = np.asarray(image_order(key, entries, len(self.examples)))
         return order if self.different else np.repeat(order, self.replicas)
 
-    def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+    def phase_constants(self, state: TrainState, phase: Phase) -> PhaseOrder:
         """See `task.Task`."""
         own = jnp.stack([example.key for example in self.examples])
         keys = phase_keys(own, phase.number, use=sampling.TRAIN)
-        plan = Plan(self.order(phase), devices.replicate(keys, self.mesh))
+        of_phase = PhaseOrder(self.order(phase), devices.replicate(keys, self.mesh))
         alone, step = devices.on_host(state, self.mesh), phase.kind
         if step.cache is None:
-            return plan
+            return of_phase
         if step.collect is None:
-            return dataclasses.replace(plan, kept={i: self._cache(alone, phase, i) for i in set(plan.order.tolist())})
+            kept = {i: self._cache(alone, phase, i) for i in set(of_phase.order.tolist())}
+            return dataclasses.replace(of_phase, kept=kept)
         choices = sample_choices(
-            phase_keys(own, phase.number, use=sampling.CHOOSE)[plan.order],
-            jnp.arange(len(plan.order)),
+            phase_keys(own, phase.number, use=sampling.CHOOSE)[of_phase.order],
+            jnp.arange(len(of_phase.order)),
             count=self.batches * self.settings.batch_size,
             batch_size=self.settings.batch_size,
         )
-        return dataclasses.replace(plan, kept=self._samples(alone, phase), choices=np.asarray(choices))
+        return dataclasses.replace(of_phase, kept=self._samples(alone, phase), choices=np.asarray(choices))
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
         context = Context(self.examples[index], self.frozen, self.settings)
@@ -285,7 +286,7 @@ class Shared:
         return samples
 
     def advance(
-        self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
+        self, state: TrainState, phase: Phase, iteration: int, constants: PhaseOrder, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `task.Task`."""
         assert count == 1  # the next iteration sees other images
