@@ -44,7 +44,7 @@ from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import explain, predict, prepare, runtime, trust
+from gan2shape_jax.run import inference, predict, prepare, runtime, trust
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.report import Monitor
@@ -287,7 +287,7 @@ def reconstruct(
     if plan.kind == "refine":
         params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-    record = explain.explain(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
+    record = inference.reconstruct(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
     write = functools.partial(_write_trained, record=record, history=history, config=chosen)
     return Reconstruction(record, history, functools.partial(write, params=params, prepared=prepared, frozen=frozen))
 
@@ -303,8 +303,8 @@ def _write_trained(
     frozen: FrozenModels,
 ) -> None:
     """Writes a reconstruction with its networks and pictures through the GAN."""
-    files = explain.training_files(params, history, networks=config.outputs.networks)
-    explain.write(record, folder, config, project=explain.projector(params, prepared, frozen), extra=files)
+    files = inference.training_files(params, history, networks=config.outputs.networks)
+    inference.write(record, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
 
 
 @as_tested()
@@ -387,9 +387,7 @@ class Model:
         """
         item, _ = _item(self.config, image, mask, true_depth, name)
         record = self.networks.reconstruct(self.networks.prepared(item))
-        return Reconstruction(record, [], functools.partial(explain.write, record, config=self.config))
-
-    explain = reconstruct  # its former name
+        return Reconstruction(record, [], functools.partial(inference.write, record, config=self.config))
 
 
 def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:

@@ -30,7 +30,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.results import Result
-from gan2shape_jax.run import explain, prepare, start, trust
+from gan2shape_jax.run import inference, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, RunHooks, WorkItems, failures_of
@@ -64,7 +64,7 @@ class Predictor:
 
     def reconstruct(self, prepared: PreparedImage) -> Result:
         """Returns the networks' result for an image."""
-        return explain.explain(self.params, prepared, self.frozen, self.grader)
+        return inference.reconstruct(self.params, prepared, self.frozen, self.grader)
 
 
 def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
@@ -175,9 +175,9 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.example.latent is not None
-                project = explain.projector(params, prepared, frozen) if has_latent else None
+                project = inference.projector(params, prepared, frozen) if has_latent else None
                 result, files = hooks.decorate(result)
-                explain.write(result, folder.result(result.name), config, project=project, extra=files)
+                inference.write(result, folder.result(result.name), config, project=project, extra=files)
 
             for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
                 monitor.check()
@@ -191,12 +191,12 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                         views = [
                             predict(params, prepared.example, frozen, prepared.settings) for prepared in images.values()
                         ]
-                    described = {
-                        name: explain.described(params, prepared, frozen, networks.grader, view=view)
+                    ungraded = {
+                        name: inference.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
                         for (name, prepared), view in zip(images.items(), views, strict=True)
                         if not folder.is_finished(stem_of(name))
                     }
-                    results = dict(zip(described, trust.graded(networks.grader, [*described.values()]), strict=True))
+                    results = dict(zip(ungraded, trust.graded(networks.grader, [*ungraded.values()]), strict=True))
                 except FAILURES as error:
                     work_items.fail(failures_of(list(images), error))
                     continue

@@ -32,7 +32,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results import AWAITS, Result, Row, print_table, write_page, write_table
-from gan2shape_jax.run import explain, prepare, start, trust
+from gan2shape_jax.run import inference, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
@@ -266,7 +266,7 @@ def write_predictions(
 
     def write(result: Result) -> None:
         folder.require()
-        explain.write(result, folder.result(result.name), context.config, preset="mesh")
+        inference.write(result, folder.result(result.name), context.config, preset="mesh")
 
     for name in new:
         monitor.check()
@@ -274,7 +274,7 @@ def write_predictions(
             try:
                 measured = {AWAITS: True}
                 params = networks(prepared.settings)
-                result = explain.explain(params, prepared, context.frozen, grader, measured=measured)
+                result = inference.reconstruct(params, prepared, context.frozen, grader, measured=measured)
             except FAILURES as error:
                 work_items.fail(failures_of([name], error))
                 continue
@@ -453,18 +453,18 @@ class Trainer(RunContext):
             params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
             release_freed_memory()
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
-        result = explain.explain(params, prepared, self.frozen, self.grader, **facts)
+        result = inference.reconstruct(params, prepared, self.frozen, self.grader, **facts)
         if sentence := trust.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         result, files = self.hooks.decorate(result)
-        explain.write(
+        inference.write(
             result,
             self.folder.result(prepared.name),
             self.config,
-            project=explain.projector(params, prepared, self.frozen),
-            extra=files | explain.training_files(params, trained.history, networks=kept),
+            project=inference.projector(params, prepared, self.frozen),
+            extra=files | inference.training_files(params, trained.history, networks=kept),
             **together,
         )
         release_freed_memory()

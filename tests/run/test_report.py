@@ -23,7 +23,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import explain, prepare, runner, trust
+from gan2shape_jax.run import inference, prepare, runner, trust
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.report import Monitor
@@ -300,11 +300,11 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
 def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatch):
     prepared, frozen = tiny_image(tmp_path)
     params, like = (models.init_params(jax.random.key(seed), prepared.settings) for seed in (3, 4))
-    monkeypatch.setattr(explain, "explain", lambda *_, **__: plain_result("001"))
+    monkeypatch.setattr(inference, "reconstruct", lambda *_, **__: plain_result("001"))
 
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
-        monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
+        monkeypatch.setattr(inference, "write", lambda *_, extra, **__: files.update(extra))
         trainer = runner.Trainer(plan, RunFolder(tmp_path), None, frozen, None, names=(), grader=trust.Grader(plan))
         trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []))
         return files.get("networks.safetensors")

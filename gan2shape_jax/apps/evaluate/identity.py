@@ -37,8 +37,8 @@ from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.explain import projector
 from gan2shape_jax.run.folder import SavedRun
+from gan2shape_jax.run.inference import projector
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files

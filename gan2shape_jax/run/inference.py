@@ -32,14 +32,14 @@ from gan2shape_jax.training.task import scores
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 
-def explain(
+def reconstruct(
     params: models.Params, prepared: PreparedImage, frozen: FrozenModels, grader: trust.Grader, **facts: Any
 ) -> Result:
-    """Returns what `described` does, from the same arguments, with how far to trust it."""
-    return trust.graded(grader, [described(params, prepared, frozen, grader, **facts)])[0]
+    """Returns what `reconstruct_ungraded` does, from the same arguments, with how far to trust it."""
+    return trust.graded(grader, [reconstruct_ungraded(params, prepared, frozen, grader, **facts)])[0]
 
 
-def described(
+def reconstruct_ungraded(
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
