@@ -10,7 +10,7 @@ canonical frame. Lights are `(n, 4)`: ambient, diffuse, dx, dy. Angles are in de
 Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's `save_results`).
 Relighting: five directions from side to side, level and from above, at two strengths. The GAN does not see the mesh:
 the factors are rendered the way the training does, by sampling the canonical texture at the warped depth, and the
-caller's projection turns these rough pictures into the GAN's own (GAN2Shape, section 3.3).
+caller's projection turns these pseudo-images into the GAN's own (GAN2Shape, section 3.3).
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
-from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.geometry.render import pseudo_image
 from gan2shape_jax.geometry.resample import average_cells, grid_sample
 from gan2shape_jax.io import exported
 from gan2shape_jax.io.categories import category_of
@@ -360,7 +360,7 @@ def rough_views(
     sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
     """Renders each lit texture in its view by sampling it at the warped depth, as training does."""
-    return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]
+    return pseudo_image(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]
 
 
 def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
