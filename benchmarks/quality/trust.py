@@ -211,11 +211,11 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
         for name, some in (("with", positives), ("without", others)):
             if some:
                 most = [PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
-                sure = np.minimum([row["certainty"] for row in some], most)
-                shares = (sure >= SURE).mean(), (sure >= PERHAPS).mean(), 1.0
+                confidence = np.minimum([row["certainty"] for row in some], most)
+                shares = (confidence >= SURE).mean(), (confidence >= PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
-                shown = [row["right"] for row, score in zip(some, sure) if "right" in row and score >= PERHAPS]
+                shown = [row["right"] for row, score in zip(some, confidence) if "right" in row and score >= PERHAPS]
                 framed = f"{sum(right)} of {len(right)}, {sum(shown)} of {len(shown)}" if right else "–"
                 table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
         if positives and others:

@@ -140,7 +140,7 @@ def _maps(drawing: Drawing) -> dict[str, Any]:
     near, far = pictures.depth_range(result.depth, result.mask)
     legend = f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther"
     shown = {"depth.png": (result.depth, near, far, f"{legend}; pale outside the object mask")}
-    if (uncertainty := result.depth_spread) is not None:
+    if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(uncertainty.max()), 1e-9)
         legend = f"uncertainty of depth, scene units: black 0, brightest {greatest:.6f}"
         shown["spread.png"] = (-uncertainty, -greatest, 0.0, legend)
@@ -220,7 +220,7 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
         side = min(len(result.texture), _TEXTURE)
         small = Image.fromarray(result.texture).resize((side, side), Image.Resampling.LANCZOS)
         extras["texture"] = _encoded(np.asarray(small), quality=88)
-    if (uncertainty := result.depth_spread) is not None:
+    if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(np.max(uncertainty)), 1e-9)
         extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
@@ -283,7 +283,7 @@ OUTPUTS = (
     ),
     Output(
         ("depth.npy", "albedo.npy", "view.npy", "light.npy", "mask.npy", "image.npy", "input_mask.npy", "canonical.npy")
-        + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "depth_spread.npy")
+        + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "uncertainty.npy")
         + ("result.json",),
         "the factors and what they explain as float32 arrays, and the record that `load` reads first",
         lambda drawing: array_files(drawing.result),

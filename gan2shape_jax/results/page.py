@@ -51,7 +51,7 @@ PER_PAGE = 1_000  # images: more open slowly
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
-GRADES = {"trust": "trust it", "found": "not measured", "doubt": "doubt it", "no": "do not trust it"}
+GRADES = {"trust": "trust it", "unmeasured": "not measured", "doubt": "doubt it", "no": "do not trust it"}
 
 _FOR_ROWS = 0.7  # of what the fixed parts leave, the most that names and figures may take
 _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thousands of images, some can be turned

@@ -48,11 +48,13 @@ AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refin
 VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
 
 # Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.
-_SHAPES = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth", "true_depth", "depth_spread"), "SS")
+_SHAPES = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth", "true_depth", "uncertainty"), "SS")
 _SHAPES |= dict.fromkeys(("albedo", "image", "canonical", "reconstruction", "gan_image"), "SS3")
 _SHAPES |= {"view": "6", "light": "4"}
-_OPTIONAL = ("gan_image", "true_depth", "depth_spread")
+_OPTIONAL = ("gan_image", "true_depth", "uncertainty")
 ARRAYS = tuple(_SHAPES)
+_FORMER_NAMES = {"uncertainty": "depth_spread"}  # what earlier versions called an array, in the record and as a file
+_FORMER_GRADES = {"found": "unmeasured"}
 _FACTS = ("name", "category", "reference", "original_size", "metrics")  # that `result.json` holds
 
 _CONVENTIONS = {
@@ -96,7 +98,7 @@ class Result:
     warped_depth: np.ndarray  # (S, S) depth seen from the input view, scene units
     gan_image: np.ndarray | None = None  # (S, S, 3) the GAN's picture of the input's latent
     true_depth: np.ndarray | None = None  # (S, S) in the input view
-    depth_spread: np.ndarray | None = None  # (S, S) how far depth may be off, canonical frame, scene units
+    uncertainty: np.ndarray | None = None  # (S, S) how far depth may be off, canonical frame, scene units
     # `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     category: str = ""  # `face`, `car`, ...
@@ -342,8 +344,9 @@ def load_result(folder: str | os.PathLike) -> Result:
     try:
         facts = {key: record[key] for key in _FACTS if key in record}
         for key in ARRAYS:
-            if key in record["arrays"] or key not in _OPTIONAL:
-                path = folder / f"{key}.npy"
+            name = _FORMER_NAMES[key] if _FORMER_NAMES.get(key) in record["arrays"] else key
+            if name in record["arrays"] or key not in _OPTIONAL:
+                path = folder / f"{name}.npy"
                 open_file(folder, path.name).close()
                 facts[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
         if (path := folder / TEXTURE).exists():
@@ -372,6 +375,9 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path} has another format than {_FORMAT}, this program's: reconstruct again")
     if fault := next(_faults(record), ""):
         raise UserError(f"{path} is damaged, {fault}: reconstruct again")
+    trust = record.get("metrics", {}).get("trust", {})
+    if "grade" in trust:
+        trust["grade"] = _FORMER_GRADES.get(trust["grade"], trust["grade"])
     return record
 
 

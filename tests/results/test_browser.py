@@ -99,7 +99,7 @@ def folder(result, tmp_path_factory):
     """A run of four images, the last with a spread of depth, the third without a result."""
     root = tmp_path_factory.mktemp("run")
     uncertainty = np.tile(np.linspace(0, 0.02, 48), (48, 1))
-    unsure = dataclasses.replace(result, depth_spread=uncertainty)
+    unsure = dataclasses.replace(result, uncertainty=uncertainty)
     for name, full in (("bump", result), ("a: <b>", result), ("sure", unsure)):
         write_outputs(full, root / "results" / name, options=OutputOptions(preset="mesh"))
     rows = [

@@ -48,6 +48,17 @@ def test_committed_results_are_read(saved_results, name):
     assert "configuration" in examine(saved_results / name)
 
 
+def test_names_of_earlier_versions_are_read(result, tmp_path):
+    spread = np.full_like(result.depth, 0.01)
+    save_result(dataclasses.replace(result, uncertainty=spread, metrics={"trust": {"grade": "found"}}), tmp_path / "r")
+    (tmp_path / "r" / "uncertainty.npy").rename(tmp_path / "r" / "depth_spread.npy")
+    path = tmp_path / "r" / "result.json"
+    path.write_text(path.read_text().replace('"uncertainty"', '"depth_spread"'))
+    again = load_result(tmp_path / "r")
+    np.testing.assert_array_equal(again.uncertainty, spread)
+    assert again.metrics == load_metrics(tmp_path / "r") == {"trust": {"grade": "unmeasured"}}
+
+
 @pytest.mark.parametrize("name", ["result.json", "true_depth.npy"])
 def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, name):
     save_result(result, tmp_path / "r")
@@ -90,7 +101,7 @@ def test_arrays_of_another_shape_or_not_finite_are_refused(result, name, spoilt)
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "overview"])
 def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset):
     """A preset writes the files of its entries and no others; the record has them all with their sizes."""
-    full = dataclasses.replace(result, depth_spread=np.full_like(result.depth, 0.01), gan_image=result.image)
+    full = dataclasses.replace(result, uncertainty=np.full_like(result.depth, 0.01), gan_image=result.image)
     full = dataclasses.replace(full, texture=np.zeros((40, 40, 3), np.uint8))
     options = OutputOptions(preset, picture_size=32, turntable_frames=2)
     write_outputs(full, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
@@ -105,7 +116,7 @@ def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset
 
 
 def test_what_is_not_known_has_no_file(written):
-    assert not (written / "spread.png").exists() and not (written / "depth_spread.npy").exists()
+    assert not (written / "spread.png").exists() and not (written / "uncertainty.npy").exists()
     assert (written / "history.csv").read_bytes() == b"a,b\n"
     with Image.open(written / "turntable.gif") as gif:
         assert gif.n_frames == 4 and gif.info["loop"] == 0

@@ -274,7 +274,7 @@ def test_the_card_shows_photo_and_shape():
 
 def test_the_uncertainty_of_depth_is_there_where_a_result_has_one():
     uncertainty = np.linspace(0, 0.03, bump.SIZE**2, dtype=np.float32).reshape(bump.SIZE, -1)
-    extras = fragment_of(dataclasses.replace(bump.result(), depth_spread=uncertainty))[2]
+    extras = fragment_of(dataclasses.replace(bump.result(), uncertainty=uncertainty))[2]
     told = _inflated(extras["spread"]).reshape(uncertainty.shape) / 255 * extras["spread_high"]
     assert np.abs(told - uncertainty).max() < 0.51 * 0.03 / 255
 

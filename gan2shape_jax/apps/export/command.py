@@ -264,7 +264,7 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     path: pathlib.Path = options.out or options.result / "spread.glb"
     require_file_place(path, endings=(".glb", ".ply"), overwrite=options.overwrite or options.out is None)
     result = load_result(options.result)
-    uncertainty = result.depth_spread
+    uncertainty = result.uncertainty
     if uncertainty is None:
         raise UserError(
             f"{result.name} has no spread of depth: it is known only for a model whose errors were measured, such as a "
