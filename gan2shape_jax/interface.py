@@ -41,7 +41,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.platforms import as_tested, in_batches
-from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import inference, predict, prepare, runtime, trust
@@ -287,24 +286,23 @@ def reconstruct(
     if plan.kind == "refine":
         params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-    record = inference.reconstruct(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
-    write = functools.partial(_write_trained, record=record, history=history, config=chosen)
-    return Reconstruction(record, history, functools.partial(write, params=params, prepared=prepared, frozen=frozen))
+    result = inference.reconstruct(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
+    write = functools.partial(_write_trained, config=chosen, params=params, prepared=prepared, frozen=frozen)
+    return dataclasses.replace(result, history=history, _write=write)
 
 
 def _write_trained(
+    result: Reconstruction,
     folder: pathlib.Path,
     *,
-    record: Result,
-    history: list[dict[str, Any]],
     config: ConfigDict,
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
 ) -> None:
     """Writes a reconstruction with its networks and pictures through the GAN."""
-    files = inference.training_files(params, history, networks=config.outputs.networks)
-    inference.write(record, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
+    files = inference.training_files(params, result.history, networks=config.outputs.networks)
+    inference.write(result, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
 
 
 @as_tested()
@@ -386,8 +384,8 @@ class Model:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
         item, _ = _item(self.config, image, mask, true_depth, name)
-        record = self.networks.reconstruct(self.networks.prepared(item))
-        return Reconstruction(record, [], functools.partial(inference.write, record, config=self.config))
+        result = self.networks.reconstruct(self.networks.prepared(item))
+        return dataclasses.replace(result, _write=functools.partial(inference.write, config=self.config))
 
 
 def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:

@@ -36,7 +36,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.results import pictures, surface, views
-from gan2shape_jax.results.result import FILES, TEXTURE, Result, add_files, array_files, write_folder
+from gan2shape_jax.results.files import FILES, add_files, write_folder
+from gan2shape_jax.results.reconstruction import TEXTURE, Reconstruction, array_files
 
 if TYPE_CHECKING:
     import trimesh
@@ -70,7 +71,7 @@ class OutputOptions:
 class Drawing:
     """What outputs are made from: the result, the options, the GAN if any, and what several need, made once."""
 
-    result: Result
+    result: Reconstruction
     options: OutputOptions
     project: views.Projection | None = None
 
@@ -184,17 +185,19 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
-def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
+def fragment_of(result: Reconstruction, *, full: bool = False) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map."""
     part = surface.whole_if_empty(result, full=full)
     inside = part.field >= surface.OUTLINE
     shade = surface.shading(surface.normals(result.depth, result.camera), _CLAY_LIGHT)
-    clay = np.clip(surface.lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
-    halves = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
+    clay = np.clip(surface.lit(np.full_like(result.signed_albedo, _CLAY), shade), -1, 1)
+    halves = (result.signed_image, pictures.on_white(clay, inside.astype(np.float32)))
     thumb = np.concatenate([pictures.enlarge(pictures.to_uint8(half), _THUMB) for half in halves], axis=1)
     low, high = float(part.depth.min()), float(part.depth.max())
     near, far = pictures.depth_range(result.depth, result.mask)
-    image, albedo, reconstruction = map(pictures.to_uint8, (result.image, result.albedo, result.reconstruction))
+    image, albedo, reconstruction = map(
+        pictures.to_uint8, (result.signed_image, result.signed_albedo, result.reconstruction)
+    )
     model = {
         "size": result.camera.image_size,
         "focal": _rounded(result.camera.focal_length),
@@ -363,7 +366,7 @@ OUTPUTS = (
 
 
 def write_outputs(
-    result: Result,
+    result: Reconstruction,
     folder: str | os.PathLike,
     *,
     gan_project: views.Projection | None = None,
@@ -384,7 +387,7 @@ def write_outputs(
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 
-def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any]) -> None:
+def add_textured(folder: pathlib.Path, result: Reconstruction, files: Mapping[str, Any]) -> None:
     """Adds files to a folder, each whole, with those that the texture of a result adds to its folder or changes there.
 
     Raises `UserError` if the file system refuses.

@@ -21,7 +21,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Prediction, canonical_mask
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Example, PreparedImage
-from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.folder import config_hash
@@ -34,7 +34,7 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 def reconstruct(
     params: models.Params, prepared: PreparedImage, frozen: FrozenModels, grader: trust.Grader, **facts: Any
-) -> Result:
+) -> Reconstruction:
     """Returns what `reconstruct_ungraded` does, from the same arguments, with how far to trust it."""
     return trust.graded(grader, [reconstruct_ungraded(params, prepared, frozen, grader, **facts)])[0]
 
@@ -49,7 +49,7 @@ def reconstruct_ungraded(
     history: Sequence[Mapping[str, Any]] = (),
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
-) -> Result:
+) -> Reconstruction:
     """Returns the networks' reconstruction of an image, with its errors.
 
     Where a lifted model says where its objects are, the result's mask is that, not the image's: the mesh ends as
@@ -73,19 +73,19 @@ def reconstruct_ungraded(
         by = view if start is None else reconstruction.predict(start, example, frozen, settings)
         by = by if by.published is None else dataclasses.replace(by, reconstruction=by.published)
         metrics |= trust.nearness(grader.typical_l1, _l1(by, example))
-    return Result(
+    return Reconstruction(
         name=prepared.name,
         camera=settings.camera,
         depth=np.asarray(view.depth),
-        albedo=np.asarray(view.albedo),
+        signed_albedo=np.asarray(view.albedo),
         view=np.asarray(view.view),
         light=np.asarray(view.light),
         mask=np.asarray(mask) if grader.mask is None else grader.mask,
-        image=np.asarray(example.image)[0],
+        signed_image=np.asarray(example.image)[0],
         input_mask=np.asarray(example.mask),
         canonical=np.asarray(canonical),
         reconstruction=np.asarray(view.reconstruction),
-        warped_depth=np.asarray(view.warped_depth),
+        input_depth=np.asarray(view.warped_depth),
         gan_image=None if example.gan_image is None else np.asarray(example.gan_image[0]),
         true_depth=None if example.true_depth is None else np.asarray(example.true_depth),
         metrics=metrics | trust.compare_with_prior(metrics, history),
@@ -154,7 +154,7 @@ def options_of(config: ConfigDict) -> OutputOptions:
 
 
 def write(
-    result: Result,
+    result: Reconstruction,
     folder: pathlib.Path,
     config: ConfigDict,
     *,

@@ -29,7 +29,7 @@ from gan2shape_jax.method.reconstruction import predict, predict_batch
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.run import inference, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
@@ -62,7 +62,7 @@ class Predictor:
         latent = None if self.frozen.generator is None else item.latent
         return prepare.prepare_image(self.plan, item, latent, self.architecture, self.frozen)
 
-    def reconstruct(self, prepared: PreparedImage) -> Result:
+    def reconstruct(self, prepared: PreparedImage) -> Reconstruction:
         """Returns the networks' result for an image."""
         return inference.reconstruct(self.params, prepared, self.frozen, self.grader)
 
@@ -171,7 +171,7 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
             if reason:
                 monitor.say(f"no pictures by the GAN: {reason}")
 
-            def write(prepared: PreparedImage, result: Result) -> None:
+            def write(prepared: PreparedImage, result: Reconstruction) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.example.latent is not None

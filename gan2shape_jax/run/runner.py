@@ -31,7 +31,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import AWAITS, Result, Row, print_table, write_page, write_table
+from gan2shape_jax.results import AWAITS, Reconstruction, Row, print_table, write_page, write_table
 from gan2shape_jax.run import inference, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash, is_result
 from gan2shape_jax.run.plan import Plan
@@ -69,7 +69,7 @@ class RunHooks:
 
     assessed: Mapping[str, Assessment] | None = None  # what each image shows, by name without ending
     # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
-    decorate: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
+    decorate: Callable[[Reconstruction], tuple[Reconstruction, dict[str, Any]]] = lambda result: (result, {})
     # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
     finished: Callable[[str], None] | None = None
 
@@ -264,7 +264,7 @@ def write_predictions(
     folder, monitor = context.folder, context.monitor
     new = [name for name in names if not is_result(folder.result(stem_of(name)))]
 
-    def write(result: Result) -> None:
+    def write(result: Reconstruction) -> None:
         folder.require()
         inference.write(result, folder.result(result.name), context.config, preset="mesh")
 

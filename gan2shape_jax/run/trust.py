@@ -27,7 +27,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
-from gan2shape_jax.results import AWAITS, Result, Row, load_metrics
+from gan2shape_jax.results import AWAITS, Reconstruction, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture
@@ -160,12 +160,12 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
     return {"model_l1": l1, "model_l1_p95": l1_p95, "far_from_category": l1 > FAR_RATIO * l1_p95}
 
 
-def graded(grader: Grader, results: Sequence[Result]) -> list[Result]:
+def graded(grader: Grader, results: Sequence[Reconstruction]) -> list[Reconstruction]:
     """Returns results with their grades added: `metrics["trust"]` and `uncertainty`."""
     return list(map(functools.partial(_graded, grader), results, assessments(grader, results)))
 
 
-def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Result:
+def _graded(grader: Grader, result: Reconstruction, assessment: Assessment | None) -> Reconstruction:
     metrics = result.metrics
     if assessment is None and "far_from_category" not in metrics:
         return result
@@ -281,7 +281,7 @@ def _shape_words(reason: Reason, shape: str) -> str:
     }[reason]
 
 
-def assessments(grader: Grader, results: Sequence[Result]) -> list[Assessment | None]:
+def assessments(grader: Grader, results: Sequence[Reconstruction]) -> list[Assessment | None]:
     """Returns what the image of each result shows; None where that cannot be determined."""
     by_name = {result.name: grader.assessed.get(result.name) for result in results}
     if grader.detector is not None:
@@ -291,10 +291,10 @@ def assessments(grader: Grader, results: Sequence[Result]) -> list[Assessment | 
     return [by_name[result.name] for result in results]
 
 
-def _picture(config: ConfigDict, result: Result) -> UInt8[np.ndarray, "s s 3"] | None:
+def _picture(config: ConfigDict, result: Reconstruction) -> UInt8[np.ndarray, "s s 3"] | None:
     """Returns what a result's image shows, as the GAN frames it; None if that cannot be read."""
     if not config.data.crop:
-        return to_uint8(np.asarray(result.image))
+        return to_uint8(np.asarray(result.signed_image))
     try:  # the GAN draws more than the crop
         picture = data.open_picture(config, f"{result.name}.png").picture
     except UserError:

@@ -9,8 +9,8 @@ from helpers.plain_result import plain_result
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.output_folders import MARKER, mark, require_output_folder
-from gan2shape_jax.results import discard, examine, load_result, save_result
-from gan2shape_jax.results.result import add_files, write_folder
+from gan2shape_jax.results import discard, examine, load, save_result
+from gan2shape_jax.results.files import add_files, write_folder
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_result_whose_record_is_damaged_is_made_again_and_the_rest_is_kept(tmp
     discard(tmp_path / "a")
     assert not (tmp_path / "a" / "result.json").exists()
     save_result(plain_result(), tmp_path / "a")
-    assert load_result(tmp_path / "a").name == "a" and (tmp_path / "a" / "diary.txt").read_text() == "mine"
+    assert load(tmp_path / "a").name == "a" and (tmp_path / "a" / "diary.txt").read_text() == "mine"
 
 
 def test_a_result_is_saved_to_no_folder_of_somebody_elses(tmp_path):

@@ -25,7 +25,7 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results import load_metrics, load_result
+from gan2shape_jax.results import load, load_metrics
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
@@ -471,7 +471,7 @@ def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, at_o
         for first in images:
             params = prepare.initial_params(resolve(config), first.settings)
             model = jax.jit(reconstruction.predict)(params, first.example, frozen, first.settings)
-            actual = load_result(tmp_path / str(hold) / f"run/results/{first.name}")
+            actual = load(tmp_path / str(hold) / f"run/results/{first.name}")
             pairs = [(getattr(actual, part), getattr(model, part)) for part in ("depth", "view", "albedo", "light")]
             away[hold].append([np.abs(own - np.squeeze(models_own)).max() for own, models_own in pairs])
     free, held = np.array(away[False]), np.array(away[True])

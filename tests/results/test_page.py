@@ -256,7 +256,7 @@ def test_the_model_says_what_the_result_says():
 def test_pictures_of_small_images_are_there_without_loss():
     result = bump.result()
     _, model, extras = fragment_of(result)
-    for key, picture in (("albedo", result.albedo), ("input", result.image)):
+    for key, picture in (("albedo", result.signed_albedo), ("input", result.signed_image)):
         assert model[key]["kind"] == "jpeg" and extras[key]["kind"] == "png"
         assert np.abs(_picture(extras[key]) - picture).max() < 0.51 / 127.5
     assert "gan_image" not in extras and "spread" not in extras

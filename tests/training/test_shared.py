@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment, runtime
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import joint as joint_run
@@ -287,7 +287,7 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     assert [file for file in files if not (root / file).stat().st_size] == []
     assert not (root / "checkpoints" / ".all").exists()
     for name in ("001", "005", "006"):
-        result = load_result(root / "results" / name)
+        result = load(root / "results" / name)
         assert result.metrics["side"] > 0 and set(result.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
         assert (root / "results" / name / "mesh.glb").is_file()
         assert not (root / "results" / name / "networks.safetensors").exists()

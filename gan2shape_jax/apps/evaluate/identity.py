@@ -34,7 +34,7 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text, markdown_cell
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun
@@ -122,7 +122,7 @@ def _turn_all(
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
-            result = load_result(folder)
+            result = load(folder)
             entry = reports.listed_entry(config, result.name)
             prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
             networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
@@ -131,7 +131,7 @@ def _turn_all(
             problems.append(f"{run.label}: {name}: {error}")
             continue
         turned = turn(subject, yaws)
-        vectors = embedding(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
+        vectors = embedding(np.concatenate([result.signed_image[None], *(each.pictures for each in turned)]))
         for each, turned_vectors in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
             columns = yaws, each.seen_deg, each.reached, cosine(turned_vectors, vectors[:1])
             for values in zip(*(column.tolist() for column in columns), strict=True):
@@ -139,7 +139,7 @@ def _turn_all(
             ways += [f"{run.label}: {name}: {each.method} along {each.how}"] if each.how else []
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
-            rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
+            rows = [result.signed_image[None], *(each.pictures[chosen] for each in turned)]
             strip = pictures.strip([*map(pictures.to_uint8, rows)])
             place = out / run.label.strip("/") / f"{name}.png"
             mark(out, EVALUATION)
@@ -151,7 +151,7 @@ def _turn_all(
 class Subject(NamedTuple):
     """One reconstructed image with its latent, its view network and encoder, and the GAN with samples (n, W) of W."""
 
-    result: Result
+    result: Reconstruction
     prepared: PreparedImage
     params: models.Params
     frozen: FrozenModels

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object
-from gan2shape_jax.results.result import replaceable
+from gan2shape_jax.results.files import replaceable
 from gan2shape_jax.run.folder import RunFolder, config_hash
 
 FOLDER = "photos"

@@ -8,7 +8,7 @@ function listed(parts) {
   return parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}` : parts[0] || "";
 }
 
-/** Returns what a view (radians) does to the object, as gan2shape_jax/results/result.py has the signs. */
+/** Returns what a view (radians) does to the object, as gan2shape_jax/results/reconstruction.py has the signs. */
 export function viewWords([rx, ry, rz]) {
   const [pitch, yaw, roll] = [rx, ry, rz].map((angle) => (angle * 180) / Math.PI);
   const parts = [];
