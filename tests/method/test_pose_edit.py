@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import tiny_image
+from safetensors import safe_open
+from safetensors.numpy import save
 
 import gan2shape_jax
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, pose_edit, projection, sampling, step3
 from gan2shape_jax.method.settings import changed
@@ -114,3 +118,12 @@ def test_the_bundled_faces_turn_as_far_as_their_model_says():
     yaws, told = (np.rad2deg(np.mean(some, axis=0)) for some in (yaws, told))
     np.testing.assert_allclose(told, [-33, -20, 0, 20, 33], atol=3)
     assert np.abs(yaws - told).max() < 4
+
+
+@pytest.mark.parametrize("missing", ["turning_readers", "turning_farthest"])
+def test_a_model_file_that_lacks_part_of_its_pose_edit_is_refused(tmp_path, missing):
+    with safe_open(asset("ictface/model.safetensors"), "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.endswith(missing)}
+        (tmp_path / "model.safetensors").write_bytes(save(tensors, file.metadata()))
+    with pytest.raises(UserError, match=f"is damaged: it lacks statistics/{missing}"):
+        model_file.read_model(tmp_path / "model.safetensors")
