@@ -143,7 +143,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "sure": detector.SURE,
         "words": {
             name: {
-                ground: trust.grade_in_words(
+                reason: trust.grade_in_words(
                     score,
                     None,
                     None,
@@ -151,7 +151,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
                     kind=str(category),
                     surely=category.detector == "face",
                 )
-                for ground, ratio in (("usual", 1.0), ("poor", trust.DOUBTED + 0.01), ("far", trust.FAR_RATIO + 0.01))
+                for reason, ratio in (("usual", 1.0), ("poor", trust.DOUBTED + 0.01), ("far", trust.FAR_RATIO + 0.01))
             }
             for name, score in (("sure", 1.0), ("perhaps", detector.PERHAPS))
         },

@@ -255,9 +255,9 @@ async function make() {
 /** Returns the words of trust that fit: by how well the model explains the picture, and how sure a face was found. */
 function verdictOn(l1) {
   const ratio = l1 / facts.l1_p95;
-  const ground = ratio > facts.far ? "far" : ratio > facts.doubted ? "poor" : "usual";
-  if (certainty === null) return { ...facts.words.sure[ground], found: "framed by hand" };
-  return { ...facts.words[certainty >= facts.sure ? "sure" : "perhaps"][ground], category: certainty };
+  const reason = ratio > facts.far ? "far" : ratio > facts.doubted ? "poor" : "usual";
+  if (certainty === null) return { ...facts.words.sure[reason], found: "framed by hand" };
+  return { ...facts.words[certainty >= facts.sure ? "sure" : "perhaps"][reason], category: certainty };
 }
 
 function setUpViewer() {
