@@ -69,6 +69,10 @@ def _staged(
     )
 
 
+def _untrained(config: ConfigDict) -> tuple[Phase, ...]:
+    return ()
+
+
 def _refined(config: ConfigDict) -> tuple[Phase, ...]:
     return _staged(config, third=FROZEN_GEOMETRY if config.refinement.hold_shape else None)
 
@@ -120,7 +124,7 @@ RECIPES: dict[str, Recipe] = {
             "predict",
             "trained networks explain each image, without any training",
             ("networks", "model"),
-            lambda config: (),
+            _untrained,
             unread=(
                 *("refinement", "prior", "loss", "optimizer", "inversion", *_OF_LIFTS),
                 *("schedule.stages", "schedule.flip1", "schedule.reset_weight", "schedule.use_mask", *_OF_JOINT),

@@ -191,7 +191,7 @@ def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is()
     ("config", "message"),
     [
         ("ictfaec", "did you mean ictface"),
-        ("ictface:joint", "config.mode is 'joint': images are reconstructed in mode 'instance'"),
+        ("ictface:joint", "config.recipe is 'joint': an image is reconstructed by 'train' or 'refine'"),
         ("celeba", "config.sampling.view_mvn: checkpoints/.* does not exist"),
     ],
 )

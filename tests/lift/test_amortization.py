@@ -33,9 +33,9 @@ def lifted(tmp_path_factory):
     """The configuration of a tiny model that was never trained, and the maker of samples, the model in its file."""
     folder = tmp_path_factory.mktemp("lifted")
     config = tiny_lift(folder, data__image_list="", schedule__batches_per_iteration=2).unlock()
-    config.networks.pretrained = str(folder / "model.safetensors")
-    config.lift.update(pictures=16, average=0.5)
     architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
+    config.networks.pretrained = str(folder / "model.safetensors")
+    config.recipe, config.detail.pictures, config.lift.average = "train_detail", 16, 0.5
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
     kept_out = maker.examples(range(2))

@@ -305,7 +305,7 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
 
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
-        monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
+        monkeypatch.setattr(inference, "write", lambda *_, extra, **__: files.update(extra))
         started = start.Start(plan, identity_of(plan.config), RunFolder(tmp_path), [], ())
         trainer = runner.Trainer(started, None, frozen, None, names=(), grader=trust.Grader(plan))
         trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []), {})

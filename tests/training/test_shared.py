@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
+from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment
 from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.training import devices, loop
