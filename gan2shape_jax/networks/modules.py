@@ -1,7 +1,7 @@
 """The five networks of the method (GAN2Shape, section 3 and appendix), with torch's initialisation.
 
 Depth and albedo are `EncoderDecoder`s, view and light `Encoder`s, the latent's network a `ResidualEncoder`; what adds
-detail to a lifted model's albedo is a `SkipDecoder`, which the method has not. Each says its layers in order (`layers`).
+detail to a lifted model's albedo is a `SkipDecoder`, which the method has not. `layers` says each one's, in order.
 Images are `(N, S, S, C)` in [-1, 1], S a power of two; features `(N, H, W, C)`; kernels `(rows, columns, in, out)`, but
 of `expand` `(in, rows, columns, out)`. Parameters take the dtype of the input they are initialised with; afterwards, a
 layer computes in the dtype of its parameters, whatever its input's dtype: see `precision`.
@@ -46,7 +46,9 @@ class Weighted(nn.Module):
         """Returns the layer's features for a batch of features, or of vectors."""
         layer, inputs = self.layer, x.shape[-1]
         initialisers = _initialisers(layer, inputs)
-        own = {name: self.param(name, initialisers[name], shape, x.dtype) for name, shape in layer.shapes(inputs).items()}
+        own = {
+            name: self.param(name, initialisers[name], shape, x.dtype) for name, shape in layer.shapes(inputs).items()
+        }
         if layer.kind == "norm":
             return group_norm(x, own["scale"], own["bias"], groups=layer.groups)
         kernel = own["kernel"]
@@ -178,7 +180,11 @@ class EncoderDecoder(Network):
         layers += [Layer("expand", "expand", width << deepest, 4), _RELU]
         layers += [Layer("same", "widest", width << deepest, 3), _RELU]
         for level in reversed(range(deepest)):
-            layers += [Layer("twice", f"up_{level}", width << level, 4), norm(f"up_norm_{level}", groups << level), _RELU]
+            layers += [
+                Layer("twice", f"up_{level}", width << level, 4),
+                norm(f"up_norm_{level}", groups << level),
+                _RELU,
+            ]
             layers += [Layer("same", f"refine_{level}", width << level, 3)]
             layers += [norm(f"refine_norm_{level}", groups << level), _RELU]
         layers += [Layer("upsample", "full", width, 3), norm("full_norm", groups), _RELU]
