@@ -215,10 +215,8 @@ class Independent:
         cache = self._cached(state, phase)
         if step.collect is None:
             return cache
-        keys, collected = (
-            phase_keys(self.problem.key, phase.number, use=sampling.COLLECT),
-            collecting(step, mesh=self.mesh),
-        )
+        keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
+        collected = collecting(step, mesh=self.mesh)
 
         def batch(number: int) -> Any:
             own = state.params, state.factors, cache, self.problem, keys
