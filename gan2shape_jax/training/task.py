@@ -129,9 +129,10 @@ def compiled_with(function: Callable[..., Any], platform: str) -> Any:
 @per_step
 def _caching(step: Step, *, flip: bool, mesh: Mesh | None) -> Any:
     """Returns the compiled `Step.cache` of all images."""
+    cache: Any = step.cache
 
     def of_image(params, problem, frozen, settings):
-        return step.cache(params, Context(problem, frozen, settings), flip=flip)
+        return cache(params, Context(problem, frozen, settings), flip=flip)
 
     return jax.jit(devices.for_each(of_image, mesh, shared=2))
 
@@ -139,9 +140,10 @@ def _caching(step: Step, *, flip: bool, mesh: Mesh | None) -> Any:
 @per_step
 def collecting(step: Step, *, mesh: Mesh | None) -> Any:
     """Returns what computes one batch of what a step collects, of all images; see `Step.collect`."""
+    collect: Any = step.collect
 
     def single(params, factors, cache, problem, key, number, frozen, settings):
-        return step.collect(params, Iteration(key, number, factors, cache), Context(problem, frozen, settings))
+        return collect(params, Iteration(key, number, factors, cache), Context(problem, frozen, settings))
 
     return jax.jit(devices.for_each(single, mesh, shared=3))
 
