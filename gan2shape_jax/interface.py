@@ -41,10 +41,9 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.platforms import as_tested, in_batches
-from gan2shape_jax.results import Result
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import explain, predict, prepare, runtime, trust
+from gan2shape_jax.run import inference, predict, prepare, runtime, trust
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.report import Monitor
@@ -263,10 +262,10 @@ def reconstruct(
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(plan, prepared.settings)
-    folder, problem = None, prepared.problem
+    folder, example = None, prepared.example
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
-    inputs = (problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth)
+    inputs = (example.image, example.mask, example.latent, example.gan_image, example.true_depth)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inputs))
     functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
     text = (to_json(chosen) + functions).encode()
@@ -293,24 +292,23 @@ def reconstruct(
     if plan.recipe.name == "refine":
         params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-    record = explain.explain(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
-    write = functools.partial(_write_trained, record=record, history=history, config=chosen)
-    return Reconstruction(record, history, functools.partial(write, params=params, prepared=prepared, frozen=frozen))
+    result = inference.reconstruct(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
+    write = functools.partial(_write_trained, config=chosen, params=params, prepared=prepared, frozen=frozen)
+    return dataclasses.replace(result, history=history, _write=write)
 
 
 def _write_trained(
+    result: Reconstruction,
     folder: pathlib.Path,
     *,
-    record: Result,
-    history: list[dict[str, Any]],
     config: ConfigDict,
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
 ) -> None:
     """Writes a reconstruction with its networks and pictures through the GAN."""
-    files = explain.training_files(params, history, networks=config.outputs.networks)
-    explain.write(record, folder, config, project=explain.projector(params, prepared, frozen), extra=files)
+    files = inference.training_files(params, result.history, networks=config.outputs.networks)
+    inference.write(result, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
 
 
 @as_tested()
@@ -392,10 +390,8 @@ class Model:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
         item, _ = _item(self.config, image, mask, true_depth, name)
-        record = self.networks.reconstruct(self.networks.prepared(item))
-        return Reconstruction(record, [], functools.partial(explain.write, record, config=self.config))
-
-    explain = reconstruct  # its former name
+        result = self.networks.reconstruct(self.networks.prepared(item))
+        return dataclasses.replace(result, _write=functools.partial(inference.write, config=self.config))
 
 
 def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:

@@ -94,7 +94,7 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     depths = {"truth": true}
     for model in models:
         networks = networks_of(model)
-        depths[str(model)] = np.stack([networks.reconstruct(image).record.depth for image in images])
+        depths[str(model)] = np.stack([networks.reconstruct(image).depth for image in images])
     print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
     own = {}
     for name, depth in depths.items():

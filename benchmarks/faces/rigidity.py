@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry.render import warp_depth
 from gan2shape_jax.geometry.resample import grid_sample
 from gan2shape_jax.lift import samples
-from gan2shape_jax.method import models, projection, reconstruction, turning
+from gan2shape_jax.method import models, pose_edit, projection, reconstruction
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
@@ -59,7 +59,7 @@ class Bench:
         self.maker = samples.maker_of(lifting, architecture, self.frozen)
         self.settings = dataclasses.replace(self.maker.settings, mirrored=True)
         self.params = prepare.initial_params(resolve(config), self.settings)
-        self.turning = resolve(config).turning
+        self.pose_edit = resolve(config).pose_edit
 
     def rendered(self, folder: pathlib.Path, count: int, *, with_head: bool) -> Pictures:
         """Draws persons of the training split without glasses, seen with the method's lens."""
@@ -84,8 +84,9 @@ class Bench:
         """Draws the GAN's samples, from in front and turned, or the model's renderings of them."""
         for first in range(_FIRST, _FIRST + count, 8):
             for latent in self.maker.images(range(first, min(first + 8, _FIRST + count)))[1]:
-                steps = np.interp(_YAWS, self.turning.values[0], turning.STEPS[0])
-                latents = np.stack([turning.along(self.turning.mirror, latent[None], 0, step)[0] for step in steps])
+                steps = np.interp(_YAWS, self.pose_edit.values[0], pose_edit.OFFSETS[0])
+                turned = [pose_edit.along(self.pose_edit.subspace, latent[None], 0, step)[0] for step in steps]
+                latents = np.stack(turned)
                 yield _predicted(self.params, latents, self.frozen, self.settings, own=own)
 
 

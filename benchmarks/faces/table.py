@@ -44,8 +44,8 @@ def _network(model: str) -> Explain:
     networks = committed.networks_of(pathlib.Path(model))
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
-        result = networks.reconstruct(truth["image"][number]).record
-        return result.warped_depth, np.degrees(result.view[:2])
+        result = networks.reconstruct(truth["image"][number])
+        return result.input_depth, np.degrees(result.view[:2])
 
     return explain
 

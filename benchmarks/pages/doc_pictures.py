@@ -16,8 +16,8 @@ from PIL import Image
 from gan2shape_jax.apps import edit
 from gan2shape_jax.config import load_config
 from gan2shape_jax.method import models
-from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
-from gan2shape_jax.run import explain, prepare
+from gan2shape_jax.results import draw_gan_views, draw_overview, load
+from gan2shape_jax.run import inference, prepare
 from gan2shape_jax.run.folder import results_root
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.training import network_files
@@ -49,8 +49,8 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
             prepared = prepare.load_image(resolve(config), f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
         params = network_files.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
-        project = explain.projector(params, prepared, frozen)
-        result = load_result(folder)
+        project = inference.projector(params, prepared, frozen)
+        result = load(folder)
         _save(draw_overview(result, gan=draw_gan_views(result, project)), f"overview_{face}")
 
 

@@ -21,7 +21,7 @@ from gan2shape_jax.apps.export.texture import photo_texture, source_colours
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
-from gan2shape_jax.results import Result, build_solid, load_result, pictures, surface, views
+from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
 from gan2shape_jax.results.solid import cut_surface
 
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
@@ -32,7 +32,9 @@ _LIGHT = (0.25, 0.75, 0.9, 0.2)
 _SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "mirrored": ((35, 15), (90, 0))}  # yaw, pitch
 
 
-def _textured(result: Result, texture: np.ndarray, yaw: float, light: tuple[float, ...] | None = None) -> np.ndarray:
+def _textured(
+    result: Reconstruction, texture: np.ndarray, yaw: float, light: tuple[float, ...] | None = None
+) -> np.ndarray:
     """Draws the mesh with a texture over the canonical picture, float (s, s, 3)."""
     part = surface.surface(result)
     piece = cut_surface(part.depth, part.field, result.camera)
@@ -79,8 +81,8 @@ def _save(rows: list[list[np.ndarray]], name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("result", type=pathlib.Path)
-    result = load_result(parser.parse_args().result)
-    enlarged = pictures.enlarge(pictures.to_uint8(result.image), _ENLARGED)
+    result = load(parser.parse_args().result)
+    enlarged = pictures.enlarge(pictures.to_uint8(result.signed_image), _ENLARGED)
     made = photo_texture(result, enlarged, centred_box(_ENLARGED, _ENLARGED))
     plain = views.draw(result, views.sweep_views(yaw_deg=_YAWS), size=_SIDE, window=1.2)
     above = list(views.picture(plain, "image", light=result.light) / 255)

@@ -95,7 +95,7 @@ def said(views: Sequence[Prediction], group: Sequence[PreparedImage]) -> Faces:
     return Faces(
         jnp.stack([view.depth for view in views]),
         jnp.stack([view.view for view in views]),
-        jnp.stack([jnp.asarray(face.problem.true_depth) for face in group]),
+        jnp.stack([jnp.asarray(face.example.true_depth) for face in group]),
     )
 
 

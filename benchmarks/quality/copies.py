@@ -19,7 +19,7 @@ from scipy.spatial import ConvexHull
 
 from gan2shape_jax.apps.photo import command
 from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 from gan2shape_jax.results.solid import border
 from gan2shape_jax.results.surface import OUTLINE, cut_surface, surface
 
@@ -75,7 +75,7 @@ def main() -> None:
             for file, where in made.values():
                 numbers = [f"{value:.6f}" for value in dataclasses.astuple(where)]
                 command.main([str(file), "--out", str(out), "--no-texture", "--box", *numbers])
-            results = {"photo": load_result(original)} | {name: load_result(out / "results" / name) for name in made}
+            results = {"photo": load(original)} | {name: load(out / "results" / name) for name in made}
         first = surface(results["photo"]).field >= OUTLINE
         for name, result in results.items():
             part = surface(result)

@@ -25,7 +25,7 @@ from gan2shape_jax.detection import faces, weights
 from gan2shape_jax.detection.detector import SURE
 from gan2shape_jax.geometry import camera, render, resample
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Reconstruction
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "faces"))
 import committed
@@ -56,32 +56,32 @@ def _middle(photo: np.ndarray) -> np.ndarray:
     return sample_crop(photo, CropBox((width - 1) / 2, (height - 1) / 2, min(height, width)), _SIDE)
 
 
-def _face_of(result: Result) -> np.ndarray:
+def _face_of(result: Reconstruction) -> np.ndarray:
     """Returns where a model sees its object in a picture (S, S)."""
-    grid = camera.inverse_warped_grid(result.warped_depth, result.view, result.camera)
+    grid = camera.inverse_warped_grid(result.input_depth, result.view, result.camera)
     inside = resample.grid_sample(np.asarray(result.mask)[..., None], grid)[..., 0] > 0.5
-    return np.asarray(inside) & (np.asarray(result.warped_depth) < result.camera.background_depth)
+    return np.asarray(inside) & (np.asarray(result.input_depth) < result.camera.background_depth)
 
 
-def _l1(result: Result, inside: np.ndarray) -> tuple[float, float]:
+def _l1(result: Reconstruction, inside: np.ndarray) -> tuple[float, float]:
     """Returns the L1 in a region, and in units of that of the region's median colour."""
-    image = result.image[inside]
+    image = result.signed_image[inside]
     flat = np.abs(image - np.median(image, axis=0)).mean()
     l1 = np.abs(result.reconstruction[inside] - image).mean()
     return float(l1), float(l1 / flat)
 
 
-def _albedo_off(result: Result, truth: np.ndarray, inside: np.ndarray) -> float:
+def _albedo_off(result: Reconstruction, truth: np.ndarray, inside: np.ndarray) -> float:
     """Returns the mean difference of albedos on [0, 1] in the picture's view, scaled to the true one's mean."""
-    seen = render.draw_texture(result.albedo, result.warped_depth, result.view, result.camera)
+    seen = render.draw_texture(result.signed_albedo, result.input_depth, result.view, result.camera)
     own, true = np.asarray(seen)[inside] / 2 + 0.5, truth[inside].astype(np.float32) / 255
     return float(np.abs(own * (true.mean() / own.mean()) - true).mean())
 
 
-def _sheet(results: list[tuple[Result, ...]]) -> Image.Image:
+def _sheet(results: list[tuple[Reconstruction, ...]]) -> Image.Image:
     rows = []
     for row in results:
-        pictures = [row[0].image, *(part for one in row for part in (one.albedo, one.reconstruction))]
+        pictures = [row[0].signed_image, *(part for one in row for part in (one.signed_albedo, one.reconstruction))]
         values = np.uint8(np.clip(np.concatenate(pictures, axis=1) / 2 + 0.5, 0, 1) * 255)
         shown = Image.fromarray(values).resize((len(pictures) * _SHOWN, _SHOWN), Image.Resampling.BICUBIC)
         rows.append(np.asarray(shown))
@@ -109,16 +109,16 @@ def main() -> None:
     print("|---|---|---|---|")
     for name in options.models:
         model = gan2shape_jax.load_model(name)
-        results = [model.reconstruct(image).record for image in people]
+        results = [model.reconstruct(image) for image in people]
         ratios = np.array([_l1(one, _face_of(one))[1] for one in results])
         of_heads = ""
         if heads:
             on_heads = []
             for image, mask, albedo in zip(heads["image"], heads["mask"], heads["albedo"], strict=True):
-                result = model.reconstruct(image).record
+                result = model.reconstruct(image)
                 on_heads.append((*_l1(result, mask), _albedo_off(result, albedo, mask)))
             of_heads = "{:.3f}, {:.2f}, {:.3f}".format(*np.mean(on_heads, axis=0))
-        things = [model.reconstruct(image).record for image in others]
+        things = [model.reconstruct(image) for image in others]
         far = np.array([_l1(one, _face_of(one))[0] for one in things])
         near = np.array([_l1(one, _face_of(one))[0] for one in results])
         auroc = f"{(near[:, None] < far[None]).mean():.2f}" if others else ""

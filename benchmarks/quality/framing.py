@@ -1,4 +1,4 @@
-"""How accurately the learnt detector finds crops: wrong crops corrected, and whole photos searched.
+"""How accurately the GAN-based detector finds crops: wrong crops corrected, and whole photos searched.
 
     python benchmarks/quality/framing.py --images DATA/cats/image
     python benchmarks/quality/framing.py --images DATA/cats/image --gan cats64.safetensors
@@ -19,7 +19,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.detection import alignment, weights
 from gan2shape_jax.detection.detector import SIDE
-from gan2shape_jax.detection.learnt import LearntDetector
+from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox
 
 _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what counts as found
@@ -53,9 +53,9 @@ def main() -> None:
     if options.searched < 1:
         parser.error(f"--searched is {options.searched}: it must be at least 1")
     gan = stylegan2.load(options.gan)
-    detector_weights = weights.weights_of(options.gan, *gan, "learnt", say=lambda line: print(line, flush=True))
+    detector_weights = weights.weights_of(options.gan, *gan, "gan", say=lambda line: print(line, flush=True))
     detector = weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
-    assert isinstance(detector, LearntDetector)
+    assert isinstance(detector, GanDetector)
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:
@@ -71,7 +71,7 @@ def main() -> None:
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
             wrong.append(alignment.corrected(right, disturbance))
             for boxes, box in ((led, wrong[-1]), (home, right)):
-                boxes += detector.moved(photo, [box], 7, upright=box.roll_deg)
+                boxes += detector.aligned(photo, [box], 7, upright=box.roll_deg)
             if number < options.searched:
                 searched.append(detector.detect(photo)[0].box)
         own = [right] * len(images)

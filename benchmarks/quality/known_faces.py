@@ -52,4 +52,4 @@ def predictions(networks: pathlib.Path, faces: list[PreparedImage], frozen: Froz
     settings = faces[0].settings
     like = models.init_params(jax.random.key(0), settings)
     params = network_files.load_networks(networks, like, settings)
-    return [reconstruction.predict(params, face.problem, frozen, settings) for face in faces]
+    return [reconstruction.predict(params, face.example, frozen, settings) for face in faces]

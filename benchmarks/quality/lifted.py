@@ -103,14 +103,14 @@ def _side_with(views: list[Prediction], group: list[PreparedImage], true_views: 
     for view, face, true in zip(views, group, true_views, strict=True):
         depth = render.warp_depth(view.depth, view.view.at[np.array(axes)].set(true[axes]), camera)
         valid = render.valid_pixels(depth, camera)
-        sides.append(depth_metrics(depth, face.problem.true_depth, valid, camera=camera)["side"])
+        sides.append(depth_metrics(depth, face.example.true_depth, valid, camera=camera)["side"])
     return float(np.mean(sides))
 
 
 def errors_of(view: reconstruction.Prediction, face: PreparedImage) -> Errors:
     """Returns the errors of a face whose true depth is known."""
-    figures = scores(view, face.problem, face.settings)
-    truth = np.asarray(face.problem.true_depth)
+    figures = scores(view, face.example, face.settings)
+    truth = np.asarray(face.example.true_depth)
     compared = (np.asarray(view.valid) > 0.5) & (truth < face.settings.camera.max_depth)
     ours, true = np.log(np.asarray(view.warped_depth)), np.log(truth)
     here, there = ours[compared] - ours[compared].mean(), true[compared] - true[compared].mean()

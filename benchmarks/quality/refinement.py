@@ -105,8 +105,8 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
 
 
 def _errors(params: Any, prepared: PreparedImage, frozen: FrozenModels) -> dict[str, float]:
-    view = reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
-    return scores(view, prepared.problem, prepared.settings)
+    view = reconstruction.predict(params, prepared.example, frozen, prepared.settings)
+    return scores(view, prepared.example, prepared.settings)
 
 
 def in_words(row: dict[str, Any]) -> str:

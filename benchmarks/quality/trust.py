@@ -44,7 +44,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import framing, photo_run
 from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
 from gan2shape_jax.apps.photo.naming import expand
-from gan2shape_jax.detection import alignment, learnt, weights
+from gan2shape_jax.detection import alignment, gan_detector, weights
 from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.data import Item
@@ -136,15 +136,15 @@ def _others(options: argparse.Namespace) -> None:
     config = photo_run.load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
-    detector_weights = weights.weights_of(file, arch, gan, "learnt", say=print)
+    detector_weights = weights.weights_of(file, arch, gan, "gan", say=print)
     detector = weights.detector_by(detector_weights, arch, gan, batch=alignment.CROPS)
-    assert isinstance(detector, learnt.LearntDetector)
+    assert isinstance(detector, gan_detector.GanDetector)
     crops = []
     for picture in expand(options.without, say=print):
         if options.half in (None, _half(picture)):
             photo = np.asarray(Image.open(picture).convert("RGB"))
-            work = learnt.resized(photo, learnt._WORK_SIDE / max(photo.shape))
-            crops += list(learnt.crops_of(work, detector.candidates(work, turned=0.0)))
+            work = gan_detector.resized(photo, gan_detector._WORK_SIDE / max(photo.shape))
+            crops += list(gan_detector.crops_of(work, detector.candidates(work, turned=0.0)))
             print(f"{picture.stem}: {len(crops)} crops", flush=True)
     samples = weights.drawn_samples(arch, gan, _SAMPLES).astype(np.float32) / 127.5 - 1
     others = np.stack(crops).astype(np.float32) / 127.5 - 1
@@ -211,11 +211,11 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
         for name, some in (("with", positives), ("without", others)):
             if some:
                 most = [PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
-                sure = np.minimum([row["certainty"] for row in some], most)
-                shares = (sure >= SURE).mean(), (sure >= PERHAPS).mean(), 1.0
+                confidence = np.minimum([row["certainty"] for row in some], most)
+                shares = (confidence >= SURE).mean(), (confidence >= PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
-                shown = [row["right"] for row, score in zip(some, sure) if "right" in row and score >= PERHAPS]
+                shown = [row["right"] for row, score in zip(some, confidence) if "right" in row and score >= PERHAPS]
                 framed = f"{sum(right)} of {len(right)}, {sum(shown)} of {len(shown)}" if right else "–"
                 table.add_row(f"{half}, {name}", str(len(some)), *cells, framed)
         if positives and others:

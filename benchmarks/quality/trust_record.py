@@ -25,7 +25,7 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import data
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.run import predict, trust
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.predict import Predictor
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
       to_input: (S, S, 2) where each pixel of the input's view lies in the canonical frame.
     """
 
-    result: Result
+    result: Reconstruction
     atypical: float
     error: np.ndarray
     error_canonical: np.ndarray
@@ -106,13 +106,13 @@ def measured(networks: Predictor, item: Item) -> Measured:
     prepared, grader = networks.prepared(item), networks.grader
     result = networks.reconstruct(prepared)
     inside = item.mask > 0.5
-    off = np.log(result.warped_depth) - np.log(item.depth)
-    error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)
+    off = np.log(result.input_depth) - np.log(item.depth)
+    error = np.where(inside, (off - off[inside].mean()) * result.input_depth, 0)
     view, camera = jnp.asarray(result.view), networks.settings.camera
     to_canonical = cam.warped_grid(jnp.asarray(result.depth), view, camera)
     both = jnp.stack([jnp.asarray(error * inside), jnp.asarray(inside, jnp.float32)], -1)
     visible = np.asarray(resample.grid_sample(both, to_canonical))
-    to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.warped_depth), view, camera))
+    to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.input_depth), view, camera))
     (assessment,) = trust.assessments(grader, [result])
     assert assessment is not None, "the GAN has no detector"
     return Measured(result, assessment.atypicality, error, visible[..., 0], visible[..., 1], to_input)

@@ -43,7 +43,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.pictures import MOVING, Tile
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run
@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> None:
     chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
     if all(getattr(options, name) is None for name in chosen):
         raise UserError("nothing to edit: set --yaw, --pitch, --roll, --light or --strength (--help has examples)")
-    result = load_result(options.result)
+    result = load(options.result)
     out = render.checked_out(options, "edit.png")
     shots = render.shots(options, result)
     views, count, versions = shots.views, len(shots.views), 2 if options.version == "both" else 1
@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
     if options.version != "gan":
         frames = pictures_in_turn(result, views, shots.lights, size=size, cut=options.mask)
-        start = Tile(pictures.enlarge(pictures.to_uint8(result.image), size), "input")
+        start = Tile(pictures.enlarge(pictures.to_uint8(result.signed_image), size), "input")
         shown.append(_Version("3d", "3D: the mesh", start, frames))
     if editor is not None:
         heading = "GAN: the generator's picture of the same view"
@@ -175,7 +175,7 @@ def _run(options: argparse.Namespace) -> None:
 class Editor:
     """What the GAN's version of a result needs."""
 
-    result: Result
+    result: Reconstruction
     settings: Settings  # of its run
     frozen: FrozenModels  # the GAN; its view statistics are the run's, or zero if their file is gone
     params: models.Params  # the trained encoder, under the key `encoder`
@@ -259,7 +259,7 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
     `UserError`: a file is missing or damaged, or does not belong to the result.
     """
     folder = pathlib.Path(folder)
-    result = load_result(folder)
+    result = load(folder)
     saved = find_run(folder, run)
     config = saved.config.copy_and_resolve_references().unlock()
     checkpoint = pathlib.Path(gan) if gan else saved.locate(config.gan.checkpoint)
@@ -366,7 +366,7 @@ def _edit(
     shading, _ = shade(normals(factors.depth, settings.camera, unit=settings.unit_normals), lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
     offset = projection.latent_offset(params, pseudo, reference, frozen, settings)
-    pictures = projection.synthesize_large(projection.moved(latent, offset, settings), frozen, settings)
+    pictures = projection.synthesize_large(projection.apply_offset(latent, offset, settings), frozen, settings)
     return pictures, jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
 
 

@@ -1,8 +1,8 @@
 """`gan2shape-jax mirror`: turns and relights what a GAN draws, along axes found from its mirror images alone.
 
 FOLDER/sheet.png (samples, turned and relit), axes.csv (what each step along an axis does: means over 64 samples),
-axes.npz (`axes`, `readers`, `centre`, `names`: see `stylegan2.mirror.Mirror`), latents.npy (those of the sheet, by row
-and column).
+axes.npz (`axes`, `dual_basis`, `centre`, `names`: see `stylegan2.flip_subspace.FlipSubspace`), latents.npy (those of
+the sheet, by row and column).
 """
 
 import argparse
@@ -22,12 +22,12 @@ from gan2shape_jax.interface import Gan, load_gan, load_model
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import GAN, MODEL, names_of
 from gan2shape_jax.io.files import atomic_folder
-from gan2shape_jax.method import turning
+from gan2shape_jax.method import pose_edit
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.stylegan2 import mirror
+from gan2shape_jax.stylegan2 import flip_subspace
 from gan2shape_jax.stylegan2.latents import sample_w
 
 _STEPS = np.arange(-3, 3.5, 0.5)  # deviations
@@ -65,19 +65,19 @@ def _run(options: argparse.Namespace) -> None:
     named = {file: name for name, file in names_of(GAN).items()}.get(options.gan, "")
     model = options.model or (named if named in names_of(MODEL) else None)
     networks = load_model(model).networks if model else None
-    axes = mirror.find(jax.random.key(0), params, arch=arch)
-    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=turning.NAMED_BY)
-    names, predictor = [f"axis {number + 1}" for number in range(mirror.AXES)], None
+    axes = flip_subspace.find(jax.random.key(0), params, arch=arch)
+    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=pose_edit.NAMED_BY)
+    names, predictor = [f"axis {number + 1}" for number in range(flip_subspace.AXES)], None
     if networks is not None:
         frozen = dataclasses.replace(networks.frozen, **params)
         predictor = networks.params, frozen, dataclasses.replace(networks.settings, architecture=arch)
-        axes, rates = turning.named(axes, latents, *predictor)
+        axes, rates = pose_edit.named(axes, latents, *predictor)
         names = ["yaw", "light"]
         told = ", ".join(f"{name} {rate:.2f}" for name, rate in zip(names, rates, strict=True))
         print(f"correlation with the model's estimates: {told}")
     shown = gan.mean_latent + _TRUNCATION * (latents[:_SHOWN] - gan.mean_latent)
-    places = [(axis, step) for axis in range(mirror.AXES) for step in _DRAWN]
-    moved = np.stack([shown, *(turning.along(axes, shown, *place) for place in places)], axis=1)
+    places = [(axis, step) for axis in range(flip_subspace.AXES) for step in _DRAWN]
+    moved = np.stack([shown, *(pose_edit.along(axes, shown, *place) for place in places)], axis=1)
     captions = ["itself", *(f"{names[axis]} {step:+.1f}" for axis, step in places)]
     drawn = gan.synthesize(moved.reshape(-1, *moved.shape[2:])).reshape(*moved.shape[:2], arch.size, arch.size, 3)
     side = max(96, min(arch.size, 256))
@@ -90,10 +90,10 @@ def _run(options: argparse.Namespace) -> None:
             tiles, title=named or options.gan.name, subtitle="steps in standard deviations"
         )
         contact_sheet.save(folder / "sheet.png")
-        np.savez(folder / "axes.npz", axes=axes.axes, readers=axes.readers, centre=axes.centre, names=names)
+        np.savez(folder / "axes.npz", axes=axes.axes, dual_basis=axes.dual_basis, centre=axes.centre, names=names)
         np.save(folder / "latents.npy", moved)
         heads = ["axis", "step", "yaw_deg", "yaw_deviation_deg", "light", "logit"]
-        rows = _walked(axes, latents[: turning.WALKED], gan, predictor, names)
+        rows = _walked(axes, latents[: pose_edit.WALKED], gan, predictor, names)
         (folder / "axes.csv").write_text(csv_text(heads, rows), encoding="utf-8")
     print(one_line(f"wrote {options.out}: sheet.png shows {_SHOWN} samples, axes.csv what the axes do"))
 
@@ -108,16 +108,16 @@ def _logits(params: stylegan2.Params, latents: jax.Array, *, arch: stylegan2.Arc
 
 
 def _walked(
-    axes: mirror.Mirror, latents: np.ndarray, gan: Gan, model: tuple[Any, ...] | None, names: Sequence[str]
+    axes: flip_subspace.FlipSubspace, latents: np.ndarray, gan: Gan, model: tuple[Any, ...] | None, names: Sequence[str]
 ) -> list[list[Any]]:
     """Returns a row for each step along each axis: means, and the deviation of yaw, without a model None."""
     rows = []
     logits = functools.partial(_logits, gan.weights, arch=gan.architecture)
     for axis, name in enumerate(names):
         for step in _STEPS:
-            there, told = turning.along(axes, latents, axis, step), [None] * 3
+            there, told = pose_edit.along(axes, latents, axis, step), [None] * 3
             if model is not None:
-                yaw, light = turning.predicted_sides(model[0], there, *model[1:]).T
+                yaw, light = pose_edit.predicted_sides(model[0], there, *model[1:]).T
                 told = [np.degrees(yaw.mean()), np.degrees(yaw.std()), light.mean()]
             measured = [step, *told, in_batches(logits, there, size=_BATCH).mean()]
             rows.append([name, *(None if value is None else round(float(value), 3) for value in measured)])

@@ -23,7 +23,7 @@ from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_plac
 from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.pictures import MOVING
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import AMBIENT_SHARE
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    result = load_result(options.result)
+    result = load(options.result)
     out = checked_out(options, "render.png")
     chosen = shots(options, result)
     count, size = len(chosen.lights), options.size
@@ -134,7 +134,7 @@ def add_shots(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fps", type=option_types.number("--fps", 0.1, 100), default=16.0, help=about)
 
 
-def shots(options: argparse.Namespace, result: Result) -> Shots:
+def shots(options: argparse.Namespace, result: Reconstruction) -> Shots:
     """Returns the frames that the options ask for; `UserError` if too many, or the numbers of values disagree.
 
     Angles start where --base says, else from the front, or from the input's view if only the light is given.

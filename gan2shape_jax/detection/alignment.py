@@ -39,7 +39,7 @@ KINDS = ("repeated", "blurred", "plain", "faded")
 _GREATEST = (0.42, 0.42, 0.58, 0.65)
 _SHARES = (1.0, 0.5, 0.25)
 
-STEPS = 2500
+TRAINING_STEPS = 2500
 _BATCH = 64
 _LEARNING_RATE, _LAST_LEARNING_RATE, _WARMUP = 1e-3, 1e-5, 50
 _AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
@@ -141,7 +141,7 @@ def train(
     samples: UInt8[np.ndarray, "n s s 3"],
     *,
     seed: int,
-    steps: int = STEPS,
+    steps: int = TRAINING_STEPS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Params:
     """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""

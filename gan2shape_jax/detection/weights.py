@@ -23,7 +23,7 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax.detection import alignment, faces
 from gan2shape_jax.detection.detector import Detector
 from gan2shape_jax.detection.faces import FaceDetector, Framing
-from gan2shape_jax.detection.learnt import LearntDetector
+from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import exported
 from gan2shape_jax.io.bundled import cache
@@ -37,7 +37,8 @@ from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality
 
-Kind = Literal["face", "learnt"]
+Kind = Literal["face", "gan"]
+_IN_FILES: dict[Kind, str] = {"face": "face", "gan": "learnt"}  # what files and their names call a kind
 
 _SEED = 0
 _SAMPLES, _MEASURED, _MASKED = 2048, 512, 96  # samples used in all, for where faces lie, and for the mean mask
@@ -63,7 +64,7 @@ def detector_by(
     if weights.framing is not None:
         return FaceDetector(weights.framing, atypicality)
     assert weights.alignment is not None
-    return LearntDetector(weights.alignment, atypicality, batch)
+    return GanDetector(weights.alignment, atypicality, batch)
 
 
 def _score(measured: Typicality, discriminator: Params, architecture: Architecture, crops: np.ndarray) -> jax.Array:
@@ -133,7 +134,7 @@ def learn(
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
-    params = alignment.train(drawn, seed=_SEED, steps=alignment.STEPS, say=say)
+    params = alignment.train(drawn, seed=_SEED, steps=alignment.TRAINING_STEPS, say=say)
     params = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), params)
     return DetectorWeights(typical, mask, alignment=params)
 
@@ -147,7 +148,7 @@ def drawn_samples(architecture: Architecture, gan: dict[str, Any], count: int) -
 
 def cached_at(digest: str, kind: Kind) -> pathlib.Path:
     """Returns where the weights for a GAN that came without any are cached; `digest` is the SHA-256 of its file."""
-    return cache("detectors") / f"{digest[:32]}-{kind}.safetensors"
+    return cache("detectors") / f"{digest[:32]}-{_IN_FILES[kind]}.safetensors"
 
 
 def weights_bytes(weights: DetectorWeights, gan_sha256: str) -> bytes:
@@ -160,7 +161,7 @@ def weights_bytes(weights: DetectorWeights, gan_sha256: str) -> bytes:
         halves["alignment"] = weights.alignment
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flatten_dict(halves, sep="/").items()}
     tensors |= {name: np.ascontiguousarray(value, np.float32) for name, value in flatten_dict(singles, sep="/").items()}
-    return safetensors_bytes(tensors, _header(gan_sha256, "learnt" if weights.framing is None else "face"))
+    return safetensors_bytes(tensors, _header(gan_sha256, "gan" if weights.framing is None else "face"))
 
 
 def read_weights(path: pathlib.Path, gan_sha256: str, kind: Kind) -> DetectorWeights | None:
@@ -183,4 +184,4 @@ def read_weights(path: pathlib.Path, gan_sha256: str, kind: Kind) -> DetectorWei
 
 
 def _header(gan_sha256: str, kind: Kind) -> dict[str, str]:
-    return {"format": "gan2shape_jax detector", "version": "1", "detector": kind, "gan_sha256": gan_sha256}
+    return {"format": "gan2shape_jax detector", "version": "1", "detector": _IN_FILES[kind], "gan_sha256": gan_sha256}

@@ -1,4 +1,4 @@
-"""Renders a canonical depth map from a view: warped depth, reconstruction, rough pictures for the GAN.
+"""Renders a canonical depth map from a view: warped depth, reconstruction, pseudo-images for the GAN.
 
 Depth maps `(..., H, W)` are in scene units, views `(..., 6)` in radians and scene units, images `(..., H, W, C)` in
 [-1, 1]; leading axes broadcast: one depth, many views. Frames and pixel coordinates are those of `camera`.
@@ -63,7 +63,7 @@ def draw_texture(
 
 
 @platforms.arrays
-def rough_rendering(
+def pseudo_image(
     texture: Float[Array, "n h w 3"],
     depth: Float[Array, "s s"],
     mask: Float[Array, "s s"],

@@ -67,7 +67,7 @@ class Category:
             lower, 'neck' reaches the lower edge of the picture and is a sixth narrower, 'none' is the mask's.
         parser: the network that finds object masks; None if there is none.
         max_yaw_deg: how far pictures of a result turn to either side: objects with deep sides less far.
-        detector: what finds such objects in photos, see `detection`: 'face' people's faces, 'learnt' any other kind, by
+        detector: what finds such objects in photos, see `detection`: 'face' people's faces, 'gan' any other kind, by
             what the GAN's samples teach.
         word: what pictures show, for sentences such as the verdict; '' means the name.
     """
@@ -76,7 +76,7 @@ class Category:
     box: Literal["forehead", "neck", "ground", "none"] = "none"
     parser: Parser | None = None
     max_yaw_deg: float = 70.0
-    detector: Literal["face", "learnt"] = "learnt"
+    detector: Literal["face", "gan"] = "gan"
     word: str = ""
 
     def __str__(self) -> str:

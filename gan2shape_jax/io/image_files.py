@@ -3,7 +3,7 @@
 Pillow knows some forty formats. It starts another program for one of them (Ghostscript for EPS), and decodes others
 byte by byte in Python; so the list here is closed, and Pillow is asked for the one format that a file begins as. What
 decoding HEIC and AVIF takes depends on a video stream inside, so they are read only where single photos are, in a child
-process (`child`); there, too, go pictures from strangers.
+process (`sandbox`); there, too, go pictures from strangers.
 
 Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation or HEIC's boxes, and in
 sRGB's colours where they carry the profile of others. Sides are in pixels.
@@ -23,8 +23,8 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError, install
-from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, open_regular
+from gan2shape_jax.io.sandbox import run_limited
 
 LARGEST = 8192  # pixels per side: more is a scan or a mistake
 # What folders, patterns and archives are searched for; a file given by name is tried whatever its ending.

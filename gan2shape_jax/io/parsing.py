@@ -39,7 +39,7 @@ _STRIDES = ((1, 1), (2, 1), (1, 2), (1, 4))  # stride and dilation of PSPNet's s
 # ImageNet's mean and deviation.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-Params = Mapping[str, Array]
+Weights = Mapping[str, Array]  # by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +155,7 @@ def load_parser(path: str | os.PathLike) -> tuple[ParserArchitecture, dict[str, 
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
-def _convolve(params: Params, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+def _convolve(params: Weights, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
     """Applies the named convolution (odd kernel, zero padding), and its bias if it has one."""
     kernel = params[f"{name}/kernel"]
     padding = dilation * (kernel.shape[0] // 2)
@@ -172,7 +172,7 @@ def _convolve(params: Params, name: str, x: Array, *, stride: int = 1, dilation:
     return x if bias is None else x + bias
 
 
-def _rectified(params: Params, name: str, x: Array, *, stride: int = 1) -> Array:
+def _rectified(params: Weights, name: str, x: Array, *, stride: int = 1) -> Array:
     return jax.nn.relu(_convolve(params, name, x, stride=stride))
 
 
@@ -197,7 +197,7 @@ def _enlarge(x: Array, side: int) -> Array:
     return x
 
 
-def _residual(params: Params, name: str, x: Array, kernels: int, stride: int, dilation: int = 1) -> Array:
+def _residual(params: Weights, name: str, x: Array, kernels: int, stride: int, dilation: int = 1) -> Array:
     """Applies a residual block of two or three convolutions, whose second last one of size 3 has the dilation."""
     inner = x
     for i in range(1, kernels + 1):
@@ -210,7 +210,7 @@ def _residual(params: Params, name: str, x: Array, kernels: int, stride: int, di
     return jax.nn.relu(x + inner)
 
 
-def _bisenet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
+def _bisenet(params: Weights, images: Array, arch: ParserArchitecture) -> Array:
     x = _halved(_rectified(params, "stem", images, stride=2))
     levels = []
     for stage, count in enumerate(arch.blocks, 1):
@@ -233,7 +233,7 @@ def _bisenet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
     return _rectified(params, "classify", x)
 
 
-def _pspnet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
+def _pspnet(params: Weights, images: Array, arch: ParserArchitecture) -> Array:
     x = images
     for i, stride in enumerate((2, 1, 1)):
         x = _rectified(params, f"stem{i}", x, stride=stride)
@@ -248,7 +248,7 @@ def _pspnet(params: Params, images: Array, arch: ParserArchitecture) -> Array:
     return _rectified(params, "classify", jnp.concatenate(features, axis=-1))
 
 
-def logits(params: Params, images: Float[Array, "n s s 3"], arch: ParserArchitecture) -> Float[Array, "n s s classes"]:
+def logits(params: Weights, images: Float[Array, "n s s 3"], arch: ParserArchitecture) -> Float[Array, "n s s classes"]:
     """Returns the score of each label at each pixel of images from `prepare`.
 
     Their side is a multiple of 32 pixels for BiSeNet, one more than a multiple of 8 for PSPNet.
@@ -266,12 +266,12 @@ def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> F
 
 
 @functools.partial(jax.jit, static_argnames=("arch", "side", "normalize"))
-def _labels(params: Params, images: jax.Array, *, arch: ParserArchitecture, side: int, normalize: bool) -> jax.Array:
+def _labels(params: Weights, images: jax.Array, *, arch: ParserArchitecture, side: int, normalize: bool) -> jax.Array:
     return jnp.argmax(logits(params, prepare(images, side, normalize=normalize), arch), axis=-1).astype(jnp.uint8)
 
 
 def find_labels(
-    params: Params, image: Float[Array | np.ndarray, "s s 3"], arch: ParserArchitecture, *, side: int, normalize: bool
+    params: Weights, image: Float[Array | np.ndarray, "s s 3"], arch: ParserArchitecture, *, side: int, normalize: bool
 ) -> UInt8[np.ndarray, "side side"]:
     """Returns the most likely label of each pixel in a picture in [-1, 1], enlarged to `side` pixels; see `logits`."""
     images = jnp.asarray(image, jnp.float32)[None]

@@ -19,11 +19,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.lift.samples import SampleMaker
-from gan2shape_jax.lift.task import SHOWN, examined, moved
+from gan2shape_jax.lift.task import SHOWN, ema_update, examined
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, reconstruction, sampling
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.pose_edit import OFFSETS
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import (
@@ -35,7 +36,6 @@ from gan2shape_jax.method.state import (
     TrainState,
     initial_state,
 )
-from gan2shape_jax.method.turning import STEPS
 from gan2shape_jax.training.task import means, phase_keys, program
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -76,10 +76,10 @@ def pictures(
         chosen = photographs[jax.random.randint(choosing, (of_photos,), 0, len(photographs))]
         first = jnp.concatenate([first[:-of_photos], chosen / 127.5 - 1])
     second = first[:, :, ::-1]
-    if frozen.turning is not None and (turned := count // 2):
-        places = jax.random.uniform(turning, (turned, len(STEPS)), minval=-1.0) * STEPS[:, -1]
-        moved = projection.synthesize(frozen.turning.mirror.moved(latents[:turned], places), frozen, settings)
-        second = jnp.concatenate([moved, second[turned:]])
+    if frozen.pose_edit is not None and (turned := count // 2):
+        places = jax.random.uniform(turning, (turned, len(OFFSETS)), minval=-1.0) * OFFSETS[:, -1]
+        partners = frozen.pose_edit.subspace.with_coordinates(latents[:turned], places)
+        second = jnp.concatenate([projection.synthesize(partners, frozen, settings), second[turned:]])
     first, second = (varied(varying, jnp.where(flipped, some[:, :, ::-1], some)) for some in (first, second))
     return jnp.concatenate([first, second])
 
@@ -120,13 +120,13 @@ def _drawn(iteration: Iteration, context: Context) -> Lesson:
 def amortized_loss(params: models.Params, lesson: Lesson, context: Context, *, flip: bool = False) -> LossAndMetrics:
     """Returns the robust L1 of lit albedos against what the picture, and its partner, show in the canonical frame.
 
-    The context has no problem, since no image is trained on twice, and `flip` is not used.
+    The context has no example, since no image is trained on twice, and `flip` is not used.
     """
     albedo, visible = models.detailed(params, lesson.texture, context.settings), lesson.visible
     lit = jnp.clip(lighting.apply_shading(albedo, lesson.shading), -1.2, 1.2)
     off = jnp.sqrt(jnp.square(lit - lesson.colours) + _SOFT) * visible
     l1 = jnp.sum(off, axis=(1, 2, 3, 4)) / (3 * jnp.maximum(jnp.sum(visible, axis=(1, 2, 3, 4)), 1))
-    loss = l1[0] + (_MIRRORED if context.frozen.turning is None else 1.0) * l1[1]
+    loss = l1[0] + (_MIRRORED if context.frozen.pose_edit is None else 1.0) * l1[1]
     return loss, ({"loss": loss, "l1": l1[0], "l1_partner": l1[1]}, None)
 
 
@@ -174,7 +174,7 @@ class Amortized:
         number = jnp.asarray(iteration, jnp.int32)
         run = program(phase.kind, flip=False, count=count, mesh=None)
         state, scalars = run(state, constants, None, keys, number, self.maker.frozen, self.settings)
-        average = moved(state.average, state.params[models.DETAIL], number, jnp.float32(self.average))
+        average = ema_update(state.average, state.params[models.DETAIL], number, jnp.float32(self.average))
         if iteration + count == phase.iterations:
             own = jax.tree.map(jnp.array, average)  # buffers of its own: they are donated
             state = dataclasses.replace(state, params=state.params | {models.DETAIL: own})

@@ -26,14 +26,14 @@ from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
-from gan2shape_jax.method import models, reconstruction, turning
+from gan2shape_jax.method import models, pose_edit, reconstruction
 from gan2shape_jax.method.models import Params
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import weights
-from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 
 NAME = "model.safetensors"  # in a lift's folder
 FORMAT = "gan2shape_jax model"
@@ -41,6 +41,9 @@ VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
 MASK = f"{_FOLDER}mask"
+# The tensors of a `LatentPoseEdit`, by its fields and its subspace's.
+_POSE_EDIT = {name: f"turning_{name}" for name in ("axes", "centre", "values", "farthest")}
+_POSE_EDIT |= {"dual_basis": "turning_readers"}
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
@@ -63,7 +66,7 @@ def model_bytes(
 ) -> bytes:
     """Returns a model's file content, with the `shortened` networks in float16; the same arguments give the same bytes.
 
-    `statistics` has the arrays listed in `STATISTICS`, `mask`, and those of `turning_statistics`.
+    `statistics` has the arrays listed in `STATISTICS`, `mask`, and those of `pose_edit_tensors`.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
@@ -77,19 +80,19 @@ def model_bytes(
     return safetensors_bytes(tensors, texts)
 
 
-def measured_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> Turning | None:
+def measured_pose_edit(config: ConfigDict, params: Params, maker: SampleMaker) -> LatentPoseEdit | None:
     """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
     if not maker.frozen.discriminator:
         return None
-    return turning.find(params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
+    return pose_edit.find(params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
 
 
-def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
+def pose_edit_tensors(edit: LatentPoseEdit | None) -> dict[str, np.ndarray]:
     """Returns the arrays that describe how a GAN turns what it draws; {} where it does not."""
-    if turning is None:
+    if edit is None:
         return {}
-    parts = {**vars(turning.mirror), "values": turning.values, "farthest": turning.farthest}
-    return {f"turning_{name}": np.asarray(value) for name, value in parts.items()}
+    parts = {**vars(edit.subspace), "values": edit.values, "farthest": edit.farthest}
+    return {_POSE_EDIT[name]: np.asarray(value) for name, value in parts.items()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class LiftedModel:
 
     path: pathlib.Path
     facts: ModelFacts
-    turning: Turning | None  # how the GAN turns what it draws, in NumPy; None where it does not
+    pose_edit: LatentPoseEdit | None  # how the GAN turns what it draws, in NumPy; None where it does not
     mask: np.ndarray | None  # (S, S) where objects are in the canonical frame; None in a file of an earlier program
 
     @property
@@ -119,16 +122,18 @@ def read_model(path: pathlib.Path) -> LiftedModel | None:
         facts = _facts_of(path, file.metadata)
         if facts is None:
             return None
-        prefix = f"{_FOLDER}turning_"
-        parts: dict[str, Any] = {
-            name.removeprefix(prefix): file.read(name) for name in file.shapes if name.startswith(prefix)
-        }
+        names = {part: _FOLDER + name for part, name in _POSE_EDIT.items()}
+        parts: dict[str, Any] = {}
+        if not file.shapes.keys().isdisjoint(names.values()):
+            if missing := [name for name in names.values() if name not in file.shapes]:
+                raise UserError(f"model {path} is damaged: it lacks {', '.join(missing)}")
+            parts = {part: file.read(name) for part, name in names.items()}
         mask = np.asarray(file.read(MASK), np.float32) if MASK in file.shapes else None
     side = facts.fits.get("image_size")
     if mask is not None and not (mask.shape == (side, side) and mask.min() >= 0 and mask.max() <= 1):
         raise UserError(f"model {path} is damaged: {MASK} is not a mask of {side} pixels a side")
     own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
-    return LiftedModel(path, facts, Turning(mirror=Mirror(**parts), **own) if own else None, mask)
+    return LiftedModel(path, facts, LatentPoseEdit(subspace=FlipSubspace(**parts), **own) if own else None, mask)
 
 
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
@@ -173,14 +178,14 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     """
     settings = maker.settings
     views, lights, errors, depths, masks = [], [], [], [], []
-    for problem in maker.problems(range(_FIRST, _FIRST + count)):
-        prediction = reconstruction.predict(params, problem.problem, maker.frozen, settings)
-        signs = jax.device_get(signs_of(prediction, problem.problem, settings=settings))
+    for sample in maker.examples(range(_FIRST, _FIRST + count)):
+        prediction = reconstruction.predict(params, sample.example, maker.frozen, settings)
+        signs = jax.device_get(signs_of(prediction, sample.example, settings=settings))
         views.append(np.asarray(prediction.view))
         lights.append(np.asarray(prediction.light))
         errors.append(float(signs["kept_out_l1"]))
         depths.append(np.asarray(prediction.depth))
-        masks.append(np.asarray(_canonical_mask(problem.problem.mask, prediction.depth, prediction.view, settings)))
+        masks.append(np.asarray(_canonical_mask(sample.example.mask, prediction.depth, prediction.view, settings)))
     scale = np.asarray(settings.view_range.units())
     raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
     raw_lights = np.stack(lights).astype(np.float64)
@@ -291,8 +296,8 @@ def write(
     """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
     params, seeing = models.published(params), as_with_single_images(config, maker.settings)
     statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
-    statistics |= turning_statistics(measured_turning(config, params, maker))
-    images = np.concatenate([np.asarray(sample.problem.image) for sample in kept_out])
+    statistics |= pose_edit_tensors(measured_pose_edit(config, params, maker))
+    images = np.concatenate([np.asarray(sample.example.image) for sample in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(
         category=config.category,

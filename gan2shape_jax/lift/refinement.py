@@ -62,12 +62,12 @@ def keep_best(
     `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
     How well they are explained is told by `criterion`: 'l1', or a name of `perceptual.DISTANCES`.
     """
-    problem, settings = prepared.problem, prepared.settings
+    example, settings = prepared.example, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     context = prepared.context(frozen)
-    code, key = _code(start, context), phase_key(problem.key, _PHASE, COLLECT)
+    code, key = _code(start, context), phase_key(example.key, _PHASE, COLLECT)
     collected = collecting(STEP3, mesh=None)
-    drawn = [collected(start, state.factors, code, problem, key, number, frozen, settings) for number in range(batches)]
+    drawn = [collected(start, state.factors, code, example, key, number, frozen, settings) for number in range(batches)]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
     errors = [
         _explained(start, state.params, jnp.float32(share), samples, context, criterion=criterion) for share in SHARES

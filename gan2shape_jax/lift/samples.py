@@ -16,7 +16,7 @@ from gan2shape_jax.io.data import load_mask, parse_mask
 from gan2shape_jax.method import prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.method.state import Example, PreparedImage
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -42,15 +42,15 @@ class SampleMaker:
         images, latents = in_batches(draw, np.asarray(numbers, np.int32), size=_TOGETHER)
         return images, latents
 
-    def problems(self, numbers: Sequence[int]) -> list[PreparedImage]:
+    def examples(self, numbers: Sequence[int]) -> list[PreparedImage]:
         """Returns samples ready to be trained on."""
         images, latents = self.images(numbers)
-        return list(map(self._problem, numbers, images, latents))
+        return list(map(self._example, numbers, images, latents))
 
-    def _problem(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
+    def _example(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
         mask = self.mask_of(image)
         picture = jnp.asarray(image)[None]
-        problem = Problem(
+        example = Example(
             image=picture,
             mask=jnp.asarray(mask, jnp.float32),
             latent=jnp.asarray(latent)[None],
@@ -59,7 +59,7 @@ class SampleMaker:
             true_depth=None,
             key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
         )
-        return PreparedImage(name=f"sample-{number:06d}", problem=problem, settings=self.settings, inversion_l1=0.0)
+        return PreparedImage(name=f"sample-{number:06d}", example=example, settings=self.settings, inversion_l1=0.0)
 
 
 @jax.jit

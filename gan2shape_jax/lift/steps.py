@@ -65,13 +65,13 @@ class FreshSamples(NamedTuple):
 def inversion_loss(
     params: models.Params, samples: FreshSamples, context: Context, *, flip: bool = False
 ) -> LossAndMetrics:
-    """Returns the encoder's mean squared error for the offsets in W from the problem's image to each of the samples.
+    """Returns the encoder's mean squared error for the offsets in W from the example's image to each of the samples.
 
     There is no depth map, mirrored or not: `flip` is not used.
     """
-    problem = context.problem
-    offset = projection.latent_offset(params, samples.images, problem.gan_image, context.frozen, context.settings)
-    loss = jnp.mean(jnp.square(offset - (samples.latents - problem.latent)))
+    example = context.example
+    offset = projection.latent_offset(params, samples.images, example.gan_image, context.frozen, context.settings)
+    loss = jnp.mean(jnp.square(offset - (samples.latents - example.latent)))
     return loss, ({"loss": loss}, offset)
 
 
@@ -167,7 +167,7 @@ def _begin_search(
     params: models.Params, pseudo: Float[Array, "n s s 3"], context: Context
 ) -> tuple[Float[Array, "n w"], Any]:
     settings = context.settings
-    offset = projection.latent_offset(params, pseudo, context.problem.gan_image, context.frozen, settings)
+    offset = projection.latent_offset(params, pseudo, context.example.gan_image, context.frozen, settings)
     return offset, _adam(settings).init(offset)
 
 
@@ -183,7 +183,7 @@ def _search(
 
 @jax.jit
 def _version(offset: Float[Array, "n w"], context: Context) -> Float[Array, "n s s 3"]:
-    latent = projection.moved(context.problem.latent, offset, context.settings)
+    latent = projection.apply_offset(context.example.latent, offset, context.settings)
     return projection.synthesize(latent, context.frozen, context.settings)
 
 
@@ -198,7 +198,7 @@ def projected_by_own_encoder(state: TrainState, phase: Phase, context: Context) 
     own = changed(
         settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate, own_encoder_iterations=0
     )  # the same programs for any number of iterations
-    fresh = models.init_params(jax.random.fold_in(context.problem.key, lesson.number), own)["encoder"]
+    fresh = models.init_params(jax.random.fold_in(context.example.key, lesson.number), own)["encoder"]
     state = jax.tree.map(jnp.array, state)  # training donates it, and every image starts from it
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
     task = one_image(dataclasses.replace(context, settings=own))

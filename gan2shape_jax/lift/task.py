@@ -20,11 +20,11 @@ from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
-from gan2shape_jax.method.state import Context, PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import Context, Example, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step2 import STEP2
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
@@ -47,7 +47,7 @@ def _at_rate(task: Shared, learning_rate: float) -> Shared:
     return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
 
 
-def _project(turning: Turning | None, state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
+def _project(edit: LatentPoseEdit | None, state: TrainState, phase: Phase, context: Context) -> ProjectedSamples:
     """Returns an image's projected samples, see `Shared.project`.
 
     Without an anchor, they are the GAN's own turned pictures, or come from an encoder of the image's own; else they are
@@ -55,9 +55,9 @@ def _project(turning: Turning | None, state: TrainState, phase: Phase, context: 
     """
     if phase.step == steps.ANCHORED_STEP.name:
         return steps.improved(state.params, one_image(context).phase_constants(state, phase), context)
-    if turning is None:
+    if edit is None:
         return steps.projected_by_own_encoder(state, phase, context)
-    turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, turning=turning))
+    turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, pose_edit=edit))
     samples: ProjectedSamples = one_image(turned).phase_constants(state, phase)
     return samples
 
@@ -73,7 +73,7 @@ class Lift:
     config: ConfigDict
     maker: SampleMaker  # draws the samples: those to train on, and those held out, which are examined during training
     replicas: int  # the number of images that share an iteration, at most a stage's samples
-    turning: Turning | None = None  # how the GAN turns what it draws, for steps 3 without an anchor
+    pose_edit: LatentPoseEdit | None = None  # how the GAN turns what it draws, for steps 3 without an anchor
     # How many times training has gone back to an earlier checkpoint; each time halves the learning rates and changes
     # the order of the samples.
     returns: int = 0
@@ -101,7 +101,7 @@ class Lift:
     @functools.cached_property
     def kept_out(self) -> list[PreparedImage]:
         """Held-out samples, never trained on, which are examined during training."""
-        return self._maker.problems(range(self.config.lift.kept_out))
+        return self._maker.examples(range(self.config.lift.kept_out))
 
     @functools.cached_property
     def _maker(self) -> SampleMaker:
@@ -116,13 +116,13 @@ class Lift:
             self._latest.clear()  # first, to free its samples
             begin = FIRST + (number - 1) * chosen.samples
             task = shared(
-                self._maker.problems(range(begin, begin + chosen.samples)),
+                self._maker.examples(range(begin, begin + chosen.samples)),
                 self.maker.frozen,
                 seed=self.config.seed + self.returns,
                 collect_iters=chosen.batches * chosen.samples,
                 replicas=self.replicas,
                 on_collected=self.on_collected,
-                project=functools.partial(_project, self.turning),
+                project=functools.partial(_project, self.pose_edit),
             )
             first = _at_rate(task, chosen.first_learning_rate * slower) if number == 1 else task
             self._latest[number] = first, _at_rate(task, chosen.encoder_learning_rate * slower)
@@ -163,7 +163,7 @@ class Lift:
         state, scalars = self._of(phase).advance(alone, phase, iteration, constants, count)
         if average == ():
             return state, scalars
-        average = moved(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
+        average = ema_update(average, state.params, jnp.float32(iteration), jnp.float32(self.config.lift.average))
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars
@@ -191,7 +191,7 @@ class Lift:
     @functools.cached_property
     def _flat_l1(self) -> float:
         """The held-out samples' mean distance from their mean image: networks that ignore their input do no better."""
-        images = np.stack([np.asarray(sample.problem.image[0]) for sample in self.kept_out])
+        images = np.stack([np.asarray(sample.example.image[0]) for sample in self.kept_out])
         return float(np.abs(images - images.mean(0)).mean())
 
 
@@ -199,10 +199,10 @@ def examined(
     params: models.Params, kept_out: Sequence[PreparedImage], frozen: FrozenModels, settings: Settings
 ) -> tuple[list[reconstruction.Prediction], dict[str, float]]:
     """Returns the networks' reconstructions of held-out samples, and the means of `signs_of` over them."""
-    predictions = [reconstruction.predict(params, sample.problem, frozen, settings) for sample in kept_out]
+    predictions = [reconstruction.predict(params, sample.example, frozen, settings) for sample in kept_out]
     pairs = zip(predictions, kept_out, strict=True)
     return predictions, means(
-        jax.device_get([signs_of(view, sample.problem, settings=settings) for view, sample in pairs])
+        jax.device_get([signs_of(view, sample.example, settings=settings) for view, sample in pairs])
     )
 
 
@@ -227,7 +227,7 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
 
 
 @jax.jit
-def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
+def signs_of(view: reconstruction.Prediction, example: Example, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
     They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the surface is visible;
@@ -238,7 +238,7 @@ def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Set
     turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
     inner = view.depth[:, 2:-2]  # without the border columns, which are fixed
     return {
-        "kept_out_l1": losses.photometric(view.reconstruction, problem.image[0], view.valid),
+        "kept_out_l1": losses.photometric(view.reconstruction, example.image[0], view.valid),
         "roughness": losses.smoothness(inner) / span,
         "saturation": turn,
         "relief": jnp.std(inner) / span,
@@ -246,7 +246,7 @@ def signs_of(view: reconstruction.Prediction, problem: Problem, *, settings: Set
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
+def ema_update(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
     """Returns the average updated with one iteration's networks; early iterations weigh more, for a quick warm-up."""
     kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)

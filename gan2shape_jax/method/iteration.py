@@ -29,7 +29,7 @@ def iterate(
 ) -> tuple[TrainState, Metrics]:
     """Runs one iteration of a step, numbered from 0 in its phase; to be called inside `jax.jit`.
 
-    `constants` and `key` are the phase's (see `phase_constants`); the context has no problem for a step that draws its
+    `constants` and `key` are the phase's (see `phase_constants`); the context has no example for a step that draws its
     images; `flip` says whether the mirrored depth map has to explain the images too. Returns the new state, and scalars
     to log.
     """

@@ -20,6 +20,7 @@ from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes, Settings
+from gan2shape_jax.networks import Params as Params
 from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, SkipDecoder, initial_params
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
@@ -27,7 +28,6 @@ NAMES = ("depth", "albedo", "view", "light", "encoder")
 DETAIL = "detail"
 _HIDDEN = 0.012  # scene units behind the nearest surface, beyond which a texel is hidden
 _DARKEST = 0.15  # shading that textures are divided by at least: what is darker is mostly noise
-Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
 # Signs under mirroring: pitch, yaw, roll, x, y, z; ambient, diffuse, dx, dy.
 MIRRORED = {"view": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0), "light": (1.0, 1.0, -1.0, 1.0)}

@@ -39,7 +39,6 @@ _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 # Added to the length of a feature vector before dividing by it.
 _EPSILON = 1e-10
 
-Params = Mapping[str, Array]
 Features = tuple[jax.Array, ...]
 
 
@@ -61,7 +60,7 @@ class Distance:
     load: Callable[[str | pathlib.Path], Any] | None = None
 
 
-def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
+def lpips_features(params: Mapping[str, Array], images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
     """Unit feature vectors of every pixel after each of VGG16's five blocks.
 
     The network computes in its parameters' dtype; the vectors are float32 at least.
@@ -80,7 +79,7 @@ def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Flo
 
 
 def lpips_per_layer(
-    params: Params,
+    params: Mapping[str, Array],
     a: Sequence[Float[Array, "#n _ _ _"]],
     b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> tuple[Float[Array, " n"], ...]:
@@ -93,7 +92,7 @@ def lpips_per_layer(
 
 
 def lpips_distance(
-    params: Params,
+    params: Mapping[str, Array],
     a: Sequence[Float[Array, "#n _ _ _"]],
     b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> Float[Array, " n"]:

@@ -152,9 +152,9 @@ def prior_loss(params: models.Params, batch: None, context: Context, *, flip: bo
 
     There is no batch and no mirrored depth map: `batch` and `flip` are not used.
     """
-    problem = context.problem
-    depth = models.depth(params, problem.image, context.settings)
-    loss = jnp.mean(jnp.square(depth[0] - problem.prior))
+    example = context.example
+    depth = models.depth(params, example.image, context.settings)
+    loss = jnp.mean(jnp.square(depth[0] - example.prior))
     return loss, ({"loss": loss}, depth)
 
 

@@ -72,7 +72,7 @@ def latent_offset(
     return jnp.asarray(styles - frozen.center_w)
 
 
-def moved(
+def apply_offset(
     latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"], settings: Settings
 ) -> Float[Array, "n *layers w"]:
     """Returns the input's latent moved by each offset; in W+, all layers move alike.
@@ -98,4 +98,4 @@ def project(
     `latent` is the input's and `reference` the GAN's image of it; `code` is the reference's, see `latent_offset`.
     """
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
-    return synthesize(moved(latent, offset, settings), frozen, settings), offset
+    return synthesize(apply_offset(latent, offset, settings), frozen, settings), offset

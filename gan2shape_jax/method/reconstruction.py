@@ -20,7 +20,7 @@ from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.state import Example
 
 
 @flax.struct.dataclass
@@ -85,12 +85,12 @@ def smoothness(geometry: Scene) -> Float[Scalar, ""]:
 
 
 def input_scene(
-    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool
+    params: models.Params, example: Example, frozen: FrozenModels, settings: Settings, *, flip: bool
 ) -> Scene:
     """Returns the input image's scene: its depth (and mirror image), view and light, without albedo."""
-    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
-    view = models.views(params, problem.image, frozen.view_mean, settings)
-    light = models.lights(params, problem.image, frozen.light_mean, settings)
+    depth = blend_border(models.depth(params, example.image, settings), settings.camera)
+    view = models.views(params, example.image, frozen.view_mean, settings)
+    light = models.lights(params, example.image, frozen.light_mean, settings)
     return scene(mirror(depth, flip=flip), view, light, settings)
 
 
@@ -108,10 +108,10 @@ class Prediction:
     published: jax.Array | None = None  # (S, S, 3), the same without `DETAIL`; None where the networks have none
 
 
-def reconstruction_of(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
+def reconstruction_of(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    geometry = input_scene(params, problem, frozen, settings, flip=False)
-    seen = problem.image, geometry.depth, geometry.view, geometry.light, settings
+    geometry = input_scene(params, example, frozen, settings, flip=False)
+    seen = example.image, geometry.depth, geometry.view, geometry.light, settings
     albedo = models.albedo(params, *seen)
     published = models.albedo(models.published(params), *seen) if models.DETAIL in params else None
     return Prediction(
@@ -130,26 +130,26 @@ reconstruct = jax.jit(reconstruction_of)
 _reconstruct_all = jax.jit(jax.vmap(reconstruction_of, in_axes=(None, 0, None, None)))
 
 
-def drop_training_fields(problem: Problem) -> Problem:
+def drop_training_fields(example: Example) -> Example:
     """Drops fields that rendering does not read, so one program serves images with and without latents or depth."""
-    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None, key=None)
+    return dataclasses.replace(example, latent=None, gan_image=None, prior=None, true_depth=None, key=None)
 
 
-def predict(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
+def predict(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    result: Prediction = reconstruct(params, drop_training_fields(problem), frozen, settings)
+    result: Prediction = reconstruct(params, drop_training_fields(example), frozen, settings)
     return result
 
 
 def predict_batch(
-    params: models.Params, problems: Sequence[Problem], frozen: FrozenModels, settings: Settings, *, size: int
+    params: models.Params, examples: Sequence[Example], frozen: FrozenModels, settings: Settings, *, size: int
 ) -> list[Prediction]:
     """Does what `predict` does for up to `size` images at once, which takes half the time on a CPU.
 
     An image's result is that of `predict` up to rounding errors, which may depend on its place among the others.
     """
-    fields = [drop_training_fields(problem) for problem in problems]
+    fields = [drop_training_fields(example) for example in examples]
     fields += fields[:1] * (size - len(fields))  # one program for any number of images
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
     stacked_predictions = jax.device_get(_reconstruct_all(params, stacked, frozen, settings))
-    return [jax.tree.map(lambda leaf, place=place: leaf[place], stacked_predictions) for place in range(len(problems))]
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], stacked_predictions) for place in range(len(examples))]

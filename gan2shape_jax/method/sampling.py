@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.geometry.lighting import apply_shading, diffuse_shading, light_direction, normals
-from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.geometry.render import pseudo_image
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Iteration, PseudoImages, SampledConditions
@@ -106,7 +106,7 @@ def render_factors(
     """Renders depth, albedo and mask roughly, once for each canonical shading and view in radians and scene units."""
     texture = apply_shading(factors.albedo[None], shading)
     mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
-    return rough_rendering(texture, factors.depth, mask, view, settings.camera, sampling=settings.sampling)
+    return pseudo_image(texture, factors.depth, mask, view, settings.camera, sampling=settings.sampling)
 
 
 def pseudo_images(

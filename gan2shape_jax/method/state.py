@@ -1,6 +1,6 @@
 """What passes between iterations, as explicit pytrees, and the record that tells one step of the method from another.
 
-`TrainState` is donated to every train step, except on CPU; `Problem` holds one image with its mask and latent; a `Step`
+`TrainState` is donated to every train step, except on CPU; `Example` holds one image with its mask and latent; a `Step`
 is run by `iteration`.
 """
 
@@ -20,7 +20,7 @@ from gan2shape_jax.method.settings import Settings
 
 
 @flax.struct.dataclass
-class Problem:
+class Example:
     """One input image with its mask, latent and prior; None where nothing is trained and the GAN plays no part."""
 
     image: jax.Array  # (1, S, S, 3)
@@ -36,7 +36,7 @@ class Problem:
 class Context:
     """What a step computes with and leaves as it is."""
 
-    problem: Problem  # None for a step that draws its images
+    example: Example  # None for a step that draws its images
     frozen: FrozenModels
     settings: Settings
 
@@ -46,13 +46,13 @@ class PreparedImage:
     """One image, ready to be reconstructed; `inversion_l1` is None where the GAN plays no part in it."""
 
     name: str
-    problem: Problem
+    example: Example
     settings: Settings
     inversion_l1: float | None
 
     def context(self, frozen: FrozenModels) -> Context:
-        """Returns the context of a step: this problem, the frozen networks and the settings."""
-        return Context(self.problem, frozen, self.settings)
+        """Returns the context of a step: this example, the frozen networks and the settings."""
+        return Context(self.example, frozen, self.settings)
 
 
 @flax.struct.dataclass
@@ -134,7 +134,7 @@ class Step:
       name: as in schedules, histories and checkpoints.
       networks: the networks that it trains.
       loss: `loss(params, batch, context, flip=...)` returns `LossAndMetrics`; the batch is what `draw` returns.
-      draw: `draw(iteration, context)` returns what an iteration sees besides the problem: by default the constants.
+      draw: `draw(iteration, context)` returns what an iteration sees besides the example: by default the constants.
       cache: `cache(params, context, flip=...)` computes what stays constant during a phase; None where there is
         nothing.
       collect: `collect(params, iteration, context)` returns one batch of the samples that a phase collects before its

@@ -27,18 +27,18 @@ class Step1Cache:
 
 def step1_cache(params: models.Params, context: Context, *, flip: bool) -> Step1Cache:
     """Computes the values constant during step 1."""
-    problem, frozen, settings = context.problem, context.frozen, context.settings
-    scene = input_scene(params, problem, frozen, settings, flip=flip)
+    example, frozen, settings = context.example, context.frozen, context.settings
+    scene = input_scene(params, example, frozen, settings, flip=flip)
     return Step1Cache(
         scene=scene,
-        features=target_features(problem.image, scene.valid, frozen, settings),
-        mask=canonical_mask(problem.mask, scene.depth[0], scene.view[0], settings),
+        features=target_features(example.image, scene.valid, frozen, settings),
+        mask=canonical_mask(example.mask, scene.depth[0], scene.view[0], settings),
     )
 
 
 def step1_loss(params: models.Params, cache: Step1Cache, context: Context, *, flip: bool) -> LossAndMetrics:
     """Returns the reconstruction loss of the input: photometric, perceptual, smoothness, and the mirrored terms."""
-    scene, image, settings = cache.scene, context.problem.image, context.settings
+    scene, image, settings = cache.scene, context.example.image, context.settings
     albedo = models.albedo(params, image, scene.depth[:1], scene.view, scene.light, settings)
     recon = appearance(scene, mirror(albedo, flip=flip))
     (terms,) = image_terms(recon, image, scene.valid, context.frozen, settings, features=cache.features)

@@ -14,7 +14,7 @@ def step2_loss(params: models.Params, pseudo: PseudoImages, context: Context, *,
 
     There is no mirrored depth map: `flip` is not used.
     """
-    reference = context.problem.gan_image
+    reference = context.example.gan_image
     offset = projection.latent_offset(params, pseudo.images, reference, context.frozen, context.settings)
     return version_loss(offset, pseudo, context)
 
@@ -22,7 +22,8 @@ def step2_loss(params: models.Params, pseudo: PseudoImages, context: Context, *,
 def version_loss(offset: Float[Array, "n w"], pseudo: PseudoImages, context: Context) -> LossAndMetrics:
     """Returns the loss: how far the GAN's images at these offsets are from pseudo-images, and the offsets from zero."""
     frozen, settings = context.frozen, context.settings
-    projected = projection.synthesize(projection.moved(context.problem.latent, offset, settings), frozen, settings)
+    latents = projection.apply_offset(context.example.latent, offset, settings)
+    projected = projection.synthesize(latents, frozen, settings)
     l1 = losses.photometric(projected, pseudo.images, pseudo.masks)
     distance = losses.feature_distance(
         discriminator_features(projected, frozen, settings),

@@ -22,22 +22,22 @@ from gan2shape_jax.method.state import Context, Iteration, LossAndMetrics, Proje
 def reference_code(params: models.Params, context: Context, *, flip: bool = False) -> Float[Array, "1 w"] | None:
     """Returns the encoding of the GAN's image, the same for all samples of a phase; None for absolute encoding."""
     settings = context.settings
-    return models.offsets(params, context.problem.gan_image, settings) if settings.relative_enc else None
+    return models.offsets(params, context.example.gan_image, settings) if settings.relative_enc else None
 
 
 def collect_batch(params: models.Params, iteration: Iteration, context: Context) -> ProjectedSamples:
     """Returns one batch of projected samples; the constant is the code, as in `projection.latent_offset`."""
-    if context.frozen.turning is not None:
+    if context.frozen.pose_edit is not None:
         return _turned(iteration, context)
-    problem, frozen, settings = context.problem, context.frozen, context.settings
+    example, frozen, settings = context.example, context.frozen, context.settings
     pseudo = draw_pseudo_images(iteration, context)
-    latent, reference, code = problem.latent, problem.gan_image, iteration.constants
+    latent, reference, code = example.latent, example.gan_image, iteration.constants
     images, _ = projection.project(params, pseudo.images, latent, reference, frozen, settings, code=code)
     return ProjectedSamples(images=images, masks=pseudo.masks)
 
 
 def _turned(iteration: Iteration, context: Context) -> ProjectedSamples:
-    """Returns the GAN's pictures of the input's latent, turned along its own axes (`frozen.turning`).
+    """Returns the GAN's pictures of the input's latent, turned along its own axes (`frozen.pose_edit`).
 
     They have the yaws and are lit from the sides that renderings would have been drawn with; all else of view and light
     stays the input's.
@@ -46,7 +46,7 @@ def _turned(iteration: Iteration, context: Context) -> ProjectedSamples:
     views, direction, _ = sampling.draw_conditions(iteration, context)
     yaws = view_from_raw(views, settings.view_range)[:, 1]
     own, requested = jnp.stack([factors.view[1], factors.light[2]]), jnp.stack([yaws, direction[:, 0]], axis=1)
-    latents, reached = frozen.turning.moved(context.problem.latent, own, requested)
+    latents, reached = frozen.pose_edit.apply(context.example.latent, own, requested)
     turned = jnp.broadcast_to(factors.view, views.shape).at[:, 1].set(reached[:, 0])
     unlit = jnp.ones((len(turned), *factors.depth.shape))
     _, mask = sampling.render_factors(factors, unlit, turned, settings)
@@ -59,16 +59,16 @@ def step3_loss(params: models.Params, samples: ProjectedSamples, context: Contex
 
     Depth and albedo come from the input, view and light from each image itself.
     """
-    problem, frozen, settings = context.problem, context.frozen, context.settings
-    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
-    everything = jnp.concatenate([problem.image, samples.images])
+    example, frozen, settings = context.example, context.frozen, context.settings
+    depth = blend_border(models.depth(params, example.image, settings), settings.camera)
+    everything = jnp.concatenate([example.image, samples.images])
     geometry = scene(
         mirror(depth, flip=flip),
         models.views(params, everything, frozen.view_mean, settings),
         models.lights(params, everything, frozen.light_mean, settings),
         settings,
     )
-    albedo = models.albedo(params, problem.image, depth, geometry.view[:1], geometry.light[:1], settings)
+    albedo = models.albedo(params, example.image, depth, geometry.view[:1], geometry.light[:1], settings)
     recon = appearance(geometry, mirror(albedo, flip=flip))
     mask = geometry.valid * jnp.concatenate([jnp.ones_like(samples.masks[:1]), samples.masks])
     on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
@@ -103,7 +103,7 @@ def _keep_mask(state: TrainState, extra: tuple[Scene, Any], samples: ProjectedSa
     if not context.settings.use_mask:
         return state
     geometry, _ = extra
-    mask = canonical_mask(context.problem.mask, geometry.depth[0], geometry.view[0], context.settings)
+    mask = canonical_mask(context.example.mask, geometry.depth[0], geometry.view[0], context.settings)
     return dataclasses.replace(state, mask=mask)
 
 

@@ -37,7 +37,8 @@ from PIL import Image
 
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
-from gan2shape_jax.results.result import FILES, TEXTURE, Result, add_files, array_files, open_file, write_folder
+from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
+from gan2shape_jax.results.reconstruction import TEXTURE, Reconstruction, array_files
 
 if TYPE_CHECKING:
     import trimesh
@@ -71,7 +72,7 @@ class OutputOptions:
 class Drawing:
     """What outputs are made from: the result, the options, the GAN if any, and what several need, made once."""
 
-    result: Result
+    result: Reconstruction
     options: OutputOptions
     project: views.Projection | None = None
 
@@ -141,7 +142,7 @@ def _maps(drawing: Drawing) -> dict[str, Any]:
     near, far = pictures.depth_range(result.depth, result.mask)
     legend = f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther"
     shown = {"depth.png": (result.depth, near, far, f"{legend}; pale outside the object mask")}
-    if (uncertainty := result.depth_spread) is not None:
+    if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(uncertainty.max()), 1e-9)
         legend = f"uncertainty of depth, scene units: black 0, brightest {greatest:.6f}"
         shown["spread.png"] = (-uncertainty, -greatest, 0.0, legend)
@@ -185,17 +186,19 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
-def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
+def fragment_of(result: Reconstruction, *, full: bool = False) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map."""
     part = surface.whole_if_empty(result, full=full)
     inside = part.field >= surface.OUTLINE
     shade = surface.shading(surface.normals(result.depth, result.camera), _CLAY_LIGHT)
-    clay = np.clip(surface.lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
-    halves = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
+    clay = np.clip(surface.lit(np.full_like(result.signed_albedo, _CLAY), shade), -1, 1)
+    halves = (result.signed_image, pictures.on_white(clay, inside.astype(np.float32)))
     thumb = np.concatenate([pictures.enlarge(pictures.to_uint8(half), _THUMB) for half in halves], axis=1)
     low, high = float(part.depth.min()), float(part.depth.max())
     near, far = pictures.depth_range(result.depth, result.mask)
-    image, albedo, reconstruction = map(pictures.to_uint8, (result.image, result.albedo, result.reconstruction))
+    image, albedo, reconstruction = map(
+        pictures.to_uint8, (result.signed_image, result.signed_albedo, result.reconstruction)
+    )
     model = {
         "size": result.camera.image_size,
         "focal": _rounded(result.camera.focal_length),
@@ -221,7 +224,7 @@ def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
         side = min(len(result.texture), _TEXTURE)
         small = Image.fromarray(result.texture).resize((side, side), Image.Resampling.LANCZOS)
         extras["texture"] = _encoded(np.asarray(small), quality=88)
-    if (uncertainty := result.depth_spread) is not None:
+    if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(np.max(uncertainty)), 1e-9)
         extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
@@ -284,7 +287,7 @@ OUTPUTS = (
     ),
     Output(
         ("depth.npy", "albedo.npy", "view.npy", "light.npy", "mask.npy", "image.npy", "input_mask.npy", "canonical.npy")
-        + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "depth_spread.npy")
+        + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "uncertainty.npy")
         + ("result.json",),
         "the factors and what they explain as float32 arrays, and the record that `load` reads first",
         lambda drawing: array_files(drawing.result),
@@ -379,7 +382,7 @@ def undrawn_files(folder: pathlib.Path, keep: Iterable[str] = ()) -> dict[str, b
 
 
 def write_outputs(
-    result: Result,
+    result: Reconstruction,
     folder: str | os.PathLike,
     *,
     gan_project: views.Projection | None = None,
@@ -400,7 +403,7 @@ def write_outputs(
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 
-def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any]) -> None:
+def add_textured(folder: pathlib.Path, result: Reconstruction, files: Mapping[str, Any]) -> None:
     """Adds files to a folder, each whole, with those that the texture of a result adds to its folder or changes there.
 
     Raises `UserError` if the file system refuses.

@@ -43,15 +43,17 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, file_inside, parsed
 from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.results.files import finite, open_file
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import AWAITS, COLUMNS, Row, finite, load_result, open_file
+from gan2shape_jax.results.reconstruction import AWAITS, load
+from gan2shape_jax.results.rows import COLUMNS, Row
 
 PER_PAGE = 1_000  # images: more open slowly
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 OFFERS = tuple(output for output in OUTPUTS if output.offer)
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
-GRADES = {"trust": "trust it", "found": "not measured", "doubt": "doubt it", "no": "do not trust it"}
+GRADES = {"trust": "trust it", "unmeasured": "not measured", "doubt": "doubt it", "no": "do not trust it"}
 
 _FOR_ROWS = 0.7  # of what the fixed parts leave, the most that names and figures may take
 _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thousands of images, some can be turned
@@ -108,7 +110,7 @@ def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
         if [type(part) for part in parts] == [dict] * 3 and parts[0].get("format") == FORMAT:
             return parts if isinstance(parts[0].get("thumb"), str) else None
     try:
-        return fragment_of(load_result(folder))
+        return fragment_of(load(folder))
     except (OSError, ValueError, UserError):
         return None
 

@@ -35,7 +35,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import SIDE_M, Result
+from gan2shape_jax.results.reconstruction import SIDE_M, Reconstruction
 
 if TYPE_CHECKING:
     import trimesh
@@ -92,7 +92,7 @@ class Surface:
     mask: np.ndarray  # (S, S) 1 on the object and just across its outline, where `depth` may be drawn
 
 
-def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
+def object_mask(result: Reconstruction) -> Bool[np.ndarray, "s s"]:
     """Returns where the object is: the largest piece of the canonical mask, holes filled; everywhere if it is empty.
 
     Where the surface folds, the input's mask lands on parts that the input does not show, which leaves holes and
@@ -102,7 +102,7 @@ def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 
-def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
+def _outlined(result: Reconstruction) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
     """Returns field and depth of the object's surface.
 
     The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
@@ -175,7 +175,7 @@ def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None)
     return np.asarray(ndimage.binary_fill_holes(pieces == largest, joined), bool)
 
 
-def surface(result: Result, *, cut: bool = True) -> Surface:
+def surface(result: Reconstruction, *, cut: bool = True) -> Surface:
     """Returns the object's surface, or with `cut=False` the whole depth map as it is."""
     field, depth = _outlined(result) if cut else (np.ones_like(result.mask), result.depth)
     # Border normals are frontal by definition; their neighbours' normals look better.
@@ -184,7 +184,7 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
 
 
-def whole_if_empty(result: Result, *, full: bool) -> Surface:
+def whole_if_empty(result: Reconstruction, *, full: bool) -> Surface:
     """Returns the surface of a mesh: the whole depth map if requested, or if the object is too small for an outline."""
     part = surface(result, cut=not full)
     return part if (part.field > OUTLINE).any() else surface(result, cut=False)
@@ -297,7 +297,7 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
     return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
 
 
-def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
+def build_mesh(result: Reconstruction, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
     """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole depth map.
 
     `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
@@ -316,7 +316,9 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     placed = (surface_cut.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
     if texture is None and result.texture is not None:
         texture = jpeg(result.texture)
-    texture, name = (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.albedo)), "albedo")
+    texture, name = (
+        (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.signed_albedo)), "albedo")
+    )
     look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))

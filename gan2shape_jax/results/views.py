@@ -10,7 +10,7 @@ canonical frame. Lights are `(n, 4)`: ambient, diffuse, dx, dy. Angles are in de
 Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's `save_results`).
 Relighting: five directions from side to side, level and from above, at two strengths. The GAN does not see the mesh:
 the factors are rendered the way the training does, by sampling the canonical texture at the warped depth, and the
-caller's projection turns these rough pictures into the GAN's own (GAN2Shape, section 3.3).
+caller's projection turns these pseudo-images into the GAN's own (GAN2Shape, section 3.3).
 """
 
 import dataclasses
@@ -29,14 +29,15 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
-from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.geometry.render import pseudo_image
 from gan2shape_jax.geometry.resample import average_cells, grid_sample
 from gan2shape_jax.io import exported
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.results.result import COLUMNS, Result, Row
+from gan2shape_jax.results.reconstruction import Reconstruction
+from gan2shape_jax.results.rows import COLUMNS, Row
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
@@ -87,7 +88,7 @@ def sweep_views(*, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: D
     return views
 
 
-def draw(result: Result, views: Views, **options: Any) -> Surfaces:
+def draw(result: Reconstruction, views: Views, **options: Any) -> Surfaces:
     """Draws the mesh in the given views; options as for `draw_in_parts`."""
     fields = [vars(part) for part in draw_in_parts(result, views, **options)]
     names = [name for name, value in fields[0].items() if value is not None]
@@ -95,7 +96,7 @@ def draw(result: Result, views: Views, **options: Any) -> Surfaces:
 
 
 def draw_in_parts(
-    result: Result, views: Views, *, size: int, cut: bool = True, window: float | Sequence[float] = 1.0
+    result: Reconstruction, views: Views, *, size: int, cut: bool = True, window: float | Sequence[float] = 1.0
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
@@ -103,7 +104,7 @@ def draw_in_parts(
     of what a picture shows relative to the camera's own picture, see `fitting_window`, or that of each view.
     """
     part, texture = surface(result, cut=cut), None
-    attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
+    attributes = np.concatenate([result.signed_albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
     if result.texture is not None and cut:
         side = _SAMPLES * size  # about what is drawn, so that there is no aliasing
         texture = np.asarray(Image.fromarray(result.texture).resize((side, side), Image.Resampling.BILINEAR))
@@ -212,7 +213,7 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def pictures_in_turn(
-    result: Result,
+    result: Reconstruction,
     turned: Views,
     lights: Lights,
     *,
@@ -237,7 +238,7 @@ def pictures_in_turn(
         start = end
 
 
-def fitting_window(result: Result, views: Views, *, cut: bool = True) -> float:
+def fitting_window(result: Reconstruction, views: Views, *, cut: bool = True) -> float:
     """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own: >= 1.
 
     The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
@@ -282,7 +283,7 @@ def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: floa
     return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
 
 
-def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+def mesh_strips(result: Reconstruction, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """Returns strips of the turned and relit mesh by file name.
 
     They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole depth map with its
@@ -304,7 +305,7 @@ def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h 
     return strips | {"relight.png": pictures.strip(rows)}
 
 
-def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+def turned_frames(result: Reconstruction, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh from side to side, slow at its ends: the first half of a film of that many frames."""
     share = -np.cos(np.linspace(0, np.pi, max(2, frames // 2 + 1)))
     turns = sweep_views(yaw_deg=category_of(result.category).max_yaw_deg * share)
@@ -312,7 +313,7 @@ def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.n
     return pictures_in_turn(result, turns, lights, size=size, window=fitting_window(result, turns))
 
 
-def relit_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+def relit_frames(result: Reconstruction, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh in the input's view under a strong light that circles once."""
     still, angles = draw(result, result.view[None], size=size), 2 * np.pi * np.arange(frames) / frames
     lights = (stronger(result.light, 0.6, 1.3 * np.sin(angle), 0.8 * np.cos(angle)) for angle in angles)
@@ -331,12 +332,12 @@ def gan_tiles(drawn: Float[np.ndarray, "n s s 3"], size: int) -> list[UInt8[np.n
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
 
 
-def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> GanViews:
+def draw_gan_views(result: Reconstruction, project: Projection, *, batch: int = 8) -> GanViews:
     """Projects the reference's sweeps of views and lights, always `batch` pictures at a time."""
     turns = turn_views(result.category)
     lights = relight_rows(result.light).reshape(-1, 4)
     facing = normals(result.depth, result.camera)
-    relit = np.stack([lit(result.albedo, shading(facing, light)) for light in lights])
+    relit = np.stack([lit(result.signed_albedo, shading(facing, light)) for light in lights])
     textures = np.concatenate([np.repeat(result.canonical[None], len(turns), axis=0), relit])
     seen_from = np.concatenate([turns, np.broadcast_to(result.view, (len(lights), 6))]).astype(np.float32)
     sampling: Literal["centred", "half"] = "half" if result.reference else "centred"
@@ -360,10 +361,10 @@ def rough_views(
     sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
     """Renders each lit texture in its view by sampling it at the warped depth, as training does."""
-    return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]
+    return pseudo_image(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]
 
 
-def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
+def draw_overview(result: Reconstruction, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
     """Draws the overview with tiles of `size` pixels; the GAN's rows only if `gan` is given."""
     step = 20 if yaws_deg(result.category)[-1] > 60 else 15
     yaws = [step * k for k in range(-3, 4)]
@@ -404,30 +405,32 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     return pictures.contact_sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
 
 
-def input_stills(result: Result) -> list[_Still]:
+def input_stills(result: Reconstruction) -> list[_Still]:
     """Returns pictures of the input and its explanation."""
-    near, far = pictures.depth_range(result.warped_depth, result.input_mask)
+    near, far = pictures.depth_range(result.input_depth, result.input_mask)
     coloured = functools.partial(pictures.colour_depth, near=near, far=far, mask=result.input_mask)
-    off = np.abs(result.image - result.reconstruction).mean(axis=-1)  # shown dark where it is half the range or more
+    off = np.abs(result.signed_image - result.reconstruction).mean(
+        axis=-1
+    )  # shown dark where it is half the range or more
     shown: list[tuple[str, Callable[[np.ndarray], np.ndarray], np.ndarray | None, str]] = [
-        ("input", pictures.to_uint8, result.image, "input"),
+        ("input", pictures.to_uint8, result.signed_image, "input"),
         ("gan_image", pictures.to_uint8, result.gan_image, "the GAN's image of it"),
         ("reconstruction", pictures.to_uint8, result.reconstruction, "reconstruction"),
         ("input_mask", pictures.colour_mask, result.input_mask, "object mask"),
         ("", pictures.colour_mask, 1 - np.clip(off, 0, 1), "|input - reconstruction|"),
-        ("", coloured, result.warped_depth, "depth in this view"),
+        ("", coloured, result.input_depth, "depth in this view"),
         ("", coloured, result.true_depth, "true depth"),
     ]
     return [(name, show(values), caption) for name, show, values, caption in shown if values is not None]
 
 
-def factor_stills(result: Result) -> list[_Still]:
+def factor_stills(result: Reconstruction) -> list[_Still]:
     """Returns pictures of the factors, seen from the front."""
     near, far = pictures.depth_range(result.depth, result.mask)
     normal = normals(result.depth, result.camera)
     shown = [
         ("canonical", pictures.to_uint8(result.canonical), "lit texture"),
-        ("albedo", pictures.to_uint8(result.albedo), "albedo"),
+        ("albedo", pictures.to_uint8(result.signed_albedo), "albedo"),
         ("", pictures.colour_mask(np.clip(shading(normal, result.light), 0, 1)), "shading"),
         ("", pictures.colour_depth(result.depth, near, far, mask=result.mask), f"depth, {near:.3f} to {far:.3f}"),
         ("normals", pictures.to_uint8(normal), "normals"),
@@ -438,7 +441,7 @@ def factor_stills(result: Result) -> list[_Still]:
     return shown
 
 
-def _footer(result: Result) -> list[str]:
+def _footer(result: Reconstruction) -> list[str]:
     """Returns a line for the depth if it could be measured, one for the pictures, and one for trust if known."""
     lines: dict[bool, list[str]] = {False: [], True: []}
     for column, value in zip(COLUMNS, Row("", metrics=result.metrics).figures, strict=True):

@@ -25,11 +25,11 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spa
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.amortization import Amortized, amortized
-from gan2shape_jax.method import models, turning
+from gan2shape_jax.method import models, pose_edit
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
@@ -86,19 +86,19 @@ class _Lift(RunContext):
         return int(self.folder.joint.get("returns_to_a_checkpoint", 0))
 
     @functools.cached_property
-    def _begun(self) -> tuple[models.Params, Turning | None]:
+    def _begun(self) -> tuple[models.Params, LatentPoseEdit | None]:
         """The networks to begin with, V taught to see far turns, and how the GAN turns, if a stage learns from that."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         params = models.published(prepare.initial_params(self.plan, maker.settings))  # `DETAIL` is for what they become
         if config.recipe == "lift":  # every stage is anchored
             return params, None
-        turning_fit = model_file.measured_turning(config, params, maker)
-        if turning_fit is None:
+        edit = model_file.measured_pose_edit(config, params, maker)
+        if edit is None:
             self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
         self.monitor.say("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
-        return turning.taught(params, turning_fit, self.frozen, maker.settings), turning_fit
+        return pose_edit.taught(params, edit, self.frozen, maker.settings), edit
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
@@ -123,8 +123,8 @@ class _Lift(RunContext):
     def _train(self) -> None:
         """Trains to the end, from the newest checkpoint or from scratch."""
         config = self.config
-        initial, turning_fit = self._begun
-        hooks = {"returns": self._returns(), "on_collected": self._report, "turning": turning_fit}
+        initial, edit = self._begun
+        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit}
         self._trained(task_of(config, self.architecture, self.frozen, **hooks), initial)
 
     def _trained(self, task: task_lib.Lift | Amortized, initial: models.Params) -> None:
@@ -132,7 +132,7 @@ class _Lift(RunContext):
 
         def drawn(phase: Phase, views: Prediction) -> Prediction:
             if self.folder.team.leads:
-                images = np.stack([np.asarray(sample.problem.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
+                images = np.stack([np.asarray(sample.example.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
                 path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
                 contact_sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
@@ -155,7 +155,7 @@ class _Lift(RunContext):
             settings,
             pairs=config.schedule.batches_per_iteration,
             average=config.lift.average,
-            kept_out=maker.problems(range(config.lift.kept_out)),
+            kept_out=maker.examples(range(config.lift.kept_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
             on_row=self._write_detail,
         )
@@ -189,6 +189,6 @@ class _Lift(RunContext):
         maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        kept_out = maker.problems(range(config.lift.kept_out))
+        kept_out = maker.examples(range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=self.identity.fingerprint)
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

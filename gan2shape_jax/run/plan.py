@@ -18,9 +18,9 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.lift.model_file import LiftedModel
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, from_config
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run.recipes import Recipe, recipe_of
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -53,11 +53,11 @@ class Plan:
         return {"recipe": self.recipe.name, "what": self.recipe.words, "schedule": phases}
 
     @property
-    def turning(self) -> Turning | None:
+    def pose_edit(self) -> LatentPoseEdit | None:
         """How the GAN turns what it draws, along which step 3's samples are turned; None: they are projected."""
         # Training the detail keeps its model's; refining may be by projected samples alone.
         used = self.recipe.name in ("predict", "train_detail") or self.turns
-        return self.model.turning if self.model and used else None
+        return self.model.pose_edit if self.model and used else None
 
     @property
     def turns(self) -> bool:
@@ -146,7 +146,7 @@ def resolve(config: ConfigDict) -> Plan:
             "config.reference repeats the published code, which starts without a model: use a variant that does, such "
             "as ictface:scratch"
         )
-    if config.refinement.samples == "turned" and model is not None and model.turning is None:
+    if config.refinement.samples == "turned" and model is not None and model.pose_edit is None:
         raise UserError(
             f"{pretrained} does not know how its GAN turns what it draws, as config.refinement.samples='turned' needs: "
             "set it to 'projected'"

@@ -29,8 +29,8 @@ from gan2shape_jax.method.reconstruction import predict_batch
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
-from gan2shape_jax.results import Projection, Result
-from gan2shape_jax.run import explain, prepare, start, trust
+from gan2shape_jax.results import Projection, Reconstruction
+from gan2shape_jax.run import inference, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, RunHooks, WorkItems, failures_of
@@ -62,9 +62,9 @@ class Predictor:
         latent = None if self.frozen.generator is None else item.latent
         return prepare.prepare_image(self.plan, item, latent, self.architecture, self.frozen)
 
-    def reconstruct(self, prepared: PreparedImage) -> Result:
+    def reconstruct(self, prepared: PreparedImage) -> Reconstruction:
         """Returns the networks' result for an image."""
-        return explain.explain(self.params, prepared, self.frozen, self.grader)
+        return inference.reconstruct(self.params, prepared, self.frozen, self.grader)
 
 
 def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
@@ -171,41 +171,41 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
             if reason:
                 monitor.say(f"no pictures by the GAN: {reason}")
 
-            def write(name: str, prepared: PreparedImage, result: Result) -> None:
+            def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
-                has_latent = prepared.problem.latent is not None
-                project = explain.projector(params, prepared, frozen) if has_latent else None
+                has_latent = prepared.example.latent is not None
+                project = inference.projector(params, prepared, frozen) if has_latent else None
                 result, files = hooks.decorate(result)
                 made_with = started.wanted(name).record
-                explain.write(
+                inference.write(
                     result, folder.result(result.name), config, project=project, extra=files, made_with=made_with
                 )
 
             def projector(name: str) -> Projection | None:
                 prepared = networks.prepared(data.load_item(config, name))
-                return None if prepared.problem.latent is None else explain.projector(params, prepared, frozen)
+                return None if prepared.example.latent is None else inference.projector(params, prepared, frozen)
 
             work_items.redraw(started, config, projector)
-            for group in work_items.unfinished(groups.plan(started.work_items, at_once)):
+            for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
                 monitor.check()
                 # Finished ones too: where an image stands among the others decides its last bits.
                 images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
                 try:
-                    problems = [prepared.problem for prepared in images.values()]
-                    if problems and at_once > 1:  # they have the same settings
-                        views = predict_batch(params, problems, frozen, networks.settings, size=at_once)
+                    examples = [prepared.example for prepared in images.values()]
+                    if examples and at_once > 1:  # they have the same settings
+                        views = predict_batch(params, examples, frozen, networks.settings, size=at_once)
                     else:
                         views = [
-                            explain.predict(params, prepared.problem, frozen, prepared.settings)
+                            inference.predict(params, prepared.example, frozen, prepared.settings)
                             for prepared in images.values()
                         ]
-                    described = {
-                        name: explain.described(params, prepared, frozen, networks.grader, view=view)
+                    ungraded = {
+                        name: inference.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
                         for (name, prepared), view in zip(images.items(), views, strict=True)
                         if not folder.is_finished(stem_of(name))
                     }
-                    results = dict(zip(described, trust.graded(networks.grader, [*described.values()]), strict=True))
+                    results = dict(zip(ungraded, trust.graded(networks.grader, [*ungraded.values()]), strict=True))
                 except FAILURES as error:
                     work_items.fail(failures_of(list(images), error))
                     continue

@@ -21,7 +21,7 @@ from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.method.state import Example, PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
@@ -63,7 +63,7 @@ def load_frozen(
         distances={name: perceptual.load(name, config) for name in distances if perceptual.DISTANCES[name].load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or plan.recipe.lifts else None,
     )
-    return architecture, dataclasses.replace(frozen, turning=jax.tree.map(jnp.asarray, plan.turning))
+    return architecture, dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))
 
 
 def initial_params(plan: Plan, settings: Settings) -> models.Params:
@@ -157,7 +157,7 @@ def prepare_image(
     w = None if latent is None else usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = None if w is None else jax.jit(projection.synthesize)(w, frozen, settings=settings)
     error = None if gan_image is None else float(jnp.mean(jnp.abs(gan_image - image)))
-    problem = Problem(
+    example = Example(
         image=image,
         mask=jax.device_put(item.mask),
         latent=w,
@@ -166,7 +166,7 @@ def prepare_image(
         true_depth=None if item.depth is None else jax.device_put(item.depth),
         key=None if w is None else jax.random.fold_in(image_key(config.seed, item.name), 0),
     )
-    return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
+    return PreparedImage(name=item.name, example=example, settings=settings, inversion_l1=error)
 
 
 def usable_latent(

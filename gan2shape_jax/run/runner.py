@@ -32,8 +32,8 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results import AWAITS, Projection, Result, Row, print_table, write_page, write_table
-from gan2shape_jax.run import explain, prepare, redraw, start, trust
+from gan2shape_jax.results import AWAITS, Projection, Reconstruction, Row, print_table, write_page, write_table
+from gan2shape_jax.run import inference, prepare, redraw, start, trust
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import Identity
 from gan2shape_jax.run.plan import Plan
@@ -72,7 +72,7 @@ class RunHooks:
 
     assessed: Mapping[str, Assessment] | None = None  # what each image shows, by name without ending
     # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
-    decorate: Callable[[Result], tuple[Result, dict[str, Any]]] = lambda result: (result, {})
+    decorate: Callable[[Reconstruction], tuple[Reconstruction, dict[str, Any]]] = lambda result: (result, {})
     # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
     finished: Callable[[str], None] | None = None
 
@@ -300,10 +300,10 @@ def write_predictions(
     folder, monitor, names_by_stem = context.folder, context.monitor, {stem_of(name): name for name in names}
     new = [name for name in names if not is_result(folder.result(stem_of(name)))]
 
-    def write(result: Result) -> None:
+    def write(result: Reconstruction) -> None:
         folder.require()
         made_with = context.started.wanted(names_by_stem[result.name]).record
-        explain.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
+        inference.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
 
     for name in new:
         monitor.check()
@@ -311,7 +311,7 @@ def write_predictions(
             try:
                 measured = {AWAITS: True}
                 params = networks(prepared.settings)
-                result = explain.explain(params, prepared, context.frozen, grader, measured=measured)
+                result = inference.reconstruct(params, prepared, context.frozen, grader, measured=measured)
             except FAILURES as error:
                 work_items.fail(failures_of([name], error))
                 continue
@@ -376,7 +376,7 @@ class Trainer(RunContext):
         unfinished = [work_item for work_item in work_items if work_item not in finished]
         requested, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
         if not self.config.schedule.reset_weight:
-            return finished + groups.plan(unfinished, 1)
+            return finished + groups.grouped(unfinished, 1)
         single = [work_item[0] for work_item in unfinished if len(work_item) == 1]
         size = groups.choose_size(requested, count, jax.local_devices(), lambda: self._bytes_of_one(single))
         if size < min(requested, count):
@@ -385,7 +385,7 @@ class Trainer(RunContext):
                 "take longer together than one by one",
                 stacklevel=2,
             )
-        return finished + groups.plan(unfinished, size)
+        return finished + groups.grouped(unfinished, size)
 
     def _bytes_of_one(self, names: list[str]) -> int:
         """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""
@@ -495,18 +495,18 @@ class Trainer(RunContext):
             params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
             release_freed_memory()
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
-        result = explain.explain(params, prepared, self.frozen, self.grader, **facts)
+        result = inference.reconstruct(params, prepared, self.frozen, self.grader, **facts)
         if sentence := trust.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         result, files = self.hooks.decorate(result)
-        explain.write(
+        inference.write(
             result,
             self.folder.result(prepared.name),
             self.config,
-            project=explain.projector(params, prepared, self.frozen),
-            extra=files | explain.training_files(params, trained.history, networks=kept),
+            project=inference.projector(params, prepared, self.frozen),
+            extra=files | inference.training_files(params, trained.history, networks=kept),
             made_with=made_with,
         )
         release_freed_memory()

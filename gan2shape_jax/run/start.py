@@ -274,7 +274,7 @@ def hold(
             text = json.dumps(this) + "\n"
             atomic_text(folder / note.name, text) if isinstance(folder, pathlib.Path) else note.write_text(text)
             if lock:
-                _require_own(folder, name, team, run)
+                _require_own(pathlib.Path(folder), name, team, run)
         except OSError as error:
             raise refused(error, f"cannot lock {folder} for this run") from error
         yield require

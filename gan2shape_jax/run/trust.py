@@ -1,4 +1,4 @@
-"""How far to trust a result, in figures and in words: `metrics["trust"]`, and the spread of its depth.
+"""How far to trust a result, in figures and in words: `metrics["trust"]`, and the uncertainty of its depth.
 
 Three things are told. What was detected: whether the picture shows what the GAN draws, by a detector (`detection`),
 if there is one for the GAN, and by how well the model explains the picture: no rendered face exceeded `FAR_RATIO`, all
@@ -27,7 +27,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
-from gan2shape_jax.results import AWAITS, Result, Row, load_metrics
+from gan2shape_jax.results import AWAITS, Reconstruction, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture
@@ -36,10 +36,10 @@ from gan2shape_jax.stylegan2 import Architecture
 FAR_RATIO = 1.5
 DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
 _UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
-# How far to trust a shape, and what decides that; 'found' is only that the picture shows what the GAN draws.
-Grade = Literal["trust", "found", "doubt", "no"]
-Ground = Literal["not the kind", "not explained", "got worse", "poorly explained", "not measured", "coarse", "usual"]
-_GRADES: Mapping[Ground, Grade] = {
+# How far to trust a shape, and what decides that; 'unmeasured': the picture shows what the GAN draws, no more is known.
+Grade = Literal["trust", "unmeasured", "doubt", "no"]
+Reason = Literal["not the kind", "not explained", "got worse", "poorly explained", "not measured", "coarse", "usual"]
+_GRADES: Mapping[Reason, Grade] = {
     "not the kind": "no",
     "not explained": "no",
     "got worse": "doubt",
@@ -160,32 +160,32 @@ def nearness(l1_p95: float, l1: float) -> dict[str, Any]:
     return {"model_l1": l1, "model_l1_p95": l1_p95, "far_from_category": l1 > FAR_RATIO * l1_p95}
 
 
-def graded(grader: Grader, results: Sequence[Result]) -> list[Result]:
-    """Returns results with their grades added: `metrics["trust"]` and `depth_spread`."""
+def graded(grader: Grader, results: Sequence[Reconstruction]) -> list[Reconstruction]:
+    """Returns results with their grades added: `metrics["trust"]` and `uncertainty`."""
     return list(map(functools.partial(_graded, grader), results, assessments(grader, results)))
 
 
-def _graded(grader: Grader, result: Result, assessment: Assessment | None) -> Result:
+def _graded(grader: Grader, result: Reconstruction, assessment: Assessment | None) -> Reconstruction:
     metrics = result.metrics
     if assessment is None and "far_from_category" not in metrics:
         return result
-    sure = assessment.score if assessment else float(not metrics["far_from_category"])
+    confidence = assessment.score if assessment else float(not metrics["far_from_category"])
     # Nothing can be predicted for pictures that the model does not know.
-    record = grader.record if sure >= PERHAPS and not metrics.get("far_from_category") else None
+    record = grader.record if confidence >= PERHAPS and not metrics.get("far_from_category") else None
     expected = expected_side(record, assessment.atypicality if assessment else None)
     category = categories.category_of(grader.config.category)
     # What a refinement has changed is the picture's own only where held-out samples confirm it.
     unconfirmed = 0 if grader.typical_l1 is not None else 1
     own = grader.config.recipe != "predict" and not grader.config.refinement.hold_shape
     own = own and metrics.get("refinement_share", unconfirmed) > 0 and not metrics.get(AWAITS)
-    grading: dict[str, Any] = {"category": round(sure, 4), "expected_side": expected}
+    grading: dict[str, Any] = {"category": round(confidence, 4), "expected_side": expected}
     grading |= grade_in_words(
-        sure, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"
+        confidence, expected, record, metrics, kind=str(category), own=own, surely=category.detector == "face"
     )
     if assessment is not None:
         grading["atypicality"] = round(assessment.atypicality, 3)
     uncertainty = None if record is None else depth_uncertainty(record, expected)
-    return dataclasses.replace(result, metrics=metrics | {"trust": grading}, depth_spread=uncertainty)
+    return dataclasses.replace(result, metrics=metrics | {"trust": grading}, uncertainty=uncertainty)
 
 
 def expected_side(record: TrustRecord | None, atypical: float | None) -> float | None:
@@ -205,20 +205,22 @@ def depth_uncertainty(record: TrustRecord, expected: float | None) -> Float[np.n
     return np.asarray(more * record.level * record.usual_error, np.float32)
 
 
-def detection_in_words(sure: float, kind: str) -> str:
+def detection_in_words(confidence: float, kind: str) -> str:
     """Returns what was detected, in a few words: the first verdict. `kind` is what the GAN draws."""
     a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    if sure < PERHAPS:
-        return f"no {kind} found" if sure < _UNLIKELY else f"not clearly {a_kind}"
-    return a_kind if sure >= SURE else f"perhaps {a_kind}"
+    if confidence < PERHAPS:
+        return f"no {kind} found" if confidence < _UNLIKELY else f"not clearly {a_kind}"
+    return a_kind if confidence >= SURE else f"perhaps {a_kind}"
 
 
-def ground_of(sure: float, expected: float | None, record: TrustRecord | None, metrics: Mapping[str, Any]) -> Ground:
+def reason_of(
+    confidence: float, expected: float | None, record: TrustRecord | None, metrics: Mapping[str, Any]
+) -> Reason:
     """Returns what decides how far to trust a shape: the first that holds, from the gravest on.
 
-    `sure` is how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected SIDE.
+    `confidence` says how certain it is that the picture shows what the GAN draws, 0 to 1; `expected` the expected SIDE.
     """
-    if sure < PERHAPS:
+    if confidence < PERHAPS:
         return "not the kind"
     if metrics.get("far_from_category"):
         return "not explained"
@@ -228,18 +230,18 @@ def ground_of(sure: float, expected: float | None, record: TrustRecord | None, m
         return "poorly explained"
     if expected is None or record is None:
         return "not measured"
-    return "coarse" if sure < SURE or expected > record.side_range[1] else "usual"
+    return "coarse" if confidence < SURE or expected > record.side_range[1] else "usual"
 
 
-def grade_of(ground: Ground, sure: float) -> Grade:
-    """Returns the grade: 'trust' where the error was measured on others like it, 'found' where it is unknown."""
-    if ground == "not measured":
-        return "found" if sure >= SURE else "doubt"
-    return _GRADES[ground]
+def grade_of(reason: Reason, confidence: float) -> Grade:
+    """Returns the grade: 'trust' where the error was measured on others like it, 'unmeasured' where it is unknown."""
+    if reason == "not measured":
+        return "unmeasured" if confidence >= SURE else "doubt"
+    return _GRADES[reason]
 
 
 def grade_in_words(
-    sure: float,
+    confidence: float,
     expected: float | None,
     record: TrustRecord | None,
     metrics: Mapping[str, Any],
@@ -250,23 +252,23 @@ def grade_in_words(
 ) -> dict[str, str]:
     """Returns three verdicts (`found`, `shape`, `invented`), all in one sentence (`verdict`), and a `grade`.
 
-    `sure`, `expected`, `record` and `metrics` as for `ground_of`; `kind` is what the GAN draws, in a word; `own` says
-    whether the shape was fitted to this picture, `surely` whether the detection stands even if the model cannot
+    `confidence`, `expected`, `record` and `metrics` as for `reason_of`; `kind` is what the GAN draws, in a word; `own`
+    says whether the shape was fitted to this picture, `surely` whether the detection stands even if the model cannot
     explain the picture.
     """
-    ground = ground_of(sure, expected, record, metrics)
+    reason = reason_of(confidence, expected, record, metrics)
     far = bool(metrics.get("far_from_category")) and not surely
-    detected = detection_in_words(min(sure, PERHAPS) if far else sure, kind)
-    shape = _shape_words(ground, "its own shape" if own else f"the general shape of a {kind}, not this one's own")
-    if ground in ("coarse", "usual"):
+    detected = detection_in_words(min(confidence, PERHAPS) if far else confidence, kind)
+    shape = _shape_words(reason, "its own shape" if own else f"the general shape of a {kind}, not this one's own")
+    if reason in ("coarse", "usual"):
         shape += f" (SIDE about {expected or 0:.3f})"
-    invented = "all of it is invented" if sure < _UNLIKELY else "what is turned away is invented"
+    invented = "all of it is invented" if confidence < _UNLIKELY else "what is turned away is invented"
     sentence = f"{detected}: {shape}; {invented}"
     words = {"found": detected, "shape": shape, "invented": invented, "verdict": sentence}
-    return words | {"grade": grade_of(ground, sure)}
+    return words | {"grade": grade_of(reason, confidence)}
 
 
-def _shape_words(ground: Ground, shape: str) -> str:
+def _shape_words(reason: Reason, shape: str) -> str:
     """Returns how good a shape is, in words; `shape` says whose it is."""
     return {
         "not the kind": "the shape is a guess",
@@ -276,10 +278,10 @@ def _shape_words(ground: Ground, shape: str) -> str:
         "not measured": f"{shape}; how exact it is has not been measured",
         "coarse": f"{shape}, coarser than usual",
         "usual": f"{shape}, as exact as usual",
-    }[ground]
+    }[reason]
 
 
-def assessments(grader: Grader, results: Sequence[Result]) -> list[Assessment | None]:
+def assessments(grader: Grader, results: Sequence[Reconstruction]) -> list[Assessment | None]:
     """Returns what the image of each result shows; None where that cannot be determined."""
     by_name = {result.name: grader.assessed.get(result.name) for result in results}
     if grader.detector is not None:
@@ -289,10 +291,10 @@ def assessments(grader: Grader, results: Sequence[Result]) -> list[Assessment | 
     return [by_name[result.name] for result in results]
 
 
-def _picture(config: ConfigDict, result: Result) -> UInt8[np.ndarray, "s s 3"] | None:
+def _picture(config: ConfigDict, result: Reconstruction) -> UInt8[np.ndarray, "s s 3"] | None:
     """Returns what a result's image shows, as the GAN frames it; None if that cannot be read."""
     if not config.data.crop:
-        return to_uint8(np.asarray(result.image))
+        return to_uint8(np.asarray(result.signed_image))
     try:  # the GAN draws more than the crop
         picture = data.open_picture(config, f"{result.name}.png").picture
     except UserError:
@@ -356,7 +358,7 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(f"worse than its {start}" if _sides(metrics) else "explains its samples worse and worse")
     trust = metrics["trust"] if isinstance(metrics.get("trust"), dict) else {}
     if metrics.get("far_from_category") or trust.get("grade") == "no":
-        sure = trust.get("category", 0) >= SURE and not trust.get("found", "").startswith("perhaps")
-        return [*notes, "the shape is a guess" if sure else trust.get("found", "far from what the GAN draws")]
+        detected = trust.get("category", 0) >= SURE and not trust.get("found", "").startswith("perhaps")
+        return [*notes, "the shape is a guess" if detected else trust.get("found", "far from what the GAN draws")]
     doubted = trust.get("grade") == "doubt" and not metrics.get("worse_than_prior")
     return [*notes, "doubtful"] if doubted else notes

@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.networks import Params as Params
 
-Params = dict[str, Any]
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2
 _KINDS = ("skip", "resnet", "orig")
 # More than any StyleGAN2 has; they bound the tables of shapes, which are built before any tensor is read.

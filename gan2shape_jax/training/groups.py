@@ -60,7 +60,7 @@ def unfinished(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups if set(group) <= set(names)]
 
 
-def plan(work_items: Sequence[Sequence[str]], size: int) -> list[list[str]]:
+def grouped(work_items: Sequence[Sequence[str]], size: int) -> list[list[str]]:
     """Returns the groups to train: units of several images unchanged, single images in groups of up to `size`."""
     single = [name for unit in work_items if len(unit) == 1 for name in unit]
     whole = [list(unit) for unit in work_items if len(unit) > 1]
@@ -104,10 +104,10 @@ def bytes_of_one(prepared: state_lib.PreparedImage, frozen: FrozenModels) -> int
         return devices.stack([(iteration.fresh_optimizer(state, STEP3.networks, settings), samples)])
 
     state, samples = jax.eval_shape(moving, jax.random.key(0))
-    keys = phase_keys(task.problem.key, 0, use=sampling.TRAIN)
+    keys = phase_keys(task.example.key, 0, use=sampling.TRAIN)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     run = program(STEP3, flip=True, count=1, mesh=task.mesh)
-    compiled = run.lower(state, samples, task.problem, keys, number, task.frozen, task.settings).compile()
+    compiled = run.lower(state, samples, task.example, keys, number, task.frozen, task.settings).compile()
     memory = compiled.memory_analysis()
     shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.frozen))
     return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - shared

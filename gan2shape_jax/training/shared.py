@@ -29,11 +29,11 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import (
     Context,
+    Example,
     Iteration,
     LossAndMetrics,
     Metrics,
     PreparedImage,
-    Problem,
     ProjectedSamples,
     Step,
     TrainState,
@@ -68,8 +68,8 @@ def sample_choices(
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The course of a phase: the image of every entry, and per-image or per-entry data.
+class PhaseOrder:
+    """The order of a phase: the image of every entry, and per-image or per-entry data.
 
     With R replicas, iteration i sees the entries i R to (i + 1) R - 1. Random draws are numbered by entry.
     """
@@ -81,7 +81,7 @@ class Plan:
     choices: np.ndarray | None = None  # (entries, batch), which of the image's samples step 3 sees
 
     def constants(self, entry: int) -> Step1Cache | ProjectedSamples | None:
-        """Returns what an entry sees besides its image's problem and factors."""
+        """Returns what an entry sees besides its image's example and factors."""
         kept: Step1Cache | ProjectedSamples | None = self.kept.get(int(self.order[entry]))
         return kept if self.choices is None else devices.pick(kept, self.choices[entry])
 
@@ -101,7 +101,7 @@ class Everything:
 
     factors: Factors  # of all images
     mask: jax.Array
-    problems: Problem  # of all images
+    examples: Example  # of all images
     keys: jax.Array  # of all images
     frozen: FrozenModels
     settings: Settings
@@ -127,23 +127,23 @@ def update(
         params, opt_state = trained
         whole = TrainState(params, opt_state, fixed.factors, fixed.mask)
 
-        def loss_of(params: models.Params, iteration: Iteration, problem: Problem) -> LossAndMetrics:
-            context = Context(problem, fixed.frozen, fixed.settings)
+        def loss_of(params: models.Params, iteration: Iteration, example: Example) -> LossAndMetrics:
+            context = Context(example, fixed.frozen, fixed.settings)
             return step.loss(whole.params | params, step.draw(iteration, context), context, flip=flip)
 
         # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of
         # weights and become one convolution over a larger batch, forward and backward.
-        def mean(params: models.Params, iterations: Iteration, problems: Problem) -> LossAndMetrics:
+        def mean(params: models.Params, iterations: Iteration, examples: Example) -> LossAndMetrics:
             if len(replicas.numbers) == 1:
-                return loss_of(params, devices.pick(iterations, 0), devices.pick(problems, 0))
-            loss, (metrics, _) = jax.vmap(functools.partial(loss_of, params))(iterations, problems)
+                return loss_of(params, devices.pick(iterations, 0), devices.pick(examples, 0))
+            loss, (metrics, _) = jax.vmap(functools.partial(loss_of, params))(iterations, examples)
             return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
 
-        factors, problems, keys = devices.pick((fixed.factors, fixed.problems, fixed.keys), replicas.chosen)
+        factors, examples, keys = devices.pick((fixed.factors, fixed.examples, fixed.keys), replicas.chosen)
         iterations = Iteration(keys, replicas.numbers, factors, replicas.constants)
         differentiated = jax.value_and_grad(mean, has_aux=True)
         active = models.trained(whole.params, step.networks)
-        (_, (metrics, _)), gradient = differentiated(active, iterations, problems)
+        (_, (metrics, _)), gradient = differentiated(active, iterations, examples)
         if mesh.size > 1:
             gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
         whole = iteration_lib.optimizer_step(whole, gradient, fixed.settings)
@@ -172,12 +172,12 @@ def updating(step: Step, *, flip: bool, mesh: Mesh) -> Any:
 
 
 @jax.jit
-def _input_factors(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Factors:
-    geometry = reconstruction.input_scene(params, problem, frozen, settings, flip=False)
+def _input_factors(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Factors:
+    geometry = reconstruction.input_scene(params, example, frozen, settings, flip=False)
     depth, view = geometry.depth[0], geometry.view[0]
-    mask = canonical_mask(problem.mask, depth, view, settings) if settings.use_mask else jnp.ones_like(problem.mask)
+    mask = canonical_mask(example.mask, depth, view, settings) if settings.use_mask else jnp.ones_like(example.mask)
     light = geometry.light
-    albedo = models.albedo(params, problem.image, geometry.depth, geometry.view, light, settings)[0]
+    albedo = models.albedo(params, example.image, geometry.depth, geometry.view, light, settings)[0]
     return Factors(depth=depth, albedo=albedo, view=view, light=light[0], mask=mask)
 
 
@@ -192,7 +192,7 @@ class Shared:
     """
 
     names: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    examples: tuple[Example, ...]
     frozen: FrozenModels
     # The settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a time.
     settings: Settings
@@ -212,19 +212,19 @@ class Shared:
     ).phase_constants(state, phase)
 
     @functools.cached_property
-    def _replicated(self) -> tuple[Problem, FrozenModels, Settings]:
-        """All problems, the frozen networks and the settings, on every device."""
-        return devices.replicate((stacked(self.problems), self.frozen, self.settings), self.mesh)
+    def _replicated(self) -> tuple[Example, FrozenModels, Settings]:
+        """All examples, the frozen networks and the settings, on every device."""
+        return devices.replicate((stacked(self.examples), self.frozen, self.settings), self.mesh)
 
     @property
     def window(self) -> int:
         """See `task.Task`."""
-        return -(-len(self.problems) // self.replicas) if self.different else len(self.problems)
+        return -(-len(self.examples) // self.replicas) if self.different else len(self.examples)
 
     def initial(self, params: models.Params) -> TrainState:
         """See `task.Task`."""
         state = state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
-        every = devices.stack([state.factors] * len(self.problems))
+        every = devices.stack([state.factors] * len(self.examples))
         return devices.replicate(dataclasses.replace(state, factors=every), self.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
@@ -240,42 +240,43 @@ class Shared:
 
     def _factors(self, state: TrainState) -> Factors:
         """Returns every image's factors at the end of step 1, stacked."""
-        each = [_input_factors(state.params, problem, self.frozen, self.settings) for problem in self.problems]
+        each = [_input_factors(state.params, example, self.frozen, self.settings) for example in self.examples]
         every: Factors = devices.stack(each)
         if self.reference:
             every = dataclasses.replace(every, light=every.light.at[:, :2].set(every.light[-1, :2]))
         return every
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Returns the index of the image of each entry, see `Plan`."""
+        """Returns the index of the image of each entry, see `PhaseOrder`."""
         entries = phase.iterations * (self.replicas if self.different else 1)
         if phase.step == PRIOR_STEP.name and self.reference:
             order = np.zeros(entries, np.int32)
         else:
             key = sampling.phase_key(self.key, phase.number, sampling.CHOOSE)
-            order = np.asarray(image_order(key, entries, len(self.problems)))
+            order = np.asarray(image_order(key, entries, len(self.examples)))
         return order if self.different else np.repeat(order, self.replicas)
 
-    def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+    def phase_constants(self, state: TrainState, phase: Phase) -> PhaseOrder:
         """See `task.Task`."""
-        own = jnp.stack([problem.key for problem in self.problems])
+        own = jnp.stack([example.key for example in self.examples])
         keys = phase_keys(own, phase.number, use=sampling.TRAIN)
-        plan = Plan(self.order(phase), devices.replicate(keys, self.mesh))
+        of_phase = PhaseOrder(self.order(phase), devices.replicate(keys, self.mesh))
         alone, step = devices.on_host(state, self.mesh), phase.kind
         if step.cache is None:
-            return plan
+            return of_phase
         if step.collect is None:
-            return dataclasses.replace(plan, kept={i: self._cache(alone, phase, i) for i in set(plan.order.tolist())})
+            kept = {i: self._cache(alone, phase, i) for i in set(of_phase.order.tolist())}
+            return dataclasses.replace(of_phase, kept=kept)
         choices = sample_choices(
-            phase_keys(own, phase.number, use=sampling.CHOOSE)[plan.order],
-            jnp.arange(len(plan.order)),
+            phase_keys(own, phase.number, use=sampling.CHOOSE)[of_phase.order],
+            jnp.arange(len(of_phase.order)),
             count=self.batches * self.settings.batch_size,
             batch_size=self.settings.batch_size,
         )
-        return dataclasses.replace(plan, kept=self._samples(alone, phase), choices=np.asarray(choices))
+        return dataclasses.replace(of_phase, kept=self._samples(alone, phase), choices=np.asarray(choices))
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
-        context = Context(self.problems[index], self.frozen, self.settings)
+        context = Context(self.examples[index], self.frozen, self.settings)
         cache = one_image(context).phase_constants(state, phase)
         # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
@@ -283,25 +284,25 @@ class Shared:
     def _samples(self, state: TrainState, phase: Phase) -> dict[int, ProjectedSamples]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
         samples = {}
-        for index, problem in enumerate(self.problems):
+        for index, example in enumerate(self.examples):
             single = dataclasses.replace(state, factors=devices.pick(state.factors, index))
-            samples[index] = jax.device_get(self.project(single, phase, Context(problem, self.frozen, collecting)))
-            self.on_collected(len(samples), len(self.problems))
+            samples[index] = jax.device_get(self.project(single, phase, Context(example, self.frozen, collecting)))
+            self.on_collected(len(samples), len(self.examples))
         return samples
 
     def advance(
-        self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
+        self, state: TrainState, phase: Phase, iteration: int, constants: PhaseOrder, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `task.Task`."""
         assert count == 1  # the next iteration sees other images
         entries = range(iteration * self.replicas, (iteration + 1) * self.replicas)
         each = [Replicas(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
         state = devices.replicate(state, self.mesh)
-        problems, frozen, settings = self._replicated
+        examples, frozen, settings = self._replicated
         (params, opt_state), scalars = updating(phase.kind, flip=phase.flip, mesh=self.mesh)(
             (state.params, state.opt_state),
             devices.shard(each, self.mesh),
-            Everything(state.factors, state.mask, problems, constants.keys, frozen, settings),
+            Everything(state.factors, state.mask, examples, constants.keys, frozen, settings),
         )
         return dataclasses.replace(state, params=params, opt_state=opt_state), scalars
 
@@ -313,29 +314,29 @@ class Shared:
         if phase is not None and not ended and "depth" not in phase.kind.networks:
             return None, {}  # errors have not changed
         params = devices.on_host(state.params, self.mesh)
-        first = reconstruction.predict(params, self.problems[0], self.frozen, self.settings) if ended else None
-        if self.problems[0].true_depth is None:
+        first = reconstruction.predict(params, self.examples[0], self.frozen, self.settings) if ended else None
+        if self.examples[0].true_depth is None:
             return first, {}
         each = {
-            name: scores(reconstruction.predict(params, problem, self.frozen, self.settings), problem, self.settings)
-            for name, problem in zip(self.names, self.problems, strict=True)
+            name: scores(reconstruction.predict(params, example, self.frozen, self.settings), example, self.settings)
+            for name, example in zip(self.names, self.examples, strict=True)
         }
         return first, means(list(each.values())) | {"images": each}
 
 
-def stacked(problems: Sequence[Problem]) -> Problem:
-    """Returns the problems stacked along a leading axis of images, without true depth, which training does not use.
+def stacked(examples: Sequence[Example]) -> Example:
+    """Returns the examples stacked along a leading axis of images, without true depth, which training does not use.
 
     Where some latents are in W and others in W+, those in W are repeated for every layer, which is the same point.
     """
-    layers = max((problem.latent.shape[1] for problem in problems if problem.latent.ndim == 3), default=0)
+    layers = max((example.latent.shape[1] for example in examples if example.latent.ndim == 3), default=0)
 
-    def with_layers(problem: Problem) -> Problem:
-        short = layers and problem.latent.ndim == 2
-        latent = jnp.repeat(problem.latent[:, None], layers, axis=1) if short else problem.latent
-        return dataclasses.replace(problem, latent=latent, true_depth=None)
+    def with_layers(example: Example) -> Example:
+        short = layers and example.latent.ndim == 2
+        latent = jnp.repeat(example.latent[:, None], layers, axis=1) if short else example.latent
+        return dataclasses.replace(example, latent=latent, true_depth=None)
 
-    return devices.stack([with_layers(problem) for problem in problems])
+    return devices.stack([with_layers(example) for example in examples])
 
 
 def require_enough(images: int, collect_iters: int) -> None:
@@ -379,7 +380,7 @@ def shared(
     require_one_size({image.name: image.settings.original_size for image in images})
     return Shared(
         names=tuple(image.name for image in images),
-        problems=tuple(image.problem for image in images),
+        examples=tuple(image.example for image in images),
         frozen=frozen,
         settings=dataclasses.replace(images[0].settings, collect_iters=1),
         key=jax.random.key(seed),

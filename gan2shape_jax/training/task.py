@@ -1,4 +1,4 @@
-"""What the training loop trains: N problems, whose networks are independent or shared.
+"""What the training loop trains: N examples, whose networks are independent or shared.
 
 `Independent` images each have networks of their own; one image is N = 1. In joint training (`shared.Shared`), all
 images share one set of networks; a lift (`lift.task`) is made of such tasks. The steps are always those of `method`.
@@ -21,16 +21,16 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import Context, Iteration, PreparedImage, Problem, Step, TrainState
+from gan2shape_jax.method.state import Context, Example, Iteration, PreparedImage, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.training import devices
 
 
-def scores(view: reconstruction.Prediction, problem: Problem, settings: settings_lib.Settings) -> dict[str, float]:
+def scores(view: reconstruction.Prediction, example: Example, settings: settings_lib.Settings) -> dict[str, float]:
     """Returns depth and normal errors in the input view; {} if true depth is unknown."""
-    if problem.true_depth is None:
+    if example.true_depth is None:
         return {}
-    errors = metrics.depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    errors = metrics.depth_metrics(view.warped_depth, example.true_depth, view.valid, camera=settings.camera)
     return {name: float(value) for name, value in jax.device_get(errors).items()}
 
 
@@ -100,13 +100,13 @@ def per_step(make: Callable[..., Any]) -> Callable[..., Any]:
 def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
 
-    def single(state, constants, problem, key, number, frozen, settings):
-        context = Context(problem, frozen, settings)
+    def single(state, constants, example, key, number, frozen, settings):
+        context = Context(example, frozen, settings)
         return iteration_lib.iterate(state, constants, key, number, context, step=step, flip=flip)
 
-    def many(state, constants, problem, key, first, frozen, settings):
+    def many(state, constants, example, key, first, frozen, settings):
         state, metrics = jax.lax.scan(
-            lambda carry, number: single(carry, constants, problem, key, number, frozen, settings),
+            lambda carry, number: single(carry, constants, example, key, number, frozen, settings),
             state,
             first + jnp.arange(count),
         )
@@ -131,8 +131,8 @@ def _caching(step: Step, *, flip: bool, mesh: Mesh | None) -> Any:
     """Returns the compiled `Step.cache` of all images."""
     cache: Any = step.cache
 
-    def of_image(params, problem, frozen, settings):
-        return cache(params, Context(problem, frozen, settings), flip=flip)
+    def of_image(params, example, frozen, settings):
+        return cache(params, Context(example, frozen, settings), flip=flip)
 
     return jax.jit(devices.for_each(of_image, mesh, shared=2))
 
@@ -142,15 +142,15 @@ def collecting(step: Step, *, mesh: Mesh | None) -> Any:
     """Returns what computes one batch of what a step collects, of all images; see `Step.collect`."""
     collect: Any = step.collect
 
-    def single(params, factors, cache, problem, key, number, frozen, settings):
-        return collect(params, Iteration(key, number, factors, cache), Context(problem, frozen, settings))
+    def single(params, factors, cache, example, key, number, frozen, settings):
+        return collect(params, Iteration(key, number, factors, cache), Context(example, frozen, settings))
 
     return jax.jit(devices.for_each(single, mesh, shared=3))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _reconstruct(params, problem, frozen, settings, *, mesh):
-    return devices.for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, problem, frozen, settings)
+def _reconstruct(params, example, frozen, settings, *, mesh):
+    return devices.for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, example, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames=("networks", "mesh"))
@@ -178,7 +178,7 @@ class Independent:
     """
 
     names: tuple[str, ...]  # the images' names, without those that only pad the axis
-    problem: Problem  # the problems of all images, along a first axis whose length is a multiple of the devices' number
+    example: Example  # the examples of all images, along a first axis whose length is a multiple of the devices' number
     frozen: FrozenModels  # the frozen networks, on every device
     settings: settings_lib.Settings  # the settings, shared by all images
     mesh: Mesh | None  # the devices that hold the images; None for one image without an axis of images (`one_image`)
@@ -190,7 +190,7 @@ class Independent:
         state = state_lib.initial_state(params, self.settings)
         if self.mesh is None:
             return jax.tree.map(jnp.array, state)
-        count = len(self.problem.key)
+        count = len(self.example.key)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), state)
         return devices.place(every, self.mesh)
 
@@ -207,7 +207,7 @@ class Independent:
 
     def _cached(self, state: TrainState, phase: Phase) -> Any:
         cached = _caching(phase.kind, flip=phase.flip, mesh=self.mesh)
-        return cached(state.params, self.problem, self.frozen, self.settings)
+        return cached(state.params, self.example, self.frozen, self.settings)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
         """See `Task`."""
@@ -217,11 +217,11 @@ class Independent:
         cache = self._cached(state, phase)
         if step.collect is None:
             return cache
-        keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
+        keys = phase_keys(self.example.key, phase.number, use=sampling.COLLECT)
         collected = collecting(step, mesh=self.mesh)
 
         def batch(number: int) -> Any:
-            own = state.params, state.factors, cache, self.problem, keys
+            own = state.params, state.factors, cache, self.example, keys
             return collected(*own, number, self.frozen, self.settings)
 
         batches = [batch(number) for number in range(self.settings.collect_iters)]
@@ -232,9 +232,9 @@ class Independent:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `Task`."""
         run = program(phase.kind, flip=phase.flip, count=count, mesh=self.mesh)
-        keys = phase_keys(self.problem.key, phase.number, use=sampling.TRAIN)
+        keys = phase_keys(self.example.key, phase.number, use=sampling.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
-        return run(state, constants, self.problem, keys, number, self.frozen, self.settings)
+        return run(state, constants, self.example, keys, number, self.frozen, self.settings)
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Returns means over the images that are still finite, with each image's scalars under `images`."""
@@ -244,12 +244,12 @@ class Independent:
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
-        problem = reconstruction.drop_training_fields(self.problem)
-        view = _reconstruct(state.params, problem, self.frozen, self.settings, mesh=self.mesh)
-        if self.problem.true_depth is None:
+        example = reconstruction.drop_training_fields(self.example)
+        view = _reconstruct(state.params, example, self.frozen, self.settings, mesh=self.mesh)
+        if self.example.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
         errors = metrics.depth_metrics(
-            view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera
+            view.warped_depth, self.example.true_depth, view.valid, camera=self.settings.camera
         )
         return view, self._rows(jax.device_get(errors))
 
@@ -262,7 +262,7 @@ class Independent:
 
 def one_image(context: Context) -> Independent:
     """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
-    return Independent((), context.problem, context.frozen, context.settings, None)
+    return Independent((), context.example, context.frozen, context.settings, None)
 
 
 def one_of(state: TrainState, index: int) -> TrainState:
@@ -275,7 +275,7 @@ def compatible(first: PreparedImage, second: PreparedImage) -> bool:
     import chex  # here, because its import is slow
 
     try:
-        chex.assert_trees_all_equal_shapes_and_dtypes(first.problem, second.problem)
+        chex.assert_trees_all_equal_shapes_and_dtypes(first.example, second.example)
         chex.assert_trees_all_equal(first.settings, second.settings)
     except AssertionError:
         return False
@@ -288,11 +288,11 @@ def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mes
     There is at least one. `mesh` has the devices to use; None means as many of this host's as there are images.
     """
     mesh = mesh or devices.mesh_for(len(images))
-    problems = [image.problem for image in images]
-    problems += problems[-1:] * (-len(images) % mesh.size)
+    examples = [image.example for image in images]
+    examples += examples[-1:] * (-len(images) % mesh.size)
     return Independent(
         names=tuple(image.name for image in images),
-        problem=devices.place(devices.stack(problems), mesh),
+        example=devices.place(devices.stack(examples), mesh),
         frozen=devices.replicate(frozen, mesh),
         settings=devices.replicate(images[0].settings, mesh),
         mesh=mesh,

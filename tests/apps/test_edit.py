@@ -26,7 +26,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import projection, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results import load_result, save_result, views
+from gan2shape_jax.results import load, save_result, views
 from gan2shape_jax.run.folder import SavedRun, find_run
 
 # Pitch, yaw, roll in degrees; seen straight on, samples lie on triangles' edges, where rounding decides.
@@ -79,7 +79,9 @@ def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults
     turned, lights = _shots(chosen)
     made, l1 = _edits(chosen, turned, lights)
     reach, result = settings.view_range, editor.result
-    factors = Factors(*(jnp.asarray(v) for v in (result.depth, result.albedo, result.view, result.light, result.mask)))
+    factors = Factors(
+        *(jnp.asarray(v) for v in (result.depth, result.signed_albedo, result.view, result.light, result.mask))
+    )
     units = np.array([np.deg2rad(reach.rotation_deg)] * 3 + [reach.xy] * 2 + [1])
     reference = editor.latent, editor.reference, editor.frozen
     drawn, directions = jnp.asarray(turned / units, jnp.float32), jnp.asarray(DIRECTIONS)
@@ -170,8 +172,8 @@ def test_both_versions_stand_side_by_side(saved, tmp_path, capsys):
     with Image.open(turn) as gif:
         assert gif.n_frames == 6 and gif.size == (3 * SIZE + 4, SIZE)
     assert _edit(saved, "--yaw", 10, "--size", SIZE, "--out", tmp_path / "frames") == 0
-    result = load_result(saved)
-    assert np.abs(_shown(tmp_path / "frames" / "input.png") - result.image).max() <= 0.5 / 127.5 + 1e-6
+    result = load(saved)
+    assert np.abs(_shown(tmp_path / "frames" / "input.png") - result.signed_image).max() <= 0.5 / 127.5 + 1e-6
     assert np.abs(_shown(tmp_path / "frames" / "input_gan.png") - result.gan_image).max() <= 0.5 / 127.5 + 1e-4
 
 
@@ -306,7 +308,7 @@ def test_the_latent_is_that_of_the_whole_name(copy, tmp_path):
     np.save(tmp_path / "face[x].npy", latent + 1)
     np.save(tmp_path / f"{name}.npy", latent)
     _change_config(copy, lambda config: config["data"].update(latent_root=str(tmp_path)))
-    result = dataclasses.replace(load_result(copy), name=name)
+    result = dataclasses.replace(load(copy), name=name)
     save_result(result, run / "results" / name)
     run_again = find_run(run / "results" / name)
     assert run_again.root == run

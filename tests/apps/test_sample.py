@@ -53,8 +53,8 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_
     required_files.require_images(config, names)
     architecture, frozen = prepare.load_frozen(resolve(config))
     prepared = prepare.load_image(resolve(config), "0001.png", architecture, frozen, tmp_path / "found")
-    difference = np.abs(np.asarray(prepared.problem.gan_image - prepared.problem.image))
-    assert difference.max() <= _HALF_A_LEVEL + 1e-4 and 0.3 < prepared.problem.mask.mean() < 0.9
+    difference = np.abs(np.asarray(prepared.example.gan_image - prepared.example.image))
+    assert difference.max() <= _HALF_A_LEVEL + 1e-4 and 0.3 < prepared.example.mask.mean() < 0.9
     assert not (tmp_path / "found").exists()  # nothing had to be inverted
 
 

@@ -279,7 +279,11 @@ def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(script
     truth, other = (scripts.committed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
     for number in (2, 5):
         observed = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
-        shown = {"image": truth["image"][number] / 127.5 - 1, "warped_depth": observed, "view": truth["view"][number]}
+        shown = {
+            "signed_image": truth["image"][number] / 127.5 - 1,
+            "input_depth": observed,
+            "view": truth["view"][number],
+        }
         save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
     kept, ways = scripts.table.finished(truth, [tmp_path]), scripts.table.ways([], [], [tmp_path], 64)
     errors = {name.split()[0]: scripts.table.measured(kept, way) for name, way in ways.items()}

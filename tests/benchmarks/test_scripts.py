@@ -155,7 +155,7 @@ def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
     sizes = {"image_size": "32", "gan.size": "16", "gan.style_dim": "8", "networks.width": "8"}
     sizes |= dict.fromkeys(("networks.group_base", "networks.zdim", "networks.encoder_width"), "4")
     subject = timing.subjects.load("car", sizes, random_weights=True)
-    assert subject.problem.image.shape == (1, 32, 32, 3) and subject.problem.latent.shape == (1, 8)
+    assert subject.example.image.shape == (1, 32, 32, 3) and subject.example.latent.shape == (1, 8)
     assert subject.settings.architecture.channels == (512, 512, 512)
     assert subject.frozen.distances["lpips"]["conv5_3/kernel"].shape == (3, 3, 512, 512)
     steps = ("prior", "step1", "step2", "step3", timing.subjects.COLLECT)

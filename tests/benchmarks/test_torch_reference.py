@@ -38,13 +38,13 @@ class _Case:
 
     settings: object
     frozen: object
-    problem: object
+    example: object
     params: object
     images: jax.Array
     masks: jax.Array
 
     def model(self, ways=Ways()):  # noqa: B008
-        return load.model_of(self.params, self.problem, self.frozen, self.settings, ways=ways)
+        return load.model_of(self.params, self.example, self.frozen, self.settings, ways=ways)
 
     def batch(self):
         return load.nchw(self.images), torch.from_numpy(np.array(self.masks))
@@ -61,21 +61,21 @@ def _case(tmp_path_factory):
     masks = np.ones((2, 32, 32))
     masks[:, :, :5] = 0
     batch = (jnp.asarray(array, jnp.float32) for array in (images, masks))
-    return _Case(prepared.settings, frozen, prepared.problem, params, *batch)
+    return _Case(prepared.settings, frozen, prepared.example, params, *batch)
 
 
 def _ours(case, step, loss):
     """Loss and gradient's norm of the networks that a step optimises."""
 
     @jax.jit
-    def run(active, params, problem, frozen):
+    def run(active, params, example, frozen):
         def of_active(chosen):
-            return loss({**params, **chosen}, problem, frozen)
+            return loss({**params, **chosen}, example, frozen)
 
         return jax.value_and_grad(of_active)(active)
 
     active = {name: case.params[name] for name in STEPS[step].networks}
-    value, gradient = run(active, case.params, case.problem, case.frozen)
+    value, gradient = run(active, case.params, case.example, case.frozen)
     return float(value), _norm(np.asarray(leaf) for leaf in jax.tree.leaves(gradient))
 
 
@@ -91,12 +91,12 @@ def _norm(leaves):
 
 
 def _loss_of(case, step, flip):
-    def loss(p, problem, frozen):
-        context = Context(problem, frozen, case.settings)
+    def loss(p, example, frozen):
+        context = Context(example, frozen, case.settings)
         if step == "prior":
             return prior_loss(p, None, context)[0]
         if step == "step1":
-            scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, problem, frozen, case.settings, flip=flip)))
+            scene = step1.Step1Cache(jax.lax.stop_gradient(input_scene(p, example, frozen, case.settings, flip=flip)))
             return step1.step1_loss(p, scene, context, flip=flip)[0]
         if step == "step2":
             return step2.step2_loss(p, PseudoImages(case.images, case.masks), context)[0]

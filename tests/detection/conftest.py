@@ -15,7 +15,7 @@ def bundled():
     """Returns the weights of the cats' detector, and the detector."""
     checkpoint = pathlib.Path(load_config("catface").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
-    detector_weights = weights.weights_of(checkpoint, *gan, "learnt", say=lambda line: pytest.fail(line))
+    detector_weights = weights.weights_of(checkpoint, *gan, "gan", say=lambda line: pytest.fail(line))
     return detector_weights, weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
 
 

@@ -64,7 +64,7 @@ def _cases():
         "warp_depth": ({"depth": depth, "view": view}, by_camera),
         "valid_pixels": ({"warped_depth": depth}, by_camera),
         "draw_texture": ({"texture": image, "warped_depth": depth, "view": view}, by_camera),
-        "rough_rendering": (
+        "pseudo_image": (
             {"texture": image, "depth": depth[0], "mask": (depth[0] > 0.97).astype(np.float32), "view": view},
             by_camera,
         ),

@@ -24,14 +24,16 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     run = RunFolder.at(config)
     run.describe(config, identity_of(config))
     ((prepared,), _) = images_of(config)
-    problem = prepared.problem
+    example = prepared.example
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
     depth = (1.05 - 0.08 * np.clip(1 - (x - 0.1) ** 2 - y**2, 0, None)).astype(np.float32)
-    reference = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), np.asarray(problem.image[0]))
-    reference |= {"depth": depth, "warped_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
+    reference = dict.fromkeys(
+        ("signed_image", "signed_albedo", "canonical", "reconstruction"), np.asarray(example.image[0])
+    )
+    reference |= {"depth": depth, "input_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
     reference |= {"view": np.array([0.02, -0.2, 0.01, 0.001, 0, 0]), "light": np.array([0.4, 0.6, 0.3, -0.2])}
     reference["original_size"] = 0 if config.data.crop is None else prepared.settings.original_size
-    reference |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
+    reference |= {"input_mask": example.mask, "gan_image": example.gan_image[0], "category": "face"}
     save_result(plain_result("001", SIZE, **reference | {"camera": prepared.settings.camera}), run.result("001"))
     params = models.init_params(jax.random.key(3), prepared.settings)
     (run.result("001") / "networks.safetensors").write_bytes(network_files.networks_bytes(params, small=True))

@@ -73,7 +73,7 @@ def together(run, tmp_path_factory):
 
 def _depth(run, state, index):
     first = run[0][index]
-    return np.asarray(reconstruction.predict(state.params, first.problem, run[1], first.settings).depth)
+    return np.asarray(reconstruction.predict(state.params, first.example, run[1], first.settings).depth)
 
 
 def test_each_image_gets_what_it_gets_alone(run, alone, together):
@@ -96,12 +96,12 @@ def test_devices_exchange_nothing(run):
     task = task_lib.independent(ready, frozen)
     for phase in schedule:
         state = task.begin(task.initial(initial), phase)
-        keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+        keys = task_lib.phase_keys(task.example.key, phase.number, use=sampling.TRAIN)
         program = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
         arguments = (
             state,
             task.phase_constants(state, phase),
-            task.problem,
+            task.example,
             keys,
             jnp.int32(0),
             task.frozen,
@@ -135,11 +135,11 @@ def test_two_images_on_one_device_get_the_same(run, platform, monkeypatch, reque
 
 
 def _with(prepared, **fields):
-    return dataclasses.replace(prepared, problem=dataclasses.replace(prepared.problem, **fields))
+    return dataclasses.replace(prepared, example=dataclasses.replace(prepared.example, **fields))
 
 
 def _broken(prepared):
-    return _with(prepared, image=prepared.problem.image * np.nan)
+    return _with(prepared, image=prepared.example.image * np.nan)
 
 
 def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp_path):
@@ -220,7 +220,7 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
 def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
     first, second = run[0]
     assert task_lib.compatible(first, second)
-    wide = jax.numpy.broadcast_to(second.problem.latent[:, None], (1, 10, second.problem.latent.shape[-1]))
+    wide = jax.numpy.broadcast_to(second.example.latent[:, None], (1, 10, second.example.latent.shape[-1]))
     assert not task_lib.compatible(first, _with(second, latent=wide))
     assert not task_lib.compatible(first, _with(second, true_depth=None))
     assert not task_lib.compatible(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))

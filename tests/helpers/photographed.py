@@ -11,7 +11,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
-from gan2shape_jax.results import Result
+from gan2shape_jax.results import Reconstruction
 from helpers.plain_result import plain_result
 
 _SIZE, _PIXELS = 32, 256  # of the result, of its crop as it is drawn; a side
@@ -20,7 +20,7 @@ _SIZE, _PIXELS = 32, 256  # of the result, of its crop as it is drawn; a side
 class Photographed(NamedTuple):
     """What is known; the result has the true factors, but a plain grey albedo."""
 
-    result: Result
+    result: Reconstruction
     photo: np.ndarray  # (h, w, 3) uint8
     box: CropBox  # where the result's input lies in it
     texture: np.ndarray  # (T, T, 3) in [0, 1], the true albedo over the canonical picture

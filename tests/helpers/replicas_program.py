@@ -47,11 +47,11 @@ def _keys(plan) -> jax.Array:
 
 def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
     """Two iterations, replica after replica, on one device."""
-    problems, step = shared_lib.stacked(task.problems), phase.kind
+    examples, step = shared_lib.stacked(task.examples), phase.kind
 
     @jax.jit
-    def gradient(active, factors, number, constants, problem, key):
-        context = Context(problem, task.frozen, task.settings)
+    def gradient(active, factors, number, constants, example, key):
+        context = Context(example, task.frozen, task.settings)
         batch = step.draw(Iteration(key, number, factors, constants), context)
         return jax.grad(step.loss, has_aux=True)(active, batch, context, flip=phase.flip)[0]
 
@@ -60,8 +60,8 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
         gradients = []
         for entry in range(number, number + REPLICAS):
             index = plan.order[entry]
-            factors, problem, key = jax.tree.map(lambda x, i=index: x[i], (state.factors, problems, _keys(plan)))
-            gradients.append(gradient(active, factors, entry, plan.constants(entry), problem, key))
+            factors, example, key = jax.tree.map(lambda x, i=index: x[i], (state.factors, examples, _keys(plan)))
+            gradients.append(gradient(active, factors, entry, plan.constants(entry), example, key))
         mean = jax.tree.map(lambda *each: sum(each) / REPLICAS, *gradients)
         updates, opt_state = optimizer(task.settings).update(mean, state.opt_state, active)
         state = dataclasses.replace(

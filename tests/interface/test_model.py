@@ -19,11 +19,11 @@ import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
 
-_ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
+_ARRAYS = ("depth", "albedo", "view", "light", "mask", "input_depth", "reconstruction", "canonical", "true_depth")
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +49,19 @@ def _given():
 def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     config = _config(tmp_path, networks)
     assert experiment.run_experiment(config) == 0
-    command = load_result(pathlib.Path(config.workdir) / "results" / "001")
+    command = load(pathlib.Path(config.workdir) / "results" / "001")
     (tmp_path / "caller").mkdir()
     monkeypatch.chdir(tmp_path / "caller")
     model = g2s.load_model(networks, config=config)
     image, mask, depth = _given()
     result = model.reconstruct(image, mask=mask, true_depth=depth, name="001")
     for name in _ARRAYS:
-        np.testing.assert_array_equal(getattr(result.record, name), getattr(command, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(result, name), getattr(command, name), err_msg=name)
     assert result.metrics["side"] == command.metrics["side"]
     assert os.listdir() == []
     again = model.reconstruct(np.asarray(image.convert("RGB")), mask=np.asarray(mask.convert("L")))
     np.testing.assert_array_equal(again.depth, result.depth)
-    assert (model.reconstruct(image).record.input_mask == 1).all()  # without a mask the whole square is the object
+    assert (model.reconstruct(image).input_mask == 1).all()  # without a mask the whole square is the object
     assert "side" not in again.metrics and len(again.mesh().faces) > 100
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         same = model.reconstruct(image, mask=mask, true_depth=depth, name="001")
@@ -75,7 +75,7 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
         same.save("face")
         assert jax.config.jax_enable_x64
     for name in _ARRAYS:
-        np.testing.assert_array_equal(getattr(same.record, name), getattr(result.record, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(same, name), getattr(result, name), err_msg=name)
     result.save("face")
     np.testing.assert_array_equal(g2s.load("face").depth, result.depth)
     assert json.loads(pathlib.Path("face/result.json").read_text())["name"] == "001"
@@ -221,7 +221,7 @@ def test_a_mesh_ends_where_the_models_objects_do(kind):
     bitten = np.ones(first.shape[:2])
     bitten[20:40, :30] = bitten[50:, 20:] = 0
     arguments = ((first, None), (first, bitten), (first // 2, None), (first[:, ::-1], bitten), (other, None))
-    results = [model.reconstruct(image, mask=mask).record for image, mask in arguments]
+    results = [model.reconstruct(image, mask=mask) for image, mask in arguments]
     assert max(map(excess_length, results)) <= 1.05
     assert min(overlap(results[0], result) for result in results[1:]) >= 0.99
     assert np.array_equal(results[1].input_mask, bitten)

@@ -19,7 +19,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io.arrays import load_latent, load_mvn
 from gan2shape_jax.method import step3
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -27,7 +27,7 @@ _FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")
 _DEPTH = np.load(asset("ictface/depth/001.npy"))[::2, ::2]
 _GIVEN = {"true_depth": np.where(_DEPTH > 0, _DEPTH, 1.1)}
 _GIVEN["latent"] = load_latent(pathlib.Path(asset("ictface/latents/001.pt")), 128)
-_ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
+_ARRAYS = ("depth", "albedo", "view", "light", "mask", "input_depth", "reconstruction", "canonical", "true_depth")
 
 
 def _config(folder, **fields):
@@ -43,7 +43,7 @@ def config(tmp_path_factory):
 
 def _by_command(config):
     assert experiment.run_experiment(config) == 0
-    return load_result(os.path.join(config.workdir, "results", "001"))
+    return load(os.path.join(config.workdir, "results", "001"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, config)
     (result, written), expected = face, _by_command(config)
     assert written == []
     for name in _ARRAYS:
-        np.testing.assert_array_equal(getattr(result.record, name), getattr(expected, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), err_msg=name)
     assert {name: expected.metrics[name] for name in result.metrics} == result.metrics
     warped = g2s.warp_depth(result.depth, result.view, result.camera)
     assert g2s.depth_errors(result.input_depth, warped, result.camera)["mae"] < 1e-5

@@ -17,14 +17,14 @@ from gan2shape_jax.results.views import pictures_in_turn
 
 @pytest.fixture(scope="module")
 def result():
-    return g2s.Reconstruction(bump.result())
+    return bump.result()
 
 
 def test_units_and_shapes(result):
     size = bump.SIZE
     assert result.depth.shape == result.input_depth.shape == result.mask.shape == (size, size)
     assert result.view.shape == (6,) and result.light.shape == (4,)
-    np.testing.assert_allclose(result.albedo, result.record.albedo / 2 + 0.5, atol=1e-6)
+    np.testing.assert_allclose(result.albedo, result.signed_albedo / 2 + 0.5, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(result.normals, axis=-1), 1, atol=1e-5)
     assert result.normals[..., 2].min() > 0  # into the surface, away from the camera
     assert repr(result) == "Reconstruction('bump', 16 x 16 pixels)"
@@ -39,9 +39,9 @@ def test_pictures_are_from_0_to_1(result, name):
 
 def test_pictures_are_those_of_the_command(result):
     turned = views.sweep_views(yaw_deg=30, pitch_deg=-10)
-    (expected,) = pictures_in_turn(result.record, turned, result.light[None], size=24)
+    (expected,) = pictures_in_turn(result, turned, result.light[None], size=24)
     np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=24), expected)
-    (expected,) = pictures_in_turn(result.record, turned + result.view, result.light[None], size=24, show="shape")
+    (expected,) = pictures_in_turn(result, turned + result.view, result.light[None], size=24, show="shape")
     np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=24, show="shape", from_input=True), expected)
 
 
@@ -54,7 +54,7 @@ def test_lists_of_angles_and_lights_give_many_pictures_and_its_own_light_changes
         np.testing.assert_array_equal(picture, result.render(size=24))
     np.testing.assert_array_equal(lit[1], result.relight((-0.5, 0.2), size=24))
     stronger = np.array([0.4 - 0.6 * 0.3, 0.6 + 0.3, 1.0, 0.5], np.float32)
-    (expected,) = pictures_in_turn(result.record, views.sweep_views(), stronger[None], size=24)
+    (expected,) = pictures_in_turn(result, views.sweep_views(), stronger[None], size=24)
     assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
 
 
@@ -83,7 +83,7 @@ def test_mesh_and_solid_are_those_that_exports_have(result):
     mask = result.mask.copy()
     mask[8, 8] = 0
     with pytest.warns(UserWarning, match="the mask has holes: 1 pixels were filled"):
-        g2s.Reconstruction(dataclasses.replace(result.record, mask=mask)).solid(back="mirrored")
+        dataclasses.replace(result, mask=mask).solid(back="mirrored")
 
 
 @pytest.mark.parametrize("pictures", [False, True])

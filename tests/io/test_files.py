@@ -14,8 +14,8 @@ import pytest
 
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.io import files
-from gan2shape_jax.io.child import Record, run_limited
 from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_file, atomic_folder, atomic_text, read_object
+from gan2shape_jax.io.sandbox import Record, run_limited
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_data_come_back_as_they_went_in():
     ],
 )
 def test_what_does_harm_is_a_sentence(function, given, words, monkeypatch):
-    monkeypatch.setattr("gan2shape_jax.io.child._SPARE_SECONDS", 1)
+    monkeypatch.setattr("gan2shape_jax.io.sandbox._SPARE_SECONDS", 1)
     with pytest.raises(UserError) as caught:
         run_limited(function, *given, memory=100 * MIB, seconds=1, source="F")
     assert str(caught.value).startswith(words)

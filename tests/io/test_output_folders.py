@@ -10,7 +10,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.output_folders import MARKER, mark, require_output_folder
 from gan2shape_jax.results import examine, save_result
-from gan2shape_jax.results.result import add_files, write_folder
+from gan2shape_jax.results.files import add_files, write_folder
 
 
 @pytest.mark.parametrize(

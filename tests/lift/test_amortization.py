@@ -19,11 +19,11 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import amortization, model_file, samples
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.method.turning import Turning
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.run import experiment, lift, prepare
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
-from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -38,7 +38,7 @@ def lifted(tmp_path_factory):
     architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
-    kept_out = maker.problems(range(2))
+    kept_out = maker.examples(range(2))
     model_file.write(config, params, maker, kept_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
@@ -84,14 +84,14 @@ def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored
     settings = dataclasses.replace(maker.settings, fresh_samples=4)
     width = settings.architecture.style_dim
     axes = jnp.eye(2, width)
-    turning = Turning(Mirror(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
+    edit = LatentPoseEdit(FlipSubspace(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
     draw = jax.jit(amortization.pictures)
     keys = jax.random.split(jax.random.key(0), 2)
     photographs = np.full((1, 32, 32, 3), 255, np.uint8)
     photographs[:, :, :8] = 0
     first, partner = np.split(np.asarray(draw(keys[0], None, maker.frozen, settings)), 2)
     np.testing.assert_allclose(partner, first[:, :, ::-1], atol=1e-6)  # no axis: mirror images, varied alike
-    frozen = dataclasses.replace(maker.frozen, turning=turning)
+    frozen = dataclasses.replace(maker.frozen, pose_edit=edit)
     first, partner = np.split(np.asarray(draw(keys[0], photographs, frozen, settings)), 2)
     mirrored = np.abs(partner - first[:, :, ::-1]).mean(axis=(1, 2, 3)) < 1e-6
     assert list(mirrored) == [False, False, True, True]
@@ -143,7 +143,7 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
 
     def run(name, watcher):
         task = amortization.amortized(
-            *(maker, settings), pairs=2, average=0.9, kept_out=maker.problems([0]), photographs=None,
+            *(maker, settings), pairs=2, average=0.9, kept_out=maker.examples([0]), photographs=None,
             on_row=lambda detail, pictures: rows.append(pictures),
         )  # fmt: skip
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
@@ -212,9 +212,9 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
     maker = lifted[1]
     params = models.init_params(jax.random.key(0), maker.settings)
     whole = params | models.init_detail(jax.random.key(5), maker.settings)
-    (sample,) = maker.problems(range(3, 4))
-    both = reconstruction.predict(whole, sample.problem, maker.frozen, maker.settings)
-    plain = reconstruction.predict(params, sample.problem, maker.frozen, maker.settings)
+    (sample,) = maker.examples(range(3, 4))
+    both = reconstruction.predict(whole, sample.example, maker.frozen, maker.settings)
+    plain = reconstruction.predict(params, sample.example, maker.frozen, maker.settings)
     assert plain.published is None and np.abs(both.reconstruction - plain.reconstruction).max() > 0.01
     np.testing.assert_allclose(both.published, plain.reconstruction, atol=1e-5)  # by two programs
     np.testing.assert_allclose(both.depth, plain.depth, atol=1e-5)

@@ -25,7 +25,7 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results import load_metrics, load_result
+from gan2shape_jax.results import load, load_metrics
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
@@ -49,7 +49,7 @@ def case(tmp_path_factory):
 
 def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandth(case):
     prepared, _, params, _ = case
-    images, settings = prepared.problem.image, prepared.settings
+    images, settings = prepared.example.image, prepared.settings
     names = model_file.shortened(params, images, settings)
     assert names <= set(models.NAMES) and len(names) > 2
     half = {name: jax.tree.map(lambda leaf: jnp.float32(jnp.float16(leaf)), params[name]) for name in names}
@@ -97,8 +97,8 @@ def test_networks_that_explain_kept_out_samples_better_are_kept(case, refined):
     expected = (1 - share) * _leaves(start) + share * _leaves(refined.params)
     np.testing.assert_allclose(_leaves(params), expected, rtol=1e-5, atol=1e-7)
     assert kept[1][1:] == kept[0][1:]
-    problem = dataclasses.replace(prepared.problem, key=jax.random.key(99))
-    elsewhere = dataclasses.replace(prepared, problem=problem)
+    example = dataclasses.replace(prepared.example, key=jax.random.key(99))
+    elsewhere = dataclasses.replace(prepared, example=example)
     assert refinement.keep_best(start, refined, elsewhere, frozen, batches=2, gain=0.8)[2] != l1  # other samples
 
 
@@ -239,7 +239,7 @@ def test_a_files_content_decides_nothing_and_a_plan_asks_no_file_again(made, tmp
         return
     plan = resolve(config)
     openings.clear()
-    assert (plan.recipe.name, plan.mask is None, plan.turning) == (recipe, True, None) and not openings
+    assert (plan.recipe.name, plan.mask is None, plan.pose_edit) == (recipe, True, None) and not openings
 
 
 def test_turned_samples_need_a_model_that_knows_how_its_gan_turns(made, tmp_path):
@@ -441,9 +441,9 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
         save(kept | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
     )
     config = _config(tmp_path, str(path))
-    actual = resolve(config).turning
+    actual = resolve(config).pose_edit
     np.testing.assert_array_equal(actual.values, parts["values"])
-    assert {name: value.tobytes() for name, value in model_file.turning_statistics(actual).items()} == {
+    assert {name: value.tobytes() for name, value in model_file.pose_edit_tensors(actual).items()} == {
         f"turning_{name}": part.tobytes() for name, part in parts.items()
     }
     assert check.examine(config) == [] and experiment.run_experiment(config) == 0
@@ -483,8 +483,8 @@ def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, at_o
         away[hold] = []
         for first in images:
             params = prepare.initial_params(resolve(config), first.settings)
-            model = jax.jit(reconstruction.predict)(params, first.problem, frozen, first.settings)
-            actual = load_result(tmp_path / str(hold) / f"run/results/{first.name}")
+            model = jax.jit(reconstruction.predict)(params, first.example, frozen, first.settings)
+            actual = load(tmp_path / str(hold) / f"run/results/{first.name}")
             pairs = [(getattr(actual, part), getattr(model, part)) for part in ("depth", "view", "albedo", "light")]
             away[hold].append([np.abs(own - np.squeeze(models_own)).max() for own, models_own in pairs])
     free, held = np.array(away[False]), np.array(away[True])

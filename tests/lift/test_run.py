@@ -13,7 +13,7 @@ from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
-from gan2shape_jax.method import turning
+from gan2shape_jax.method import pose_edit
 from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
@@ -63,8 +63,8 @@ def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypa
     fields |= {"lift__inversion_iterations": 0, "recipe": "finetune"}
     config = _config(tmp_path, networks__pretrained=str(finished[1] / "networks.safetensors"), **fields)
     if turns:
-        monkeypatch.setattr(turning, "_LEAST", -1)
-        monkeypatch.setattr(turning, "_LESSONS", 4)
+        monkeypatch.setattr(pose_edit, "_LEAST", -1)
+        monkeypatch.setattr(pose_edit, "_LESSONS", 4)
     assert check.run_check(config) == 0 and experiment.run_experiment(config) == 0
     told = capsys.readouterr().err
     assert ("V is trained on far turns" in told) == turns == ("an encoder of its own" not in told)

@@ -22,19 +22,19 @@ _STEP3 = Phase(4, 1, STEP3, 10, flip=False)
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """The problem, the frozen networks and the settings."""
+    """The example, the frozen networks and the settings."""
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("steps"))
-    return prepared.problem, frozen, changed(prepared.settings, batch_size=4)
+    return prepared.example, frozen, changed(prepared.settings, batch_size=4)
 
 
 _pseudo_images = jax.jit(sampling.draw_pseudo_images)
 
 
-def _factors(problem):
-    square = problem.mask.shape
+def _factors(example):
+    square = example.mask.shape
     return Factors(
         depth=jnp.asarray(np.random.default_rng(0).uniform(0.99, 1.01, square), jnp.float32),
-        albedo=problem.image[0],
+        albedo=example.image[0],
         view=jnp.zeros(6),
         light=jnp.asarray([0.4, 0.5, 0.1, 0.2]),
         mask=jnp.ones(square),
@@ -43,11 +43,11 @@ def _factors(problem):
 
 @pytest.fixture(scope="module")
 def inverting(image):
-    problem, frozen, settings = image
+    example, frozen, settings = image
     settings = dataclasses.replace(
         settings, fresh_samples=4, truncation=0.7, relative_enc=True, regularize_offset=False
     )
-    return problem, dataclasses.replace(frozen, mean_w=jnp.full(settings.architecture.style_dim, 0.1)), settings
+    return example, dataclasses.replace(frozen, mean_w=jnp.full(settings.architecture.style_dim, 0.1)), settings
 
 
 def _draw(key, number, case):
@@ -58,37 +58,37 @@ _drawn = jax.jit(steps.INVERSION_STEP.draw)
 
 
 def test_fresh_samples_are_a_function_of_key_and_iteration_truncated_towards_the_mean(inverting):
-    problem, frozen, settings = inverting
+    example, frozen, settings = inverting
     images, latents = _draw(0, 3, inverting)
     assert images.shape[0] == settings.fresh_samples
     np.testing.assert_array_equal(images, _draw(0, 3, inverting)[0])
     for other in ((0, 4), (1, 3)):
         assert np.abs(np.asarray(images - _draw(*other, inverting)[0])).max() > 0.05
     np.testing.assert_allclose(jax.jit(projection.synthesize)(latents, frozen, settings), images, atol=1e-4)
-    whole, half = (_draw(0, 0, (problem, frozen, changed(settings, truncation=psi)))[1] for psi in (1.0, 0.5))
+    whole, half = (_draw(0, 0, (example, frozen, changed(settings, truncation=psi)))[1] for psi in (1.0, 0.5))
     np.testing.assert_allclose(half - frozen.mean_w, 0.5 * (whole - frozen.mean_w), atol=1e-5)
 
 
 def test_the_inversions_loss_is_the_error_of_the_offset_in_w(inverting):
-    problem, frozen, settings = inverting
+    example, frozen, settings = inverting
     params = models.init_params(jax.random.key(0), settings)
     images, latents = _draw(0, 0, inverting)
     loss_of, offsets = jax.jit(steps.inversion_loss), jax.jit(models.offsets)
     loss, _ = loss_of(params, steps.FreshSamples(images, latents), Context(*inverting))
-    both = offsets(params, jnp.concatenate([images, problem.gan_image]), settings)
+    both = offsets(params, jnp.concatenate([images, example.gan_image]), settings)
     actual = both[:-1] - both[-1:]
-    np.testing.assert_allclose(loss, jnp.mean((actual - (latents - problem.latent)) ** 2), rtol=1e-5)
-    right, _ = loss_of(params, steps.FreshSamples(images, problem.latent + actual), Context(*inverting))
+    np.testing.assert_allclose(loss, jnp.mean((actual - (latents - example.latent)) ** 2), rtol=1e-5)
+    right, _ = loss_of(params, steps.FreshSamples(images, example.latent + actual), Context(*inverting))
     np.testing.assert_allclose(right, 0, atol=1e-9)
 
 
 @pytest.fixture(scope="module")
 def anchored(image):
-    problem, frozen, settings = image
+    example, frozen, settings = image
     waves = np.sin(np.arange(settings.image_size) / 3)
     smooth = jnp.asarray(1 + 0.02 * waves[:, None] * waves, jnp.float32)
-    factors = dataclasses.replace(_factors(problem), depth=smooth)
-    return problem, frozen, changed(settings, anchor_view=2.0), factors
+    factors = dataclasses.replace(_factors(example), depth=smooth)
+    return example, frozen, changed(settings, anchor_view=2.0), factors
 
 
 def _known(rng, count):
@@ -97,8 +97,8 @@ def _known(rng, count):
 
 
 def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
-    problem, frozen, settings, factors = anchored
-    iteration, context = Iteration(jax.random.key(3), 5, factors), Context(problem, frozen, settings)
+    example, frozen, settings, factors = anchored
+    iteration, context = Iteration(jax.random.key(3), 5, factors), Context(example, frozen, settings)
     drawn = _pseudo_images(iteration, context).images
     known_of = jax.jit(sampling.sampled_conditions)
     conditions = known_of(iteration, context)
@@ -109,7 +109,7 @@ def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
     again, _ = jax.jit(sampling.pseudo_images)(*arguments, settings=settings)
     np.testing.assert_allclose(again, drawn, atol=1e-5)
     many = changed(settings, batch_size=20_000)
-    conditions = known_of(Iteration(jax.random.key(0), 0, factors), Context(problem, frozen, many))
+    conditions = known_of(Iteration(jax.random.key(0), 0, factors), Context(example, frozen, many))
     expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     np.testing.assert_allclose(conditions.views.std(0), expected, rtol=0.02, atol=1e-6)
 
@@ -131,7 +131,7 @@ def test_distances_are_squares_in_deviations_and_nothing_for_what_is_not_drawn(a
 
 
 def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
-    problem, frozen, settings, _ = anchored
+    example, frozen, settings, _ = anchored
     params = models.init_params(jax.random.key(0), settings)
     count, side = settings.batch_size, settings.image_size
     rng = np.random.default_rng(2)
@@ -139,14 +139,14 @@ def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
     masks, conditions = jnp.ones((count, side, side)), _known(rng, count)
 
     @jax.jit
-    def both(params, problem, frozen, settings):
-        context, samples = Context(problem, frozen, settings), ProjectedSamples(images, masks, conditions, pseudo)
+    def both(params, example, frozen, settings):
+        context, samples = Context(example, frozen, settings), ProjectedSamples(images, masks, conditions, pseudo)
         plain, _ = step3.step3_loss(params, samples, context, flip=False)
         loss, (metrics, _) = steps.anchored_loss(params, samples, context, flip=False)
         own = models.views(params, pseudo, frozen.view_mean, settings)
         return plain, loss, metrics, steps.view_distance(own, conditions, frozen, settings)
 
-    plain, loss, metrics, expected = both(params, problem, frozen, settings)
+    plain, loss, metrics, expected = both(params, example, frozen, settings)
     assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
     views = metrics["view_distance"] + metrics["drawn_view_distance"]
     np.testing.assert_allclose(loss, plain + 2.0 * views, rtol=1e-5)
@@ -155,22 +155,22 @@ def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
 
 @pytest.fixture(scope="module")
 def searching(image):
-    """Problem, frozen networks, settings, networks, and nine samples: more than are searched for at once."""
-    problem, frozen, settings = image
+    """Example, frozen networks, settings, networks, and nine samples: more than are searched for at once."""
+    example, frozen, settings = image
     settings = dataclasses.replace(
         settings, batch_size=3, collect_iters=3, latent_iterations=12, latent_learning_rate=0.05
     )
     params = models.init_params(jax.random.key(0), settings)
     wide = changed(settings, batch_size=9)
-    drawn = _pseudo_images(Iteration(jax.random.key(1), 0, _factors(problem)), Context(problem, frozen, wide))
-    pseudo, reference = drawn.images, problem.gan_image
-    images, _ = jax.jit(projection.project)(params, pseudo, problem.latent, reference, frozen, settings)
-    return problem, frozen, settings, params, ProjectedSamples(images=images, masks=drawn.masks, pseudo=pseudo)
+    drawn = _pseudo_images(Iteration(jax.random.key(1), 0, _factors(example)), Context(example, frozen, wide))
+    pseudo, reference = drawn.images, example.gan_image
+    images, _ = jax.jit(projection.project)(params, pseudo, example.latent, reference, frozen, settings)
+    return example, frozen, settings, params, ProjectedSamples(images=images, masks=drawn.masks, pseudo=pseudo)
 
 
-def _improved(searching, samples=None, problem=None, **fields):
+def _improved(searching, samples=None, example=None, **fields):
     image, frozen, settings, params, all_samples = searching
-    context = Context(problem or image, frozen, changed(settings, **fields))
+    context = Context(example or image, frozen, changed(settings, **fields))
     return steps.improved(params, all_samples if samples is None else samples, context)
 
 
@@ -196,19 +196,19 @@ def test_each_latent_is_searched_for_by_itself(searching):
 
 @pytest.mark.heavy
 def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(searching):
-    problem, _, settings, *_ = searching
-    wide = jnp.broadcast_to(problem.latent[:, None], (1, settings.architecture.latents, problem.latent.shape[-1]))
-    same = _improved(searching, problem=dataclasses.replace(problem, latent=wide))
+    example, _, settings, *_ = searching
+    wide = jnp.broadcast_to(example.latent[:, None], (1, settings.architecture.latents, example.latent.shape[-1]))
+    same = _improved(searching, example=dataclasses.replace(example, latent=wide))
     np.testing.assert_allclose(same.images, _improved(searching).images, atol=1e-4)
 
 
 @pytest.mark.heavy
 def test_the_anchored_step_searches(searching):
-    problem, frozen, settings, params, samples = searching
+    example, frozen, settings, params, samples = searching
     state, phase = initial_state(params, settings), Phase(3, 1, steps.ANCHORED_STEP, 4, False)
     images = [
         np.asarray(
-            _project(None, state, phase, Context(problem, frozen, changed(settings, latent_iterations=count))).images
+            _project(None, state, phase, Context(example, frozen, changed(settings, latent_iterations=count))).images
         )
         for count in (0, 4)
     ]
@@ -217,15 +217,15 @@ def test_the_anchored_step_searches(searching):
 
 @pytest.fixture(scope="module")
 def own(image):
-    problem, frozen, settings = image
+    example, frozen, settings = image
     counts = {"collect_iters": 2, "batch_size": 2, "own_encoder_iterations": 3}
     settings = dataclasses.replace(settings, regularize_offset=False, encoder_learning_rate=1e-3, **counts)
-    return initial_state(models.init_params(jax.random.key(1), settings), settings), problem, frozen, settings
+    return initial_state(models.init_params(jax.random.key(1), settings), settings), example, frozen, settings
 
 
 def _by_own_encoder(own, phase=_STEP3, **fields):
-    state, problem, frozen, settings = own
-    context = Context(problem, frozen, changed(settings, **fields))
+    state, example, frozen, settings = own
+    context = Context(example, frozen, changed(settings, **fields))
     return np.asarray(steps.projected_by_own_encoder(state, phase, context).images)
 
 

@@ -14,14 +14,14 @@ from gan2shape_jax.errors import Terminated
 from gan2shape_jax.lift import samples, steps
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
-from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
-from gan2shape_jax.stylegan2.mirror import Mirror
+from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -62,8 +62,8 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
     kept = {sample.name for sample in task.kept_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
-    problem = task.stage(1).problems[0]
-    np.testing.assert_array_equal(problem.image, problem.gan_image)
+    example = task.stage(1).examples[0]
+    np.testing.assert_array_equal(example.image, example.gan_image)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +96,11 @@ def test_the_history_tells_of_the_samples_kept_out_and_a_stage_ends_with_the_ave
 
 def test_signs_of_a_flat_sheet_and_of_stripes(task):
     side = task.settings.image_size
-    problem = task.kept_out[0].problem
-    picture, valid = problem.image[0], jnp.ones((side, side))
+    example = task.kept_out[0].example
+    picture, valid = example.image[0], jnp.ones((side, side))
     stripes = jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * valid
     views = [Prediction(d, picture, jnp.zeros(6), jnp.zeros(4), d, valid, picture) for d in (valid, stripes)]
-    signs = [signs_of(view, problem, settings=task.settings) for view in views]
+    signs = [signs_of(view, example, settings=task.settings) for view in views]
     assert float(signs[0]["roughness"]) == 0 and float(signs[0]["relief"]) == 0
     assert float(signs[1]["roughness"]) > 0.5 and float(signs[1]["relief"]) == pytest.approx(0.25, rel=1e-3)
     assert float(signs[0]["kept_out_l1"]) == 0  # it shows the image itself
@@ -152,14 +152,14 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 
     axes = jnp.eye(2, architecture.style_dim)
-    actual = Turning(
-        Mirror(axes, axes, jnp.zeros(architecture.style_dim)),
+    actual = LatentPoseEdit(
+        FlipSubspace(axes, axes, jnp.zeros(architecture.style_dim)),
         jnp.ones((2, 1)) * jnp.linspace(-0.5, 0.5, 9),
         jnp.float32(9),
     )
 
     def run(name, watcher=None):
-        task = lift_run.task_of(changed, architecture, frozen, turning=actual if turns else None)
+        task = lift_run.task_of(changed, architecture, frozen, pose_edit=actual if turns else None)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
     whole = run("whole")

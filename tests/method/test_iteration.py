@@ -34,9 +34,9 @@ def image(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def case(image):
-    """Problem, frozen networks, parameters and settings."""
+    """Example, frozen networks, parameters and settings."""
     prepared, frozen = image
-    return prepared.problem, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
+    return prepared.example, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled)
     constants = task.phase_constants(state, phase)
     if step == "step1":
         assert constants.features is not None  # those of the input, which every iteration needs
-    arguments = constants, task.problem, task_lib.phase_keys(task.problem.key, phase.number, use=TRAIN)
+    arguments = constants, task.example, task_lib.phase_keys(task.example.key, phase.number, use=TRAIN)
     run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
     every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)
@@ -118,11 +118,11 @@ def test_a_number_in_place_of_an_array_is_the_same_program(case):
 
 @pytest.mark.heavy
 def test_step_1_with_kept_features_is_step_1(case):
-    problem, frozen, params, settings = case
-    kept = jax.jit(functools.partial(step1_cache, flip=True))(params, Context(problem, frozen, settings))
+    example, frozen, params, settings = case
+    kept = jax.jit(functools.partial(step1_cache, flip=True))(params, Context(example, frozen, settings))
 
     def loss(p, kept):
-        return step1_loss(p, kept, Context(problem, frozen, settings), flip=True)[0]
+        return step1_loss(p, kept, Context(example, frozen, settings), flip=True)[0]
 
     anew = Step1Cache(kept.scene)
     from_kept, computed_anew = (jax.jit(jax.value_and_grad(loss))(params, arguments) for arguments in (kept, anew))
@@ -133,12 +133,12 @@ def test_step_1_with_kept_features_is_step_1(case):
 
 
 def test_without_regularization_the_encoding_is_the_offset(case):
-    problem, frozen, params, settings = case
+    example, frozen, params, settings = case
     settings = changed(settings, relative_enc=False)
-    images = jnp.concatenate([problem.image, -problem.image])
+    images = jnp.concatenate([example.image, -example.image])
 
     def offset(which):
-        return projection.latent_offset(params, images, problem.gan_image, frozen, which)
+        return projection.latent_offset(params, images, example.gan_image, frozen, which)
 
     bare = offset(changed(settings, regularize_offset=False))
     np.testing.assert_array_equal(bare, models.offsets(params, images, settings))
@@ -147,9 +147,9 @@ def test_without_regularization_the_encoding_is_the_offset(case):
 
 @pytest.mark.heavy
 def test_samples_with_the_kept_code_are_the_samples(case):
-    problem, frozen, params, settings = case
+    example, frozen, params, settings = case
     state = initial_state(params, settings)
-    collect, context = jax.jit(step3.collect_batch), Context(problem, frozen, settings)
+    collect, context = jax.jit(step3.collect_batch), Context(example, frozen, settings)
     code = jax.jit(step3.reference_code)(params, context)
     from_kept, computed_anew, without = (
         np.asarray(collect(params, Iteration(jax.random.key(2), 0, state.factors, arguments), context).images)
@@ -157,7 +157,7 @@ def test_samples_with_the_kept_code_are_the_samples(case):
     )
     assert np.abs(from_kept - computed_anew).mean() < 1e-4 < 1e-3 < np.abs(without - computed_anew).mean()
     absolute = changed(settings, relative_enc=False)
-    assert step3.reference_code(params, Context(problem, frozen, absolute)) is None
+    assert step3.reference_code(params, Context(example, frozen, absolute)) is None
 
 
 def _sizes(settings, count):
@@ -194,16 +194,16 @@ def test_a_fresh_optimiser_is_one_program(case, compiled):
 @pytest.mark.parametrize("step", ["prior", "step3"])
 def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
-    problem, frozen, params, settings = case
+    example, frozen, params, settings = case
     phase = _phase(step)
-    state = one_image(Context(problem, frozen, settings)).begin(initial_state(params, settings), phase)
-    images = jnp.tile(problem.image, (settings.sample_count, 1, 1, 1))
+    state = one_image(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
+    images = jnp.tile(example.image, (settings.sample_count, 1, 1, 1))
     samples = ProjectedSamples(images=images, masks=images[..., 0]) if step == "step3" else None
     iterate, count = functools.partial(iteration_lib.iterate, step=phase.kind, flip=False), {}
     for platform in ("cpu", "gpu", "tpu"):
         with tracing_for(platform):
-            context = Context(problem, frozen, settings)
-            traced = jax.jit(iterate).trace(state, samples, problem.key, jnp.int32(0), context)
+            context = Context(example, frozen, settings)
+            traced = jax.jit(iterate).trace(state, samples, example.key, jnp.int32(0), context)
             text = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,)).as_text()
         count[platform] = text.count("lhs_dilate = [2, 2]")
     # Transposed 3x3 convolutions, those of StyleGAN2, dilate on a CPU too.
@@ -303,9 +303,9 @@ def test_the_schedule_is_data():
 
 def test_truncation_applies_to_latent_and_offset_together(case):
     """As in the published generator, which truncates what it is given; here the latent has been truncated before."""
-    problem, frozen, _, settings = case
+    example, frozen, _, settings = case
     rng = np.random.default_rng(0)
-    mean, offset = (jnp.asarray(rng.standard_normal((n, problem.latent.shape[-1])), jnp.float32) for n in (1, 3))
-    latent = stylegan2.truncate(problem.latent, mean, 0.7)
-    moved = projection.moved(latent, offset, changed(settings, offset_scale=0.7))
-    np.testing.assert_allclose(moved, stylegan2.truncate(problem.latent + offset, mean, 0.7), atol=1e-6)
+    mean, offset = (jnp.asarray(rng.standard_normal((n, example.latent.shape[-1])), jnp.float32) for n in (1, 3))
+    latent = stylegan2.truncate(example.latent, mean, 0.7)
+    moved = projection.apply_offset(latent, offset, changed(settings, offset_scale=0.7))
+    np.testing.assert_allclose(moved, stylegan2.truncate(example.latent + offset, mean, 0.7), atol=1e-6)

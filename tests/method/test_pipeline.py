@@ -19,7 +19,7 @@ from gan2shape_jax.method.factors import Factors, ViewRange
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.settings import NetworkSizes, Settings
-from gan2shape_jax.method.state import Context, Problem, ProjectedSamples, PseudoImages
+from gan2shape_jax.method.state import Context, Example, ProjectedSamples, PseudoImages
 from gan2shape_jax.training.network_files import TORCH_NAMES, params_from_torch
 
 _LOSSES = {
@@ -38,7 +38,7 @@ class Case(NamedTuple):
     settings: Settings
     params: dict
     frozen: FrozenModels
-    problem: Problem
+    example: Example
     flip1: bool
     flip3: bool
 
@@ -85,7 +85,7 @@ def case(request, golden, golden_path):
         F1_d=settings.F1_d,
     )
     latent = jnp.asarray(gold["latent_w"])
-    problem = Problem(
+    example = Example(
         image=_nhwc(gold["image"]),
         mask=jnp.asarray(gold["mask"][0, 0]),
         latent=latent,
@@ -94,7 +94,7 @@ def case(request, golden, golden_path):
         true_depth=jnp.asarray(gold["depth_gt"][0]),
         key=jax.random.key(0),
     )
-    return Case(gold, settings, params, frozen, problem, bool(config["flip1_cfg"][0]), bool(config["flip3_cfg"][0]))
+    return Case(gold, settings, params, frozen, example, bool(config["flip1_cfg"][0]), bool(config["flip3_cfg"][0]))
 
 
 @pytest.fixture(name="close")
@@ -112,7 +112,7 @@ def _norm(gradient):
 
 
 def _context(case):
-    return Context(case.problem, case.frozen, case.settings)
+    return Context(case.example, case.frozen, case.settings)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def first_step(case):
     """Step 1's loss as a function of all networks, though only A is optimised in it."""
 
     def loss(params):
-        geometry = input_scene(params, case.problem, case.frozen, case.settings, flip=case.flip1)
+        geometry = input_scene(params, case.example, case.frozen, case.settings, flip=case.flip1)
         total, (scalars, albedo) = step1.step1_loss(params, step1.Step1Cache(geometry), _context(case), flip=case.flip1)
         return total, (scalars, albedo, geometry)
 
@@ -141,12 +141,12 @@ def test_golden_step1_losses_and_factors(case, first_step, close, parity):
     warped = np.asarray(geometry.warped[:, 0])
     near = np.abs(warped - gold["step1/recon_depth"]) <= 1e-5 * np.abs(gold["step1/recon_depth"])
     parity("step 1, warped depth", share_off(near), 5e-3, "pipeline.npz", "share of pixels off by > 1e-5")
-    errors = metrics.depth_metrics(warped[0], case.problem.true_depth, geometry.valid[0], case.settings.camera)
+    errors = metrics.depth_metrics(warped[0], case.example.true_depth, geometry.valid[0], case.settings.camera)
     close("step 1, SIDE", errors["side"], gold["step1/SIDE"], 1e-3)
     close("step 1, MAD", errors["mad"], gold["step1/MAD"], 1e-3)
     assert case.settings.use_mask == ("step1/canon_mask" in gold)
     if case.settings.use_mask:
-        mask = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
+        mask = canonical_mask(case.example.mask, geometry.depth[0], geometry.view[0], case.settings)
         close("step 1, canonical mask", mask, gold["step1/canon_mask"][0, 0], 1e-4)
 
 
@@ -161,7 +161,7 @@ def second_step(case, first_step):
     _, albedo, geometry, _ = first_step
     depth, view, light = geometry.depth[0], geometry.view[0], geometry.light[0]
     masked = case.settings.use_mask
-    mask = canonical_mask(case.problem.mask, depth, view, case.settings) if masked else jnp.ones_like(depth)
+    mask = canonical_mask(case.example.mask, depth, view, case.settings) if masked else jnp.ones_like(depth)
     factors = Factors(depth=depth, albedo=albedo, view=view, light=light, mask=mask)
     gold = case.gold
     direction = jnp.stack([gold["step2/draw_light_x"], gold["step2/draw_light_y"]], axis=-1)

@@ -22,23 +22,23 @@ _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    """Problem, frozen networks, parameters, and settings by precision."""
+    """Example, frozen networks, parameters, and settings by precision."""
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("precision"))
     settings = {kind: changed(prepared.settings, precision=kind) for kind in get_args(precision.Precision)}
-    return prepared.problem, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
+    return prepared.example, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
 
 
 def _losses(case, kind):
     """The three steps' losses as functions of parameters."""
-    problem, frozen, params, settings = case
+    example, frozen, params, settings = case
     chosen = settings[kind]
-    images = jnp.tile(problem.image, (chosen.batch_size, 1, 1, 1))
+    images = jnp.tile(example.image, (chosen.batch_size, 1, 1, 1))
     masks = jnp.ones(images.shape[:-1])
     geometry = functools.partial(reconstruction.input_scene, flip=False)
-    context = Context(problem, frozen, chosen)
+    context = Context(example, frozen, chosen)
 
     def first(p):
-        scene = jax.lax.stop_gradient(geometry(p, problem, frozen, chosen))
+        scene = jax.lax.stop_gradient(geometry(p, example, frozen, chosen))
         return step1.step1_loss(p, step1.Step1Cache(scene), context, flip=False)[0]
 
     def second(p):
@@ -86,12 +86,12 @@ def test_networks_compute_in_bfloat16_and_geometry_in_float32(case, step):
 
 
 def test_state_of_a_bfloat16_run_is_float32(case):
-    problem, frozen, params, settings = case
+    example, frozen, params, settings = case
     chosen = settings["bfloat16"]
     phase = Phase(number=0, stage=0, kind=STEPS["prior"], iterations=1, flip=False)
 
     def advanced(state):
-        task = one_image(Context(problem, frozen, chosen))
+        task = one_image(Context(example, frozen, chosen))
         return task.advance(task.begin(state, phase), phase, 0, None, 1)[0]
 
     state = initial_state(params, chosen)
@@ -110,9 +110,9 @@ def test_losses_are_close_to_float32s(case, step):
 
 def test_depth_is_smooth_enough_for_normals(case):
     """Between neighbouring pixels the error of depth varies by a tenth of what depth itself does, at most."""
-    problem, _, params, settings = case
+    example, _, params, settings = case
     depth_of = jax.jit(models.depth)
-    depth = {kind: depth_of(params, problem.image, settings=chosen)[0] for kind, chosen in settings.items()}
+    depth = {kind: depth_of(params, example.image, settings=chosen)[0] for kind, chosen in settings.items()}
     error = depth["bfloat16"] - depth["float32"]
     for axis in (0, 1):
         assert jnp.diff(error, axis=axis).std() < 0.1 * jnp.diff(depth["float32"], axis=axis).std()

@@ -10,7 +10,7 @@ from helpers import bump
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.results import load_metrics, load_result, save_result, write_outputs
+from gan2shape_jax.results import load, load_metrics, save_result, write_outputs
 from gan2shape_jax.results.outputs import OutputOptions
 
 _DEEP = "[" * 1_000_000
@@ -59,7 +59,7 @@ _BAD = [
 def test_a_bad_result_is_named_and_the_others_go_on(run, capsys, name, how):
     _spoil(run / "results" / "bad" / name, how)
     with pytest.raises(UserError, match=f"results/bad.*(damaged|missing|not read|not a file|not an image)|{name}"):
-        load_result(run / "results" / "bad")
+        load(run / "results" / "bad")
     for command in ("render {} --yaw 20 --size 16", "export print {}", "export spread {}", "edit {} --yaw 20"):
         assert main(command.format("run/results/bad").split()) == 1
         assert (said := capsys.readouterr().err).startswith("error: ") and "bad" in said and len(said) < 2000
@@ -98,7 +98,7 @@ def test_a_record_of_other_types_is_refused_by_name(run, change, capsys):
     path.unlink()
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="results/bad.*damaged"):
-        load_result(run / "results" / "bad")
+        load(run / "results" / "bad")
     assert main(["page", "run", "--out", "all.html"]) == 0
     assert "Traceback" not in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_what_a_result_says_otherwise_is_as_it_was(run):
     record = json.loads(path.read_text()) | {"metrics": metrics}
     path.unlink()
     path.write_text(json.dumps(record))
-    assert load_metrics(path.parent) == metrics == load_result(path.parent).metrics
+    assert load_metrics(path.parent) == metrics == load(path.parent).metrics
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_link_inside_a_result_is_read(run):
     folder = run / "results" / "bad"
     (folder / "depth.npy").rename(folder / "kept.npy")
     (folder / "depth.npy").symlink_to("kept.npy")
-    assert load_result(folder).name == load_result(run / "results" / "good").name
+    assert load(folder).name == load(run / "results" / "good").name
 
 
 def test_a_damaged_configuration_of_a_result_stops_no_others(run, capsys):

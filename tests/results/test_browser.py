@@ -88,9 +88,9 @@ def result():
     canonical = lit(albedo, shading(normals(depth, camera), light))
     warped = np.asarray(render.warp_depth(depth, view, camera))
     reconstruction = np.asarray(render.draw_texture(canonical, warped, view, camera))
-    arrays = {"depth": depth, "warped_depth": warped, "albedo": albedo, "view": view, "light": light}
+    arrays = {"depth": depth, "input_depth": warped, "signed_albedo": albedo, "view": view, "light": light}
     arrays |= {"mask": mask, "input_mask": (warped < 1.035).astype(np.float32)}
-    arrays |= {"canonical": np.clip(canonical, -1, 1), "image": reconstruction, "reconstruction": reconstruction}
+    arrays |= {"canonical": np.clip(canonical, -1, 1), "signed_image": reconstruction, "reconstruction": reconstruction}
     return plain_result("bump", size, **arrays, metrics={"side": 0.0123}, category="bump")
 
 
@@ -99,7 +99,7 @@ def folder(result, tmp_path_factory):
     """A run of four images, the last with a spread of depth, the third without a result."""
     root = tmp_path_factory.mktemp("run")
     uncertainty = np.tile(np.linspace(0, 0.02, 48), (48, 1))
-    unsure = dataclasses.replace(result, depth_spread=uncertainty)
+    unsure = dataclasses.replace(result, uncertainty=uncertainty)
     for name, full in (("bump", result), ("a: <b>", result), ("sure", unsure)):
         write_outputs(full, root / "results" / name, options=OutputOptions(preset="mesh"))
     rows = [
@@ -135,7 +135,11 @@ def test_the_photos_camera_shows_what_the_methods_own_renderer_does(page, result
 def test_unlit_colours_normals_and_light_are_the_methods_own(page, result):
     light = np.array([0.2, 0.7, -0.8, 0.6], np.float32)  # any light, not only the result's
     normal = normals(result.depth, result.camera)
-    shown = {"albedo": result.albedo, "normals": normal, "texture": lit(result.albedo, shading(normal, light))}
+    shown = {
+        "albedo": result.signed_albedo,
+        "normals": normal,
+        "texture": lit(result.signed_albedo, shading(normal, light)),
+    }
     page.evaluate(f"gan2shape.viewer().home(1); gan2shape.viewer().setLight({light.tolist()})")  # the canonical frame
     for mode, expected in shown.items():
         page.evaluate(f"document.getElementById('mode-{mode}').click()")

@@ -14,12 +14,12 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.results import OutputOptions, Result, examine, load_metrics, load_result, save_result, write_outputs
+from gan2shape_jax.results import OutputOptions, Reconstruction, examine, load, load_metrics, save_result, write_outputs
 from gan2shape_jax.results.outputs import OUTPUTS, PRESETS
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> Reconstruction:
     return bump.result()
 
 
@@ -30,8 +30,8 @@ def written(result, tmp_path_factory):
 
 def test_a_saved_result_comes_back_bit_for_bit(result, tmp_path):
     save_result(result, tmp_path / "r", made_with={"configuration": "abc"})
-    again = load_result(tmp_path / "r")
-    for field in dataclasses.fields(Result):
+    again = load(tmp_path / "r")
+    for field in dataclasses.fields(Reconstruction):
         before, after = getattr(result, field.name), getattr(again, field.name)
         if isinstance(before, np.ndarray):
             assert after.dtype == np.float32 and np.array_equal(before, after), field.name
@@ -43,9 +43,20 @@ def test_a_saved_result_comes_back_bit_for_bit(result, tmp_path):
 
 @pytest.mark.parametrize("name", ["001", "005"])
 def test_committed_results_are_read(saved_results, name):
-    result = load_result(saved_results / name)
+    result = load(saved_results / name)
     assert result.name == name and result.category == "ictface" and load_metrics(saved_results / name)["side"] < 0.1
     assert "configuration" in examine(saved_results / name)
+
+
+def test_names_of_earlier_versions_are_read(result, tmp_path):
+    spread = np.full_like(result.depth, 0.01)
+    save_result(dataclasses.replace(result, uncertainty=spread, metrics={"trust": {"grade": "found"}}), tmp_path / "r")
+    (tmp_path / "r" / "uncertainty.npy").rename(tmp_path / "r" / "depth_spread.npy")
+    path = tmp_path / "r" / "result.json"
+    path.write_text(path.read_text().replace('"uncertainty"', '"depth_spread"'))
+    again = load(tmp_path / "r")
+    np.testing.assert_array_equal(again.uncertainty, spread)
+    assert again.metrics == load_metrics(tmp_path / "r") == {"trust": {"grade": "unmeasured"}}
 
 
 @pytest.mark.parametrize("name", ["result.json", "true_depth.npy"])
@@ -62,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, nam
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(UserError, match=r"\br\b"):
-            load_result(tmp_path / "r")
+            load(tmp_path / "r")
         with pytest.raises(UserError, match=f"^{name}"):
             examine(tmp_path / "r")
         path.write_bytes(whole)
@@ -81,16 +92,16 @@ def test_a_folder_without_a_usable_record_is_not_finished(tmp_path):
         examine(tmp_path)
 
 
-@pytest.mark.parametrize("name, spoilt", [("albedo", lambda x: x[:-1]), ("depth", lambda x: np.nan * x)])
+@pytest.mark.parametrize("name, spoilt", [("signed_albedo", lambda x: x[:-1]), ("depth", lambda x: np.nan * x)])
 def test_arrays_of_another_shape_or_not_finite_are_refused(result, name, spoilt):
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=name.removeprefix("signed_")):
         dataclasses.replace(result, **{name: spoilt(getattr(result, name))})
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "overview"])
 def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset):
     """A preset writes the files of its entries and no others; the record has them all with their sizes."""
-    full = dataclasses.replace(result, depth_spread=np.full_like(result.depth, 0.01), gan_image=result.image)
+    full = dataclasses.replace(result, uncertainty=np.full_like(result.depth, 0.01), gan_image=result.signed_image)
     full = dataclasses.replace(full, texture=np.zeros((40, 40, 3), np.uint8))
     options = OutputOptions(preset, picture_size=32, turntable_frames=2)
     write_outputs(full, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
@@ -105,7 +116,7 @@ def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset
 
 
 def test_what_is_not_known_has_no_file(written):
-    assert not (written / "spread.png").exists() and not (written / "depth_spread.npy").exists()
+    assert not (written / "spread.png").exists() and not (written / "uncertainty.npy").exists()
     assert (written / "history.csv").read_bytes() == b"a,b\n"
     with Image.open(written / "turntable.gif") as gif:
         assert gif.n_frames == 4 and gif.info["loop"] == 0
@@ -115,7 +126,7 @@ def test_pictures_show_the_arrays(result, written):
     def shown(name):
         return np.asarray(Image.open(written / name), np.float32) / 127.5 - 1
 
-    assert np.abs(shown("albedo.png") - result.albedo).max() <= 0.5 / 127.5 + 1e-6
+    assert np.abs(shown("albedo.png") - result.signed_albedo).max() <= 0.5 / 127.5 + 1e-6
     normal = np.asarray(lighting.normals(result.depth, result.camera))
     assert np.abs(shown("normals.png") - normal).max() <= 0.5 / 127.5 + 1e-6
     with Image.open(written / "depth.png") as picture:
@@ -149,4 +160,4 @@ def test_no_name_gets_into_files_that_other_programs_read(tmp_path):
         write_outputs(plain_result(name), tmp_path / str(k), options=OutputOptions("mesh"))
         for file in ("mesh.obj", "mesh.mtl", "mesh.glb", "mesh.png", "depth.png", "camera.json", "metrics.json"):
             assert (tmp_path / str(k) / file).read_bytes() == (tmp_path / "0" / file).read_bytes(), file
-        assert load_result(tmp_path / str(k)).name == name
+        assert load(tmp_path / str(k)).name == name

@@ -256,7 +256,7 @@ def test_the_model_says_what_the_result_says():
 def test_pictures_of_small_images_are_there_without_loss():
     result = bump.result()
     _, model, extras = fragment_of(result)
-    for key, picture in (("albedo", result.albedo), ("input", result.image)):
+    for key, picture in (("albedo", result.signed_albedo), ("input", result.signed_image)):
         assert model[key]["kind"] == "jpeg" and extras[key]["kind"] == "png"
         assert np.abs(_picture(extras[key]) - picture).max() < 0.51 / 127.5
     assert "gan_image" not in extras and "spread" not in extras
@@ -274,7 +274,7 @@ def test_the_card_shows_photo_and_shape():
 
 def test_the_uncertainty_of_depth_is_there_where_a_result_has_one():
     uncertainty = np.linspace(0, 0.03, bump.SIZE**2, dtype=np.float32).reshape(bump.SIZE, -1)
-    extras = fragment_of(dataclasses.replace(bump.result(), depth_spread=uncertainty))[2]
+    extras = fragment_of(dataclasses.replace(bump.result(), uncertainty=uncertainty))[2]
     told = _inflated(extras["spread"]).reshape(uncertainty.shape) / 255 * extras["spread_high"]
     assert np.abs(told - uncertainty).max() < 0.51 * 0.03 / 255
 

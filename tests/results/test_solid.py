@@ -14,7 +14,7 @@ from scipy import ndimage
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
+from gan2shape_jax.results import OutputOptions, Reconstruction, build_mesh, write_outputs
 from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_surface
 from gan2shape_jax.results.surface import mean_mask, surface
 
@@ -60,7 +60,7 @@ def _coarse(monkeypatch):
     monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 100.0)
 
 
-def _head(side: int, *, rough: float = 0.0, seed: int = 0) -> Result:
+def _head(side: int, *, rough: float = 0.0, seed: int = 0) -> Reconstruction:
     """An egg whose depth is disturbed, up to what a depth map can hold at all."""
     y, x = np.mgrid[:side, :side] / (side - 1) * 2 - 1
     height = np.clip(1 - x**2 / 0.5 - y**2 / 0.8, 0, None)
@@ -263,13 +263,13 @@ SIZE = 12
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> Reconstruction:
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
     depth = 0.97 + 0.05 * (x**2 + y**2) + 0.001 * rng.uniform(size=(SIZE, SIZE))
     mask = np.zeros((SIZE, SIZE))
     mask[2:10, 3:9] = 1
-    return plain_result("bowl", SIZE, depth=depth, albedo=rng.uniform(-1, 1, (SIZE, SIZE, 3)), mask=mask)
+    return plain_result("bowl", SIZE, depth=depth, signed_albedo=rng.uniform(-1, 1, (SIZE, SIZE, 3)), mask=mask)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_a_file_shows_the_object_point_by_point(folder, result, name):
     material = mesh.visual.material
     image = getattr(material, "baseColorTexture", None) or material.image
     texture = np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
-    assert np.abs(texture[i, j] - result.albedo[i, j]).max() <= 0.5 / 127.5 + 1e-6
+    assert np.abs(texture[i, j] - result.signed_albedo[i, j]).max() <= 0.5 / 127.5 + 1e-6
     normals = mesh.vertex_normals
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     assert normals[:, 2].min() > 0 and mesh.face_normals[:, 2].min() > 0  # towards the viewer

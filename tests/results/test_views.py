@@ -19,14 +19,14 @@ from gan2shape_jax.apps import render
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera, back_project
-from gan2shape_jax.results import Result, draw_gan_views, load_result, pictures, save_result, views
+from gan2shape_jax.results import Reconstruction, draw_gan_views, load, pictures, save_result, views
 from gan2shape_jax.results.views import fitting_window, pictures_in_turn
 
 _COUNT = 6  # more than are drawn together, and no multiple of that
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> Reconstruction:
     return bump.result()
 
 
@@ -37,7 +37,7 @@ def test_frontal_view_shows_the_canonical_picture(result):
     normal = np.asarray(lighting.normals(result.depth, result.camera))
     shading = np.asarray(lighting.shade(normal, result.light)[0])
     expected = np.clip(np.asarray(lighting.apply_shading(albedo, shading)), -1, 1)
-    surfaces = views.draw(dataclasses.replace(result, albedo=albedo), views.sweep_views(), size=SIZE, cut=False)
+    surfaces = views.draw(dataclasses.replace(result, signed_albedo=albedo), views.sweep_views(), size=SIZE, cut=False)
     drawn = views.picture(surfaces, "image", light=result.light)[0].astype(np.float32) / 127.5 - 1
     assert np.abs(drawn - expected)[3:-3, 3:-3].max() < 0.06
 
@@ -66,9 +66,9 @@ def test_a_mesh_that_fits_and_one_of_the_reference_are_framed_as_the_camera_sees
 
 
 def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(result):
-    spot = np.full_like(result.albedo, -1)
+    spot = np.full_like(result.signed_albedo, -1)
     spot[np.unravel_index(result.depth.argmin(), result.depth.shape)] = 1
-    surfaces = views.draw(dataclasses.replace(result, albedo=spot), views.sweep_views(yaw_deg=[0, 40]), size=32)
+    surfaces = views.draw(dataclasses.replace(result, signed_albedo=spot), views.sweep_views(yaw_deg=[0, 40]), size=32)
     front, turned = (view.sum(axis=(0, 2)).argmax() for view in surfaces.albedo)
     assert turned < front - 2
     white = dataclasses.replace(surfaces, albedo=np.ones_like(surfaces.albedo))
@@ -120,7 +120,7 @@ def test_gan_views_project_every_view_and_light_once_in_equal_batches(result):
 
 
 def test_gan_views_are_lit_from_the_side_that_was_asked_for(result):
-    white = dataclasses.replace(result, albedo=np.full_like(result.albedo, -0.2), view=np.zeros(6))
+    white = dataclasses.replace(result, signed_albedo=np.full_like(result.signed_albedo, -0.2), view=np.zeros(6))
     lights = draw_gan_views(white, lambda pictures: pictures).lights[-1].mean(axis=-1)
     halves = [picture[4:-4, 8:-4].mean() - picture[4:-4, 4:8].mean() for picture in lights]
     assert np.all(np.diff(halves) < 0)  # from the right to the left
@@ -129,7 +129,7 @@ def test_gan_views_are_lit_from_the_side_that_was_asked_for(result):
 def test_a_result_of_the_reference_is_drawn_with_its_faults(result, tmp_path):
     faulty = dataclasses.replace(result, reference=True)
     save_result(faulty, tmp_path / "faulty")
-    assert load_result(tmp_path / "faulty").reference
+    assert load(tmp_path / "faulty").reference
     front = np.zeros((1, 6), np.float32)
     mended, drawn = (views.draw(some, front, size=32).albedo for some in (result, faulty))
     assert np.abs(mended - drawn).max() > 0.1  # the colours differ from pixel to pixel

@@ -31,7 +31,7 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import from_config
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.run import explain, joint, predict, prepare, runtime
 from gan2shape_jax.run.identity import settled
@@ -47,7 +47,7 @@ _OTHER_TUPLES = {
 }
 _BLANK = jnp.zeros((8, 8))
 _FROZEN = FrozenModels(view_mean=jnp.zeros(6), light_mean=jnp.zeros(4))
-_PROBLEM = Problem(jnp.zeros((1, 8, 8, 3)), _BLANK, None, None, None, None, jax.random.key(0))
+_EXAMPLE = Example(jnp.zeros((1, 8, 8, 3)), _BLANK, None, None, None, None, jax.random.key(0))
 _FACTORS = Factors(_BLANK, jnp.zeros((8, 8, 3)), jnp.zeros(6), jnp.zeros(4), _BLANK)
 _STATE = TrainState({}, (), _FACTORS, _BLANK)
 
@@ -58,7 +58,7 @@ class _Samples:
     frozen = _FROZEN
 
     @staticmethod
-    def problems(numbers):
+    def examples(numbers):
         """Returns as many, without their content."""
         return [object.__new__(PreparedImage)] * len(numbers)
 
@@ -100,9 +100,7 @@ def bases(tmp_path_factory):
         "networks": config("networks", recipe="predict", networks__pretrained=str(model)),
         "lift": config("lift", tiny_lift, data__crop=50),
         "parsing": config("parsing", **parsed),
-        "detail": config(
-            "detail", tiny_lift, recipe="train_detail", **{k: v for k, v in refines.items() if k != "recipe"}
-        ),
+        "detail": config("detail", tiny_lift, **refines | {"recipe": "train_detail"}),
     }
 
 
@@ -142,7 +140,7 @@ def _observed(config) -> Iterator[object]:
         settings = plan.settings(architecture[0], original_size=70)
         yield _leaves(settings)
         yield _told(prepare.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
-        image = PreparedImage("001", _PROBLEM, settings, None)
+        image = PreparedImage("001", _EXAMPLE, settings, None)
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
     if config.recipe == "joint":
         yield config.schedule.batches_per_iteration, _told(joint.require_enough_for, config, ["001.png", "005.png"])

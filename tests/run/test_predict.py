@@ -16,7 +16,7 @@ from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
 
@@ -58,7 +58,7 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, name):
     code, root, programs = predicted
     assert code == 0 and programs == 1  # for images of all sizes
     folder = root / "results" / name
-    result = load_result(folder)
+    result = load(folder)
     assert result.gan_image is None and result.true_depth is None and result.metrics["inversion_l1"] is None
     assert result.metrics["reconstruction_l1"] > 0 and "side" not in result.metrics
     np.testing.assert_array_equal(result.input_mask, 1)
@@ -71,12 +71,12 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, name):
 @pytest.fixture(scope="module")
 def by_networks(trained):
     _, params, prepared, frozen = trained
-    return reconstruction.predict(params, prepared.problem, frozen, prepared.settings)
+    return reconstruction.predict(params, prepared.example, frozen, prepared.settings)
 
 
-@pytest.mark.parametrize("name", ["depth", "albedo", "view", "light", "warped_depth", "reconstruction"])
+@pytest.mark.parametrize("name", ["depth", "albedo", "view", "light", "input_depth", "reconstruction"])
 def test_prediction_is_what_the_networks_say(predicted, by_networks, name):
-    result = load_result(predicted[1] / "results" / "001")
+    result = load(predicted[1] / "results" / "001")
     np.testing.assert_allclose(getattr(result, name), getattr(by_networks, name), atol=2e-5)
 
 
@@ -91,8 +91,8 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     assert experiment.run_experiment(config) == 0
     assert reconstruction.reconstruct._cache_size() == alone
     results = pathlib.Path(config.workdir) / "results"
-    first, together = (load_result(folder / "001") for folder in (predicted[1] / "results", results))
-    for name in ("depth", "albedo", "view", "light", "warped_depth"):
+    first, together = (load(folder / "001") for folder in (predicted[1] / "results", results))
+    for name in ("depth", "albedo", "view", "light", "input_depth"):
         np.testing.assert_allclose(getattr(together, name), getattr(first, name), atol=1e-5, err_msg=name)
     # Which texels are looked up changes with the last bits of depth, so single pixels may differ by more.
     apart = np.abs(together.reconstruction - first.reconstruction)
@@ -112,9 +112,9 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     config = _predicting(tmp_path, trained, outputs__gan_images=True)
     assert experiment.run_experiment(config) == 0
     root = pathlib.Path(config.workdir)
-    result = load_result(root / "results" / "001")
+    result = load(root / "results" / "001")
     assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
-    off = np.abs(result.gan_image - result.image).mean()
+    off = np.abs(result.gan_image - result.signed_image).mean()
     assert result.metrics["inversion_l1"] == pytest.approx(float(off), abs=1e-6) and 0.01 < off < 0.2
     for file in ("turntable_gan.png", "gan_image.png"):
         assert (root / "results" / "001" / file).is_file()
@@ -135,7 +135,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     (tmp_path / "predicted").mkdir()
     other = _predicting(tmp_path / "predicted", trained, outputs__gan_images=False)
     assert experiment.run_experiment(other) == 0
-    feed_forward = load_result(pathlib.Path(other.workdir) / "results" / "001").metrics
+    feed_forward = load(pathlib.Path(other.workdir) / "results" / "001").metrics
     assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
 
 

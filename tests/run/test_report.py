@@ -23,7 +23,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import explain, prepare, runner, start, trust
+from gan2shape_jax.run import inference, prepare, runner, start, trust
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.run.plan import resolve
@@ -301,7 +301,7 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
 def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatch):
     prepared, frozen = tiny_image(tmp_path)
     params, like = (models.init_params(jax.random.key(seed), prepared.settings) for seed in (3, 4))
-    monkeypatch.setattr(explain, "explain", lambda *_, **__: plain_result("001"))
+    monkeypatch.setattr(inference, "reconstruct", lambda *_, **__: plain_result("001"))
 
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))

@@ -42,12 +42,12 @@ def test_three_verdicts_that_agree():
         (0.9, 0.01, {"model_l1": 0.24, "model_l1_p95": 0.2}, "trust", "a face", "as exact as usual"),
         (0.9, 0.02, {}, "doubt", "a face", "coarser than usual (SIDE about 0.020)"),
         (0.9, 0.011, {}, "trust", "a face", f"{general}, as exact as usual (SIDE about 0.011)"),
-        (0.9, None, {}, "found", "a face", f"{general}; how exact it is has not been measured"),
+        (0.9, None, {}, "unmeasured", "a face", f"{general}; how exact it is has not been measured"),
     ]
-    for sure, expected, metrics, grade, detected, shape in cases:
-        told = trust.grade_in_words(sure, expected, _RECORD, metrics, kind="face")
+    for confidence, expected, metrics, grade, detected, shape in cases:
+        told = trust.grade_in_words(confidence, expected, _RECORD, metrics, kind="face")
         assert (told["grade"], told["found"]) == (grade, detected) and shape in told["shape"]
-        assert told["invented"] == ("all of it is invented" if sure < 0.3 else "what is turned away is invented")
+        assert told["invented"] == ("all of it is invented" if confidence < 0.3 else "what is turned away is invented")
         assert told["verdict"] == f"{detected}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
     own = trust.grade_in_words(0.9, 0.01, _RECORD, {}, kind="face", own=True)
     assert own["shape"].startswith("its own shape, as exact")
@@ -61,7 +61,7 @@ def test_remarks_in_tables():
     assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
     assert remarks({"trust": {"grade": "no", "found": "no face found"}}) == ["no face found"]
     assert remarks({"trust": {"grade": "no", "found": "a face", "category": 0.97}}) == ["the shape is a guess"]
-    assert remarks({"trust": {"grade": "found", "found": "a face"}}) == []
+    assert remarks({"trust": {"grade": "unmeasured", "found": "a face"}}) == []
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
     assert remarks({"awaits_refinement": True}) == ["not refined yet"]
     assert remarks({"awaits_refinement": True, "trust": {"grade": "doubt"}}) == ["not refined yet", "doubtful"]
@@ -108,9 +108,9 @@ def test_without_evidence_no_shape_is_worse(history):
 def test_no_shape_is_promised_for_another_category():
     grader = trust.Grader(load_config("ictface"), record=_RECORD, typical_l1=0.2)
     near, far = trust.graded(grader, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.29, 0.31)])
-    assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
+    assert near.metrics["trust"]["category"] > 0.9 and near.uncertainty is not None
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
-    assert far.depth_spread is None
+    assert far.uncertainty is None
 
 
 @pytest.mark.parametrize(

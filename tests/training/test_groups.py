@@ -53,9 +53,9 @@ def test_a_size_that_is_set_and_cpus_decide_before_free_memory(wanted, images, d
 
 def test_groups_under_way_stay_as_they_are():
     units = [["a", "b", "c"], ["d"], ["e"], ["f"]]
-    assert groups.plan(units, 2) == [["a", "b", "c"], ["d", "e"], ["f"]]
-    assert groups.plan(units, 1) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
-    assert groups.plan([], 4) == []
+    assert groups.grouped(units, 2) == [["a", "b", "c"], ["d", "e"], ["f"]]
+    assert groups.grouped(units, 1) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
+    assert groups.grouped([], 4) == []
 
 
 @pytest.mark.slow

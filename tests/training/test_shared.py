@@ -19,7 +19,6 @@ from jax.flatten_util import ravel_pytree
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
-from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment
 from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.training import devices, loop
@@ -85,8 +84,8 @@ def test_step_2_starts_from_every_images_own_factors(parts, task, initial):
     phase = _phase(parts, "step2")
     own = dataclasses.replace(phase, kind=dataclasses.replace(phase.kind, cost=2.0))  # a step of one's own, too
     state = task.begin(task.initial(initial), own)
-    for index, problem in enumerate(task.problems):
-        view = reconstruction.predict(state.params, problem, task.frozen, task.settings)
+    for index, example in enumerate(task.examples):
+        view = reconstruction.predict(state.params, example, task.frozen, task.settings)
         kept = jax.tree.map(lambda x, i=index: x[i], state.factors)
         for name in ("depth", "albedo", "view", "light"):
             np.testing.assert_allclose(getattr(kept, name), getattr(view, name), atol=2e-5)
@@ -174,7 +173,7 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
     item = parts[0][0]
     double = _gather(parts, [item, item], collect_iters=2)
     # The joint task's settings differ in the number of samples only.
-    single = one_image(Context(item.problem, parts[1], double.settings))
+    single = one_image(Context(item.example, parts[1], double.settings))
     first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
         first, second = single.begin(first, phase), double.begin(second, phase)
@@ -195,15 +194,15 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
 
 
 def test_latents_in_w_and_w_plus_are_trained_together_as_the_same_points(parts):
-    problems = [first.problem for first in parts[0]]
+    examples = [first.example for first in parts[0]]
     layers = parts[0][0].settings.architecture.latents
-    wide = dataclasses.replace(problems[1], latent=jnp.repeat(problems[1].latent[:, None], layers, axis=1))
-    latents = shared_lib.stacked([problems[0], wide, problems[2]]).latent
-    assert latents.shape == (3, 1, layers, problems[0].latent.shape[-1])
-    for index, problem in enumerate(problems):
+    wide = dataclasses.replace(examples[1], latent=jnp.repeat(examples[1].latent[:, None], layers, axis=1))
+    latents = shared_lib.stacked([examples[0], wide, examples[2]]).latent
+    assert latents.shape == (3, 1, layers, examples[0].latent.shape[-1])
+    for index, example in enumerate(examples):
         for layer in range(layers):
-            np.testing.assert_array_equal(latents[index, :, layer], problem.latent)
-    assert shared_lib.stacked(problems).latent.ndim == 3  # as they are
+            np.testing.assert_array_equal(latents[index, :, layer], example.latent)
+    assert shared_lib.stacked(examples).latent.ndim == 3  # as they are
 
 
 def test_images_that_cannot_be_trained_together_are_refused(parts):
@@ -272,7 +271,7 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     assert [file for file in files if not (root / file).stat().st_size] == []
     assert not (root / "checkpoints" / ".all").exists()
     for name in ("001", "005", "006"):
-        result = load_result(root / "results" / name)
+        result = load(root / "results" / name)
         assert result.metrics["side"] > 0 and set(result.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
         assert (root / "results" / name / "mesh.glb").is_file()
         assert not (root / "results" / name / "networks.safetensors").exists()

@@ -44,8 +44,8 @@ def _initial(subject: Subject) -> TrainState:
     state = initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
     factors = dataclasses.replace(
         state.factors,
-        depth=jnp.array(subject.problem.prior),
-        albedo=jnp.array(subject.problem.image[0]),
+        depth=jnp.array(subject.example.prior),
+        albedo=jnp.array(subject.example.image[0]),
         light=jnp.array(LIGHT),
     )
     return dataclasses.replace(state, factors=factors)
@@ -77,7 +77,7 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
 
 def _collecting(subject: Subject) -> Call:
     collect, state = jax.jit(collect_batch), _initial(subject)
-    iteration = Iteration(subject.problem.key, 0, state.factors)
+    iteration = Iteration(subject.example.key, 0, state.factors)
 
     def run() -> None:
         jax.block_until_ready(collect(state.params, iteration, subject.context))
@@ -90,7 +90,7 @@ def _collecting(subject: Subject) -> Call:
 
 def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
     """Parts of the steps by name, each with its gradient, on a batch as in steps 2 and 3, compiled."""
-    image = subject.problem.image
+    image = subject.example.image
     images = jnp.repeat(image, subject.settings.batch_size, axis=0)
     return _made(
         {
@@ -116,7 +116,7 @@ def _views(subject: Subject) -> jax.Array:
 
 def _sheets(subject: Subject) -> jax.Array:
     side = subject.settings.image_size
-    return jnp.broadcast_to(subject.problem.prior, (subject.settings.batch_size, side, side))
+    return jnp.broadcast_to(subject.example.prior, (subject.settings.batch_size, side, side))
 
 
 def _rasteriser(subject: Subject) -> Call:
@@ -136,7 +136,7 @@ def _grid_sampling(subject: Subject, images: jax.Array) -> Call:
 
 def _generator(subject: Subject) -> Call:
     arch = subject.settings.architecture
-    latents = jnp.repeat(subject.problem.latent, subject.settings.batch_size, axis=0)
+    latents = jnp.repeat(subject.example.latent, subject.settings.batch_size, axis=0)
     return _gradient_call(
         lambda w, generator: jnp.mean(jnp.square(stylegan2.synthesize(generator, w, arch=arch))),
         latents,

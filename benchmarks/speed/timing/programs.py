@@ -74,17 +74,17 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
     """Returns the shapes of a phase's state and of what all its iterations use."""
     step, settings = phase.kind, subject.settings
 
-    def begin(params: Any, problem: Any, frozen: Any) -> TrainState:
-        return task.one_image(Context(problem, frozen, settings)).begin(initial_state(params, settings), phase)
+    def begin(params: Any, example: Any, frozen: Any) -> TrainState:
+        return task.one_image(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
 
-    inputs = (subject.problem, subject.frozen)
+    inputs = (subject.example, subject.frozen)
     state = jax.eval_shape(begin, subject.params, *inputs)
     if step.cache is None:
         return state, None
     cache = jax.eval_shape(functools.partial(step.cache, flip=phase.flip), subject.params, subject.context)
     if step.collect is None:
         return state, cache
-    iteration = Iteration(subject.problem.key, jnp.int32(0), state.factors, cache)
+    iteration = Iteration(subject.example.key, jnp.int32(0), state.factors, cache)
     batch = jax.eval_shape(step.collect, subject.params, iteration, subject.context)
     every = settings.collect_iters
     return state, jax.tree.map(
@@ -93,12 +93,12 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
 
 
 def _key(subject: Subject, phase: Phase) -> Any:
-    return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.problem.key)
+    return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.example.key)
 
 
 def _separately(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers an iteration of images that have their own networks, `training.task`."""
-    own = (*_begun(subject, phase), subject.problem, _key(subject, phase))
+    own = (*_begun(subject, phase), subject.example, _key(subject, phase))
     own = _of(own, mesh, _EACH, images * mesh.size)
     number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), mesh, _EVERYWHERE)
     run = task.program(phase.kind, flip=phase.flip, count=1, mesh=mesh)
@@ -116,11 +116,11 @@ def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.st
     factors, mask = _of(state.factors, mesh, _EVERYWHERE, count), _of(state.mask, mesh, _EVERYWHERE)
     numbers = _of(jnp.int32(0), mesh, _EACH, count)
     replicas = shared.Replicas(numbers, numbers, _of(constants, mesh, _EACH, count))
-    problem = dataclasses.replace(subject.problem, true_depth=None)
-    problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
+    example = dataclasses.replace(subject.example, true_depth=None)
+    examples, keys = _of((example, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
     run = shared.updating(phase.kind, flip=phase.flip, mesh=mesh)
-    everything = shared.Everything(factors, mask, problems, keys, frozen, settings)
+    everything = shared.Everything(factors, mask, examples, keys, frozen, settings)
     return run.lower(moving, replicas, everything)
 
 
@@ -130,7 +130,7 @@ def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered
     step, settings = phase.kind, subject.settings
     cache = jax.eval_shape(functools.partial(step.cache, flip=phase.flip), subject.params, subject.context)
     state, _ = _begun(subject, phase)
-    inputs = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
+    inputs = (subject.params, state.factors, cache, subject.example, _key(subject, phase))
     own = _of(inputs, mesh, _EACH, images * mesh.size)
     everywhere = _of((jnp.int32(0), subject.frozen, settings), mesh, _EVERYWHERE)
     return task.collecting(step, mesh=mesh).lower(*own, *everywhere)
@@ -138,12 +138,12 @@ def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered
 
 def _prediction(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
     """Lowers the feed-forward reconstruction of images; the networks are the same for all."""
-    problem = reconstruction.drop_training_fields(subject.problem)
+    example = reconstruction.drop_training_fields(subject.example)
 
-    def predicted(problem: Any, params: Any, frozen: Any) -> Any:
-        return reconstruction.reconstruction_of(params, problem, frozen, settings=subject.settings)
+    def predicted(example: Any, params: Any, frozen: Any) -> Any:
+        return reconstruction.reconstruction_of(params, example, frozen, settings=subject.settings)
 
-    own = _of(problem, mesh, _EACH, images * mesh.size)
+    own = _of(example, mesh, _EACH, images * mesh.size)
     everywhere = _of((subject.params, subject.frozen), mesh, _EVERYWHERE)
     return jax.jit(devices.for_each(predicted, mesh, shared=2)).lower(own, *everywhere)
 

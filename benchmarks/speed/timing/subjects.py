@@ -19,7 +19,7 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Context, Problem
+from gan2shape_jax.method.state import Context, Example
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
@@ -51,14 +51,14 @@ class Subject:
     config: ConfigDict
     settings: Settings
     frozen: FrozenModels
-    problem: Problem
+    example: Example
     params: models.Params
     drawn: tuple[str, ...]
 
     @property
     def context(self) -> Context:
         """What steps compute with."""
-        return Context(self.problem, self.frozen, self.settings)
+        return Context(self.example, self.frozen, self.settings)
 
     @property
     def phases(self) -> dict[str, Phase]:
@@ -102,14 +102,14 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     architecture, gan = _random_gan(config) if weights else prepare.load_gan(config)
     frozen = _frozen(config, architecture, gan, drawn)
     if weights or "images" in drawn:
-        settings, problem = _random_problem(config, architecture, frozen)
+        settings, example = _random_example(config, architecture, frozen)
     else:
         first = image_lists.read_names(config.data.image_list)[0]
         with tempfile.TemporaryDirectory() as folder:
             prepared = prepare.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
-        settings, problem = prepared.settings, prepared.problem
+        settings, example = prepared.settings, prepared.example
     params = _smooth(models.init_params(jax.random.key(config.seed), settings))
-    return Subject(name, config, settings, frozen, problem, params, drawn)
+    return Subject(name, config, settings, frozen, example, params, drawn)
 
 
 def _smooth(params: models.Params) -> models.Params:
@@ -176,7 +176,7 @@ def _random_lpips() -> dict[str, jax.Array]:
     return {name: jnp.asarray(value) for name, value in perceptual.lpips_from_torch(state).items()}
 
 
-def _random_problem(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> tuple[Settings, Problem]:
+def _random_example(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> tuple[Settings, Example]:
     """The GAN's own image of a random latent, with an ellipse as its mask."""
     original = max(config.gan.size, config.data.crop or 0)
     settings = settings_lib.from_config(config, architecture, original_size=original)
@@ -188,7 +188,7 @@ def _random_problem(config: ConfigDict, architecture: Architecture, frozen: Froz
     rows, columns = np.mgrid[: config.image_size, : config.image_size] / (config.image_size - 1) * 2 - 1
     mask = (columns**2 / 0.4 + rows**2 / 0.6 < 1).astype(np.float32)
     depth = prior.prior_depth(config, mask)
-    return settings, Problem(
+    return settings, Example(
         image=image,
         mask=jnp.asarray(mask),
         latent=latent,

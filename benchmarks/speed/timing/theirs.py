@@ -35,7 +35,7 @@ def model(subject: Subject, how: Ways, device: str) -> Model:
     """Everything of the subject in PyTorch, using all cores of a CPU as JAX does."""
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    return load.model_of(subject.params, subject.problem, subject.frozen, subject.settings, ways=how, device=device)
+    return load.model_of(subject.params, subject.example, subject.frozen, subject.settings, ways=how, device=device)
 
 
 def _call(run: Callable[[], Any]) -> Call:

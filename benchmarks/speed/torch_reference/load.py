@@ -9,7 +9,7 @@ from torch import nn
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.state import Example
 from gan2shape_jax.training.network_files import params_to_torch
 
 from . import losses, networks, stylegan2
@@ -47,7 +47,7 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
 
 def model_of(
     params: models.Params,
-    problem: Problem,
+    example: Example,
     frozen: FrozenModels,
     settings: Settings,
     *,
@@ -81,10 +81,10 @@ def model_of(
         generator=placed(generator),
         discriminator=placed(discriminator),
         lpips=None if lpips is None else placed(lpips),
-        image=image(problem.image),
-        mask=_tensor(problem.mask).to(device),
-        prior=_tensor(problem.prior).to(device),
-        latent=_tensor(problem.latent).to(device),
-        gan_image=image(problem.gan_image),
+        image=image(example.image),
+        mask=_tensor(example.mask).to(device),
+        prior=_tensor(example.prior).to(device),
+        latent=_tensor(example.latent).to(device),
+        gan_image=image(example.gan_image),
         **statistics,
     )

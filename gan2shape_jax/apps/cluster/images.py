@@ -102,7 +102,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
 
 def _put(run: pathlib.Path, workdir: pathlib.Path, name: str) -> None:
     """Puts the result of an image, and the latent that the run has found, into the run's folder, each as a whole."""
-    from gan2shape_jax.results.result import replaceable
+    from gan2shape_jax.results.files import replaceable
 
     place, latent = workdir / "results" / name, run / "latents" / f"{name}.npy"
     if latent.is_file():

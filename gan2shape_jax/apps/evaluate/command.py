@@ -27,7 +27,7 @@ from gan2shape_jax.io.data import find
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import csv_text, markdown_cell
-from gan2shape_jax.results.result import load_result
+from gan2shape_jax.results.reconstruction import load
 
 _EPILOG = """\
 examples:
@@ -133,7 +133,7 @@ def score_run(run: ResultsFolder, truth: pathlib.Path | None = None) -> list[Sco
 
 def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: int | None) -> Score:
     try:
-        result = load_result(folder)
+        result = load(folder)
     except UserError as error:
         return Score(name, problem=str(error), broken=True)
     size, metrics = result.camera.image_size, result.metrics
@@ -150,7 +150,7 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
         unknown = "the result has no true depth (name a folder of them with --truth)"
         where = unknown if truth is None else f"no true depth {name}.npy or {name}.png in {truth}"
         return Score(name, figures, where, size=size)
-    errors = depth_errors(result.warped_depth, depth, camera)
+    errors = depth_errors(result.input_depth, depth, camera)
     checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
     if not all(math.isfinite(value) for value in errors.values()):
         problem = "true depth and reconstruction have no pixel in common: is it the truth of another image or crop?"

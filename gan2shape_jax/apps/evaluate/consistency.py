@@ -40,7 +40,7 @@ from gan2shape_jax.method.state import Context, Iteration, PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
 from gan2shape_jax.results.page import csv_text
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.recipes import RECIPES
@@ -81,8 +81,8 @@ def evaluate_consistency(words: Sequence[str]) -> int:
     problems: dict[str, str] = {}
     for number, name in enumerate(names[: arguments.images]):
         try:
-            results = {each.label: load_result(each.images[name]) for each in runs}
-            another = load_result(runs[0].images[names[number - 1]]) if len(names) > 1 else None
+            results = {each.label: load(each.images[name]) for each in runs}
+            another = load(runs[0].images[names[number - 1]]) if len(names) > 1 else None
             measured[name] = measure(name, results, another, subject, rounds=arguments.rounds)
         except UserError as error:
             problems[name] = str(error)
@@ -138,7 +138,12 @@ def subject_of(runs: Sequence[reports.ResultsFolder]) -> Subject:
 
 
 def measure(
-    name: str, results: Mapping[str, Result], another: Result | None, subject: Subject, *, rounds: int = 1
+    name: str,
+    results: Mapping[str, Reconstruction],
+    another: Reconstruction | None,
+    subject: Subject,
+    *,
+    rounds: int = 1,
 ) -> Measured:
     """Measures the shapes that runs gave one image, and another image's, if given.
 
@@ -150,7 +155,7 @@ def measure(
     prepared = prepare.load_image(
         subject.plan, entry, subject.architecture, subject.frozen, subject.latents, keep=False
     )
-    shapes = {run: result.warped_depth for run, result in results.items()}
+    shapes = {run: result.input_depth for run, result in results.items()}
     near, far = config.prior.near, config.prior.far
     ellipsoid = prior.ellipsoid(first.input_mask, category=config.category, near=near, far=far)
     drawn = shapes | {ELLIPSOID: np.asarray(ellipsoid, np.float32)}
@@ -263,16 +268,16 @@ def pictures_of(
     """
     chosen = {"regularize_offset": True, "use_mask": False, "learning_rate": _RATE, "batch_size": _BATCH}
     settings = changed(prepared.settings, **chosen)
-    problem, camera = prepared.problem, settings.camera
-    lit, photo = jnp.asarray(light, jnp.float32), problem.image[0]
+    example, camera = prepared.example, settings.camera
+    lit, photo = jnp.asarray(light, jnp.float32), example.image[0]
     turns = []  # the photo on each shape, as factors whose canonical view is the input's
     for depth in shapes.values():
         shape = jnp.asarray(without_holes(depth, camera)[0])
         albedo = _unlit(photo, lighting.shade(lighting.normals(shape, camera), lit)[0])
         turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
     lesson = Phase(_PHASE, 1, STEP2, ENCODER_ITERATIONS, flip=False)
-    fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
-    context = Context(problem, frozen, settings)
+    fresh = models.init_params(jax.random.fold_in(example.key, _PHASE), settings)
+    context = Context(example, frozen, settings)
     task = one_image(context)
     state = task.begin(task.initial(fresh), lesson)
     for number in range(ENCODER_ITERATIONS):
@@ -280,7 +285,7 @@ def pictures_of(
         state = dataclasses.replace(state, factors=factors)
         state, _ = task.advance(state, lesson, number, None, 1)
     code = _code(state.params, context)
-    key = phase_key(problem.key, _PHASE, COLLECT)
+    key = phase_key(example.key, _PHASE, COLLECT)
     images, views = [], []
     for factors_of_turn in turns:
         for batch in map(jnp.int32, range(batches)):
@@ -301,7 +306,7 @@ def _unlit(photo: Float[Array, "s s 3"], shading: Float[Array, "s s"]) -> Float[
     return (photo / 2 + 0.5) / jnp.maximum(shading, _DARKEST)[..., None] * 2 - 1
 
 
-def errors_by(shapes: Mapping[str, Map], pictures: Pictures, result: Result) -> dict[str, float]:
+def errors_by(shapes: Mapping[str, Map], pictures: Pictures, result: Reconstruction) -> dict[str, float]:
     """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
 
     NaN if no part of the object is visible on all shapes in any picture. Shapes are depths in the input's view, by
@@ -325,12 +330,12 @@ class Draped(NamedTuple):
     views: np.ndarray
 
 
-def drape(depth: Map, mask: Map, pictures: Pictures, result: Result, *, iterations: int = ITERATIONS) -> Draped:
+def drape(depth: Map, mask: Map, pictures: Pictures, result: Reconstruction, *, iterations: int = ITERATIONS) -> Draped:
     """Returns a result's photo on a shape, seen and lit as in each picture, as closely as the shape allows.
 
     `mask` says where the photo counts, in [0, 1]; the search, by Adam, starts from the views of the pictures.
     """
-    arrays = depth, result.image, mask, result.light, pictures.views
+    arrays = depth, result.signed_image, mask, result.light, pictures.views
     scene = tuple(jnp.asarray(each, jnp.float32) for each in arrays)
     targets, count = jnp.asarray(pictures.images, jnp.float32), len(pictures.images)
     moved = _Moved(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))

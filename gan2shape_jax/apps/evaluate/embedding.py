@@ -16,8 +16,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import UserError, install
-from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB
+from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights.tensors import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 

@@ -34,11 +34,11 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text, markdown_cell
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.explain import projector
 from gan2shape_jax.run.folder import SavedRun
+from gan2shape_jax.run.inference import projector
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
@@ -122,7 +122,7 @@ def _turn_all(
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:
-            result = load_result(folder)
+            result = load(folder)
             entry = reports.listed_entry(config, result.name)
             prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
             networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
@@ -131,7 +131,7 @@ def _turn_all(
             problems.append(f"{run.label}: {name}: {error}")
             continue
         turned = turn(subject, yaws)
-        vectors = embedding(np.concatenate([result.image[None], *(each.pictures for each in turned)]))
+        vectors = embedding(np.concatenate([result.signed_image[None], *(each.pictures for each in turned)]))
         for each, turned_vectors in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
             columns = yaws, each.seen_deg, each.reached, cosine(turned_vectors, vectors[:1])
             for values in zip(*(column.tolist() for column in columns), strict=True):
@@ -139,7 +139,7 @@ def _turn_all(
             ways += [f"{run.label}: {name}: {each.method} along {each.how}"] if each.how else []
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
-            rows = [result.image[None], *(each.pictures[chosen] for each in turned)]
+            rows = [result.signed_image[None], *(each.pictures[chosen] for each in turned)]
             strip = pictures.strip([*map(pictures.to_uint8, rows)])
             place = out / run.label.strip("/") / f"{name}.png"
             mark(out, EVALUATION)
@@ -151,7 +151,7 @@ def _turn_all(
 class Subject(NamedTuple):
     """One reconstructed image with its latent, its view network and encoder, and the GAN with samples (n, W) of W."""
 
-    result: Result
+    result: Reconstruction
     prepared: PreparedImage
     params: models.Params
     frozen: FrozenModels
@@ -187,14 +187,14 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
         return sefa(subject.frozen.generator, layers=layers, count=_COMPONENTS)
 
     def mirrored(first: int, last: int) -> np.ndarray:
-        axis = np.asarray(subject.frozen.turning.mirror.axes[:1])
+        axis = np.asarray(subject.frozen.pose_edit.subspace.axes[:1])
         whole = (first, last) == (0, subject.prepared.settings.architecture.latents)
         return axis / np.linalg.norm(axis) if whole else axis[:0]  # it was found, and turns, with all styles alike
 
     return [
         Turned("3D", solid, _predicted_yaws(subject, solid), "", everywhere),
         Turned("GAN", projected, _predicted_yaws(subject, projected), "", everywhere),
-        *([] if subject.frozen.turning is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
+        *([] if subject.frozen.pose_edit is None else [_traversed("mirror", mirrored, subject, yaws_deg)]),
         _traversed("GANSpace", lambda first, last: principal, subject, yaws_deg),
         _traversed("SeFa", stretching, subject, yaws_deg),
     ]
@@ -208,7 +208,7 @@ def _traversed(
     `directions` returns those (k, W) to try on the styles from `first` to before `last`.
     """
     candidates = []  # steps (W,) of one deviation, the styles they are applied to, and the direction's number
-    latent, settings = subject.prepared.problem.latent, subject.prepared.settings
+    latent, settings = subject.prepared.example.latent, subject.prepared.settings
     arch = settings.architecture
     # All styles, and the coarse ones, which hold pose (Karras et al., 2019, section 3).
     count = arch.latents

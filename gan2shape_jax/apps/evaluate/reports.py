@@ -33,8 +33,8 @@ from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io import option_types, output_folders
 from gan2shape_jax.io.files import MIB, atomic_text, file_inside, is_aside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
+from gan2shape_jax.results.files import open_file
 from gan2shape_jax.results.page import markdown_cell
-from gan2shape_jax.results.result import open_file
 from gan2shape_jax.run.folder import is_result, results_root, run_above
 from gan2shape_jax.run.identity import identity_of
 

@@ -23,8 +23,9 @@ from gan2shape_jax.errors import UserError, exit_code, install, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
+from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.outputs import USDZ
-from gan2shape_jax.results.result import Result, add_files, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours
 from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
@@ -102,7 +103,7 @@ def _print(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     out = options.out or options.result / "print.3mf"
     require_file_place(out, endings=FORMATS, overwrite=options.overwrite or options.out is None)
-    result = load_result(options.result)
+    result = load(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
     solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
     write_solid(solid.mesh, out)
@@ -187,7 +188,10 @@ def _ply(words: Sequence[str]) -> None:
     path: pathlib.Path = options.out or options.result / "mesh.ply"
     require_file_place(path, endings=(".ply",), overwrite=options.overwrite or options.out is None)
     result = _photographed(options.result)
-    mesh, colours = build_mesh(result), pictures.to_uint8(result.albedo) if result.texture is None else result.texture
+    mesh, colours = (
+        build_mesh(result),
+        pictures.to_uint8(result.signed_albedo) if result.texture is None else result.texture,
+    )
     vertices, faces, uv = mesh.vertices, mesh.faces, {"uv": np.asarray(cast("TextureVisuals", mesh.visual).uv)}
     for _ in range(_DIVIDED):
         vertices, faces, uv = subdivide(vertices, faces, vertex_attributes=uv)
@@ -200,7 +204,7 @@ def _ply(words: Sequence[str]) -> None:
     print(one_line(f"wrote {path}: {result.name} with {_whose(result)}, {len(vertices)} vertices, metres"))
 
 
-def _whose(result: Result) -> str:
+def _whose(result: Reconstruction) -> str:
     return "the method's colours" if result.texture is None else "the photo's texture"
 
 
@@ -215,7 +219,7 @@ def _usdz(words: Sequence[str]) -> None:
     if importlib.util.find_spec("pxr") is None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
-    colours = jpeg(pictures.to_uint8(result.albedo)) if result.texture is None else None
+    colours = jpeg(pictures.to_uint8(result.signed_albedo)) if result.texture is None else None
     content = usdz_bytes(build_mesh(result, texture=colours))
     if options.out is None:
         add_files(options.result, {USDZ: content})
@@ -224,12 +228,12 @@ def _usdz(words: Sequence[str]) -> None:
     print(one_line(f"wrote {path}: {result.name} with {_whose(result)}"))
 
 
-def _photographed(folder: pathlib.Path) -> Result:
+def _photographed(folder: pathlib.Path) -> Reconstruction:
     """Returns a result, which gets its photo's texture first if it has none and the photo is known."""
-    result = load_result(folder)
+    result = load(folder)
     if result.texture is None and texture.noted_photo(folder):
         texture.export_texture([str(folder)])
-        return load_result(folder)
+        return load(folder)
     return result
 
 
@@ -263,8 +267,8 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / "spread.glb"
     require_file_place(path, endings=(".glb", ".ply"), overwrite=options.overwrite or options.out is None)
-    result = load_result(options.result)
-    uncertainty = result.depth_spread
+    result = load(options.result)
+    uncertainty = result.uncertainty
     if uncertainty is None:
         raise UserError(
             f"{result.name} has no spread of depth: it is known only for a model whose errors were measured, such as a "

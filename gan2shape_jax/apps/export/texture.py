@@ -48,7 +48,7 @@ from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import surface
 from gan2shape_jax.results.outputs import add_textured
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 with epy.lazy_imports():  # it comes with an extra, which --help does without
     import cv2
@@ -76,7 +76,7 @@ def export_texture(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     out = options.out or options.result
     require_output_folder(out, RESULT)
-    result, path, recorded = load_result(options.result), options.photo, None
+    result, path, recorded = load(options.result), options.photo, None
     if path is None:
         if (noted := noted_photo(options.result)) is None or options.box:
             raise UserError(f"name the photo of {result.name}, and the place of its input with --box X Y SIDE")
@@ -89,7 +89,7 @@ def export_texture(argv: Sequence[str]) -> None:
     seen_box = scaled_box(box, 1 / reduction)
     crop = sample_crop(photo, seen_box, result.camera.image_size).astype(np.float32) / 255
     weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
-    apart = np.average(np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1), weights=weight)
+    apart = np.average(np.abs(crop - (result.signed_image / 2 + 0.5)).mean(axis=-1), weights=weight)
     if apart > _ALIKE:
         raise UserError(
             f"{path} does not show the input of {result.name} at x {box.x:g}, y {box.y:g}, side "
@@ -156,7 +156,9 @@ class PhotoTexture:
     shares: np.ndarray  # (3,) their means over the object
 
 
-def photo_textured(result: Result, photo: Photo, texture: PhotoTexture, box: CropBox) -> tuple[Result, dict[str, Any]]:
+def photo_textured(
+    result: Reconstruction, photo: Photo, texture: PhotoTexture, box: CropBox
+) -> tuple[Reconstruction, dict[str, Any]]:
     """Returns a result with its texture, and the files of its folder that are not made of that result alone.
 
     Contents are as for `write_folder`; the top of this module says what they are.
@@ -216,7 +218,7 @@ _DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of bl
 
 
 def photo_texture(
-    result: Result, photo: Photo, box: CropBox, *, largest: int = 2048, mirror: bool = True
+    result: Reconstruction, photo: Photo, box: CropBox, *, largest: int = 2048, mirror: bool = True
 ) -> PhotoTexture:
     """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
 
@@ -253,7 +255,7 @@ def photo_texture(
         """Returns one colour of the texture without light, and as the photo shows it."""
         seen = shown[colour].astype(np.float32)
         seen /= 255
-        model = on_texels(result.albedo[..., colour] / 2 + 0.5, size, smooth=True)
+        model = on_texels(result.signed_albedo[..., colour] / 2 + 0.5, size, smooth=True)
         albedo = _joined(seen / bounded, np.clip(model, 0, 1, out=model), sources)
         unlit = _eight_bits(albedo)
         albedo *= shading
@@ -410,7 +412,7 @@ def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Flo
     return ramp(ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1] - 0.5, low, high)
 
 
-def project_texels(result: Result, part: surface.Surface, size: int) -> Projection:
+def project_texels(result: Reconstruction, part: surface.Surface, size: int) -> Projection:
     """Projects the texels of a texture of `size` through the photo's camera; `part` hides what is behind it."""
     camera = result.camera
     center = np.array([0, 0, camera.rot_center_depth])

@@ -32,7 +32,6 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights
-from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import (
     MIB,
     atomic_file,
@@ -44,6 +43,7 @@ from gan2shape_jax.io.files import (
     sha256,
 )
 from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
+from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.results.result import load_result
+from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 
 def photo(
@@ -68,6 +67,6 @@ def photo(
             failed = photo_run.run_over(config, [done], cropper)
         if failed:
             raise UserError(failed[done.name])
-        record = load_result(pathlib.Path(folder, "results", done.name))
-    metrics = record.metrics | {"frame": dataclasses.asdict(done.detection.box)}
-    return Reconstruction(dataclasses.replace(record, metrics=metrics))
+        result = load(pathlib.Path(folder, "results", done.name))
+    metrics = result.metrics | {"frame": dataclasses.asdict(done.detection.box)}
+    return dataclasses.replace(result, metrics=metrics)

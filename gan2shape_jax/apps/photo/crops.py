@@ -14,7 +14,7 @@ from gan2shape_jax.apps.photo.files import version_of
 from gan2shape_jax.detection import weights
 from gan2shape_jax.detection.alignment import CROPS
 from gan2shape_jax.detection.detector import SIDE, SURE, Detection, Detector, exposed
-from gan2shape_jax.detection.learnt import LearntDetector, crops_of
+from gan2shape_jax.detection.gan_detector import GanDetector, crops_of
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.bundled import GAN, MODEL, names_of
 from gan2shape_jax.io.categories import category_of
@@ -108,8 +108,8 @@ def other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) 
             continue
         if (detector_weights := weights.stored_weights(gan_file, kind.detector)) is not None:
             detector = weights.detector_by(detector_weights, *stylegan2.load(gan_file))
-            assert isinstance(detector, LearntDetector)
-            moved = [detector.moved(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
-            if max(assessment.score for assessment in detector.assess(crops_of(photo, moved))) >= SURE:
+            assert isinstance(detector, GanDetector)
+            aligned = [detector.aligned(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
+            if max(assessment.score for assessment in detector.assess(crops_of(photo, aligned))) >= SURE:
                 return name, f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
     return None

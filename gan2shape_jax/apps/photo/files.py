@@ -33,7 +33,7 @@ from gan2shape_jax.io.files import (
     remove_folder,
     spare_unreadable,
 )
-from gan2shape_jax.results.result import replaceable
+from gan2shape_jax.results.files import replaceable
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import digest, identity_of, read_identity
 from gan2shape_jax.training.decision import Decision, There, Wanted, decide

@@ -8,7 +8,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from gan2shape_jax.detection.learnt import resized
+from gan2shape_jax.detection.gan_detector import resized
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
 
 with epy.lazy_imports():  # it comes with an extra, which --help does without

@@ -31,7 +31,7 @@ from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import atomic_bytes, read_object, remove_folder, sha256
 from gan2shape_jax.io.image_files import crop_and_resize, open_upright
 from gan2shape_jax.io.output_folders import RUN, mark
-from gan2shape_jax.results import AWAITS, Result
+from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.run import experiment, redraw, runner
 from gan2shape_jax.run.folder import RunFolder, is_result
@@ -302,7 +302,7 @@ def _run(
     staged.data.image_root = str(work / _EXPOSED)
     photo_files.write_list(work, photos)
 
-    def decorate(result: Result) -> tuple[Result, dict[str, Any]]:
+    def decorate(result: Reconstruction) -> tuple[Reconstruction, dict[str, Any]]:
         tree = json.loads(to_json(config)) | {"identity": identity_of(config).record()}
         made_with = {"config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
         if awaiting:
@@ -344,14 +344,14 @@ def _expose(work: pathlib.Path, names: Iterable[str]) -> dict[str, Image.Image]:
     return dark
 
 
-def _in_own_light(result: Result, crop: Image.Image, config: ConfigDict) -> Result:
+def _in_own_light(result: Reconstruction, crop: Image.Image, config: ConfigDict) -> Reconstruction:
     """Returns the result of a crop that was lightened as one of the crop itself, under a light that much darker."""
     gain = exposure_gain(np.asarray(crop))
     picture = np.asarray(crop_and_resize(crop, config.data.crop, result.camera.image_size), np.float32)
     lit = {"canonical": result.canonical, "reconstruction": result.reconstruction, "gan_image": result.gan_image}
     darker: dict[str, Any] = {name: None if values is None else (values + 1) / gain - 1 for name, values in lit.items()}
     light = result.light / np.array([gain, gain, 1, 1], np.float32)
-    return dataclasses.replace(result, image=picture / 127.5 - 1, light=light, **darker)
+    return dataclasses.replace(result, signed_image=picture / 127.5 - 1, light=light, **darker)
 
 
 def _put(config: ConfigDict, work_items: runner.WorkItems, name: str) -> None:

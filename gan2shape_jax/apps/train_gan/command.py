@@ -103,21 +103,21 @@ def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any
 
 
 def _run(options: argparse.Namespace) -> None:
-    plan = _plan(options)
+    training = _training_of(options)
     output_folders.require_output_folder(options.out, output_folders.GAN)
     with hold(options.out, output_folders.GAN):
         clear_leftovers(options.out)
         selection = Selection(options.typical, not options.no_grey)
-        packed = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
+        packed = photos.load(options.photos, options.out, training.arch.size, selection, say=_say)
         if options.check:
-            loop.check(plan, say=_say)
+            loop.check(training, say=_say)
         else:
             if importlib.util.find_spec("matplotlib") is None:
                 _warn(f"no curves.png is drawn: it needs matplotlib, {install('plots')}")
-            loop.train(plan, packed, say=_say, warn=_warn)
+            loop.train(training, packed, say=_say, warn=_warn)
 
 
-def _plan(options: argparse.Namespace) -> loop.Plan:
+def _training_of(options: argparse.Namespace) -> loop.Training:
     arch = architecture_for(options.size or 64, most=options.channels, base=options.base, style_dim=options.style_width)
     start, started_from = None, ""
     if options.start is not None:
@@ -146,7 +146,7 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
     features = None
     if str(options.features) != "none":
         features = load_features(weights_file(options.features or "ictface", GAN), side=options.features_side)
-    return loop.Plan(
+    return loop.Training(
         out=options.out,
         arch=arch,
         settings=settings,

@@ -29,7 +29,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan import record
 from gan2shape_jax.apps.train_gan.measure import Features, drawn_samples, kernel_distance
 from gan2shape_jax.apps.train_gan.photos import Photos, rows_of
-from gan2shape_jax.apps.train_gan.record import Row
+from gan2shape_jax.apps.train_gan.record import HistoryRow
 from gan2shape_jax.apps.train_gan.training import (
     TrainingSettings,
     TrainingState,
@@ -57,7 +57,7 @@ _REPORTED_EVERY_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Training:
     """What is trained, for how long, and what is written.
 
     Attributes:
@@ -98,8 +98,8 @@ class _Course:
     """What has been recorded so far; a checkpoint holds it."""
 
     done: int = 0
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    distances: list[Row] = dataclasses.field(default_factory=list)
+    rows: list[HistoryRow] = dataclasses.field(default_factory=list)
+    distances: list[HistoryRow] = dataclasses.field(default_factory=list)
     pending: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def settle(self) -> None:
@@ -107,50 +107,50 @@ class _Course:
         self.pending = [{name: float(x) for name, x in told.items()} for told in jax.device_get(self.pending)]
 
 
-def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
-    """Trains until `plan.images` photos have been shown, resuming from the folder's last checkpoint if there is one.
+def train(training: Training, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Trains until `training.images` photos have been shown, resuming from the last checkpoint if there is one.
 
     Raises `UserError` if a checkpoint belongs to another training, training has diverged, or the file system fails;
     after Ctrl-C `KeyboardInterrupt`, once a checkpoint has been written.
     """
-    mesh = mesh_for(plan.settings.batch)
-    state: TrainingState = devices.replicate(fresh_state(plan.arch, plan.settings, plan.start), mesh)
+    mesh = mesh_for(training.settings.batch)
+    state: TrainingState = devices.replicate(fresh_state(training.arch, training.settings, training.start), mesh)
     made_with = {
-        "settings": dataclasses.asdict(plan.settings),
-        "architecture": dataclasses.asdict(plan.arch),
+        "settings": dataclasses.asdict(training.settings),
+        "architecture": dataclasses.asdict(training.arch),
         "photos": photos.facts["fingerprint"],
-        "start": plan.started_from,
+        "start": training.started_from,
     }
     stored_form = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
-    with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, wanted=Wanted(stored_form)) as checkpoints:
+    with Checkpoints(training.out / _CHECKPOINTS, keep=_KEPT, wanted=Wanted(stored_form)) as checkpoints:
         restored = checkpoints.restore(lambda _: state)
         course = _Course()
         if restored is not None:
             state, course = restored[0], _Course(**restored[1])
-            say(f"continuing after {course.done * plan.settings.batch} photos")
-        updates, clock = make_updates(plan.arch, plan.settings, mesh), _Clock(plan, say)
-        snapshots, warned = _Snapshots(plan, photos), False
+            say(f"continuing after {course.done * training.settings.batch} photos")
+        updates, clock = make_updates(training.arch, training.settings, mesh), _Clock(training, say)
+        snapshots, warned = _Snapshots(training, photos), False
         with interrupt.noted() as check:
-            while course.done < plan.iterations:
-                rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
+            while course.done < training.iterations:
+                rows = rows_of(len(photos.pixels), training.settings.batch, course.done, training.settings.seed)
                 batch = on_devices(photos.pixels, rows, mesh)
-                state, told = iterate(updates, plan.settings, state, batch, course.done)
+                state, told = iterate(updates, training.settings, state, batch, course.done)
                 course.pending.append(told)
                 course.done += 1
-                shown, due = course.done * plan.settings.batch, plan.is_due(course.done)
-                if course.done % record.WINDOW == 0 or course.done == plan.iterations:
+                shown, due = course.done * training.settings.batch, training.is_due(course.done)
+                if course.done % record.WINDOW == 0 or course.done == training.iterations:
                     course.settle()
                     course.rows.append(record.mean_row(shown, course.pending))
                     course.pending = []
-                    record.require_sound(course.rows[-1], kept=_kept(plan))
-                    if not warned and (said := record.warning_of(course.rows, plan.settings)):
+                    record.require_sound(course.rows[-1], kept=_kept(training))
+                    if not warned and (said := record.warning_of(course.rows, training.settings)):
                         warn(said)
                         warned = True
                     clock.report(course.done, course.rows[-1])
                 if due:
                     course.settle()
                     if course.pending:
-                        record.require_sound(record.mean_row(shown, course.pending), kept=_kept(plan))
+                        record.require_sound(record.mean_row(shown, course.pending), kept=_kept(training))
                     snapshots.take(state, course, say)
                 try:
                     check()
@@ -163,29 +163,29 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
                         checkpoints.save(course.done, state, dataclasses.asdict(course))
 
 
-def _kept(plan: Plan) -> str:
-    gan = plan.out / GAN
+def _kept(training: Training) -> str:
+    gan = training.out / GAN
     return f"{gan} is as it was before" if gan.exists() else "nothing was kept"
 
 
 class _Clock:
-    def __init__(self, plan: Plan, say: Callable[[str], None]):
-        self._plan, self._say = plan, say
+    def __init__(self, training: Training, say: Callable[[str], None]):
+        self._training, self._say = training, say
         self._start: tuple[float, int] | None = None
         self._last = -_REPORTED_EVERY_S
 
-    def report(self, done: int, row: Row) -> None:
+    def report(self, done: int, row: HistoryRow) -> None:
         now = time.monotonic()
         if self._start is None:  # compiling is over by now
             self._start = now, done
-        if now - self._last < _REPORTED_EVERY_S and done < self._plan.iterations:
+        if now - self._last < _REPORTED_EVERY_S and done < self._training.iterations:
             return
-        self._last, batch, left = now, self._plan.settings.batch, ""
+        self._last, batch, left = now, self._training.settings.batch, ""
         if speed := (done - self._start[1]) * batch / max(now - self._start[0], 1e-9):
-            seconds = (self._plan.iterations - done) * batch / speed
+            seconds = (self._training.iterations - done) * batch / speed
             left = f", {speed:.1f} photos a second, {datetime.timedelta(seconds=round(seconds))} left"
         self._say(
-            f"{row['images']} of {self._plan.images} photos: generator {row['generator_loss']:.3f}, discriminator "
+            f"{row['images']} of {self._training.images} photos: generator {row['generator_loss']:.3f}, discriminator "
             f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
         )
 
@@ -193,66 +193,66 @@ class _Clock:
 class _Snapshots:
     """Writes the GAN, its samples and how far they are from photos."""
 
-    def __init__(self, plan: Plan, photos: Photos):
-        self._plan, self._photos = plan, photos
+    def __init__(self, training: Training, photos: Photos):
+        self._training, self._photos = training, photos
         self._of_photos: np.ndarray | None = None
 
     def take(self, state: TrainingState, course: _Course, say: Callable[[str], None]) -> None:
         """Writes a snapshot of the state; of several hosts, only the first does."""
-        plan, shown = self._plan, course.done * self._plan.settings.batch
+        training, shown = self._training, course.done * self._training.settings.batch
         average = jax.tree.map(np.asarray, state.average)
         distance = ""
-        if plan.features is not None:
-            measured = self._distance(average, plan.features)
+        if training.features is not None:
+            measured = self._distance(average, training.features)
             course.distances.append({"images": shown, "distance": measured})
-            distance = f"; {plan.features.name} {measured:.5f}"
+            distance = f"; {training.features.name} {measured:.5f}"
         if jax.process_index() != 0:
             return
         stylegan2.save(
-            plan.out / GAN,
-            plan.arch,
+            training.out / GAN,
+            training.arch,
             {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
-            license_note=plan.license_note,
+            license_note=training.license_note,
             notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
         )
-        written = record.write_config(plan.out, plan.arch)
+        written = record.write_config(training.out, training.arch)
         if written is not None:
             say(f"wrote {written}: gan2shape-jax lift --config={written} is the next step")
-        samples = plan.out / "samples"
+        samples = training.out / "samples"
         samples.mkdir(exist_ok=True)
         grid = samples / f"{shown:08d}.png"
-        shown_samples = drawn_samples(plan.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
+        shown_samples = drawn_samples(training.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
         pictures.write_png(grid, pictures.strip(np.split(shown_samples, _GRID), gap=0))
         if course.rows:
-            record.write_table(plan.out / "history.csv", course.rows)
-            name = plan.features.name if plan.features else ""
-            record.write_curves(plan.out / "curves.png", course.rows, course.distances, name)
+            record.write_table(training.out / "history.csv", course.rows)
+            name = training.features.name if training.features else ""
+            record.write_curves(training.out / "curves.png", course.rows, course.distances, name)
         if course.distances:
-            record.write_table(plan.out / "distances.csv", course.distances)
-        say(f"wrote {plan.out / GAN} and {grid}{distance}")
+            record.write_table(training.out / "distances.csv", course.distances)
+        say(f"wrote {training.out / GAN} and {grid}{distance}")
 
     def _distance(self, average: Params, features: Features) -> float:
         count = min(_COMPARED, len(self._photos.pixels))
         if self._of_photos is None:
             chosen = np.random.default_rng(0).permutation(len(self._photos.pixels))[:count]
             self._of_photos = features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
-        samples = drawn_samples(self._plan.arch, average, seed=_COMPARED_SEED, count=count)
+        samples = drawn_samples(self._training.arch, average, seed=_COMPARED_SEED, count=count)
         return kernel_distance(self._of_photos, features.of(samples))
 
 
 _REPEATS = 2
 
 
-def check(plan: Plan, *, say: Callable[[str], None]) -> None:
+def check(training: Training, *, say: Callable[[str], None]) -> None:
     """Compiles and runs every update, and says how much an iteration and the whole training take.
 
     Raises:
       UserError: it does not fit into memory.
     """
-    settings, arch = plan.settings, plan.arch
+    settings, arch = training.settings, training.arch
     mesh = mesh_for(settings.batch)
     updates = make_updates(arch, settings, mesh)
-    state: TrainingState = devices.replicate(fresh_state(arch, settings, plan.start), mesh)
+    state: TrainingState = devices.replicate(fresh_state(arch, settings, training.start), mesh)
     noise = np.random.default_rng(0).integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
     batch = on_devices(noise, np.arange(settings.batch), mesh)
     key, number = jax.random.key(0), jnp.int32(1)
@@ -288,10 +288,10 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
             f"  {name.replace('_', ' ')}: {seconds:.3f} s, {needed / 2**20:.0f} MiB a device, every "
             f"{round(1 / each)} iterations; compiled in {compiling:.0f} s"
         )
-    total = datetime.timedelta(seconds=round(whole * plan.iterations))
+    total = datetime.timedelta(seconds=round(whole * training.iterations))
     say(
-        f"an iteration: {whole:.3f} s, {settings.batch / whole:.1f} photos a second; {plan.images} photos: {total}, "
-        f"snapshots not counted; {most / 2**20:.0f} MiB a device at most"
+        f"an iteration: {whole:.3f} s, {settings.batch / whole:.1f} photos a second; {training.images} photos: "
+        f"{total}, snapshots not counted; {most / 2**20:.0f} MiB a device at most"
     )
 
 

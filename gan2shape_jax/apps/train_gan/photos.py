@@ -3,7 +3,7 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-They come from a folder and all below it, a list, or a zip file, which is read in a child process like HEIC: `io.child`.
+They come from a folder and all below it, a list, or a zip file, which is read in a sandbox like HEIC: `io.sandbox`.
 The file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
 
 All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.
@@ -27,7 +27,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
-from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import (
     MIB,
     atomic_file,
@@ -39,6 +38,7 @@ from gan2shape_jax.io.files import (
     sha256,
 )
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
+from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import tensors
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing

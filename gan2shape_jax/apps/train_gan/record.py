@@ -19,7 +19,7 @@ from gan2shape_jax.stylegan2 import Architecture
 
 WINDOW = 50  # iterations averaged in a row
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 _PANELS = (
     ("losses", ("generator_loss", "discriminator_loss")),
     ("logits", ("real_logit", "fake_logit")),
@@ -84,14 +84,14 @@ _WIDE_NETWORKS = """\
 """
 
 
-def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> Row:
+def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> HistoryRow:
     """Returns the means of the iterations' scalars, each over the iterations that have it, after `images` photos."""
     names = sorted({name for told in window for name in told})
     means = {name: float(np.mean([told[name] for told in window if name in told])) for name in names}
     return {"images": images, **means}
 
 
-def write_table(path: pathlib.Path, rows: Sequence[Row]) -> None:
+def write_table(path: pathlib.Path, rows: Sequence[HistoryRow]) -> None:
     """Writes rows as CSV, finite numbers with six digits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     shown = [
@@ -101,7 +101,7 @@ def write_table(path: pathlib.Path, rows: Sequence[Row]) -> None:
     atomic_text(path, "".join(",".join(line) + "\n" for line in lines))
 
 
-def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Row], name: str) -> None:
+def write_curves(path: pathlib.Path, rows: Sequence[HistoryRow], distances: Sequence[HistoryRow], name: str) -> None:
     """Plots the rows, and the distances {"images", "distance"} called `name`, as PNG, if matplotlib is there."""
     if importlib.util.find_spec("matplotlib") is None:
         return
@@ -123,7 +123,7 @@ def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Ro
     atomic_file(path, lambda part: figure.savefig(part, dpi=90))
 
 
-def require_sound(row: Row, *, kept: str) -> None:
+def require_sound(row: HistoryRow, *, kept: str) -> None:
     """Raises `DivergedError`, saying which results are kept, if a mean is not finite or a loss too large to recover."""
     bad = [f"{name} not finite" for name, value in row.items() if not math.isfinite(value)]
     bad = bad or [f"{name} {row[name]:.0f}" for name in _LOSSES if row.get(name, 0.0) > _GONE]
@@ -134,7 +134,7 @@ def require_sound(row: Row, *, kept: str) -> None:
         )
 
 
-def warning_of(rows: Sequence[Row], settings: TrainingSettings) -> str:
+def warning_of(rows: Sequence[HistoryRow], settings: TrainingSettings) -> str:
     """Returns a sentence on what to change if the discriminator has won; '' if it has not."""
     last = rows[-_WINDOWS:]
     if len(last) < _WINDOWS or not all(

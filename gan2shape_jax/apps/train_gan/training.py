@@ -264,9 +264,9 @@ class _Model(NamedTuple):
             return discriminator_loss(real, fake), (real, fake)
 
         (value, (real, fake)), gradient = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
-        state = self._moved(state, "discriminator", gradient)
+        state = self._apply_gradient(state, "discriminator", gradient)
         signs = state.signs + jnp.sum(jnp.sign(real))
-        state = self._moved_probability(state._replace(signs=signs), number)
+        state = self._adapt_augmentation(state._replace(signs=signs), number)
         return state, {
             "discriminator_loss": value,
             "real_logit": jnp.mean(real),
@@ -287,7 +287,7 @@ class _Model(NamedTuple):
             return penalty * (self.settings.r1_weight / 2 * self.settings.r1_every), penalty
 
         gradient, penalty = jax.grad(loss, has_aux=True)(state.discriminator)
-        return self._moved(state, "discriminator", gradient), {"gradient_penalty": penalty}
+        return self._apply_gradient(state, "discriminator", gradient), {"gradient_penalty": penalty}
 
     def generator_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
@@ -300,7 +300,7 @@ class _Model(NamedTuple):
             return generator_loss(self._logits(state.discriminator, fakes, changed, state.probability))
 
         value, gradient = jax.value_and_grad(loss)(state.generator)
-        state = self._moved(state, "generator", gradient)
+        state = self._apply_gradient(state, "generator", gradient)
         half_life: Array | float = self.settings.average_images
         if self.settings.average_ramp:
             shown = (number + 1).astype(jnp.float32) * self.settings.batch
@@ -324,7 +324,7 @@ class _Model(NamedTuple):
             return penalty * (self.settings.path_weight * self.settings.path_every), (penalty, mean)
 
         gradient, (penalty, mean) = jax.grad(loss, has_aux=True)(state.generator)
-        state = self._moved(state, "generator", gradient)
+        state = self._apply_gradient(state, "generator", gradient)
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
     def _photos(self, photos: Array, key: PRNGKeyArray) -> Array:
@@ -375,7 +375,7 @@ class _Model(NamedTuple):
             return images
         return jax.lax.with_sharding_constraint(images, self.parts)
 
-    def _moved_probability(self, state: TrainingState, number: Array) -> TrainingState:
+    def _adapt_augmentation(self, state: TrainingState, number: Array) -> TrainingState:
         """Raises the probability of augmentation where the discriminator has memorised photos, lowers it elsewhere."""
         if self.settings.augment != "ada":
             return state._replace(signs=jnp.zeros_like(state.signs))
@@ -386,7 +386,7 @@ class _Model(NamedTuple):
         probability, signs = jnp.where(due, moved, state.probability), jnp.where(due, 0.0, state.signs)
         return state._replace(probability=probability, signs=signs)
 
-    def _moved(self, state: TrainingState, network: str, gradient: Params) -> TrainingState:
+    def _apply_gradient(self, state: TrainingState, network: str, gradient: Params) -> TrainingState:
         adam = optimizers(self.settings)[network == "discriminator"]
         step, moments = adam.update(gradient, getattr(state, f"{network}_moments"))
         params = optax.apply_updates(getattr(state, network), step)

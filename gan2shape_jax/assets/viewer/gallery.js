@@ -2,7 +2,7 @@
 
 /** Returns the ways to sort that these images allow: [key, words, compare]. */
 function orders(images, columns) {
-  const grades = { trust: 3, found: 2, doubt: 1, no: 0 };
+  const grades = { trust: 3, unmeasured: 2, doubt: 1, no: 0 };
   const trusted = (image) => (image.trust ? (grades[image.trust.grade] ?? 1) * 10 + (image.trust.category ?? 0) : null);
   // What is not known comes last either way. (Two such differ by NaN, which leaves them as they are listed.)
   const last = (value, sense) => (value === null || value === undefined ? Infinity : sense * value);

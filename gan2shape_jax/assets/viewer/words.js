@@ -8,7 +8,7 @@ function listed(parts) {
   return parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}` : parts[0] || "";
 }
 
-/** Returns what a view (radians) does to the object, as gan2shape_jax/results/result.py has the signs. */
+/** Returns what a view (radians) does to the object, as gan2shape_jax/results/reconstruction.py has the signs. */
 export function viewWords([rx, ry, rz]) {
   const [pitch, yaw, roll] = [rx, ry, rz].map((angle) => (angle * 180) / Math.PI);
   const parts = [];
@@ -57,7 +57,7 @@ export function element(tag, attributes = {}, ...children) {
 
 const _SHAPES = {
   trust: ["M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20z", "M7 12.5l3.4 3.4L17 9"],
-  found: ["M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20z", "M7 12.5l3.4 3.4L17 9"],
+  unmeasured: ["M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20z", "M7 12.5l3.4 3.4L17 9"],
   doubt: ["M12 2.5L22.5 21h-21z", "M12 9.5v5.2M12 17.6v.4"],
   no: ["M8 2h8l6 6v8l-6 6H8l-6-6V8z", "M8.5 8.5l7 7M15.5 8.5l-7 7"],
   told: ["M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20z", "M12 11v6M12 7v.4"],

@@ -5,7 +5,7 @@ versions). NVIDIA's network pickles are pickles of records alone. A pickle is a 
 have it called, and set the attributes of the result. Here every name is looked up in `ALLOWED`, what is found there
 stands in for the real function or class and keeps its attributes, and tensors are checked views of their storages.
 NVIDIA's records (stylegan2-ada-pytorch: torch_utils/persistence.py; stylegan2: dnnlib/tflib/network.py) are data, and
-the source code in them stays text. What this costs is bounded by parsing files in a child process (`child`).
+the source code in them stays text. What this costs is bounded by parsing files in a child process (`sandbox`).
 """
 
 import io
@@ -20,8 +20,8 @@ import ml_dtypes
 import numpy as np
 
 from gan2shape_jax.errors import UserError, one_line, refused
-from gan2shape_jax.io.child import Record, run_limited
 from gan2shape_jax.io.files import MIB, open_regular
+from gan2shape_jax.io.sandbox import Record, run_limited
 from gan2shape_jax.io.weights.tensors import LIMIT, short
 
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
@@ -38,7 +38,7 @@ class Refused(Exception):
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Returns what a checkpoint of PyTorch or a network pickle of NVIDIA holds, whatever its file extension.
 
-    Tensors become NumPy arrays (bfloat16 as float32), objects `child.Record`s; the rest is as `child` passes it on.
+    Tensors become NumPy arrays (bfloat16 as float32), objects `sandbox.Record`s; the rest is as `sandbox` passes it on.
     Raises `UserError` for a file that is missing, truncated or of another kind, that asks for something outside the
     closed list, which the message names, or that takes more memory or time than such a file needs.
     """

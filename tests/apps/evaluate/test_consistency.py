@@ -19,7 +19,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import data
 from gan2shape_jax.main import main as program
-from gan2shape_jax.results import load_result, save_result
+from gan2shape_jax.results import load, save_result
 from gan2shape_jax.results.views import rough_views
 
 SIDE = 32
@@ -34,8 +34,8 @@ def _save(root, config, shapes, truth=None):
     """Writes a run of the bundled faces with these shapes."""
     for name, depth in shapes.items():
         item = data.load_item(config, f"{name}.png")
-        arguments = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), item.image)
-        arguments |= {"mask": item.mask, "input_mask": item.mask, "depth": depth, "warped_depth": depth}
+        arguments = dict.fromkeys(("signed_image", "signed_albedo", "canonical", "reconstruction"), item.image)
+        arguments |= {"mask": item.mask, "input_mask": item.mask, "depth": depth, "input_depth": depth}
         light = np.array([0.5, 0.5, 0, 0])
         result = plain_result(name, SIDE, **arguments, light=light, true_depth=truth, category="ictface")
         save_result(result, root / "results" / name)
@@ -84,8 +84,8 @@ def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs, monk
     monkeypatch.setattr(consistency, "ITERATIONS", 3)
     found_runs = find_runs(runs)
     subject = consistency.subject_of(found_runs)
-    results = {run.label: load_result(run.images["001"]) for run in found_runs}
-    another = load_result(found_runs[0].images["005"])
+    results = {run.label: load(run.images["001"]) for run in found_runs}
+    another = load(found_runs[0].images["005"])
     first, again = (consistency.measure("001", results, another, subject) for _ in range(2))
     assert list(first) == ["a", "b", *consistency.BASELINES]
     assert all(0 < figures["unseen_error"] < 2 for figures in first.values())
@@ -114,7 +114,7 @@ def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs,
 
 
 def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches):
-    image = np.asarray(prepared.problem.image)
+    image = np.asarray(prepared.example.image)
     return consistency.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32))
 
 
@@ -162,8 +162,8 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     np.save(kept, np.zeros((1, subject.architecture.style_dim), np.float32))
     plan = dataclasses.replace(subject.plan, config=config.lock())
     subject = dataclasses.replace(subject, plan=plan, latents=tmp_path)
-    before, result = kept.read_bytes(), load_result(run.images["001"])
-    hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
+    before, result = kept.read_bytes(), load(run.images["001"])
+    hidden = dataclasses.replace(result, input_depth=np.full((SIDE, SIDE), 1.2))
     with pytest.raises(UserError, match="001: no part of the object is visible on all shapes"):
         consistency.measure("001", {"a": hidden}, None, subject)
     assert kept.read_bytes() == before and list(tmp_path.iterdir()) == [kept]
@@ -184,7 +184,7 @@ def scene():
     """A bump with a smooth pattern on it, and what it looks like from three sides."""
     y, x = np.mgrid[:SIDE, :SIDE]
     photo = np.stack([np.sin(x / 3), np.cos(y / 3), np.sin((x + y) / 4)], axis=-1).astype(np.float32) * 0.7
-    result = plain_result(side=SIDE, image=photo, light=np.array([0.5, 0.5, 0.0, 0.0], np.float32))
+    result = plain_result(side=SIDE, signed_image=photo, light=np.array([0.5, 0.5, 0.0, 0.0], np.float32))
     canonical = np.broadcast_to(photo, (len(VIEWS), *photo.shape))
     return result, np.asarray(rough_views(_bump(0.08), canonical, VIEWS, camera=result.camera, sampling="centred"))
 

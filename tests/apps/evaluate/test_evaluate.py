@@ -22,21 +22,21 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
 from gan2shape_jax.main import main as program
 from gan2shape_jax.method import metrics
-from gan2shape_jax.results import Result, save_result
+from gan2shape_jax.results import Reconstruction, save_result
 from gan2shape_jax.results.page import csv_value
 
 SIZE = 16
 FAR = 1.1
 
 
-def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) -> Result:
+def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) -> Reconstruction:
     """A bump whose depth is off by `tilt` from side to side; a stored figure has to be computed anew."""
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     height = np.clip(0.8 - x**2 - y**2, 0, None)
     true = np.where(height > 0, 1.05 - 0.08 * height, FAR) if truth else None
     depth, picture = 1.05 - 0.08 * height + tilt * x, np.full((size, size, 3), 0.25)
     stored = {"side": 123.0, "reconstruction_l1": 0.25}
-    fields = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": stored}
+    fields = {"input_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": stored}
     return plain_result(name, size, category="face", **fields)
 
 
@@ -62,8 +62,8 @@ def _scores(folder, truth=None):
 
 def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
     score, result = _scores(two_runs[0])["b"], _result("b", tilt=0.02)
-    valid = render.valid_pixels(result.warped_depth, result.camera)
-    errors = metrics.depth_metrics(result.warped_depth, result.true_depth, valid, result.camera)
+    valid = render.valid_pixels(result.input_depth, result.camera)
+    errors = metrics.depth_metrics(result.input_depth, result.true_depth, valid, result.camera)
     for name, value in errors.items():
         assert score.figures[name] == pytest.approx(float(value), rel=1e-5), name
     assert score.figures["side"] < 0.1 and score.figures["reconstruction_l1"] == pytest.approx(0.25)
@@ -72,7 +72,7 @@ def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
 def test_a_folder_of_truth_takes_the_place_of_the_saved_truth(two_runs, tmp_path):
     """True depths are found by the path of the result, or by the image's own name."""
     (tmp_path / "truth" / "first").mkdir(parents=True)
-    np.save(tmp_path / "truth" / "a.npy", _result("a", tilt=0.01).warped_depth)
+    np.save(tmp_path / "truth" / "a.npy", _result("a", tilt=0.01).input_depth)
     np.save(tmp_path / "truth" / "first" / "b.npy", _result("b").true_depth)
     scores = _scores(tmp_path, tmp_path / "truth")
     assert scores["first/a"].figures["side"] == pytest.approx(0, abs=1e-6)

@@ -18,7 +18,7 @@ from gan2shape_jax.apps.evaluate.identity import calibrate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import MIB
-from gan2shape_jax.results import load_result, save_result
+from gan2shape_jax.results import load, save_result
 
 YAWS = np.linspace(-20, 20, 4)
 
@@ -36,7 +36,7 @@ def _small():
 
     def brightness(subject, pictures):
         assert np.isfinite(seen_yaws(subject, pictures)).all()
-        return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.problem.gan_image.mean()))
+        return 200 * (pictures.mean(axis=(1, 2, 3)) - float(subject.prepared.example.gan_image.mean()))
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_predicted_yaws", brightness)):
@@ -96,7 +96,7 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     assert [row["method"] for row in rows] == [m for m in identity.METHODS for _ in range(4)]
     for row, observed in zip(rows, np.concatenate([each.seen_deg for each in turned.values()]), strict=True):
         assert float(row["seen_yaw_deg"]) == observed
-    image = load_result(run / "results" / "001").image
+    image = load(run / "results" / "001").signed_image
     similarity = [float(row["similarity"]) for row in rows]
     assert all(-1 <= value <= 1 + 1e-9 for value in similarity)
     # The network's embedding is the mean colour: unlike pictures of one colour cast are alike to it.
@@ -121,7 +121,7 @@ def test_unusable_options_are_refused_in_words(run, capsys, options, message):
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(identity, "load_embedding", lambda *arguments: lambda pictures: pictures.mean(axis=(1, 2)))
     root, network = tmp_path / "bare", str(write_network(tmp_path / "face.onnx", ("n", 3, 16, 16)))
-    save_result(load_result(run / "results" / "001"), root / "results" / "001")
+    save_result(load(run / "results" / "001"), root / "results" / "001")
     assert main(["identity", str(root), "--embedding", network]) == 1
     assert "has no config.json" in capsys.readouterr().err
     (root / "config.json").write_text((run / "config.json").read_text())

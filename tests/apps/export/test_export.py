@@ -122,7 +122,7 @@ def test_the_mesh_is_brighter_where_depth_may_be_off(tmp_path, capsys, name):
     result = bump.result()
     size = result.camera.image_size
     uncertainty = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
-    save_result(dataclasses.replace(result, depth_spread=uncertainty), tmp_path / "result")
+    save_result(dataclasses.replace(result, uncertainty=uncertainty), tmp_path / "result")
     assert main(["export", "spread", str(tmp_path / "result"), "--out", str(tmp_path / name)]) == 0
     told = capsys.readouterr().out
     assert "of it" in told and "scene units" in told

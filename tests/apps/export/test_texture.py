@@ -17,7 +17,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
-from gan2shape_jax.results import OutputOptions, examine, load_result, save_result, write_outputs
+from gan2shape_jax.results import OutputOptions, examine, load, save_result, write_outputs
 from gan2shape_jax.results.surface import surface
 
 BOX = CropBox(205, 165, 256, 7.5)
@@ -71,7 +71,9 @@ def test_hidden_parts_come_from_the_other_half():
 
 
 def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(known):
-    result = dataclasses.replace(known.result, albedo=np.full_like(known.result.albedo, -0.6))  # a dark model
+    result = dataclasses.replace(
+        known.result, signed_albedo=np.full_like(known.result.signed_albedo, -0.6)
+    )  # a dark model
     texture = photo_texture(result, known.photo, known.box)
     inside = _on_the_object(result)
     made_up = (texture.sources[..., 2] > 0.9) & inside
@@ -174,7 +176,7 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a b")
     rendered = photographed(box=BOX)
     image = photographed().photo.reshape(32, 8, 32, 8, 3).mean((1, 3)) / 127.5 - 1
-    save_result(dataclasses.replace(rendered.result, image=image), folder / "result")
+    save_result(dataclasses.replace(rendered.result, signed_image=image), folder / "result")
     Image.fromarray(rendered.photo).save(folder / "it's.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # lies in the file turned by a quarter
@@ -215,7 +217,7 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
 
 def test_obj_and_glb_wear_the_same_picture_and_the_albedo_that_an_obj_wore_is_gone(places, tmp_path):
     folder = tmp_path / "result"
-    write_outputs(load_result(places / "result"), folder, options=OutputOptions("mesh"))
+    write_outputs(load(places / "result"), folder, options=OutputOptions("mesh"))
     assert (folder / "mesh.png").is_file() and "map_Kd mesh.png" in (folder / "mesh.mtl").read_text()
     assert command.main(["texture", str(folder), str(places / "it's.png"), *_PLACE]) == 0
     assert not (folder / "mesh.png").exists() and examine(folder) == {}

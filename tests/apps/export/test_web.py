@@ -171,7 +171,7 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
     assert np.abs(np.reshape(got["depth"], wanted.depth.shape) - wanted.depth).max() < _CLOSE * span
     assert np.abs(np.array(got["view"]) - wanted.view).max() < 1e-3
     assert got["l1"] == pytest.approx(wanted.metrics["model_l1"], rel=0.03)
-    part = surface.surface(wanted.record)
+    part = surface.surface(wanted)
     assert np.abs(np.reshape(got["surface"], part.depth.shape) - part.depth).max() < _CLOSE * span
     assert np.abs(np.reshape(got["field"], part.field.shape) - part.field).max() < 0.01
     assert not [one for one in browser.requests() if not one.startswith((address, "data:", "blob:"))]

@@ -8,7 +8,7 @@ import pytest
 
 import gan2shape_jax as g2s
 from gan2shape_jax.main import main
-from gan2shape_jax.results import load_result
+from gan2shape_jax.results import load
 
 
 @pytest.mark.parametrize(
@@ -31,18 +31,18 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded(wishes, messa
 def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monkeypatch, photo, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["photo", "a.png", "--out", "out"]) == 0
-    command = load_result(tmp_path / "out/results/a")
+    command = load(tmp_path / "out/results/a")
     capsys.readouterr()
     result = g2s.photo("a.png")
     assert capsys.readouterr() == ("", "") and sorted(os.listdir()) == ["a.png", "out"]
     parts = ("depth", "albedo", "view", "light", "mask", "image")
-    assert [part for part in parts if not np.array_equal(getattr(result.record, part), getattr(command, part))] == []
+    assert [part for part in parts if not np.array_equal(getattr(result, part), getattr(command, part))] == []
     assert result.name == "a" and result.metrics["trust"] == command.metrics["trust"]
     assert result.metrics["frame"] == json.loads((tmp_path / "out/photos/a.json").read_text())["box"]
     assert result.mesh().visual.material.baseColorTexture.size[0] > 64
     result.save("saved")
     assert (tmp_path / "saved/mesh.glb").is_file()
-    np.testing.assert_array_equal(g2s.load("saved").record.texture, result.record.texture)
+    np.testing.assert_array_equal(g2s.load("saved").texture, result.texture)
     for wishes, message in (({"which": 9}, "no number 9"), ({"mask": "none.png"}, "none.png")):
         with pytest.raises(g2s.UserError, match=message):
             g2s.photo("a.png", **wishes)

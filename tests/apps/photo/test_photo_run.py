@@ -29,7 +29,8 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
-from gan2shape_jax.results.result import array_files, load_metrics, write_folder
+from gan2shape_jax.results.files import write_folder
+from gan2shape_jax.results.reconstruction import array_files, load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
 

@@ -122,7 +122,7 @@ def test_what_a_folder_goes_on_with_and_from(photos, straight, tmp_path, capsys)
 
 
 def test_check_counts_the_photos_before_it_compiles(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(program.loop, "check", lambda plan, say: say("compiles"))
+    monkeypatch.setattr(program.loop, "check", lambda training, say: say("compiles"))
     assert _train(photos, tmp_path / "gan", 8000, "--check") == 0
     printed = capsys.readouterr().out
     assert "60 photos are used" in printed and printed.index("fewer than 500") < printed.index("compiles")
@@ -193,13 +193,13 @@ def test_a_loss_that_is_lost_ends_the_training_and_a_discriminator_that_has_won_
 def test_a_batch_that_does_not_fit_the_groups_is_refused(tmp_path):
     options = program._parser().parse_args(["photos", "--out", str(tmp_path / "gan"), "--batch", "6"])
     with pytest.raises(UserError, match="not a multiple of 4"):
-        program._plan(options)
+        program._training_of(options)
 
 
 def test_a_start_may_be_a_name(tmp_path, capsys):
     words = ["photos", "--out", str(tmp_path / "gan"), "--features", "none", "--start"]
-    plan = program._plan(program._parser().parse_args([*words, "catface"]))
-    assert (plan.arch.size, plan.started_from) == (64, sha256(pathlib.Path(asset("catface/gan.safetensors"))))
+    training = program._training_of(program._parser().parse_args([*words, "catface"]))
+    assert (training.arch.size, training.started_from) == (64, sha256(pathlib.Path(asset("catface/gan.safetensors"))))
     assert program.main([*words, "catfaec"]) == 1 and program.main([*words, "catface", "--size", "32"]) == 1
     printed = capsys.readouterr().err
     assert "there is no GAN 'catfaec'" in printed and "makes images of 64 pixels" in printed

@@ -12,7 +12,7 @@ import pytest
 from helpers.pickles import Call, Storage, dumps, network_record
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.child import Record
+from gan2shape_jax.io.sandbox import Record
 from gan2shape_jax.io.weights.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 
 _VALUES = np.arange(4, dtype=np.float32)

@@ -12,7 +12,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.platforms import in_batches
-from gan2shape_jax.stylegan2 import Architecture, mirror
+from gan2shape_jax.stylegan2 import Architecture, flip_subspace
 from gan2shape_jax.stylegan2.latents import sample_w
 
 ARCH = Architecture(size=16, style_dim=12, mapping_layers=2, channels=(6, 5, 4), discriminator_channels=(4, 4))
@@ -21,7 +21,7 @@ ARCH = Architecture(size=16, style_dim=12, mapping_layers=2, channels=(6, 5, 4),
 @pytest.fixture(scope="module")
 def tiny():
     params = stylegan2.init_params(jax.random.key(0), ARCH)
-    return mirror.find(jax.random.key(1), params, arch=ARCH, samples=128)
+    return flip_subspace.find(jax.random.key(1), params, arch=ARCH, samples=128)
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (5, ARCH.latents, 12)])
@@ -37,7 +37,7 @@ def test_latents_move_to_coordinates_along_an_axis_and_no_other(tiny):
     latents = np.random.default_rng(0).normal(size=(4, 12)).astype(np.float32)
     values = np.full((4, 2), np.nan)
     values[:, 1] = (-1, 0, 1, 2)
-    moved = tiny.coordinates(tiny.moved(latents, values))
+    moved = tiny.coordinates(tiny.with_coordinates(latents, values))
     np.testing.assert_allclose(moved, np.stack([tiny.coordinates(latents)[:, 0], values[:, 1]], axis=1), atol=1e-3)
     mixing = np.array([[1.0, 2.0], [0.0, -1.0]])
     mixed, plain = tiny.turned(mixing, latents), tiny.coordinates(latents) @ mixing
@@ -48,13 +48,13 @@ def test_latents_move_to_coordinates_along_an_axis_and_no_other(tiny):
 def test_a_generator_alone_is_refused():
     params = stylegan2.init_params(jax.random.key(0), ARCH) | {"discriminator": {}}
     with pytest.raises(UserError, match="no discriminator"):
-        mirror.find(jax.random.key(0), params, arch=ARCH)
+        flip_subspace.find(jax.random.key(0), params, arch=ARCH)
 
 
 @pytest.mark.heavy
 def test_on_the_bundled_faces_mirror_images_are_met_and_heads_turn():
     gan, networks = gan2shape_jax.load_gan("ictface"), gan2shape_jax.load_model("ictface").networks
-    actual = mirror.find(jax.random.key(0), gan.weights, arch=gan.architecture, samples=1024)
+    actual = flip_subspace.find(jax.random.key(0), gan.weights, arch=gan.architecture, samples=1024)
     latents = sample_w(jax.random.key(1), gan.weights["generator"], arch=gan.architecture, samples=32)
     drawn = gan.synthesize(np.concatenate([latents, actual.reflected(latents)])).astype(np.float32)
     away, met = (np.abs(some - drawn[:32, :, ::-1]).mean() for some in (drawn[:32], drawn[32:]))
@@ -65,7 +65,7 @@ def test_on_the_bundled_faces_mirror_images_are_met_and_heads_turn():
     yaws = []
     for step in (-1.5, -0.75, 0, 0.75, 1.5):
         values = np.tile([step, np.nan], (32, 1))
-        images = jnp.asarray(gan.synthesize(actual.moved(latents, values)) / np.float32(127.5) - 1)
+        images = jnp.asarray(gan.synthesize(actual.with_coordinates(latents, values)) / np.float32(127.5) - 1)
         views = in_batches(lambda some: predict_views(some, frozen.view_mean, settings), np.asarray(images), size=8)
         yaws.append(np.degrees(views[:, 1]))
     means = np.mean(yaws, axis=1)

@@ -31,34 +31,34 @@ Latents = Float[Any, "n *layers w"]
 
 
 @flax.struct.dataclass
-class Mirror:
+class FlipSubspace:
     """Coordinates that a picture's mirror image has with the opposite sign, in standard deviations over samples."""
 
     axes: Float[Array, "k w"]  # what one unit of a coordinate adds to a latent
-    readers: Float[Array, "k w"]  # what reads a coordinate from a latent, less the centre: readers @ axes.T = 1
+    dual_basis: Float[Array, "k w"]  # what reads a coordinate from a latent, less the centre: dual_basis @ axes.T = 1
     centre: Float[Array, "w"]  # a latent whose coordinates are zero
 
     def coordinates(self, latents: Latents) -> Float[Array, "n k"]:
         """Returns the coordinates of latents in W, or W+, where they are those of the mean over the layers."""
         flat = jnp.asarray(latents).reshape(len(latents), -1, len(self.centre)).mean(axis=1)
-        return (flat - self.centre) @ self.readers.T
+        return (flat - self.centre) @ self.dual_basis.T
 
-    def moved(self, latents: Latents, values: Float[Any, "n k"]) -> Latents:
+    def with_coordinates(self, latents: Latents, values: Float[Any, "n k"]) -> Latents:
         """Returns latents that are moved along the axes until they have these coordinates; NaN leaves one as it is."""
         step = jnp.where(jnp.isnan(values), 0, values - self.coordinates(latents)) @ self.axes
         return jnp.asarray(latents) + step.reshape(len(step), *(1,) * (jnp.ndim(latents) - 2), -1)
 
     def reflected(self, latents: Latents) -> Latents:
         """Returns the latents of mirror images; twice gives the latents again."""
-        return self.moved(latents, -self.coordinates(latents))
+        return self.with_coordinates(latents, -self.coordinates(latents))
 
-    def turned(self, mixing: Float[Any, "k k"], latents: Latents) -> "Mirror":
+    def turned(self, mixing: Float[Any, "k k"], latents: Latents) -> "FlipSubspace":
         """Returns one with the coordinates `coordinates @ mixing`, rescaled to deviations over the latents."""
         mixed = mixing / jnp.std(self.coordinates(latents) @ mixing, axis=0)
-        return Mirror(jnp.linalg.inv(mixed) @ self.axes, mixed.T @ self.readers, self.centre)
+        return FlipSubspace(jnp.linalg.inv(mixed) @ self.axes, mixed.T @ self.dual_basis, self.centre)
 
 
-def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int = SAMPLES) -> Mirror:
+def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int = SAMPLES) -> FlipSubspace:
     """Finds `AXES` axes of a GAN, generator and discriminator, from samples of it; the strongest is the first.
 
     Raises:
@@ -84,11 +84,11 @@ def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int 
     centre = even.mean(axis=0)
     values, away = odd @ axes, standardized - centre
     cov = away.T @ away / len(away) + _RIDGE * np.eye(away.shape[1])
-    readers = np.linalg.solve(cov, away.T @ values / len(away))
-    readers = readers @ np.linalg.inv(axes.T @ readers)
-    parts = axes.T * unit, readers.T / unit, centre * unit + middle
-    mirror = Mirror(*map(jnp.asarray, parts))
-    return mirror.turned(np.eye(AXES), latents)
+    dual_basis = np.linalg.solve(cov, away.T @ values / len(away))
+    dual_basis = dual_basis @ np.linalg.inv(axes.T @ dual_basis)
+    parts = axes.T * unit, dual_basis.T / unit, centre * unit + middle
+    subspace = FlipSubspace(*map(jnp.asarray, parts))
+    return subspace.turned(np.eye(AXES), latents)
 
 
 @functools.partial(jax.jit, static_argnames="arch")

@@ -12,7 +12,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.detection import alignment, weights
 from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, exposed, exposure_gain
-from gan2shape_jax.detection.learnt import LearntDetector
+from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
 
@@ -146,7 +146,7 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):
     photo, right = cat_photo(), CropBox(x=190, y=100, side=96)
     disturbances = np.random.default_rng(1).uniform(-1, 1, (4, 4)) * (0.25, 0.25, np.log(1.3), np.radians(20))
     boxes = [right, *(alignment.corrected(right, disturbance) for disturbance in disturbances)]
-    home, *others = detector.moved(photo, boxes, 7, upright=0)
+    home, *others = detector.aligned(photo, boxes, 7, upright=0)
     for box in others:
         assert _near(box, home, shift=0.05, scale=0.07, turn=4)
 
@@ -171,7 +171,7 @@ def test_what_is_uncertain_and_far_from_upright_is_searched_for_sideways(bundled
     def search(self, work, *, turned):
         return [Detection(CropBox(9, 9, 9, turned or tilt), 0.0, {0: certainty, 90: 0.97}.get(turned, 0.1))]
 
-    monkeypatch.setattr(LearntDetector, "_search", search)
+    monkeypatch.setattr(GanDetector, "_search", search)
     assert bundled[1].detect(np.zeros((40, 40, 3), np.uint8))[0].box.roll_deg == found
 
 
@@ -188,9 +188,9 @@ def test_weights_are_read_as_written_and_no_damaged_or_foreign_ones_are_taken(bu
     assert weights.weights_bytes(actual, digest) == content
     path = tmp_path / "detector.safetensors"
     for spoilt, gan, kind in (
-        (content[:-1000], digest, "learnt"),
-        (b"no weights", digest, "learnt"),
-        (content, "0" * 64, "learnt"),
+        (content[:-1000], digest, "gan"),
+        (b"no weights", digest, "gan"),
+        (content, "0" * 64, "gan"),
         (content, digest, "face"),
     ):
         path.write_bytes(spoilt)
@@ -198,14 +198,14 @@ def test_weights_are_read_as_written_and_no_damaged_or_foreign_ones_are_taken(bu
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("kind", ["face", "learnt"])
+@pytest.mark.parametrize("kind", ["face", "gan"])
 def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     checkpoint = tmp_path / "gan.safetensors"
     checkpoint.write_bytes(pathlib.Path(load_config("head").gan.checkpoint).read_bytes())
     monkeypatch.setattr(weights, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
     monkeypatch.setattr(weights, "_SAMPLES", 40)
-    monkeypatch.setattr(alignment, "STEPS", 2)
+    monkeypatch.setattr(alignment, "TRAINING_STEPS", 2)
     lines = []
     new = weights.weights_of(checkpoint, *gan, kind, say=lines.append)
     assert lines and weights.cached_at(sha256(checkpoint), kind).is_file()

@@ -1,9 +1,9 @@
 """An object turned and relit by the GAN alone, in place of projected renderings.
 
-A GAN's mirror images lie along axes of its latent space (`stylegan2.mirror`). A lifted model names two of them, yaw and
-the light's side, and says how far each step along them goes: by what V and L see odd under mirroring, so that no fault
-of theirs that both sides share counts. Pictures of a latent that is moved along these axes were never rendered, and do
-not repeat the faults of a rendered shape.
+A GAN's mirror images lie along axes of its latent space (`stylegan2.flip_subspace`). A lifted model names two of them,
+yaw and the light's side, and says how far each offset along them goes: by what V and L see odd under mirroring, so that
+no fault of theirs that both sides share counts. Pictures of a latent that is moved along these axes were never
+rendered, and do not repeat the faults of a rendered shape.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.stylegan2.flip_subspace import AXES, FlipSubspace
+from gan2shape_jax.stylegan2.flip_subspace import find as find_subspace
 from gan2shape_jax.stylegan2.latents import sample_w
-from gan2shape_jax.stylegan2.mirror import AXES, Mirror
-from gan2shape_jax.stylegan2.mirror import find as find_mirror
 
-# Steps along either axis, in standard deviations; farther, samples become somebody else, or lose their colours.
-STEPS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
+# Along either axis, in standard deviations; farther, samples become somebody else, or lose their colours.
+OFFSETS = np.stack([2 * np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)])
 NAMED_BY, WALKED = 512, 64  # samples that the axes are named by, and that are moved along them
 # Beyond so many deviations along the axis of yaw V sees too little of a turn, so that it is taught, up to the farthest.
 _SURE, _FARTHEST = 1.25, 2.75
@@ -36,14 +36,14 @@ _LEAST = np.deg2rad(15)  # yaw to either side, below which a GAN is taken not to
 
 
 @flax.struct.dataclass
-class Turning:
+class LatentPoseEdit:
     """How a GAN turns and relights what it draws."""
 
-    mirror: Mirror  # with two axes: yaw and the light's side
-    values: Float[Array, "2 n"]  # at `STEPS`, ascending: yaw (radians), and the light's dx
-    farthest: Float[Array, ""]  # the distance from the mirror's centre that three of four samples stay below
+    subspace: FlipSubspace  # with two axes: yaw and the light's side
+    values: Float[Array, "2 n"]  # at `OFFSETS`, ascending: yaw (radians), and the light's dx
+    farthest: Float[Array, ""]  # the distance from the subspace's centre that three of four samples stay below
 
-    def moved(
+    def apply(
         self, latent: Float[Array, "1 *layers w"], own: Float[Array, "2"], target: Float[Array, "n 2"]
     ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n 2"]]:
         """Returns a latent turned and lit as requested, as far as the axes go, and how far that is.
@@ -52,43 +52,43 @@ class Turning:
         there by at most half an axis, whatever its coordinates, and is drawn in first to where samples lie: those of
         photos lie farther out, where coordinates say little and turned pictures fall apart.
         """
-        away = latent - self.mirror.centre
+        away = latent - self.subspace.centre
         distance = jnp.linalg.norm(away.reshape(-1, away.shape[-1]).mean(axis=0))
-        inside = self.mirror.centre + away * jnp.minimum(1, self.farthest / jnp.maximum(distance, self.farthest))
+        inside = self.subspace.centre + away * jnp.minimum(1, self.farthest / jnp.maximum(distance, self.farthest))
         shift, reached = [], []
-        for axis, (step, value) in enumerate(zip(STEPS, self.values, strict=True)):
+        for axis, (step, value) in enumerate(zip(OFFSETS, self.values, strict=True)):
             at = jnp.interp(own[axis], value, step)
             to = jnp.clip(jnp.interp(target[:, axis], value, step), at - step[-1], at + step[-1])
             shift.append(to - at)
             reached.append(own[axis] + jnp.interp(to, step, value) - jnp.interp(at, step, value))
-        along = jnp.stack(shift, axis=1) @ self.mirror.axes
+        along = jnp.stack(shift, axis=1) @ self.subspace.axes
         return inside + along.reshape(len(along), *(1,) * (latent.ndim - 2), -1), jnp.stack(reached, axis=1)
 
 
-def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> Turning | None:
+def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> LatentPoseEdit | None:
     """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 15 degrees.
 
     `samples` are those that the axes are estimated from. Raises `UserError`: the GAN has no discriminator.
     """
     arch, key = settings.architecture, jax.random.key(0)
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
-    mirror = find_mirror(key, gan, arch=arch, samples=samples)
+    subspace = find_subspace(key, gan, arch=arch, samples=samples)
     latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=NAMED_BY)
-    mirror, _ = named(mirror, latents, params, frozen, settings)
-    values = np.zeros_like(STEPS)
-    for axis, place in np.ndindex(*STEPS.shape):
-        there = along(mirror, latents[:WALKED], axis, float(STEPS[axis, place]))
+    subspace, _ = named(subspace, latents, params, frozen, settings)
+    values = np.zeros_like(OFFSETS)
+    for axis, place in np.ndindex(*OFFSETS.shape):
+        there = along(subspace, latents[:WALKED], axis, float(OFFSETS[axis, place]))
         values[axis, place] = predicted_sides(params, there, frozen, settings)[:, axis].mean()
     values = np.maximum.accumulate(values, axis=1)
     if not np.isfinite(values).all() or min(-values[0, 0], values[0, -1]) < _LEAST:  # samples that are all alike, say
         return None
-    distances = jnp.linalg.norm(latents - mirror.centre, axis=1)
-    as_found = Turning(mirror, jnp.asarray(values), jnp.percentile(distances, 75))
-    result: Turning = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), as_found)
+    distances = jnp.linalg.norm(latents - subspace.centre, axis=1)
+    as_found = LatentPoseEdit(subspace, jnp.asarray(values), jnp.percentile(distances, 75))
+    result: LatentPoseEdit = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), as_found)
     return result
 
 
-def taught(params: models.Params, turning: Turning, frozen: FrozenModels, settings: Settings) -> models.Params:
+def taught(params: models.Params, edit: LatentPoseEdit, frozen: FrozenModels, settings: Settings) -> models.Params:
     """Returns networks whose V sees far turns: beyond `_SURE` deviations along the axis, yaw goes on as it does before.
 
     A GAN draws few objects turned so far, and V, which learns from what it draws, sees them turned too little. All that
@@ -100,11 +100,11 @@ def taught(params: models.Params, turning: Turning, frozen: FrozenModels, settin
     )
     places = np.random.default_rng(0).uniform(-_FARTHEST, _FARTHEST, count)
     near = np.clip(places, -_SURE, _SURE)
-    told = _predict_all(params, along(turning.mirror, latents, 0, near), frozen, settings)[:, :6]
-    inner, outer = (np.interp([-place, place], STEPS[0], turning.values[0]) for place in (_SURE / 2, _SURE))
+    told = _predict_all(params, along(edit.subspace, latents, 0, near), frozen, settings)[:, :6]
+    inner, outer = (np.interp([-place, place], OFFSETS[0], edit.values[0]) for place in (_SURE / 2, _SURE))
     told[:, 1] += (places - near) * np.mean((outer - inner) / [-_SURE / 2, _SURE / 2])
     optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
-    view, turned = params["view"], along(turning.mirror, latents, 0, places)
+    view, turned = params["view"], along(edit.subspace, latents, 0, places)
     moments = optimizer.init(view)
     for some in np.split(np.arange(count), _LESSONS):
         gradient = _lesson(view, turned[some], told[some], frozen=frozen, settings=settings)
@@ -132,23 +132,23 @@ def _lesson(
 
 
 def named(
-    mirror: Mirror, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
-) -> tuple[Mirror, list[float]]:
+    subspace: FlipSubspace, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
+) -> tuple[FlipSubspace, list[float]]:
     """Returns the axes of yaw and the light's side, and their correlations with what a model sees of samples."""
-    values, own = predicted_sides(params, latents, frozen, settings), np.asarray(mirror.coordinates(latents))
+    values, own = predicted_sides(params, latents, frozen, settings), np.asarray(subspace.coordinates(latents))
     mixing = np.linalg.lstsq(own - own.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
-    mirror = mirror.turned(mixing, latents)
-    pairs = zip(np.asarray(mirror.coordinates(latents)).T, values.T, strict=True)
-    return mirror, [float(np.corrcoef(coordinate, value)[0, 1]) for coordinate, value in pairs]
+    subspace = subspace.turned(mixing, latents)
+    pairs = zip(np.asarray(subspace.coordinates(latents)).T, values.T, strict=True)
+    return subspace, [float(np.corrcoef(coordinate, value)[0, 1]) for coordinate, value in pairs]
 
 
 def along(
-    mirror: Mirror, latents: Float[Any, "n w"], axis: int, step: float | Float[np.ndarray, "n"]
+    subspace: FlipSubspace, latents: Float[Any, "n w"], axis: int, step: float | Float[np.ndarray, "n"]
 ) -> Float[Any, "n w"]:
     """Returns latents moved along an axis until they have this coordinate, the same or one for each."""
     values = np.full((len(latents), AXES), np.nan)
     values[:, axis] = step
-    return np.asarray(mirror.moved(latents, values))
+    return np.asarray(subspace.with_coordinates(latents, values))
 
 
 def predicted_sides(

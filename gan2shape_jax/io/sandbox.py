@@ -29,7 +29,7 @@ from gan2shape_jax.io.files import MIB
 _ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the package is imported from
 _INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
 _SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time
-_START = "import sys; sys.path[:] = sys.argv[4:]; from gan2shape_jax.io import child; child.main(*sys.argv[1:4])"
+_START = "import sys; sys.path[:] = sys.argv[4:]; from gan2shape_jax.io import sandbox; sandbox.main(*sys.argv[1:4])"
 _MARK = "\0"  # the key of an object that stands for an array or a record
 # Libraries reserve address space for each thread.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

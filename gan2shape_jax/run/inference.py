@@ -20,8 +20,8 @@ from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Prediction, canonical_mask
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Context, PreparedImage, Problem
-from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.method.state import Context, Example, PreparedImage
+from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.run import trust
 from gan2shape_jax.training import network_files
@@ -33,20 +33,20 @@ exported.record(Prediction)
 _reconstruct = exported.kept(reconstruction.reconstruct)
 
 
-def predict(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Prediction:
+def predict(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Does what `reconstruction.predict` does, by the program that an earlier start has kept."""
-    result: Prediction = _reconstruct(params, reconstruction.drop_training_fields(problem), frozen, settings)
+    result: Prediction = _reconstruct(params, reconstruction.drop_training_fields(example), frozen, settings)
     return result
 
 
-def explain(
+def reconstruct(
     params: models.Params, prepared: PreparedImage, frozen: FrozenModels, grader: trust.Grader, **facts: Any
-) -> Result:
-    """Returns what `described` does, from the same arguments, with how far to trust it."""
-    return trust.graded(grader, [described(params, prepared, frozen, grader, **facts)])[0]
+) -> Reconstruction:
+    """Returns what `reconstruct_ungraded` does, from the same arguments, with how far to trust it."""
+    return trust.graded(grader, [reconstruct_ungraded(params, prepared, frozen, grader, **facts)])[0]
 
 
-def described(
+def reconstruct_ungraded(
     params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
@@ -56,7 +56,7 @@ def described(
     history: Sequence[Mapping[str, Any]] = (),
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
-) -> Result:
+) -> Reconstruction:
     """Returns the networks' reconstruction of an image, with its errors.
 
     Where a lifted model says where its objects are, the result's mask is that, not the image's: the mesh ends as
@@ -64,41 +64,41 @@ def described(
     `history` is that of its training and `start` the networks that this began with, [] and None if nothing was trained;
     `measured` are further metrics.
     """
-    problem, settings = prepared.problem, prepared.settings
+    example, settings = prepared.example, prepared.settings
 
-    view = view or predict(params, problem, frozen, settings)
-    canonical, mask = _canonical(view, problem.mask, settings=settings)
+    view = view or predict(params, example, frozen, settings)
+    canonical, mask = _canonical(view, example.mask, settings=settings)
     metrics = {
-        **scores(view, problem, settings),
-        "reconstruction_l1": _l1(view, problem),
+        **scores(view, example, settings),
+        "reconstruction_l1": _l1(view, example),
         "inversion_l1": prepared.inversion_l1,
         **_baseline(history),
         **(measured or {}),
     }
     if grader.typical_l1 is not None:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
-        by = view if start is None else predict(start, problem, frozen, settings)
+        by = view if start is None else predict(start, example, frozen, settings)
         by = by if by.published is None else dataclasses.replace(by, reconstruction=by.published)
-        metrics |= trust.nearness(grader.typical_l1, _l1(by, problem))
-    return Result(
+        metrics |= trust.nearness(grader.typical_l1, _l1(by, example))
+    return Reconstruction(
         name=prepared.name,
         camera=settings.camera,
         depth=np.asarray(view.depth),
-        albedo=np.asarray(view.albedo),
+        signed_albedo=np.asarray(view.albedo),
         view=np.asarray(view.view),
         light=np.asarray(view.light),
         mask=np.asarray(mask) if grader.mask is None else grader.mask,
-        image=np.asarray(problem.image)[0],
-        input_mask=np.asarray(problem.mask),
+        signed_image=np.asarray(example.image)[0],
+        input_mask=np.asarray(example.mask),
         canonical=np.asarray(canonical),
         reconstruction=np.asarray(view.reconstruction),
-        warped_depth=np.asarray(view.warped_depth),
-        gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
-        true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
+        input_depth=np.asarray(view.warped_depth),
+        gan_image=None if example.gan_image is None else np.asarray(example.gan_image[0]),
+        true_depth=None if example.true_depth is None else np.asarray(example.true_depth),
         metrics=metrics | trust.compare_with_prior(metrics, history),
         category=grader.config.category,
         reference=settings.sampling == "half",
-        original_size=settings.original_size if settings.crop and problem.latent is not None else 0,
+        original_size=settings.original_size if settings.crop and example.latent is not None else 0,
     )
 
 
@@ -113,10 +113,10 @@ def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tupl
     return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
 
 
-def _l1(view: Prediction, problem: Problem) -> float:
+def _l1(view: Prediction, example: Example) -> float:
     """Returns the mean absolute difference between an image and its reconstruction, where the surface is visible."""
     valid = np.asarray(view.valid)
-    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image)[0]).mean(axis=-1)
+    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(example.image)[0]).mean(axis=-1)
     return float((difference * valid).sum() / valid.sum())
 
 
@@ -136,7 +136,7 @@ def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenMode
 
 @jax.jit
 def _project(params: models.Params, images: jax.Array, context: Context) -> jax.Array:
-    latent, reference = context.problem.latent, context.problem.gan_image
+    latent, reference = context.example.latent, context.example.gan_image
     return projection.project(params, images, latent, reference, context.frozen, context.settings)[0]
 
 
@@ -161,7 +161,7 @@ def options_of(config: ConfigDict) -> OutputOptions:
 
 
 def write(
-    result: Result,
+    result: Reconstruction,
     folder: pathlib.Path,
     config: ConfigDict,
     *,

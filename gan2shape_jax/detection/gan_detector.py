@@ -4,7 +4,7 @@ Coarse to fine, at one size whatever the file's: crops of all sizes and position
 the GAN's pictures; the best are moved by the alignment network, and looked at more closely. Of several crops of the
 same object, the one is kept that most certainly shows it, larger ones before others.
 
-Whether a crop shows the GAN's kind of object at all (`LearntDetector.assess`) is judged by how typical it is, and by
+Whether a crop shows the GAN's kind of object at all (`GanDetector.assess`) is judged by how typical it is, and by
 two things that a search for the most typical crop does not improve: whether the network leads wrong crops of it back to
 one place, and how much less typical it is upside down and on its sides. See docs/reports/trust.md.
 """
@@ -45,7 +45,7 @@ _ODDS = np.array([-3.84, -0.69, -1.36, 0.64])
 
 
 @dataclasses.dataclass(frozen=True)
-class LearntDetector:
+class GanDetector:
     """Finds objects of the kind that a GAN draws; see `detector.Detector`.
 
     Attributes:
@@ -81,8 +81,8 @@ class LearntDetector:
         odds = _ODDS @ np.stack([np.ones(len(crops)), plain, disagreement, np.min(others, axis=0) - plain])
         return list(map(Assessment, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
 
-    def moved(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
-        """Returns the boxes moved onto the objects near them."""
+    def aligned(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
+        """Returns the boxes aligned with the objects near them."""
         boxes, (height, width) = list(boxes), work.shape[:2]
         least, most = min(_LEAST, height, width) / 2, 2 * max(height, width)
         for _ in range(moves):
@@ -100,7 +100,7 @@ class LearntDetector:
             scores = map(float, self.atypicality(crops_of(work, boxes)))
             ranked = sorted(map(Detection, boxes, scores), key=lambda detection: detection.atypicality)
             best = _without(ranked, _hardly_differ)[:keep]
-            boxes = self.moved(work, [detection.box for detection in best], moves, upright=turned)
+            boxes = self.aligned(work, [detection.box for detection in best], moves, upright=turned)
         return boxes
 
     def _search(self, work: np.ndarray, *, turned: float) -> list[Detection]:
