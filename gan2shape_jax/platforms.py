@@ -7,7 +7,6 @@ The form is chosen while a function is traced, so it is part of what `jax.jit` c
 """
 
 import contextlib
-import contextvars
 import dataclasses
 import functools
 import inspect
@@ -24,12 +23,12 @@ from gan2shape_jax.errors import ArgumentError, UserError, message_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
-_CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
+_chosen: Platform | None = None  # by `tracing_for`, in the whole process, as are the caches of `jax.jit`
 
 
 def current() -> str:
     """Returns the platform to trace for: "cpu", "gpu" or "tpu"."""
-    chosen: str | None = _CHOSEN.get()
+    chosen: str | None = _chosen
     if chosen is None:
         device = jax.config.jax_default_device  # type: ignore[attr-defined]
         chosen = str(getattr(device, "platform", device) or jax.default_backend())
@@ -38,7 +37,7 @@ def current() -> str:
 
 def interpreted() -> bool:
     """Returns whether a TPU's kernels are to be interpreted, which is slow but runs anywhere."""
-    return _CHOSEN.get() == "interpreted"
+    return _chosen == "interpreted"
 
 
 @contextlib.contextmanager
@@ -67,12 +66,13 @@ def tracing_for(platform: Platform) -> Iterator[None]:
 
     What `jax.jit` has traced for another platform is forgotten on the way in and out.
     """
+    global _chosen
     jax.clear_caches()
-    token = _CHOSEN.set(platform)
+    before, _chosen = _chosen, platform
     try:
         yield
     finally:
-        _CHOSEN.reset(token)
+        _chosen = before
         jax.clear_caches()
 
 

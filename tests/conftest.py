@@ -168,8 +168,6 @@ def donating(monkeypatch):
 
     compiled_with = task.compiled_with
     task.program.cache_clear()
-    monkeypatch.setattr(
-        task, "compiled_with", lambda function, static, platform: compiled_with(function, static, "gpu")
-    )
+    monkeypatch.setattr(task, "compiled_with", lambda function, platform: compiled_with(function, "gpu"))
     yield
     task.program.cache_clear()

@@ -17,14 +17,14 @@ import dataclasses
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
+from gan2shape_jax.detection.detector import APART, PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.bundled import asset
 
@@ -248,3 +248,22 @@ def _whole(crop: np.ndarray, roll_deg: float = 0.0) -> CropBox:
 def _certainty(score: float) -> float:
     """Returns how certainly there is a face, 0 to 1, from YuNet's score."""
     return 1 / (1 + math.exp(-_STEEPNESS * (score - _MIDDLE)))
+
+
+def numbers() -> dict[str, Any]:
+    """Returns the numbers that faces are found by, for whoever does the same elsewhere, as in a browser."""
+    return {
+        "searched": _LONGER,
+        "looked_at": _LOOKED_AT,
+        "wide": _WIDE,
+        "looks": _LOOKS,
+        "near": _NEAR,
+        "candidate": _CANDIDATE,
+        "least_score": _LEAST_SCORE,
+        "overlap": _OVERLAP,
+        "apart": APART,
+        "middle": _MIDDLE,
+        "steepness": _STEEPNESS,
+        "nose": _NOSE,
+        "mirrored": _MIRRORED,
+    }

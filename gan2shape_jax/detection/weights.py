@@ -25,6 +25,7 @@ from gan2shape_jax.detection.detector import Detector
 from gan2shape_jax.detection.faces import FaceDetector, Framing
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import exported
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
 from gan2shape_jax.io.grabcut import estimate_mean_mask
@@ -42,6 +43,7 @@ _IN_FILES: dict[Kind, str] = {"face": "face", "gan": "learnt"}  # what files and
 _SEED = 0
 _SAMPLES, _MEASURED, _MASKED = 2048, 512, 96  # samples used in all, for where faces lie, and for the mean mask
 _NAME = "detector.safetensors"
+_atypicality = exported.kept(typicality.atypicality, static_argnames=("arch",))
 
 
 class DetectorWeights(NamedTuple):
@@ -67,7 +69,7 @@ def detector_by(
 
 def _score(measured: Typicality, discriminator: Params, architecture: Architecture, crops: np.ndarray) -> jax.Array:
     images = crops.astype(np.float32) * np.float32(1 / 127.5) - 1  # as XLA divides by a constant
-    return typicality.atypicality(measured, discriminator, images, arch=architecture)
+    return _atypicality(measured, discriminator, images, arch=architecture)
 
 
 def _scores(

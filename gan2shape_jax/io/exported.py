@@ -48,12 +48,17 @@ def keep_in(folder: pathlib.Path | None) -> None:
 
 
 def jit(function: Callable[..., Any], *, static_argnames: Collection[str] = ()) -> Callable[..., Any]:
-    """Does what `jax.jit` does; programs for the CPU are kept where `keep_in` says.
+    """Does what `jax.jit` does; programs for the CPU are kept as by `kept`."""
+    return kept(jax.jit(function, static_argnames=static_argnames), static_argnames=static_argnames)
+
+
+def kept(compiled: Any, *, static_argnames: Collection[str] = ()) -> Callable[..., Any]:
+    """Does what `compiled` does, which `jax.jit` has made; programs for the CPU are kept where `keep_in` says.
 
     What the function does follows from its arguments and this package alone, and it returns what `jax.export` can write
-    down. Inside other programs, for other platforms and while JAX looks for NaN, it is `jax.jit`.
+    down. Inside other programs, for other platforms and while JAX looks for NaN, `compiled` itself is called.
     """
-    compiled, signature = jax.jit(function, static_argnames=static_argnames), inspect.signature(function)
+    function, signature = compiled.__wrapped__, inspect.signature(compiled)
     programs: dict[Any, Callable[..., Any]] = {}
 
     @functools.wraps(compiled)
@@ -73,18 +78,8 @@ def jit(function: Callable[..., Any], *, static_argnames: Collection[str] = ()) 
     return wrapped
 
 
-def shapes(function: Callable[..., Any], **static: Any) -> Any:
-    """Does what `jax.eval_shape` does for a function of static arguments alone, and keeps the program, as `jit` does.
-
-    What the function does follows from its arguments and this package alone, and it returns dictionaries of arrays.
-    """
-    call = _Call(function, tuple(static.items()), jax.tree.structure({}), (), _options())
-    kept = _kept(_folder, call, []) if _folder is not None and _on_cpu() else None
-    return jax.eval_shape(call.run) if kept is None else jax.tree.unflatten(kept.out_tree, kept.out_avals)
-
-
 def record(kind: type[T]) -> type[T]:
-    """Decorates a `flax.struct.dataclass` of nothing but arrays, so that what is given to `jit` may return it."""
+    """Registers a `flax.struct.dataclass` of nothing but arrays, which what is kept may return then; a decorator."""
     return export.register_pytree_node_serialization(
         kind, serialized_name=kind.__qualname__, serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: ()
     )
@@ -141,23 +136,23 @@ def _sources() -> str:
 
 def _program(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> Callable[..., Any]:
     """Returns a compiled function of the arguments' leaves: of the program that is kept, or of one that is from now."""
-    kept = _kept(folder, call, leaves)
-    return _compiled(call.run if kept is None else kept.call, call.function.__name__)
+    stored = _stored(folder, call, leaves)
+    return _compiled(call.run if stored is None else stored.call, call.function.__name__)
 
 
-def _kept(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> export.Exported | None:
+def _stored(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> export.Exported | None:
     """Returns the program that is kept of a call, or one that is from now; None if it cannot be."""
     digest = call.digest()
     if digest is None or not _is_own(folder):
         return None
     path = folder / digest.hex()
-    if (kept := _read(path, digest)) is None:
-        kept = export.export(_compiled(call.run, call.function.__name__))(*leaves)
+    if (stored := _read(path, digest)) is None:
+        stored = export.export(_compiled(call.run, call.function.__name__))(*leaves)
         with contextlib.suppress(UserError, OSError):  # a full disk
-            content = bytes(kept.serialize())
+            content = bytes(stored.serialize())
             atomic_bytes(path, _FORMAT + digest + hashlib.sha256(content).digest() + content)
             _remove_oldest(folder)
-    return kept
+    return stored
 
 
 def _compiled(program: Callable[..., Any], name: str) -> Any:

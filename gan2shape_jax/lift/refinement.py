@@ -22,7 +22,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.state import Context, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
-from gan2shape_jax.training.task import collected
+from gan2shape_jax.training.task import collecting
 
 Images = Float[np.ndarray, "n s s 3"]
 Map = Float[np.ndarray, "s s"]
@@ -66,10 +66,8 @@ def keep_best(
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     context = prepared.context(frozen)
     code, key = _code(start, context), phase_key(example.key, _PHASE, COLLECT)
-    drawn = [
-        collected(start, state.factors, code, example, key, number, frozen, settings, step=STEP3, mesh=None)
-        for number in range(batches)
-    ]
+    collected = collecting(STEP3, mesh=None)
+    drawn = [collected(start, state.factors, code, example, key, number, frozen, settings) for number in range(batches)]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
     errors = [
         _explained(start, state.params, jnp.float32(share), samples, context, criterion=criterion) for share in SHARES

@@ -35,11 +35,12 @@ MIRRORED = {"view": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0), "light": (1.0, 1.0, -1.0,
 
 def modules(settings: Settings) -> dict[str, Any]:
     """Returns the linen modules by name, the same objects for equal sizes."""
-    return _modules(settings.image_size, settings.networks, settings.architecture.style_dim)
+    return modules_of(settings.image_size, settings.networks, settings.architecture.style_dim)
 
 
 @functools.cache
-def _modules(size: int, sizes: NetworkSizes, style_dim: int) -> dict[str, Any]:
+def modules_of(size: int, sizes: NetworkSizes, style_dim: int) -> dict[str, Any]:
+    """Returns the linen modules by name for images of side `size` and a GAN's style width."""
     image_network = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base
     )

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
-from gan2shape_jax.io import exported
 from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -95,7 +94,6 @@ def input_scene(
     return scene(mirror(depth, flip=flip), view, light, settings)
 
 
-@exported.record
 @flax.struct.dataclass
 class Prediction:
     """What the networks make of the input; arrays without batch axes, see `factors`."""
@@ -128,7 +126,7 @@ def reconstruction_of(params: models.Params, example: Example, frozen: FrozenMod
     )
 
 
-_reconstruct = exported.jit(reconstruction_of)
+reconstruct = jax.jit(reconstruction_of)
 _reconstruct_all = jax.jit(jax.vmap(reconstruction_of, in_axes=(None, 0, None, None)))
 
 
@@ -139,7 +137,7 @@ def drop_training_fields(example: Example) -> Example:
 
 def predict(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    result: Prediction = _reconstruct(params, drop_training_fields(example), frozen, settings)
+    result: Prediction = reconstruct(params, drop_training_fields(example), frozen, settings)
     return result
 
 

@@ -29,6 +29,14 @@ from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.task import scores
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
+exported.record(Prediction)
+_reconstruct = exported.kept(reconstruction.reconstruct)
+
+
+def predict(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
+    """Does what `reconstruction.predict` does, by the program that an earlier start has kept."""
+    result: Prediction = _reconstruct(params, reconstruction.drop_training_fields(example), frozen, settings)
+    return result
 
 
 def reconstruct(
@@ -58,7 +66,7 @@ def reconstruct_ungraded(
     """
     example, settings = prepared.example, prepared.settings
 
-    view = view or reconstruction.predict(params, example, frozen, settings)
+    view = view or predict(params, example, frozen, settings)
     canonical, mask = _canonical(view, example.mask, settings=settings)
     metrics = {
         **scores(view, example, settings),
@@ -69,7 +77,7 @@ def reconstruct_ungraded(
     }
     if grader.typical_l1 is not None:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
-        by = view if start is None else reconstruction.predict(start, example, frozen, settings)
+        by = view if start is None else predict(start, example, frozen, settings)
         by = by if by.published is None else dataclasses.replace(by, reconstruction=by.published)
         metrics |= trust.nearness(grader.typical_l1, _l1(by, example))
     return Reconstruction(

@@ -25,7 +25,7 @@ from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import predict, predict_batch
+from gan2shape_jax.method.reconstruction import predict_batch
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
@@ -197,7 +197,8 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                         views = predict_batch(params, examples, frozen, networks.settings, size=at_once)
                     else:
                         views = [
-                            predict(params, prepared.example, frozen, prepared.settings) for prepared in images.values()
+                            inference.predict(params, prepared.example, frozen, prepared.settings)
+                            for prepared in images.values()
                         ]
                     ungraded = {
                         name: inference.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)

@@ -30,7 +30,6 @@ import numpy as np
 from etils import epy
 from jaxtyping import Array, Float
 
-from gan2shape_jax.io import exported
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
@@ -68,7 +67,7 @@ def side_of(arch: Architecture) -> int:
     return min(arch.discriminator_size, _LARGEST)
 
 
-@functools.partial(exported.jit, static_argnames=("arch",))
+@functools.partial(jax.jit, static_argnames=("arch",))
 def atypicality(
     typicality: Typicality, disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture
 ) -> Float[Array, " b"]:

@@ -9,7 +9,7 @@ upsampling are counted too (`network.17.weight`); kernels are (out, in, rows, co
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,8 @@ from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
 from gan2shape_jax.method.models import DETAIL, NAMES, Params, detail_module, modules, published
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
+from gan2shape_jax.networks.layers import placed
+from gan2shape_jax.networks.modules import Network, channels_of, param_shapes
 
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
@@ -108,10 +109,8 @@ def _from_safetensors(path: pathlib.Path, like: Params, settings: Settings) -> P
 
 _Path = tuple[str, ...]
 
-# Axes of torch's tensors in the order of ours.
-_CONVOLUTION = (2, 3, 1, 0)
-_TRANSPOSED = (2, 3, 0, 1)
-_EXPAND = (0, 2, 3, 1)
+# Axes of torch's kernels in the order of ours.
+_CONVOLUTION, _TRANSPOSED, _EXPAND = (2, 3, 1, 0), (2, 3, 0, 1), (0, 2, 3, 1)
 _LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
@@ -125,62 +124,46 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         raise UserError(f"a {type(state).__name__} where a dictionary of tensors is needed")
     if strange := [n for n, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(n, str))]:
         raise UserError(f"values that are not tensors: {listed(map(short, strange))}")
-    shapes = flatten_dict(param_shapes(module))
-    names = _torch_names(module, shapes)
-    # Dummies that take no memory of their own: only their shapes are transposed.
-    dummies = {path: np.broadcast_to(np.zeros(()), shapes[path].shape) for path in names}
-    expected = {name: _to_torch(path, dummies[path]).shape for path, name in names.items()}
-    if differing := misfits(state, expected):
+    tensors = torch_tensors(module)
+    if differing := misfits(state, {tensor.name: tensor.shape for tensor in tensors.values()}):
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {differing}")
-    ours = {path: np.asarray(state[name], np.float32).transpose(_axes(path)) for path, name in names.items()}
+    shapes = flatten_dict(param_shapes(module))
+    ours = {path: np.asarray(state[name], np.float32).transpose(axes) for path, (name, _, axes) in tensors.items()}
     return dict(unflatten_dict({path: jnp.asarray(ours[path].reshape(shapes[path].shape)) for path in ours}))
 
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the original's tensors as NumPy arrays, keyed by its names: the inverse of `params_from_torch`."""
     flat = flatten_dict(params)
-    names = _torch_names(module, flat)
-    return {name: _to_torch(path, np.asarray(flat[path])) for path, name in names.items()}
+    return {
+        name: np.asarray(flat[path]).reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
+        for path, (name, shape, axes) in torch_tensors(module).items()
+    }
 
 
-def _torch_names(module: Network, paths: Mapping[_Path, Any]) -> dict[_Path, str]:
-    """Returns the original's name of each of our parameters."""
-    place = {name: index for index, name in enumerate(_sequence(module)) if name}
+class TorchTensor(NamedTuple):
+    """A parameter as the original has it."""
 
-    def torch_name(path: _Path) -> str:
-        inner = ["conv_sc" if part == "shortcut" else part for part in path[1:-1]]
-        return ".".join(["network", str(place[path[0]]), *inner, _LEAF[path[-1]]])
-
-    return {path: torch_name(path) for path in paths}
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]  # of this tensor, in the order of ours
 
 
-def _sequence(module: Network) -> list[str]:
-    """Returns our names in the order of the original's sequence; empty where it has no weights."""
-    deepest = module.size.bit_length() - 4
-    if isinstance(module, ResidualEncoder):
-        blocks = [f"block_{level}" for level in range(1, deepest + 1)]
-        return ["stem", *blocks, "", "collapse", "", "output"]
-    if isinstance(module, Encoder):
-        down = [name for level in range(deepest + 1) for name in (f"down_{level}", "")]
-        return [*down, "collapse", "", "output"]
-    names: list[str] = []
-    for level in range(deepest):
-        names += [f"down_{level}", f"down_norm_{level}", ""]
-    names += [f"down_{deepest}", "", "bottleneck", "", "expand", "", "widest", ""]
-    for level in reversed(range(deepest)):
-        names += [f"up_{level}", f"up_norm_{level}", "", f"refine_{level}", f"refine_norm_{level}", ""]
-    return [*names, "", "full", "full_norm", "", "detail", "detail_norm", "", "output"]
-
-
-def _axes(path: _Path) -> tuple[int, ...]:
-    if path[-1] != "kernel":
-        return (0,)
-    if path[0] == "expand":
-        return _EXPAND
-    return _TRANSPOSED if path[0].startswith("up_") else _CONVOLUTION
-
-
-def _to_torch(path: _Path, value: np.ndarray) -> np.ndarray:
-    if path[-1] == "kernel" and value.ndim == 2:
-        value = value[None, None]  # our 1x1 convolutions have no spatial axes
-    return value.transpose(np.argsort(_axes(path)))
+def torch_tensors(module: Network) -> dict[_Path, TorchTensor]:
+    """Returns the original's tensor for each of our parameters, by its path."""
+    layers, places, place = module.layers(), dict[str, int](), 0
+    for layer in layers:
+        place += layer.kind == "upsample"  # the original counts the doubling too
+        places[layer.name] = place
+        place += 1
+    tensors = {}
+    for path, layer, inputs in placed(layers, channels_of(module)):
+        inner = ["conv_sc" if part == "shortcut" else part for part in path[1:]]
+        for leaf, shape in layer.shapes(inputs).items():
+            axes: tuple[int, ...] = (0,)
+            if leaf == "kernel":
+                axes = {"expand": _EXPAND, "twice": _TRANSPOSED}.get(layer.kind, _CONVOLUTION)
+                shape = (1, 1, *shape) if layer.kind == "pointwise" else shape  # ours has no spatial axes
+            name = ".".join(["network", str(places[path[0]]), *inner, _LEAF[leaf]])
+            tensors[(*path, leaf)] = TorchTensor(name, tuple(shape[axes.index(k)] for k in range(len(axes))), axes)
+    return tensors

@@ -42,9 +42,7 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
-from gan2shape_jax.training.task import compiled_with, means, one_image, phase_keys, scores
-
-_STATIC = ("step", "flip", "mesh")
+from gan2shape_jax.training.task import compiled_with, means, one_image, per_step, phase_keys, scores
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -164,6 +162,13 @@ def update(
     )
     result: tuple[Trained, Metrics] = sharded(trained, replicas, fixed)
     return result
+
+
+@per_step
+def updating(step: Step, *, flip: bool, mesh: Mesh) -> Any:
+    """Returns the compiled `update` of a step."""
+    of_step = functools.partial(update, step=step, flip=flip, mesh=mesh)
+    return compiled_with(of_step, devices.platform_of(mesh))
 
 
 @jax.jit
@@ -294,13 +299,10 @@ class Shared:
         each = [Replicas(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
         state = devices.replicate(state, self.mesh)
         examples, frozen, settings = self._replicated
-        (params, opt_state), scalars = compiled_with(update, _STATIC, devices.platform_of(self.mesh))(
+        (params, opt_state), scalars = updating(phase.kind, flip=phase.flip, mesh=self.mesh)(
             (state.params, state.opt_state),
             devices.shard(each, self.mesh),
             Everything(state.factors, state.mask, examples, constants.keys, frozen, settings),
-            step=phase.kind,
-            flip=phase.flip,
-            mesh=self.mesh,
         )
         return dataclasses.replace(state, params=params, opt_state=opt_state), scalars
 

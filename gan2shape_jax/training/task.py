@@ -6,6 +6,7 @@ images share one set of networks; a lift (`lift.task`) is made of such tasks. Th
 
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -77,7 +78,25 @@ class Task(Protocol):
         """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
 
 
-@functools.cache
+def per_step(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates what makes a program for a step: each is made once, and goes when the step goes.
+
+    The caches of `jax.jit` would keep every step that somebody has tried, with all that its functions hold.
+    """
+    programs: weakref.WeakKeyDictionary[Step, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(make)
+    def made(step: Step, **static: Any) -> Any:
+        own, key = programs.setdefault(step, {}), tuple(sorted(static.items()))
+        if key not in own:
+            own[key] = make(dataclasses.replace(step), **static)  # a copy, since what holds its own key is never freed
+        return own[key]
+
+    made.cache_clear = programs.clear  # type: ignore[attr-defined]
+    return made
+
+
+@per_step
 def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
     """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
 
@@ -95,36 +114,38 @@ def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
 
     # Many where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
     function = devices.for_each(many if count > 1 else single, mesh, shared=3)
-    return compiled_with(function, (), devices.platform_of(mesh) if mesh else jax.default_backend())
+    return compiled_with(function, devices.platform_of(mesh) if mesh else jax.default_backend())
 
 
-@functools.cache
-def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
+def compiled_with(function: Callable[..., Any], platform: str) -> Any:
     """Returns `function` compiled with its first argument, the state, donated, except on CPU.
 
     On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
     worth.
     """
-    return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
+    return jax.jit(function, donate_argnums=() if platform == "cpu" else 0)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "flip", "mesh"))
-def _cached(params, example, frozen, settings, *, step, flip, mesh):
+@per_step
+def _caching(step: Step, *, flip: bool, mesh: Mesh | None) -> Any:
+    """Returns the compiled `Step.cache` of all images."""
+    cache: Any = step.cache
+
     def of_image(params, example, frozen, settings):
-        return step.cache(params, Context(example, frozen, settings), flip=flip)
+        return cache(params, Context(example, frozen, settings), flip=flip)
 
-    return devices.for_each(of_image, mesh, shared=2)(params, example, frozen, settings)
+    return jax.jit(devices.for_each(of_image, mesh, shared=2))
 
 
-@functools.partial(jax.jit, static_argnames=("step", "mesh"))
-def collected(params, factors, cache, example, key, number, frozen, settings, *, step, mesh):
-    """Returns one batch of what a step collects, of all images; see `Step.collect`."""
+@per_step
+def collecting(step: Step, *, mesh: Mesh | None) -> Any:
+    """Returns what computes one batch of what a step collects, of all images; see `Step.collect`."""
+    collect: Any = step.collect
 
     def single(params, factors, cache, example, key, number, frozen, settings):
-        return step.collect(params, Iteration(key, number, factors, cache), Context(example, frozen, settings))
+        return collect(params, Iteration(key, number, factors, cache), Context(example, frozen, settings))
 
-    each = devices.for_each(single, mesh, shared=3)
-    return each(params, factors, cache, example, key, number, frozen, settings)
+    return jax.jit(devices.for_each(single, mesh, shared=3))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
@@ -185,8 +206,8 @@ class Independent:
         return dataclasses.replace(state, opt_state=fresh)
 
     def _cached(self, state: TrainState, phase: Phase) -> Any:
-        static = {"step": phase.kind, "flip": phase.flip, "mesh": self.mesh}
-        return _cached(state.params, self.example, self.frozen, self.settings, **static)
+        cached = _caching(phase.kind, flip=phase.flip, mesh=self.mesh)
+        return cached(state.params, self.example, self.frozen, self.settings)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
         """See `Task`."""
@@ -197,10 +218,11 @@ class Independent:
         if step.collect is None:
             return cache
         keys = phase_keys(self.example.key, phase.number, use=sampling.COLLECT)
+        collected = collecting(step, mesh=self.mesh)
 
         def batch(number: int) -> Any:
             own = state.params, state.factors, cache, self.example, keys
-            return collected(*own, number, self.frozen, self.settings, step=step, mesh=self.mesh)
+            return collected(*own, number, self.frozen, self.settings)
 
         batches = [batch(number) for number in range(self.settings.collect_iters)]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.mesh else 0), *batches)

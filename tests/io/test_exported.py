@@ -79,25 +79,6 @@ def test_other_shapes_types_and_options_are_other_programs(folder, traced):
     assert len(times) == len(calls) + 1
 
 
-def test_shapes_are_those_of_the_program_that_is_kept(folder):
-    times = []
-
-    def made(*, side):
-        times.append(side)
-        return {"a": {"b": jnp.zeros((side, 2)), "c": jnp.ones(side, jnp.int32)}}
-
-    right = jax.eval_shape(lambda: made(side=3))
-    times.clear()
-    for _ in range(2):
-        shapes = exported.shapes(made, side=3)
-        assert jax.tree.structure(shapes) == jax.tree.structure(right)
-        for kept, traced in zip(jax.tree.leaves(shapes), jax.tree.leaves(right), strict=True):
-            assert (kept.shape, kept.dtype, kept.size) == (traced.shape, traced.dtype, traced.size)
-    assert times == [3] and len(list(folder.iterdir())) == 1
-    exported.keep_in(None)
-    assert exported.shapes(made, side=2)["a"]["b"].shape == (2, 2) and times == [3, 2]
-
-
 def _cut(path, other):
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -231,6 +212,18 @@ def test_inside_other_programs_and_with_numbers_it_is_what_jax_makes_of_it(folde
     ):
         _same(transformed(function), transformed(jax.jit(waves, static_argnames="power")))
     assert not folder.exists()
+
+
+def test_what_is_compiled_already_is_kept_too(folder, traced):
+    _, times, waves = traced
+    compiled = jax.jit(waves, static_argnames=("power",))
+    right = _call(compiled, power=2)
+    for _ in range(2):
+        _same(_call(exported.kept(compiled, static_argnames=("power",)), power=2), right)
+    assert times == [2, 2] and len(list(folder.iterdir())) == 1
+    exported.keep_in(None)
+    _same(_call(exported.kept(compiled, static_argnames=("power",)), power=2), right)  # the same program
+    assert times == [2, 2]
 
 
 def test_what_another_process_could_not_know_is_not_kept(folder):

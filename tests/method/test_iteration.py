@@ -1,6 +1,9 @@
 """An iteration of each step: compiled once, ending in Adam; the draws that it makes; the steps and their order."""
 
+import dataclasses
 import functools
+import gc
+import weakref
 
 import chex
 import jax
@@ -17,7 +20,7 @@ from gan2shape_jax.method import models, projection, sampling, step3
 from gan2shape_jax.method.sampling import TRAIN
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.method.state import Context, Iteration, ProjectedSamples, initial_state
+from gan2shape_jax.method.state import Context, Iteration, ProjectedSamples, Step, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
@@ -75,6 +78,35 @@ def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled)
         jax.block_until_ready(after)
     assert not compiled and (other["loss"][0] != first["loss"][0] or step == "prior")
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(other))
+
+
+def _own_step():
+    def loss(params, batch, context, *, flip):
+        total = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params["light"]))
+        return total, ({"loss": total}, None)
+
+    def cache(params, context, *, flip):
+        return jnp.zeros(2)
+
+    def collect(params, iteration, context):
+        return iteration.constants[None]
+
+    return Step("own", networks=("light",), loss=loss, cache=cache, collect=collect)
+
+
+def test_a_step_of_ones_own_goes_with_what_was_compiled_for_it(case):
+    problem, frozen, params, settings = case
+    step = _own_step()
+    phase = Phase(number=1, stage=1, kind=step, iterations=1, flip=False)
+    task = one_image(Context(problem, frozen, settings))
+    state = task.begin(task.initial(params), phase)
+    task.advance(state, phase, 0, task.phase_constants(state, phase), 1)
+    alike = [task_lib.program(one, flip=False, count=1, mesh=None) for one in (step, dataclasses.replace(step))]
+    assert alike[0] is alike[1]  # an equal step has the same programs
+    alive = [weakref.ref(step), weakref.ref(step.loss), weakref.ref(step.cache), weakref.ref(step.collect)]
+    del step, phase, alike
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * len(alive)
 
 
 def test_a_number_in_place_of_an_array_is_the_same_program(case):

@@ -48,9 +48,9 @@ def predicted(trained, tmp_path_factory):
     with Image.open(asset("ictface/image") + "/001.png") as picture:
         picture.save(folder / "001.png")
     config = _predicting(folder, trained, names=("001.png", "large.png"), data__image_root=str(folder), **_NOTHING_ELSE)
-    reconstruction._reconstruct.__wrapped__.clear_cache()  # of other tests
+    reconstruction.reconstruct.clear_cache()  # of other tests
     code = experiment.run_experiment(config)
-    return code, pathlib.Path(config.workdir), reconstruction._reconstruct.__wrapped__._cache_size()
+    return code, pathlib.Path(config.workdir), reconstruction.reconstruct._cache_size()
 
 
 @pytest.mark.parametrize("name", ["001", "large"])
@@ -90,9 +90,9 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
         shutil.copy(f"{asset('ictface/image')}/{name}.png", tmp_path / f"{name}.png")
     names = ("006.png", "001.png", "002.png")
     config = _predicting(tmp_path, trained, names=names, data__image_root=str(tmp_path), **_NOTHING_ELSE)
-    alone = reconstruction._reconstruct.__wrapped__._cache_size()
+    alone = reconstruction.reconstruct._cache_size()
     assert experiment.run_experiment(config) == 0
-    assert reconstruction._reconstruct.__wrapped__._cache_size() == alone
+    assert reconstruction.reconstruct._cache_size() == alone
     results = pathlib.Path(config.workdir) / "results"
     first, together = (load(folder / "001") for folder in (predicted[1] / "results", results))
     for name in ("depth", "albedo", "view", "light", "input_depth"):

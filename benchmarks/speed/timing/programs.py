@@ -119,10 +119,9 @@ def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.st
     example = dataclasses.replace(subject.example, true_depth=None)
     examples, keys = _of((example, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
-    static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
-    run = task.compiled_with(shared.update, ("step", "flip", "mesh"), devices.platform_of(mesh))
+    run = shared.updating(phase.kind, flip=phase.flip, mesh=mesh)
     everything = shared.Everything(factors, mask, examples, keys, frozen, settings)
-    return run.lower(moving, replicas, everything, **static)
+    return run.lower(moving, replicas, everything)
 
 
 def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
@@ -134,7 +133,7 @@ def _collecting(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered
     inputs = (subject.params, state.factors, cache, subject.example, _key(subject, phase))
     own = _of(inputs, mesh, _EACH, images * mesh.size)
     everywhere = _of((jnp.int32(0), subject.frozen, settings), mesh, _EVERYWHERE)
-    return task.collected.lower(*own, *everywhere, step=step, mesh=mesh)
+    return task.collecting(step, mesh=mesh).lower(*own, *everywhere)
 
 
 def _prediction(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:

@@ -7,14 +7,16 @@ Weights are float16, or int8 with a scale for every channel, and become float32 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gan2shape_jax.errors import UserError, install
+from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import BORDER_WEIGHT, on_border
 from gan2shape_jax.method.models import MIRRORED
+from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 
 if TYPE_CHECKING:
     import onnx
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from gan2shape_jax.run.predict import Predictor
 
 _OPSET, _IR = 17, 8
-_EPSILON = 1e-5  # as in `networks.modules`
-_LEAK = 0.2
 OUTPUTS = ("depth", "albedo", "view", "light")
 
 
@@ -62,68 +62,66 @@ class _Graph:
 
 
 class _Network:
-    """Adds a network's layers to a graph, by their names in its parameters."""
+    """Adds a network's layers to a graph, as `networks.layers` says them; no residual blocks."""
 
     def __init__(self, graph: _Graph, params: Mapping[str, Any], bits: int):
         self.graph, self.params, self.bits = graph, params, bits
 
-    def kernel(self, layer: str) -> np.ndarray:
-        return np.asarray(self.params[layer]["kernel"], np.float32)
+    def layers(self, x: str, layers: Sequence[Layer]) -> str:
+        """Adds the layers of a network in order; returns what the last one gives."""
+        for layer in layers:
+            x = self.layer(x, layer)
+        return x
 
-    def conv(self, x: str, layer: str, *, stride: int = 1, pad: int | None = None) -> str:
-        kernel = self.kernel(layer)
-        pad = kernel.shape[0] // 2 if pad is None else pad
+    def layer(self, x: str, layer: Layer) -> str:
+        add = self.graph.add
+        if layer.kind in ("relu", "tanh"):
+            return add({"relu": "Relu", "tanh": "Tanh"}[layer.kind], x)
+        if layer.kind == "leaky_relu":
+            return add("LeakyRelu", x, alpha=LEAK)
+        if layer.kind == "norm":
+            return self.normed(x, layer)
+        kernel = np.asarray(self.params[layer.name]["kernel"], np.float32)
+        if layer.kind == "pointwise":
+            x = add("Flatten", x)
+            return add("MatMul", x, self.graph.weight(kernel, bits=16, axis=1))
+        if layer.kind == "expand":
+            return add("ConvTranspose", x, self.graph.weight(kernel.transpose(0, 3, 1, 2), bits=self.bits, axis=1))
+        if layer.kind == "twice":
+            return self.twice(x, kernel)
+        if layer.kind == "upsample":
+            return self.twice(x, _doubling(kernel))
+        stride, pad = 2 if layer.kind == "half" else 1, 0 if layer.kind == "collapse" else (layer.side - 1) // 2
         weight = self.graph.weight(kernel.transpose(3, 2, 0, 1), bits=self.bits, axis=0)
-        return self.graph.add("Conv", x, weight, strides=[stride] * 2, pads=[pad] * 4)
+        return add("Conv", x, weight, strides=[stride] * 2, pads=[pad] * 4)
 
     def twice(self, x: str, kernel: np.ndarray) -> str:
         """Adds a transposed 4x4 convolution of stride 2; `kernel` is (4, 4, in, out)."""
         weight = self.graph.weight(kernel.transpose(2, 3, 0, 1), bits=self.bits, axis=1)
         return self.graph.add("ConvTranspose", x, weight, strides=[2, 2], pads=[1] * 4)
 
-    def normed(self, x: str, layer: str, groups: int) -> str:
-        graph, (scale, bias) = self.graph, (np.asarray(self.params[layer][key]) for key in ("scale", "bias"))
+    def normed(self, x: str, layer: Layer) -> str:
+        graph, (scale, bias) = self.graph, (np.asarray(self.params[layer.name][key]) for key in ("scale", "bias"))
         count = len(scale)
         side = graph.add("Shape", x)
-        flat = graph.add("Reshape", x, graph.constant([0, groups, -1], np.int64))
-        ones, zeros = graph.constant(np.ones(groups)), graph.constant(np.zeros(groups))
-        flat = graph.add("InstanceNormalization", flat, ones, zeros, epsilon=_EPSILON)
+        flat = graph.add("Reshape", x, graph.constant([0, layer.groups, -1], np.int64))
+        ones, zeros = graph.constant(np.ones(layer.groups)), graph.constant(np.zeros(layer.groups))
+        flat = graph.add("InstanceNormalization", flat, ones, zeros, epsilon=EPSILON)
         x = graph.add("Mul", graph.add("Reshape", flat, side), graph.constant(scale.reshape(1, count, 1, 1)))
         return graph.add("Add", x, graph.constant(bias.reshape(1, count, 1, 1)))
 
-    def picture(self, x: str, size: int, group_base: int) -> str:
-        """Adds an `EncoderDecoder`, without its last activation."""
-        add, deepest = self.graph.add, size.bit_length() - 4
-        for level in range(deepest):
-            x = self.normed(self.conv(x, f"down_{level}", stride=2, pad=1), f"down_norm_{level}", group_base << level)
-            x = add("LeakyRelu", x, alpha=_LEAK)
-        x = add("LeakyRelu", self.conv(x, f"down_{deepest}", stride=2, pad=1), alpha=_LEAK)
-        x = add("Relu", self.conv(x, "bottleneck", pad=0))
-        weight = self.graph.weight(self.kernel("expand").transpose(0, 3, 1, 2), bits=self.bits, axis=1)
-        x = add("Relu", add("ConvTranspose", x, weight))
-        x = add("Relu", self.conv(x, "widest"))
-        for level in reversed(range(deepest)):
-            groups = group_base << level
-            x = add("Relu", self.normed(self.twice(x, self.kernel(f"up_{level}")), f"up_norm_{level}", groups))
-            x = add("Relu", self.normed(self.conv(x, f"refine_{level}"), f"refine_norm_{level}", groups))
-        # Doubled pixels and a 3x3 convolution: one transposed 4x4 convolution, as in `convolution.upsample_convolve`.
-        taps = self.kernel("full")[::-1, ::-1]
-        for axis in (0, 1):
-            first, last = [(0, 0)] * 4, [(0, 0)] * 4
-            first[axis], last[axis] = (0, 1), (1, 0)
-            taps = np.pad(taps, first) + np.pad(taps, last)
-        x = add("Relu", self.normed(self.twice(x, taps), "full_norm", group_base))
-        x = add("Relu", self.normed(self.conv(x, "detail"), "detail_norm", group_base))
-        return self.conv(x, "output")
 
-    def vector(self, x: str, size: int) -> str:
-        """Adds an `Encoder`."""
-        add = self.graph.add
-        for level in range(size.bit_length() - 3):
-            x = add("Relu", self.conv(x, f"down_{level}", stride=2, pad=1))
-        x = add("Flatten", add("Relu", self.conv(x, "collapse", pad=0)))
-        weight = self.graph.weight(self.kernel("output"), bits=16, axis=1)
-        return add("Tanh", add("MatMul", x, weight))
+def _doubling(kernel: np.ndarray) -> np.ndarray:
+    """Returns the kernel of a transposed 4x4 convolution that doubles pixels and then convolves with a 3x3 kernel.
+
+    As in `convolution.upsample_convolve`.
+    """
+    taps = kernel[::-1, ::-1]
+    for axis in (0, 1):
+        first, last = [(0, 0)] * 4, [(0, 0)] * 4
+        first[axis], last[axis] = (0, 1), (1, 0)
+        taps = np.pad(taps, first) + np.pad(taps, last)
+    return taps
 
 
 def factors_model(predictor: Predictor, *, bits: Mapping[str, int]) -> onnx.ModelProto:
@@ -138,11 +136,14 @@ def factors_model(predictor: Predictor, *, bits: Mapping[str, int]) -> onnx.Mode
     except ImportError:
         raise UserError(f"networks are written by onnx, which is not installed: {install('export-web')}") from None
     settings, params, camera = predictor.settings, predictor.params, predictor.settings.camera
-    size, group_base = settings.image_size, settings.networks.group_base
+    size, modules = settings.image_size, models.modules(settings)
     graph = _Graph()
     add, constant = graph.add, graph.constant
-    networks = {name: _Network(graph, params[name], bits[name]) for name in OUTPUTS}
-    raw = networks["depth"].picture("picture", size, group_base)
+
+    def network(name: str, x: str) -> str:
+        return _Network(graph, params[name], bits[name]).layers(x, modules[name].layers())
+
+    raw = network("depth", "picture")
     unit = add("Tanh", add("Sub", raw, add("ReduceMean", raw, axes=[2, 3], keepdims=1)))
     middle, half = (camera.max_depth + camera.min_depth) / 2, (camera.max_depth - camera.min_depth) / 2
     share = np.where(np.asarray(on_border(size)), BORDER_WEIGHT, 0.0)
@@ -150,8 +151,7 @@ def factors_model(predictor: Predictor, *, bits: Mapping[str, int]) -> onnx.Mode
     far = 0.7 * camera.max_depth + 0.3 * camera.min_depth
     depth = add("Add", own, constant(share * far))
     add("Reshape", depth, constant([size, size], np.int64), name="depth")
-    albedo = add("Tanh", networks["albedo"].picture("picture", size, group_base))
-    add("Reshape", albedo, constant([3, size, size], np.int64), name="albedo")
+    add("Reshape", network("albedo", "picture"), constant([3, size, size], np.int64), name="albedo")
     pictures = "picture"
     if settings.mirrored:
         back = [constant([one], np.int64) for one in (-1, -(1 << 31), 3, -1)]
@@ -162,7 +162,7 @@ def factors_model(predictor: Predictor, *, bits: Mapping[str, int]) -> onnx.Mode
     }
     scales = {"view": (settings.view_range.units(), np.zeros(6)), "light": ([0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0])}
     for name, (factor, offset) in scales.items():
-        output = add("Add", networks[name].vector(pictures, size), constant(added[name]))
+        output = add("Add", network(name, pictures), constant(added[name]))
         output = add("Add", add("Mul", output, constant(factor)), constant(offset))
         if settings.mirrored:
             output = add("Mul", output, constant(np.stack([np.ones(len(MIRRORED[name])), MIRRORED[name]])))

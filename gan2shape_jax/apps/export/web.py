@@ -26,11 +26,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export import networks, texture
-from gan2shape_jax.detection import detector, weights
+from gan2shape_jax.detection import detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.io.categories import Category, category_of
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
@@ -57,6 +57,7 @@ _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thr
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
 _DIGITS = 5
+_STILL = 0.005  # sides of its crop: a face that has moved less is not looked at again, which saves a visitor time
 _EPILOG = """\
 example:
   gan2shape-jax export web head --out site      # then serve the folder, by any static web server
@@ -136,26 +137,27 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "framing": None
         if framing is None
         else {name: np.asarray(part).tolist() for name, part in framing._asdict().items()},
+        "detector": None if framing is None else faces.numbers() | {"still": _STILL},
+        "exposure": detector.exposure_numbers(),
         "l1_p95": grader.typical_l1,
-        "far": trust.FAR_RATIO,
-        "doubted": trust.DOUBTED,
-        "perhaps": detector.PERHAPS,
-        "sure": detector.SURE,
-        "words": {
-            name: {
-                reason: trust.grade_in_words(
-                    score,
-                    None,
-                    None,
-                    trust.nearness(1.0, ratio),
-                    kind=str(category),
-                    surely=category.detector == "face",
-                )
-                for reason, ratio in (("usual", 1.0), ("poor", trust.DOUBTED + 0.01), ("far", trust.FAR_RATIO + 0.01))
+        "trust": [
+            {
+                "score": score,
+                "grounds": [_words(category, score, above) for above in (trust.FAR_RATIO, trust.DOUBTED, None)],
             }
-            for name, score in (("sure", 1.0), ("perhaps", detector.PERHAPS))
-        },
+            for score in (detector.SURE, detector.PERHAPS)
+        ],
     }
+
+
+def _words(category: Category, score: float, above: float | None) -> dict[str, Any]:
+    """Returns the words of trust for an L1 of more than `above` times what 95% of samples stay below; None: any other.
+
+    `score` is how certain it is that the picture shows what the GAN draws.
+    """
+    explained = trust.nearness(1.0, 1.0 if above is None else above + 0.01)
+    words = trust.grade_in_words(score, None, None, explained, kind=str(category), surely=category.detector == "face")
+    return {"above": above, "words": words}
 
 
 def _listed(values: np.ndarray) -> list[float]:

@@ -101,9 +101,9 @@ async function open(file) {
       say("Looking for a face …");
       await new Promise((done) => setTimeout(done));
       const start = performance.now();
-      faces = await findFaces(detector, photo, facts.framing);
+      faces = await findFaces(detector, photo, facts.framing, facts.detector);
       times.search = performance.now() - start;
-      faces = faces.filter((one) => one.score >= facts.perhaps);
+      faces = faces.filter((one) => levelOf(one.score));
       if (faces.length) advice = "Found by itself; drag, pinch or turn the photo to change it.";
       else say(`No face was found in this photo. ${advice}`);
     }
@@ -218,7 +218,7 @@ function handleFrame() {
 /** Returns the networks' factors of a box of the photo, with the crop that they saw. */
 async function factorsOf(place) {
   const { size } = facts;
-  const { crop, gain } = exposed(sampleCrop(photo, place, size));
+  const { crop, gain } = exposed(sampleCrop(photo, place, size), facts.exposure);
   const input = Float32Array.from(crop, (value) => value / 127.5 - 1);
   const planes = new Float32Array(input.length);
   input.forEach((value, k) => (planes[(k % 3) * size * size + Math.floor(k / 3)] = value));
@@ -255,9 +255,14 @@ async function make() {
 /** Returns the words of trust that fit: by how well the model explains the picture, and how sure a face was found. */
 function verdictOn(l1) {
   const ratio = l1 / facts.l1_p95;
-  const reason = ratio > facts.far ? "far" : ratio > facts.doubted ? "poor" : "usual";
-  if (certainty === null) return { ...facts.words.sure[reason], found: "framed by hand" };
-  return { ...facts.words[certainty >= facts.sure ? "sure" : "perhaps"][reason], category: certainty };
+  const level = certainty === null ? facts.trust[0] : levelOf(certainty);
+  const { words } = level.grounds.find((ground) => ground.above === null || ratio > ground.above);
+  return { ...words, ...(certainty === null ? { found: "framed by hand" } : { category: certainty }) };
+}
+
+/** Returns the surest level of trust that a score reaches; nothing where there is none: that is no face. */
+function levelOf(score) {
+  return facts.trust.find((level) => score >= level.score);
 }
 
 function setUpViewer() {

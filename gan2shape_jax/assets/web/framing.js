@@ -1,11 +1,6 @@
 // Where a face is in a photo, and the crop that shows it as the GAN frames faces: detection/faces.py and geometry/crop_box.py.
-// A photo is {data (RGBA), width, height}; a box {x, y, side, roll}, roll in radians clockwise.
-
-const [SEARCHED, LOOKED_AT, WIDE, LOOKS, NEAR] = [640, 256, 2, 3, 0.35];
-const STILL = 0.005; // sides of the crop: a face that has moved less is not looked at again
-const [CANDIDATE, LEAST_SCORE, OVERLAP] = [0.6, 0.3, 0.3];
-const [MIDDLE, STEEPNESS] = [0.7387, 19];
-const MIRRORED = [1, 0, 2, 4, 3];
+// A photo is {data (RGBA), width, height}; a box {x, y, side, roll}, roll in radians clockwise. The numbers that decide, `by`, are
+// Python's: they come with model.json (apps/export/web.py).
 
 /** Returns a place of a crop of `size` pixels in the photo. */
 export function cropToPhoto([column, row], box, size) {
@@ -49,18 +44,19 @@ export function sampleCrop(photo, box, size) {
 }
 
 /** Returns a crop as light as the GAN's pictures (detection/detector.py), and the factor. */
-export function exposed(crop) {
-  const lumas = Float64Array.from({ length: crop.length / 3 }, (_, k) => 0.299 * crop[3 * k] + 0.587 * crop[3 * k + 1] + 0.114 * crop[3 * k + 2]).sort();
-  const place = 0.99 * (lumas.length - 1);
+export function exposed(crop, by) {
+  const [red, green, blue] = by.luma;
+  const lumas = Float64Array.from({ length: crop.length / 3 }, (_, k) => red * crop[3 * k] + green * crop[3 * k + 1] + blue * crop[3 * k + 2]).sort();
+  const place = (by.percentile / 100) * (lumas.length - 1);
   const low = lumas[Math.floor(place)];
   const light = low + (place % 1) * ((lumas[Math.floor(place) + 1] ?? low) - low);
-  const share = Math.max(0, Math.min(1, (160 - light) / (160 - 128)));
-  const gain = Math.min((210 / Math.max(light, 1)) ** share, 4);
+  const share = Math.max(0, Math.min(1, (by.fair - light) / (by.fair - by.dim)));
+  const gain = Math.min((by.light / Math.max(light, 1)) ** share, by.most_gain);
   return { crop: gain === 1 ? crop : crop.map((value) => Math.min(255, Math.round(value * gain))), gain };
 }
 
 /** Returns the similarity's box in which landmarks are nearest to their mean places, moved as the GAN frames faces. */
-function framed(landmarks, { landmarks: mean, correction }) {
+function framed(landmarks, { landmarks: mean, correction }, by) {
   const average = (points) => [0, 1].map((axis) => points.reduce((sum, one) => sum + one[axis], 0) / points.length);
   const here = mean.map(([x, y]) => [x - 0.5, y - 0.5]);
   const [middle, home] = [average(landmarks), average(here)];
@@ -76,14 +72,14 @@ function framed(landmarks, { landmarks: mean, correction }) {
   const side = Math.hypot(re, im) || 1e-9;
   const x = middle[0] - (re * home[0] - im * home[1]);
   const y = middle[1] - (re * home[1] + im * home[0]);
-  const [nx, ny] = [landmarks[2][0] - x, landmarks[2][1] - y];
-  const row = [1, (nx * re + ny * im) / side ** 2 - here[2][0], (ny * re - nx * im) / side ** 2 - here[2][1]];
+  const [nx, ny] = [landmarks[by.nose][0] - x, landmarks[by.nose][1] - y];
+  const row = [1, (nx * re + ny * im) / side ** 2 - here[by.nose][0], (ny * re - nx * im) / side ** 2 - here[by.nose][1]];
   const [dx, dy, grown] = [0, 1, 2].map((column) => row.reduce((sum, value, k) => sum + value * correction[k][column], 0));
   return { x: x + re * dx - im * dy, y: y + im * dx + re * dy, side: side * Math.exp(grown), roll: Math.atan2(im, re) };
 }
 
 /** Returns what YuNet finds in a crop of `size` pixels, the surest first; `run` maps (1, 3, s, s) to its outputs. */
-async function yunet(run, crop, size, least) {
+async function yunet(run, crop, size, least, by) {
   const input = new Float32Array(3 * size * size);
   for (let k = 0; k < size * size; k++) for (let c = 0; c < 3; c++) input[c * size * size + k] = crop[3 * k + 2 - c];
   const outputs = await run(input, size);
@@ -110,21 +106,22 @@ async function yunet(run, crop, size, least) {
     return both / (a.w * a.h + b.w * b.h - both);
   };
   const kept = [];
-  for (const one of found) if (kept.every((other) => shared(one, other) <= OVERLAP)) kept.push(one);
+  for (const one of found) if (kept.every((other) => shared(one, other) <= by.overlap)) kept.push(one);
   return kept;
 }
 
 /** Looks at a box again, as it is and mirrored; returns {score, landmarks} in the photo, or null. */
-async function look(run, photo, box, framing) {
-  const wide = { ...box, side: WIDE * box.side };
-  const crop = sampleCrop(photo, wide, LOOKED_AT);
+async function look(run, photo, box, framing, by) {
+  const wide = { ...box, side: by.wide * box.side };
+  const size = by.looked_at;
+  const crop = sampleCrop(photo, wide, size);
   const seen = [];
   for (const mirrored of [false, true]) {
-    const picture = mirrored ? crop.map((_, k) => crop[k + 3 * (LOOKED_AT - 1 - 2 * (Math.floor(k / 3) % LOOKED_AT))]) : crop;
-    for (const one of await yunet(run, picture, LOOKED_AT, LEAST_SCORE)) {
-      const landmarks = mirrored ? MIRRORED.map((n) => [LOOKED_AT - one.landmarks[n][0], one.landmarks[n][1]]) : one.landmarks;
-      const place = framed(landmarks, framing);
-      if (Math.hypot(place.x - LOOKED_AT / 2, place.y - LOOKED_AT / 2) < (NEAR * LOOKED_AT) / WIDE) {
+    const picture = mirrored ? crop.map((_, k) => crop[k + 3 * (size - 1 - 2 * (Math.floor(k / 3) % size))]) : crop;
+    for (const one of await yunet(run, picture, size, by.least_score, by)) {
+      const landmarks = mirrored ? by.mirrored.map((n) => [size - one.landmarks[n][0], one.landmarks[n][1]]) : one.landmarks;
+      const place = framed(landmarks, framing, by);
+      if (Math.hypot(place.x - size / 2, place.y - size / 2) < (by.near * size) / by.wide) {
         seen.push({ score: one.score, landmarks });
         break;
       }
@@ -132,28 +129,28 @@ async function look(run, photo, box, framing) {
   }
   if (!seen.length) return null;
   const landmarks = seen[0].landmarks.map((_, k) => [0, 1].map((axis) => seen.reduce((sum, one) => sum + one.landmarks[k][axis], 0) / seen.length));
-  return { score: Math.max(...seen.map((one) => one.score)), landmarks: landmarks.map((one) => cropToPhoto(one, wide, LOOKED_AT)) };
+  return { score: Math.max(...seen.map((one) => one.score)), landmarks: landmarks.map((one) => cropToPhoto(one, wide, size)) };
 }
 
 /** Returns the faces of a photo, {box, score}, the score 0 to 1 and the largest face first. */
-export async function findFaces(run, photo, framing) {
+export async function findFaces(run, photo, framing, by) {
   const longer = Math.max(photo.width, photo.height);
   const whole = { x: longer / 2, y: longer / 2, side: longer, roll: 0 };
   const found = [];
-  for (const candidate of await yunet(run, sampleCrop(photo, whole, SEARCHED), SEARCHED, CANDIDATE)) {
-    let box = framed(candidate.landmarks.map((one) => cropToPhoto(one, whole, SEARCHED)), framing);
-    if (found.some((other) => Math.hypot(other.box.x - box.x, other.box.y - box.y) < Math.max(other.box.side, box.side) / 2)) continue;
+  for (const candidate of await yunet(run, sampleCrop(photo, whole, by.searched), by.searched, by.candidate, by)) {
+    let box = framed(candidate.landmarks.map((one) => cropToPhoto(one, whole, by.searched)), framing, by);
+    if (found.some((other) => Math.hypot(other.box.x - box.x, other.box.y - box.y) < by.apart * Math.max(other.box.side, box.side))) continue;
     let score = candidate.score;
-    for (let k = 0; k < LOOKS; k++) {
-      const closer = await look(run, photo, box, framing);
+    for (let k = 0; k < by.looks; k++) {
+      const closer = await look(run, photo, box, framing, by);
       score = Math.min(score, closer ? closer.score : 0);
       if (!closer) break;
-      const next = framed(closer.landmarks, framing);
+      const next = framed(closer.landmarks, framing, by);
       const moved = Math.hypot(next.x - box.x, next.y - box.y) + Math.abs(next.side - box.side);
       box = next;
-      if (moved < STILL * box.side) break;
+      if (moved < by.still * box.side) break;
     }
-    found.push({ box, score: 1 / (1 + Math.exp(-STEEPNESS * (score - MIDDLE))) });
+    found.push({ box, score: 1 / (1 + Math.exp(-by.steepness * (score - by.middle))) });
   }
   return found.sort((a, b) => b.box.side - a.box.side);
 }

@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -16,14 +17,16 @@ from PIL import Image
 
 import gan2shape_jax
 from benchmarks.pages import chromium
-from gan2shape_jax.apps.export import command, networks
+from gan2shape_jax.apps.export import command, networks, web
 from gan2shape_jax.apps.photo import crops, photo_run
+from gan2shape_jax.detection import detector, faces
 from gan2shape_jax.method import factors, models
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import predict
+from gan2shape_jax.run import predict, trust
 from gan2shape_jax.run.plan import resolve
 
 _ROOT = pathlib.Path(__file__).parents[3]
+_WEB = _ROOT / "gan2shape_jax/assets/web"
 _RUNTIME = _ROOT / "tests" / "node_modules" / "onnxruntime-web"
 _BOX = (118.0, 121.5, 103.0, 5.0)  # a box that the photo's face about fills
 _CLOSE = 1e-3  # of the depth's range
@@ -69,6 +72,33 @@ def test_a_folder_that_is_no_runtime_is_refused_and_nothing_written(tmp_path, ca
     out = tmp_path / "site"
     assert command.main(["web", "head", "--out", str(out), "--runtime", str(tmp_path)]) == 1
     assert "is not the npm package onnxruntime-web" in capsys.readouterr().err and not out.exists()
+
+
+def _numbers_in(script):
+    """Returns the numbers that a script writes out, without those of comments and strings."""
+    code = re.sub(r"/\*.*?\*/|//[^\n]*|\"[^\"]*\"", " ", (_WEB / script).read_text(encoding="utf-8"), flags=re.S)
+    return {float(number.replace("_", "")) for number in re.findall(r"(?<![\w.])\d[\d_]*(?:\.\d+)?(?:e-?\d+)?", code)}
+
+
+def test_the_pages_detector_and_trust_have_no_numbers_of_their_own():
+    # What is left is geometry, the layout of YuNet's outputs (5 landmarks, strides of 8, 16 and 32), and 8 bits.
+    assert _numbers_in("framing.js") <= {0, 1, 2, 3, 4, 8, 10, 16, 32, 100, 255, 0.5, 1e-9}
+    trusted = {trust.FAR_RATIO, trust.DOUBTED, detector.PERHAPS, detector.SURE}
+    detected = {*_flat(faces.numbers()), *_flat(detector.exposure_numbers()), web._STILL}
+    for script in ("app.js", "start.js", "sw.js"):  # scene.js makes the surface and its texture
+        found = _numbers_in(script) & {number for number in trusted | detected if number != int(number)}
+        assert not found - {detector.APART}, script  # that is a half
+    assert not _numbers_in("scene.js") & (trusted - {detector.PERHAPS})  # nor does that grade
+
+
+def _flat(numbers):
+    return [one for value in numbers.values() for one in (value if isinstance(value, list) else [value])]
+
+
+def test_the_page_reads_every_number_that_it_is_given():
+    script = (_WEB / "framing.js").read_text(encoding="utf-8")
+    given = {*faces.numbers(), *detector.exposure_numbers(), "still"}
+    assert set(re.findall(r"\bby\.(\w+)", script)) == given
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ and covariance in network units, written to `.npz`.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +20,13 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, default_group_base
+from gan2shape_jax.method.settings import NetworkSizes
+from gan2shape_jax.networks.modules import default_group_base
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
-from gan2shape_jax.training.network_files import params_from_torch
+from gan2shape_jax.training.network_files import params_from_torch, torch_tensors
 
 _MOST_LEVELS = 8  # doublings from 4 pixels: 1024
 _WIDEST = 2**12
@@ -52,18 +53,9 @@ class _Sizes:
     style_dim: int = 0
 
     def modules(self) -> dict[str, Any]:
-        size = self.image_size
-        map_network = functools.partial(
-            EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base
-        )
-        vector = functools.partial(Encoder, size=size, width=self.view_light_width)
-        return {
-            "depth": map_network(channels_out=1, final=None),
-            "albedo": map_network(channels_out=3, final="tanh"),
-            "view": vector(channels_out=6),
-            "light": vector(channels_out=4),
-            "encoder": ResidualEncoder(size=size, channels_out=self.style_dim, width=self.encoder_width),
-        }
+        """Returns the networks of these sizes."""
+        sizes = NetworkSizes(self.width, self.group_base, self.zdim, self.encoder_width, self.view_light_width)
+        return models.modules_of(self.image_size, sizes, self.style_dim)
 
     def fields(self) -> str:
         """Returns the arguments of a configuration that accepts such networks."""
@@ -135,22 +127,28 @@ def _states(source: Source) -> dict[str, State]:
 
 def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
     try:
-        levels, rest = divmod(sum(value.ndim == 4 for value in states["depth"].values()) - 4, 3)
-        if rest or not 2 <= levels <= _MOST_LEVELS:
+        size, kernels = 0, sum(value.ndim == 4 for value in states["depth"].values())
+        for side in (4 << levels for levels in range(2, _MOST_LEVELS + 1)):
+            modules = models.modules_of(side, NetworkSizes(1, 1, 1, 1), 1)
+            if sum(len(tensor.shape) == 4 for tensor in torch_tensors(modules["depth"]).values()) == kernels:
+                size = side
+                break
+        if not size:
             raise ValueError(f"{len(states['depth'])} tensors in netD")
-        size = 4 << levels
-        encoder = states.get("encoder")
-        last = "" if encoder is None else max(encoder, key=lambda name: int(name.split(".")[1]))
+
+        def channels(network: str, layer: str) -> int:
+            return int(states[network][torch_tensors(modules[network])[(layer, "kernel")].name].shape[0])
+
         sizes = _Sizes(
             image_size=size,
-            width=states["depth"]["network.0.weight"].shape[0],
-            view_light_width=states["view"]["network.0.weight"].shape[0],
-            zdim=states["depth"][f"network.{3 * levels - 1}.weight"].shape[0],
+            width=channels("depth", "down_0"),
+            view_light_width=channels("view", "down_0"),
+            zdim=channels("depth", "bottleneck"),
             group_base=group_base or default_group_base(size),
-            encoder_width=0 if encoder is None else encoder["network.0.weight"].shape[0],
-            style_dim=0 if encoder is None else encoder[last].shape[0],
+            encoder_width=channels("encoder", "stem") if "encoder" in states else 0,
+            style_dim=channels("encoder", "output") if "encoder" in states else 0,
         )
-        wanted = dataclasses.astuple(sizes) if encoder is not None else dataclasses.astuple(sizes)[:-2]
+        wanted = dataclasses.astuple(sizes) if "encoder" in states else dataclasses.astuple(sizes)[:-2]
         widest = max(sizes.width, sizes.view_light_width, sizes.encoder_width) * size**2
         if max(wanted) > _WIDEST or widest > _MOST_FEATURES or not min(wanted):
             raise ValueError(f"sizes of {', '.join(map(str, dataclasses.astuple(sizes)))}")
