@@ -268,7 +268,7 @@ def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypat
 def test_a_refinement_keeps_the_detail(lifted, taught, tmp_path):
     fields = {"refinement__lengths": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__kept_out": 0}
     model = taught / "model.safetensors"
-    config = tiny_config(tmp_path, networks__pretrained=str(model), outputs__networks="full", **fields)
+    config = tiny_config(tmp_path, recipe="refine", networks__pretrained=str(model), outputs__networks="full", **fields)
     assert experiment.run_experiment(config) == 0
     before = safetensors.numpy.load_file(model)
     after = safetensors.numpy.load_file(pathlib.Path(config.workdir) / "results" / "001" / "networks.safetensors")

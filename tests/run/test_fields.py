@@ -191,7 +191,7 @@ def stand_ins(monkeypatch):
     )
     monkeypatch.setattr(parsing, "find_labels", _telling("normalize"))
     monkeypatch.setattr(SampleMaker, "images", _telling(1))
-    monkeypatch.setattr(lift_task, "moved", _telling(3))
+    monkeypatch.setattr(lift_task, "ema_update", _telling(3))
     advance = types.SimpleNamespace(advance=lambda state, *_: (state, {}))
     monkeypatch.setattr(lift_task.Lift, "_of", lambda task, phase: advance)
     monkeypatch.setattr(lift_task, "shared", lambda images, *_, **arguments: [len(images), arguments["collect_iters"]])
