@@ -1,6 +1,6 @@
 """Teaching a lifted model to take its albedo from the picture itself, by samples that are never seen twice.
 
-A lift's albedo network has seen a thousand samples, thousands of times each, and recalls one of them for whoever comes.
+A lift's albedo network has seen a thousand samples, thousands of times each, and whatever it is shown, it paints one.
 Here every picture is new: samples of the GAN, their colours varied, and photographs where there are some. Depth, view
 and light are held; what is trained is `models.DETAIL`, which mixes the picture's own texture into the albedo. Since an
 albedo that is the picture explains it, light and all, each picture comes with a second one of the same object, which

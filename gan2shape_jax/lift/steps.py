@@ -130,7 +130,7 @@ def _collect_anchored(params: models.Params, iteration: Iteration, context: Cont
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, collect=_collect_anchored)
 
-# Samples that no anchor holds turn less than requested: with V free, reliefs get deeper and deeper.
+# Samples without an anchor turn less than requested: if V were trained on them, the relief would keep growing.
 FROZEN_VIEW_STEP = dataclasses.replace(STEP3, name="step3_frozen_view", networks=("depth", "albedo", "light"))
 
 

@@ -22,7 +22,7 @@ from gan2shape_jax.stylegan2.discriminator import discriminator_features
 from gan2shape_jax.stylegan2.generator import synthesize
 from gan2shape_jax.stylegan2.latents import batch_size, sample_w
 
-SAMPLES = 4096  # find as much as more do
+SAMPLES = 4096  # more do not improve the axes
 AXES = 2
 _BLOCKS = 4  # of the discriminator, the deepest
 _CELLS = 4  # features are averages over as many rows and columns of cells

@@ -166,7 +166,8 @@ def test_both_versions_stand_side_by_side(saved, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "a.png")).shape == (2 * SIZE + 2, 3 * SIZE + 4, 3)
     assert f"64 pixels, shown at {SIZE};" in capsys.readouterr().out
     assert _edit(saved, "--yaw", -20, 20, "--size", SIZE, "--labels", "--out", tmp_path / "a.jpg") == 0
-    assert Image.open(tmp_path / "a.jpg").size[0] == 48 + 3 * SIZE + 2 * 8
+    with Image.open(tmp_path / "a.jpg") as labelled:
+        assert labelled.size[0] == 48 + 3 * SIZE + 2 * 8
     turn = tmp_path / "turn.gif"
     assert _edit(saved, "--yaw", -20, 20, "--frames", 4, "--swing", "--size", SIZE, "--out", turn) == 0
     with Image.open(turn) as gif:
@@ -187,7 +188,8 @@ def test_the_gans_pictures_are_written_as_they_are(saved, editor, tmp_path):
     lights = np.array([[*editor.result.light[:2], 0.5, 0.2]] * 2, np.float32)
     for i, picture in enumerate(_edits(editor, turned, lights)[0]):
         assert np.abs(_shown(out / f"{i:03}_gan.png") - picture).max() <= 0.5 / 127.5 + 1e-4
-    rows = list(csv.DictReader((out / "frames.csv").open()))
+    with (out / "frames.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
     np.testing.assert_allclose([float(row["yaw_deg"]) for row in rows], np.rad2deg(turned[:, 1]), rtol=1e-4)
     assert all(0 < float(row["gan_l1"]) < 2 for row in rows)
     assert _edit(saved, "--version", "gan", *words, "--out", out) == 1  # nothing is overwritten

@@ -78,11 +78,13 @@ def _refusal(command, capsys):
     return error
 
 
+@pytest.mark.filterwarnings("always:dropped config.data.latent_root:UserWarning")  # is printed
 @pytest.mark.parametrize("command", _REFUSED)
 def test_a_refused_command_changes_nothing(command, place, capsys):
     (place / "results" / "config.json").write_text('{"seed": 1}')
     (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no picture")
-    _refusal(command, capsys)
+    error = _refusal(command, capsys)
+    assert ("warning: dropped config.data.latent_root" in error) == ("image_root=none" in command)
 
 
 _FOLDERS = """

@@ -104,6 +104,7 @@ def test_values_that_follow_from_several_options_or_another_form_of_one(tmp_path
     assert actual["data.crop"] is None and actual["networks.pretrained"] == ""
 
 
+@pytest.mark.filterwarnings("always:.*ignored. model_name:UserWarning")  # is printed
 def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my nets").mkdir()

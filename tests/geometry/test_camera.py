@@ -112,7 +112,7 @@ def test_focal_lengths_are_differentiable_and_mapped_and_compile_once():
 
         fields = jnp.array([20.0, 28.0])
         mapped = jax.jit(jax.vmap(jax.value_and_grad(of_view), (0, None)))(fields, depth)
-        alone = of_view(28.0, depth)
+        alone = jax.jit(of_view)(28.0, depth)
         np.testing.assert_allclose(mapped[0][1], alone, rtol=1e-12)
         assert np.isfinite(mapped[1]).all() and (mapped[1] != 0).all()
 

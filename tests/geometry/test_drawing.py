@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 from helpers.meshes import CAMERA, FACES, KINDS, SAMPLES, VERTICES, brute_force, random_mesh
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import antialias, grid_faces, interpolate, rasterize
 from gan2shape_jax.geometry.rasterizer import SampleGrid
@@ -39,7 +39,7 @@ def test_layers_are_what_lies_behind_what_is_seen(kind):
 
 def test_equally_deep_layers_come_in_the_order_of_their_numbers():
     vertices = np.array([[-1.0, -1, 1], [1, -1, 1], [0, 1, 1]])
-    layers = rasterize(vertices, CAMERA, faces=np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]]), layers=4)
+    layers = compiled.rasterize(vertices, CAMERA, faces=np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]]), layers=4)
     visible = np.asarray(layers.triangle[0] >= 0)
     assert visible.any()
     np.testing.assert_array_equal(layers.triangle, np.where(visible, np.array([0, 1, 2, -1])[:, None, None], -1))
@@ -65,7 +65,8 @@ def test_the_outside_of_a_mesh_is_its_front():
     turned = camera_lib.transform(grid, jnp.array([0, np.pi, 0, 0, 0, 0.0]), camera)
     for vertices, shown in ((grid, "back"), (turned, "front")):
         for cull in ("back", "front"):
-            assert (rasterize(vertices, camera, cull=cull).triangle >= 0)[1:-1, 1:-1].all() == (cull == shown)
+            drawn = np.asarray(compiled.rasterize(vertices, camera, cull=cull).triangle) >= 0
+            assert drawn[1:-1, 1:-1].all() == (cull == shown)
 
 
 def _meshes():
@@ -86,17 +87,20 @@ def _pictures(vertices, faces, count, colours):
 def test_a_batch_of_different_meshes_is_what_each_is_alone():
     vertices, faces, count = _meshes()
     colours = np.random.default_rng(0).uniform(size=(3, VERTICES, 2)).astype(np.float32)
-    alone = [_pictures(v, f[:n], None, c) for v, f, n, c in zip(vertices, faces, count, colours)]
+    draw = jax.jit(_pictures)
+    alone = [draw(v, f[:n], None, c) for v, f, n, c in zip(vertices, faces, count, colours)]
     alone = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
-    together = _pictures(vertices, faces, count, colours)
-    compiled = jax.jit(_pictures)(vertices, faces, count, colours)
+    together = draw(vertices, faces, count, colours)
     mapped = jax.jit(jax.vmap(_pictures))(vertices, faces, count, colours)
-    for leaves in zip(*map(jax.tree.leaves, (alone, together, compiled, mapped)), strict=True):
+    as_called = _pictures(vertices[1:], faces[1:], count[1:], colours[1:])  # every operation a program of its own
+    for leaves in zip(*map(jax.tree.leaves, (alone, together, mapped)), strict=True):
         for leaf in leaves[1:]:
             np.testing.assert_allclose(leaf, leaves[0], rtol=1e-4, atol=1e-4)
-    layered = rasterize(vertices, CAMERA, faces=faces, count=count, supersample=2, layers=2)
+    for leaf, of_all in zip(jax.tree.leaves(as_called), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(leaf, of_all[1:], rtol=1e-4, atol=1e-4)
+    layered = compiled.rasterize(vertices, CAMERA, faces=faces, count=count, supersample=2, layers=2)
     np.testing.assert_array_equal(layered.triangle[0], together[0].triangle)
-    assert interpolate(layered, colours, faces=faces, count=count).shape == (2, 3, 9, 9, 2)
+    assert compiled.interpolate(layered, colours, faces=faces, count=count).shape == (2, 3, 9, 9, 2)
     with pytest.raises(ValueError, match=r"faces\[1, 17\] is \[-1, -1, -1\], but vertices has 24 rows"):
         rasterize(vertices, CAMERA, faces=faces, count=count + 1)
 
@@ -131,9 +135,9 @@ def test_an_orthographic_camera_sees_along_parallel_rays():
 
 def test_a_depth_map_is_warped_for_an_orthographic_camera():
     camera = Camera(8, K=(40.0, 40.0, 3.5, 3.5), orthographic=True)
-    warped = render.warp_depth(np.full((8, 8), 1.0), np.zeros(6), camera)
+    warped = compiled.warp_depth(np.full((8, 8), 1.0), np.zeros(6), camera)
     np.testing.assert_allclose(warped[1:-1, 1:-1], 1, rtol=1e-6)
-    moved = render.warp_depth(np.full((8, 8), 1.0), np.array([0, 0, 0, 2 / 40, 0, 0.05]), camera)
+    moved = np.asarray(compiled.warp_depth(np.full((8, 8), 1.0), np.array([0, 0, 0, 2 / 40, 0, 0.05]), camera))
     np.testing.assert_allclose(moved[1:-1, 3:-1], 1.05, rtol=1e-6)
     assert (moved[:, :2] == camera.background_depth).all()
     with pytest.raises(ArgumentError, match="K is missing: an orthographic camera"):
@@ -155,23 +159,23 @@ def test_slopes_are_the_derivatives_along_the_picture(kind, orthographic):
         return fragments.triangle, *interpolate(fragments, colours, faces=faces, supersample=1, derivatives=True)
 
     with jax.enable_x64(True):
-        triangle, _, slopes = shown(0.0, 0.0)
+        triangle, _, slopes = jax.device_get(shown(0.0, 0.0))
         step = 1e-7
         for axis, (x, y) in enumerate(np.eye(2) * step):
-            (below, low, _), (above, high, _) = shown(-x, -y), shown(x, y)
-            same = np.asarray((below == triangle) & (above == triangle) & (triangle >= 0))
+            (below, low, _), (above, high, _) = jax.device_get((shown(-x, -y), shown(x, y)))
+            same = (below == triangle) & (above == triangle) & (triangle >= 0)
             assert same.mean() > 0.1
             np.testing.assert_allclose(slopes[same][..., axis], ((high - low) / 2 / step)[same], rtol=1e-4, atol=1e-4)
-        assert (slopes[np.asarray(triangle) < 0] == 0).all()
+        assert (slopes[triangle < 0] == 0).all()
 
 
 def test_fragments_carry_their_samples():
     vertices, faces = random_mesh("small", 1)
-    fragments = _draw(vertices.astype(np.float32), faces=faces)
+    fragments = compiled.rasterize(vertices.astype(np.float32), CAMERA, faces=faces, samples=SAMPLES)
     colours = np.ones((VERTICES, 1), np.float32)
-    samples = interpolate(fragments, colours, faces=faces, supersample=1)
-    assert interpolate(fragments, colours, faces=faces).shape == (9, 9, 1) and samples.shape == (27, 27, 1)
-    blend = functools.partial(antialias, samples, fragments, vertices, CAMERA, faces=faces)
+    samples = compiled.interpolate(fragments, colours, faces=faces, supersample=1)
+    assert compiled.interpolate(fragments, colours, faces=faces).shape == (9, 9, 1) and samples.shape == (27, 27, 1)
+    blend = functools.partial(compiled.antialias, samples, fragments, vertices, CAMERA, faces=faces)
     np.testing.assert_array_equal(blend(), blend(samples=SAMPLES))
     with pytest.raises(ArgumentError, match="samples is not what the fragments were rasterised with"):
         blend(samples=SampleGrid.over(CAMERA, supersample=3))
@@ -198,10 +202,11 @@ def _blend(vertices, values, faces):
 
 
 def test_a_triangle_smaller_than_a_pixel_does_not_cover_less_than_nothing():
-    camera, faces = Camera(16, K=(16, 16, 0, 0)), [[0, 1, 2]]
+    camera, faces = Camera(16, K=(16, 16, 0, 0)), np.array([[0, 1, 2]])
     vertices = np.concatenate([np.array([[7.9, 7.9], [8.1, 7.9], [8, 8.13]]) / 16, np.ones((3, 1))], -1)
-    fragments = rasterize(vertices, camera, faces=faces)
-    mask = antialias((fragments.triangle[..., None] >= 0) * 1.0, fragments, vertices, camera, faces=faces)
+    fragments = compiled.rasterize(vertices, camera, faces=faces)
+    visible = np.asarray(fragments.triangle)[..., None] >= 0
+    mask = compiled.antialias(visible * 1.0, fragments, vertices, camera, faces=faces)
     assert mask.min() == 0 and 0 < mask.sum() < 0.1  # its area is 0.023
 
 
@@ -253,13 +258,11 @@ def test_a_vertex_that_is_no_number_poisons_nobody_else(seed, changes):
     colours = rng.normal(size=(4, 4, 2)).astype(np.float32)
     grid = grid.astype(np.float32)
     spoilt = ~np.isfinite(grid).all(-1)
-    for result, gradients in (
-        _slopes_of_grid(grid, colours, 8.0),
-        _slopes_of_mesh(grid.reshape(16, 3), colours.reshape(16, 2), 8.0),
-    ):
+    both = _slopes_of_grid(grid, colours, 8.0), _slopes_of_mesh(grid.reshape(16, 3), colours.reshape(16, 2), 8.0)
+    for result, gradients in jax.device_get(both):
         assert np.isfinite(result[0])
         shown, visible, _ = result[1]
         assert all(np.isfinite(part).all() for part in shown)
-        assert (shown[1][~np.asarray(visible)] == 0).all() and (shown[2][~np.asarray(visible)] == 0).all()
+        assert (shown[1][~visible] == 0).all() and (shown[2][~visible] == 0).all()
         assert all(np.isfinite(gradient).all() for gradient in gradients)
         assert (gradients[0].reshape(4, 4, 3)[spoilt] == 0).all() and (gradients[1].reshape(4, 4, 2)[spoilt] == 0).all()

@@ -52,10 +52,12 @@ def test_samples_are_the_latent_moved_from_the_input_to_the_drawn_yaw_and_light(
     samples = jax.jit(step3.collect_batch)(state.params, iteration, context)
 
     latents = example.latent + (reached - own) / end * half @ frozen.pose_edit.subspace.axes
-    np.testing.assert_allclose(samples.images, projection.synthesize(latents, frozen, settings), atol=1e-4)
+    images = jax.jit(projection.synthesize)(latents, frozen, settings)
+    np.testing.assert_allclose(samples.images, images, atol=1e-4)
     turned = jnp.tile(factors.view, (6, 1)).at[:, 1].set(reached[:, 0])
     unlit = jnp.ones((6, *factors.depth.shape))
-    np.testing.assert_allclose(samples.masks, sampling.render_factors(factors, unlit, turned, settings)[1], atol=1e-5)
+    _, masks = jax.jit(sampling.render_factors)(factors, unlit, turned, settings)
+    np.testing.assert_allclose(samples.masks, masks, atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [(), (3,)])

@@ -1,6 +1,7 @@
 """What visitors are shown: a job's stages as they come, and only text, without the server's paths."""
 
 import asyncio
+import pathlib
 
 import pytest
 from PIL import Image
@@ -132,7 +133,8 @@ def test_names_and_messages_are_only_text():
         module.note(_NAME),
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
-    assert "name another --mask or --box" in open(masks.__file__).read()  # what is replaced is what is said
+    source = pathlib.Path(masks.__file__).read_text()  # what is replaced is what is said
+    assert "name another --mask or --box" in source
     assert "move the square" in module.failure("it shows no object: name another --mask or --box")
 
 
