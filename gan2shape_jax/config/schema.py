@@ -24,13 +24,12 @@ from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
 from gan2shape_jax.io.option_types import MOST_GIF_PIXELS, name_fault
+from gan2shape_jax.io.output_folders import OBJECT_STORAGE
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
 
 GENERAL = "general"  # the group of fields that belong to no other
-# Object storage that may hold checkpoints, with the library that reads and writes it.
-OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 LIFTS = ("lift", "finetune", "train_detail")  # the recipes that learn from a GAN's own samples
 # What `networks.pretrained` names, by the recipes that begin with it.
 _BEGINS_WITH = {

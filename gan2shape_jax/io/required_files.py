@@ -21,7 +21,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
-from gan2shape_jax.io.image_lists import names_of, stem_of
+from gan2shape_jax.io.image_lists import names_of, read_names, stem_of
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.tensors import listed
 
@@ -169,7 +169,8 @@ def require_all(config: ConfigDict, only: Sequence[str] | None = None) -> list[s
     `only` are those among the images of the list that this process is for; None is all.
     """
     reads = config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list)
-    names = [name for name in (names_of(config) if reads else []) if only is None or name in only]
+    listed = read_names(config.data.image_list, config.data.image_root) if reads else []
+    names = [name for name in listed if only is None or name in only]
     require_files(config, names)
     require_images(config, names)
     return names

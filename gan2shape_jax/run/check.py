@@ -23,10 +23,10 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
+from gan2shape_jax.io.output_folders import require_places
 from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
-from gan2shape_jax.run import joint, predict, prepare
-from gan2shape_jax.run.experiment import require_folder, require_places
+from gan2shape_jax.run import joint, predict, prepare, start
 from gan2shape_jax.run.identity import settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
@@ -92,7 +92,7 @@ def examine(config: ConfigDict) -> list[str]:
         if config.recipe == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
     if sensible and plan is not None:
-        tried(require_folder, plan, names)
+        tried(start.require_startable, plan, names)
     return list(dict.fromkeys(problems))
 
 

@@ -1,21 +1,15 @@
 """A run, from its configuration to the call that makes it: everything is checked once, from top to bottom."""
 
 import functools
-import importlib.util
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.load import as_detail_training
-from gan2shape_jax.config.schema import OBJECT_STORAGE, validate
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import image_lists, required_files
-from gan2shape_jax.io.files import folder_fault
-from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
-
-_DETAIL = "detail"  # the folder, in a lift's, of the training with which it ends
+from gan2shape_jax.config.schema import validate
+from gan2shape_jax.io.output_folders import require_places
+from gan2shape_jax.io.required_files import require_all
 
 if TYPE_CHECKING:
     from gan2shape_jax.run.plan import Plan
@@ -48,13 +42,13 @@ def prepared(
     """
     validate(config)
     require_places(config)
-    names = required_files.require_all(config, only)
+    names = require_all(config, only)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import joint, plan, predict, runner, runtime
+    from gan2shape_jax.run import joint, plan, predict, runner, runtime, start
 
     resolved = plan.resolve(config)
-    require_folder(resolved, names)  # before devices start
-    runtime.set_up_runtime(resolved.config, side_by_side=resolved.recipe.trains_each and not resolved.turns)
+    start.require_startable(resolved, names)  # before devices start
+    runtime.set_up_runtime(resolved.config)
     if resolved.recipe.name == "joint":
         return functools.partial(joint.train_jointly, resolved, names)
     if resolved.recipe.lifts:
@@ -68,9 +62,10 @@ def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
     import jax
 
     from gan2shape_jax.run import lift
+    from gan2shape_jax.run.start import DETAIL
 
     lift.lift_gan(plan, names)
-    if not _ends_with_detail(plan):
+    if not plan.ends_with_detail:
         return 0
     pictures = plan.config.lift.detail_pictures
     model = f"{plan.config.workdir}/model.safetensors"
@@ -79,38 +74,5 @@ def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:
         return 0
     print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
     detail = plan.config.copy_and_resolve_references().unlock()
-    detail = as_detail_training(detail, model=model, folder=f"{plan.config.workdir}/{_DETAIL}", pictures=pictures)
+    detail = as_detail_training(detail, model=model, folder=f"{plan.config.workdir}/{DETAIL}", pictures=pictures)
     return prepared(detail.lock())()
-
-
-def _ends_with_detail(plan: "Plan") -> bool:
-    return plan.recipe.name in ("lift", "finetune") and bool(plan.config.lift.detail_pictures)
-
-
-def require_folder(plan: "Plan", names: Sequence[str]) -> None:
-    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run."""
-    from gan2shape_jax.run import folder, start
-
-    config = plan.config
-    require_output_folder(pathlib.Path(config.workdir), RUN, "config.workdir")
-    if _ends_with_detail(plan):  # hours before it is needed
-        require_output_folder(pathlib.Path(config.workdir, _DETAIL), RUN, "a part of config.workdir")
-    start.require_startable(plan, names)
-    if plan.recipe.trains:
-        if (kept := config.checkpoint.folder) and "://" not in kept:
-            require_output_folder(pathlib.Path(kept), CHECKPOINTS, "config.checkpoint.folder")
-        folder.require_no_pattern(folder.RunFolder.at(config).checkpoint_root)
-    folder.require_apart(pathlib.Path(config.workdir), map(image_lists.stem_of, names))
-
-
-def require_places(config: ConfigDict) -> None:
-    """Raises `UserError` if results or checkpoints cannot be written to the folders in the configuration."""
-    faults = []
-    for field, path in (("workdir", config.workdir), ("checkpoint.folder", config.checkpoint.folder)):
-        library = OBJECT_STORAGE.get(path.partition("://")[0]) if "://" in path else None
-        if library and not any(map(importlib.util.find_spec, (library, "tensorflow"))):
-            faults.append(f"config.{field} {path} needs the library {library}: pip install {library}")
-        if path and "://" not in path and (fault := folder_fault(path)):
-            faults.append(f"config.{field} {path} {fault}")
-    if faults:
-        raise UserError("\n".join(faults))

@@ -25,7 +25,7 @@ from gan2shape_jax.config.load import TOLD, config_of_tree
 from gan2shape_jax.config.schema import fields, flatten
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import content_of, read_object
-from gan2shape_jax.run.recipes import Recipe, recipe_of
+from gan2shape_jax.run.recipes import RECIPES, Recipe
 
 # Fields whose value may be left to the program: a run goes on with what it began with. By field, what leaves it open.
 _LEFT_OPEN = {
@@ -83,8 +83,8 @@ def identity_of(
     `files` are the SHA-256 of files, by field, as far as they are known; `locate` says where a path in the
     configuration leads now.
     """
-    recipe, known = recipe_of(config), files or {}
-    values = json.loads(json.dumps(flatten(config)))
+    recipe, known = RECIPES[config.recipe], files or {}
+    values = flatten(json.loads(json.dumps(config.to_dict())))
     computed: dict[str, Any] = {}
     for path, field in fields().items():
         if field.role != "compute" or path == "recipe" or _in(path, recipe.unread):

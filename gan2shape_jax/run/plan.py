@@ -21,7 +21,7 @@ from gan2shape_jax.lift.model_file import LiftedModel
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, from_config
-from gan2shape_jax.run.recipes import Recipe, recipe_of
+from gan2shape_jax.run.recipes import RECIPES, Recipe
 from gan2shape_jax.stylegan2 import Architecture
 
 _WITHOUT = "train without a model (config.recipe='train', config.networks.pretrained='')"
@@ -45,6 +45,11 @@ class Plan:
     def schedule(self) -> tuple[Phase, ...]:
         """The phases of training; () where nothing is trained."""
         return self.recipe.schedule(self.config)
+
+    @property
+    def ends_with_detail(self) -> bool:
+        """Whether a lift ends with training the detail of its model's albedo."""
+        return self.recipe.name in ("lift", "finetune") and bool(self.config.lift.detail_pictures)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def resolve(config: ConfigDict) -> Plan:
     Raises `UserError`: the model is unusable or does not go with the recipe, or `config.reference` is set: the
     published code has no models.
     """
-    recipe, pretrained = recipe_of(config), pathlib.Path(config.networks.pretrained)
+    recipe, pretrained = RECIPES[config.recipe], pathlib.Path(config.networks.pretrained)
     model = model_file.read_model(pretrained) if config.networks.pretrained else None
     holds = "model" if model else "networks" if config.networks.pretrained else "nothing"
     if holds not in recipe.begins_with:

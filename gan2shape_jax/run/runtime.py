@@ -30,15 +30,14 @@ from gan2shape_jax.training.loop import Cadence
 _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 
 
-def set_up_runtime(config: ConfigDict, *, side_by_side: bool = True) -> None:
-    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices.
-
-    `side_by_side` says whether images that are trained at once on a CPU have devices of their own.
-    """
+def set_up_runtime(config: ConfigDict) -> None:
+    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices."""
     keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
-    if side_by_side and config.recipe in ("train", "refine") and config.runtime.images_at_once > 1:
+    # Refining by turned pictures has only been measured with all images on one CPU device.
+    turned = config.recipe == "refine" and config.refinement.samples == "turned"
+    if config.recipe in ("train", "refine") and not turned and config.runtime.images_at_once > 1:
         # On a CPU, images side by side on a thread each take less time than one after another on all cores, and a
         # program for one image compiles much faster than one for all of them (docs/reports/speed.md). Where
         # computation has already begun, as in a notebook, the devices stay as they are.

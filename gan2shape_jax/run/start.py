@@ -37,7 +37,7 @@ from gan2shape_jax.io.files import atomic_text, clear_leftovers, set_aside
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark, require_output_folder
 from gan2shape_jax.run import hosts
-from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.run.identity import Identity, adopted, identity_of, left_open, settled
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.training import groups
@@ -45,6 +45,7 @@ from gan2shape_jax.training.decision import Decision, Redraw, There, Wanted, dec
 from gan2shape_jax.training.decision import Start as Fresh
 
 _GLANCE_S = 2.0  # how long a lock may be held only to see whether it is held
+DETAIL = "detail"  # the folder, in a lift's, of the training with which it ends
 _OWN = {"workdir", "runtime.compilation_cache"}  # fields that may differ between hosts: paths on the machine itself
 
 
@@ -72,11 +73,19 @@ def wanted_of(plan: Plan, identity: Identity, folder: RunFolder, name: str) -> W
 
 
 def require_startable(plan: Plan, names: Sequence[str]) -> None:
-    """Raises `UserError` if the folder holds a run that this one cannot go on with; nothing is written."""
-    _decided(plan)
+    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run; nothing is written."""
+    config, folder = plan.config, RunFolder.at(plan.config)
+    require_output_folder(folder.root, RUN, "config.workdir")
+    if plan.ends_with_detail:  # hours before it is needed
+        require_output_folder(folder.root / DETAIL, RUN, "a part of config.workdir")
+    _decided(plan, folder)
     if plan.recipe.name == "joint":
-        folder = RunFolder.at(plan.config)
         require(decide(folder.networks_there, networks_wanted(folder, {"images": list(names)})))
+    if plan.recipe.trains:
+        if (kept := config.checkpoint.folder) and "://" not in kept:
+            require_output_folder(pathlib.Path(kept), CHECKPOINTS, "config.checkpoint.folder")
+        require_no_pattern(folder.checkpoint_root)
+    require_apart(folder.root, map(stem_of, names))
 
 
 def networks_wanted(folder: RunFolder, facts: Mapping[str, Any], formerly: tuple[str, ...] = ()) -> Wanted:
@@ -89,14 +98,14 @@ def networks_wanted(folder: RunFolder, facts: Mapping[str, Any], formerly: tuple
     return Wanted(facts, formerly=formerly, place=f"{folder.root} holds networks", advice=advice)
 
 
-def _decided(plan: Plan) -> tuple[Decision, Plan, Identity]:
+def _decided(plan: Plan, folder: RunFolder) -> tuple[Decision, Plan, Identity]:
     """Returns what happens to the run, its plan with what it leaves open as in the run that is there, and its identity.
 
     Raises `UserError`: the folder holds another run.
     """
     config, kept, there = plan.config, None, There()
     try:
-        if kept := RunFolder.at(config).kept():
+        if kept := folder.kept():
             there = There("begun", kept[1].computed)
     except UserError as error:  # results tell themselves what they were made with
         there = There(fault=str(error))
@@ -133,8 +142,8 @@ def begin(plan: Plan, names: Sequence[str], *, stay: bool = False) -> Iterator[S
         )
     with contextlib.ExitStack() as stack:
         requires = _lock(stack, plan, names, team)
-        decision, plan, identity = _decided(plan)
         folder = dataclasses.replace(RunFolder.at(config), team=team, requires=requires)
+        decision, plan, identity = _decided(plan, folder)
         if isinstance(decision, Fresh) and decision.fault and team.leads:
             set_aside(folder.root / "config.json", decision.fault)
         share = _share(plan, folder, names)

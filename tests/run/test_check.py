@@ -76,7 +76,7 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, ca
     ],
 )
 def test_check_and_run_refuse_a_folder_in_the_same_words(tmp_path, monkeypatch, capsys, field, path, message):
-    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
+    monkeypatch.setattr("gan2shape_jax.io.required_files.require_files", lambda config, names: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (tmp_path / "file").write_text("")
     pathlib.Path("dangling").symlink_to("gone")
