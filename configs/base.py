@@ -68,9 +68,9 @@ def _data(config: ConfigDict) -> None:
     # Folder of ground-truth depths for the evaluation, NAME.npy (scene units) or NAME.png; '' means no evaluation.
     config.data.depth_root = Field("", role="machine")
     # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
-    # image's alpha channel), 'parser' (the category's), 'usual' (lift.usual_mask for all), or 'auto': the first of
-    # these four that an image has, the usual one only if lift.masks is 'usual' and mask_root is ''.
-    config.data.mask_source = Field("auto", choices=("auto", "file", "alpha", "parser", "usual"))
+    # image's alpha channel), 'parser' (the category's), 'mean' (lift.mean_mask for all), or 'auto': the first of
+    # these four that an image has, that only if lift.masks is 'mean' and mask_root is ''.
+    config.data.mask_source = Field("auto", choices=("auto", "file", "alpha", "parser", "mean"))
     # Folder of object masks, NAME.png, white on the object.
     config.data.mask_root = Field("", role="machine")
     # Side of the centred square cut from each image before it is resized to S, in pixels; None means no crop.
@@ -236,9 +236,9 @@ def _schedule(config: ConfigDict) -> None:
     # True restores the initial weights before every new image; no effect in joint training.
     config.schedule.reset_weight = Field(True)
     # If several batches share an iteration: True gives each its own image, False gives all of them the same one.
-    config.schedule.independent = Field(True)
+    config.schedule.distinct_images = Field(True)
     # True averages the gradients of several batches per iteration; False uses one batch per iteration.
-    config.schedule.share_weight = Field(True)
+    config.schedule.average_gradients = Field(True)
     # Batches per iteration of joint training, spread over the devices, whose gradients are averaged; 0 means one per
     # device.
     config.schedule.batches_per_iteration = Field(0, low=0, high=65536)
@@ -260,16 +260,16 @@ def _lift(config: ConfigDict) -> None:
     config.lift.truncation = Field(0.9, low=0.01, high=1)
     # Batches of projected samples kept for each sample in a stage.
     config.lift.batches = Field(4, low=1, high=10**5)
-    # Where the samples' object masks come from: 'found' (by GrabCut, starting from lift.usual_mask), 'parser' (the
-    # category's), 'usual' (lift.usual_mask for all), or 'none' (the whole square).
-    config.lift.masks = Field("found", choices=("found", "parser", "usual", "none"))
+    # Where the samples' object masks come from: 'grabcut' (by GrabCut, starting from lift.mean_mask), 'parser' (the
+    # category's), 'mean' (lift.mean_mask for all), or 'none' (the whole square).
+    config.lift.masks = Field("grabcut", choices=("grabcut", "parser", "mean", "none"))
     # Picture of how often the object covers each pixel, white for always; '' estimates it from samples of the GAN.
-    config.lift.usual_mask = Field("", file=True)
+    config.lift.mean_mask = Field("", file=True)
     # Side, in pixels, to which the GAN's samples are resized before data.crop (if set) is cut from them, as from
     # images.
     config.lift.cropped_from = Field(256, low=16, high=4096)
     # Held-out samples, never trained on, with which training is evaluated.
-    config.lift.kept_out = Field(16, low=1, high=10**5)
+    config.lift.held_out = Field(16, low=1, high=10**5)
     # Fresh samples on which the model's view and light statistics and typical errors are measured.
     config.lift.measured = Field(256, low=2, high=10**5)
     # Iterations in which the encoder learns to invert the GAN on fresh samples, before the first stage; 0 means none.
@@ -313,7 +313,7 @@ def _refinement(config: ConfigDict) -> None:
     # Iterations of steps 1, 2 and 3, one triple per stage, in place of schedule.stages; the first step 1 needs at least
     # one. The mirrored factors are used in all of them if any stage of schedule.flip3 uses it. There is no step 2 with
     # refinement.samples='turned'.
-    config.refinement.lengths = Field(((30, 200, 150),))
+    config.refinement.stages = Field(((30, 200, 150),))
     # What step 3 learns from: 'projected', the GAN's versions of renderings, by an encoder that step 2 trains; or
     # 'turned', the GAN's own turned pictures of the image's latent, for a model that knows how its GAN turns what it
     # draws.
@@ -330,10 +330,10 @@ def _refinement(config: ConfigDict) -> None:
     config.refinement.batch_size = Field(4, low=1, high=4096)
     # True keeps the model's shape and view; albedo and light are refined. If a GAN hardly turns its object, or cannot
     # draw the picture, its images leave the shape undetermined, and views drift until the texture has left the face.
-    config.refinement.hold_shape = Field(False)
+    config.refinement.freeze_geometry = Field(False)
     # Held-out batches of projected samples, which decide how far the kept networks are from the model's; 0 keeps the
     # final ones.
-    config.refinement.kept_out = Field(8, low=0, high=1000)
+    config.refinement.held_out = Field(8, low=0, high=1000)
     # Share of the greatest drop in the held-out samples' L1 that is enough: the first networks on the line from the
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).

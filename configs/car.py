@@ -21,5 +21,5 @@ def get_config() -> ConfigDict:
     config.sampling.view_mvn = "checkpoints/view_light/view_mvn.pth"
     config.sampling.light_mvn = "checkpoints/view_light/light_mvn.pth"
     config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
-    config.schedule.update(stages=((700, 700, 600), *3 * ((200, 500, 400),)), independent=False, use_mask=True)
+    config.schedule.update(stages=((700, 700, 600), *3 * ((200, 500, 400),)), distinct_images=False, use_mask=True)
     return config

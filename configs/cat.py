@@ -23,5 +23,5 @@ def get_config() -> ConfigDict:
     config.gan.update(checkpoint="checkpoints/stylegan2/stylegan2-catface-config-e.safetensors", size=256)
     config.sampling.view_mvn = "checkpoints/view_light/cat_view_mvn.pth"
     config.sampling.light_mvn = "checkpoints/view_light/cat_light_mvn.pth"
-    config.schedule.share_weight = True
+    config.schedule.average_gradients = True
     return config

@@ -4,7 +4,7 @@ python -m gan2shape_jax.main --config=configs/catface.py           the model, re
 python -m gan2shape_jax.main --config=configs/catface.py:predict   the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/catface.py:scratch   every photograph by itself, from untrained networks
 python -m gan2shape_jax.main --config=configs/catface.py:lift      lifts that GAN anew, in six stages
-                                                                   (three, and `:relift`, made the bundled model:
+                                                                   (three, and `:finetune`, made the bundled model:
                                                                    docs/reports/cats.md)
 """
 
@@ -26,11 +26,11 @@ def get_config(variant: str = "") -> ConfigDict:
         config.data[name] = asset(f"catface/{place}")
     config.gan.checkpoint = asset("catface/gan.safetensors")
     # A face fills its picture: an ellipse is every one's mask, where GrabCut finds eyes and noses.
-    config.lift.update(masks="usual", usual_mask=asset("catface/usual_mask.png"), truncation=0.8)
+    config.lift.update(masks="mean", mean_mask=asset("catface/usual_mask.png"), truncation=0.8)
     # The GAN turns a head by 10 degrees; shapes that are let free follow the patches of a coat (docs/reports/cats.md).
-    config.refinement.hold_shape = True
+    config.refinement.freeze_geometry = True
     # The schedule that docs/reports/cats.md was measured with, longer than the default.
-    config.refinement.update(lengths=((50, 300, 220),), collect_iters=48, gain=1.0)
+    config.refinement.update(stages=((50, 300, 220),), collect_iters=48, gain=1.0)
     if variant != "scratch":
         config.recipe = variant or "refine"
         config.networks.pretrained = asset("catface/model.safetensors")

@@ -28,6 +28,6 @@ def get_config() -> ConfigDict:
     config.sampling.light_mvn = "checkpoints/view_light/celeba_light_mvn.pth"
     config.sampling.update(view_scale=1.2, batch_size=16)
     config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
-    config.schedule.update(flip3=(True, False, False, False), share_weight=False)
+    config.schedule.update(flip3=(True, False, False, False), average_gradients=False)
     config.checkpoint.keep = 1
     return config

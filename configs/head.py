@@ -1,7 +1,7 @@
 """Heads with hair, beards and glasses, rooms behind them: a bundled 64-pixel StyleGAN2 of renderings, and its model.
 
 gan2shape-jax photo me.jpg                                         the default of photos: for people
-python -m gan2shape_jax.main --config=configs/head.py:lift         lifts that GAN anew, in six stages; then `:relift`
+python -m gan2shape_jax.main --config=configs/head.py:lift         lifts that GAN anew, in six stages; then `:finetune`
                                                                    made the bundled model (docs/reports/heads.md)
 """
 
@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
     config.networks.pretrained = asset("head/model.safetensors")
     config.refinement.samples = "turned"
     # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
-    config.lift.usual_mask = asset("head/usual_mask.png")
+    config.lift.mean_mask = asset("head/usual_mask.png")
     config.inversion.steps = 300  # as the bundled faces
     # The GAN draws no photograph exactly, and its turned pictures show somebody else: shapes that are let free get
     # lumps and stripes from what they cannot explain, and views drift (docs/reports/lift.md).
-    config.refinement.hold_shape = True
+    config.refinement.freeze_geometry = True
     return config

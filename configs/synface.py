@@ -22,6 +22,6 @@ def get_config() -> ConfigDict:
     config.sampling.view_mvn = "checkpoints/view_light/synface_view_mvn.pth"
     config.sampling.light_mvn = "checkpoints/view_light/synface_light_mvn.pth"
     config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
-    config.schedule.update(stages=((500, 500, 200),), flip1=(False,), flip3=(True,), share_weight=True)
+    config.schedule.update(stages=((500, 500, 200),), flip1=(False,), flip3=(True,), average_gradients=True)
     config.checkpoint.keep = 2
     return config

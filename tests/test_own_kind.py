@@ -21,9 +21,9 @@ _TINY = {"--images": "4", "--config.schedule.stages": "((1,1,1),(1,1,1),(1,1,1))
 _MORE = {"train-gan": ["--batch", "4", "--every", "4", "--features", "none"]}
 _SHORT = """
     config.prior.iterations = 2
-    config.lift.update(samples=4, batches=1, kept_out=1, measured=2, masks="none")
+    config.lift.update(samples=4, batches=1, held_out=1, measured=2, masks="none")
     config.lift.update(inversion_iterations=1, latent_iterations=1, inversion_samples=1)
-    config.refinement.update(lengths=((1, 1, 1),), collect_iters=2, kept_out=1)
+    config.refinement.update(stages=((1, 1, 1),), collect_iters=2, held_out=1)
     config.inversion.steps = 2
     return config
 """

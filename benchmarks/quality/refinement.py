@@ -87,7 +87,7 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     state, _ = loop.train(face_prepared, frozen, schedule, start, None, cadence_of(config), Watcher())
     wanted = config.refinement
     _, share, l1 = refinement.keep_best(
-        start, state, face_prepared, frozen, batches=wanted.kept_out, gain=wanted.gain, criterion=wanted.criterion
+        start, state, face_prepared, frozen, batches=wanted.held_out, gain=wanted.gain, criterion=wanted.criterion
     )
     seconds = time.perf_counter() - begin
     errors = [

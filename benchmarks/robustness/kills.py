@@ -62,7 +62,7 @@ _OF_MODE = {
         "schedule.batches_per_iteration": 1,
         "lift.samples": 3,
         "lift.batches": 2,
-        "lift.kept_out": 2,
+        "lift.held_out": 2,
         "lift.measured": 2,
         "lift.inversion_iterations": 3,
         "lift.latent_iterations": 2,

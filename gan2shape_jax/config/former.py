@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 # The field's present name, by its former one.
-_RENAMED: dict[str, str] = {"lift.pictures": "detail.pictures"}
+_RENAMED = {
+    "lift.pictures": "detail.pictures",
+    "lift.kept_out": "lift.held_out",
+    "lift.usual_mask": "lift.mean_mask",
+    "refinement.lengths": "refinement.stages",
+    "refinement.kept_out": "refinement.held_out",
+    "refinement.hold_shape": "refinement.freeze_geometry",
+    "schedule.independent": "schedule.distinct_images",
+    "schedule.share_weight": "schedule.average_gradients",
+}
+# A field's present value, by its former one.
+_VALUES = {"data.mask_source": {"usual": "mean"}, "lift.masks": {"usual": "mean", "found": "grabcut"}}
 # Fields that are gone, and what to do instead.
 _GONE = {
     "mode": "config.recipe says what a run does ('instance' is 'train' or 'refine')",
@@ -22,7 +33,7 @@ _KINDS = {"train": "train", "refine": "refine", "predict": "predict", "joint": "
 
 
 def instead_of(path: str) -> str:
-    """Returns what takes the place of a former field, as a clause; '' for a path that never was a field."""
+    """Returns what takes the place of a former field, as a clause; '' for a path that never was another's name."""
     return f"it is config.{_RENAMED[path]}" if path in _RENAMED else _GONE.get(path, "")
 
 
@@ -32,6 +43,7 @@ def modernised(values: Mapping[str, Any], *, kind: str = "") -> dict[str, Any]:
     `kind` is what its `config.json` calls the kind of run, where it says so. Fields of today are left as they are.
     """
     now = {_RENAMED.get(path, path): value for path, value in values.items() if path not in _GONE}
+    now |= {path: words.get(now[path], now[path]) for path, words in _VALUES.items() if path in now}
     if "mode" in values:
         now["recipe"] = _recipe_of(values, kind)
         if not now.get("detail.pictures", 1):  # 0 meant a lift

@@ -256,7 +256,7 @@ def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> Conf
     """
     config.recipe = "joint"
     config.networks.pretrained = ""
-    config.schedule.update(reset_weight=False, share_weight=True, stages=stages)
+    config.schedule.update(reset_weight=False, average_gradients=True, stages=stages)
     config.schedule.flip1 = (False, *(len(stages) - 1) * (True,))
     config.schedule.flip3 = len(stages) * (True,)
     return config
@@ -273,7 +273,7 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
     config.prior.update(shape="whole_ellipsoid", iterations=300)
-    config.schedule.update(reset_weight=False, share_weight=True, independent=True)
+    config.schedule.update(reset_weight=False, average_gradients=True, distinct_images=True)
     config.schedule.stages = ((500, 150, 700), *later * ((150, 100, 700),))
     config.schedule.update(flip1=(False, *later * (mirrored,)), flip3=(mirrored, *later * (mirrored,)))
     config.schedule.batches_per_iteration = 4  # samples that share an iteration

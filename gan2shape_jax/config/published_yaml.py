@@ -49,7 +49,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "use_logger": ("logging.tensorboard", True),
     "log_freq": ("logging.every_iterations", 1000),
     "joint_train": ("", False),
-    "independent": ("schedule.independent", True),
+    "independent": ("schedule.distinct_images", True),
     "reset_weight": ("schedule.reset_weight", False),
     "num_stage": ("", 1),
     "flip1_cfg": ("", ()),
@@ -65,7 +65,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "latent_root": ("data.latent_root", ""),
     # model
     "category": ("category", "face"),
-    "share_weight": ("schedule.share_weight", True),
+    "share_weight": ("schedule.average_gradients", True),
     "relative_enc": ("gan.relative_enc", False),
     "use_mask": ("schedule.use_mask", True),
     "add_mean_L": ("sampling.add_mean_L", False),

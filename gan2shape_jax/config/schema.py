@@ -225,7 +225,7 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
         for i, name in ((0, "x"), (2, "y"), (4, "strength")):
             if light[i] > light[i + 1]:
                 yield f"config.sampling.rand_light has the empty range {light[i : i + 2]} of {name}"
-    for path in ("schedule.stages", "refinement.lengths"):
+    for path in ("schedule.stages", "refinement.stages"):
         rows = values[path]
         fits = 1 <= len(rows) <= 1000 and all(isinstance(row, tuple) and len(row) == 3 for row in rows)
         if not fits or not all(type(count) is int and 0 <= count <= 10**7 for row in rows for count in row):
@@ -255,8 +255,8 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
             f"config.category is {shown(category)}: it must be one of {', '.join(categories())}, or a word "
             "of your own of lower-case letters, digits, - and _"
         )
-    if source == "usual" and not values["lift.usual_mask"]:
-        yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name the picture of that mask"
+    if source == "mean" and not values["lift.mean_mask"]:
+        yield "config.data.mask_source is 'mean' but config.lift.mean_mask is empty: name the picture of that mask"
     parsed = "data.mask_source" if source == "parser" else "lift.masks"
     used = source == "parser" or values["recipe"] in LIFTS and values["lift.masks"] == "parser"
     if used and category_of(category).parser is None:
@@ -288,10 +288,10 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
             f"config.recipe is 'lift' but config.networks.pretrained is {shown(pretrained)}: a lift starts from random "
             "networks; set it to '', or use the recipe 'finetune' or 'train_detail'"
         )
-    if batches > 1 and not (recipe in ("joint", *LIFTS) and values["schedule.share_weight"]):
+    if batches > 1 and not (recipe in ("joint", *LIFTS) and values["schedule.average_gradients"]):
         yield (
             f"config.schedule.batches_per_iteration is {batches}: it needs a recipe that trains one set of networks "
-            "('joint', 'lift', ...) and config.schedule.share_weight=True; set it to 0 or 1"
+            "('joint', 'lift', ...) and config.schedule.average_gradients=True; set it to 0 or 1"
         )
     if recipe in ("train", "refine") and at_once > 1 and not values["schedule.reset_weight"]:
         yield (
@@ -308,11 +308,11 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
             f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): at most "
             f"{MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
         )
-    first = values["refinement.lengths"][0]
+    first = values["refinement.stages"][0]
     projects = values["refinement.samples"] == "projected"
     if not first[0] or (projects and values["refinement.new_encoder"] and not first[1]):
         yield (
-            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1, which the samples "
+            f"config.refinement.stages is {shown(values['refinement.stages'])}: its first step 1, which the samples "
             "are drawn from, and its first step 2, for a new encoder (config.refinement.new_encoder), need an iteration"
         )
     flips = zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"])

@@ -122,16 +122,16 @@ def needs_masks(config: ConfigDict) -> bool:
 
 def mean_mask_file(config: ConfigDict) -> str:
     """Returns the file that is the mask of every image without its own; '' if the category has none."""
-    return str(config.lift.usual_mask) if "usual" in (config.lift.masks, config.data.mask_source) else ""
+    return str(config.lift.mean_mask) if "mean" in (config.lift.masks, config.data.mask_source) else ""
 
 
-def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
+def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "mean", ""]:
     """Returns what a run needs for its masks, judging by the files' headers: mask files, the parser, or neither.
 
     If all of the named images have an alpha channel, 'auto' needs nothing else.
     """
     data = config.data
-    if data.mask_source in ("file", "parser", "usual"):
+    if data.mask_source in ("file", "parser", "mean"):
         return data.mask_source  # type: ignore[no-any-return]
     if data.mask_source == "auto" and data.mask_root:
         return "file"
@@ -141,7 +141,7 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         return ""
     if config.parsing.weights and category_of(config.category).parser:
         return "parser"
-    return "usual" if mean_mask_file(config) else "file"
+    return "mean" if mean_mask_file(config) else "file"
 
 
 def find_mask(
@@ -167,9 +167,9 @@ def find_mask(
     # Where masks are needed, missing weights are reported.
     if source == "parser" or (source == "auto" and weights and (needs_masks(config) or os.path.isfile(weights))):
         return _parsed(config, name, image) if run_parser else whole, "parser"
-    usual = mean_mask_file(config)
-    if usual and (source == "usual" or (source == "auto" and not data.mask_root)):
-        return load_mask(pathlib.Path(usual), size), "usual"
+    mean = mean_mask_file(config)
+    if mean and (source == "mean" or (source == "auto" and not data.mask_root)):
+        return load_mask(pathlib.Path(mean), size), "mean"
     if source != "auto" or data.mask_root or needs_masks(config):
         raise UserError(_absence(config, name, file))
     return whole, "none"

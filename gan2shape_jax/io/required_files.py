@@ -77,10 +77,10 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     need("sampling.view_mvn")
     need("sampling.light_mvn")
     if lift:
-        if config.lift.usual_mask:
-            need("lift.usual_mask", "or --config.lift.usual_mask= to estimate it from samples of the GAN")
+        if config.lift.mean_mask:
+            need("lift.mean_mask", "or --config.lift.mean_mask= to estimate it from samples of the GAN")
         if config.lift.masks == "parser":
-            need("parsing.weights", "or --config.lift.masks=found")
+            need("parsing.weights", "or --config.lift.masks=grabcut")
         if config.recipe == "train_detail" and data.image_list:
             need("data.image_list", "or --config.data.image_list= for samples alone")
             need("data.image_root", folder=True)
@@ -120,9 +120,9 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
     source, parser, path = required_source(config, names), category_of(config.category).parser, config.parsing.weights
     if source == "file":
         need("data.mask_root", "object masks NAME.png, white on the object, in a folder of your choice", folder=True)
-    elif source == "usual":
-        what = "a picture that is white where the object usually is, for --config.lift.masks=usual"
-        need("lift.usual_mask", what)
+    elif source == "mean":
+        what = "a picture that is white where the object usually is, for --config.lift.masks=mean"
+        need("lift.mean_mask", what)
     elif source == "parser" and parser is not None:
         command = families.command(_beside(path, ".pth"), target=path or _OUT)
         own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"

@@ -183,7 +183,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
         signs = jax.device_get(signs_of(prediction, sample.example, settings=settings))
         views.append(np.asarray(prediction.view))
         lights.append(np.asarray(prediction.light))
-        errors.append(float(signs["kept_out_l1"]))
+        errors.append(float(signs["held_out_l1"]))
         depths.append(np.asarray(prediction.depth))
         masks.append(np.asarray(_canonical_mask(sample.example.mask, prediction.depth, prediction.view, settings)))
     scale = np.asarray(settings.view_range.units())
@@ -288,7 +288,7 @@ def write(
     config: ConfigDict,
     params: Params,
     maker: SampleMaker,
-    kept_out: Sequence[PreparedImage],
+    held_out: Sequence[PreparedImage],
     path: pathlib.Path,
     *,
     configuration: str,
@@ -297,7 +297,7 @@ def write(
     params, seeing = models.published(params), as_with_single_images(config, maker.settings)
     statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
     statistics |= pose_edit_tensors(measured_pose_edit(config, params, maker))
-    images = np.concatenate([np.asarray(sample.example.image) for sample in kept_out])
+    images = np.concatenate([np.asarray(sample.example.image) for sample in held_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(
         category=config.category,

@@ -111,7 +111,7 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     The GAN's own turned pictures (`config.refinement.samples`) need no encoder, and so no step 2.
     """
     chosen, mirrored = config.copy_and_resolve_references().unlock(), any(config.schedule.flip3)
-    stages = tuple(tuple(stage) for stage in config.refinement.lengths)
+    stages = tuple(tuple(stage) for stage in config.refinement.stages)
     if config.refinement.samples == "turned":
         stages = tuple((first, 0, third) for first, _, third in stages)
         chosen.refinement.new_encoder = False
@@ -130,9 +130,9 @@ def finished(
 
     If no samples are kept out, these are the networks that it ended with; `start` are those that it began with.
     """
-    batches, gain = config.refinement.kept_out, config.refinement.gain
+    batches, gain = config.refinement.held_out, config.refinement.gain
     if not batches:
         return state.params, {}
     criterion = config.refinement.criterion
     params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain, criterion=criterion)
-    return params, {"refinement_share": share, "kept_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}
+    return params, {"refinement_share": share, "held_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}

@@ -98,20 +98,20 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], M
         return lambda image: _parsed(config, image)
     from gan2shape_jax.io import grabcut  # here, because importing OpenCV changes the environment
 
-    usual = (
-        load_mask(pathlib.Path(config.lift.usual_mask), side)
-        if config.lift.usual_mask
+    mean = (
+        load_mask(pathlib.Path(config.lift.mean_mask), side)
+        if config.lift.mean_mask
         else grabcut.estimate_mean_mask(maker.images(range(_USUAL_FROM))[0])
     )
-    if usual.max() < 0.5:
-        source = config.lift.usual_mask or "samples of the GAN"
+    if mean.max() < 0.5:
+        source = config.lift.mean_mask or "samples of the GAN"
         raise UserError(
-            f"the usual mask from {source} is empty: no pixel shows an object in half of the pictures; name a picture "
-            "that is white where the object is (config.lift.usual_mask), or set config.lift.masks='none'"
+            f"the mean mask from {source} is empty: no pixel shows an object in half of the pictures; name a picture "
+            "that is white where the object is (config.lift.mean_mask), or set config.lift.masks='none'"
         )
-    if config.lift.masks == "usual":
-        return lambda image: usual
-    return lambda image: grabcut.grabcut_mask(image, usual)
+    if config.lift.masks == "mean":
+        return lambda image: mean
+    return lambda image: grabcut.grabcut_mask(image, mean)
 
 
 def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:

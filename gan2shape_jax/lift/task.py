@@ -99,9 +99,9 @@ class Lift:
         return -(-self.config.lift.samples // self.replicas)
 
     @functools.cached_property
-    def kept_out(self) -> list[PreparedImage]:
+    def held_out(self) -> list[PreparedImage]:
         """Held-out samples, never trained on, which are examined during training."""
-        return self._maker.examples(range(self.config.lift.kept_out))
+        return self._maker.examples(range(self.config.lift.held_out))
 
     @functools.cached_property
     def _maker(self) -> SampleMaker:
@@ -180,7 +180,7 @@ class Lift:
             return None, {}
         mesh = devices.mesh_of(self.replicas, jax.devices())
         params = devices.on_host(state.params if state.average == () else state.average, mesh)
-        predictions, signs_mean = examined(params, self.kept_out, self.maker.frozen, self.settings)
+        predictions, signs_mean = examined(params, self.held_out, self.maker.frozen, self.settings)
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
             if faults := collapse(signs_mean, self._flat_l1):
                 raise DivergedError(
@@ -191,16 +191,16 @@ class Lift:
     @functools.cached_property
     def _flat_l1(self) -> float:
         """The held-out samples' mean distance from their mean image: networks that ignore their input do no better."""
-        images = np.stack([np.asarray(sample.example.image[0]) for sample in self.kept_out])
+        images = np.stack([np.asarray(sample.example.image[0]) for sample in self.held_out])
         return float(np.abs(images - images.mean(0)).mean())
 
 
 def examined(
-    params: models.Params, kept_out: Sequence[PreparedImage], frozen: FrozenModels, settings: Settings
+    params: models.Params, held_out: Sequence[PreparedImage], frozen: FrozenModels, settings: Settings
 ) -> tuple[list[reconstruction.Prediction], dict[str, float]]:
     """Returns the networks' reconstructions of held-out samples, and the means of `signs_of` over them."""
-    predictions = [reconstruction.predict(params, sample.example, frozen, settings) for sample in kept_out]
-    pairs = zip(predictions, kept_out, strict=True)
+    predictions = [reconstruction.predict(params, sample.example, frozen, settings) for sample in held_out]
+    pairs = zip(predictions, held_out, strict=True)
     return predictions, means(
         jax.device_get([signs_of(view, sample.example, settings=settings) for view, sample in pairs])
     )
@@ -218,9 +218,9 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
         faults.append(f"depth is in stripes (roughness {means['roughness']:.3f}, more than {_ROUGHEST})")
     if means["saturation"] > _MOST_TURNED:
         faults.append(f"all views are at the end of their range ({means['saturation']:.2f} of the range on average)")
-    if means["kept_out_l1"] > flat_l1 > 0:
+    if means["held_out_l1"] > flat_l1 > 0:
         faults.append(
-            f"held-out samples are explained worse (L1 {means['kept_out_l1']:.3f}) than by their mean image "
+            f"held-out samples are explained worse (L1 {means['held_out_l1']:.3f}) than by their mean image "
             f"({flat_l1:.3f})"
         )
     return faults
@@ -230,7 +230,7 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
 def signs_of(view: reconstruction.Prediction, example: Example, *, settings: Settings) -> dict[str, jax.Array]:
     """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
-    They are `kept_out_l1`, the mean absolute difference between reconstruction and image where the surface is visible;
+    They are `held_out_l1`, the mean absolute difference between reconstruction and image where the surface is visible;
     `roughness`, the mean absolute second difference of depth, divided by the depth range; `saturation`, the largest
     rotation as a fraction of the maximum; `relief`, the standard deviation of depth, divided by the depth range.
     """
@@ -238,7 +238,7 @@ def signs_of(view: reconstruction.Prediction, example: Example, *, settings: Set
     turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
     inner = view.depth[:, 2:-2]  # without the border columns, which are fixed
     return {
-        "kept_out_l1": losses.photometric(view.reconstruction, example.image[0], view.valid),
+        "held_out_l1": losses.photometric(view.reconstruction, example.image[0], view.valid),
         "roughness": losses.smoothness(inner) / span,
         "saturation": turn,
         "relief": jnp.std(inner) / span,

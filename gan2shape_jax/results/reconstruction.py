@@ -42,7 +42,7 @@ _FORMAT = 1
 # Types in `result.json`, and which metrics are groups of others.
 _KINDS: dict[str, type] = {"name": str, "category": str, "reference": bool, "original_size": int}
 _KINDS |= {"camera": dict, "arrays": list, "metrics": dict}
-_NESTED = {"prior", "start", "trust", "samples_l1", "kept_out_l1"}
+_NESTED = {"prior", "start", "trust", "samples_l1", "held_out_l1"}
 AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace
 VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
 

@@ -34,7 +34,7 @@ _LEFT_OPEN = {
     "runtime.precision": "auto",
     "schedule.batches_per_iteration": 0,
 }
-# What versions before 0.6 did not hash; the hash of all else is the fingerprint of their runs.
+# What was not hashed before there were identities; the hash of all other fields is what results of such runs carry.
 _FORMERLY_FREE = (
     *("workdir", "data.image_list", "lift.detail_pictures", "checkpoint.every_iterations", "checkpoint.keep"),
     *("checkpoint.folder", "outputs.networks", "logging.every_iterations", "logging.tensorboard"),
@@ -155,7 +155,7 @@ def settled(config: ConfigDict, recipe: Recipe) -> ConfigDict:
 def _batches(config: ConfigDict, recipe: Recipe, devices: int) -> int:
     if not recipe.shares_networks:
         return 0
-    return devices if config.schedule.share_weight else 1
+    return devices if config.schedule.average_gradients else 1
 
 
 def _with_open(config: ConfigDict, value_of: Callable[[str], Any]) -> ConfigDict:

@@ -37,7 +37,7 @@ def require_enough_for(config: ConfigDict, names: list[str]) -> None:
     """Raises `UserError` if there are too few images for the batches of an iteration, or batches for the images."""
     require_enough(len(names), config.sampling.collect_iters)
     count, images = config.schedule.batches_per_iteration, len(names)
-    if config.schedule.independent and count > images:
+    if config.schedule.distinct_images and count > images:
         raise UserError(
             f"{count} batches an iteration need as many images, but the list has {images}: add images, "
             f"or set config.schedule.batches_per_iteration to {images} or less"
@@ -88,7 +88,7 @@ def _run(context: RunContext, names: list[str]) -> int:
         collect_iters=config.sampling.collect_iters,
         reference=config.reference,
         replicas=config.schedule.batches_per_iteration,
-        different=config.schedule.independent,
+        different=config.schedule.distinct_images,
     )
     by_name = dict(zip(names, images, strict=True))
     grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))

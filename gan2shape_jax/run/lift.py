@@ -24,7 +24,7 @@ from gan2shape_jax.io import data
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spare_unreadable
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.lift.amortization import Amortized, amortized
+from gan2shape_jax.lift.detail_training import DetailTraining, detail_training_of
 from gan2shape_jax.method import models, pose_edit
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
@@ -127,12 +127,12 @@ class _Lift(RunContext):
         hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit}
         self._trained(task_of(config, self.architecture, self.frozen, **hooks), initial)
 
-    def _trained(self, task: task_lib.Lift | Amortized, initial: models.Params) -> None:
+    def _trained(self, task: task_lib.Lift | DetailTraining, initial: models.Params) -> None:
         """Trains the task's networks from `initial`, or a checkpoint, to the end; draws sheets of held-out samples."""
 
         def drawn(phase: Phase, views: Prediction) -> Prediction:
             if self.folder.team.leads:
-                images = np.stack([np.asarray(sample.example.image[0]) for sample in task.kept_out[: task_lib.SHOWN]])
+                images = np.stack([np.asarray(sample.example.image[0]) for sample in task.held_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
                 path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
                 contact_sheet = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
@@ -150,12 +150,12 @@ class _Lift(RunContext):
         if models.DETAIL not in params:
             params |= models.init_detail(jax.random.key(config.seed), settings)
         images = [data.load_item(config, name, run_parser=False).image for name in names]
-        task = amortized(
+        task = detail_training_of(
             maker,
             settings,
             pairs=config.schedule.batches_per_iteration,
             average=config.lift.average,
-            kept_out=maker.examples(range(config.lift.kept_out)),
+            held_out=maker.examples(range(config.lift.held_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
             on_row=self._write_detail,
         )
@@ -167,7 +167,7 @@ class _Lift(RunContext):
         if not self.folder.team.leads:
             return
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        images, _ = maker.images(range(config.lift.kept_out))
+        images, _ = maker.images(range(config.lift.held_out))
         training = {"configuration": self.identity.fingerprint, "seed": config.seed, "pictures": shown}
         content = model_file.with_detail(
             pathlib.Path(config.networks.pretrained), detail, images, maker.settings, training
@@ -189,6 +189,6 @@ class _Lift(RunContext):
         maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.init_params(jax.random.key(config.seed), maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        kept_out = maker.examples(range(config.lift.kept_out))
-        model_file.write(config, params, maker, kept_out, path, configuration=self.identity.fingerprint)
+        held_out = maker.examples(range(config.lift.held_out))
+        model_file.write(config, params, maker, held_out, path, configuration=self.identity.fingerprint)
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

@@ -13,7 +13,7 @@ from typing import Literal
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.schema import LIFTS
-from gan2shape_jax.lift import amortization, steps
+from gan2shape_jax.lift import detail_training, steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.method.state import Step
 from gan2shape_jax.method.step3 import FROZEN_GEOMETRY
@@ -74,7 +74,7 @@ def _untrained(config: ConfigDict) -> tuple[Phase, ...]:
 
 
 def _refined(config: ConfigDict) -> tuple[Phase, ...]:
-    return _staged(config, third=FROZEN_GEOMETRY if config.refinement.hold_shape else None)
+    return _staged(config, third=FROZEN_GEOMETRY if config.refinement.freeze_geometry else None)
 
 
 def _lifted(config: ConfigDict) -> tuple[Phase, ...]:
@@ -84,17 +84,17 @@ def _lifted(config: ConfigDict) -> tuple[Phase, ...]:
 
 def _detailed(config: ConfigDict) -> tuple[Phase, ...]:
     together = 2 * max(1, config.schedule.batches_per_iteration)
-    return (Phase(0, 1, amortization.AMORTIZED_STEP, -(-config.detail.pictures // together), flip=False),)
+    return (Phase(0, 1, detail_training.DETAIL_STEP, -(-config.detail.pictures // together), flip=False),)
 
 
 # A lift's fields that runs on images do not read; masks of images may be those of the lift.
 _OF_LIFTS = (
-    *("detail", "lift.samples", "lift.truncation", "lift.batches", "lift.cropped_from", "lift.kept_out"),
+    *("detail", "lift.samples", "lift.truncation", "lift.batches", "lift.cropped_from", "lift.held_out"),
     *("lift.measured", "lift.inversion_iterations", "lift.inversion_samples", "lift.first_learning_rate"),
     *("lift.encoder_learning_rate", "lift.latent_iterations", "lift.latent_learning_rate", "lift.anchor_view"),
     *("lift.own_encoder_iterations", "lift.warmup_iterations", "lift.average"),
 )
-_OF_JOINT = ("schedule.batches_per_iteration", "schedule.independent", "schedule.share_weight")
+_OF_JOINT = ("schedule.batches_per_iteration", "schedule.distinct_images", "schedule.average_gradients")
 _OF_IMAGES = ("data.crop", "data.mask_source", "inversion", "refinement")
 
 RECIPES: dict[str, Recipe] = {

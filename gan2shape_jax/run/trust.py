@@ -176,7 +176,7 @@ def _graded(grader: Grader, result: Reconstruction, assessment: Assessment | Non
     category = categories.category_of(grader.config.category)
     # What a refinement has changed is the picture's own only where held-out samples confirm it.
     unconfirmed = 0 if grader.typical_l1 is not None else 1
-    own = grader.config.recipe != "predict" and not grader.config.refinement.hold_shape
+    own = grader.config.recipe != "predict" and not grader.config.refinement.freeze_geometry
     own = own and metrics.get("refinement_share", unconfirmed) > 0 and not metrics.get(AWAITS)
     grading: dict[str, Any] = {"category": round(confidence, 4), "expected_side": expected}
     grading |= grade_in_words(
@@ -311,7 +311,7 @@ def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str
 
     Args:
       metrics: final metrics, with those of the fitted prior under `prior` or, if weights were given instead, under
-        `start`; both contain `side` if true depth is known. A refinement adds `kept_out_l1`, for the model and for
+        `start`; both contain `side` if true depth is known. A refinement adds `held_out_l1`, for the model and for
         steps on the way from it.
       history: the image's own.
 
@@ -321,8 +321,8 @@ def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str
     errors = [row["l1_samples"] for row in history if "l1_samples" in row]
     measured: dict[str, Any] = {"samples_l1": {"start": errors[0], "end": errors[-1]}} if errors else {}
     pair = _sides(metrics)
-    if pair is None and metrics.get("kept_out_l1") and metrics.get("refinement_share") is not None:
-        pair = metrics["kept_out_l1"]["0.0"], metrics["kept_out_l1"][str(metrics["refinement_share"])]
+    if pair is None and metrics.get("held_out_l1") and metrics.get("refinement_share") is not None:
+        pair = metrics["held_out_l1"]["0.0"], metrics["held_out_l1"][str(metrics["refinement_share"])]
     if pair is None and len(errors) > 1:
         pair = errors[0], errors[-1]
     return measured if pair is None else measured | {"worse_than_prior": bool(pair[1] > pair[0])}

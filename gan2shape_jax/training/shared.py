@@ -1,6 +1,6 @@
 """The task of joint training: one set of networks for many images.
 
-One or several images share an iteration; their gradients are averaged (the published code's `share_weight`).
+One or several images share an iteration; their gradients are averaged (the published code's `average_gradients`).
 
 Source: GAN2Shape, section 4.1, and its published code.
 """

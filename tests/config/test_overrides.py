@@ -51,7 +51,7 @@ def test_misspelt_field_names_the_nearest(field, nearest):
 _MISTYPED = {"gan.size": ("big", "1.5", "True", "None"), "loss.lam_perc": ("many",), "data.crop": ("half",)}
 _MISTYPED |= {"schedule.use_mask": ("2",), "schedule.stages": ("((1, 2, 3)," * 500,), "seed": ("9" * 5000, "(" * 1000)}
 _MISTYPED |= {"data.image_root": ("a\0b",), "workdir": ("line\nbreak",), "sampling.view_mvn": ("x" * 300,)}
-_MISTYPED |= {"schedule.independent": ("y" * 5000,)}
+_MISTYPED |= {"schedule.distinct_images": ("y" * 5000,)}
 
 
 @pytest.mark.parametrize("field, text", [(field, text) for field, texts in _MISTYPED.items() for text in texts])
@@ -144,9 +144,12 @@ def test_the_bundled_faces_keep_what_is_theirs(fields):
         ({"networks.group_base": "7"}, "does not divide"),
         ({"workdir": ""}, "workdir is empty"),
         ({"schedule.batches_per_iteration": "2"}, "batches_per_iteration is 2"),
-        ({"recipe": "lift", "schedule.batches_per_iteration": "2", "schedule.share_weight": "False"}, "eration is 2"),
+        (
+            {"recipe": "lift", "schedule.batches_per_iteration": "2", "schedule.average_gradients": "False"},
+            "eration is 2",
+        ),
         ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the previous one"),
-        ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
+        ({"data.mask_source": "mean"}, "config.lift.mean_mask is empty"),
         ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
         ({"recipe": "lift", "lift.masks": "parser"}, "lift.masks is 'parser', but no parser finds"),
         ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),

@@ -60,6 +60,6 @@ def _visited(task, report):
         return report(worker.FRAMING, {"width": 64, "height": 48, "boxes": [box], "known": True})
     (folder / "index.html").write_text("<p>a result</p>")
     (folder / "depth.bin").write_bytes(bytes(200_000))
-    report(worker.MASK, {"mask": "found"})
+    report(worker.MASK, {"mask": "grabcut"})
     time.sleep(0.1)
     return report(worker.SHAPE, {"files": ["index.html"]})

@@ -161,15 +161,15 @@ def test_parser_that_finds_no_object_names_the_image(folder):
         assert (data.load_item(free, "plain.png").mask == 1).all()
 
 
-def test_the_usual_mask_is_the_last_that_auto_takes(folder):
+def test_the_mean_mask_is_the_last_that_auto_takes(folder):
     Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8)).save(folder / "usual.png")
-    config = _config(folder, lift__masks="usual", lift__usual_mask=folder / "usual.png")
+    config = _config(folder, lift__masks="mean", lift__mean_mask=folder / "usual.png")
     np.testing.assert_array_equal(data.load_item(config, "cut.png").mask, _DISC)
     np.testing.assert_array_equal(data.load_item(config, "plain.png").mask, _DISC)
     required = {wanted.field: wanted.present for wanted in required_files_of(config)}
-    assert required["lift.usual_mask"] and "data.mask_root" not in required
+    assert required["lift.mean_mask"] and "data.mask_root" not in required
     (folder / "usual.png").unlink()
-    with pytest.raises(UserError, match=r"config\.lift\.usual_mask: .*usual\.png"):
+    with pytest.raises(UserError, match=r"config\.lift\.mean_mask: .*usual\.png"):
         require_files(config)
 
 

@@ -83,12 +83,12 @@ def _leaves(params):
         ([1.0, 0.8, 0.7, 0.7, 0.9], 1.0, 2),
     ],
 )
-def test_the_first_networks_that_explain_kept_out_samples_well_enough_are_kept(errors, gain, number):
+def test_the_first_networks_that_explain_held_out_samples_well_enough_are_kept(errors, gain, number):
     assert refinement.chosen(errors, gain=gain) == number
 
 
 @pytest.mark.heavy
-def test_networks_that_explain_kept_out_samples_better_are_kept(case, refined):
+def test_networks_that_explain_held_out_samples_better_are_kept(case, refined):
     prepared, frozen, start, _ = case
     kept = [refinement.keep_best(start, refined, prepared, frozen, batches=2, gain=0.8) for _ in range(2)]
     params, share, l1 = kept[0]
@@ -131,7 +131,7 @@ def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, n
         np.testing.assert_array_equal(_leaves(params[name]), _leaves(refined.params[name]))
 
 
-_SHORT = {"lengths": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "kept_out": 1}
+_SHORT = {"lengths": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "held_out": 1}
 _SHORT = {f"refinement__{name}": value for name, value in _SHORT.items()}
 
 
@@ -179,7 +179,7 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     for other in (made["networks"], ""):
         config = _config(tmp_path, other)
         assert resolve(config).config is config
-    frozen = _config(tmp_path, made["model"], refinement__hold_shape=True)
+    frozen = _config(tmp_path, made["model"], refinement__freeze_geometry=True)
     assert [phase.step for phase in resolve(frozen).schedule] == ["step1", "step2", "step3_frozen_geometry"]
 
 
@@ -202,8 +202,8 @@ def openings(monkeypatch):
 )
 def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, recipe, words):
     """Once for the plan and once for the networks, however many images there are."""
-    more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__lengths": ((1, 1, 1),)}
-    config = _config(tmp_path, made["model"], refinement__kept_out=0, **more)
+    more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
+    config = _config(tmp_path, made["model"], refinement__held_out=0, **more)
     assert experiment.run_experiment(config) == 0
     assert openings.count(made["model"]) == 2
     assert words in capsys.readouterr().err
@@ -261,7 +261,7 @@ def _metrics(folder):
 def _assert_refined(folder):
     """Whether an image's results say what was kept."""
     metrics = _metrics(folder)
-    l1 = metrics["kept_out_l1"]
+    l1 = metrics["held_out_l1"]
     assert list(map(float, l1)) == list(refinement.SHARES)
     assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()), gain=0.8)
     assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
@@ -298,7 +298,7 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     assert experiment.run_experiment(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
-    assert _metrics(results[0])["kept_out_l1"] == _metrics(results[1])["kept_out_l1"]
+    assert _metrics(results[0])["held_out_l1"] == _metrics(results[1])["held_out_l1"]
 
 
 def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(made, tmp_path, monkeypatch, capsys):
@@ -419,11 +419,11 @@ def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
 
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
-    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
+    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__stages=((3, 0, 4),))
     assert check.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
-    untrained = _config(tmp_path, made["model"], refinement__lengths=((3, 0, 4),))
+    untrained = _config(tmp_path, made["model"], refinement__stages=((3, 0, 4),))
     assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
 
 
@@ -454,7 +454,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
 
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
-    assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__kept_out=0)) == 0
+    assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
     assert "warning: 001: no face found: the shape is a guess" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and "model_l1" in metrics and metrics["far_from_category"] is True
@@ -474,10 +474,10 @@ def test_the_bundled_model_fits_the_bundled_configuration():
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
 def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, at_once):
-    more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
+    more = {"refinement__stages": ((1, 1, 12),), "refinement__held_out": 0, "runtime__images_at_once": at_once}
     more["names"], away = ("001.png", "002.png"), {}
     for hold in (False, True):
-        config = _config(tmp_path / str(hold), made["model"], refinement__hold_shape=hold, **more)
+        config = _config(tmp_path / str(hold), made["model"], refinement__freeze_geometry=hold, **more)
         assert check.examine(config) == [] and experiment.run_experiment(config) == 0
         images, frozen = images_of(config)
         away[hold] = []

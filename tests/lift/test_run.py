@@ -36,7 +36,7 @@ def test_networks_history_and_pictures_are_there(finished):
     _, root = finished
     assert (root / "networks.safetensors").is_file()
     rows = json.loads((root / "history.json").read_text())
-    assert {"kept_out_l1", "roughness", "saturation"} <= set(rows[-1])
+    assert {"held_out_l1", "roughness", "saturation"} <= set(rows[-1])
     pictures = sorted(path.name for path in (root / "samples").iterdir())
     phases = ("prior", "inversion", "stage_1_step1", "stage_1_step2", "stage_1_anchored")
     assert pictures == [f"{number:02}_{phase}.png" for number, phase in enumerate(phases)]
@@ -202,10 +202,10 @@ def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path
     assert not (pathlib.Path(config.workdir) / "model.safetensors").exists()
 
 
-def test_an_empty_usual_mask_and_too_few_samples_for_the_replicas_are_refused(tmp_path):
+def test_an_empty_mean_mask_and_too_few_samples_for_the_replicas_are_refused(tmp_path):
     Image.new("L", (64, 64)).save(tmp_path / "black.png")
     for fields, told in (
-        ({"lift__masks": "usual", "lift__usual_mask": str(tmp_path / "black.png")}, "black.png is empty"),
+        ({"lift__masks": "mean", "lift__mean_mask": str(tmp_path / "black.png")}, "black.png is empty"),
         ({"schedule__batches_per_iteration": 4}, "4 images share an iteration, but a stage has 3 samples"),
     ):
         with pytest.raises(UserError, match=told):

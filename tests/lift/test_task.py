@@ -57,9 +57,9 @@ def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, ta
     assert np.abs(images[0] - images[1]).mean() > 0.05
 
 
-def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
+def test_every_stage_has_samples_of_its_own_and_none_that_is_held_out(task):
     names = [set(task.stage(number).names) for number in (1, 2)]
-    kept = {sample.name for sample in task.kept_out}
+    kept = {sample.name for sample in task.held_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
     example = task.stage(1).examples[0]
@@ -86,27 +86,27 @@ def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config,
 
 
 @pytest.mark.heavy  # trains two stages to their ends
-def test_the_history_tells_of_the_samples_kept_out_and_a_stage_ends_with_the_average_of_its_networks(whole):
+def test_the_history_tells_of_the_samples_held_out_and_a_stage_ends_with_the_average_of_its_networks(whole):
     chex.assert_trees_all_equal(whole.state.average, whole.state.params)
     assert [row["step"] for row in whole.history if row["stage"] == 1][-1] == "anchored"
     ends = [row for row in whole.history if row["step"] in ("anchored", "step3")]
-    assert all({"kept_out_l1", "roughness", "saturation", "relief"} <= set(row) for row in ends)
+    assert all({"held_out_l1", "roughness", "saturation", "relief"} <= set(row) for row in ends)
     assert all(0 <= row["saturation"] for row in ends)
 
 
 def test_signs_of_a_flat_sheet_and_of_stripes(task):
     side = task.settings.image_size
-    example = task.kept_out[0].example
+    example = task.held_out[0].example
     picture, valid = example.image[0], jnp.ones((side, side))
     stripes = jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * valid
     views = [Prediction(d, picture, jnp.zeros(6), jnp.zeros(4), d, valid, picture) for d in (valid, stripes)]
     signs = [signs_of(view, example, settings=task.settings) for view in views]
     assert float(signs[0]["roughness"]) == 0 and float(signs[0]["relief"]) == 0
     assert float(signs[1]["roughness"]) > 0.5 and float(signs[1]["relief"]) == pytest.approx(0.25, rel=1e-3)
-    assert float(signs[0]["kept_out_l1"]) == 0  # it shows the image itself
+    assert float(signs[0]["held_out_l1"]) == 0  # it shows the image itself
 
 
-GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
+GOOD = {"held_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
         ({}, []),
         ({"roughness": 0.3}, ["stripes"]),
         ({"saturation": 0.95}, ["at the end of their range"]),
-        ({"kept_out_l1": 0.5}, ["worse"]),
+        ({"held_out_l1": 0.5}, ["worse"]),
         ({"relief": float("nan")}, ["not finite"]),
     ],
 )

@@ -43,7 +43,7 @@ _OTHER_TUPLES = {
     "schedule.stages": [((9, 9, 9), (8, 8, 8))],
     "schedule.flip1": [(True, True)],
     "schedule.flip3": [(False, False)],
-    "refinement.lengths": [((7, 7, 7),)],
+    "refinement.stages": [((7, 7, 7),)],
 }
 _BLANK = jnp.zeros((8, 8))
 _FROZEN = FrozenModels(view_mean=jnp.zeros(6), light_mean=jnp.zeros(4))
@@ -157,7 +157,7 @@ def _observed_lift(config) -> Iterator[object]:
         return
     task = lift_task.Lift(config, maker, config.schedule.batches_per_iteration)
     yield _leaves(maker.settings), task.window
-    yield len(task.kept_out), _told(task.stage, 1)
+    yield len(task.held_out), _told(task.stage, 1)
     state = dataclasses.replace(_STATE, average={"kept": 0})
     yield _told(task.advance, state, Phase(0, 1, STEP3, 5, False), 0, None, 1)
     yield _told(model_file.write, config, {}, maker, [], pathlib.Path("unused"), configuration="")

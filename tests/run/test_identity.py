@@ -129,8 +129,8 @@ _FORMER = pathlib.Path(__file__).parents[1] / "data" / "former"
     ("name", "recipe"),
     [("instance", "train"), ("refine", "refine"), ("predict", "predict"), ("joint", "joint"), ("lift", "lift")],
 )
-def test_config_json_of_the_version_before_recipes_is_read(name, recipe, tmp_path):
-    """Written by 0.5 in another clone, with the hash that its results carry."""
+def test_config_json_from_before_recipes_is_read(name, recipe, tmp_path):
+    """Written in another clone, with the hash that its results carry."""
     tree = json.loads((_FORMER / f"{name}.json").read_text())
     told = tree.pop("hash")
     path = tmp_path / "config.json"

@@ -94,7 +94,7 @@ def test_without_true_depth_the_samples_decide(errors, worse):
     ("kept", "worse"), [({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)]
 )
 def test_held_out_samples_decide_before_those_trained_on(kept, worse):
-    metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
+    metrics = {"refinement_share": 0.5, "held_out_l1": kept}
     assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
     with_side = metrics | {"side": 0.05, "start": {"side": 0.04}}
     assert compare_with_prior(with_side, _history(0.1, 0.2))["worse_than_prior"] is True

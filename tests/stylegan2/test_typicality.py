@@ -45,8 +45,8 @@ def _others():
 
 
 def test_samples_are_typical_and_other_things_are_not(gan):
-    kept_out = _scores(gan, gan[2][80:])
-    assert abs(kept_out.mean()) < 0.6 and kept_out.std() < 1.6
+    held_out = _scores(gan, gan[2][80:])
+    assert abs(held_out.mean()) < 0.6 and held_out.std() < 1.6
     faces, others = _scores(gan, _faces()), _scores(gan, _others())
     assert faces.max() < 3.5 < others.min()
 

@@ -107,8 +107,8 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
     category = category_of(config.category)
     assert grader.mask is not None and grader.typical_l1 is not None
     detection = weights.stored_weights(pathlib.Path(config.gan.checkpoint), category.detector)
-    if config.lift.usual_mask:
-        usual = load_mask(pathlib.Path(config.lift.usual_mask), size)
+    if config.lift.mean_mask:
+        usual = load_mask(pathlib.Path(config.lift.mean_mask), size)
     elif detection is not None:
         usual = np.asarray(Image.fromarray(detection.mean_mask).resize((size, size), Image.Resampling.BILINEAR))
     else:

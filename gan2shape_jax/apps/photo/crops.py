@@ -58,8 +58,8 @@ def load_cropper(config: ConfigDict, *, say: Callable[[str], None], foreign: boo
     gan, category = run_prepare.load_gan(config), category_of(config.category)
     detector_weights = weights.weights_of(pathlib.Path(config.gan.checkpoint), *gan, category.detector, say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
-    if config.lift.usual_mask:
-        mask = load_mask(pathlib.Path(config.lift.usual_mask), side)
+    if config.lift.mean_mask:
+        mask = load_mask(pathlib.Path(config.lift.mean_mask), side)
     else:
         mask = np.asarray(Image.fromarray(detector_weights.mean_mask).resize((side, side), Image.Resampling.BILINEAR))
     detector = weights.detector_by(detector_weights, *gan, batch=CROPS)

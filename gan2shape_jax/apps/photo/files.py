@@ -123,7 +123,7 @@ def _there(config: ConfigDict, name: str) -> There:
 
 
 def _facts(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Returns the facts by which a photo's own files are known again; `made_with` is of the configuration."""
+    """Returns the facts by which a photo's own files are known again; what made them is compared by itself."""
     facts: dict[str, Any] = {
         kind: hashlib.sha256(files[part]).hexdigest() if part in files else MISSING
         for kind, part in (
@@ -134,7 +134,7 @@ def _facts(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     }
     with contextlib.suppress(ValueError, RecursionError):
         record = parsed(files.get(f"{name}.json", b"{}"))
-        facts |= {f"photo's {key}": value for key, value in record.items() if key != "made_with"}
+        facts |= {f"photo's {key}": value for key, value in record.items() if key not in ("made_with", "mask")}
     return facts
 
 

@@ -11,7 +11,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io.grabcut import grabcut_mask
 from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault, open_upright
 
-SOURCES = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the same for all photos"}
+SOURCES = {"file": "given", "alpha": "the photo's alpha channel", "grabcut": "found", "mean": "the same for all photos"}
 _LEAST_OBJECT = 0.01  # share of a crop
 
 
@@ -25,7 +25,7 @@ def mask_of_crop(
 ) -> tuple[Float[np.ndarray, "s s"], str, str]:
     """Returns a crop's mask, its source and what the user should read of it, or "".
 
-    The source is the first available of: file, alpha channel, GrabCut, the usual mask. `box` is the crop's place in
+    The source is the first available of: file, alpha channel, GrabCut, the mean mask. `box` is the crop's place in
     the photo. Raises `UserError` if the file is unusable or the mask shows no object.
     """
     side, where = len(crop), str(path)
@@ -35,9 +35,9 @@ def mask_of_crop(
         values, source = sample_crop(np.asarray(photo.alpha), box, side).astype(np.float32) / 255, "alpha"
         where = f"the alpha channel of {path}"
     elif cropper.finds_masks:
-        values, source = grabcut_mask(crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask), "found"
+        values, source = grabcut_mask(crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask), "grabcut"
     else:
-        values, source = cropper.mean_mask, "usual"
+        values, source = cropper.mean_mask, "mean"
     if (values > 0.5).mean() < _LEAST_OBJECT:
         raise UserError(f"{where} shows no object inside the crop: name another --mask or --box")
     fault = inverted_fault(values) if source in ("file", "alpha") else ""

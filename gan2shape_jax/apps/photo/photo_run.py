@@ -81,7 +81,7 @@ class Prepared:
     path: pathlib.Path
     files: Mapping[str, bytes] = dataclasses.field(repr=False)  # what the run reads and keeps of it, see `files`
     detection: Detection  # in the pixels of the photo's file
-    mask_source: str  # file, alpha, found or usual
+    mask_source: str  # file, alpha, grabcut or mean
     notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
     version: tuple[int, int] | None = None  # of the photo's file: size in bytes and time of change, ns
 

@@ -76,7 +76,7 @@ def test_crop_mask_drawing_and_record_are_prepared(photo, tmp_path, face_photo):
     record = json.loads(prepared.files["a.json"])
     assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
     assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
-    assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("found", "found", _BOX)
+    assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("grabcut", "grabcut", _BOX)
 
 
 def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
@@ -306,12 +306,12 @@ def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
         return (truth & prepared).sum() / (truth | prepared).sum()
 
     prepared, source, _ = _mask()
-    assert source == "found" and overlap(prepared) > 0.9  # its outline is soft
+    assert source == "grabcut" and overlap(prepared) > 0.9  # its outline is soft
     white = _SEEN.astype(np.uint8) * 255
     prepared, source, _ = _mask(alpha=white)
     assert source == "alpha" and overlap(prepared) > 0.95
     usual, source, _ = _mask(finds_masks=False)
-    assert source == "usual" and (usual == middle(96)).all()
+    assert source == "mean" and (usual == middle(96)).all()
     own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
     cut_out = Image.fromarray(np.dstack([255 - white] * 3 + [white]))
     for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own), cut_out):

@@ -87,7 +87,7 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
     _framed(page, device, tmp_path)
     device.messages = [
         {"say": "12:00:00 me: step1, 5 of <50>"},
-        {"stage": jobs.MASK, "mask": "found"},
+        {"stage": jobs.MASK, "mask": "grabcut"},
         {"say": "writes /srv/secret"},
         {"stage": jobs.SHAPE, "files": ["mesh.glb", jobs.ARCHIVE, "index.html"]},
     ]

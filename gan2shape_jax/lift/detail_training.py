@@ -117,7 +117,7 @@ def _drawn(iteration: Iteration, context: Context) -> Lesson:
     return Lesson(texture, *(jnp.stack(pair) for pair in zip(itself, partner, strict=True)))
 
 
-def amortized_loss(params: models.Params, lesson: Lesson, context: Context, *, flip: bool = False) -> LossAndMetrics:
+def detail_loss(params: models.Params, lesson: Lesson, context: Context, *, flip: bool = False) -> LossAndMetrics:
     """Returns the robust L1 of lit albedos against what the picture, and its partner, show in the canonical frame.
 
     The context has no example, since no image is trained on twice, and `flip` is not used.
@@ -130,17 +130,17 @@ def amortized_loss(params: models.Params, lesson: Lesson, context: Context, *, f
     return loss, ({"loss": loss, "l1": l1[0], "l1_partner": l1[1]}, None)
 
 
-AMORTIZED_STEP = Step("amortize", networks=(models.DETAIL,), loss=amortized_loss, draw=_drawn)
+DETAIL_STEP = Step("train_detail", networks=(models.DETAIL,), loss=detail_loss, draw=_drawn)
 
 
 @dataclasses.dataclass(frozen=True)
-class Amortized:
+class DetailTraining:
     """The task of teaching `DETAIL`; see `training.task.Task`. It ends with the moving average."""
 
     maker: SampleMaker  # draws the samples that are held out
     settings: Settings  # `fresh_samples` is the number of pairs of an iteration
     average: float  # decay of the network's moving average per iteration, in [0, 1); 0 keeps the latest
-    kept_out: list[PreparedImage]  # held-out samples, never trained on
+    held_out: list[PreparedImage]  # held-out samples, never trained on
     photographs: UInt8[np.ndarray, "m s s 3"] | None
     # Called for each row of the history, with the averaged network and the number of pictures that it was trained on.
     on_row: Callable[[models.Params, int], None] = lambda detail, pictures: None
@@ -185,7 +185,7 @@ class Amortized:
     ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
         """Returns up to `SHOWN` reconstructions at the end, else None; means of `task.signs_of` on held-out samples."""
         params = state.params | {models.DETAIL: state.average}
-        predictions, signs = examined(params, self.kept_out, self.maker.frozen, self.settings)
+        predictions, signs = examined(params, self.held_out, self.maker.frozen, self.settings)
         shown = 2 * self.settings.fresh_samples * done
         if phase is not None:
             self.on_row(state.average, shown)
@@ -195,9 +195,9 @@ class Amortized:
         }
 
 
-def amortized(maker: SampleMaker, settings: Settings, *, pairs: int, **chosen: Any) -> Amortized:
-    """Returns the task by which a model's networks, held, teach `DETAIL`; `chosen` as for `Amortized`.
+def detail_training_of(maker: SampleMaker, settings: Settings, *, pairs: int, **chosen: Any) -> DetailTraining:
+    """Returns the task by which a model's networks, held, teach `DETAIL`; `chosen` as for `DetailTraining`.
 
     `settings` are those of single images, which V and L are applied by.
     """
-    return Amortized(maker, changed(settings, fresh_samples=pairs), **chosen)
+    return DetailTraining(maker, changed(settings, fresh_samples=pairs), **chosen)

@@ -17,7 +17,7 @@ from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
-from gan2shape_jax.lift import amortization, model_file, samples
+from gan2shape_jax.lift import detail_training, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.run import experiment, lift, prepare
@@ -38,8 +38,8 @@ def lifted(tmp_path_factory):
     config.recipe, config.detail.pictures, config.lift.average = "train_detail", 16, 0.5
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
-    kept_out = maker.examples(range(2))
-    model_file.write(config, params, maker, kept_out, folder / "model.safetensors", configuration="tiny")
+    held_out = maker.examples(range(2))
+    model_file.write(config, params, maker, held_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
 
@@ -85,7 +85,7 @@ def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored
     width = settings.architecture.style_dim
     axes = jnp.eye(2, width)
     edit = LatentPoseEdit(FlipSubspace(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
-    draw = jax.jit(amortization.pictures)
+    draw = jax.jit(detail_training.pictures)
     keys = jax.random.split(jax.random.key(0), 2)
     photographs = np.full((1, 32, 32, 3), 255, np.uint8)
     photographs[:, :, :8] = 0
@@ -102,7 +102,7 @@ def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored
 
 def test_colours_vary_by_the_key_and_some_pictures_are_grey():
     images = jnp.broadcast_to(jnp.array([0.2, -0.3, 0.5]), (64, 2, 2, 3))
-    colours = np.asarray(amortization.varied(jax.random.key(0), images))[:, 0, 0] / 2 + 0.5
+    colours = np.asarray(detail_training.varied(jax.random.key(0), images))[:, 0, 0] / 2 + 0.5
     assert (colours >= 0).all() and (colours <= 1).all()
     tint = np.log(colours) - np.log(colours).mean(axis=1, keepdims=True)
     assert 0.02 < (tint.std(axis=1) < 0.12).mean() < 0.4 and tint.std(axis=1).max() > 0.3
@@ -130,7 +130,7 @@ def test_the_model_is_the_old_one_with_a_network_more(lifted, taught):
     assert [row["pictures"] for row in rows] == [0, 8, 16] and rows[-1]["loss"] < 1
     last = rows[-1]  # this GAN has no axes, so all partners are mirror images, which weigh less than the pictures
     assert last["loss"] == pytest.approx(last["l1"] + 0.25 * last["l1_partner"], rel=1e-4)
-    assert [path.name for path in (taught / "samples").iterdir()] == ["00_stage_1_amortize.png"]
+    assert [path.name for path in (taught / "samples").iterdir()] == ["00_stage_1_detail.png"]
 
 
 def test_an_interruption_changes_nothing(lifted, tmp_path):
@@ -142,8 +142,8 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
     rows = []
 
     def run(name, watcher):
-        task = amortization.amortized(
-            *(maker, settings), pairs=2, average=0.9, kept_out=maker.examples([0]), photographs=None,
+        task = detail_training.detail_training_of(
+            *(maker, settings), pairs=2, average=0.9, held_out=maker.examples([0]), photographs=None,
             on_row=lambda detail, pictures: rows.append(pictures),
         )  # fmt: skip
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
@@ -257,16 +257,16 @@ def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypat
     config.networks.pretrained = lifted[0].networks.pretrained
     config.recipe, config.detail.pictures, config.lift.average = "train_detail", 8, 0.5
     arguments = []
-    whole = amortization.amortized
+    whole = detail_training.detail_training_of
     monkeypatch.setattr(
-        lift, "amortized", lambda *of, **more: arguments.append(more["photographs"]) or whole(*of, **more)
+        lift, "detail_training_of", lambda *of, **more: arguments.append(more["photographs"]) or whole(*of, **more)
     )
     assert experiment.run_experiment(config) == 0
     assert arguments[0].shape == (1, 32, 32, 3) and arguments[0].dtype == np.uint8
 
 
 def test_a_refinement_keeps_the_detail(lifted, taught, tmp_path):
-    fields = {"refinement__lengths": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__kept_out": 0}
+    fields = {"refinement__stages": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__held_out": 0}
     model = taught / "model.safetensors"
     config = tiny_config(tmp_path, recipe="refine", networks__pretrained=str(model), outputs__networks="full", **fields)
     assert experiment.run_experiment(config) == 0
