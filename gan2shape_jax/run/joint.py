@@ -11,8 +11,7 @@ WORKDIR/results/NAME/          an image's results, with its own errors over iter
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
@@ -44,13 +43,6 @@ def require_enough_for(config: ConfigDict, names: list[str]) -> None:
         )
 
 
-def networks_wanted(context: RunContext, names: Sequence[str] | None = None) -> Wanted:
-    """Returns what is asked for of the networks that the run trains, on these images if they are the user's."""
-    facts: dict[str, Any] = {"configuration": context.identity.fingerprint}
-    facts |= {} if names is None else {"images": list(names)}
-    return start.networks_wanted(context.folder, facts, context.identity.formerly)
-
-
 def train_jointly(plan: Plan, names: list[str]) -> int:
     """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
@@ -65,7 +57,7 @@ def train_jointly(plan: Plan, names: list[str]) -> int:
 def _run(context: RunContext, names: list[str]) -> int:
     """Does the work of `train_jointly`, in a folder that has been tidied."""
     config, folder, frozen, started = context.config, context.folder, context.frozen, context.started
-    wanted = networks_wanted(context, names)
+    wanted = started.networks_wanted(names)
     trained = isinstance(require(decide(folder.networks_there, wanted)), Skip)
     if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")

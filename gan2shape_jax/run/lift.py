@@ -37,6 +37,7 @@ from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
+from gan2shape_jax.training.decision import Skip, decide, require
 
 
 def lift_gan(plan: Plan, names: Sequence[str]) -> int:
@@ -49,19 +50,20 @@ def lift_gan(plan: Plan, names: Sequence[str]) -> int:
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
     with start.begin(plan, [], stay=True) as started:
-        there, folder = started.folder.networks_there, started.folder
+        folder, wanted = started.folder, started.networks_wanted()
+        trained = isinstance(require(decide(folder.networks_there, wanted)), Skip)
         model = folder.root / model_file.NAME
-        if there.state == "complete" and model.is_file():
+        if trained and model.is_file():
             spare_unreadable(model, model_file.read_facts)  # made again from the networks
             if model.is_file() and model_file.read_facts(model):
                 return 0
         with run_context(started) as context:
             lift = _Lift(**vars(context))
-            if there.state == "complete":
-                pass
-            elif plan.recipe.name == "train_detail":
+            if folder.team.leads:
+                folder.note_joint(**wanted.made_with)
+            if not trained and plan.recipe.name == "train_detail":
                 lift.train_detail(names)
-            else:
+            elif not trained:
                 lift.train_twice()
             jax.distributed.shutdown()
             if folder.team.leads:
@@ -139,7 +141,7 @@ class _Lift(RunContext):
                 atomic_file(path, lambda part: write_png(part, contact_sheet), parents=True)
             return jax.tree.map(lambda leaf: leaf[0], views)
 
-        joint.train(self, task, initial, title="samples", wanted=joint.networks_wanted(self), drawn=drawn)
+        joint.train(self, task, initial, title="samples", wanted=self.started.networks_wanted(), drawn=drawn)
 
     def train_detail(self, names: Sequence[str]) -> None:
         """Teaches a model's `DETAIL` by samples that are never shown twice, from the newest checkpoint or the model."""

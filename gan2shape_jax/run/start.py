@@ -60,6 +60,12 @@ class Start:
     work_items: list[list[str]]
     redraw: tuple[str, ...]  # images of this host's share that are there, and are drawn anew
 
+    def networks_wanted(self, names: Sequence[str] | None = None) -> Wanted:
+        """Returns what is asked for of networks that the run trains together, on these images if they are a user's."""
+        facts: dict[str, Any] = {"configuration": self.identity.fingerprint}
+        facts |= {} if names is None else {"images": list(names)}
+        return networks_wanted(self.folder, facts, self.identity.formerly)
+
     def wanted(self, name: str) -> Wanted:
         """Returns what is asked for of an image's result."""
         return wanted_of(self.plan, self.identity, self.folder, name)

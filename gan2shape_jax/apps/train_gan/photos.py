@@ -40,6 +40,7 @@ from gan2shape_jax.io.files import (
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import tensors
+from gan2shape_jax.training.decision import Start, There, Wanted, decide
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
@@ -239,7 +240,8 @@ def _kept(out: pathlib.Path, request: dict[str, Any], say: Callable[[str], None]
     why: object = "another checksum"
     try:
         facts = read_object(out / _FACTS, "facts about photos", limit=_LARGEST_TEXT)
-        if facts["asked"] != request:
+        there = There("complete", {"photos": facts["asked"]})
+        if isinstance(decide(there, Wanted({"photos": request}, replaces=True)), Start):
             return None
         kept = Photos(_mapped(out, facts["photos"], request["size"]), facts)
         if sha256(out / _PIXELS) == facts["fingerprint"]:
