@@ -21,7 +21,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import SHOWN, examined, moved
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, projection, reconstruction, sampling
+from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
@@ -35,6 +35,7 @@ from gan2shape_jax.method.state import (
     TrainState,
     initial_state,
 )
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.method.turning import STEPS
 from gan2shape_jax.training.task import means, phase_keys, program
 
@@ -170,7 +171,7 @@ class Amortized:
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `training.task.Task`; `count` is 1, as wherever the networks' average is kept."""
-        keys = phase_keys(self.maker.key, phase.number, use=sampling.TRAIN)
+        keys = phase_keys(self.maker.key, phase.number, stream=Stream.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
         run = program(phase.kind, flip=False, count=count, mesh=None)
         state, scalars = run(state, constants, None, keys, number, self.maker.frozen, self.settings)

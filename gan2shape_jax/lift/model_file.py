@@ -30,6 +30,7 @@ from gan2shape_jax.method import models, reconstruction, turning
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import weights
@@ -42,7 +43,6 @@ STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_
 _FOLDER = "statistics/"
 MASK = f"{_FOLDER}mask"
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
-_FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
 
 
@@ -81,7 +81,7 @@ def measured_turning(config: ConfigDict, params: Params, maker: SampleMaker) -> 
     """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
     if not maker.frozen.discriminator:
         return None
-    return turning.find(params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
+    return turning.find(maker.key, params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
 
 
 def turning_statistics(turning: Turning | None) -> dict[str, np.ndarray]:
@@ -173,7 +173,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     """
     settings = maker.settings
     views, lights, errors, depths, masks = [], [], [], [], []
-    for problem in maker.problems(range(_FIRST, _FIRST + count)):
+    for problem in maker.problems(Stream.MEASURED_SAMPLE, range(count)):
         prediction = reconstruction.predict(params, problem.problem, maker.frozen, settings)
         signs = jax.device_get(signs_of(prediction, problem.problem, settings=settings))
         views.append(np.asarray(prediction.view))

@@ -23,12 +23,14 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.streams import run_key
 from gan2shape_jax.run import explain, hosts, prepare, start, trust
 from gan2shape_jax.run.folder import config_hash, is_trained, joint_record, note_joint
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import checkpoint, loop, network_files
+from gan2shape_jax.training.devices import padding_note
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
 
@@ -97,12 +99,14 @@ def _run(context: RunContext, names: list[str], started: start.Start, replicas: 
     task = shared(
         images,
         frozen,
-        seed=config.seed,
+        key=run_key(config.seed),
         collect_iters=config.sampling.collect_iters,
         reference=config.reference,
         replicas=replicas,
         different=config.schedule.independent,
     )
+    if note := padding_note(task.replicas, task.mesh, "batches"):
+        context.monitor.say(note)
     by_name = dict(zip(names, images, strict=True))
     grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not started.trained:
@@ -120,7 +124,7 @@ def _run(context: RunContext, names: list[str], started: start.Start, replicas: 
         hosts.wait_for(lambda: is_trained(folder.root))
     if folder.team.leads:
         checkpoint.discard(folder.group_checkpoints("all"))  # the networks and the history have been written
-    like = models.init_params(jax.random.key(config.seed), task.settings)
+    like = models.shapes(task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     history = json.loads((folder.root / "history.json").read_text())
 

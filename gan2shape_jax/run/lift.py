@@ -30,6 +30,7 @@ from gan2shape_jax.method import models, turning
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
@@ -38,7 +39,7 @@ from gan2shape_jax.run.folder import config_hash, joint_record, note_joint
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, network_files
+from gan2shape_jax.training import checkpoint, devices, network_files
 
 
 def lift_gan(plan: Plan, names: Sequence[str]) -> int:
@@ -94,7 +95,7 @@ class _Lift(RunContext):
             self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
         self.monitor.say("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
-        return turning.taught(params, turning_fit, self.frozen, maker.settings), turning_fit
+        return turning.taught(maker.key, params, turning_fit, self.frozen, maker.settings), turning_fit
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
@@ -121,7 +122,10 @@ class _Lift(RunContext):
         config = self.config
         initial, turning_fit = self._begun
         hooks = {"returns": self._returns(), "on_collected": self._report, "turning": turning_fit}
-        self._trained(task_of(config, self.architecture, self.frozen, **hooks), initial)
+        task = task_of(config, self.architecture, self.frozen, **hooks)
+        if note := devices.padding_note(task.replicas, devices.mesh_of(task.replicas, jax.devices()), "batches"):
+            self.monitor.say(note)
+        self._trained(task, initial)
 
     def _trained(self, task: task_lib.Lift | Amortized, initial: models.Params) -> None:
         """Trains the task's networks from `initial`, or a checkpoint, to the end; draws sheets of held-out samples."""
@@ -145,14 +149,14 @@ class _Lift(RunContext):
         settings = model_file.as_with_single_images(config, maker.settings)
         params = prepare.initial_params(self.plan, settings)
         if models.DETAIL not in params:
-            params |= models.init_detail(jax.random.key(config.seed), settings)
+            params |= models.init_detail(key_of(maker.key, Stream.DETAIL), settings)
         images = [data.load_item(config, name, run_parser=False).image for name in names]
         task = amortized(
             maker,
             settings,
             pairs=joint.replicas_of(config),
             average=config.lift.average,
-            kept_out=maker.problems(range(config.lift.kept_out)),
+            kept_out=maker.problems(Stream.HELD_OUT_SAMPLE, range(config.lift.kept_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
             on_row=self._write_detail,
         )
@@ -164,7 +168,7 @@ class _Lift(RunContext):
         if not self.folder.team.leads:
             return
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        images, _ = maker.images(range(config.lift.kept_out))
+        images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(config.lift.kept_out))
         training = {"configuration": config_hash(config), "seed": config.seed, "pictures": shown}
         content = model_file.with_detail(
             pathlib.Path(config.networks.pretrained), detail, images, maker.settings, training
@@ -184,8 +188,8 @@ class _Lift(RunContext):
         config, path = self.config, self.folder.root / model_file.NAME
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        like = models.init_params(jax.random.key(config.seed), maker.settings)
+        like = models.shapes(maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        kept_out = maker.problems(range(config.lift.kept_out))
+        kept_out = maker.problems(Stream.HELD_OUT_SAMPLE, range(config.lift.kept_out))
         model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

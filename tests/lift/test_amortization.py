@@ -19,6 +19,7 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import amortization, model_file, samples
 from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import experiment, lift, prepare, runtime
 from gan2shape_jax.run.plan import resolve
@@ -37,7 +38,7 @@ def lifted(tmp_path_factory):
     architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
-    kept_out = maker.problems(range(2))
+    kept_out = maker.problems(Stream.HELD_OUT_SAMPLE, range(2))
     model_file.write(config, params, maker, kept_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
@@ -142,8 +143,8 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
 
     def run(name, watcher):
         task = amortization.amortized(
-            *(maker, settings), pairs=2, average=0.9, kept_out=maker.problems([0]), photographs=None,
-            on_row=lambda detail, pictures: rows.append(pictures),
+            *(maker, settings), pairs=2, average=0.9, kept_out=maker.problems(Stream.HELD_OUT_SAMPLE, [0]),
+            photographs=None, on_row=lambda detail, pictures: rows.append(pictures),
         )  # fmt: skip
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
 
@@ -211,7 +212,7 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
     maker = lifted[1]
     params = models.init_params(jax.random.key(0), maker.settings)
     whole = params | models.init_detail(jax.random.key(5), maker.settings)
-    (sample,) = maker.problems(range(3, 4))
+    (sample,) = maker.problems(Stream.HELD_OUT_SAMPLE, range(3, 4))
     both = reconstruction.predict(whole, sample.problem, maker.frozen, maker.settings)
     plain = reconstruction.predict(params, sample.problem, maker.frozen, maker.settings)
     assert plain.published is None and np.abs(both.reconstruction - plain.reconstruction).max() > 0.01

@@ -16,6 +16,7 @@ from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.method.turning import Turning
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare, runtime
@@ -47,8 +48,8 @@ def initial(task):
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
     architecture, frozen = prepare.load_frozen(resolve(config))
     maker = samples.maker_of(config, architecture, frozen)
-    images, latents = maker.images(range(11))
-    again, latent = maker.images([9])
+    images, latents = maker.images(Stream.TRAINED_SAMPLE, range(11))
+    again, latent = maker.images(Stream.TRAINED_SAMPLE, [9])
     np.testing.assert_array_equal(again[0], images[9])
     np.testing.assert_array_equal(latent[0], latents[9])
     drawn = jax.jit(projection.synthesize)(jnp.asarray(latents[:2]), maker.frozen, settings=maker.settings)
@@ -61,6 +62,9 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
     kept = {sample.name for sample in task.kept_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
+    latents = [prepared.problem.latent for prepared in task.kept_out]
+    latents += [problem.latent for number in (1, 2) for problem in task.stage(number).problems]
+    assert len({np.asarray(latent).tobytes() for latent in latents}) == len(latents) == 8
     problem = task.stage(1).problems[0]
     np.testing.assert_array_equal(problem.image, problem.gan_image)
 

@@ -66,12 +66,14 @@ def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
 
 def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
-    assert turning.find(state.params, frozen, settings, samples=64) is None  # random networks see hardly any yaw
+    assert (
+        turning.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
+    )  # random networks see hardly any yaw
     assert model_file.turning_statistics(None) == {}
     nothing = turning.predicted_sides
     monkeypatch.setattr(turning, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
     monkeypatch.setattr(turning, "named", lambda actual, *_: (actual, []))
-    assert turning.find(state.params, frozen, settings, samples=64) is None
+    assert turning.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
 
 
 def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch):
@@ -82,7 +84,7 @@ def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch)
     monkeypatch.setattr(turning, "_LESSONS", 100)
     monkeypatch.setattr(turning, "_LEARNING_RATE", 1e-3)
     latents = sample_w(jax.random.key(7), frozen.generator, arch=settings.architecture, samples=16)
-    taught, mirror = turning.taught(state.params, turns, frozen, settings), turns.mirror
+    taught, mirror = turning.taught(jax.random.key(0), state.params, turns, frozen, settings), turns.mirror
     assert all(taught[name] is state.params[name] for name in models.NAMES if name != "view")
 
     def views(params, place):

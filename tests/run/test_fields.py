@@ -57,7 +57,7 @@ class _Samples:
     frozen = _FROZEN
 
     @staticmethod
-    def problems(numbers):
+    def problems(stream, numbers):
         """Returns as many, without their content."""
         return [object.__new__(PreparedImage)] * len(numbers)
 
@@ -187,7 +187,7 @@ def stand_ins(monkeypatch):
         parsing, "load_parser", lambda weights: (types.SimpleNamespace(family="bisenet", classes=19), None)
     )
     monkeypatch.setattr(parsing, "find_labels", _telling("normalize"))
-    monkeypatch.setattr(SampleMaker, "images", _telling(1))
+    monkeypatch.setattr(SampleMaker, "images", _telling(2))
     monkeypatch.setattr(lift_task, "moved", _telling(3))
     advance = types.SimpleNamespace(advance=lambda state, *_: (state, {}))
     monkeypatch.setattr(lift_task.Lift, "_of", lambda task, phase: advance)

@@ -13,10 +13,10 @@ from gan2shape_jax import platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
 from gan2shape_jax.method import reconstruction
-from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices, shared, task
 from timing.subjects import COLLECT, Subject
 
@@ -93,7 +93,7 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
 
 
 def _key(subject: Subject, phase: Phase) -> Any:
-    return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.problem.key)
+    return jax.eval_shape(lambda key: key_of(key, Stream.TRAIN, phase.number), subject.problem.key)
 
 
 def _separately(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.stages.Lowered:
@@ -119,8 +119,8 @@ def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.st
     problem = dataclasses.replace(subject.problem, true_depth=None)
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
-    static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
-    run = task.compiled_with(shared.update, ("step", "flip", "mesh"), devices.platform_of(mesh))
+    static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh, "count": count}
+    run = task.compiled_with(shared.update, shared.STATIC, devices.platform_of(mesh))
     everything = shared.Everything(factors, mask, problems, keys, frozen, settings)
     return run.lower(moving, replicas, everything, **static)
 

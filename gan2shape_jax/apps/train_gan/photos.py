@@ -31,6 +31,7 @@ from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import tensors
+from gan2shape_jax.method.streams import Stream, generator_of, run_key
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
@@ -90,7 +91,8 @@ _Read = tuple[Any, int, str]
 def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
     """Returns the photos of iteration `number`: every photo once before any is repeated, reshuffled in each epoch."""
     places = np.arange(number * batch, (number + 1) * batch)
-    orders = {i: np.random.default_rng([seed, i]).permutation(count) for i in np.unique(places // count)}
+    epochs = np.unique(places // count).tolist()
+    orders = {i: generator_of(run_key(seed), Stream.GAN_PHOTOS, i).permutation(count) for i in epochs}
     return np.asarray([orders[place // count][place % count] for place in places])
 
 
