@@ -21,7 +21,14 @@ from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.networks import Params as Params
-from gan2shape_jax.networks.modules import Encoder, EncoderDecoder, ResidualEncoder, SkipDecoder, initial_params
+from gan2shape_jax.networks.modules import (
+    Encoder,
+    EncoderDecoder,
+    ResidualEncoder,
+    SkipDecoder,
+    initial_params,
+    param_shapes,
+)
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 NAMES = ("depth", "albedo", "view", "light", "encoder")
@@ -77,6 +84,11 @@ def trained(params: Params, names: tuple[str, ...]) -> Params:
 def published(params: Params) -> Params:
     """Returns the networks without `DETAIL`."""
     return {name: value for name, value in params.items() if name != DETAIL}
+
+
+def shapes(settings: Settings) -> Params:
+    """Returns the shape and dtype of every parameter of the five networks, without computing any."""
+    return {name: param_shapes(module) for name, module in modules(settings).items()}
 
 
 @jax.jit
