@@ -120,7 +120,7 @@ def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -
     """Returns the help on a topic.
 
     Args:
-        topic: '' for the short help, a field such as `schedule.stages` (just `stages` if no other field has that
+        topic: '' for the short help, a field such as `schedule.flip3` (just `flip3` if no other field has that
             ending), a group such as `schedule`, or `all`.
         spec: the configuration whose values are shown; '' shows the defaults.
         commands: the commands besides reconstruction, and what each is for.

@@ -12,3 +12,10 @@ def save(path: pathlib.Path, pixels=PIXELS, mode="RGB", **options) -> pathlib.Pa
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     (picture if picture.mode == mode else picture.convert(mode)).save(path, **options)
     return path
+
+
+def opened(path) -> Image.Image:
+    """A picture whose file is read and closed, whatever becomes of it."""
+    with Image.open(path) as picture:
+        picture.load()
+        return picture.copy()

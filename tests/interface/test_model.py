@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.outlines import excess_length, overlap
+from helpers.picture_files import opened
 from helpers.tiny import asset, tiny_config, tiny_image
-from PIL import Image
 
 import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
@@ -41,7 +41,7 @@ def _config(folder, networks):
 
 
 def _given():
-    image, mask = (Image.open(asset(f"ictface/{kind}/001.png")) for kind in ("image", "mask"))
+    image, mask = (opened(asset(f"ictface/{kind}/001.png")) for kind in ("image", "mask"))
     depth = np.load(asset("ictface/depth/001.npy"))[::2, ::2]
     return image, mask, np.where(depth > 0, depth, 1.1)
 
@@ -217,7 +217,7 @@ def test_a_mesh_ends_where_the_models_objects_do(kind):
     """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
     folder = pathlib.Path(asset("catface" if kind == "catface" else "ictface")) / "image"
     model = g2s.load_model(kind)
-    first, other = (np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
+    first, other = (np.asarray(opened(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
     bitten = np.ones(first.shape[:2])
     bitten[20:40, :30] = bitten[50:, 20:] = 0
     arguments = ((first, None), (first, bitten), (first // 2, None), (first[:, ::-1], bitten), (other, None))

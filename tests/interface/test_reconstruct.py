@@ -10,8 +10,8 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.picture_files import opened
 from helpers.tiny import asset, tiny_config
-from PIL import Image
 
 import gan2shape_jax as g2s
 from gan2shape_jax import interface
@@ -55,7 +55,7 @@ def gan(config):
 def face(config, gan, tmp_path_factory):
     """Face 001 by the public interface, and what it wrote into the folder that it was called in."""
     folder = tmp_path_factory.mktemp("caller")
-    image, mask = np.asarray(Image.open(_FACE).convert("RGB")), np.asarray(Image.open(_MASK).convert("L"))
+    image, mask = np.asarray(opened(_FACE).convert("RGB")), np.asarray(opened(_MASK).convert("L"))
     with contextlib.chdir(folder):
         result = g2s.reconstruct(image, gan, mask=mask, config=config, name="001", **_GIVEN)
     return result, list(folder.rglob("*"))
@@ -76,7 +76,7 @@ def test_without_a_latent_the_gan_is_inverted_as_by_the_command(gan, tmp_path):
     config = _config(tmp_path, data__latent_root="")
     expected = _by_command(config)
     assert np.load(os.path.join(config.workdir, "latents", "001.npy")).shape == (1, 128)
-    result = g2s.reconstruct(Image.open(_FACE), gan, mask=Image.open(_MASK), config=config, name="001")
+    result = g2s.reconstruct(opened(_FACE), gan, mask=opened(_MASK), config=config, name="001")
     np.testing.assert_array_equal(result.depth, expected.depth)
 
 
@@ -90,8 +90,8 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
             raise KeyboardInterrupt
 
     def again(**changes):
-        arguments = {"mask": Image.open(_MASK), "config": config, "checkpoint_folder": tmp_path / "kept"} | _GIVEN
-        return g2s.reconstruct(Image.open(_FACE), gan, name="001", **(arguments | changes))
+        arguments = {"mask": opened(_MASK), "config": config, "checkpoint_folder": tmp_path / "kept"} | _GIVEN
+        return g2s.reconstruct(opened(_FACE), gan, name="001", **(arguments | changes))
 
     with pytest.raises(KeyboardInterrupt):
         again(callback=break_off)
@@ -118,8 +118,8 @@ def test_a_loss_of_ones_own_trains(face, config, gan):
         return loss + weight * away, (metrics | {"away": away}, extra)
 
     own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=100))}
-    arguments = {"mask": Image.open(_MASK), "config": config, "name": "001"} | _GIVEN
-    result = g2s.reconstruct(Image.open(_FACE), gan, steps=own, **arguments)
+    arguments = {"mask": opened(_MASK), "config": config, "name": "001"} | _GIVEN
+    result = g2s.reconstruct(opened(_FACE), gan, steps=own, **arguments)
     assert result.depth.mean() < face[0].depth.mean() - 1e-4
     assert "away" in result.history[-1]
 
@@ -140,14 +140,14 @@ def test_a_loss_of_ones_own_trains(face, config, gan):
 )
 def test_what_cannot_be_reconstructed_is_refused(changes, message):
     gan = g2s.load_gan(asset("ictface/gan.safetensors"))
-    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    image = np.asarray(opened(_FACE).convert("RGB"))
     with pytest.raises(g2s.UserError, match=message):
-        g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
+        g2s.reconstruct(image, gan, **({"mask": opened(_MASK)} | changes))
 
 
 def test_what_cannot_be_reconstructed_is_refused_at_once():
     gan = g2s.load_gan(asset("ictface/gan.safetensors"))
-    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    image = np.asarray(opened(_FACE).convert("RGB"))
     with pytest.raises(ValueError, match="^gan is a str: it must be a Gan, as load_gan returns it"):
         inspect.unwrap(g2s.reconstruct)(image, "gan.safetensors")  # without this suite's check of types
     with pytest.raises(ValueError, match="^steps has step3: it must hold Steps by the names"):

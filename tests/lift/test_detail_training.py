@@ -131,7 +131,7 @@ def test_the_model_is_the_old_one_with_a_network_more(lifted, taught):
     assert [row["pictures"] for row in rows] == [0, 8, 16] and rows[-1]["loss"] < 1
     last = rows[-1]  # this GAN has no axes, so all partners are mirror images, which weigh less than the pictures
     assert last["loss"] == pytest.approx(last["l1"] + 0.25 * last["l1_partner"], rel=1e-4)
-    assert [path.name for path in (taught / "samples").iterdir()] == ["00_stage_1_detail.png"]
+    assert [path.name for path in (taught / "samples").iterdir()] == ["00_stage_1_train_detail.png"]
 
 
 def test_an_interruption_changes_nothing(lifted, tmp_path):

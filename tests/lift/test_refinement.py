@@ -132,7 +132,7 @@ def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, n
         np.testing.assert_array_equal(_leaves(params[name]), _leaves(refined.params[name]))
 
 
-_SHORT = {"lengths": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "held_out": 1}
+_SHORT = {"stages": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "held_out": 1}
 _SHORT = {f"refinement__{name}": value for name, value in _SHORT.items()}
 
 

@@ -170,13 +170,13 @@ def test_a_network_is_converted_by_one_process_and_made_again_if_it_is_not_whole
 def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_known(servers, tmp_path):
     content = b"\x80\x04cos\nsystem\n(X\x04\0\0\0truetR."
     servers.add(_URL, content)
-    with pytest.raises(UserError, match="(?s)os.system.*no hash is known, was removed"):
+    with pytest.raises(UserError, match="(?s)os.system.*no hash is known, was moved aside"):
         obtain(_entry(content, with_hash=False), tmp_path)
-    assert _below(tmp_path / "downloads") == []
+    assert _below(tmp_path / "downloads") == ["gan.pkl.unreadable-1"]
     for _ in range(2):
         with pytest.raises(UserError, match="os.system"):
             obtain(_entry(content), tmp_path)
-    assert len(servers.requested) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
+    assert len(servers.requested) == 2 and _below(tmp_path / "downloads") == ["gan.pkl", "gan.pkl.unreadable-1"]
 
 
 def _release():
