@@ -364,6 +364,9 @@ def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     `function` takes trees of arrays with a leading image axis, returns such a tree, and treats images independently.
     It is not differentiated: callers stop gradients at its arguments.
+
+    On a mesh, told by the arrays' types or by `jax.set_mesh` and `AxisType.Auto`, every device computes its own part of
+    what `jax.vmap` brings. The compiler would divide the work within loops and exchange values in each round.
     """
 
     @jax.custom_batching.custom_vmap
@@ -385,11 +388,20 @@ def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
             spec = jax.P(kind.spec[0])
             leaves = jax.reshard(leaves, jax.NamedSharding(kind.mesh, spec))
             whole = jax.shard_map(call, mesh=kind.mesh, in_specs=spec, out_specs=spec)
+        elif (mesh := _divided_by_the_compiler()) is not None and axis_size % mesh.size == 0:
+            spec = jax.P(mesh.axis_names)
+            whole = jax.shard_map(call, mesh=mesh, in_specs=spec, out_specs=spec)
         results = whole(*jax.tree.unflatten(structure, leaves))
         split = jax.tree.map(lambda result: result.reshape(axis_size, -1, *result.shape[1:]), results)
         return split, jax.tree.map(lambda _: True, split)
 
     return call
+
+
+def _divided_by_the_compiler() -> jax.sharding.AbstractMesh | None:
+    """Returns the mesh of `jax.set_mesh` if the compiler divides arrays over all of its axes, else None."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if set(mesh.axis_types) == {jax.sharding.AxisType.Auto} else None
 
 
 def in_chunks(function: Callable[..., PyTree], *images: PyTree, size: int) -> PyTree:
