@@ -35,6 +35,7 @@ from gan2shape_jax.geometry.resample import grid_sample
 from gan2shape_jax.lift import samples
 from gan2shape_jax.method import models, pose_edit, projection, reconstruction
 from gan2shape_jax.method.factors import blend_border
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
 
@@ -83,7 +84,7 @@ class Bench:
     def sampled(self, count: int, *, own: bool) -> Pictures:
         """Draws the GAN's samples, from in front and turned, or the model's renderings of them."""
         for first in range(_FIRST, _FIRST + count, 8):
-            for latent in self.maker.images(range(first, min(first + 8, _FIRST + count)))[1]:
+            for latent in self.maker.images(Stream.HELD_OUT_SAMPLE, range(first, min(first + 8, _FIRST + count)))[1]:
                 steps = np.interp(_YAWS, self.pose_edit.values[0], pose_edit.OFFSETS[0])
                 turned = [pose_edit.along(self.pose_edit.subspace, latent[None], 0, step)[0] for step in steps]
                 latents = np.stack(turned)

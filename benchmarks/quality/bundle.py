@@ -30,6 +30,7 @@ from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.method import models
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
 
@@ -112,7 +113,7 @@ def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
     """Writes a kind's files; returns what changed."""
     source, config = pathlib.Path(asset(kind)), load_config(f"{kind}:lift")
     maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
-    images, _ = maker.images(range(_SAMPLES))
+    images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(_SAMPLES))
     small, changes = smallest(read(source / "model.safetensors")[0], images, maker.settings)
 
     out.mkdir(parents=True, exist_ok=True)

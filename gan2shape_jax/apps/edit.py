@@ -18,7 +18,6 @@ pictures are in [-1, 1].
 
 import argparse
 import dataclasses
-import functools
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -310,7 +309,7 @@ def trained(folder: pathlib.Path, saved: SavedRun, settings: Settings, names: tu
             f"{places[0]} is missing: the GAN's pictures need the trained networks, which a run keeps unless "
             "config.outputs.networks is 'none'; reconstruct again (--version 3d of edit needs none)"
         )
-    like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
+    like = models.shapes(settings)
     networks = network_files.load_networks(path, like, settings, needed=names)
     return {name: networks[name] for name in names}
 

@@ -23,6 +23,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import GAN, MODEL, names_of
 from gan2shape_jax.io.files import atomic_folder
 from gan2shape_jax.method import pose_edit
+from gan2shape_jax.method.streams import FIXED_SEED, Stream, key_of, run_key
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text
@@ -65,8 +66,9 @@ def _run(options: argparse.Namespace) -> None:
     named = {file: name for name, file in names_of(GAN).items()}.get(options.gan, "")
     model = options.model or (named if named in names_of(MODEL) else None)
     networks = load_model(model).networks if model else None
-    axes = flip_subspace.find(jax.random.key(0), params, arch=arch)
-    latents = sample_w(jax.random.key(1), params["generator"], arch=arch, samples=pose_edit.NAMED_BY)
+    found_by, named_by = (key_of(run_key(FIXED_SEED), s) for s in (Stream.FLIPPED_SAMPLES, Stream.WALKED_SAMPLES))
+    axes = flip_subspace.find(found_by, params, arch=arch)
+    latents = sample_w(named_by, params["generator"], arch=arch, samples=pose_edit.NAMED_BY)
     names, predictor = [f"axis {number + 1}" for number in range(flip_subspace.AXES)], None
     if networks is not None:
         frozen = dataclasses.replace(networks.frozen, **params)

@@ -31,6 +31,7 @@ from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
 from gan2shape_jax.io.grabcut import estimate_mean_mask
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.method.models import Params
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality
@@ -40,7 +41,6 @@ from gan2shape_jax.stylegan2.typicality import Typicality
 Kind = Literal["face", "gan"]
 _IN_FILES: dict[Kind, str] = {"face": "face", "gan": "learnt"}  # what files and their names call a kind
 
-_SEED = 0
 _SAMPLES, _MEASURED, _MASKED = 2048, 512, 96  # samples used in all, for where faces lie, and for the mean mask
 _NAME = "detector.safetensors"
 _atypicality = exported.kept(typicality.atypicality, static_argnames=("arch",))
@@ -123,7 +123,7 @@ def learn(
     drawn = drawn_samples(architecture, gan, _SAMPLES)
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = estimate_mean_mask(images[:_MASKED])
-    typical = typicality.measure(gan["discriminator"], images, arch=architecture, seed=_SEED)
+    typical = typicality.measure(gan["discriminator"], images, arch=architecture, seed=FIXED_SEED)
     # Rounded as in the file, so that weights just learnt and those read from disk give the same bits.
     mask = np.asarray(mask, np.float16).astype(np.float32)
     if kind == "face":
@@ -134,14 +134,14 @@ def learn(
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
-    params = alignment.train(drawn, seed=_SEED, steps=alignment.TRAINING_STEPS, say=say)
+    params = alignment.train(drawn, seed=FIXED_SEED, steps=alignment.TRAINING_STEPS, say=say)
     params = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), params)
     return DetectorWeights(typical, mask, alignment=params)
 
 
 def drawn_samples(architecture: Architecture, gan: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns samples of the GAN, resized to `SIDE`; not truncated: photos vary as much."""
-    key, mean = jax.random.key(_SEED), jnp.zeros((1, architecture.style_dim))
+    key, mean = jax.random.key(FIXED_SEED), jnp.zeros((1, architecture.style_dim))
     drawn = random_images(key, gan["generator"], arch=architecture, count=count, truncation=1.0, mean=mean)
     return np.stack([alignment.resized(picture) for picture in to_uint8(drawn[0])])
 

@@ -21,7 +21,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import SHOWN, ema_update, examined
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, projection, reconstruction, sampling
+from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import OFFSETS
@@ -36,6 +36,7 @@ from gan2shape_jax.method.state import (
     TrainState,
     initial_state,
 )
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.training.task import means, phase_keys, program
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -170,7 +171,7 @@ class DetailTraining:
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `training.task.Task`; `count` is 1, as wherever the networks' average is kept."""
-        keys = phase_keys(self.maker.key, phase.number, use=sampling.TRAIN)
+        keys = phase_keys(self.maker.key, phase.number, stream=Stream.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
         run = program(phase.kind, flip=False, count=count, mesh=None)
         state, scalars = run(state, constants, None, keys, number, self.maker.frozen, self.settings)

@@ -31,6 +31,7 @@ from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import weights
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
@@ -45,7 +46,6 @@ MASK = f"{_FOLDER}mask"
 _POSE_EDIT = {name: f"turning_{name}" for name in ("axes", "centre", "values", "farthest")}
 _POSE_EDIT |= {"dual_basis": "turning_readers"}
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
-_FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _FOUND_FROM = 16  # times the samples that statistics are measured on: how the GAN turns
 
 
@@ -84,7 +84,7 @@ def measured_pose_edit(config: ConfigDict, params: Params, maker: SampleMaker) -
     """Returns how the lift's GAN turns what it draws, as networks see it; None where it does not, or none can tell."""
     if not maker.frozen.discriminator:
         return None
-    return pose_edit.find(params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
+    return pose_edit.find(maker.key, params, maker.frozen, maker.settings, samples=_FOUND_FROM * config.lift.measured)
 
 
 def pose_edit_tensors(edit: LatentPoseEdit | None) -> dict[str, np.ndarray]:
@@ -178,7 +178,7 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
     """
     settings = maker.settings
     views, lights, errors, depths, masks = [], [], [], [], []
-    for sample in maker.examples(range(_FIRST, _FIRST + count)):
+    for sample in maker.examples(Stream.MEASURED_SAMPLE, range(count)):
         prediction = reconstruction.predict(params, sample.example, maker.frozen, settings)
         signs = jax.device_get(signs_of(prediction, sample.example, settings=settings))
         views.append(np.asarray(prediction.view))

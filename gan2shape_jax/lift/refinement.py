@@ -19,16 +19,14 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.state import Context, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training.task import collecting
 
 Images = Float[np.ndarray, "n s s 3"]
 Map = Float[np.ndarray, "s s"]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Phase number for drawing held-out samples, beyond the numbers of all training phases.
-_PHASE = 1 << 19
 
 
 def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | float) -> models.Params:
@@ -65,7 +63,7 @@ def keep_best(
     example, settings = prepared.example, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     context = prepared.context(frozen)
-    code, key = _code(start, context), phase_key(example.key, _PHASE, COLLECT)
+    code, key = _code(start, context), key_of(example.key, Stream.HELD_OUT)
     collected = collecting(STEP3, mesh=None)
     drawn = [collected(start, state.factors, code, example, key, number, frozen, settings) for number in range(batches)]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)

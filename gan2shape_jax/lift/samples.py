@@ -17,6 +17,7 @@ from gan2shape_jax.method import prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import Example, PreparedImage
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -34,20 +35,22 @@ class SampleMaker:
     mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]  # maps a sample's image (S, S, 3) to its object mask (S, S)
     # Maps an object mask to the depth (S, S) that training starts from.
     prior_of: Callable[[Mask], Float[np.ndarray, "s s"]]
-    key: jax.Array  # the random key from which all samples are derived
+    key: jax.Array  # the run's
 
-    def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-        """Returns the samples' images and their latents in W."""
-        draw = functools.partial(_draw, self.key, frozen=self.frozen, settings=self.settings)
+    def images(
+        self, stream: Stream, numbers: Sequence[int]
+    ) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+        """Returns the images of a stream's samples and their latents in W."""
+        draw = functools.partial(_draw, self.key, frozen=self.frozen, settings=self.settings, stream=stream)
         images, latents = in_batches(draw, np.asarray(numbers, np.int32), size=_TOGETHER)
         return images, latents
 
-    def examples(self, numbers: Sequence[int]) -> list[PreparedImage]:
+    def examples(self, stream: Stream, numbers: Sequence[int]) -> list[PreparedImage]:
         """Returns samples ready to be trained on."""
-        images, latents = self.images(numbers)
-        return list(map(self._example, numbers, images, latents))
+        images, latents = self.images(stream, numbers)
+        return [self._example(stream, *sample) for sample in zip(numbers, images, latents, strict=True)]
 
-    def _example(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
+    def _example(self, stream: Stream, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
         mask = self.mask_of(image)
         picture = jnp.asarray(image)[None]
         example = Example(
@@ -57,18 +60,23 @@ class SampleMaker:
             gan_image=picture,  # exact: the latent is known
             prior=jnp.asarray(self.prior_of(mask), jnp.float32),
             true_depth=None,
-            key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
+            key=key_of(self.key, stream, number),
         )
-        return PreparedImage(name=f"sample-{number:06d}", example=example, settings=self.settings, inversion_l1=0.0)
+        name = f"{stream.name.lower()}_{number:06d}"
+        return PreparedImage(name=name, example=example, settings=self.settings, inversion_l1=0.0)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="stream")
 def _draw(
-    key: jax.Array, numbers: jax.Array, *, frozen: FrozenModels, settings: settings_lib.Settings
+    key: jax.Array, numbers: jax.Array, *, frozen: FrozenModels, settings: settings_lib.Settings, stream: Stream
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the images and latents of the numbered samples, each drawn with its own key."""
-    own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim
-    z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (width,)))(numbers)
+
+    def latent_of(number: jax.Array) -> jax.Array:
+        own = key_of(key, stream, number)
+        return jax.random.normal(key_of(own, Stream.LATENT), (settings.architecture.style_dim,))
+
+    z = jax.vmap(latent_of)(numbers)
     return projection.sample(z, frozen, settings)
 
 
@@ -81,7 +89,7 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
         **{name: config.lift[name] for name in config.lift if name in settings_lib.Settings.__dataclass_fields__},
     )
     depth_of = functools.partial(prior.prior_depth, config)
-    maker = SampleMaker(frozen, settings, _whole_square, depth_of, jax.random.key(config.seed))
+    maker = SampleMaker(frozen, settings, _whole_square, depth_of, run_key(config.seed))
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
 
 
@@ -101,7 +109,7 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], M
     mean = (
         load_mask(pathlib.Path(config.lift.mean_mask), side)
         if config.lift.mean_mask
-        else grabcut.estimate_mean_mask(maker.images(range(_USUAL_FROM))[0])
+        else grabcut.estimate_mean_mask(maker.images(Stream.MASK_SAMPLE, range(_USUAL_FROM))[0])
     )
     if mean.max() < 0.5:
         source = config.lift.mean_mask or "samples of the GAN"

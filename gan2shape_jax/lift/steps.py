@@ -42,14 +42,12 @@ from gan2shape_jax.method.state import (
 )
 from gan2shape_jax.method.step2 import STEP2, version_loss
 from gan2shape_jax.method.step3 import STEP3, collect_batch, step3_loss
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training.task import one_image
 
 # Standard deviations, in network units, below which a quantity counts as constant.
 _STANDING = 1e-4
 _AT_ONCE = 8  # samples per compiled call of the search; more gain nothing on CPU
-# The phases of the images' own encoders are numbered from here on, beyond those of any schedule, so that no random draw
-# is repeated.
-_PHASES = 1 << 18
 
 
 # --- inversion ------------------------------------------------------------------------------------------
@@ -194,14 +192,15 @@ def projected_by_own_encoder(state: TrainState, phase: Phase, context: Context) 
     `encoder_learning_rate`.
     """
     settings = context.settings
-    lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
+    lesson = Phase(phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
     own = changed(
         settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate, own_encoder_iterations=0
     )  # the same programs for any number of iterations
-    fresh = models.init_params(jax.random.fold_in(context.example.key, lesson.number), own)["encoder"]
+    example = dataclasses.replace(context.example, key=key_of(context.example.key, Stream.OWN_ENCODER, phase.number))
+    fresh = models.init_params(key_of(example.key, Stream.NETWORKS), own)["encoder"]
     state = jax.tree.map(jnp.array, state)  # training donates it, and every image starts from it
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
-    task = one_image(dataclasses.replace(context, settings=own))
+    task = one_image(dataclasses.replace(context, example=example, settings=own))
     alone = task.fresh_optimizer(alone, lesson)
     for number in range(lesson.iterations):
         alone, _ = task.advance(alone, lesson, number, None, 1)

@@ -25,11 +25,11 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import Context, Example, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step2 import STEP2
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
 
-FIRST = 1 << 20  # training samples are numbered from here on, all others below
 SHOWN = 8  # maximum number of held-out samples that are shown
 
 # Steps in which the moving average of the networks is kept, and those that train depth: checked for a collapse.
@@ -101,7 +101,7 @@ class Lift:
     @functools.cached_property
     def held_out(self) -> list[PreparedImage]:
         """Held-out samples, never trained on, which are examined during training."""
-        return self._maker.examples(range(self.config.lift.held_out))
+        return self._maker.examples(Stream.HELD_OUT_SAMPLE, range(self.config.lift.held_out))
 
     @functools.cached_property
     def _maker(self) -> SampleMaker:
@@ -114,11 +114,11 @@ class Lift:
         chosen, slower = self.config.lift, 0.5**self.returns
         if number not in self._latest:
             self._latest.clear()  # first, to free its samples
-            begin = FIRST + (number - 1) * chosen.samples
+            begin = (number - 1) * chosen.samples
             task = shared(
-                self._maker.examples(range(begin, begin + chosen.samples)),
+                self._maker.examples(Stream.TRAINED_SAMPLE, range(begin, begin + chosen.samples)),
                 self.maker.frozen,
-                seed=self.config.seed + self.returns,
+                key=key_of(self.maker.key, Stream.RETURN, self.returns),
                 collect_iters=chosen.batches * chosen.samples,
                 replicas=self.replicas,
                 on_collected=self.on_collected,

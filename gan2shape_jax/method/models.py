@@ -79,6 +79,11 @@ def published(params: Params) -> Params:
     return {name: value for name, value in params.items() if name != DETAIL}
 
 
+def shapes(settings: Settings) -> Params:
+    """Returns the shape and dtype of every parameter of the five networks, without computing any."""
+    return {name: param_shapes(module) for name, module in modules(settings).items()}
+
+
 @jax.jit
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
     """Returns initial parameters of all five networks, determined by the key."""

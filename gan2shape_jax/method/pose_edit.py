@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.streams import Stream, generator_of, key_of
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.stylegan2.flip_subspace import AXES, FlipSubspace
 from gan2shape_jax.stylegan2.flip_subspace import find as find_subspace
@@ -65,15 +66,17 @@ class LatentPoseEdit:
         return inside + along.reshape(len(along), *(1,) * (latent.ndim - 2), -1), jnp.stack(reached, axis=1)
 
 
-def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int) -> LatentPoseEdit | None:
+def find(
+    key: PRNGKeyArray, params: models.Params, frozen: FrozenModels, settings: Settings, *, samples: int
+) -> LatentPoseEdit | None:
     """Returns how the GAN turns what it draws, as a model sees it; None where it turns by less than 15 degrees.
 
-    `samples` are those that the axes are estimated from. Raises `UserError`: the GAN has no discriminator.
+    `key` is the run's; `samples` many give the axes. Raises `UserError`: the GAN has no discriminator.
     """
-    arch, key = settings.architecture, jax.random.key(0)
+    arch = settings.architecture
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
-    subspace = find_subspace(key, gan, arch=arch, samples=samples)
-    latents = sample_w(jax.random.fold_in(key, 1), frozen.generator, arch=arch, samples=NAMED_BY)
+    subspace = find_subspace(key_of(key, Stream.FLIPPED_SAMPLES), gan, arch=arch, samples=samples)
+    latents = sample_w(key_of(key, Stream.WALKED_SAMPLES), frozen.generator, arch=arch, samples=NAMED_BY)
     subspace, _ = named(subspace, latents, params, frozen, settings)
     values = np.zeros_like(OFFSETS)
     for axis, place in np.ndindex(*OFFSETS.shape):
@@ -88,17 +91,18 @@ def find(params: models.Params, frozen: FrozenModels, settings: Settings, *, sam
     return result
 
 
-def taught(params: models.Params, edit: LatentPoseEdit, frozen: FrozenModels, settings: Settings) -> models.Params:
+def taught(
+    key: PRNGKeyArray, params: models.Params, edit: LatentPoseEdit, frozen: FrozenModels, settings: Settings
+) -> models.Params:
     """Returns networks whose V sees far turns: beyond `_SURE` deviations along the axis, yaw goes on as it does before.
 
     A GAN draws few objects turned so far, and V, which learns from what it draws, sees them turned too little. All that
-    V sees nearer, and all but yaw, stays. The result is deterministic.
+    V sees nearer, and all but yaw, stays. `key` is the run's.
     """
     count = _LESSONS * _TOGETHER
-    latents = sample_w(
-        jax.random.fold_in(jax.random.key(0), 2), frozen.generator, arch=settings.architecture, samples=count
-    )
-    places = np.random.default_rng(0).uniform(-_FARTHEST, _FARTHEST, count)
+    drawn_by = key_of(key, Stream.TURNED_SAMPLES)
+    latents = sample_w(drawn_by, frozen.generator, arch=settings.architecture, samples=count)
+    places = generator_of(key, Stream.TURNED_PLACES).uniform(-_FARTHEST, _FARTHEST, count)
     near = np.clip(places, -_SURE, _SURE)
     told = _predict_all(params, along(edit.subspace, latents, 0, near), frozen, settings)[:, :6]
     inner, outer = (np.interp([-place, place], OFFSETS[0], edit.values[0]) for place in (_SURE / 2, _SURE))

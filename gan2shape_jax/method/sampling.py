@@ -15,14 +15,6 @@ from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Iteration, PseudoImages, SampledConditions
 
-# Independent uses of randomness in a phase: training, collecting samples, choosing among images or samples.
-TRAIN, COLLECT, CHOOSE = 0, 1, 2
-
-
-def phase_key(key: PRNGKeyArray, phase: Int[Scalar, ""] | int, use: int) -> PRNGKeyArray:
-    """Returns the key for one use (`TRAIN`, `COLLECT` or `CHOOSE`) of an image's or a run's key in a phase."""
-    return jax.random.fold_in(jax.random.fold_in(key, phase), use)
-
 
 def draw_views(
     key: PRNGKeyArray,

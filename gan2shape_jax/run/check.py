@@ -109,7 +109,7 @@ def _load_networks(plan: Plan, architecture: Architecture) -> None:
     gan = config.recipe != "predict" or predict.no_gan_because(config) is None
     needed = predict.needed_networks(gan=gan) if config.recipe == "predict" else ("depth",)
     sizes = plan.settings(architecture, original_size=config.image_size)
-    like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
+    like = models.shapes(sizes)
     plan.require_model_fits(sizes, gan=gan)
     network_files.load_networks(pathlib.Path(config.networks.pretrained), like, sizes, needed=needed)
 

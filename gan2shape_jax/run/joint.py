@@ -21,6 +21,7 @@ from gan2shape_jax.io.files import atomic_bytes, atomic_text, remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.streams import run_key
 from gan2shape_jax.results import Projection
 from gan2shape_jax.run import hosts, inference, prepare, start, trust
 from gan2shape_jax.run.plan import Plan
@@ -76,12 +77,14 @@ def _run(context: RunContext, names: list[str]) -> int:
     task = shared(
         images,
         frozen,
-        seed=config.seed,
+        key=run_key(config.seed),
         collect_iters=config.sampling.collect_iters,
         reference=config.reference,
         replicas=config.schedule.batches_per_iteration,
         different=config.schedule.distinct_images,
     )
+    if note := padding_note(task.replicas, task.mesh, "batches"):
+        context.monitor.say(note)
     by_name = dict(zip(names, images, strict=True))
     grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not trained:
@@ -98,7 +101,7 @@ def _run(context: RunContext, names: list[str]) -> int:
         hosts.wait_for(lambda: folder.networks_there.state == "complete")
     if folder.team.leads:
         remove_folder(folder.group_checkpoints("all"))  # the networks and the history have been written
-    like = models.init_params(jax.random.key(config.seed), task.settings)
+    like = models.shapes(task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     history = json.loads((folder.root / "history.json").read_text())
 

@@ -30,6 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
@@ -100,7 +101,7 @@ class _Lift(RunContext):
             self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
         self.monitor.say("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
-        return pose_edit.taught(params, edit, self.frozen, maker.settings), edit
+        return pose_edit.taught(maker.key, params, edit, self.frozen, maker.settings), edit
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
@@ -150,14 +151,14 @@ class _Lift(RunContext):
         settings = model_file.as_with_single_images(config, maker.settings)
         params = prepare.initial_params(self.plan, settings)
         if models.DETAIL not in params:
-            params |= models.init_detail(jax.random.key(config.seed), settings)
+            params |= models.init_detail(key_of(maker.key, Stream.DETAIL), settings)
         images = [data.load_item(config, name, run_parser=False).image for name in names]
         task = detail_training_of(
             maker,
             settings,
             pairs=config.schedule.batches_per_iteration,
             average=config.lift.average,
-            held_out=maker.examples(range(config.lift.held_out)),
+            held_out=maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
             on_row=self._write_detail,
         )
@@ -169,7 +170,7 @@ class _Lift(RunContext):
         if not self.folder.team.leads:
             return
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        images, _ = maker.images(range(config.lift.held_out))
+        images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         training = {"configuration": self.identity.fingerprint, "seed": config.seed, "pictures": shown}
         content = model_file.with_detail(
             pathlib.Path(config.networks.pretrained), detail, images, maker.settings, training
@@ -189,8 +190,8 @@ class _Lift(RunContext):
         config, path = self.config, self.folder.root / model_file.NAME
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        like = models.init_params(jax.random.key(config.seed), maker.settings)
+        like = models.shapes(maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
-        held_out = maker.examples(range(config.lift.held_out))
+        held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         model_file.write(config, params, maker, held_out, path, configuration=self.identity.fingerprint)
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")

@@ -22,7 +22,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Example, PreparedImage
-from gan2shape_jax.networks.modules import param_shapes
+from gan2shape_jax.method.streams import FIXED_SEED, Stream, key_of, run_key
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
@@ -40,8 +40,9 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
 
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
-    """Returns the mean latent (1, W) that latents are truncated towards: always the same for a given GAN."""
-    return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture)
+    """Returns the mean latent (1, W) that latents are truncated towards: always the same for a given GAN's file."""
+    key = key_of(run_key(FIXED_SEED), Stream.MEAN_LATENT)
+    return stylegan2.mean_w(key, weights["generator"], arch=architecture)
 
 
 def load_frozen(
@@ -72,7 +73,7 @@ def initial_params(plan: Plan, settings: Settings) -> models.Params:
     If a model is refined with a new encoder (`config.refinement.new_encoder`), that encoder is random too.
     """
     config, path = plan.config, plan.config.networks.pretrained
-    like = {name: param_shapes(module) for name, module in models.modules(settings).items()}
+    like = models.shapes(settings)
     params, random = like, list(like)
     if path:
         plan.require_model_fits(settings, gan=True)
@@ -81,13 +82,13 @@ def initial_params(plan: Plan, settings: Settings) -> models.Params:
         random = [name for name in like if params[name] is like[name] or (name == "encoder" and own_encoder)]
     if not random:  # computing random networks takes seconds, which go into compiling
         return params
-    fresh = models.init_params(jax.random.key(config.seed), settings)
+    fresh = models.init_params(key_of(run_key(config.seed), Stream.NETWORKS), settings)
     return params | {name: fresh[name] for name in random}
 
 
 def image_key(seed: int, name: str) -> jax.Array:
     """Returns the image's random key, a function of seed and name, so that results do not depend on the list."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    return key_of(run_key(seed), Stream.IMAGE, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def find_latent(
@@ -99,7 +100,7 @@ def find_latent(
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     latent = inversion.invert(
-        jax.random.fold_in(image_key(config.seed, name), 1),
+        key_of(image_key(config.seed, name), Stream.INVERSION),
         frozen.generator,
         jnp.asarray(target)[None],
         arch=architecture,
@@ -164,7 +165,7 @@ def prepare_image(
         gan_image=gan_image,
         prior=jax.device_put(prior.prior_depth(config, item.mask).astype(np.float32)),
         true_depth=None if item.depth is None else jax.device_put(item.depth),
-        key=None if w is None else jax.random.fold_in(image_key(config.seed, item.name), 0),
+        key=None if w is None else image_key(config.seed, item.name),
     )
     return PreparedImage(name=item.name, example=example, settings=settings, inversion_l1=error)
 

@@ -32,6 +32,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.results import AWAITS, Projection, Reconstruction, Row, print_table, write_page, write_table
 from gan2shape_jax.run import inference, prepare, redraw, start, trust
 from gan2shape_jax.run.folder import RunFolder, is_result
@@ -472,7 +473,7 @@ class Trainer(RunContext):
         previous = next((stem for stem in map(stem_of, before) if self.folder.is_finished(stem)), None)
         if previous is None:
             return self._pretrained_or_fresh(prepared.settings)
-        fresh = models.init_params(jax.random.key(self.config.seed), prepared.settings)
+        fresh = models.init_params(key_of(run_key(self.config.seed), Stream.NETWORKS), prepared.settings)
         path = self.folder.result(previous) / "networks.safetensors"
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
 

@@ -3,8 +3,13 @@
 Arrays of independent images have the images as their first axis, which is sharded over the devices of a mesh; nothing
 is exchanged between images or devices. What shared networks need is replicated, and only what the replicas of an
 iteration see is sharded.
+
+Programs are `jax.jit`ted and follow the shardings of their arguments. `for_each` alone names what a device computes, by
+`jax.shard_map`: networks that differ between images are convolutions with a kernel for each, which the compiler can
+only group, and grouped ones are slow on CPU.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from gan2shape_jax.errors import UserError
 
 AXIS = "images"
 
@@ -29,23 +32,40 @@ def platform_of(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def devices_used(replicas: int, devices: Sequence[Any]) -> int:
-    """Returns how many of the devices can share the replicas evenly.
+def devices_used(count: int, devices: Sequence[Any]) -> int:
+    """Returns how many of the devices share `count` parts of a batch: as few as do it in the same time.
 
-    Raises `UserError`: the devices belong to several hosts and not all can be used, which would leave a host out.
+    All, if they belong to several hosts: none of these may be left out.
     """
-    count = max(d for d in range(1, min(replicas, len(devices)) + 1) if replicas % d == 0)
-    if count < len(devices) and len({device.process_index for device in devices}) > 1:
-        raise UserError(
-            f"config.schedule.batches_per_iteration is {replicas}, but the hosts have {len(devices)} devices "
-            f"together: set a multiple of {len(devices)}, or 0 for one a device"
-        )
-    return count
+    if len({device.process_index for device in devices}) > 1:
+        return len(devices)
+    return -(-count // -(-count // len(devices)))
 
 
-def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
-    """Returns a mesh over as many devices as can share the replicas evenly; see `devices_used`."""
-    return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
+def mesh_of(count: int, devices: Sequence[jax.Device]) -> Mesh:
+    """Returns a mesh over the devices that share `count` parts of a batch; see `devices_used` and `padded`."""
+    return Mesh(np.asarray(devices[: devices_used(count, devices)]), (AXIS,))
+
+
+def padded(count: int, mesh: Mesh) -> int:
+    """Returns how many parts the devices compute, all of them as many: `count`, and padding without weight."""
+    return count + -count % mesh.size
+
+
+def padding_note(count: int, mesh: Mesh, what: str) -> str:
+    """Returns a sentence on the padding, "" where there is none; `what` are the parts in the plural."""
+    more = padded(count, mesh) - count
+    if not more:
+        return ""
+    return (
+        f"{count} {what} do not divide among {mesh.size} devices: {more} more, without weight, fill up the last "
+        f"ones; a multiple of {len(jax.devices())} would use all devices fully"
+    )
+
+
+def sharing(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
+    """Returns the context in which the rasteriser divides its work among the devices; see `visibility.join_batch`."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if mesh.size > 1 else contextlib.nullcontext()
 
 
 def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) -> Callable[..., Any]:
@@ -60,6 +80,8 @@ def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) ->
 
     def local(*arguments):
         own, rest = arguments[:-shared], arguments[-shared:]
+        if mesh.size > 1:  # gradients belong to an image, also of what meets arguments that all images share
+            rest = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), rest)
         count = jax.tree.leaves(own)[0].shape[0]
         if count == 1:  # only a reshape: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
@@ -70,9 +92,7 @@ def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) ->
 
     def sharded(*arguments):
         specs = (PartitionSpec(AXIS),) * (len(arguments) - shared) + (PartitionSpec(),) * shared
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)(
-            *arguments
-        )
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS))(*arguments)
 
     return local if mesh.size == 1 else sharded
 

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import MIB, atomic_text, parsed, read_text, set_aside
-from gan2shape_jax.method import iteration, models, sampling
+from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.task import independent, phase_keys, program
 
@@ -98,13 +99,13 @@ def bytes_of_one(prepared: state_lib.PreparedImage, frozen: FrozenModels) -> int
     settings, task = prepared.settings, independent([prepared], frozen)
     square = (settings.sample_count, settings.image_size, settings.image_size)
 
-    def moving(key: jax.Array) -> tuple[state_lib.TrainState, state_lib.ProjectedSamples]:
-        state = state_lib.initial_state(models.init_params(key, settings), settings)
+    def moving(params: models.Params) -> tuple[state_lib.TrainState, state_lib.ProjectedSamples]:
+        state = state_lib.initial_state(params, settings)
         samples = state_lib.ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
         return devices.stack([(iteration.fresh_optimizer(state, STEP3.networks, settings), samples)])
 
-    state, samples = jax.eval_shape(moving, jax.random.key(0))
-    keys = phase_keys(task.example.key, 0, use=sampling.TRAIN)
+    state, samples = jax.eval_shape(moving, models.shapes(settings))
+    keys = phase_keys(task.example.key, 0, stream=Stream.TRAIN)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     run = program(STEP3, flip=True, count=1, mesh=task.mesh)
     compiled = run.lower(state, samples, task.example, keys, number, task.frozen, task.settings).compile()

@@ -14,12 +14,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, reconstruction, sampling
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
@@ -40,6 +40,7 @@ from gan2shape_jax.method.state import (
 )
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
 from gan2shape_jax.training.task import compiled_with, means, one_image, per_step, phase_keys, scores
@@ -111,63 +112,52 @@ Trained = tuple[models.Params, Any]  # the parameters of the networks and the op
 
 
 def update(
-    trained: Trained, replicas: Replicas, fixed: Everything, *, step: Step, flip: bool, mesh: Mesh
+    trained: Trained, replicas: Replicas, fixed: Everything, *, step: Step, flip: bool, mesh: Mesh, count: int
 ) -> tuple[Trained, Metrics]:
     """One update of shared networks from the mean loss of an iteration's replicas; to be called inside `jax.jit`.
 
-    Every device differentiates the mean loss of its replicas, the gradients are averaged over the mesh (one
-    all-reduce), and every device takes the same step of Adam. Results do not depend on the number of devices, apart
-    from the order of summation.
+    The replicas are sharded over the mesh, everything else is replicated; the mean over replicas is the one place
+    where devices exchange anything, and in the gradient one all-reduce. Replicas beyond the first `count` are padding,
+    without weight. Results do not depend on the number of devices, apart from the order of summation.
 
-    Everything but the replicas is replicated. Returns the updated networks with the optimiser's state, and the scalars
-    averaged over the replicas.
+    Returns the updated networks with the optimiser's state, and the scalars averaged over the replicas.
     """
+    params, opt_state = trained
+    whole = TrainState(params, opt_state, fixed.factors, fixed.mask)
+    slots = len(replicas.numbers)
 
-    def on_device(trained: Trained, replicas: Replicas, fixed: Everything) -> tuple[Trained, Metrics]:
-        params, opt_state = trained
-        whole = TrainState(params, opt_state, fixed.factors, fixed.mask)
+    def loss_of(params: models.Params, iteration: Iteration, example: Example) -> LossAndMetrics:
+        context = Context(example, fixed.frozen, fixed.settings)
+        return step.loss(whole.params | params, step.draw(iteration, context), context, flip=flip)
 
-        def loss_of(params: models.Params, iteration: Iteration, example: Example) -> LossAndMetrics:
-            context = Context(example, fixed.frozen, fixed.settings)
-            return step.loss(whole.params | params, step.draw(iteration, context), context, flip=flip)
+    def average(values: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(jnp.arange(slots) < count, values, 0)) / count
 
-        # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of
-        # weights and become one convolution over a larger batch, forward and backward.
-        def mean(params: models.Params, iterations: Iteration, examples: Example) -> LossAndMetrics:
-            if len(replicas.numbers) == 1:
-                return loss_of(params, devices.pick(iterations, 0), devices.pick(examples, 0))
-            loss, (metrics, _) = jax.vmap(functools.partial(loss_of, params))(iterations, examples)
-            return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
+    # The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of weights
+    # and become one convolution over a larger batch, forward and backward.
+    def mean(params: models.Params, iterations: Iteration, examples: Example) -> LossAndMetrics:
+        if slots == 1:
+            return loss_of(params, devices.pick(iterations, 0), devices.pick(examples, 0))
+        loss, (metrics, _) = jax.vmap(functools.partial(loss_of, params))(iterations, examples)
+        return average(loss), (jax.tree.map(average, metrics), None)
 
-        factors, examples, keys = devices.pick((fixed.factors, fixed.examples, fixed.keys), replicas.chosen)
+    with devices.sharing(mesh):
+        own = devices.pick((fixed.factors, fixed.examples, fixed.keys), replicas.chosen)
+        if mesh.size > 1:
+            own = jax.lax.with_sharding_constraint(own, NamedSharding(mesh, PartitionSpec(AXIS)))
+        factors, examples, keys = own
         iterations = Iteration(keys, replicas.numbers, factors, replicas.constants)
         differentiated = jax.value_and_grad(mean, has_aux=True)
         active = models.trained(whole.params, step.networks)
         (_, (metrics, _)), gradient = differentiated(active, iterations, examples)
-        if mesh.size > 1:
-            gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
-        whole = iteration_lib.optimizer_step(whole, gradient, fixed.settings)
-        return (whole.params, whole.opt_state), metrics
-
-    if mesh.size == 1:
-        return on_device(trained, replicas, fixed)
-    all_alike, each = PartitionSpec(), PartitionSpec(AXIS)
-    # With check_vma=False a gradient is that of the device's own loss; otherwise JAX would sum over all devices.
-    sharded = jax.shard_map(
-        on_device,
-        mesh=mesh,
-        check_vma=False,
-        in_specs=(all_alike, each, all_alike),
-        out_specs=(all_alike, all_alike),
-    )
-    result: tuple[Trained, Metrics] = sharded(trained, replicas, fixed)
-    return result
+    whole = iteration_lib.optimizer_step(whole, gradient, fixed.settings)
+    return (whole.params, whole.opt_state), metrics
 
 
 @per_step
-def updating(step: Step, *, flip: bool, mesh: Mesh) -> Any:
+def updating(step: Step, *, flip: bool, mesh: Mesh, count: int) -> Any:
     """Returns the compiled `update` of a step."""
-    of_step = functools.partial(update, step=step, flip=flip, mesh=mesh)
+    of_step = functools.partial(update, step=step, flip=flip, mesh=mesh, count=count)
     return compiled_with(of_step, devices.platform_of(mesh))
 
 
@@ -196,7 +186,7 @@ class Shared:
     frozen: FrozenModels
     # The settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a time.
     settings: Settings
-    key: jax.Array  # the random key for the order of images
+    key: jax.Array  # the run's, for the order of images
     batches: int  # the number of batches of projected samples kept for each image
     replicas: int  # the number of losses averaged into one update
     mesh: Mesh
@@ -252,14 +242,14 @@ class Shared:
         if phase.step == PRIOR_STEP.name and self.reference:
             order = np.zeros(entries, np.int32)
         else:
-            key = sampling.phase_key(self.key, phase.number, sampling.CHOOSE)
+            key = key_of(self.key, Stream.IMAGE_ORDER, phase.number)
             order = np.asarray(image_order(key, entries, len(self.examples)))
         return order if self.different else np.repeat(order, self.replicas)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> PhaseOrder:
         """See `task.Task`."""
         own = jnp.stack([example.key for example in self.examples])
-        keys = phase_keys(own, phase.number, use=sampling.TRAIN)
+        keys = phase_keys(own, phase.number, stream=Stream.TRAIN)
         of_phase = PhaseOrder(self.order(phase), devices.replicate(keys, self.mesh))
         alone, step = devices.on_host(state, self.mesh), phase.kind
         if step.cache is None:
@@ -268,7 +258,7 @@ class Shared:
             kept = {i: self._cache(alone, phase, i) for i in set(of_phase.order.tolist())}
             return dataclasses.replace(of_phase, kept=kept)
         choices = sample_choices(
-            phase_keys(own, phase.number, use=sampling.CHOOSE)[of_phase.order],
+            phase_keys(own, phase.number, stream=Stream.CHOOSE)[of_phase.order],
             jnp.arange(len(of_phase.order)),
             count=self.batches * self.settings.batch_size,
             batch_size=self.settings.batch_size,
@@ -295,11 +285,12 @@ class Shared:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `task.Task`."""
         assert count == 1  # the next iteration sees other images
-        entries = range(iteration * self.replicas, (iteration + 1) * self.replicas)
+        entries = [*range(iteration * self.replicas, (iteration + 1) * self.replicas)]
+        entries += entries[-1:] * (devices.padded(self.replicas, self.mesh) - self.replicas)
         each = [Replicas(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries]
         state = devices.replicate(state, self.mesh)
         examples, frozen, settings = self._replicated
-        (params, opt_state), scalars = updating(phase.kind, flip=phase.flip, mesh=self.mesh)(
+        (params, opt_state), scalars = updating(phase.kind, flip=phase.flip, mesh=self.mesh, count=self.replicas)(
             (state.params, state.opt_state),
             devices.shard(each, self.mesh),
             Everything(state.factors, state.mask, examples, constants.keys, frozen, settings),
@@ -368,13 +359,19 @@ def require_one_size(sides: Mapping[str, int]) -> None:
 
 
 def shared(
-    images: list[PreparedImage], frozen: FrozenModels, *, seed: int, collect_iters: int, replicas: int = 1, **more: Any
+    images: list[PreparedImage],
+    frozen: FrozenModels,
+    *,
+    key: jax.Array,
+    collect_iters: int,
+    replicas: int = 1,
+    **more: Any,
 ) -> Shared:
     """Returns the task of training on these images together; see `Shared` for what is not told here.
 
     `collect_iters` counts the batches of samples of all images; each image gets the same whole number of them. `more`
     are `reference`, `different`, `on_collected` and `project`. Raises `UserError`: fewer than two images, fewer batches
-    than images, images that cannot share a program, or hosts whose devices do not divide the replicas.
+    than images, or images that cannot share a program.
     """
     require_enough(len(images), collect_iters)
     require_one_size({image.name: image.settings.original_size for image in images})
@@ -383,7 +380,7 @@ def shared(
         examples=tuple(image.example for image in images),
         frozen=frozen,
         settings=dataclasses.replace(images[0].settings, collect_iters=1),
-        key=jax.random.key(seed),
+        key=key,
         batches=collect_iters // len(images),
         replicas=replicas,
         mesh=devices.mesh_of(replicas, jax.devices()),

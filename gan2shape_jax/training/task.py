@@ -16,13 +16,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import metrics, models, reconstruction, sampling
+from gan2shape_jax.method import metrics, models, reconstruction
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Context, Example, Iteration, PreparedImage, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices
 
 
@@ -161,11 +162,11 @@ def _fresh_optimizer(state, settings, *, networks, mesh):
     return devices.for_each(fresh, mesh, shared=1)(state, settings)
 
 
-@functools.partial(jax.jit, static_argnames="use")
-def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
-    """Returns every image's key, or the one image's, for one use of randomness in a phase; see `sampling.phase_key`."""
-    key_of = functools.partial(sampling.phase_key, phase=number, use=use)
-    return jax.vmap(key_of)(keys) if keys.ndim else key_of(keys)
+@functools.partial(jax.jit, static_argnames="stream")
+def phase_keys(keys: jax.Array, number: int | jax.Array, *, stream: Stream) -> jax.Array:
+    """Returns every image's key, or the one image's, of a stream in a phase."""
+    own = functools.partial(key_of, stream=stream, step=number)
+    return jax.vmap(own)(keys) if keys.ndim else own(keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Independent:
         cache = self._cached(state, phase)
         if step.collect is None:
             return cache
-        keys = phase_keys(self.example.key, phase.number, use=sampling.COLLECT)
+        keys = phase_keys(self.example.key, phase.number, stream=Stream.COLLECT)
         collected = collecting(step, mesh=self.mesh)
 
         def batch(number: int) -> Any:
@@ -232,7 +233,7 @@ class Independent:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `Task`."""
         run = program(phase.kind, flip=phase.flip, count=count, mesh=self.mesh)
-        keys = phase_keys(self.example.key, phase.number, use=sampling.TRAIN)
+        keys = phase_keys(self.example.key, phase.number, stream=Stream.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
         return run(state, constants, self.example, keys, number, self.frozen, self.settings)
 

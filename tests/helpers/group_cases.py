@@ -16,8 +16,9 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from gan2shape_jax.errors import Terminated
-from gan2shape_jax.method import models, reconstruction, sampling
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.settings import changed
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import experiment, prepare
 from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.run.runner import Trainer
@@ -96,7 +97,7 @@ def test_devices_exchange_nothing(run):
     task = task_lib.independent(ready, frozen)
     for phase in schedule:
         state = task.begin(task.initial(initial), phase)
-        keys = task_lib.phase_keys(task.example.key, phase.number, use=sampling.TRAIN)
+        keys = task_lib.phase_keys(task.example.key, phase.number, stream=Stream.TRAIN)
         program = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
         arguments = (
             state,

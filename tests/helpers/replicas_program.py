@@ -1,8 +1,10 @@
-"""Run by test_shared.py in a process of eight simulated devices; prints differences as JSON.
+"""Run by test_shared.py in a process of simulated devices; prints differences as JSON.
 
-Every phase makes two iterations of eight replicas, in ways that have to agree: on eight devices, and one replica after
-another by the single-replica loss, gradients averaged and the optimiser called in Python; in the prior and step 2
-also on one device with all replicas in one program.
+    replicas_program.py FOLDER DEVICES REPLICAS STEP...
+
+Every phase makes two iterations, in ways that have to agree: on all devices, and one replica after another by the
+single-replica loss, gradients averaged and the optimiser called in Python; in the prior and step 2 also on one device
+with all replicas in one program.
 """
 
 import dataclasses
@@ -12,7 +14,7 @@ import sys
 
 import jax
 
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", int(sys.argv[2]))
 
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
@@ -25,7 +27,7 @@ from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
 from helpers.tiny import asset, images_of, tiny_config  # noqa: E402
 
-REPLICAS = 8
+REPLICAS = int(sys.argv[3])
 
 
 def _parts(folder: pathlib.Path):
@@ -36,7 +38,7 @@ def _parts(folder: pathlib.Path):
     # With a small epsilon Adam makes a whole step of the rounding of a gradient that is zero.
     config = tiny_config(folder, names=names, data__depth_root=asset("ictface/depth"), optimizer__eps=1e-3, **fields)
     group, frozen = images_of(config)
-    eight = shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS)
+    eight = shared_lib.shared(group, frozen, key=jax.random.key(0), collect_iters=6, replicas=REPLICAS)
     alone = dataclasses.replace(eight, mesh=devices_lib.mesh_of(REPLICAS, jax.devices()[:1]))
     return eight, alone, recipe_of(config).schedule(config)
 
@@ -71,9 +73,12 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
 
 
 def _together(task, state, phase, plan):
+    """Two iterations, and the scalars of the first."""
+    rows = []
     for iteration in range(phase.iterations):
-        state, _ = task.advance(state, phase, iteration, plan, 1)
-    return _on_host(state)
+        state, scalars = task.advance(state, phase, iteration, plan, 1)
+        rows.append(jax.device_get(scalars))
+    return _on_host(state), rows[0]
 
 
 def _on_host(state):
@@ -106,18 +111,20 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     for phase in [phase for phase in schedule if phase.step in wanted_steps]:
         state = eight.begin(state, phase)
         before, plan = _on_host(state), eight.phase_constants(state, phase)
-        state = _together(eight, state, phase, plan)
+        state, scalars = _together(eight, state, phase, plan)
         one_by_one = _one_by_one(alone, before, phase, plan)
         record = {"step": phase.step, "devices": eight.mesh.size, "moved": _norm(state.params, before.params)}
-        record["eight devices"] = _apart(one_by_one, state, before)
+        record["all devices"] = _apart(one_by_one, state, before)
         if phase.step in ("prior", "step2"):
             there = jax.tree.map(jax.numpy.array, before)
-            same = _together(
+            same, expected = _together(
                 alone, there, phase, dataclasses.replace(plan, keys=devices_lib.replicate(_keys(plan), alone.mesh))
             )
             record["one program"] = _apart(one_by_one, same, before)
+            record["scalars"] = {name: abs(float(scalars[name] / expected[name]) - 1) for name in scalars}
+            record["params"] = _norm(state.params, same.params) / _norm(same.params)
         print("record " + json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), tuple(sys.argv[2:]))
+    main(pathlib.Path(sys.argv[1]), tuple(sys.argv[4:]))

@@ -20,6 +20,7 @@ from gan2shape_jax.io.weights.tensors import safetensors_bytes
 from gan2shape_jax.lift import detail_training, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import experiment, lift, prepare
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
@@ -38,7 +39,7 @@ def lifted(tmp_path_factory):
     config.recipe, config.detail.pictures, config.lift.average = "train_detail", 16, 0.5
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
-    held_out = maker.examples(range(2))
+    held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(2))
     model_file.write(config, params, maker, held_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
@@ -143,8 +144,8 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
 
     def run(name, watcher):
         task = detail_training.detail_training_of(
-            *(maker, settings), pairs=2, average=0.9, held_out=maker.examples([0]), photographs=None,
-            on_row=lambda detail, pictures: rows.append(pictures),
+            *(maker, settings), pairs=2, average=0.9, held_out=maker.examples(Stream.HELD_OUT_SAMPLE, [0]),
+            photographs=None, on_row=lambda detail, pictures: rows.append(pictures),
         )  # fmt: skip
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
 
@@ -212,7 +213,7 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
     maker = lifted[1]
     params = models.init_params(jax.random.key(0), maker.settings)
     whole = params | models.init_detail(jax.random.key(5), maker.settings)
-    (sample,) = maker.examples(range(3, 4))
+    (sample,) = maker.examples(Stream.HELD_OUT_SAMPLE, range(3, 4))
     both = reconstruction.predict(whole, sample.example, maker.frozen, maker.settings)
     plain = reconstruction.predict(params, sample.example, maker.frozen, maker.settings)
     assert plain.published is None and np.abs(both.reconstruction - plain.reconstruction).max() > 0.01

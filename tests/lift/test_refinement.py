@@ -25,6 +25,7 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.results import load, load_metrics
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
@@ -393,7 +394,7 @@ def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_sa
     for name in models.NAMES:
         same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
         assert same == (name != "encoder")
-    fresh = models.init_params(jax.random.key(own.seed), settings[0])["encoder"]
+    fresh = models.init_params(key_of(run_key(own.seed), Stream.NETWORKS), settings[0])["encoder"]
     chex.assert_trees_all_equal(first["encoder"], fresh)
 
 

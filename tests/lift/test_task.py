@@ -17,6 +17,7 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import resolve
@@ -48,8 +49,8 @@ def initial(task):
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
     architecture, frozen = prepare.load_frozen(resolve(config))
     maker = samples.maker_of(config, architecture, frozen)
-    images, latents = maker.images(range(11))
-    again, latent = maker.images([9])
+    images, latents = maker.images(Stream.TRAINED_SAMPLE, range(11))
+    again, latent = maker.images(Stream.TRAINED_SAMPLE, [9])
     np.testing.assert_array_equal(again[0], images[9])
     np.testing.assert_array_equal(latent[0], latents[9])
     drawn = jax.jit(projection.synthesize)(jnp.asarray(latents[:2]), maker.frozen, settings=maker.settings)
@@ -62,6 +63,9 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_held_out(task):
     kept = {sample.name for sample in task.held_out}
     assert [len(some) for some in names] == [3, 3] and len(kept) == 2
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
+    latents = [prepared.example.latent for prepared in task.held_out]
+    latents += [example.latent for number in (1, 2) for example in task.stage(number).examples]
+    assert len({np.asarray(latent).tobytes() for latent in latents}) == len(latents) == 8
     example = task.stage(1).examples[0]
     np.testing.assert_array_equal(example.image, example.gan_image)
 

@@ -17,11 +17,11 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.lift import steps
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, sampling, step3
-from gan2shape_jax.method.sampling import TRAIN
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import Context, Iteration, ProjectedSamples, Step, initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
+from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.task import one_image
@@ -63,7 +63,7 @@ def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled)
     constants = task.phase_constants(state, phase)
     if step == "step1":
         assert constants.features is not None  # those of the input, which every iteration needs
-    arguments = constants, task.example, task_lib.phase_keys(task.example.key, phase.number, use=TRAIN)
+    arguments = constants, task.example, task_lib.phase_keys(task.example.key, phase.number, stream=Stream.TRAIN)
     run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
     every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)

@@ -72,12 +72,14 @@ def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
 
 def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
-    assert pose_edit.find(state.params, frozen, settings, samples=64) is None  # random networks see hardly any yaw
+    assert (
+        pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
+    )  # hardly any yaw is seen
     assert model_file.pose_edit_tensors(None) == {}
     nothing = pose_edit.predicted_sides
     monkeypatch.setattr(pose_edit, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
     monkeypatch.setattr(pose_edit, "named", lambda actual, *_: (actual, []))
-    assert pose_edit.find(state.params, frozen, settings, samples=64) is None
+    assert pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
 
 
 def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch):
@@ -88,7 +90,7 @@ def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch)
     monkeypatch.setattr(pose_edit, "_LESSONS", 100)
     monkeypatch.setattr(pose_edit, "_LEARNING_RATE", 1e-3)
     latents = sample_w(jax.random.key(7), frozen.generator, arch=settings.architecture, samples=16)
-    taught, subspace = pose_edit.taught(state.params, turns, frozen, settings), turns.subspace
+    taught, subspace = pose_edit.taught(jax.random.key(0), state.params, turns, frozen, settings), turns.subspace
     assert all(taught[name] is state.params[name] for name in models.NAMES if name != "view")
 
     def views(params, place):

@@ -58,7 +58,7 @@ class _Samples:
     frozen = _FROZEN
 
     @staticmethod
-    def examples(numbers):
+    def examples(stream, numbers):
         """Returns as many, without their content."""
         return [object.__new__(PreparedImage)] * len(numbers)
 
@@ -190,7 +190,7 @@ def stand_ins(monkeypatch):
         parsing, "load_parser", lambda weights: (types.SimpleNamespace(family="bisenet", classes=19), None)
     )
     monkeypatch.setattr(parsing, "find_labels", _telling("normalize"))
-    monkeypatch.setattr(SampleMaker, "images", _telling(1))
+    monkeypatch.setattr(SampleMaker, "images", _telling(2))
     monkeypatch.setattr(lift_task, "ema_update", _telling(3))
     advance = types.SimpleNamespace(advance=lambda state, *_: (state, {}))
     monkeypatch.setattr(lift_task.Lift, "_of", lambda task, phase: advance)

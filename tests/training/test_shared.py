@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import types
+from unittest import mock
 
 import chex
 import jax
@@ -44,7 +45,7 @@ def parts(tmp_path_factory):
 
 
 def _gather(parts, group=None, *, collect_iters=7, **fields):
-    return shared_lib.shared(group or parts[0], parts[1], seed=0, collect_iters=collect_iters, **fields)
+    return shared_lib.shared(group or parts[0], parts[1], key=jax.random.key(0), collect_iters=collect_iters, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -225,12 +226,21 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
     ],
 )
 def test_eight_devices_train_as_one_device_does(tmp_path, steps):
-    records = records_of("replicas_program.py", tmp_path, *steps)
+    records = records_of("replicas_program.py", tmp_path, 8, 8, *steps)
     assert [record["step"] for record in records] == steps
     for record in records:
         assert record["devices"] == 8 and record["moved"] > 1e-6
-        for way in {"eight devices", "one program"} & record.keys():
+        for way in {"all devices", "one program"} & record.keys():
             assert max(record[way].values()) < 1e-2, (record["step"], way)
+
+
+@pytest.mark.heavy
+def test_batches_that_do_not_divide_are_padded_without_weight(tmp_path):
+    """Seven on four devices, one of which has a place to spare, are trained as seven on one."""
+    for record in records_of("replicas_program.py", tmp_path, 4, 7, "prior", "step2"):
+        assert record["devices"] == 4 and record["moved"] > 1e-6
+        assert max(record["scalars"].values()) < 1e-5 and record["params"] < 1e-5, record
+        assert max(record["all devices"].values()) < 1e-2, record
 
 
 def _used(replicas, *hosts):
@@ -238,16 +248,23 @@ def _used(replicas, *hosts):
 
 
 @pytest.mark.parametrize(
-    ("replicas", "count", "expected"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
+    ("replicas", "count", "expected"), [(8, 8, 8), (8, 3, 3), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 4), (9, 8, 5)]
 )
-def test_as_many_devices_are_used_as_share_replicas_evenly(replicas, count, expected):
+def test_no_more_devices_are_used_than_shorten_an_iteration(replicas, count, expected):
     assert _used(replicas, *[0] * count) == expected
 
 
 def test_all_devices_of_several_hosts_are_used():
     assert _used(4, 0, 0, 1, 1) == 4
-    with pytest.raises(UserError, match=r"batches_per_iteration is 3, but the hosts have 4 devices .* multiple of 4"):
-        _used(3, 0, 0, 1, 1)
+    assert _used(3, 0, 0, 1, 1) == 4
+
+
+@pytest.mark.parametrize(("count", "size", "padded"), [(7, 4, 8), (8, 4, 8), (3, 4, 4), (9, 5, 10)])
+def test_padding_is_told(count, size, padded):
+    mesh = mock.Mock(spec=jax.sharding.Mesh, size=size)
+    assert devices.padded(count, mesh) == padded
+    note = devices.padding_note(count, mesh, "batches")
+    assert (f"{count} batches do not divide among {size} devices: {padded - count} more" in note) == (padded > count)
 
 
 @pytest.mark.parametrize("different", [True, False])

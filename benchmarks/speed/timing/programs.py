@@ -13,10 +13,10 @@ from gan2shape_jax import platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
 from gan2shape_jax.method import reconstruction
-from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices, shared, task
 from timing.subjects import COLLECT, Subject
 
@@ -93,7 +93,7 @@ def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
 
 
 def _key(subject: Subject, phase: Phase) -> Any:
-    return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.example.key)
+    return jax.eval_shape(lambda key: key_of(key, Stream.TRAIN, phase.number), subject.example.key)
 
 
 def _separately(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.stages.Lowered:
@@ -119,7 +119,7 @@ def _together(subject: Subject, phase: Phase, images: int, mesh: Mesh) -> jax.st
     example = dataclasses.replace(subject.example, true_depth=None)
     examples, keys = _of((example, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
-    run = shared.updating(phase.kind, flip=phase.flip, mesh=mesh)
+    run = shared.updating(phase.kind, flip=phase.flip, mesh=mesh, count=count)
     everything = shared.Everything(factors, mask, examples, keys, frozen, settings)
     return run.lower(moving, replicas, everything)
 

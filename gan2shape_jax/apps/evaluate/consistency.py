@@ -33,12 +33,13 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.method import metrics, models, prior
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.sampling import COLLECT, phase_key, sampled_conditions
+from gan2shape_jax.method.sampling import sampled_conditions
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import Context, Iteration, PreparedImage
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
+from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.run import prepare
@@ -238,7 +239,6 @@ _DARKEST = 0.1  # lower bound of the shading that a picture is divided by
 ENCODER_ITERATIONS = 300
 _RATE = 1e-4
 _BATCH = 4
-_PHASE = (1 << 18) + (1 << 17)  # beyond a schedule's own numbers, so that no random draw is repeated
 _OBJECT = 0.5
 
 
@@ -275,8 +275,9 @@ def pictures_of(
         shape = jnp.asarray(without_holes(depth, camera)[0])
         albedo = _unlit(photo, lighting.shade(lighting.normals(shape, camera), lit)[0])
         turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
-    lesson = Phase(_PHASE, 1, STEP2, ENCODER_ITERATIONS, flip=False)
-    fresh = models.init_params(jax.random.fold_in(example.key, _PHASE), settings)
+    lesson = Phase(0, 1, STEP2, ENCODER_ITERATIONS, flip=False)
+    example = dataclasses.replace(example, key=key_of(example.key, Stream.CONSISTENCY))
+    fresh = models.init_params(key_of(example.key, Stream.NETWORKS), settings)
     context = Context(example, frozen, settings)
     task = one_image(context)
     state = task.begin(task.initial(fresh), lesson)
@@ -285,7 +286,7 @@ def pictures_of(
         state = dataclasses.replace(state, factors=factors)
         state, _ = task.advance(state, lesson, number, None, 1)
     code = _code(state.params, context)
-    key = phase_key(example.key, _PHASE, COLLECT)
+    key = key_of(example.key, Stream.COLLECT)
     images, views = [], []
     for factors_of_turn in turns:
         for batch in map(jnp.int32, range(batches)):

@@ -31,6 +31,7 @@ from gan2shape_jax.io.output_folders import EVALUATION, mark
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text, markdown_cell
@@ -118,7 +119,9 @@ def _turn_all(
     config = reports.read_config(run)
     plan = resolve(config)
     architecture, frozen = prepare.load_frozen(plan)
-    samples = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
+    samples = sample_w(
+        key_of(run_key(config.seed), Stream.DIRECTIONS), frozen.generator, arch=architecture, samples=_SAMPLES
+    )
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
     for name, folder in run.images.items():
         try:

@@ -33,6 +33,7 @@ from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io import option_types, output_folders
 from gan2shape_jax.io.files import MIB, atomic_text, file_inside, is_aside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.results.files import open_file
 from gan2shape_jax.results.page import markdown_cell
 from gan2shape_jax.run.folder import is_result, results_root, run_above
@@ -145,7 +146,7 @@ def listed_entry(config: ConfigDict, name: str) -> str:
 
 
 _LEVEL = 0.95
-_DRAWS, _SEED = 10_000, 0
+_DRAWS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval
 def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
     """Returns the median, of at least one value, with the interval of medians of 10,000 samples drawn anew."""
     sample, count = np.asarray(values, np.float64), len(values)
-    drawn = np.random.default_rng(_SEED).integers(count, size=(_DRAWS, count))
+    drawn = np.random.default_rng(FIXED_SEED).integers(count, size=(_DRAWS, count))
     ends = np.quantile(np.median(sample[drawn], axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     low, high = ends.tolist() if count > 1 else (np.nan, np.nan)
     return Interval(float(np.median(sample)), low, high, count)

@@ -36,10 +36,10 @@ from gan2shape_jax.apps.train_gan.training import (
     fresh_state,
     iterate,
     make_updates,
-    mesh_for,
     on_devices,
 )
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.streams import Stream, generator_of, key_of, run_key
 from gan2shape_jax.results import pictures
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
@@ -52,7 +52,6 @@ _CHECKPOINTS = "checkpoints"
 _KEPT = 2  # checkpoints
 _GRID = 6  # samples per side
 _COMPARED = 1000  # photos, and as many samples, whose distance is measured
-_SHOWN_SEED, _COMPARED_SEED = 1, 2
 _REPORTED_EVERY_S = 30.0
 
 
@@ -113,7 +112,9 @@ def train(training: Training, photos: Photos, *, say: Callable[[str], None], war
     Raises `UserError` if a checkpoint belongs to another training, training has diverged, or the file system fails;
     after Ctrl-C `KeyboardInterrupt`, once a checkpoint has been written.
     """
-    mesh = mesh_for(training.settings.batch)
+    mesh = devices.mesh_of(training.settings.batch, jax.devices())
+    if note := devices.padding_note(training.settings.batch, mesh, "photos"):
+        say(note)
     state: TrainingState = devices.replicate(fresh_state(training.arch, training.settings, training.start), mesh)
     made_with = {
         "settings": dataclasses.asdict(training.settings),
@@ -221,7 +222,7 @@ class _Snapshots:
         samples = training.out / "samples"
         samples.mkdir(exist_ok=True)
         grid = samples / f"{shown:08d}.png"
-        shown_samples = drawn_samples(training.arch, average, seed=_SHOWN_SEED, count=_GRID * _GRID)
+        shown_samples = drawn_samples(self._key(Stream.GAN_SHOWN), training.arch, average, count=_GRID * _GRID)
         pictures.write_png(grid, pictures.strip(np.split(shown_samples, _GRID), gap=0))
         if course.rows:
             record.write_table(training.out / "history.csv", course.rows)
@@ -234,10 +235,14 @@ class _Snapshots:
     def _distance(self, average: Params, features: Features) -> float:
         count = min(_COMPARED, len(self._photos.pixels))
         if self._of_photos is None:
-            chosen = np.random.default_rng(0).permutation(len(self._photos.pixels))[:count]
+            drawn_by = generator_of(run_key(self._training.settings.seed), Stream.GAN_COMPARED_PHOTOS)
+            chosen = drawn_by.permutation(len(self._photos.pixels))[:count]
             self._of_photos = features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
-        samples = drawn_samples(self._training.arch, average, seed=_COMPARED_SEED, count=count)
+        samples = drawn_samples(self._key(Stream.GAN_COMPARED), self._training.arch, average, count=count)
         return kernel_distance(self._of_photos, features.of(samples))
+
+    def _key(self, stream: Stream) -> jax.Array:
+        return key_of(run_key(self._training.settings.seed), stream)
 
 
 _REPEATS = 2
@@ -250,12 +255,13 @@ def check(training: Training, *, say: Callable[[str], None]) -> None:
       UserError: it does not fit into memory.
     """
     settings, arch = training.settings, training.arch
-    mesh = mesh_for(settings.batch)
+    mesh = devices.mesh_of(settings.batch, jax.devices())
     updates = make_updates(arch, settings, mesh)
     state: TrainingState = devices.replicate(fresh_state(arch, settings, training.start), mesh)
-    noise = np.random.default_rng(0).integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
+    key, number = key_of(run_key(settings.seed), Stream.GAN_CHECK), jnp.int32(1)
+    noise_by = generator_of(run_key(settings.seed), Stream.GAN_CHECK)
+    noise = noise_by.integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
     batch = on_devices(noise, np.arange(settings.batch), mesh)
-    key, number = jax.random.key(0), jnp.int32(1)
     say(
         f"{arch.size} pixels, batch {settings.batch} on {mesh.size} x {jax.devices()[0].device_kind}; generator "
         f"{_millions(state.generator)}, discriminator {_millions(state.discriminator)} million weights"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, PRNGKeyArray, UInt8
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
@@ -56,12 +56,12 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) ->
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
-def drawn_samples(arch: Architecture, generator: Params, *, seed: int, count: int) -> UInt8[np.ndarray, "n s s 3"]:
-    """Returns untruncated samples of a generator; the same for the same seed."""
+def drawn_samples(
+    key: PRNGKeyArray, arch: Architecture, generator: Params, *, count: int
+) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns untruncated samples of a generator; the same for the same key."""
     nothing = jnp.zeros((1, arch.style_dim))
-    parts = random_images_in_parts(
-        jax.random.key(seed), generator, arch=arch, count=count, truncation=1.0, mean=nothing
-    )
+    parts = random_images_in_parts(key, generator, arch=arch, count=count, truncation=1.0, mean=nothing)
     return np.concatenate([to_uint8(images) for images, _ in parts])
 
 

@@ -40,6 +40,7 @@ from gan2shape_jax.io.files import (
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import tensors
+from gan2shape_jax.method.streams import Stream, generator_of, run_key
 from gan2shape_jax.training.decision import Start, There, Wanted, decide
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
@@ -100,7 +101,8 @@ _Read = tuple[Any, int, str]
 def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
     """Returns the photos of iteration `number`: every photo once before any is repeated, reshuffled in each epoch."""
     places = np.arange(number * batch, (number + 1) * batch)
-    orders = {i: np.random.default_rng([seed, i]).permutation(count) for i in np.unique(places // count)}
+    epochs = np.unique(places // count).tolist()
+    orders = {i: generator_of(run_key(seed), Stream.GAN_PHOTOS, i).permutation(count) for i in epochs}
     return np.asarray([orders[place // count][place % count] for place in places])
 
 

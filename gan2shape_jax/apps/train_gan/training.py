@@ -4,8 +4,8 @@ Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020; Go
 loss); Mescheder et al., 2018 (R1). Images are (B, s, s, 3) in [-1, 1], logits (B, 1), higher for what looks real.
 
 Each update is a jitted pure function from state to state. A batch is one array over all devices of a mesh; the networks
-are replicated on each. What a device lacks (the deviation over a group of images, the sum of gradients) XLA fetches, so
-results depend on the number of devices only by rounding.
+are replicated on each. What a device lacks (the deviation over a group of images, the sum of gradients) XLA fetches,
+and a batch that does not divide XLA pads, so results depend on the number of devices only by rounding.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan.augmentation import augment
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.training import devices
 
 AUGMENTATIONS = ("ada", "none")
-AXIS = "images"
 _MAPPING_LAYERS = 8
 _SIGNS_EVERY = 4  # iterations between changes of the augmentation probability
 
@@ -135,7 +136,7 @@ def optimizers(settings: TrainingSettings) -> tuple[optax.GradientTransformation
 def fresh_state(arch: Architecture, settings: TrainingSettings, start: Params | None = None) -> TrainingState:
     """Returns the initial state, from {"generator": ..., "discriminator": ...} if given, else from random weights."""
     # Separate arrays for each: an iteration's buffers are donated to the next.
-    params = stylegan2.init_params(jax.random.key(settings.seed), arch) if start is None else start
+    params = stylegan2.init_params(key_of(run_key(settings.seed), Stream.GAN_WEIGHTS), arch) if start is None else start
     generator, discriminator = params["generator"], params["discriminator"]
     of_generator, of_discriminator = optimizers(settings)
     return TrainingState(
@@ -209,7 +210,7 @@ def to_pixels(photos: UInt8[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
 
 def make_updates(arch: Architecture, settings: TrainingSettings, mesh: Mesh) -> Updates:
     """Returns the updates, each compiled at its first call; the mesh's devices share each batch."""
-    whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(devices.AXIS))
     update = functools.partial(
         jax.jit, in_shardings=(whole, parts, whole, whole), out_shardings=(whole, whole), donate_argnums=0
     )
@@ -230,14 +231,16 @@ def iterate(
     The state is donated; photos are (B, s, s, 3) uint8; all random numbers are a function of the number and the seed.
     Returns the new state, and the iteration's scalars.
     """
-    key = jax.random.fold_in(jax.random.key(settings.seed), number)
-    due = [(0, updates.discriminator)]
-    due += [(1, updates.gradient_penalty)] * (number % settings.r1_every == 0)
-    due += [(2, updates.generator)]
-    due += [(3, updates.path_lengths)] * (settings.path_weight > 0 and number % settings.path_every == 0)
+    key = run_key(settings.seed)
+    due = [(Stream.GAN_DISCRIMINATOR, updates.discriminator)]
+    due += [(Stream.GAN_GRADIENT_PENALTY, updates.gradient_penalty)] * (number % settings.r1_every == 0)
+    due += [(Stream.GAN_GENERATOR, updates.generator)]
+    due += [(Stream.GAN_PATH_LENGTHS, updates.path_lengths)] * (
+        settings.path_weight > 0 and number % settings.path_every == 0
+    )
     metrics: Metrics = {}
-    for purpose, update in due:
-        state, told = update(state, photos, jax.random.fold_in(key, purpose), jnp.int32(number))
+    for stream, update in due:
+        state, told = update(state, photos, key_of(key, stream, number), jnp.int32(number))
         metrics |= told
     return state, metrics
 
@@ -328,7 +331,7 @@ class _Model(NamedTuple):
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
     def _photos(self, photos: Array, key: PRNGKeyArray) -> Array:
-        images = to_pixels(photos)
+        images = self._shard(to_pixels(photos[: self.settings.batch]))
         if not self.settings.mirror:
             return images
         mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
@@ -370,9 +373,7 @@ class _Model(NamedTuple):
         return jnp.bfloat16 if self.settings.bfloat16 else jnp.float32
 
     def _shard(self, images: Array) -> Array:
-        """Asks for a batch to be shared by the devices, if they can share it."""
-        if len(images) % self.parts.mesh.size:
-            return images
+        """Asks for a batch to be shared by the devices; where it does not divide, the compiler pads the last parts."""
         return jax.lax.with_sharding_constraint(images, self.parts)
 
     def _adapt_augmentation(self, state: TrainingState, number: Array) -> TrainingState:
@@ -397,18 +398,13 @@ def _as(params: Params, dtype: Any) -> Params:
     return jax.tree.map(lambda x: x.astype(dtype), params)
 
 
-def mesh_for(batch: int) -> Mesh:
-    """Returns a mesh of as many devices as can share a batch evenly; of several hosts, all have to (`UserError`)."""
-    devices = jax.devices()
-    count = max(n for n in range(1, min(batch, len(devices)) + 1) if batch % n == 0)
-    if count < len(devices) and jax.process_count() > 1:
-        raise UserError(f"--batch {batch} is not a multiple of the {len(devices)} devices of all hosts")
-    return Mesh(np.asarray(devices[:count]), (AXIS,))
-
-
 def on_devices(pixels: UInt8[np.ndarray, "n s s 3"], rows: np.ndarray, mesh: Mesh) -> Array:
-    """Returns a batch in which each device's part is read by its own host."""
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    """Returns a batch in which each device's part is read by its own host, the last photo repeated to fill all parts.
+
+    Updates leave what is beyond the batch out.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(devices.AXIS))
+    rows = np.concatenate([rows, np.repeat(rows[-1:], devices.padded(len(rows), mesh) - len(rows))])
     shape = (len(rows), *pixels.shape[1:])
     return jax.make_array_from_callback(
         shape, sharding, lambda index: np.asarray(pixels[rows[(index or (slice(None),))[0]]])

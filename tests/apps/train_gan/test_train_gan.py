@@ -8,7 +8,6 @@ import subprocess
 import sys
 from unittest import mock
 
-import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -24,6 +23,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import DivergedError, Terminated, UserError
 from gan2shape_jax.io.files import sha256
+from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.run import interrupt
 
 _ROOT = pathlib.Path(__file__).parents[3]
@@ -77,7 +77,8 @@ def _stopping_after(count):
 def test_what_is_written_is_a_gan_with_samples_history_and_a_configuration(straight, monkeypatch, tmp_path):
     architecture, weights = _weights(straight)
     assert architecture.channels == (8, 8, 4)
-    fresh = flatten_dict(stylegan2.init_params(jax.random.key(0), architecture), sep="/")
+    fresh = stylegan2.init_params(key_of(run_key(0), Stream.GAN_WEIGHTS), architecture)
+    fresh = flatten_dict(fresh, sep="/")
     moved = [name for name, value in weights.items() if not np.array_equal(value, fresh[name])]
     assert len(moved) > 0.8 * len(weights)
     assert not any(name.startswith("generator/noise/") for name in moved)  # buffers, not weights
@@ -140,17 +141,18 @@ def test_check_says_memory_and_time_and_what_has_diverged_is_not_written(photos,
 
 _ON_DEVICES = """
 import json
+import jax
 import numpy as np
 from gan2shape_jax.training import devices
 from gan2shape_jax.apps.train_gan import training as t
 arch = t.architecture_for(16, most=8, base=64, style_dim=8)
-settings = t.TrainingSettings(batch=16, path_weight=2.0, augment="none")
-mesh = t.mesh_for(16)
+settings = t.TrainingSettings(batch=BATCH, path_weight=2.0, augment="none")
+mesh = devices.mesh_of(BATCH, jax.devices())
 updates, state = t.make_updates(arch, settings, mesh), devices.replicate(t.fresh_state(arch, settings), mesh)
 photos = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
 scalars = []
 for number in range(10):
-    batch = t.on_devices(photos, np.arange(16) + 4 * number, mesh)
+    batch = t.on_devices(photos, np.arange(BATCH) + 4 * number, mesh)
     state, metrics = t.iterate(updates, settings, state, batch, number)
     scalars.append({name: float(value) for name, value in metrics.items()})
 print(json.dumps([mesh.size, scalars]))
@@ -159,15 +161,25 @@ print(json.dumps([mesh.size, scalars]))
 
 @pytest.mark.heavy
 def test_eight_devices_give_the_losses_of_one():
+    assert_one_and_many_give_the_same(8, batch=16, used=8)
+
+
+@pytest.mark.heavy
+def test_a_batch_that_does_not_divide_gives_the_losses_of_one_device():
+    assert_one_and_many_give_the_same(5, batch=12, used=4)
+    assert_one_and_many_give_the_same(8, batch=20, used=7)
+
+
+def assert_one_and_many_give_the_same(many, *, batch, used):
     def run(count):
         # Compiled without optimisation, which is most of the time otherwise.
         flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
         environ = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(_ROOT)}
-        command = [sys.executable, "-c", _ON_DEVICES]
+        command = [sys.executable, "-c", _ON_DEVICES.replace("BATCH", str(batch))]
         return json.loads(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)
 
-    (first, alone), (eight, together) = run(1), run(8)
-    assert (first, eight) == (1, 8)
+    (first, alone), (devices, together) = run(1), run(many)
+    assert (first, devices) == (1, used)
     for mine, theirs in zip(alone, together, strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():

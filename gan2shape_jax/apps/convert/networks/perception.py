@@ -19,6 +19,7 @@ from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.weights.tensors import listed, misfits
 from gan2shape_jax.method import perceptual
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.results import pictures
 
 # The module's own normalisation, which is not in torchvision's file (LPIPS v0.1).
@@ -82,7 +83,7 @@ def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image
     """Plots a picture's distances from increasingly blurred and increasingly noisy versions: both should rise."""
     sharp = crop_and_resize(picture, None, _SIDE)
     blurs, noises = (0, 0.5, 1, 2, 4, 8), (0, 0.05, 0.1, 0.2, 0.4, 0.8)
-    noise = np.random.default_rng(0).standard_normal((_SIDE, _SIDE, 3))
+    noise = np.random.default_rng(FIXED_SEED).standard_normal((_SIDE, _SIDE, 3))
     whole = np.asarray(sharp, np.float32) / 127.5 - 1
     blurred = [np.asarray(sharp.filter(ImageFilter.GaussianBlur(s)), np.float32) / 127.5 - 1 for s in blurs]
     noisy = [np.clip(whole + level * noise, -1, 1) for level in noises]

@@ -23,6 +23,7 @@ from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.networks.modules import default_group_base
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
@@ -238,7 +239,7 @@ def convert_statistics(source: Source) -> Converted:
 
 def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
     """Plots samples of the distribution, one pair of numbers against each other per plot."""
-    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
+    drawn = np.random.default_rng(FIXED_SEED).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
 
     def panel(axes: Any, x: int, y: int, name_x: str, name_y: str) -> None:
         axes.scatter(drawn[:, x], drawn[:, y], s=4)

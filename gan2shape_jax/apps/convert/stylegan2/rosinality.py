@@ -18,10 +18,10 @@ from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, State, Tab
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.families import WRAPPERS
 from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 
-_NOISE_SEED = 0
 _MOST_LEVELS = 9  # from 4 to 1024 pixels
 # Names of what forks add for classes; the original has none.
 _CLASSES = re.compile(r"(.*[._])?(embed\w*|label\w*|class\w*|cond\w*)[._]")
@@ -174,10 +174,10 @@ def _add_noise(state: dict[str, np.ndarray], table: Table) -> str:
     noise = [tensor for path, tensor in table.items() if path[0] == "noise"]
     if any(tensor.name in state for tensor in noise):
         return ""
-    generator = np.random.default_rng(_NOISE_SEED)
+    generator = np.random.default_rng(FIXED_SEED)
     for tensor in noise:
         state[tensor.name] = generator.standard_normal(tensor.shape).astype(np.float32)
-    return f"The source has no noise maps: drawn with seed {_NOISE_SEED}."
+    return f"The source has no noise maps: drawn with seed {FIXED_SEED}."
 
 
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
