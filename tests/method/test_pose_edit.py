@@ -74,7 +74,7 @@ def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
     assert (
         pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
-    )  # random networks see hardly any yaw
+    )  # hardly any yaw is seen
     assert model_file.pose_edit_tensors(None) == {}
     nothing = pose_edit.predicted_sides
     monkeypatch.setattr(pose_edit, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
