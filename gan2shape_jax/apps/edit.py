@@ -341,7 +341,8 @@ def edit_in_parts(
     that the encoder was given, over the object's mask.
     """
     result = editor.result
-    factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "signed_albedo", "view", "light", "mask")))
+    names = ("depth", "signed_albedo", "view", "light", "mask")
+    factors = Factors(*(jnp.asarray(getattr(result, name)) for name in names))
     fixed = editor.latent, editor.reference, editor.frozen
     for start in range(0, len(views), _BATCH):
         rows = np.minimum(np.arange(start, start + _BATCH), len(views) - 1)

@@ -103,7 +103,8 @@ def test_a_face_is_judged_by_its_true_depth():
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)
-    arguments = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
+    model = pathlib.Path(asset("ictface/model.safetensors"))
+    arguments = (pathlib.Path("faces"), model, 0) if name == "refinement" else (pathlib.Path("faces"),)
     config = script.config_of(*arguments)
     roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
     assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}

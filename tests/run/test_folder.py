@@ -190,6 +190,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
             pass
     finally:
         os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
 
 
 def test_a_removed_or_replaced_folder_is_found_out(tmp_path):

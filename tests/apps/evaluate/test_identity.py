@@ -26,7 +26,9 @@ YAWS = np.linspace(-20, 20, 4)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     model = asset("ictface/model.safetensors")  # says how the GAN turns; the networks are the result's own
-    return write_run(tmp_path_factory.mktemp("identity"), recipe="refine", networks__pretrained=model).parents[1]
+    return write_run(
+        tmp_path_factory.mktemp("identity"), recipe="refine", refinement__samples="turned", networks__pretrained=model
+    ).parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
