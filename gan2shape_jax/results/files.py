@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import MIB, atomic_file, atomic_folder, atomic_text, file_inside, open_regular, read_object
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_folder, file_inside, open_regular, read_object
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder
 from gan2shape_jax.results import pictures
 
@@ -74,13 +74,6 @@ def replaceable(folder: pathlib.Path) -> set[str] | None:
         if names := list(read_object(folder / FILES, _RECORD)["files"]):
             return {FILES, *names}
     return None
-
-
-def discard(folder: pathlib.Path) -> None:
-    """Makes a result, which is incomplete, count as none, so that it can be made again; raises `UserError`."""
-    if replaceable(folder) is None:  # so that the folder is still known as that of a result
-        atomic_text(folder / FILES, json.dumps({"files": {}, "made_with": {}}) + "\n")
-    (folder / "result.json").unlink(missing_ok=True)
 
 
 def add_files(folder: pathlib.Path, files: Mapping[str, Any], *, gone: Iterable[str] = ()) -> None:
