@@ -35,7 +35,7 @@ def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.
     """Returns the depth that training starts from, for an object mask in [0, 1], in the mask's floating type.
 
     It is the configuration's prior, or all ones if networks are pretrained. "flat" is a plane in the middle of the
-    range, the only prior that a network with a centred output can show; "category" is what the category's record brings.
+    range, the only prior that a network with a centred output can show; "category" is what the category's record says.
 
     Raises:
       UserError: as for the functions of the shapes; the category brings no prior, or one of other values than depths.

@@ -1,10 +1,10 @@
 """The trained networks as a file: our own safetensors, or a checkpoint of the published implementation.
 
 In safetensors, names are paths such as `depth/down_0/kernel`; if the header lists `networks`, the file holds only
-those; `depth_network` is the name of the depth network, if it is not the method's. Tensors under `statistics/` do not belong to a network (`model_file`). A `.pth` has one state dictionary per
-network: `netD`, `netA`, `netV`, `netL` and `netEnc`. There, the networks are sequences in which activations and
-upsampling are counted too (`network.17.weight`); kernels are (out, in, rows, columns), those of transposed convolutions
-(in, out, rows, columns).
+those; `depth_network` is the name of the depth network, if it is not the method's. Tensors under `statistics/` do not
+belong to a network (`model_file`). A `.pth` has one state dictionary per network: `netD`, `netA`, `netV`, `netL` and
+`netEnc`. There, the networks are sequences in which activations and upsampling are counted too (`network.17.weight`);
+kernels are (out, in, rows, columns), those of transposed convolutions (in, out, rows, columns).
 """
 
 import pathlib
