@@ -22,7 +22,9 @@ _ROOT = pathlib.Path(__file__).parent.parent
 _PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
 _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]+)")
 # Files of a checkout that a page names, in text or in a command.
-_FILE = re.compile(r"(?<![\w/.-])((?:benchmarks|configs|docs|examples|tests|\.ci)/[\w/.-]+\.(?:py|md|txt|ipynb|png|jpg))")
+_FILE = re.compile(
+    r"(?<![\w/.-])((?:benchmarks|configs|docs|examples|tests|\.ci)/[\w/.-]+\.(?:py|md|txt|ipynb|png|jpg))"
+)
 
 
 def test_links_lead_to_files_and_files_that_pages_name_exist():
