@@ -13,8 +13,8 @@ from gan2shape_jax.config import load_config, set_field, to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.run import experiment, start
 from gan2shape_jax.run.folder import RunFolder, SavedRun
 from gan2shape_jax.run.identity import adopted, digest, identity_of, left_open, read_identity, settled
