@@ -9,6 +9,7 @@ program is started; an empty path means "not given".
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax import extensions
 from gan2shape_jax.config.schema import Field, defaults
 
 __all__ = ["get_config", "schema"]
@@ -108,6 +109,9 @@ def _networks(config: ConfigDict) -> None:
     """Sets the sizes of the five trained networks: depth, albedo, view, light and the encoder."""
     # The five trained networks.
     config.networks = ConfigDict()
+    published = ("encoder_decoder",)
+    # The depth network: 'encoder_decoder' (the method's), or one that an installed package adds.
+    config.networks.depth = Field(*published, choices=(*published, *extensions.names("depth_network", published)))
     # Channels of the first level of the depth, albedo, view and light networks; 0 means max(4096 / S, 16).
     config.networks.width = Field(0, low=0, high=1024)
     # Channels of the first level of the view and light networks, if different; 0 means networks.width (Unsup3d has 32).
@@ -175,11 +179,12 @@ def _training(config: ConfigDict) -> None:
     """Sets the prior, the losses and the optimiser."""
     # The shape that training starts from.
     config.prior = ConfigDict()
+    shapes = "ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "category"
     # What the depth network is first fitted to: 'ellipsoid' (the method's), 'whole_ellipsoid' (continues above and
     # below the frame where that cuts the object off, and is as deep as half the object's width), 'shifted_ellipsoid'
-    # (moved sideways) or 'flat' (a plane in the middle of the depth range); near and far apply to all but 'flat', and
-    # near does not apply to 'whole_ellipsoid'.
-    config.prior.shape = Field("ellipsoid", choices=("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat"))
+    # (moved sideways), 'flat' (a plane in the middle of the depth range), or 'category' (what the category's record
+    # brings, see CATEGORY); near and far apply to all but the last two, and near does not apply to 'whole_ellipsoid'.
+    config.prior.shape = Field("ellipsoid", choices=shapes)
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
     config.prior.shift = Field(0.25, low=-1, high=1)
     # Depth of the ellipsoid's nearest point, scene units.
@@ -191,8 +196,9 @@ def _training(config: ConfigDict) -> None:
 
     # The perceptual distance, and the weights of the losses.
     config.loss = ConfigDict()
-    # Perceptual distance: 'lpips' (VGG16, needs lpips_weights) or 'discriminator' (the GAN's own, needs nothing else).
-    config.loss.perceptual = Field("lpips", choices=("discriminator", "lpips"))
+    # Perceptual distance: 'lpips' (VGG16, needs lpips_weights), 'discriminator' (the GAN's own, needs nothing else), or
+    # one that an installed package adds.
+    config.loss.perceptual = Field("lpips", choices=_distances())
     # LPIPS weights (.safetensors).
     config.loss.lpips_weights = Field("", file=True)
     # Weight of the perceptual distance.
@@ -201,6 +207,7 @@ def _training(config: ConfigDict) -> None:
     config.loss.lam_smooth = Field(0.01, low=0, high=1e6)
     # Weight of the squared latent offset in step 2.
     config.loss.lam_regular = Field(0.01, low=0, high=1e6)
+    _added_losses(config)
 
     # The Adam optimiser.
     config.optimizer = ConfigDict()
@@ -221,6 +228,22 @@ def _training(config: ConfigDict) -> None:
     config.inversion.steps = Field(500, low=1, high=10**7)
     # Peak learning rate of that optimisation, in W.
     config.inversion.learning_rate = Field(0.1, low=1e-30, high=1000)
+
+
+def _distances() -> tuple[str, ...]:
+    own = "discriminator", "lpips"
+    return (*own, *extensions.names("distance", own))
+
+
+def _added_losses(config: ConfigDict) -> None:
+    """Sets the weights of losses, and the files of distances, that installed packages add."""
+    for name in extensions.names("loss", ["perc", "smooth", "regular"]):
+        about = f"Weight of a loss of {extensions.version('loss', name)}, in steps 1 and 3; 0 leaves it out."
+        meaning = f"{extensions.about('loss', name)} {about}".lstrip()
+        config.loss[f"lam_{name}"] = Field(0.0, low=0, high=1e6, meaning=meaning, added=True)
+    for name in extensions.names("distance"):
+        about = f"Weights of the distance '{name}' of {extensions.version('distance', name)}, if it has any."
+        config.loss[f"{name}_weights"] = Field("", file=True, meaning=about, added=True)
 
 
 def _schedule(config: ConfigDict) -> None:
@@ -338,8 +361,8 @@ def _refinement(config: ConfigDict) -> None:
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).
     config.refinement.gain = Field(0.8, low=0.01, high=1)
-    # What tells how well held-out samples are explained: 'l1', or a perceptual distance ('discriminator' or 'lpips').
-    config.refinement.criterion = Field("l1", choices=("l1", "discriminator", "lpips"))
+    # What tells how well held-out samples are explained: 'l1', or a perceptual distance, as in loss.perceptual.
+    config.refinement.criterion = Field("l1", choices=("l1", *_distances()))
 
 
 def _outputs(config: ConfigDict) -> None:

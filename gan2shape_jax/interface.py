@@ -307,7 +307,9 @@ def _write_trained(
     frozen: FrozenModels,
 ) -> None:
     """Writes a reconstruction with its networks and pictures through the GAN."""
-    files = inference.training_files(params, result.history, networks=config.outputs.networks)
+    files = inference.training_files(
+        params, result.history, networks=config.outputs.networks, depth=config.networks.depth
+    )
     inference.write(result, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gan2shape_jax
+from gan2shape_jax import extensions
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.config.schema import LIFTS
 from gan2shape_jax.errors import ConfigError, Terminated, UserError, not_installed, one_line, printable
@@ -81,7 +82,7 @@ def console() -> None:
     atexit.register(lambda: os._exit(0) if succeeded.is_set() else None)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
+    if _is_run(sys.argv[1:]):
         interrupt.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
     try:
         try:
@@ -101,6 +102,13 @@ def console() -> None:
     succeeded.set()
 
 
+def _is_run(argv: list[str]) -> bool:
+    try:
+        return not argv or argv[0] == "photo" or argv[0] not in (*_COMMANDS, *extensions.names("command"))
+    except UserError:  # which `main` reports
+        return False
+
+
 def keep_freed_memory() -> None:
     """Makes glibc keep up to 1 GiB of what this process frees, where an iteration would wait for cleared pages."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
@@ -112,16 +120,20 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
     """Returns the call that the arguments request, which returns the exit code, and the page that it leaves, if any."""
     if not argv:
         return functools.partial(print, command_line.SUMMARY), None
+    added = extensions.names("command", _COMMANDS)
+    if argv[0] in added:
+        return functools.partial(extensions.load("command", argv[0]), argv[1:]), None
     if argv[0] not in _COMMANDS and command_line.means_photos(argv):
         argv = ["photo", *argv]
     if argv[0] in _COMMANDS:
         module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
         return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:]), None
-    arguments = command_line.parse(argv, commands=_COMMANDS)
+    arguments = command_line.parse(argv, commands=(*_COMMANDS, *added))
     if arguments.version:
         return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}"), None
     if arguments.help is not None:
         about = {name: line for name, (_, line) in _COMMANDS.items()}
+        about |= {name: extensions.about("command", name).rstrip(".") for name in added}
         return functools.partial(print, command_line.help_text(arguments.help, arguments.spec, commands=about)), None
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")

@@ -28,8 +28,12 @@ from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_BELOW = ("export print", "export texture", "export usdz", "export blender", "export spread", "export web")
-_BELOW += ("evaluate identity", "evaluate consistency", "convert stylegan2", "convert networks")
+# Sub-commands, which a command's line in the help begins with: one|two, or [one|two] where they may be left out.
+_BELOW = [
+    f"{name} {below}"
+    for name, (_, line) in program._COMMANDS.items()
+    for below in (re.findall(r"[\w-]+", line.split()[0]) if "|" in line.split()[0] else ())
+]
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
 from gan2shape_jax.results import pictures, views
-from gan2shape_jax.results.outputs import OUTPUTS
+from gan2shape_jax.results.outputs import outputs
 from gan2shape_jax.results.pictures import MOVING
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import AMBIENT_SHARE
@@ -199,7 +199,7 @@ def checked_out(options: argparse.Namespace, name: str) -> pathlib.Path:
             raise UserError(f"--out {out}: there is no folder {out.parent}")
         require_new_folder(out)
         return out
-    own = {pathlib.PurePath(name).stem for output in OUTPUTS for name in output.files}
+    own = {pathlib.PurePath(name).stem for output in outputs() for name in output.files}
     if (out.parent / "result.json").is_file() and out.stem in own:
         raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
     require_file_place(out, endings=STILLS + MOVING, overwrite=options.overwrite or options.out is None)

@@ -14,11 +14,12 @@ import pathlib
 import runpy
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from gan2shape_jax import extensions
 from gan2shape_jax.config import former, schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
@@ -38,8 +39,9 @@ _ROOTS = {
 
 
 def names() -> list[str]:
-    """Returns the names of the bundled configurations, sorted."""
-    return sorted(path.stem for path in configs().glob("[a-z]*.py") if path.stem != "base")
+    """Returns the names of the bundled configurations and of those that other packages add, sorted."""
+    bundled = [path.stem for path in configs().glob("[a-z]*.py") if path.stem != "base"]
+    return sorted([*bundled, *extensions.names("category", [*bundled, "base"])])
 
 
 def load_config(spec: str) -> ConfigDict:
@@ -60,6 +62,9 @@ def load_config(spec: str) -> ConfigDict:
         from gan2shape_jax.config.published_yaml import load_yaml  # imports YAML and the checks: only where needed
 
         return load_yaml(name)
+    if name in extensions.names("category"):
+        module = extensions.load("category", name)
+        return _made(vars(module), pathlib.Path(module.__file__), variant)
     path = pathlib.Path(name)
     if path.suffix != ".py":
         path = configs() / f"{name}.py"
@@ -80,11 +85,17 @@ def _suggestion(name: str) -> str:
 
 
 def _run(path: pathlib.Path, variant: str) -> ConfigDict:
-    """Runs a file's `get_config`, with the variant if one is named, and locks the result."""
+    """Runs a file, and its `get_config`."""
     if not os.path.isfile(path):
         raise ConfigError(f"{path} is not a file")
     with _reported(f"{path} does not run"):
         module = runpy.run_path(str(path))  # leaves no compiled copy beside it
+    return _made(module, path, variant)
+
+
+def _made(module: Mapping[str, Any], path: pathlib.Path, variant: str) -> ConfigDict:
+    """Returns what the `get_config` of a file that has run gives, with the variant if one is named, locked."""
+    with _reported(f"{path} does not run"):
         variants = tuple(module.get("VARIANTS", ()))
     if not callable(module.get("get_config")):
         raise ConfigError(f"{path} has no function get_config")
@@ -238,15 +249,30 @@ def read_config(path: pathlib.Path) -> ConfigDict:
 
 def config_of_tree(tree: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
     """Returns what `read_config` does, from the content of `path`."""
-    plan = tree.get("plan")
+    plan, known = tree.get("plan"), schema.fields()
     kind = plan.get("kind", "") if isinstance(plan, dict) else ""
+    _require_extensions(tree, path)
     fields = schema.flatten({group: value for group, value in tree.items() if group not in TOLD})
+    # The weight of a loss that a package added, which is not installed any more and which the run did not use.
+    fields = {name: value for name, value in fields.items() if value or not name.startswith("loss.") or name in known}
     fields = former.modernised({field: schema.as_tuples(value) for field, value in fields.items()}, kind=str(kind))
     values = schema.flatten(load_config("base")) | fields
     problems = schema.faults(values)
     if problems or (problems := schema.problems(config := _from_values(values))):
         raise UserError(f"{path}: {problems[0]}")
     return config.lock()
+
+
+def _require_extensions(tree: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Raises `UserError` if a run has used what another package adds, and no package that is installed does."""
+    identity = tree.get("identity")
+    used = identity.get("extensions") if isinstance(identity, dict) else None
+    for name, version in used.items() if isinstance(used, dict) else ():
+        kind, _, name = name.partition(".")
+        if kind in get_args(extensions.Kind) and kind != "output" and name not in extensions.names(kind):
+            raise UserError(
+                f"{path}: the run uses the {kind} {name!r} of {version}, which is not installed: install it"
+            )
 
 
 def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:

@@ -56,6 +56,7 @@ class Field:
     role: Literal["compute", "draw", "machine"] = "compute"
     file: bool = False  # whether it names a file, of which the content matters and not the path
     meaning: str = ""  # what it is for and its unit: the comment above it in `configs/base.py`
+    added: bool = False  # whether another package adds it, see `extensions`; at its default it then changes nothing
 
     @property
     def kind(self) -> str:
@@ -117,7 +118,10 @@ def _described() -> tuple[dict[str, Field], dict[str, str]]:
             comments[match[1]] = " ".join(above)
         above = []
     items = flatten(runpy.run_path(str(path))["schema"]())
-    return {path: dataclasses.replace(item, meaning=comments[path]) for path, item in items.items()}, comments
+    described = {
+        path: dataclasses.replace(item, meaning=item.meaning or comments[path]) for path, item in items.items()
+    }
+    return described, comments
 
 
 def fields() -> Mapping[str, Field]:

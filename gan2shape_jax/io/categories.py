@@ -12,12 +12,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from gan2shape_jax import extensions
 from gan2shape_jax.io.bundled import configs
 
-if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
+if TYPE_CHECKING:
+    import numpy as np
+    from ml_collections import ConfigDict
+
+    # the networks import jax, which merely checking a configuration should not wait for
     from gan2shape_jax.io.parsing import ParserArchitecture
 
 
@@ -69,6 +74,8 @@ class Category:
         max_yaw_deg: how far pictures of a result turn to either side: objects with deep sides less far.
         detector: what finds such objects in photos, see `detection`: 'face' people's faces, 'gan' any other kind, by
             what the GAN's samples teach.
+        prior: a prior of its own, for `config.prior.shape="category"`: takes the object mask (s, s) in [0, 1] and the
+            configuration, returns depth (s, s) in scene units; None if it has none.
         word: what pictures show, for sentences such as the verdict; '' means the name.
     """
 
@@ -77,6 +84,7 @@ class Category:
     parser: Parser | None = None
     max_yaw_deg: float = 70.0
     detector: Literal["face", "gan"] = "gan"
+    prior: Callable[[np.ndarray, ConfigDict], np.ndarray] | None = None
     word: str = ""
 
     def __str__(self) -> str:
@@ -98,8 +106,11 @@ class NameWithRecord(str):
 
 @functools.cache
 def categories() -> dict[str, Category]:
-    """Returns the records of the bundled configurations, by name."""
-    records = ((path.stem, runpy.run_path(str(path)).get("CATEGORY")) for path in configs().glob("[a-z]*.py"))
+    """Returns the records of the bundled configurations, and of those that other packages add, by name."""
+    added = {name: extensions.load("category", name) for name in extensions.names("category")}
+    modules = {path.stem: runpy.run_path(str(path)) for path in configs().glob("[a-z]*.py")}
+    modules |= {name: vars(module) for name, module in added.items()}
+    records = ((name, module.get("CATEGORY")) for name, module in modules.items())
     return {name: record for stem, record in sorted(records) if record for name in (stem, record.name)}
 
 

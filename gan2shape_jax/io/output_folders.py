@@ -5,8 +5,8 @@ Which folders are this program's, and of what kind, says a marker in each:
 
     FOLDER/.gan2shape_jax.json    {"kind": "run"}
 
-Folders from before there were markers are recognised by the records in them. That of a single result has no marker: its
-record, `files.json`, names the files that were made, and all others in it stay as they are.
+That of a single result has no marker: its record, `files.json`, names the files that were made, and all others in it
+stay as they are.
 
 No link inside such a folder is followed, since what it leads to may be anybody's; the folder itself may be one.
 """
@@ -36,21 +36,8 @@ _WORDS = {
     RESULT: "of one image's results",
     WEB: "of a page by `export web`",
 }
-# By kind, the records that folders of it have: patterns of their names, and fields that such a record has.
-_RECORDS = {
-    RUN: {
-        "config.json": {"networks", "schedule"},
-        "results/*/files.json": {"files", "made_with"},
-        "photos/*.json": {"photo", "box"},
-        "checkpoints/*/*/_CHECKPOINT_METADATA": {"item_handlers"},
-    },
-    GAN: {"photos.json": {"asked", "fingerprint"}},
-    WEIGHTS: {"*/record.json": {"files", "made_of"}},
-    CHECKPOINTS: {"*/*/_CHECKPOINT_METADATA": {"item_handlers"}, "*/*/*/_CHECKPOINT_METADATA": {"item_handlers"}},
-    EVALUATION: {"manifest.json": {"gan2shape_jax", "runs"}},
-    RESULT: {"files.json": {"files", "made_with"}, "result.json": {"arrays", "format"}},
-    WEB: {"model.json": {"outline", "l1_p95"}},
-}
+# The records of a result, and fields that each has.
+_RECORDS = {"files.json": {"files", "made_with"}, "result.json": {"arrays", "format"}}
 _LARGEST_RECORD = 256 * MIB  # that of a training lists every photo that was left out
 _NAMED = 3  # files in a message
 _UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is being written
@@ -65,7 +52,7 @@ def require_output_folder(folder: pathlib.Path, kind: str, option: str = "--out"
     if kind != RESULT and (other := _marked(folder)):
         if other != kind:
             raise UserError(f"{option} {folder} is the folder {_WORDS.get(other, 'of something else')}: name another")
-    elif (names := _names(folder)) and not any(_recorded(folder, kind)):
+    elif (names := _names(folder)) and not (kind == RESULT and _is_result(folder)):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise UserError(
             f"{option} {folder} holds files that this program did not write ({', '.join(names[:_NAMED])}{more}): name "
@@ -89,11 +76,8 @@ def _marked(folder: pathlib.Path) -> str:
     return next((str(record["kind"]) for record in _read(folder / MARKER) if "kind" in record), "")
 
 
-def _recorded(folder: pathlib.Path, kind: str) -> Iterator[bool]:
-    """Yields True for each record that tells that a folder is of a kind."""
-    for pattern, fields in _RECORDS[kind].items():
-        for path in folder.glob(pattern):
-            yield from (True for record in _read(path) if fields <= record.keys())
+def _is_result(folder: pathlib.Path) -> bool:
+    return any(fields <= record.keys() for name, fields in _RECORDS.items() for record in _read(folder / name))
 
 
 def _read(path: pathlib.Path) -> list[dict]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax import extensions
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
@@ -101,7 +102,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
     for name in sorted(perceptual_distances(config)) if trains else ():
-        if f"{name}_weights" in config.loss:
+        if name == "lpips" or (name in extensions.names("distance") and extensions.load("distance", name).load):
             advice = f"parameters of the distance {name!r}"
             if name == "lpips":
                 command = families.command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)

@@ -29,12 +29,13 @@ from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, pose_edit, reconstruction
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import weights
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
+from gan2shape_jax.training.network_files import depth_told
 
 NAME = "model.safetensors"  # in a lift's folder
 FORMAT = "gan2shape_jax model"
@@ -62,18 +63,24 @@ class ModelFacts:
 
 
 def model_bytes(
-    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, shortened: Collection[str]
+    params: Params,
+    statistics: Mapping[str, np.ndarray],
+    facts: ModelFacts,
+    *,
+    shortened: Collection[str],
+    depth: str = NetworkSizes.depth,
 ) -> bytes:
     """Returns a model's file content, with the `shortened` networks in float16; the same arguments give the same bytes.
 
-    `statistics` has the arrays listed in `STATISTICS`, `mask`, and those of `pose_edit_tensors`.
+    `statistics` has the arrays listed in `STATISTICS`, `mask`, and those of `pose_edit_tensors`; `depth` is the name of
+    the depth network.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
         kind = np.float16 if name.split("/")[0] in shortened else np.float32
         tensors[name] = np.ascontiguousarray(value, kind)
     tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in sorted(statistics)}
-    texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)}
+    texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)} | depth_told(depth)
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -314,4 +321,5 @@ def write(
             "truncation": config.lift.truncation,
         },
     )
-    atomic_bytes(path, model_bytes(params, statistics, facts, shortened=shortened(params, images, maker.settings)))
+    short = shortened(params, images, maker.settings)
+    atomic_bytes(path, model_bytes(params, statistics, facts, shortened=short, depth=config.networks.depth))

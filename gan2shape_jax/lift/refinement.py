@@ -58,7 +58,7 @@ def keep_best(
 
     Also returns their share of the way, and the L1 error on held-out samples for each of `SHARES`. The samples, in
     `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
-    How well they are explained is told by `criterion`: 'l1', or a name of `perceptual.DISTANCES`.
+    How well they are explained is told by `criterion`: 'l1', or the name of a distance (`perceptual.named`).
     """
     example, settings = prepared.example, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
@@ -93,7 +93,7 @@ def _explained(
     _, (metrics, (geometry, recon)) = step3_loss(params, samples, context, flip=False)
     errors = {"l1": metrics["l1_samples"]}
     if criterion != "l1":
-        distance, mask = perceptual.DISTANCES[criterion], (geometry.valid[1:] * samples.masks)[..., None]
+        distance, mask = perceptual.named(criterion), (geometry.valid[1:] * samples.masks)[..., None]
         settings = context.settings
         ours, theirs = (distance.features(images * mask, frozen, settings) for images in (recon[0, 1:], samples.images))
         errors[criterion] = distance.distance(ours, theirs, frozen)

@@ -62,7 +62,7 @@ def target_features(
     target: Float[Array, "n s s 3"], mask: Float[Array, "n s s"], frozen: FrozenModels, settings: Settings
 ) -> tuple[jax.Array, ...]:
     """Returns the features that reconstructions should have; no gradient flows into them."""
-    distance = perceptual.DISTANCES[settings.perceptual]
+    distance = perceptual.named(settings.perceptual)
     return jax.lax.stop_gradient(distance.features(target * mask[..., None], frozen, settings))
 
 
@@ -91,7 +91,7 @@ def image_terms(
     Returns:
       One dictionary per group with `l1` and `perceptual`, each (f,).
     """
-    perceived, (flips, count) = perceptual.DISTANCES[settings.perceptual], recon.shape[:2]
+    perceived, (flips, count) = perceptual.named(settings.perceptual), recon.shape[:2]
     masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
     reconstructed = [f.reshape(flips, count, *f.shape[1:]) for f in perceived.features(masked, frozen, settings)]
     if features is None:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gan2shape_jax import extensions
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
@@ -24,6 +25,7 @@ from gan2shape_jax.networks import Params as Params
 from gan2shape_jax.networks.modules import (
     Encoder,
     EncoderDecoder,
+    Network,
     ResidualEncoder,
     SkipDecoder,
     initial_params,
@@ -47,13 +49,21 @@ def modules(settings: Settings) -> dict[str, Any]:
 
 @functools.cache
 def modules_of(size: int, sizes: NetworkSizes, style_dim: int) -> dict[str, Any]:
-    """Returns the linen modules by name for images of side `size` and a GAN's style width."""
+    """Returns the linen modules by name for images of side `size` and a GAN's style width.
+
+    A depth network that another package adds is a function of size and sizes, which returns a `Network` of three
+    channels to one. Its last layer is called `output`, and stays in float32.
+    """
     image_network = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base
     )
     vector_network = functools.partial(Encoder, size=size, width=sizes.view_light_width or sizes.width)
+    if sizes.depth == "encoder_decoder":
+        depth_network: Network = image_network(channels_out=1, final=None)
+    else:
+        depth_network = extensions.load("depth_network", sizes.depth)(size, sizes)
     return {
-        "depth": image_network(channels_out=1, final=None),
+        "depth": depth_network,
         "albedo": image_network(channels_out=3, final="tanh"),
         "view": vector_network(channels_out=6),
         "light": vector_network(channels_out=4),

@@ -5,7 +5,7 @@ Images are `(N, H, W, 3)` in [-1, 1], already multiplied by their mask. Source: 
 only once.
 
 `config.loss.perceptual` names the distance of the losses, `config.refinement.criterion` may name one for choosing how
-much of a refinement is kept. A new one is an entry of `DISTANCES`, and a choice of these fields.
+much of a refinement is kept. Another package adds one as an entry point of `distance.NAME`.
 
 The parameters of LPIPS are a flat dictionary, float32 arrays with these names:
 
@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Scalar
 from ml_collections import ConfigDict
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import extensions, stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
 from gan2shape_jax.method.frozen import FrozenModels
@@ -214,11 +214,17 @@ DISTANCES: Mapping[str, Distance] = {
 }
 
 
+def named(name: str) -> Distance:
+    """Returns a distance by its name; another package's is imported. Raises `UserError`: there is none."""
+    distance: Distance = DISTANCES.get(name) or extensions.load("distance", name)
+    return distance
+
+
 def load(name: str, config: ConfigDict) -> Any:
     """Returns a distance's parameters, from `config.loss.NAME_weights`; None if it has none.
 
     Raises:
       UserError: the file is missing, damaged, or does not hold the expected tensors.
     """
-    read = DISTANCES[name].load
+    read = named(name).load
     return None if read is None else read(config.loss[f"{name}_weights"])

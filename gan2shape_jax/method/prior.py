@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import Context, LossAndMetrics, Step
@@ -35,21 +35,39 @@ def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.
     """Returns the depth that training starts from, for an object mask in [0, 1], in the mask's floating type.
 
     It is the configuration's prior, or all ones if networks are pretrained. "flat" is a plane in the middle of the
-    range, the only prior that a network with a centred output can show.
+    range, the only prior that a network with a centred output can show; "category" is what the category's record says.
 
     Raises:
-      UserError: as for the functions of the shapes.
+      UserError: as for the functions of the shapes; the category brings no prior, or one of other values than depths.
     """
     shape, near, far, camera = config.prior.shape, config.prior.near, config.prior.far, config.camera
     if config.networks.pretrained:
         return np.ones_like(mask)
     if shape == "flat":
         return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, mask.dtype)
+    if shape == "category":
+        return _of_category(config, mask)
     if shape == "whole_ellipsoid":
         pixel = 2 * math.tan(math.radians(camera.fov_deg) / 2) / (config.image_size - 1)  # its width at depth 1
         return whole_ellipsoid(mask, far=far, least=camera.min_depth, pixel=pixel)
     moved = config.prior.shift if shape == "shifted_ellipsoid" else 0.0
     return ellipsoid(mask, category=config.category, near=near, far=far, shift=moved)
+
+
+def _of_category(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    function = category_of(config.category).prior
+    if function is None:
+        raise ConfigError(
+            f"config.prior.shape is 'category', but the category {config.category!r} has no prior of its own: name "
+            "another shape, or give its CATEGORY a prior"
+        )
+    depth = np.asarray(function(mask, config), mask.dtype)
+    if depth.shape != mask.shape or not (np.isfinite(depth).all() and depth.min() > 0):
+        raise UserError(
+            f"the prior of the category {config.category!r} must return {mask.shape[0]} x {mask.shape[1]} positive "
+            f"depths: it returned an array {depth.shape} from {depth.min():g} to {depth.max():g}"
+        )
+    return depth
 
 
 def ellipsoid(

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from gan2shape_jax import extensions
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Example
+from gan2shape_jax.method.state import Context, Example
 
 
 @flax.struct.dataclass
@@ -82,6 +83,25 @@ def canonical_mask(
 def smoothness(geometry: Scene) -> Float[Scalar, ""]:
     """Returns the smoothness of the depth and of the input's diffuse shading (the input is image 0)."""
     return losses.smoothness(geometry.depth) + losses.smoothness(geometry.diffuse[:, 0])
+
+
+def added_losses(
+    geometry: Scene, albedo: Float[Array, "f s s 3"], recon: Float[Array, "f n s s 3"], context: Context
+) -> dict[str, Float[Scalar, ""]]:
+    """Returns the losses of other packages that the settings give a weight, unweighted, by name.
+
+    Each is a function of scene, albedo, reconstructions (the input is image 0) and context, which returns a scalar.
+    """
+    return {
+        name: extensions.load("loss", name)(geometry, albedo, recon, context) for name in context.settings.added_losses
+    }
+
+
+def weighted(added: dict[str, Float[Scalar, ""]], loss: Float[Scalar, ""], settings: Settings) -> Float[Scalar, ""]:
+    """Returns a loss with the weighted losses of other packages added."""
+    for name, value in added.items():
+        loss = loss + settings.added_losses[name] * value
+    return loss
 
 
 def input_scene(

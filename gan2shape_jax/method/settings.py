@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax import extensions
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
@@ -22,13 +23,14 @@ from gan2shape_jax.stylegan2 import Architecture
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSizes:
-    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, meaning `width`."""
+    """The depth network's name and the five networks' widths (channels), of which only `view_light_width` may be 0."""
 
     width: int
     group_base: int
     zdim: int
     encoder_width: int
     view_light_width: int = 0
+    depth: str = "encoder_decoder"  # which network predicts depth, see `models.modules_of`
 
 
 def _shaping(default: Any = dataclasses.MISSING) -> Any:
@@ -84,6 +86,8 @@ class Settings:
     offset_scale: Any = 1.0
     # For the anchored step: weight of the distance from the views that pseudo-images were drawn with.
     anchor_view: Any = 0.0
+    # Weights of the losses that other packages add, by name: of those that are computed.
+    added_losses: dict[str, Any] = dataclasses.field(default_factory=dict)
     # Iterations over which the learning rate rises at the start of every step; 0 as published.
     warmup_iterations: Any = 0.0
     # For a lift: fresh GAN samples per iteration of the inversion step, and their truncation.
@@ -132,6 +136,8 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
     of all sizes share compiled programs. Raises `ConfigError`: a field of these groups is not among `Settings`.
     """
     camera, gan, net, size = config.camera, config.gan, config.networks, config.image_size
+    added = {name: config.loss[f"lam_{name}"] for name in extensions.names("loss")}
+    files = [f"{name}_weights" for name in ("lpips", *extensions.names("distance"))]
     settings = Settings(
         camera=Camera(
             image_size=size,
@@ -149,6 +155,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
             zdim=net.zdim,
             encoder_width=net.encoder_width,
             view_light_width=net.view_light_width,
+            depth=net.depth,
         ),
         architecture=architecture,
         original_size=original_size if config.data.crop else size,  # matters only to cropping
@@ -164,7 +171,8 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         unit_normals=not config.reference,
         skip_first_batch=config.reference,
         **_named(config, "sampling", elsewhere=("view_mvn", "light_mvn")),
-        **_named(config, "loss", elsewhere=("lpips_weights",)),
+        added_losses={name: weight for name, weight in added.items() if weight},
+        **_named(config, "loss", elsewhere=[*files, *(f"lam_{name}" for name in added)]),
         **_named(config, "optimizer"),
     )
     return changed(settings, **{name: getattr(settings, name) for name in _OPTIONAL})

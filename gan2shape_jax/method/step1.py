@@ -12,7 +12,16 @@ from jaxtyping import Array, Float
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.losses import image_terms, target_features, weighted_sum
-from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, input_scene, mirror, smoothness
+from gan2shape_jax.method.reconstruction import (
+    Scene,
+    added_losses,
+    appearance,
+    canonical_mask,
+    input_scene,
+    mirror,
+    smoothness,
+    weighted,
+)
 from gan2shape_jax.method.state import Context, LossAndMetrics, Step, TrainState
 
 
@@ -40,11 +49,13 @@ def step1_loss(params: models.Params, cache: Step1Cache, context: Context, *, fl
     """Returns the reconstruction loss of the input: photometric, perceptual, smoothness, and the mirrored terms."""
     scene, image, settings = cache.scene, context.example.image, context.settings
     albedo = models.albedo(params, image, scene.depth[:1], scene.view, scene.light, settings)
-    recon = appearance(scene, mirror(albedo, flip=flip))
+    mirrored = mirror(albedo, flip=flip)
+    recon = appearance(scene, mirrored)
     (terms,) = image_terms(recon, image, scene.valid, context.frozen, settings, features=cache.features)
     smooth = smoothness(scene)
-    loss = weighted_sum(terms, smooth, settings)
-    metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0], "smooth": smooth}
+    added = added_losses(scene, mirrored, recon, context)
+    loss = weighted(added, weighted_sum(terms, smooth, settings), settings)
+    metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0], "smooth": smooth} | added
     return loss, (metrics, albedo[0])
 
 

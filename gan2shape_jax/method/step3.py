@@ -14,7 +14,16 @@ from jaxtyping import Array, Float
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import blend_border, view_from_raw
 from gan2shape_jax.method.losses import image_terms, weighted_sum
-from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, mirror, scene, smoothness
+from gan2shape_jax.method.reconstruction import (
+    Scene,
+    added_losses,
+    appearance,
+    canonical_mask,
+    mirror,
+    scene,
+    smoothness,
+    weighted,
+)
 from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.state import Context, Iteration, LossAndMetrics, ProjectedSamples, Step, TrainState
 
@@ -69,18 +78,21 @@ def step3_loss(params: models.Params, samples: ProjectedSamples, context: Contex
         settings,
     )
     albedo = models.albedo(params, example.image, depth, geometry.view[:1], geometry.light[:1], settings)
-    recon = appearance(geometry, mirror(albedo, flip=flip))
+    mirrored = mirror(albedo, flip=flip)
+    recon = appearance(geometry, mirrored)
     mask = geometry.valid * jnp.concatenate([jnp.ones_like(samples.masks[:1]), samples.masks])
     on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
     smooth = smoothness(geometry)
+    added = added_losses(geometry, mirrored, recon, context)
     loss = weighted_sum(on_input, smooth, settings) + weighted_sum(on_samples, 0.0, settings)
+    loss = weighted(added, loss, settings)
     metrics = {
         "loss": loss,
         "l1": on_input["l1"][0],
         "l1_samples": on_samples["l1"][0],
         "perceptual": on_input["perceptual"][0],
         "smooth": smooth,
-    }
+    } | added
     return loss, (metrics, (geometry, recon))
 
 

@@ -1,7 +1,7 @@
 """The files of one result: a list of outputs, each a function from the result to files, and the folder of them all.
 
-A new output is one entry of `OUTPUTS`. The folder, its `files.json`, what the page offers to download and the table in
-the reference follow from it.
+A new output is one entry of `OUTPUTS`, or of another package's entry points (`output.NAME`). The folder, its
+`files.json`, what the page offers to download and the table in the reference follow from it.
 
 What the run's page needs from a result is prepared in `page.jsonl`: three lines of JSON, each usable without those
 below it:
@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from gan2shape_jax import extensions
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
 from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
@@ -370,9 +372,23 @@ OUTPUTS = (
 BY_GAN = tuple(f"{stem}_gan.{ending}" for stem in ("turntable", "relight") for ending in ("png", "mp4", "gif"))
 
 
+@functools.cache
+def outputs() -> tuple[Output, ...]:
+    """Returns `OUTPUTS` and what other packages add. Raises `UserError`: one of these has a file of another's name."""
+    every, names = list(OUTPUTS), {name for output in OUTPUTS for name in output.files}
+    for name in extensions.names("output"):
+        output = extensions.load("output", name)
+        if both := names.intersection(output.files):
+            package = extensions.version("output", name)
+            raise UserError(f"{package} adds an output {name!r} with files that others have: {', '.join(both)}")
+        names.update(output.files)
+        every.append(output)
+    return tuple(every)
+
+
 def undrawn_files(folder: pathlib.Path, keep: Iterable[str] = ()) -> dict[str, bytes]:
     """Returns the files of a results folder, by name, that drawing it anew would not make, and those to `keep`."""
-    drawn = {name for output in OUTPUTS if output.write is not None for name in output.files} - set(keep)
+    drawn = {name for output in outputs() if output.write is not None for name in output.files} - set(keep)
     names = sorted(read_object(folder / FILES, "a record of files")["files"].keys() - drawn - {FILES})
     contents = {}
     for name in names:
@@ -390,7 +406,7 @@ def write_outputs(
     extra: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
+    """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `outputs`.
 
     The folder is written anew as a whole: an existing result is replaced only once everything is written. `gan_project`
     is the GAN's rendition of pictures; without it the files whose names end in `_gan` are not made. `extra` are
@@ -399,7 +415,8 @@ def write_outputs(
     """
     drawing = Drawing(result, options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
-    drawn = (output.write(drawing) or {} for output in OUTPUTS if output.write is not None and output.preset in presets)
+    chosen = [output.write for output in outputs() if output.write is not None and output.preset in presets]
+    drawn = (write(drawing) or {} for write in chosen)
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 

@@ -6,7 +6,7 @@ page's head allows only its own two scripts to run and no connections.
 
 The page keeps to a size limit. The most important things go in first, each kind for all images in order before the next
 kind: names and figures; small pictures for the gallery; interactive models; further pictures and maps; links for
-readers without JavaScript; files to download, in the order of `OUTPUTS`. Once a thing of some kind does not fit, no
+readers without JavaScript; files to download, in the order of `outputs`. Once a thing of some kind does not fit, no
 more of that kind goes in, so that it is easy to say on the page what is missing.
 
 In tables, names and messages become cells in which nothing acts as Markdown, HTML, a formula or a terminal command. A
@@ -44,14 +44,13 @@ from gan2shape_jax.io.files import atomic_text, file_inside, parsed
 from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results.files import finite, open_file
-from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, OUTPUTS, fragment_of
+from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, Output, fragment_of, outputs
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.reconstruction import AWAITS, load
 from gan2shape_jax.results.rows import COLUMNS, Row
 
 PER_PAGE = 1_000  # images: more open slowly
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
-OFFERS = tuple(output for output in OUTPUTS if output.offer)
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
 GRADES = {"trust": "trust it", "unmeasured": "not measured", "doubt": "doubt it", "no": "do not trust it"}
 
@@ -81,6 +80,12 @@ _MODULES = (
     *("decode.js", "geometry.js", "colours.js", "shaders.js", "meshes.js", "handling.js", "viewer.js"),
     *("light.js", "words.js", "factors.js", "telling.js", "gallery.js", "downloads.js", "main.js"),
 )
+
+
+@functools.cache
+def offers() -> tuple[Output, ...]:
+    """Returns the outputs that the page offers for download."""
+    return tuple(output for output in outputs() if output.offer)
 
 
 class Entry(NamedTuple):
@@ -208,15 +213,15 @@ class _Page:
         self.title, self.entries, self.listings, self.pages = title, entries, listings, pages
         self.notes: list[str] = []
         self.left = 0  # bytes that are still free
-        self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
+        self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `offers`
         self.plain = False  # whether links for readers without JavaScript are in it
         self.thumbs: dict[int, str] = {}
         self.blocks: dict[str, str] = {}  # data, by the id of its element
         self.there = [k for k in range(len(entries)) if listings[k]]
-        self.offers = [  # of each image, the size of each download by its number in `OFFERS`
+        self.offers = [  # of each image, the size of each download by its number in `offers`
             {
                 number: sum(listing[name] for name in names)
-                for number, offer in enumerate(OFFERS)
+                for number, offer in enumerate(offers())
                 if (names := offer.offered(listing))
             }
             for listing in listings[: len(entries)]
@@ -227,7 +232,7 @@ class _Page:
         columns = _known_rows([entry.row for entry in self.entries])
         data = {
             "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
-            "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
+            "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in offers()],
             "grades": GRADES,
             "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
         }
@@ -238,7 +243,7 @@ class _Page:
             page=number,
             part=f"{number * PER_PAGE + 1:,} to {min((number + 1) * PER_PAGE, total):,} of {total:,} images",
             columns=[(k, COLUMNS[k]) for k in columns],
-            offers=OFFERS,
+            offers=offers(),
             images=images,
             thumbs=self.thumbs,
             grades=GRADES,
@@ -297,7 +302,7 @@ class _Page:
             self.notes.append(f"Could not be read, and are shown without their models: {names}.")
         without, self.plain = self.size(), True
         self.plain = self._takes("plain", self.size() - without)
-        for number, offer in enumerate(OFFERS):
+        for number, offer in enumerate(offers()):
             for k in self.there if offer.inside else []:
                 if number in self.missing or number not in self.offers[k]:
                     continue
@@ -318,7 +323,7 @@ class _Page:
     def _left_out(self) -> list[str]:
         count = len(self.entries)
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
-        outside = ", ".join(offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing)
+        outside = ", ".join(offer.archive or offer.files[0] for k, offer in enumerate(offers()) if k in self.missing)
         said = (
             ("thumb" in self.missing, f"{len(self.thumbs):,} of {count:,} images have a small picture."),
             (

@@ -2,8 +2,11 @@
 
 `config.json` keeps it beside the fields, as it was when the run began:
 
-    "identity": {"fingerprint": 16 hex digits, "formerly": [those of earlier versions], "files": {field: SHA-256}}
+    "identity": {"fingerprint": 16 hex digits, "formerly": [those of earlier versions], "files": {field: SHA-256},
+                 "extensions": {KIND.NAME: "PACKAGE VERSION"}}
 
+The last is what the run uses of other packages (`extensions`); it is left out where that is nothing. Their fields count
+once they have a value, so that installing a package changes no run that does not use it.
 Results and checkpoints carry the fingerprint. Two runs are compared by their fields, those that an earlier version
 lacked at their defaults; so a field that is added later, or another place of the same files, changes no run.
 """
@@ -20,6 +23,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax import extensions
 from gan2shape_jax.config import set_field
 from gan2shape_jax.config.load import TOLD, config_of_tree
 from gan2shape_jax.config.schema import fields, flatten
@@ -63,11 +67,38 @@ class Identity:
     @property
     def files(self) -> dict[str, str]:
         """The SHA-256 of each file, by the field that names it."""
-        return {path: str(value) for path, value in self.computed.items() if fields()[path].file}
+        known = fields()
+        return {path: str(value) for path, value in self.computed.items() if path in known and known[path].file}
+
+    @property
+    def extensions(self) -> dict[str, str]:
+        """What is used of other packages, as KIND.NAME, with package and version."""
+        facts = (*self.computed.items(), *self.drawn.items())
+        return {name.removeprefix(_EXTENSION): str(value) for name, value in facts if name.startswith(_EXTENSION)}
 
     def record(self) -> dict[str, Any]:
         """Returns what `config.json` says of it, as JSON values."""
-        return {"fingerprint": self.fingerprint, "formerly": list(self.formerly), "files": self.files}
+        told = {"fingerprint": self.fingerprint, "formerly": list(self.formerly), "files": self.files}
+        return told | ({"extensions": self.extensions} if self.extensions else {})
+
+
+_EXTENSION = "extensions."  # before KIND.NAME, among the facts of a run
+# The kinds of extensions that a field names, by that field.
+_NAMED: dict[str, extensions.Kind] = {
+    "category": "category",
+    "loss.perceptual": "distance",
+    "networks.depth": "depth_network",
+    "refinement.criterion": "distance",
+}
+
+
+def _extensions_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a run with these fields uses of the packages that are installed, as KIND.NAME."""
+    used: list[tuple[extensions.Kind, str]] = [
+        (kind, values[path]) for path, kind in _NAMED.items() if values.get(path) in extensions.names(kind)
+    ]
+    used += [("loss", name) for name in extensions.names("loss") if values.get(f"loss.lam_{name}")]
+    return {f"{kind}.{name}": extensions.version(kind, name) for kind, name in used}
 
 
 def digest(value: Any) -> str:
@@ -76,18 +107,23 @@ def digest(value: Any) -> str:
 
 
 def identity_of(
-    config: ConfigDict, *, files: Mapping[str, str] | None = None, locate: Callable[[str], Any] = pathlib.Path
+    config: ConfigDict,
+    *,
+    files: Mapping[str, str] | None = None,
+    used: Mapping[str, str] | None = None,
+    locate: Callable[[str], Any] = pathlib.Path,
 ) -> Identity:
     """Returns the identity of a new run with this configuration, resolved as in `Plan.config`.
 
-    `files` are the SHA-256 of files, by field, as far as they are known; `locate` says where a path in the
-    configuration leads now.
+    `files` are the SHA-256 of files, by field, as far as they are known; `used` is what a run has used of other
+    packages, None for what one would use now; `locate` says where a path in the configuration leads now.
     """
     recipe, known = RECIPES[config.recipe], files or {}
     values = flatten(json.loads(json.dumps(config.to_dict())))
     computed: dict[str, Any] = {}
     for path, field in fields().items():
-        if field.role != "compute" or path == "recipe" or _in(path, recipe.unread):
+        unset = field.added and not values[path]
+        if field.role != "compute" or path == "recipe" or _in(path, recipe.unread) or unset:
             continue
         content = (
             known.get(path) or content_of(str(locate(values[path]))) if field.file and values[path] else values[path]
@@ -95,6 +131,11 @@ def identity_of(
         computed[path] = content
     computed["recipe"] = recipe.name
     drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
+    if used is None:
+        outputs = {f"output.{name}": extensions.version("output", name) for name in extensions.names("output")}
+        used = _extensions_in(computed) | outputs
+    for name, version in used.items():
+        (drawn if name.startswith("output.") else computed)[f"{_EXTENSION}{name}"] = version
     return Identity(computed, drawn)
 
 
@@ -111,13 +152,14 @@ def read_identity(path: pathlib.Path, locate: Callable[[str], Any] = pathlib.Pat
     config, kept = config_of_tree(tree, path), tree.get("identity")
     if not isinstance(kept, dict):
         former = {field: value for field, value in flatten(without_told(tree)).items() if field not in _FORMERLY_FREE}
-        return config, dataclasses.replace(identity_of(config, locate=locate), formerly=(digest(former),))
+        return config, dataclasses.replace(identity_of(config, used={}, locate=locate), formerly=(digest(former),))
     try:
         files = {str(field): str(value) for field, value in kept["files"].items()}
         before = [str(kept["fingerprint"]), *map(str, kept["formerly"])]
+        used = {str(name): str(version) for name, version in kept.get("extensions", {}).items()}
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is damaged: its identity cannot be read ({error!r})") from error
-    now = identity_of(config, files=files)
+    now = identity_of(config, files=files, used=used)
     return config, dataclasses.replace(now, formerly=tuple(each for each in before if each != now.fingerprint))
 
 

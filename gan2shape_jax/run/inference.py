@@ -146,11 +146,16 @@ def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
     return csv_text(columns, [[row.get(column) for column in columns] for row in history])
 
 
-def training_files(params: models.Params, history: Sequence[Mapping[str, Any]], *, networks: str) -> dict[str, bytes]:
-    """Returns the files kept from an image's training, content by name; `networks` is 'full', 'small' or 'none'."""
+def training_files(
+    params: models.Params, history: Sequence[Mapping[str, Any]], *, networks: str, depth: str
+) -> dict[str, bytes]:
+    """Returns the files kept from an image's training, content by name.
+
+    `networks` is 'full', 'small' or 'none', `depth` the name of the depth network.
+    """
     files = {"history.csv": history_csv(history).encode()}
     if networks != "none":
-        files["networks.safetensors"] = network_files.networks_bytes(params, small=networks == "small")
+        files["networks.safetensors"] = network_files.networks_bytes(params, small=networks == "small", depth=depth)
     return files
 
 

@@ -163,4 +163,4 @@ def train(
     folder.require()
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", inference.history_csv(history))
-    atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
+    atomic_bytes(folder.networks, network_files.networks_bytes(state.params, depth=context.config.networks.depth))

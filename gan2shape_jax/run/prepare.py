@@ -61,7 +61,7 @@ def load_frozen(
         view_mvn=arrays.load_mvn(config.sampling.view_mvn, 6),
         light_mvn=arrays.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
-        distances={name: perceptual.load(name, config) for name in distances if perceptual.DISTANCES[name].load},
+        distances={name: perceptual.load(name, config) for name in distances if perceptual.named(name).load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or plan.recipe.lifts else None,
     )
     return architecture, dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))

@@ -502,12 +502,13 @@ class Trainer(RunContext):
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         result, files = self.hooks.decorate(result)
+        depth = self.config.networks.depth
         inference.write(
             result,
             self.folder.result(prepared.name),
             self.config,
             project=inference.projector(params, prepared, self.frozen),
-            extra=files | inference.training_files(params, trained.history, networks=kept),
+            extra=files | inference.training_files(params, trained.history, networks=kept, depth=depth),
             made_with=made_with,
         )
         release_freed_memory()

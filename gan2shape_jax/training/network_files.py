@@ -1,10 +1,10 @@
 """The trained networks as a file: our own safetensors, or a checkpoint of the published implementation.
 
 In safetensors, names are paths such as `depth/down_0/kernel`; if the header lists `networks`, the file holds only
-those. Tensors under `statistics/` do not belong to a network (`model_file`). A `.pth` has one state dictionary per
-network: `netD`, `netA`, `netV`, `netL` and `netEnc`. There, the networks are sequences in which activations and
-upsampling are counted too (`network.17.weight`); kernels are (out, in, rows, columns), those of transposed convolutions
-(in, out, rows, columns).
+those; `depth_network` is the name of the depth network, if it is not the method's. Tensors under `statistics/` do not
+belong to a network (`model_file`). A `.pth` has one state dictionary per network: `netD`, `netA`, `netV`, `netL` and
+`netEnc`. There, the networks are sequences in which activations and upsampling are counted too (`network.17.weight`);
+kernels are (out, in, rows, columns), those of transposed convolutions (in, out, rows, columns).
 """
 
 import pathlib
@@ -20,7 +20,7 @@ from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
 from gan2shape_jax.method.models import DETAIL, NAMES, Params, detail_module, modules, published
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.networks.layers import placed
 from gan2shape_jax.networks.modules import Network, channels_of, param_shapes
 
@@ -29,16 +29,24 @@ TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL
 # The networks that a finished image keeps if `config.outputs.networks` is 'small'.
 SMALL = ("view", "encoder")
 _BESIDE = "statistics/"
+_DEPTH = "depth_network"
 
 
-def networks_bytes(params: Params, *, small: bool = False) -> bytes:
+def depth_told(depth: str) -> dict[str, str]:
+    """Returns what the header of a file with networks says of the depth network of this name."""
+    return {} if depth == NetworkSizes.depth else {_DEPTH: depth}
+
+
+def networks_bytes(params: Params, *, small: bool = False, depth: str = NetworkSizes.depth) -> bytes:
     """Returns a file's content with the parameters of the five networks, and `DETAIL`; `small` is a sixth of that.
+
+    `depth` is the name of the depth network.
 
     It has only view network and encoder, in float16, which the GAN's images of a finished result need; depth, albedo
     and light are arrays by then.
     """
     listed = SMALL if small else tuple(params) if DETAIL in params else ()
-    metadata = {"format": FORMAT} | ({"networks": " ".join(listed)} if listed else {})
+    metadata = {"format": FORMAT} | ({"networks": " ".join(listed)} if listed else {}) | depth_told(depth)
     kept = flatten_dict({name: params[name] for name in SMALL} if small else params, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16 if small else None) for name, value in kept.items()}
     return safetensors_bytes(flat, metadata)
@@ -94,6 +102,12 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
 def _from_safetensors(path: pathlib.Path, like: Params, settings: Settings) -> Params:
     with open_safetensors(path) as file:
         listed = file.metadata["networks"].split() if "networks" in file.metadata else list(published(like))
+        depth, ours = file.metadata.get(_DEPTH, NetworkSizes.depth), settings.networks.depth
+        if "depth" in listed and "depth" in like and depth != ours:
+            raise UserError(
+                f"the depth network of {path} is {depth[:80]!r}, this configuration's {ours!r}: set "
+                f"config.networks.depth={depth[:80]}, or name another file"
+            )
         if DETAIL in listed:
             like = {**like, DETAIL: param_shapes(detail_module(settings))}
         expected = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")

@@ -1,4 +1,4 @@
-"""What this program has made is written again, what it has not is kept; folders from before markers are recognised."""
+"""What this program has made is written again, what it has not is kept."""
 
 import json
 import os
@@ -13,39 +13,34 @@ from gan2shape_jax.results import examine, save_result
 from gan2shape_jax.results.files import add_files, write_folder
 
 
-@pytest.mark.parametrize(
-    "kind, name, record",
-    [
-        ("run", "config.json", {"networks": {}, "schedule": {}}),
-        ("run", "results/a/files.json", {"files": {}, "made_with": {}}),
-        ("run", "photos/a.json", {"photo": {}, "box": {}}),
-        ("gan", "photos.json", {"asked": {}, "fingerprint": ""}),
-        ("weights", "horse/record.json", {"files": {}, "made_of": {}}),
-        ("checkpoints", "001/20/_CHECKPOINT_METADATA", {"item_handlers": {}}),
-        ("evaluation", "manifest.json", {"gan2shape_jax": "", "runs": []}),
-    ],
-)
-def test_a_folder_without_a_marker_is_known_by_its_records(tmp_path, kind, name, record):
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for content in ("mine", "{}", "[]", json.dumps(dict.fromkeys(list(record)[1:]))):
-        path.write_text(content)
-        with pytest.raises(UserError, match="--out .* holds files that this program did not write .*nothing was"):
-            require_output_folder(tmp_path, kind)
-    path.write_text(json.dumps(record))
-    require_output_folder(tmp_path, kind)
+@pytest.mark.parametrize("kind", ["run", "gan", "weights", "checkpoints", "evaluation", "web"])
+def test_a_folder_is_written_again_by_its_marker_alone(tmp_path, kind):
     assert mark(tmp_path, kind) and not mark(tmp_path, kind)
-    path.write_text("mine")
+    (record := tmp_path / "config.json").write_text(json.dumps({"networks": {}, "schedule": {}}))
     require_output_folder(tmp_path, kind)
     for other in {"run", "gan", "weights"} - {kind}:
         with pytest.raises(UserError, match="is the folder of .*: name another"):
             require_output_folder(tmp_path, other)
     assert json.loads((tmp_path / MARKER).read_text()) == {"kind": kind}
-    path.rename(tmp_path / "elsewhere")
-    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
-    if name.count("/") < 2:
-        with pytest.raises(UserError, match=f"{name} is a link, and nothing is written through links"):
-            require_output_folder(tmp_path, kind)
+    record.rename(tmp_path.parent / f"elsewhere_{kind}")
+    record.symlink_to(tmp_path.parent / f"elsewhere_{kind}")
+    with pytest.raises(UserError, match="config.json is a link, and nothing is written through links"):
+        require_output_folder(tmp_path, kind)
+    record.unlink()
+    record.write_text("mine")
+    (tmp_path / MARKER).unlink()
+    with pytest.raises(UserError, match="--out .* holds files that this program did not write .*nothing was"):
+        require_output_folder(tmp_path, kind)
+
+
+@pytest.mark.parametrize(("name", "record"), [("files.json", "files made_with"), ("result.json", "arrays format")])
+def test_a_folder_is_a_result_by_its_record(tmp_path, name, record):
+    for content in ("mine", "{}", "[]", json.dumps(dict.fromkeys(record.split()[1:]))):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match="--out .* holds files that this program did not write .*nothing was"):
+            require_output_folder(tmp_path, output_folders.RESULT)
+    (tmp_path / name).write_text(json.dumps(dict.fromkeys(record.split())))
+    require_output_folder(tmp_path, output_folders.RESULT)
 
 
 def test_new_and_empty_folders_and_links_to_them_are_anybodys(tmp_path):

@@ -14,6 +14,7 @@ from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.run import experiment, start
 from gan2shape_jax.run.folder import RunFolder, SavedRun
 from gan2shape_jax.run.identity import adopted, digest, identity_of, left_open, read_identity, settled
@@ -94,7 +95,7 @@ def test_values_left_open_are_those_that_the_run_began_with(tmp_path):
     with chosen.unlocked():
         chosen.schedule.batches_per_iteration = 4  # as on four devices
     folder = RunFolder.at(chosen)
-    folder.root.mkdir()
+    mark(folder.root, RUN)
     folder.describe(chosen, identity_of(chosen))
     with start.begin(plan, ["001.png", "005.png"]) as started:
         assert started.plan.config.schedule.batches_per_iteration == 4
@@ -109,7 +110,7 @@ def test_a_run_from_before_a_field_was_added_goes_on(tmp_path):
     plan = resolve(tiny_config(tmp_path))
     config = settled(plan.config, plan.recipe)
     folder, identity = RunFolder.at(config), identity_of(config)
-    folder.root.mkdir()
+    mark(folder.root, RUN)
     tree = json.loads(to_json(config)) | {"identity": {**identity.record(), "fingerprint": "0123456789abcdef"}}
     del tree["camera"]["fov_deg"], tree["detail"]
     (folder.root / "config.json").write_text(json.dumps(tree))

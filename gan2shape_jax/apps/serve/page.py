@@ -25,7 +25,7 @@ from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.image_files import ENDINGS
-from gan2shape_jax.results.page import OFFERS
+from gan2shape_jax.results.page import offers
 
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
@@ -62,8 +62,7 @@ _KNOWN = {"head": "People", "catface": "Cats", "ictface": "Computer-made test fa
 # What else messages say, in the page's terms.
 _WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
 _LAST = "ictface"  # of the choices
-_DOWNLOADS = {offer.files[0]: offer.offer for offer in OFFERS if not offer.archive}
-_DOWNLOADS |= {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}
+_WHOLE = {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}  # downloads of all files
 
 CSS = """
 .g2s-note, .g2s-error { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
@@ -329,9 +328,10 @@ class Page:
         """The result's page in a frame, and links to the files at `base`, as far as they are there."""
         if jobs.SHAPE not in done:
             return {}
+        downloads = {offer.files[0]: offer.offer for offer in offers() if not offer.archive} | _WHOLE
         links = "".join(
             f'<a href="{base}/{name}?download" download>{title}</a>'
-            for name, title in _DOWNLOADS.items()
+            for name, title in downloads.items()
             if name in done[jobs.SHAPE]["files"]
         )
         files = f'<nav class="g2s-files" aria-label="Files">{links}</nav>'

@@ -1,0 +1,158 @@
+"""What other packages add: the package in examples/, installed into a folder, and packages that do not work."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers.command_line import overrides
+from helpers.tiny import tiny_config
+from PIL import Image
+
+import gan2shape_jax
+from gan2shape_jax import extensions
+from gan2shape_jax.config.load import read_config
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.run.identity import read_identity
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_OF_COIN = ("category", "prior.shape", "networks.depth", "loss.")  # what its configuration sets
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder that the example is installed in."""
+    folder = tmp_path_factory.mktemp("installed")
+    pytest.importorskip("setuptools", minversion="77")
+    shutil.copytree(_ROOT / "examples/extension", folder / "source")  # builds leave files in it
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-compile", "--target", folder / "site"]
+    command = [sys.executable, "-m", "pip", "install", *options, folder / "source"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "site"
+
+
+def _program(site, *arguments):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (site, _ROOT)))}
+    command = [sys.executable, "-m", "gan2shape_jax.main", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(site, tmp_path_factory):
+    """A run that uses the six things that the example adds: its command line and its folder."""
+    fields = {"schedule__stages": ((2, 1, 2),), "schedule__flip1": (False,), "schedule__flip3": (True,)}
+    folder = tmp_path_factory.mktemp("coin")
+    config = tiny_config(folder, **fields, outputs__preset="mesh", outputs__networks="full")
+    own = tuple(f"--config.{field}" for field in _OF_COIN)
+    words = ["--config=coin", *(word for word in overrides(config, base="own") if not word.startswith(own))]
+    done = _program(site, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return words, pathlib.Path(config.workdir)
+
+
+def test_a_package_adds_a_loss_a_distance_a_network_a_category_and_an_output_to_a_run(run):
+    _, workdir = run
+    result = workdir / "results/001"
+    tree = json.loads((workdir / "config.json").read_text())
+    used = ["category.coin", "depth_network.local", "distance.edges", "loss.flatness", "output.curvature"]
+    assert tree["identity"]["extensions"] == dict.fromkeys(used, "gan2shape-example 1.0")
+    assert (tree["loss"]["perceptual"], tree["networks"]["depth"]) == ("edges", "local")
+    assert "flatness" in (result / "history.csv").read_text().splitlines()[0].split(",")
+    assert "curvature.png" in json.loads((result / "files.json").read_text())["files"]
+    with Image.open(result / "curvature.png") as picture:
+        assert picture.size == (32, 32)
+
+
+def test_a_package_adds_a_command_which_reads_the_result_and_stands_in_the_help(run, site):
+    _, workdir = run
+    done = _program(site, "relief", workdir / "results/001")
+    assert done.returncode == 0 and 0 < float(done.stdout.rpartition(": ")[2]) < 0.2, done.stdout + done.stderr
+    assert "\n  relief    RESULT ...: how deep results are, in scene units\n" in _program(site, "--help").stdout
+
+
+def test_another_version_of_a_package_is_another_run(run, site, tmp_path):
+    words, workdir = run
+    newer = tmp_path / "site"
+    shutil.copytree(site, newer)
+    (metadata,) = newer.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 1.1"))
+    before = (workdir / "config.json").read_bytes()
+    done = _program(newer, *words)
+    assert done.returncode == 1
+    assert "extensions.loss.flatness (was 'gan2shape-example 1.0', is 'gan2shape-example 1.1')" in done.stderr
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_results_are_read_without_the_package_and_the_run_names_it(run):
+    _, workdir = run
+    assert gan2shape_jax.load(workdir / "results/001").depth.shape == (32, 32)
+    with pytest.raises(UserError, match="the run uses the category 'coin' of gan2shape-example 1.0, which is not inst"):
+        read_config(workdir / "config.json")
+
+
+def test_the_depth_network_of_a_file_is_compared(run, tmp_path):
+    _, workdir = run
+    networks = workdir / "results/001/networks.safetensors"
+    config = tiny_config(tmp_path, networks__pretrained=str(networks))
+    done = _program("", "--config=ictface:scratch", *overrides(config, base="ictface"), "--check")
+    assert done.returncode == 1 and "is 'local', this configuration's 'encoder_decoder': set" in done.stderr
+
+
+def _installed(folder, name, *entries):
+    """Writes the metadata of a package of version 2 with these entry points."""
+    metadata = folder / f"{name}-2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2\n")
+    (metadata / "entry_points.txt").write_text("\n".join(["[gan2shape_jax]", *entries]) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder that packages are found in."""
+    monkeypatch.syspath_prepend(tmp_path)
+    extensions._entries.cache_clear()
+    yield tmp_path
+    extensions._entries.cache_clear()
+
+
+def test_what_cannot_be_added_is_refused_by_the_name_of_its_package(folder):
+    _installed(folder, "one", "command.photo = nowhere:main", "loss.own = nowhere:own")
+    with pytest.raises(UserError, match="one 2 adds the command 'photo', which is there already"):
+        extensions.names("command", ["photo"])
+    assert extensions.names("loss") == ("own",) and extensions.names("output") == ()
+    with pytest.raises(UserError, match="nowhere:own of one 2 cannot be imported .ModuleNotFoundError"):
+        extensions.load("loss", "own")
+    with pytest.raises(UserError, match="no installed package adds the loss 'other': install"):
+        extensions.load("loss", "other")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("loss.own = elsewhere:own", "one 2 and two 2 both add 'loss.own'|two 2 and one 2 both add 'loss.own'"),
+        ("looss.own = nowhere:own", "two 2 adds 'looss.own', which is no KIND.NAME .kinds are loss, category"),
+        ("loss.o-n = nowhere:own", "two 2 adds 'loss.o-n', which is no KIND.NAME"),
+    ],
+)
+def test_entry_points_that_nothing_can_be_made_of_are_refused(folder, entry, message):
+    _installed(folder, "one", "loss.own = nowhere:own")
+    _installed(folder, "two", entry)
+    with pytest.raises(UserError, match=message):
+        extensions.names("loss")
+
+
+def test_a_run_that_does_not_use_a_package_goes_on_without_it(run, site, tmp_path):
+    _, workdir = run
+    tree = json.loads((workdir / "config.json").read_text())
+    tree["loss"] |= {"lam_flatness": 0.0, "perceptual": "discriminator"}
+    tree["networks"]["depth"], tree["category"] = "encoder_decoder", "face"
+    tree["prior"]["shape"] = "ellipsoid"
+    tree["identity"]["extensions"] = {"output.curvature": "gan2shape-example 1.0"}
+    (path := tmp_path / "config.json").write_text(json.dumps(tree))
+    config, identity = read_identity(path)
+    assert "lam_flatness" not in config.loss
+    assert identity.extensions == {"output.curvature": "gan2shape-example 1.0"}
+    assert not any(name.startswith("extensions.") for name in identity.computed)
