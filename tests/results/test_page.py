@@ -23,7 +23,7 @@ from PIL import Image
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.results import OutputOptions, Row, save_result, write_outputs, write_page
 from gan2shape_jax.results.outputs import FRAGMENT, USDZ, fragment_of
-from gan2shape_jax.results.page import OFFERS
+from gan2shape_jax.results.page import offers
 from gan2shape_jax.results.surface import object_mask, surface
 
 _PLAIN = OutputOptions(preset="mesh")
@@ -79,7 +79,7 @@ def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(
     assert [_blocks(text, kind) for kind in ("model", "extras")] == [[0, 1, 2], [0, 1, 2]]
     offered = [
         output
-        for output in OFFERS
+        for output in offers()
         if output.write and output.inside and output.preset == "mesh" and output.files != (USDZ,)
     ]
     names = [output.archive or output.files[0] for output in offered]
@@ -87,7 +87,7 @@ def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(
     assert len(_blocks(text, "file")) == 3 * len(names) and _notes(text) == "" and '<body class="many">' in text
     assert text.count("<img src=") == 3  # the gallery's pictures; no file beside the page is shown
     for image in _facts(text)["images"]:
-        inside = [OFFERS[number] for number, _, here in image["files"] if here]
+        inside = [offers()[number] for number, _, here in image["files"] if here]
         assert [output.archive or output.files[0] for output in inside] == names
 
 
