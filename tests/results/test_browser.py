@@ -270,6 +270,7 @@ def test_a_served_page_shows_by_itself_what_has_been_refined_since(browser, resu
     said = "(document.getElementById('verdict')?.innerText ?? '')"
     browser.wait(f"{said}.includes('Its own shape') && !{said}.includes('Not refined yet')")
     server.shutdown()
+    server.server_close()
 
 
 def test_a_page_of_a_thousand_results_opens_in_two_seconds_scrolls_and_leads_to_the_next(browser, result, tmp_path):

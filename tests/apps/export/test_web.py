@@ -166,6 +166,7 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
     with capsys.disabled():
         print(f"\n{model}, {by}: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in times.items()))
     server.shutdown()
+    server.server_close()
     wanted = gan2shape_jax.photo(portrait, model, box=_BOX, anyway=True)
     span = np.ptp(wanted.depth)
     assert np.abs(np.reshape(got["depth"], wanted.depth.shape) - wanted.depth).max() < _CLOSE * span
@@ -211,6 +212,7 @@ def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browse
     assert browser.evaluate("document.documentElement.scrollWidth") <= 390
     assert axe.barriers(browser) == []
     server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.browser
@@ -242,5 +244,6 @@ def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
         browser.open(f"{address}?by=wasm")
         browser.wait(f"document.getElementById('status').textContent.includes('{words}')")
     server.shutdown()
+    server.server_close()
     browser.open(sites("head") / "index.html")
     assert "python -m http.server" in _status(browser)

@@ -43,6 +43,7 @@ def address(cache):
     yield process.stdout.readline().split()[0]
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+    process.stdout.close()
     assert list((cache / "gan2shape_jax" / "serving").iterdir()) == []
 
 
