@@ -267,6 +267,7 @@ def folder(tmp_path):
     plan = _plan(tmp_path)
     folder, identity = RunFolder.at(plan.config), identity_of(plan.config)
     folder.root.mkdir()
+    mark(folder.root, RUN)
     folder.describe(plan.config, identity)
     for stem in ("a", "b"):
         save_result(bump.result(), folder.result(stem), made_with={"configuration": identity.fingerprint})
