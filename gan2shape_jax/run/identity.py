@@ -5,8 +5,9 @@
     "identity": {"fingerprint": 16 hex digits, "formerly": [those of earlier versions], "files": {field: SHA-256},
                  "extensions": {KIND.NAME: "PACKAGE VERSION"}}
 
-The last is what the run uses of other packages (`extensions`); it is left out where that is nothing. Their fields count
-once they have a value, so that installing a package changes no run that does not use it.
+The last is what the run uses of other packages (`extensions`), and of a category's own prior the file that it is in; it
+is left out where that is nothing. Their fields count once they have a value, so that installing a package changes no
+run that does not use it.
 Results and checkpoints carry the fingerprint. Two runs are compared by their fields, those that an earlier version
 lacked at their defaults; so a field that is added later, or another place of the same files, changes no run.
 """
@@ -14,7 +15,9 @@ lacked at their defaults; so a field that is added later, or another place of th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 import json
 import operator
 import pathlib
@@ -28,6 +31,7 @@ from gan2shape_jax.config import set_field
 from gan2shape_jax.config.load import TOLD, config_of_tree
 from gan2shape_jax.config.schema import fields, flatten
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import content_of, read_object
 from gan2shape_jax.run.recipes import RECIPES, Recipe
 
@@ -101,6 +105,22 @@ def _extensions_in(values: Mapping[str, Any]) -> dict[str, str]:
     return {f"{kind}.{name}": extensions.version(kind, name) for kind, name in used}
 
 
+def _own_prior(category: str) -> dict[str, str]:
+    """Returns the file that a category's own prior is in, by its SHA-256, as prior.NAME.
+
+    {} if it has none, or if a package adds it, whose version says which one it is.
+    """
+    if (prior := category_of(category).prior) is None or category in extensions.names("category"):
+        return {}
+    while isinstance(prior, functools.partial):
+        prior = prior.func
+    try:
+        file = inspect.getfile(prior)
+    except TypeError:  # an object that is called, or built in
+        file = inspect.getfile(type(prior))
+    return {f"prior.{category}": f"{pathlib.Path(file).name} of SHA-256 {content_of(file)[:16]}"}
+
+
 def digest(value: Any) -> str:
     """Returns 16 hex digits of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
@@ -133,7 +153,8 @@ def identity_of(
     drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
     if used is None:
         outputs = {f"output.{name}": extensions.version("output", name) for name in extensions.names("output")}
-        used = _extensions_in(computed) | outputs
+        own = _own_prior(config.category) if computed.get("prior.shape") == "category" else {}
+        used = own | _extensions_in(computed) | outputs
     for name, version in used.items():
         (drawn if name.startswith("output.") else computed)[f"{_EXTENSION}{name}"] = version
     return Identity(computed, drawn)

@@ -43,6 +43,39 @@ def test_two_copies_of_the_same_files_make_one_run(tmp_path):
     assert _fingerprint(config) != before
 
 
+_BALL = """
+import numpy as np
+from gan2shape_jax.config import load_config
+from gan2shape_jax.io.categories import Category
+
+CATEGORY = Category("ball", prior=lambda mask, config: np.where(mask > 0.5, {near}, config.prior.far))
+
+def get_config():
+    config = load_config("ictface:scratch").unlock()
+    config.category, config.prior.shape = CATEGORY.name, "{shape}"
+    return config
+"""
+
+
+def test_a_prior_in_a_users_own_file_is_part_of_it(tmp_path):
+    def written(name, near, shape="category"):
+        (file := tmp_path / name / "ball.py").parent.mkdir(exist_ok=True)
+        file.write_text(_BALL.format(near=near, shape=shape))
+        return load_config(str(file))
+
+    first = written("one", 0.95)
+    assert list(identity_of(first).extensions) == ["prior.ball"]
+    assert _fingerprint(written("two", 0.95)) == _fingerprint(first)
+    assert differences(identity_of(first).computed, identity_of(written("one", 0.96)).computed)[0].startswith(
+        "extensions.prior.ball (was 'ball.py of SHA-256 "
+    )
+    assert identity_of(written("three", 0.96, shape="flat")).extensions == {}  # which does not read it
+    folder = RunFolder(tmp_path / "run")
+    mark(folder.root, RUN)
+    folder.describe(first, identity_of(first))
+    assert read_identity(folder.root / "config.json")[1] == identity_of(first)
+
+
 def _value(config, path):
     group, name = path.split(".")
     return config[group][name]
