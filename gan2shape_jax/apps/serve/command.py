@@ -16,10 +16,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gan2shape_jax.apps.photo.files import FOLDER
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
-from gan2shape_jax.apps.serve.worker import ARCHIVE, Worker, performer, result_files
+from gan2shape_jax.apps.serve.worker import ARCHIVE, DRAWING, Worker, performer, result_files
 from gan2shape_jax.errors import UserError, exit_code, install, require_applications
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import MODEL, cache, names_of
@@ -110,9 +109,7 @@ def result_response(visits: Visits, token: str, folder: str, name: str, *, downl
     visit = visits.by_token(token)
     if visit is not None and visit.result is not None and visit.result.name == folder:
         files = result_files(visit.result, visit.name)
-        drawn = visit.result.joinpath(FOLDER).rglob("framing/*.jpg")  # of the run under way, too
-        files["framing.jpg"] = next(drawn, visit.result / "framing.jpg")
-        files[ARCHIVE] = visit.result / ARCHIVE
+        files |= {kept: visit.result / kept for kept in (DRAWING, ARCHIVE)}
         if name in files and files[name].is_file():
             kind = "inline" if name.endswith((".html", ".png", ".jpg")) and not download else "attachment"
             filename = f"{visit.name}-{files[name].name}"

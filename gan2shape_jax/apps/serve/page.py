@@ -381,5 +381,5 @@ def _drawing(done: dict[str, Any], base: str) -> str:
     """Returns the photo with its crop and the object's outline, of the files at `base`, once it is there, HTML."""
     if jobs.MASK not in done:
         return ""
-    picture = f'<img src="{base}/framing.jpg" alt="The photo with the square and the outline in it">'
+    picture = f'<img src="{base}/{jobs.DRAWING}" alt="The photo with the square and the outline in it">'
     return f'<div class="g2s-run">{picture}</div>'

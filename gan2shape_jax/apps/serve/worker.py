@@ -224,6 +224,7 @@ class _Reported(io.TextIOBase):
 # Stages, in order; the first is a separate job.
 FRAMING, MASK, SHAPE = "framing", "mask", "shape"
 PREVIEW = "preview.jpg"  # of a photo that was framed
+DRAWING = "framing.jpg"  # the photo with the square and the outline in it, there before the stage `MASK` is told
 ARCHIVE = "all.zip"
 _PREVIEW_SIDE = 1024  # pixels, at most
 _LONGEST = 10  # times the shorter side: in a strip of a few pixels there are thousands of places to look at
@@ -288,6 +289,7 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, repor
     config = photo_run.config_of(kind, out, refine=task["refine"])
     box = CropBox(*task["box"])
     (photo,) = photo_run.prepare(photo_run.Request(pathlib.Path(task["photo"]), task["name"], box), config, cropper)
+    (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
     report(MASK, {"mask": photo.mask_source})
     if failed := photo_run.run_over(config, [photo], cropper):
         raise UserError(failed[photo.name])

@@ -11,6 +11,7 @@ from gan2shape_jax.apps.serve import worker as module
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
 
 
 async def _run(worker, name, *, cancel=False):
@@ -150,3 +151,16 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
             await _run(worker, "slow")
 
     _with_worker(stopped, job_s=1.0)
+
+
+def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(module.photo_run, "run_over", lambda config, photos, cropper: {"face": "not made"})
+    task = {"photo": str(asset("ictface/image/006.png")), "folder": str(tmp_path), "name": "face", "model": 0}
+    told = {}
+
+    def report(stage, facts):
+        told[stage] = sorted(path.name for path in tmp_path.iterdir())
+
+    with pytest.raises(UserError, match="not made"):
+        module.performer("ictface")(task | {"box": (32, 32, 64, 0), "refine": False}, report)
+    assert told == {module.MASK: [module.DRAWING]}
