@@ -182,13 +182,18 @@ def expression(rng: np.random.Generator, family: str, names: list[str]) -> np.nd
     return weights
 
 
-def scene(rng: np.random.Generator, *, yaw: float, fov: float | None) -> dict[str, np.ndarray]:
+def scene(
+    rng: np.random.Generator, *, yaw: float, fov: float | None, turned: tuple[float, float] | None = None
+) -> dict[str, np.ndarray]:
     """Returns a picture's view, lights, background and camera; yaw (a standard deviation) and fov in degrees.
 
-    With a yaw of 0, heads are seen from exactly in front, in the middle and unzoomed.
+    With a yaw of 0, heads are seen from exactly in front, in the middle and unzoomed. Where `turned` is said, yaws and
+    pitches are uniform up to these degrees to either side instead.
     """
     view = np.zeros(6)
     view[:3] = np.radians([rng.normal(0, 8), np.clip(rng.normal(0, yaw), -60, 60), rng.normal(0, 4)])
+    if turned:
+        view[:2] = np.radians(rng.uniform(-1, 1, 2) * turned[::-1])
     view[3:5] = rng.normal(0, 0.0022, 2)
     view *= yaw > 0
     varied = float(np.clip(10 * np.exp(rng.normal(0.05, 0.28)), 5, 24))

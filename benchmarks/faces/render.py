@@ -89,7 +89,7 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
         person = people.person(who, family, names)
         person["weights"] = person["weights"] + people.expression(how, family, names)
         persons.append(person)
-        scenes.append(people.scene(how, yaw=options.yaw, fov=options.fov))
+        scenes.append(people.scene(how, yaw=options.yaw, fov=options.fov, turned=options.turned))
     rows = ({key: np.stack([_narrow(row[key]) for row in rows]) for key in rows[0]} for rows in (persons, scenes))
     return next(rows), next(rows)
 
@@ -167,6 +167,7 @@ def render(options: argparse.Namespace) -> int:
     if min(count, options.pictures) < 1:
         raise sources.SourceError("--count and --pictures are 1 or more")
     facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
+    facts |= {"turned": options.turned} if options.turned else {}
     facts["heads"] = fingerprint(options.sources)
     rooms = [Image.open(path).convert("RGB") for path in options.backgrounds]
     if rooms:
@@ -234,6 +235,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument(
         "--yaw", type=float, default=20.0, help="standard deviation, degrees, up to 60; 0: from in front"
+    )
+    parser.add_argument(
+        "--turned", type=float, nargs=2, metavar=("YAW", "PITCH"), help="uniform up to these degrees, in place of --yaw"
     )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
     parser.add_argument("--backgrounds", nargs="+", default=[], help="pictures behind half of the heads, out of focus")

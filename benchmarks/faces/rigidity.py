@@ -64,7 +64,7 @@ class Bench:
 
     def rendered(self, folder: pathlib.Path, count: int, *, with_head: bool) -> Pictures:
         """Draws persons of the training split without glasses, seen with the method's lens."""
-        options = argparse.Namespace(seed=77, split="train", pictures=1, yaw=0.0, fov=10.0)
+        options = argparse.Namespace(seed=77, split="train", pictures=1, yaw=0.0, fov=10.0, turned=None)
         families = render.heads(folder, folder)
         devices = {name: drawing.on_device(family) for name, family in families.items()}
         for number in range(count):

@@ -32,7 +32,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.bundled import MODEL, weights_file
 from gan2shape_jax.method import metrics, models, prior
 
-_YAWS = (0, 15, 30, 60)  # degrees
+_YAWS = (0, 15, 30, 45, 60, 75)  # degrees
 _RIM = 4  # pixels of 64
 _MODELS = [weights_file(kind, MODEL) for kind in ("ictface", "head")]
 

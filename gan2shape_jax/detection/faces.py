@@ -25,6 +25,8 @@ from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
 from gan2shape_jax.detection.detector import APART, PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
+from gan2shape_jax.geometry import landmark_pose
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.bundled import asset
 
@@ -126,6 +128,31 @@ def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
     wanted, rows = np.stack([between(box, home)[:3] for box in boxes]), np.stack(rows)
     products = rows.T @ rows / len(rows) + _RIDGE * np.eye(rows.shape[1])
     return Framing(mean, np.linalg.solve(products, rows.T @ wanted / len(rows)))
+
+
+def landmarks_in(picture: UInt8[np.ndarray, "s s 3"]) -> Landmarks:
+    """Returns a framed face's landmarks, pixels with centres at integers; NaN if no face is detected."""
+    face = _look(picture, _whole(picture), Framing(_USUAL, np.zeros((3, 3))))
+    places = np.full((len(_USUAL), 2), np.nan) if face is None else face.landmarks - 0.5
+    return np.asarray(places, np.float32)
+
+
+def measure_points(
+    pictures: UInt8[np.ndarray, "n s s 3"], views: Float[np.ndarray, "n 6"], camera: Camera
+) -> Float[np.ndarray, "5 3"] | None:
+    """Returns where landmarks lie on the mean face of a model's samples; None if too few of them show a face.
+
+    `views` are where the model's network sees them from; see `landmark_pose.fit_points`.
+    """
+    landmarks = np.stack([landmarks_in(picture) for picture in pictures])
+    usable = np.isfinite(landmarks).all(axis=(1, 2))
+    if usable.mean() < _LEAST_FOUND:
+        return None
+    fx, fy, cx, cy = camera.intrinsics
+    usual = _USUAL * pictures.shape[1] - 0.5
+    plane = np.stack([(usual[:, 0] - cx) / fx, (usual[:, 1] - cy) / fy, np.ones(len(usual))], axis=1)
+    start = np.asarray(plane * camera.rot_center_depth, np.float32)
+    return landmark_pose.fit_points(landmarks[usable], views[usable], start, tuple(_MIRRORED), camera)
 
 
 def _detect_turned(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
@@ -264,6 +291,7 @@ def numbers() -> dict[str, Any]:
         "apart": APART,
         "middle": _MIDDLE,
         "steepness": _STEEPNESS,
+        "usual": _USUAL.tolist(),
         "nose": _NOSE,
         "mirrored": _MIRRORED,
     }

@@ -4,7 +4,9 @@ Tensor names are those of `network_files`, so a model can be used wherever netwo
 `light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units, and
 `turning_axes`, `turning_readers`, `turning_centre`, `turning_values` and `turning_farthest` how the GAN turns them, if
 it does. `mask` is where the object is in the canonical frame, whatever the image: results' meshes end with it
-(`surface.mean_mask`). The header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
+(`surface.mean_mask`). `landmarks`, of models of faces, is where the detector's landmarks are on the mean shape
+(`geometry.landmark_pose`). The header's metadata say which GAN, camera and category the networks are for; see
+`ModelFacts`.
 """
 
 import dataclasses
@@ -42,7 +44,7 @@ FORMAT = "gan2shape_jax model"
 VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
-MASK = f"{_FOLDER}mask"
+MASK, LANDMARKS = f"{_FOLDER}mask", f"{_FOLDER}landmarks"
 # The tensors of a `LatentPoseEdit`, by its fields and its subspace's.
 _POSE_EDIT = {name: f"turning_{name}" for name in ("axes", "centre", "values", "farthest")}
 _POSE_EDIT |= {"dual_basis": "turning_readers"}
@@ -110,6 +112,7 @@ class LiftedModel:
     facts: ModelFacts
     pose_edit: LatentPoseEdit | None  # how the GAN turns what it draws, in NumPy; None where it does not
     mask: np.ndarray | None  # (S, S) where objects are in the canonical frame; None in a file of an earlier program
+    landmarks: np.ndarray | None = None  # (5, 3) on the mean shape, canonical frame, scene units; None: it has none
 
     @property
     def typical_l1(self) -> float | None:
@@ -136,11 +139,15 @@ def read_model(path: pathlib.Path) -> LiftedModel | None:
                 raise UserError(f"model {path} is damaged: it lacks {', '.join(missing)}")
             parts = {part: file.read(name) for part, name in names.items()}
         mask = np.asarray(file.read(MASK), np.float32) if MASK in file.shapes else None
+        landmarks = np.asarray(file.read(LANDMARKS), np.float32) if LANDMARKS in file.shapes else None
     side = facts.fits.get("image_size")
     if mask is not None and not (mask.shape == (side, side) and mask.min() >= 0 and mask.max() <= 1):
         raise UserError(f"model {path} is damaged: {MASK} is not a mask of {side} pixels a side")
+    if landmarks is not None and not (landmarks.shape == (5, 3) and np.isfinite(landmarks).all()):
+        raise UserError(f"model {path} is damaged: {LANDMARKS} is not five points")
     own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
-    return LiftedModel(path, facts, LatentPoseEdit(subspace=FlipSubspace(**parts), **own) if own else None, mask)
+    edit = LatentPoseEdit(subspace=FlipSubspace(**parts), **own) if own else None
+    return LiftedModel(path, facts, edit, mask, landmarks)
 
 
 def read_facts(path: pathlib.Path) -> ModelFacts | None:
@@ -299,11 +306,16 @@ def write(
     path: pathlib.Path,
     *,
     configuration: str,
+    landmarks: np.ndarray | None = None,
 ) -> None:
-    """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
+    """Measures the trained networks and writes them as a model; the same networks give the same bytes.
+
+    `landmarks` are (5, 3) points on their mean shape, if they were measured.
+    """
     params, seeing = models.published(params), as_with_single_images(config, maker.settings)
     statistics, errors = measure(params, dataclasses.replace(maker, settings=seeing), config.lift.measured)
     statistics |= pose_edit_tensors(measured_pose_edit(config, params, maker))
+    statistics |= {} if landmarks is None else {"landmarks": landmarks}
     images = np.concatenate([np.asarray(sample.example.image) for sample in held_out])
     _, header = weights.read_header(config.gan.checkpoint)
     facts = ModelFacts(

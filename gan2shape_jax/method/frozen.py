@@ -31,6 +31,7 @@ class FrozenModels:
     view_factor: Any = None  # (6, 6) with covariance view_factor view_factor^T
     center_h: Any = None  # (1, W), the mapping network's hidden value where offsets enter it, F1(0)
     center_w: Any = None  # (1, W), the mapping network at zero, F(0)
+    landmarks: Any = None  # (k, 3) where they are on the model's mean shape, canonical frame, scene units; or None
     pose_edit: Any = None  # `LatentPoseEdit`: projected samples are the GAN's own turned pictures; None: projections
 
 

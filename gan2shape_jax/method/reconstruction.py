@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax import extensions
 from gan2shape_jax.geometry import camera as cam
-from gan2shape_jax.geometry import lighting, render, resample
+from gan2shape_jax.geometry import landmark_pose, lighting, render, resample
 from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -36,6 +36,7 @@ class Scene:
     warped: jax.Array  # (f, n, S, S) depth seen from each view
     grid: jax.Array  # (f, n, S, S, 2) where each input pixel lies in the canonical frame
     valid: jax.Array  # (n, S, S) pixels that the surface and its mirror image both cover
+    landmark_error: jax.Array | None = None  # (), of the input, see `landmark_pose.corrected_view`
 
 
 def mirror(canonical: Float[Array, "one s s *c"], *, flip: bool) -> Float[Array, "f s s *c"]:
@@ -109,9 +110,21 @@ def input_scene(
 ) -> Scene:
     """Returns the input image's scene: its depth (and mirror image), view and light, without albedo."""
     depth = blend_border(models.depth(params, example.image, settings), settings.camera)
-    view = models.views(params, example.image, frozen.view_mean, settings)
+    view, error = _input_view(params, example, frozen, settings)
     light = models.lights(params, example.image, frozen.light_mean, settings)
-    return scene(mirror(depth, flip=flip), view, light, settings)
+    return dataclasses.replace(scene(mirror(depth, flip=flip), view, light, settings), landmark_error=error)
+
+
+def _input_view(
+    params: models.Params, example: Example, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "1 6"], Float[Scalar, ""] | None]:
+    """Returns the input's view by V, corrected by its landmarks where the model knows them, and their error or None."""
+    view = models.views(params, example.image, frozen.view_mean, settings)
+    if frozen.landmarks is None or example.landmarks is None:
+        return view, None
+    guess = jax.lax.stop_gradient(view[0])  # to V's training, the correction is a constant
+    corrected, error = landmark_pose.corrected_view(guess, example.landmarks, frozen.landmarks, settings.camera)
+    return view + (corrected - guess), error
 
 
 @flax.struct.dataclass
@@ -125,6 +138,7 @@ class Prediction:
     warped_depth: jax.Array  # (S, S), the depth in the input view
     valid: jax.Array  # (S, S), 1 where the warped depth shows the surface
     reconstruction: jax.Array  # (S, S, 3), the input's image
+    landmark_error: jax.Array | None = None  # (), see `Scene`
     published: jax.Array | None = None  # (S, S, 3), the same without `DETAIL`; None where the networks have none
 
 
@@ -142,6 +156,7 @@ def reconstruction_of(params: models.Params, example: Example, frozen: FrozenMod
         warped_depth=geometry.warped[0, 0],
         valid=geometry.valid[0],
         reconstruction=appearance(geometry, albedo)[0, 0],
+        landmark_error=geometry.landmark_error,
         published=None if published is None else appearance(geometry, published)[0, 0],
     )
 

@@ -30,6 +30,8 @@ class Example:
     prior: Any  # (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None
     true_depth: jax.Array | None  # (S, S), or None
     key: Any  # the image's random key, or None
+    # (k, 2) where landmarks are in the image, pixels, NaN where none were detected; None where the model has none
+    landmarks: Any = None
 
 
 @flax.struct.dataclass

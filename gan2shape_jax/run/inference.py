@@ -75,6 +75,8 @@ def reconstruct_ungraded(
         **_baseline(history),
         **(measured or {}),
     }
+    if view.landmark_error is not None and np.isfinite(view.landmark_error):
+        metrics["landmark_error"] = float(view.landmark_error)
     if grader.typical_l1 is not None:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
         by = view if start is None else predict(start, example, frozen, settings)

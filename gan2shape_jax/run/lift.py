@@ -16,11 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax.detection import faces
 from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io import data
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spare_unreadable
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.lift import task as task_lib
@@ -31,6 +34,7 @@ from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.streams import Stream, key_of
+from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare, start
@@ -39,6 +43,8 @@ from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import devices, network_files
 from gan2shape_jax.training.decision import Skip, decide, require
+
+_WITH_LANDMARKS = 512  # samples that landmarks are measured on
 
 
 def lift_gan(plan: Plan, names: Sequence[str]) -> int:
@@ -196,5 +202,21 @@ class _Lift(RunContext):
         like = models.shapes(maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
-        model_file.write(config, params, maker, held_out, path, configuration=self.identity.fingerprint)
+        landmarks, configuration = measured_landmarks(config, params, maker), self.identity.fingerprint
+        model_file.write(config, params, maker, held_out, path, configuration=configuration, landmarks=landmarks)
         self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")
+
+
+def measured_landmarks(config: ConfigDict, params: models.Params, maker: samples.SampleMaker) -> np.ndarray | None:
+    """Returns where people's landmarks are on the mean of the lift's samples (5, 3); None if it draws no people."""
+    if category_of(config.category).detector != "face":
+        return None
+    images, _ = maker.images(Stream.MEASURED_SAMPLE, range(_WITH_LANDMARKS))
+    settings = model_file.as_with_single_images(config, maker.settings)
+    views = in_batches(
+        lambda some: _views(params, jnp.asarray(some), maker.frozen.view_mean, settings), images, size=16
+    )
+    return faces.measure_points(to_uint8(images), views, settings.camera)
+
+
+_views = jax.jit(models.views)

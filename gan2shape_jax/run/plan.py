@@ -75,6 +75,14 @@ class Plan:
         return self.model.mask if self.model and self.recipe.single else None
 
     @property
+    def landmarks(self) -> np.ndarray | None:
+        """Where a detector's landmarks are on the model's mean shape (5, 3), scene units; None if none were measured.
+
+        Joint training moves the networks away from the shape that they were measured on.
+        """
+        return self.model.landmarks if self.model and self.recipe.single else None
+
+    @property
     def trains_encoder(self) -> bool:
         """Whether each image trains an encoder from scratch, though the run has a model."""
         return self.recipe.name == "train" or (

@@ -115,6 +115,7 @@ def load_predictor(
         architecture, frozen = stand_in_sizes(config), FrozenModels(means["view_mean"], means["light_mean"])
     else:
         architecture, frozen = gan
+    frozen = prepare.with_landmarks(frozen, plan)
     settings = plan.settings(architecture, original_size=config.image_size)
     plan.require_model_fits(settings, gan=gan is not None)
     needed = needed_networks(gan=gan is not None)

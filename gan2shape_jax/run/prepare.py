@@ -13,6 +13,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config.schema import gan_problems
+from gan2shape_jax.detection.faces import landmarks_in
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.files import atomic_file, set_aside
@@ -23,6 +24,7 @@ from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Example, PreparedImage
 from gan2shape_jax.method.streams import FIXED_SEED, Stream, key_of, run_key
+from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
@@ -64,7 +66,13 @@ def load_frozen(
         distances={name: perceptual.load(name, config) for name in distances if perceptual.named(name).load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or plan.recipe.lifts else None,
     )
-    return architecture, dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))
+    frozen = dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))
+    return architecture, with_landmarks(frozen, plan)
+
+
+def with_landmarks(frozen: FrozenModels, plan: Plan) -> FrozenModels:
+    """Returns frozen arrays with where landmarks are on the plan's model, if they were measured."""
+    return dataclasses.replace(frozen, landmarks=jax.tree.map(jnp.asarray, plan.landmarks))
 
 
 def initial_params(plan: Plan, settings: Settings) -> models.Params:
@@ -166,6 +174,7 @@ def prepare_image(
         prior=jax.device_put(prior.prior_depth(config, item.mask).astype(np.float32)),
         true_depth=None if item.depth is None else jax.device_put(item.depth),
         key=None if w is None else image_key(config.seed, item.name),
+        landmarks=None if frozen.landmarks is None else jax.device_put(landmarks_in(to_uint8(item.image))),
     )
     return PreparedImage(name=item.name, example=example, settings=settings, inversion_l1=error)
 

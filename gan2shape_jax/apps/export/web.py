@@ -28,6 +28,7 @@ from PIL import Image
 from gan2shape_jax.apps.export import networks, texture
 from gan2shape_jax.detection import detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category, category_of
@@ -125,7 +126,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "inner": texture.inner_share(usual >= 0.5, *texture.RIM),
         "clean": texture.inner_share(kept, *texture.ALBEDO_RIM),
     }
-    framing = None if detection is None else detection.framing
+    framing, points = None if detection is None else detection.framing, predictor.plan.landmarks
     return {
         "size": size,
         "focal": float(camera.focal_length),
@@ -137,6 +138,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "framing": None
         if framing is None
         else {name: np.asarray(part).tolist() for name, part in framing._asdict().items()},
+        "landmarks": None if points is None else landmark_pose.numbers() | {"points": points.tolist()},
         "detector": None if framing is None else faces.numbers() | {"still": _STILL},
         "exposure": detector.exposure_numbers(),
         "l1_p95": grader.typical_l1,

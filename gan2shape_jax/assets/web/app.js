@@ -1,7 +1,7 @@
 // The page: a photo, the square of it that is made 3D, and the model. Nothing leaves the page.
 
-import { exposed, findFaces, sampleCrop } from "./framing.js";
-import { explained, glbOf, modelOf } from "./scene.js";
+import { exposed, findFaces, landmarksIn, sampleCrop } from "./framing.js";
+import { correctedView, explained, glbOf, modelOf } from "./scene.js";
 import { createLight } from "./viewer/light.js";
 import { tellMode, tellVerdict } from "./viewer/telling.js";
 import { createViewer, webglWorks } from "./viewer/viewer.js";
@@ -225,7 +225,9 @@ async function factorsOf(place) {
   const { depth, albedo, view, light } = await network(planes);
   const interleaved = new Float32Array(albedo.length);
   albedo.forEach((value, k) => (interleaved[3 * (k % (size * size)) + Math.floor(k / (size * size))] = value));
-  return { depth: Float32Array.from(depth), albedo: interleaved, view: [...view], light: [...light], input, gain };
+  const landmarks = facts.landmarks && detector ? await landmarksIn(detector, crop, size, facts.detector) : null;
+  const seenFrom = landmarks ? correctedView([...view], landmarks, facts) : [...view];
+  return { depth: Float32Array.from(depth), albedo: interleaved, view: seenFrom, light: [...light], input, gain };
 }
 
 async function make() {

@@ -132,6 +132,14 @@ async function look(run, photo, box, framing, by) {
   return { score: Math.max(...seen.map((one) => one.score)), landmarks: landmarks.map((one) => cropToPhoto(one, wide, size)) };
 }
 
+/** Returns the landmarks of the face that a crop of `size` pixels frames, with pixel centres at whole numbers, or null. */
+export async function landmarksIn(run, crop, size, by) {
+  const photo = { data: Uint8ClampedArray.from({ length: 4 * size * size }, (_, k) => (k % 4 === 3 ? 255 : crop[3 * (k >> 2) + (k % 4)])), width: size, height: size };
+  const usual = { landmarks: by.usual, correction: [0, 1, 2].map(() => [0, 0, 0]) };
+  const face = await look(run, photo, { x: size / 2, y: size / 2, side: size, roll: 0 }, usual, by);
+  return face && face.landmarks.map((place) => place.map((value) => value - 0.5));
+}
+
 /** Returns the faces of a photo, {box, score}, the score 0 to 1 and the largest face first. */
 export async function findFaces(run, photo, framing, by) {
   const longer = Math.max(photo.width, photo.height);

@@ -9,6 +9,7 @@ const KERNEL = [-2, -1, 0, 1, 2].map((x) => Math.exp(-x * x / 2)).map((value, _,
 const [FEWEST, MOST] = [256, 512]; // texels of the texture, a side: powers of two
 const [GRAZING, SURE] = [[0.08, 0.3], [0.3, 0.8]];
 const SAMPLES = 4; // a pixel's side, at which it is known what the camera sees first
+const DELTA = 1e-5; // of an unknown, for differences
 const [DARKEST, GAIN, LEAST_SHADING] = [0.004, 3, 0.25];
 
 const clamp = (value, low, high) => (value < low ? low : value > high ? high : value);
@@ -85,12 +86,55 @@ function outlined(depth, facts) {
 /** Returns points as a view moves them. */
 function moved(points, view, centre) {
   const r = rotation(view);
-  const out = new Float32Array(points.length);
+  const out = new points.constructor(points.length);
   for (let k = 0; k < points.length; k += 3) {
     const [x, y, z] = [points[k], points[k + 1], points[k + 2] - centre];
     for (let i = 0; i < 3; i++) out[k + i] = r[i][0] * x + r[i][1] * y + r[i][2] * z + view[3 + i] + (i === 2 ? centre : 0);
   }
   return out;
+}
+
+/** Returns the x of matrix x = right, of a few rows, by Gaussian elimination; the matrix is positive definite. */
+function solved(matrix, right) {
+  const rows = matrix.map((row, i) => [...row, right[i]]);
+  rows.forEach((pivot, i) => {
+    for (const row of rows.slice(i + 1)) {
+      const factor = row[i] / pivot[i];
+      row.forEach((_, k) => (row[k] -= factor * pivot[k]));
+    }
+  });
+  return rows.reduceRight((x, row, i) => [(row.at(-1) - x.reduce((sum, value, k) => sum + value * row[i + 1 + k], 0)) / row[i], ...x], []);
+}
+
+/** Returns a view whose rotation agrees with landmarks, pixels, too: geometry/landmark_pose.py. */
+export function correctedView(view, landmarks, { size, focal, centre, landmarks: by }) {
+  const middle = (size - 1) / 2;
+  const apart = (unknowns) => {
+    const grown = by.points.map(([x, y, z]) => [x, y, z - centre].map((value, i) => value * Math.exp(unknowns[5]) + (i === 2 ? centre : 0)));
+    const points = moved(grown.flat(), [...unknowns.slice(0, 5), 0], centre);
+    return landmarks.flatMap(([u, v], k) => {
+      const [x, y, z] = points.slice(3 * k, 3 * k + 3);
+      return [(focal * x) / z + middle - u, (focal * y) / z + middle - v].map((value) => value / (by.landmark * size));
+    });
+  };
+  const precision = [...by.guess.map((deviation, i) => deviation + (i === 1 ? by.more_of_yaw * Math.abs(view[1]) : 0)), by.size].map((deviation) => deviation ** -2);
+  let unknowns = [...view.slice(0, 5), 0];
+  for (let step = 0; step < by.steps; step++) {
+    const residuals = apart(unknowns);
+    const slopes = unknowns.map((_, i) => {
+      const [more, less] = [1, -1].map((sign) => apart(unknowns.map((value, k) => value + (k === i ? sign * DELTA : 0))));
+      return more.map((value, k) => (value - less[k]) / (2 * DELTA));
+    });
+    const weights = residuals.map((value) => by.outlier / Math.max(Math.abs(value), by.outlier));
+    const sum = (a, b) => weights.reduce((total, weight, k) => total + weight * a[k] * b[k], 0);
+    const matrix = slopes.map((a, i) => slopes.map((b, k) => sum(a, b) + (i === k ? precision[i] : 0)));
+    const right = slopes.map((a, i) => sum(a, residuals) + precision[i] * (unknowns[i] - (i < 5 ? view[i] : 0)));
+    const change = solved(matrix, right);
+    unknowns = unknowns.map((value, i) => value - change[i]);
+  }
+  const turn = unknowns.slice(0, 3).map((value, i) => value - view[i]);
+  const share = Math.min(1, by.largest_turn / Math.max(...turn.map(Math.abs), 1e-9));
+  return [...turn.map((value, i) => view[i] + value * share), ...view.slice(3)];
 }
 
 /** Draws a mesh with the camera of `size` pixels at `times` as many samples a side: depth, and where its pixels come from. */
