@@ -6,7 +6,6 @@ import functools
 import importlib
 import io
 import json
-import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from gan2shape_jax.apps.photo.crops import Cropper, Searched, other_kind, search
 from gan2shape_jax.apps.photo.files import FOLDER
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.photo.masks import SOURCES, mask_of_crop
+from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exposed, exposure_gain
@@ -177,7 +177,7 @@ def _record(request: Request, searched: Searched, number: int) -> dict[str, Any]
     """Returns where the crop of an object comes from."""
     picture, chosen = searched.picture, searched.detections[number - 1]
     size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
-    place = request.source or os.path.realpath(request.path)
+    place = request.source or place_of(request.path)
     file = {"name": request.name, "path": place, "sha256": sha256(request.path)}
     return {
         "photo": file | size,
