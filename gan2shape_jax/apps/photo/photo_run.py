@@ -73,6 +73,16 @@ class NoDetectionError(UserError):
         self.candidate = candidate
 
 
+def absence(shown: str, photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict, cropper: Cropper) -> str:
+    """Returns that a photo, which is `shown` by this name, has no object of the GAN's kind, and the kind that it has.
+
+    `photo` are its pixels (h, w, 3), uint8, and `boxes` the candidates in them, the best first.
+    """
+    other = other_kind(photo, boxes, config)
+    elsewhere = f"; it shows {other[1]}: use --model {other[0]}" if other else ""
+    return f"{shown}: no {cropper.kind} found, so it has no 3D result{elsewhere}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """An object of a photo, cropped and masked for a run."""
@@ -135,12 +145,7 @@ def _require_detection(name: str, searched: Searched, config: ConfigDict, croppe
     if not (folder / f"{name}.json").exists():
         drawing = np.asarray(framing_picture(photo, boxes, 0, cropper.mean_mask))
         photo_files.write(folder, name, {f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90)})
-    other = other_kind(photo, boxes, config)
-    raise NoDetectionError(
-        f"{searched.path.name}: no {cropper.kind} found, so it has no 3D result"
-        + (f"; it shows {other[1]}: use --model {other[0]}" if other else ""),
-        candidate=bool(boxes),
-    )
+    raise NoDetectionError(absence(searched.path.name, photo, boxes, config, cropper), candidate=bool(boxes))
 
 
 def _prepare_one(request: Request, searched: Searched, number: int, config: ConfigDict, cropper: Cropper) -> Prepared:
