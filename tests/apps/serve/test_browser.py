@@ -185,7 +185,7 @@ def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has
             _ends_with(page, f"{sentence}. If there is one, put the square around it.")
             page.wait(f"{_READY} && document.querySelector('#drawing img') && document.querySelector('#crop img')")
         page.press("#numbers button")
-        page.wait("document.querySelector('#side input[type=number]').value > 16")
+        page.wait("document.querySelector('#side input')?.value > 16")
         page.press("#go")
         _ends_with(page, "Done.")
         assert page.complaints() == []
