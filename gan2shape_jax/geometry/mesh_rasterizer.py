@@ -35,6 +35,7 @@ from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
 _STAND_IN = (1, 0), (0, 1), (0, 0)
 _STEPS = 32  # triangles from a sample to a silhouette within a sample's distance, at most
+_ROUNDING = 1e-3  # by how much, of the distance between samples, rounding moves a place on screen, at most
 
 
 @platforms.arrays
@@ -374,7 +375,8 @@ def _surface(
 def _neighbours(corners: Any, exists: Any, vertices: int) -> Any:
     """Returns a triangle beyond the edge opposite each corner, -1 where there is none."""
     xp: Any = jnp if isinstance(exists, jax.core.Tracer) else np
-    corners = xp.where(exists[:, None], corners, vertices)  # what does not exist has edges of its own
+    proper = exists & (corners != xp.roll(corners, 1, -1)).all(-1)  # a vertex twice: a line, which ends no surface
+    corners = xp.where(proper[:, None], corners, vertices)  # what does not exist has edges of its own
     ends = xp.sort(xp.stack([corners[:, [1, 2, 0]].reshape(-1), corners[:, [2, 0, 1]].reshape(-1)]), axis=0)
     order = xp.lexsort(ends)
     same = (ends[:, order[1:]] == ends[:, order[:-1]]).all(0)
@@ -447,21 +449,28 @@ def _change_of_rows(pictures: tuple[Array, Array, Array], mesh: Any, *, diagonal
         places = (x0, y0), (x[image, third], y[image, third])
         first, other = (across * (v - ys[0]) - down * (u - xs[0]) for u, v in places)
         silhouette = whole[image, visited] & ((following < 0) | (first * other > 0))
-        steep = jnp.abs(down) >= jnp.abs(across) if diagonal else jnp.abs(down) > jnp.abs(across)
+        across, down = jnp.abs(across), jnp.abs(down)
+        steep = down >= across * (1 - _ROUNDING) if diagonal else down * (1 - _ROUNDING) > across
         return following, away(xs, ys), silhouette, steep
+
+    def between(here: Array) -> Array:
+        return (here >= -_ROUNDING) & (here <= 1 + _ROUNDING)
 
     def walk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         step, visited, on = state
-        following, here, silhouette, _ = leaving(visited, *jax.lax.stop_gradient((x, y)))
-        on &= whole[image, visited] & (here >= 0) & (here <= 1) & ~silhouette
+        following, here, silhouette, _ = leaving(visited, *fixed)
+        on &= whole[image, visited] & between(here) & ~silhouette
         return step + 1, jnp.where(on, following, visited), on
 
+    fixed = jax.lax.stop_gradient((x, y))  # out here: a loop's body must not have it in second derivatives
     apart = triangle[..., :-1] != triangle[..., 1:]
     start = jnp.zeros((), int), visited, apart
     visited = jax.lax.while_loop(lambda state: (state[0] < _STEPS) & state[2].any(), walk, start)[1]
     _, here, silhouette, steep = leaving(visited, x, y)
-    distance = jnp.where(apart & silhouette & steep & (here >= 0) & (here <= 1), here, 0.5)
-    share = distance - 0.5  # of a cell, beyond the middle, that the nearer one covers
+    blends = apart & silhouette & steep & between(here)
+    here = jnp.where(blends, here, 0.5)
+    here += jax.lax.stop_gradient(jnp.clip(here, 0, 1) - here)  # and the derivative of what was not rounded
+    share = here - 0.5  # of a cell, beyond the middle, that the nearer one covers
     change = (share * jnp.where(ahead, 1, -1))[..., None] * (values[..., :-1, :] - values[..., 1:, :])
     of_right = ((share > 0) == ahead)[..., None]
 

@@ -361,6 +361,29 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
         mesh_rasterizer.antialias(blended[..., None], fragments, vertices, camera, faces=faces, samples=samples)
 
 
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.heavy)])
+def test_triangles_on_the_lattice_are_blended_alike_eagerly_and_compiled(count):
+    """Their edges pass through pixels' centres: rounding, which differs, must not decide what is blended."""
+    camera, faces = camera_lib.Camera(12, K=(16, 16, 8, 8)), np.array([[0, 1, 2]])
+    places = np.random.default_rng(0).integers(0, 23, (count, 3, 2)) / 2
+    places[0] = [0.5, 9.5], [11, 9], [2, 1.5]
+    vertices = jnp.asarray(np.concatenate([(places - 8) / 16, np.ones((count, 3, 1))], -1), jnp.float32)
+    draw = functools.partial(_silhouette, camera=camera)
+    eager, compiled_one = draw(vertices, faces=faces)[0], jax.jit(draw)(vertices, faces=faces)[0]
+    np.testing.assert_allclose(eager, compiled_one, atol=1e-5)
+    np.testing.assert_allclose(compiled_one[0, 4, 5], 0.5, atol=1e-5)  # the edge from (2, 1.5) to (11, 9)
+
+
+def test_a_triangle_with_a_vertex_twice_ends_no_silhouette():
+    """Nor begins one: it shares its edges with nobody, itself included."""
+    camera, faces = camera_lib.Camera(8, K=(8, 8, 0, 0)), np.array([[0, 1, 2], [1, 3, 2]])
+    places = np.array([[1.2, 2.3], [5.9, 2.3], [1.2, 6.4], [5.9, 6.4]])
+    vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
+    lines = np.array([[1, 2, 2], [2, 1, 1], [0, 1, 1], [3, 3, 3]])
+    with_lines, _ = _silhouette(vertices, camera, faces=np.concatenate([lines, faces]))
+    np.testing.assert_allclose(with_lines, _silhouette(vertices, camera, faces=faces)[0], atol=1e-6)
+
+
 def test_silhouettes_have_the_gradient_of_the_covered_area():
     """A box from many sides, moved, turned and scaled: its area is that of the convex hull of its corners on screen."""
     camera = camera_lib.Camera((48, 40), K=(300, 330, 19, 24))
