@@ -133,10 +133,11 @@ def warn_if_out_of_range(depth: Float[Array, "*batch"], camera: camera_lib.Camer
     if not depth.size or any(isinstance(value, jax.core.Tracer) for value in (depth, camera.near, camera.far)):
         return
     least, most = (float(of(jnp.where(jnp.isfinite(depth), depth, jnp.nan))) for of in (jnp.nanmin, jnp.nanmax))
-    if 0 < most <= np.min(camera.near) or least >= np.max(camera.far):
+    near, far = float(np.min(camera.near)), float(np.max(camera.far))  # of all cameras, where there are several
+    if 0 < most <= near or least >= far:
         warnings.warn(
             f"vertices have depths from {least:g} to {most:g}, but the camera draws what lies between near = "
-            f"{camera.near:g} and far = {camera.far:g}: nothing is drawn",
+            f"{near:g} and far = {far:g}: nothing is drawn",
             stacklevel=4,
         )
 
