@@ -38,6 +38,7 @@ from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Decomposition, decomposition
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.platforms import as_tested, in_batches
@@ -57,6 +58,7 @@ from gan2shape_jax.training.decision import Wanted
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
 
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
+_decompose = jax.jit(decomposition)
 
 
 @as_tested()
@@ -361,6 +363,28 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.config.category}, {self.config.image_size} x {self.config.image_size} pixels)"
+
+    @property
+    def params(self) -> models.Params:
+        """The networks' parameters by name: depth, albedo, view, light and, where there is one, detail."""
+        return self.networks.params
+
+    def apply(self, params: models.Params, images: Float[Array | np.ndarray, "n s s 3"]) -> Decomposition:
+        """Explains images as a function that JAX can trace, differentiate and divide among devices.
+
+        It is what `reconstruct` computes before it measures, cuts and draws: parameters and images are the only
+        arguments, and derivatives by both are exact.
+
+        Args:
+          params: parameters like `params`.
+          images: (n, S, S, 3), -1 to 1, as `Gan.apply` returns them.
+
+        Returns:
+          Depth (n, S, S), scene units; normals (n, S, S, 3) and albedo (n, S, S, 3), -1 to 1; view (n, 6), radians and
+          scene units; light (n, 4): ambient, diffuse, dx, dy. All float32, in the canonical frame.
+        """
+        networks = self.networks
+        return _decompose(params, jnp.asarray(images, jnp.float32), networks.frozen, networks.settings)
 
     @as_tested()
     def reconstruct(

@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, cast
 
 import jax
@@ -35,6 +36,7 @@ from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
 _STAND_IN = (1, 0), (0, 1), (0, 0)
 _STEPS = 32  # triangles from a sample to a silhouette within a sample's distance, at most
+_ROUNDING = 1e-3  # by how much, of the distance between samples, rounding moves a place on screen, at most
 
 
 @platforms.arrays
@@ -58,7 +60,8 @@ def rasterize(
     behind the camera is clipped at the near plane; in grids, triangles with a vertex at or before it are dropped, but
     not if the camera is orthographic, or `cull` or `layers` is given. Triangles without area or with a vertex that is
     not finite are not drawn. Where depths are equal, the triangle with the lowest number is visible. Work and memory
-    are bounded by the number of 4 x 4 tiles that the triangles' boxes cover on screen, whatever their sizes.
+    are bounded by the number of 4 x 4 tiles that the triangles' boxes cover on screen, whatever their sizes. Outside of
+    `jax.jit`, a mesh in front of the camera that lies before `near` or beyond `far` as a whole is warned of.
 
     Args:
       vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point.
@@ -81,8 +84,10 @@ def rasterize(
     Raises:
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
-    if cull not in (None, "back", "front") or (layers is not None and layers < 1):
-        raise ArgumentError(f"cull is {cull!r}, layers {layers}; they must be 'back', 'front' or None, and 1 or more")
+    if cull not in (None, "back", "front"):
+        raise ArgumentError(f"cull is {cull!r}; it must be 'back', 'front' or None")
+    if layers is not None and (not isinstance(layers, Integral) or layers < 1):
+        raise ArgumentError(f"layers is {layers}; it must be a whole number, at least 1")
     samples = samples or SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
     options: dict[str, Any] = {"samples": samples, "cull": cull, "layers": layers, "derivatives": derivatives}
     if faces is not None and faces.ndim > 2:
@@ -111,6 +116,7 @@ def rasterize(
         fragments = rasterizer.rasterize(shown, camera, samples=samples)
         barycentric, _, slopes = _surface(points, fragments.triangle, numbers, camera, samples, derivatives)
         return dataclasses.replace(fragments, barycentric=barycentric, slopes=slopes)
+    rasterizer.warn_if_out_of_range(shown[..., 2], camera)
     triangle = _visible(shown.reshape(*shape[bool(layers) : -2], -1, 3), numbers, exists, camera, samples, cull, layers)
     triangle = triangle if layers is None else jnp.moveaxis(triangle, -3, 0)
     barycentric, depth, slopes = _surface(points, triangle, numbers, camera, samples, derivatives)
@@ -144,7 +150,7 @@ def interpolate(
     *batch, rows, columns = fragments.triangle.shape
     if lattice and supersample not in (1, lattice.supersample):
         raise ArgumentError(f"supersample is {supersample}; the fragments have {lattice.supersample} a side of a pixel")
-    if supersample < 1 or rows % supersample or columns % supersample:
+    if not isinstance(supersample, Integral) or supersample < 1 or rows % supersample or columns % supersample:
         raise ArgumentError(f"supersample is {supersample}; it must divide the {rows} x {columns} samples")
     if derivatives and fragments.slopes is None:
         raise ArgumentError("fragments has no derivatives: `rasterize` makes them with derivatives=True")
@@ -196,10 +202,10 @@ def antialias(
     Differentiable Rendering, 2020, section 3.7).
 
     Every value becomes a mean of its own and its neighbours', so none leaves the range of the picture's. A mask's sum
-    and its derivatives are those of the area where silhouettes cross a cell along one axis, and in corners whose sides
-    lie along both axes; where they cross it along both otherwise, as of a mesh as small as a cell, they are only near.
-    What no sample sees is missed. Only silhouettes are blended: not the lines in which surfaces intersect, whose place
-    has no gradient. A vertex that exists twice, as at a texture's seam, makes one: give faces in which it exists once.
+    and its derivatives are only near those of the area: a silhouette counts where it crosses the middle of a row or
+    column of cells, so at each corner they are off by up to one crossing, but for sides that lie along the axes. What
+    no sample sees is missed. Only silhouettes are blended: not the lines in which surfaces intersect, whose place has
+    no gradient. A vertex that exists twice, as at a texture's seam, makes one: give faces in which it exists once.
     Blend final colours: what is shaded or looked up later has its old outlines.
 
     `values` are one for each sample, background included; what else is given is what `rasterize` was given and
@@ -374,7 +380,8 @@ def _surface(
 def _neighbours(corners: Any, exists: Any, vertices: int) -> Any:
     """Returns a triangle beyond the edge opposite each corner, -1 where there is none."""
     xp: Any = jnp if isinstance(exists, jax.core.Tracer) else np
-    corners = xp.where(exists[:, None], corners, vertices)  # what does not exist has edges of its own
+    proper = exists & (corners != xp.roll(corners, 1, -1)).all(-1)  # a vertex twice: a line, which ends no surface
+    corners = xp.where(proper[:, None], corners, vertices)  # what does not exist has edges of its own
     ends = xp.sort(xp.stack([corners[:, [1, 2, 0]].reshape(-1), corners[:, [2, 0, 1]].reshape(-1)]), axis=0)
     order = xp.lexsort(ends)
     same = (ends[:, order[1:]] == ends[:, order[:-1]]).all(0)
@@ -447,21 +454,28 @@ def _change_of_rows(pictures: tuple[Array, Array, Array], mesh: Any, *, diagonal
         places = (x0, y0), (x[image, third], y[image, third])
         first, other = (across * (v - ys[0]) - down * (u - xs[0]) for u, v in places)
         silhouette = whole[image, visited] & ((following < 0) | (first * other > 0))
-        steep = jnp.abs(down) >= jnp.abs(across) if diagonal else jnp.abs(down) > jnp.abs(across)
+        across, down = jnp.abs(across), jnp.abs(down)
+        steep = down >= across * (1 - _ROUNDING) if diagonal else down * (1 - _ROUNDING) > across
         return following, away(xs, ys), silhouette, steep
+
+    def between(here: Array) -> Array:
+        return (here >= -_ROUNDING) & (here <= 1 + _ROUNDING)
 
     def walk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         step, visited, on = state
-        following, here, silhouette, _ = leaving(visited, *jax.lax.stop_gradient((x, y)))
-        on &= whole[image, visited] & (here >= 0) & (here <= 1) & ~silhouette
+        following, here, silhouette, _ = leaving(visited, *fixed)
+        on &= whole[image, visited] & between(here) & ~silhouette
         return step + 1, jnp.where(on, following, visited), on
 
+    fixed = jax.lax.stop_gradient((x, y))  # out here: a loop's body must not have it in second derivatives
     apart = triangle[..., :-1] != triangle[..., 1:]
     start = jnp.zeros((), int), visited, apart
     visited = jax.lax.while_loop(lambda state: (state[0] < _STEPS) & state[2].any(), walk, start)[1]
     _, here, silhouette, steep = leaving(visited, x, y)
-    distance = jnp.where(apart & silhouette & steep & (here >= 0) & (here <= 1), here, 0.5)
-    share = distance - 0.5  # of a cell, beyond the middle, that the nearer one covers
+    blends = apart & silhouette & steep & between(here)
+    here = jnp.where(blends, here, 0.5)
+    here += jax.lax.stop_gradient(jnp.clip(here, 0, 1) - here)  # and the derivative of what was not rounded
+    share = here - 0.5  # of a cell, beyond the middle, that the nearer one covers
     change = (share * jnp.where(ahead, 1, -1))[..., None] * (values[..., :-1, :] - values[..., 1:, :])
     of_right = ((share > 0) == ahead)[..., None]
 

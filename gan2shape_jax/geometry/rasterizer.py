@@ -10,11 +10,14 @@ exact in all three coordinates of all three vertices; none flows through visibil
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -54,8 +57,8 @@ class SampleGrid:
             raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
         size = camera.width if size is None else size
         for name, value in (("supersample", supersample), ("size", size)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+            if not isinstance(value, Integral) or value < 1:
+                raise ArgumentError(f"{name} is {value}; it must be a whole number, at least 1")
         rows, part = divmod(camera.height * size, camera.width)
         if part:
             raise ValueError(f"size is {size}; it must leave whole rows of {camera.height} x {camera.width} pixels")
@@ -106,6 +109,7 @@ def rasterize(
     if not math.prod(shape):
         return nothing_visible(shape, vertices.dtype, camera, samples)
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
+    warn_if_out_of_range(vertices[..., 2], camera)
     screen = _to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
     on_tpu = platforms.current() == "tpu"
@@ -119,6 +123,23 @@ def rasterize(
     depth = (_following_backward if on_tpu else _following)(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape), samples=samples)
+
+
+def warn_if_out_of_range(depth: Float[Array, "*batch"], camera: camera_lib.Camera) -> None:
+    """Warns if vertices, of these depths, are in front of the camera but not one lies between `near` and `far`.
+
+    Only where values are known, so not under `jax.jit`. What is behind the camera is not to be seen, as it should be.
+    """
+    if not depth.size or any(isinstance(value, jax.core.Tracer) for value in (depth, camera.near, camera.far)):
+        return
+    least, most = (float(of(jnp.where(jnp.isfinite(depth), depth, jnp.nan))) for of in (jnp.nanmin, jnp.nanmax))
+    near, far = float(np.min(camera.near)), float(np.max(camera.far))  # of all cameras, where there are several
+    if 0 < most <= near or least >= far:
+        warnings.warn(
+            f"vertices have depths from {least:g} to {most:g}, but the camera draws what lies between near = "
+            f"{near:g} and far = {far:g}: nothing is drawn",
+            stacklevel=4,
+        )
 
 
 def nothing_visible(

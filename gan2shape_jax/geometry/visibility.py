@@ -375,6 +375,14 @@ def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     @call.def_vmap
     def _(axis_size: int, in_batched: PyTree, *arrays: PyTree) -> tuple[PyTree, PyTree]:
+        if not axis_size:  # no image: nothing to look triangles up in
+            leaves, structure = jax.tree.flatten(arrays)
+            shapes = [leaf.shape[mapped:] for leaf, mapped in zip(leaves, jax.tree.leaves(in_batched), strict=True)]
+            ones = [jax.ShapeDtypeStruct(shape, leaf.dtype) for shape, leaf in zip(shapes, leaves, strict=True)]
+            of_one = jax.eval_shape(function, *jax.tree.unflatten(structure, ones))
+            none = jax.tree.map(lambda result: jnp.zeros((0, *result.shape), result.dtype), of_one)
+            return none, jax.tree.map(lambda _: True, none)
+
         def joined(array: jax.Array, batched: bool) -> jax.Array:
             array = array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
             return array.reshape(-1, *array.shape[2:])

@@ -15,9 +15,11 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import itertools
 import os
 import pathlib
 import stat
+import warnings
 from collections.abc import Callable, Collection
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -28,7 +30,7 @@ import jax
 import numpy as np
 from jax import export
 
-from gan2shape_jax import platforms
+from gan2shape_jax import extensions, platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import MIB, atomic_bytes, is_partial, open_regular
 
@@ -36,6 +38,7 @@ T = TypeVar("T")
 _FORMAT = b"gan2shape_jax exported program 1\n"
 _DIGEST = 32  # bytes of a SHA-256
 _LARGEST = 64 * MIB
+_ADDED: tuple[extensions.Kind, ...] = ("depth_network", "distance", "loss")  # what other packages may compute
 _MOST = 100  # programs that are kept, a few hundred kilobytes each; the oldest go first
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 _folder: pathlib.Path | None = None  # None: no programs are kept
@@ -99,11 +102,11 @@ class _Call(NamedTuple):
         return self.function(**jax.tree.unflatten(self.tree, leaves), **dict(self.static))
 
     def digest(self) -> bytes | None:
-        """Returns the SHA-256 of all that the program follows from; None if that can only be told in this process."""
+        """Returns the SHA-256 of all that the program follows from; None if that cannot be told from what is here."""
         name = self.function.__module__, self.function.__qualname__
         made_with = jax.__version__, version("jaxlib"), flax.__version__, _sources()
         text = repr((name, made_with, self.static, str(self.tree), self.types, self.options))
-        return None if " at 0x" in text else hashlib.sha256(text.encode()).digest()
+        return None if " at 0x" in text or _has_code_of_others(text) else hashlib.sha256(text.encode()).digest()
 
 
 def _on_cpu() -> bool:
@@ -129,9 +132,15 @@ def _type_of(leaf: Any) -> tuple[Any, ...]:
 
 @functools.cache
 def _sources() -> str:
-    """Returns sizes and times of this package's modules, by which Python itself tells whether one has changed."""
-    facts = ((path.relative_to(_PACKAGE).as_posix(), path.stat()) for path in sorted(_PACKAGE.rglob("*.py")))
-    return repr([(name, status.st_size, status.st_mtime_ns) for name, status in facts])
+    """Returns names and SHA-256 of this package's modules: sizes and times would not tell a file put in its place."""
+    modules = ((path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(_PACKAGE.rglob("*.py")))
+    return repr([(name, hashlib.sha256(source).hexdigest()) for name, source in modules])
+
+
+def _has_code_of_others(text: str) -> bool:
+    """Returns whether what a program follows from names code of another package, of which the sources are not read."""
+    named = itertools.chain.from_iterable(map(extensions.names, _ADDED))
+    return any(f"'{name}'" in text for name in named)
 
 
 def _program(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> Callable[..., Any]:
@@ -187,7 +196,13 @@ def _read(path: pathlib.Path, digest: bytes) -> export.Exported | None:
         return None
     if start != _FORMAT + digest + hashlib.sha256(content).digest():
         return None
-    return export.deserialize(bytearray(content))
+    try:
+        return export.deserialize(bytearray(content))
+    except Exception as error:  # whatever JAX and flatbuffers raise
+        warnings.warn(
+            f"{path} is no program that JAX {jax.__version__} reads ({error!r}); it is made anew", stacklevel=2
+        )
+        return None
 
 
 def _remove_oldest(folder: pathlib.Path) -> None:

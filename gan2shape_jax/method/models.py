@@ -127,11 +127,17 @@ def albedo(
     view: Float[Array, "n 6"],
     light: Float[Array, "n 4"],
     settings: Settings,
+    *,
+    held: bool = True,
 ) -> Float[Array, "n s s 3"]:
-    """Returns canonical albedo in [-1, 1]; depth (its border blended), view and light are those of the images."""
+    """Returns canonical albedo in [-1, 1]; depth (its border blended), view and light are those of the images.
+
+    `held` says whether no gradient flows through the input of `DETAIL`, as in all training.
+    """
     if DETAIL not in params:
         return _apply(params, "albedo", images, settings)
-    return detailed(params, canonical_texture(images, depth, view, light, settings), settings)
+    texture = canonical_texture(images, depth, view, light, settings)
+    return detailed(params, jax.lax.stop_gradient(texture) if held else texture, settings)
 
 
 def unprojected(
@@ -154,12 +160,11 @@ def canonical_texture(
     light: Float[Array, "n 4"],
     settings: Settings,
 ) -> Float[Array, "n s s 10"]:
-    """Returns the input of `DETAIL`; no gradient flows through it.
+    """Returns the input of `DETAIL`.
 
     It is the images' own texture without its shading, and where it is visible; the same of its mirror image; shading;
     and depth, in half ranges around the middle.
     """
-    images, depth, view, light = jax.lax.stop_gradient((images, depth, view, light))
     camera = settings.camera
     shading, _ = lighting.shade(lighting.normals(depth, camera, unit=settings.unit_normals), light)
     texture, visible = unprojected(images, depth, view, settings)

@@ -8,6 +8,7 @@ Unsup3d (Wu et al., 2020).
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -127,6 +128,27 @@ def _input_view(
     return view + (corrected - guess), error
 
 
+class Decomposition(NamedTuple):
+    """What the networks make of n images, each in its canonical frame; all but `normals` as in `factors`."""
+
+    depth: Float[Array, "n s s"]  # border blended
+    normals: Float[Array, "n s s 3"]  # unit vectors into the surface: (0, 0, 1) where it faces the camera
+    albedo: Float[Array, "n s s 3"]
+    view: Float[Array, "n 6"]
+    light: Float[Array, "n 4"]
+
+
+def decomposition(
+    params: models.Params, images: Float[Array, "n s s 3"], frozen: FrozenModels, settings: Settings
+) -> Decomposition:
+    """Runs D, V, L and A on images; the derivatives by both parameters and images are those of the whole function."""
+    depth = blend_border(models.depth(params, images, settings), settings.camera)
+    view = models.views(params, images, frozen.view_mean, settings)
+    light = models.lights(params, images, frozen.light_mean, settings)
+    albedo = models.albedo(params, images, depth, view, light, settings, held=False)
+    return Decomposition(depth, lighting.normals(depth, settings.camera), albedo, view, light)
+
+
 @flax.struct.dataclass
 class Prediction:
     """What the networks make of the input; arrays without batch axes, see `factors`."""
@@ -144,15 +166,15 @@ class Prediction:
 
 def reconstruction_of(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    geometry = input_scene(params, example, frozen, settings, flip=False)
-    seen = example.image, geometry.depth, geometry.view, geometry.light, settings
-    albedo = models.albedo(params, *seen)
+    depth, _, albedo, view, light = decomposition(params, example.image, frozen, settings)
+    geometry = scene(depth, view, light, settings)
+    seen = example.image, depth, view, light, settings
     published = models.albedo(models.published(params), *seen) if models.DETAIL in params else None
     return Prediction(
-        depth=geometry.depth[0],
+        depth=depth[0],
         albedo=albedo[0],
-        view=geometry.view[0],
-        light=geometry.light[0],
+        view=view[0],
+        light=light[0],
         warped_depth=geometry.warped[0, 0],
         valid=geometry.valid[0],
         reconstruction=appearance(geometry, albedo)[0, 0],

@@ -13,6 +13,7 @@ it is laid out in memory, and its results are shifted and added (`_fold`); docs/
 """
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,9 @@ def convolve_twice(
 
     Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - padding; the side is 2 (h - 1) + k - 2 padding.
     """
-    return (_twice_on_cpu if platforms.current() == "cpu" else _dilated)(x, kernel, padding)
+    if platforms.current() == "cpu":
+        return _twice_on_cpu(*_varying_alike(x, kernel), padding)
+    return _dilated(x, kernel, padding)
 
 
 def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n 2*h 2*w o"]:
@@ -65,7 +68,20 @@ def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"
 
 
 def _by_platform(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    return (_on_cpu if platforms.current() == "cpu" else _convolve)(x, kernel, stride, padding)
+    if platforms.current() == "cpu":
+        return _on_cpu(*_varying_alike(x, kernel), stride, padding)
+    return _convolve(x, kernel, stride, padding)
+
+
+def _varying_alike(*operands: Array) -> Iterator[Array]:
+    """Yields operands that vary over the same axes of a `jax.shard_map`, as JAX has its own operations' operands do.
+
+    The gradient to one that is the same on all devices, as a kernel is, is then the sum of theirs.
+    """
+    axes = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
+    for operand, own in zip(operands, axes, strict=True):
+        missing = tuple(frozenset().union(*axes) - own)
+        yield lax.pcast(operand, missing, to="varying") if missing else operand
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:

@@ -16,7 +16,7 @@ from gan2shape_jax.geometry.crop_box import CropBox
 _MODULES = camera, crop_box, lighting, mesh_rasterizer, rasterizer, render, resample, texture
 # Functions of no array, and those that only the others call.
 _OTHERS = {"intrinsics", "centred_box", "scaled_box", "grid_faces", "nothing_visible", "to_lattice"}
-_OTHERS |= {"triangles_at_samples"}
+_OTHERS |= {"triangles_at_samples", "warn_if_out_of_range"}
 
 
 def _cases():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.rendered import CASES
+from helpers.rendered import CASES, OTHERS
 from helpers.simulated import records_of
 from jax.flatten_util import ravel_pytree
 
@@ -40,35 +40,42 @@ def test_gradients_of_maps_and_maps_of_gradients_agree(name):
     _close(jax.tree.map(lambda x: x[1], mapped), first)
 
 
-_SHORT = ("drawn mesh", False), ("warped depth", True), ("sampled image", True)
+_COMPILES_LONG = [pytest.param(name, marks=pytest.mark.heavy) for name in ("drawn mesh", "drawn grid", "textured mesh")]
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize(("name", "second"), [*_SHORT, pytest.param("drawn mesh", True, marks=pytest.mark.heavy)])
-def test_forward_mode_and_second_derivatives_agree_with_gradients(name, second):
-    """Forward mode is the transpose of backward mode; the Hessian is symmetric, and the slope of the gradient."""
-    loss, arguments = CASES[name]()
+@pytest.mark.parametrize("name", ["sampled image", "warped depth", "blended mesh", *_COMPILES_LONG])
+def test_second_derivatives_of_every_mode_equal_finite_differences(name):
+    """Of every operation: forward over reverse, reverse over reverse, reverse over forward; and forward over itself."""
+    loss, arguments = (CASES | OTHERS)[name]()
     flat, restore = ravel_pytree(arguments)
 
-    @jax.jit
-    def run(x, directions):
-        value_and_gradient = jax.value_and_grad(lambda x: loss(restore(x)))
-        if second:
-            return jax.vmap(lambda d: jax.jvp(value_and_gradient, (x,), (d,)), out_axes=(None, 0))(directions)
-        forward = jax.vmap(lambda d: jax.jvp(lambda x: loss(restore(x)), (x,), (d,))[1])(directions)
-        return value_and_gradient(x), (forward, None)
+    def value(x):
+        return loss(restore(x))
 
-    flat, directions = np.asarray(flat), np.random.default_rng(1).normal(size=(2, flat.size))
-    (_, gradient), (forward, products) = run(flat, directions)
-    assert (np.abs(forward) > 0).all()
-    np.testing.assert_allclose(forward, directions @ gradient, rtol=1e-9)
-    if second:
-        crossed = products @ directions.T
-        np.testing.assert_allclose(crossed[0, 1], crossed[1, 0], rtol=1e-6)
-        step = 1e-7 * directions[0]
-        expected = (run(flat + step, directions)[0][1] - run(flat - step, directions)[0][1]) / 2e-7
-        assert np.abs(products).max() > 0
-        np.testing.assert_allclose(products[0], expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+    @jax.jit
+    def run(x, direction):
+        def along(x):
+            return jax.jvp(value, (x,), (direction,))[1]
+
+        gradient = jax.grad(value)
+        products = (
+            jax.jvp(gradient, (x,), (direction,))[1],
+            jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x),
+            jax.grad(along)(x),
+        )
+        return gradient(x), products, along(x), jax.jvp(along, (x,), (direction,))[1]
+
+    flat, direction = np.asarray(flat), np.random.default_rng(1).normal(size=flat.size)
+    gradient, products, slope, bend = run(flat, direction)
+    (above, *_), (below, *_) = (run(flat + step, direction) for step in (1e-7 * direction, -1e-7 * direction))
+    expected = (above - below) / 2e-7
+    for product in products:
+        np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(product, products[0], rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    assert abs(slope) > 0 and abs(bend) > 0
+    np.testing.assert_allclose(slope, direction @ gradient, rtol=1e-9)
+    np.testing.assert_allclose(bend, direction @ products[0], rtol=1e-9)
 
 
 @pytest.mark.heavy

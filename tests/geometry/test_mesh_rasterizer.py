@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull, Delaunay
 
 from gan2shape_jax import platforms
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import mesh_rasterizer, visibility
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
@@ -119,6 +120,28 @@ def test_without_faces_nothing_is_drawn(vertices):
     assert (pull(fragments)[0] == 0).all()
 
 
+@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
+def test_a_map_over_no_images_returns_none(faces):
+    vertices = jnp.ones((0, 3, 3) if faces is not None else (0, 4, 4, 3))
+
+    def draw(vertices):
+        fragments = compiled.rasterize(vertices, CAMERA, faces=faces)
+        return compiled.antialias(fragments.barycentric, fragments, vertices, CAMERA, faces=faces)
+
+    assert jax.vmap(draw)(vertices).shape == (0, 9, 9, 3)
+    assert jax.vmap(jax.grad(lambda v: draw(v).sum()))(vertices).shape == vertices.shape
+
+
+@pytest.mark.parametrize("z", [1e-6, 100.0])
+@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
+def test_a_scene_out_of_the_range_of_depths_is_warned_of(z, faces):
+    vertices = jnp.full((2, 3, 3), z)
+    with pytest.warns(UserWarning, match=r"depths from .* to .*, but .* near = 0.1 and far = 100: nothing is drawn"):
+        fragments = mesh_rasterizer.rasterize(vertices, CAMERA, faces=faces)
+    assert (fragments.triangle == -1).all()
+    mesh_rasterizer.rasterize(-vertices, CAMERA, faces=faces)  # behind the camera: without a word
+
+
 def test_no_faces_no_images_no_vertices():
     no_faces = np.zeros((0, 3), np.int32)
     none = compiled.rasterize(jnp.ones((0, 4, 3)), CAMERA, faces=np.array([[0, 1, 2]]))
@@ -192,10 +215,11 @@ def _unchecked(function):
         ({"faces": np.array([[0, 2**32, 2]])}, r"faces\[0\] is \[0, 4294967296, 2\]"),
         ({"faces": np.array([0, 1, 2])}, r"faces has shape \(3,\); it must have the axes \(\*each f 3\)"),
         ({"faces": np.array([[0.0, 1, 2]])}, "faces is of float64; it must be"),
-        ({"supersample": 0}, "supersample is 0; it must be at least 1"),
-        ({"size": 0}, "size is 0; it must be at least 1"),
-        ({"cull": "both"}, "cull is 'both', layers None; they must be"),
-        ({"layers": 0}, "cull is None, layers 0; they must be"),
+        ({"supersample": 0}, "supersample is 0; it must be a whole number, at least 1"),
+        ({"size": 0}, "size is 0; it must be a whole number, at least 1"),
+        ({"cull": "both"}, "cull is 'both'; it must be"),
+        ({"layers": 0}, "layers is 0; it must be a whole number, at least 1"),
+        ({"layers": 1.5}, "layers is 1.5; it must be a whole number, at least 1"),
         ({"sampling": "corner"}, "sampling is 'corner'; it must be one of centred, half"),
         ({"size": 40_000, "supersample": 2}, "6,400,000,000 samples are more than"),
     ],
@@ -206,12 +230,20 @@ def test_refuses_what_is_no_mesh(change, message):
         _unchecked(mesh_rasterizer.rasterize)(**arguments)
 
 
+@pytest.mark.parametrize("change", [{"supersample": 1.5}, {"size": 2.5}, {"size": "9"}])
+def test_samples_are_whole_numbers(change):
+    ((name, value),) = change.items()
+    with pytest.raises(ArgumentError, match=f"{name} is {value}; it must be a whole number, at least 1"):
+        inspect.unwrap(SampleGrid.over.__func__)(SampleGrid, CAMERA, **change)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"attributes": jnp.ones((3, 2))}, r"faces\[0\] is \[0, 1, 3\], but attributes has 3 rows"),
         ({"attributes": jnp.ones((5, 4, 2))}, r"attributes has leading axes \(5,\), the fragments \(2,\)"),
         ({"attributes": jnp.ones((4, 2)), "faces": None}, "without faces it must be"),
+        ({"supersample": 1.5}, "supersample is 1.5; the fragments have 1 a side of a pixel"),
         ({"supersample": 2}, "supersample is 2; the fragments have 1 a side of a pixel"),
         ({"derivatives": True}, "fragments has no derivatives"),
     ],
@@ -359,6 +391,29 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     with pytest.raises(ValueError, match="samples is not what the fragments were rasterised with"):
         samples = SampleGrid.over(camera, supersample=2)
         mesh_rasterizer.antialias(blended[..., None], fragments, vertices, camera, faces=faces, samples=samples)
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.heavy)])
+def test_triangles_on_the_lattice_are_blended_alike_eagerly_and_compiled(count):
+    """Their edges pass through pixels' centres: rounding, which differs, must not decide what is blended."""
+    camera, faces = camera_lib.Camera(12, K=(16, 16, 8, 8)), np.array([[0, 1, 2]])
+    places = np.random.default_rng(0).integers(0, 23, (count, 3, 2)) / 2
+    places[0] = [0.5, 9.5], [11, 9], [2, 1.5]
+    vertices = jnp.asarray(np.concatenate([(places - 8) / 16, np.ones((count, 3, 1))], -1), jnp.float32)
+    draw = functools.partial(_silhouette, camera=camera)
+    eager, compiled_one = draw(vertices, faces=faces)[0], jax.jit(draw)(vertices, faces=faces)[0]
+    np.testing.assert_allclose(eager, compiled_one, atol=1e-5)
+    np.testing.assert_allclose(compiled_one[0, 4, 5], 0.5, atol=1e-5)  # the edge from (2, 1.5) to (11, 9)
+
+
+def test_a_triangle_with_a_vertex_twice_ends_no_silhouette():
+    """Nor begins one: it shares its edges with nobody, itself included."""
+    camera, faces = camera_lib.Camera(8, K=(8, 8, 0, 0)), np.array([[0, 1, 2], [1, 3, 2]])
+    places = np.array([[1.2, 2.3], [5.9, 2.3], [1.2, 6.4], [5.9, 6.4]])
+    vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
+    lines = np.array([[1, 2, 2], [2, 1, 1], [0, 1, 1], [3, 3, 3]])
+    with_lines, _ = _silhouette(vertices, camera, faces=np.concatenate([lines, faces]))
+    np.testing.assert_allclose(with_lines, _silhouette(vertices, camera, faces=faces)[0], atol=1e-6)
 
 
 def test_silhouettes_have_the_gradient_of_the_covered_area():

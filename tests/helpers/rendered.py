@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import lighting, mesh_rasterizer, render, resample
+from gan2shape_jax.geometry import lighting, mesh_rasterizer, render, resample, texture
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 
 _CAMERA = camera_lib.Camera(5)
@@ -73,5 +73,32 @@ def drawn_grid(batch=None):
     return loss, {"depth": _varied(depth, batch, 1e-5), "light": _varied(rng.normal(size=4), batch)}
 
 
+def blended_mesh(batch=None):
+    _, arguments = drawn_mesh(batch)
+    camera = camera_lib.Camera(5, fov_deg=18.0)
+
+    def loss(arguments):
+        fragments = mesh_rasterizer.rasterize(arguments["vertices"], camera, faces=_FACES)
+        picture = mesh_rasterizer.interpolate(fragments, arguments["colours"], faces=_FACES)
+        blended = mesh_rasterizer.antialias(picture, fragments, arguments["vertices"], camera, faces=_FACES)
+        return jnp.sum(jnp.sin(blended)) + jnp.sum(jnp.sin(jnp.where(fragments.triangle < 0, 0, fragments.depth)))
+
+    return loss, arguments
+
+
+def textured_mesh(batch=None):
+    _, arguments = drawn_mesh(batch)
+    camera = camera_lib.Camera(5, fov_deg=12.0)
+    image = np.random.default_rng(4).normal(size=(8, 8, 2))
+
+    def loss(arguments):
+        fragments = mesh_rasterizer.rasterize(arguments["vertices"], camera, faces=_FACES, derivatives=True)
+        places, slopes = mesh_rasterizer.interpolate(fragments, arguments["colours"], faces=_FACES, derivatives=True)
+        return jnp.sum(jnp.sin(texture.texture(arguments["image"], places, slopes)))
+
+    return loss, arguments | {"image": _varied(image, batch)}
+
+
 CASES = {"warped depth": warped_depth, "sampled image": sampled_image, "drawn mesh": drawn_mesh}
 CASES["drawn grid"] = drawn_grid
+OTHERS = {"blended mesh": blended_mesh, "textured mesh": textured_mesh}

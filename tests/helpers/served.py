@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import urllib.parse
+from typing import IO
 
 from PIL import Image
 
@@ -46,13 +47,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(cache: pathlib.Path, limits: Limits, **constants: float):
-    """Yields a server; `constants` are those of the guard, by name, that shall be others."""
+def served(cache: pathlib.Path, limits: Limits, *, log: IO[str] | None = None, **constants: float):
+    """Yields a server; `constants` are those of guard and connections, by name, that shall be others."""
     code = f"from helpers import served; served.main({dataclasses.asdict(limits)!r}, {constants!r})"
     places = [str(pathlib.Path(__file__).parents[number]) for number in (1, 2)]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join(places)}
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process:
         try:
             port = urllib.parse.urlsplit(process.stdout.readline().split()[0]).port
             yield Served(port, process, cache / "gan2shape_jax" / "serving")
@@ -63,12 +64,12 @@ def served(cache: pathlib.Path, limits: Limits, **constants: float):
 
 def main(limits: dict, constants: dict) -> None:
     """Serves until the process is ended."""
-    from gan2shape_jax.apps.serve import command, guard
+    from gan2shape_jax.apps.serve import command, connections, guard
     from helpers import fake_worker
 
     for name, value in constants.items():
-        assert hasattr(guard, name)
-        setattr(guard, name, value)
+        (module,) = (module for module in (guard, connections) if hasattr(module, name))
+        setattr(module, name, value)
     command.performer = fake_worker.quick
     command.serve(["head"], {"head": "face"}, command.listening("127.0.0.1", 0), Limits(**limits), browser=False)
 
@@ -100,11 +101,15 @@ class Visitor:
         kind, body = _form(files)
         return self.ask("POST", "/gradio_api/upload", body, content_type=kind, **headers)
 
+    def connect(self) -> socket.socket:
+        """Opens a connection, and asks for nothing."""
+        return socket.create_connection(("127.0.0.1", self._server.port), 60, (self._address, 0))
+
     def begins_upload(self, size: int, sent: int) -> socket.socket:
         """Announces an upload, and sends only so much of it; returns the connection."""
         kind, body = _form([("photo.png", bytes(size))])
         head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
-        line = socket.create_connection(("127.0.0.1", self._server.port), 60, (self._address, 0))
+        line = self.connect()
         line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:sent])
         return line
 

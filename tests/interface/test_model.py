@@ -19,6 +19,7 @@ import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
+from gan2shape_jax.method.reconstruction import decomposition
 from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment, predict
 from gan2shape_jax.training import network_files
@@ -283,3 +284,88 @@ def test_gans_and_models_are_arguments_of_transformations():
     assert isinstance(doubled, g2s.Model) and doubled.config is model.config
     assert not np.array_equal(depth_of(doubled, pictures), first) and len(traced) == 1
     assert all(isinstance(leaf, (jax.Array, np.ndarray, float)) for leaf in jax.tree.leaves((gan, model)))
+
+
+@pytest.fixture(scope="module")
+def lifted():
+    """A model with all networks, and two of its GAN's pictures."""
+    return g2s.load_model("head"), jnp.clip(g2s.load_gan("head").apply(g2s.load_gan("head").sample(0, 2)[1]), -1, 1)
+
+
+# By how much two programs may round a value differently; a normal, of differences between neighbouring depths, most.
+_ROUNDED = {"depth": 2e-6, "normals": 2e-4, "albedo": 2e-4, "view": 1e-5, "light": 1e-5}
+
+
+def test_apply_is_what_reconstruct_computes(lifted):
+    model, pictures = lifted
+    depth, normals, albedo, view, light = model.apply(model.params, pictures)
+    for number, picture in enumerate(np.asarray(pictures)):
+        shown = np.round((picture + 1) * 127.5).astype(np.uint8)
+        result = model.reconstruct(shown)
+        again = model.apply(model.params, shown[None] / np.float32(127.5) - 1)
+        for name, actual in again._asdict().items():
+            expected = result.signed_albedo if name == "albedo" else getattr(result, name)
+            np.testing.assert_allclose(actual[0], expected, atol=_ROUNDED[name], err_msg=name)
+        assert np.abs(again.depth[0] - depth[number]).max() < 0.01  # 8 bits a pixel
+    assert normals.shape == albedo.shape == (2, 64, 64, 3) and view.shape == (2, 6) and light.shape == (2, 4)
+
+
+def _sum(explained):
+    """One number in which each value has a weight of its own."""
+    weights = [np.random.default_rng(k).standard_normal(leaf.shape) for k, leaf in enumerate(explained)]
+    return sum(jnp.mean(leaf * weight.astype(np.float32)) for leaf, weight in zip(explained, weights))
+
+
+def test_derivatives_by_parameters_and_images_are_those_of_finite_differences(lifted):
+    """In float64, where what is measured are the derivatives and not rounding."""
+    model, pictures = lifted
+    assert models.DETAIL in model.params
+    with jax.enable_x64(True):
+        frozen, settings = model.networks.frozen, model.networks.settings
+        inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (model.params, pictures[:1]))
+
+        @jax.jit
+        def value(inputs):
+            return _sum(decomposition(*inputs, frozen, settings))
+
+        slope = jax.jit(jax.grad(value))(inputs)
+        for part in range(2):
+            direction = [jax.tree.map(jnp.zeros_like, each) for each in inputs]
+            direction[part] = slope[part]
+            norm2 = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(slope[part]))
+            far = 1e-6 / norm2**0.5
+            there = [value(_moved(inputs, tuple(direction), by)) for by in (far, -far)]
+            assert float(there[0] - there[1]) / (2 * far) == pytest.approx(norm2, rel=1e-3), part
+
+
+def _moved(inputs, direction, by):
+    return jax.tree.map(lambda x, d: x + by * d, inputs, direction)
+
+
+def test_apply_can_be_compiled_mapped_and_divided_among_devices(lifted):
+    model, pictures = lifted
+    expected = model.apply(model.params, pictures)
+    mesh = jax.make_mesh((1,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole, part = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("images")
+    ways = {
+        "jit": jax.jit(lambda model, images: model.apply(model.params, images))(model, pictures),
+        "vmap": jax.tree.map(
+            lambda leaf: leaf[:, 0], jax.vmap(model.apply, in_axes=(None, 0))(model.params, pictures[:, None])
+        ),
+        "shard_map": jax.jit(jax.shard_map(model.apply, mesh=mesh, in_specs=(whole, part), out_specs=part))(
+            model.params, pictures
+        ),
+    }
+    for way, actual in ways.items():
+        for name, leaf in actual._asdict().items():
+            np.testing.assert_allclose(leaf, getattr(expected, name), atol=_ROUNDED[name], err_msg=f"{way}: {name}")
+    slope = jax.grad(lambda model: _sum(model.apply(model.params, pictures)))(model)
+    one_by_one = jax.shard_map(
+        lambda params, images: jax.lax.pmean(_sum(model.apply(params, images)), "images"),
+        mesh=mesh,
+        in_specs=(whole, part),
+        out_specs=whole,
+    )
+    divided = jax.jit(jax.grad(one_by_one))(model.params, pictures)
+    for leaf, other in zip(jax.tree.leaves(slope.params), jax.tree.leaves(divided), strict=True):
+        np.testing.assert_allclose(leaf, other, atol=1e-3 * float(jnp.abs(leaf).max()) + 1e-8)

@@ -1,5 +1,6 @@
 """Programs that are traced once and kept: the same bits, and never one that was made for anything else."""
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -129,6 +130,26 @@ def test_a_damaged_or_foreign_program_is_made_anew(folder, traced, damage):
     assert times == [1]
 
 
+def test_what_sums_rightly_and_cannot_be_decoded_is_made_anew_and_told_once(folder, traced):
+    start, times, _ = traced
+    right = _call(start())
+    (path,) = folder.iterdir()
+    head, content = exported._FORMAT + path.read_bytes()[len(exported._FORMAT) :][: exported._DIGEST], b"no program"
+    path.write_bytes(head + hashlib.sha256(content).digest() + content)
+    with pytest.warns(UserWarning, match=f"^{path} is no program that JAX .* reads .*; it is made anew$"):
+        _same(_call(start()), right)
+    _same(_call(start()), right)
+    assert times == [1, 1]
+
+
+def test_what_follows_from_another_packages_code_is_not_kept(folder, monkeypatch):
+    monkeypatch.setattr(exported.extensions, "names", lambda kind: ("theirs",) if kind == "depth_network" else ())
+    for network in ("theirs", "ours"):
+        for _ in range(2):
+            exported.jit(lambda values, of: values + len(of), static_argnames=("of",))(_VALUES, of=network)
+    assert len(list(folder.iterdir())) == 1
+
+
 @pytest.mark.parametrize("what", ["jax.__version__", "version", "flax.__version__", "_sources"])
 def test_a_program_of_another_version_is_not_used(folder, traced, what, monkeypatch):
     start, times, _ = traced
@@ -145,7 +166,9 @@ def test_sources_are_all_of_the_package(tmp_path, monkeypatch):
     module.write_text("x = 1")
     monkeypatch.setattr(exported, "_PACKAGE", tmp_path)
     before = exported._sources.__wrapped__()
-    module.write_text("x = 12")
+    status = module.stat()
+    module.write_text("x = 2")  # of the same size and time
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert exported._sources.__wrapped__() != before
     assert "method/models.py" in exported._sources() and "geometry/rasterizer.py" in exported._sources()
 

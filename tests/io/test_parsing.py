@@ -32,6 +32,7 @@ def _params(arch, seed=0):
 _MASKS = {"face": "mask_face", "synface": "mask_synface", "car": "mask_7", "cat": "mask_8", "church": "mask_1"}
 
 
+_LOGIT_ERROR = 1e-3  # of the largest logit
 _NAMES = {"bisenet": "BiSeNet", "pspnet_voc": "PSPNet (VOC)", "pspnet_ade20k": "PSPNet (ADE20K)"}
 
 
@@ -66,15 +67,18 @@ def test_golden_parser(golden, parity, prefix, category, step):
     parity(
         f"{name}, largest logit error",
         largest(observed, scores) / np.abs(scores).max(),
-        1e-3,
+        _LOGIT_ERROR,
         file,
         "of the largest logit",
     )
-    labels = actual.argmax(-1).astype(np.uint8)
-    parity(f"{name}, labels", share_off(labels == archive[f"{prefix}/labels"][0, 0]), 1e-3, file, "share of pixels")
+    labels, best = archive[f"{prefix}/labels"][0, 0], np.sort(actual, axis=-1)
+    # Where the two best labels tie but for the error that logits may have, either is right.
+    apart = best[..., -1] - best[..., -2] > 2 * _LOGIT_ERROR * np.abs(scores).max()
+    assert apart.mean() > 0.9
+    parity(f"{name}, labels", share_off((actual.argmax(-1) == labels)[apart]), 0, file, "share of pixels")
     for kind, key in _MASKS.items():
         if f"{prefix}/{key}" in archive:
-            mask = parsing.mask_of_labels(labels, parsers()[kind], image.shape[1])
+            mask = parsing.mask_of_labels(labels.astype(np.uint8), parsers()[kind], image.shape[1])
             off = largest(mask, archive[f"{prefix}/{key}"][0, 0])
             parity(f"mask of a {kind} from {name}'s labels", off, 2e-3, file, LARGEST)
 

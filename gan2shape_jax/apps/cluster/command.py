@@ -73,7 +73,7 @@ def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[A
     for argument in arguments:
         if not is_remote(argument):
             for path in naming.expand([argument], say=say):
-                yield str(path.resolve()), list(photo_files.version_of(path) or (0, 0))
+                yield naming.place_of(path), list(photo_files.version_of(path) or (0, 0))
             continue
         place = Storage.at(argument)
         with in_words(f"{argument} cannot be listed"):

@@ -44,6 +44,7 @@ from gan2shape_jax.io.files import (
 )
 from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
 from gan2shape_jax.io.sandbox import run_limited
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.tensors import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
@@ -314,7 +315,16 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
             download(url, file, of)
 
     try:
-        return pathlib.Path(pooch.retrieve(source.url, hash_text, source.file, folder, downloader=limited))
+        path = pathlib.Path(pooch.retrieve(source.url, hash_text, source.file, folder, downloader=limited))
+        with path.open("rb") as file:
+            is_page = file.read(64).lstrip().startswith(b"<")
+        if is_page and not source.sha256:  # as what is asked for a login, or for a licence, gets
+            path.unlink()
+            raise UserError(
+                f"{source.url} sends a web page (HTML), not {source.file}: nothing of it is kept; download it in a "
+                "browser, and name it with --from"
+            )
+        return path
     except requests.exceptions.RequestException as error:  # also an OSError
         untried = "The authors of this program have never tried this address"
         raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and name it with --from") from error
@@ -403,6 +413,7 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
             converter = importlib.import_module(f"gan2shape_jax.apps.convert.{tool}.command")  # imports jax
             converter.convert_files([*map(str, sources), str(target), f"--no-{option}", "--overwrite", note])
         else:
+            read_checkpoint(sources[0])  # raises an error for any other kind of file
             atomic_file(target, functools.partial(shutil.copyfile, sources[0]))
     record = {
         "name": entry.name,

@@ -98,7 +98,7 @@ def records_in(out: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def names_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names of a folder's photos, of which one may have several results, with their real paths."""
+    """Returns the names of a folder's photos, of which one may have several results, with their places."""
     return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 

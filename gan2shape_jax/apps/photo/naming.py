@@ -42,38 +42,47 @@ def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[path
         if not named:
             raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
         for candidate in named:
-            files.setdefault(os.path.realpath(candidate), candidate)
+            files.setdefault(place_of(candidate), candidate)
     return list(files.values())
+
+
+def place_of(path: str | os.PathLike[str]) -> str:
+    """Returns by what a photo is known: its absolute path, with links among its folders followed, but not its own.
+
+    Where a file is a link, as in folders of DVC and of hubs, the name that its user sees is the link's.
+    """
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
     """Returns a name for each photo: its file name without the ending if usable, else one made from it.
 
-    `taken` are names in use, each with its photo's real path, which keeps it. Others of the same name get their folders
-    in front of it, or a number if they are in the same folder. So do photos whose name another one's objects might
-    have: those of `a` are filed under `a-1`, `a-2`, ...
+    `taken` are names in use, each with its photo's place, see `place_of`, which keeps it. Others of the same name get
+    their folders in front of it, or a number if they are in the same folder. So do photos whose name another one's
+    objects might have: those of `a` are filed under `a-1`, `a-2`, ...
     """
-    names, reals = {real: name for name, real in taken.items()}, [os.path.realpath(path) for path in paths]
-    homes = {filing_key(name): os.path.dirname(real) for real, name in names.items()}
+    names, places = {place: name for name, place in taken.items()}, [place_of(path) for path in paths]
+    homes = {filing_key(name): os.path.dirname(place) for place, name in names.items()}
     numbered = {_NUMBER.sub("", key) for key in homes if _NUMBER.search(key)}
 
     def is_free(name: str) -> bool:
         key = filing_key(name)
         return key not in homes and key not in numbered and _NUMBER.sub("", key) not in homes
 
-    for path, real in zip(paths, reals, strict=True):
-        if real not in names:
-            base, home = _name_of(path.stem), os.path.dirname(real)
+    for path, place in zip(paths, places, strict=True):
+        if place not in names:
+            base, home = _name_of(path.stem), os.path.dirname(place)
             parts = [path.stem, *(folder.name for folder in pathlib.Path(os.path.abspath(path)).parents if folder.name)]
             if homes.get(filing_key(base)) == home:
                 parts = [path.stem]
             inside = map(_name_of, itertools.accumulate(parts, lambda stem, folder: f"{folder}-{stem}"))
             counted = (f"{base}_{number}" for number in itertools.count(2))
-            names[real] = next(name for name in itertools.chain(inside, counted) if is_free(name))
-            key = filing_key(names[real])
+            names[place] = next(name for name in itertools.chain(inside, counted) if is_free(name))
+            key = filing_key(names[place])
             homes[key] = home
             numbered |= {_NUMBER.sub("", key)} if _NUMBER.search(key) else set()
-    return [names[real] for real in reals]
+    return [names[place] for place in places]
 
 
 def _name_of(stem: str) -> str:

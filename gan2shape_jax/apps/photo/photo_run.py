@@ -6,7 +6,6 @@ import functools
 import importlib
 import io
 import json
-import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from gan2shape_jax.apps.photo.crops import Cropper, Searched, other_kind, search
 from gan2shape_jax.apps.photo.files import FOLDER
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.photo.masks import SOURCES, mask_of_crop
+from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exposed, exposure_gain
@@ -71,6 +71,16 @@ class NoDetectionError(UserError):
     def __init__(self, message: str, *, candidate: bool):
         super().__init__(message)
         self.candidate = candidate
+
+
+def absence(shown: str, photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict, cropper: Cropper) -> str:
+    """Returns that a photo, which is `shown` by this name, has no object of the GAN's kind, and the kind that it has.
+
+    `photo` are its pixels (h, w, 3), uint8, and `boxes` the candidates in them, the best first.
+    """
+    other = other_kind(photo, boxes, config)
+    elsewhere = f"; it shows {other[1]}: use --model {other[0]}" if other else ""
+    return f"{shown}: no {cropper.kind} found, so it has no 3D result{elsewhere}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,12 +145,7 @@ def _require_detection(name: str, searched: Searched, config: ConfigDict, croppe
     if not (folder / f"{name}.json").exists():
         drawing = np.asarray(framing_picture(photo, boxes, 0, cropper.mean_mask))
         photo_files.write(folder, name, {f"framing/{name}.jpg": encoded(drawing, "JPEG", quality=90)})
-    other = other_kind(photo, boxes, config)
-    raise NoDetectionError(
-        f"{searched.path.name}: no {cropper.kind} found, so it has no 3D result"
-        + (f"; it shows {other[1]}: use --model {other[0]}" if other else ""),
-        candidate=bool(boxes),
-    )
+    raise NoDetectionError(absence(searched.path.name, photo, boxes, config, cropper), candidate=bool(boxes))
 
 
 def _prepare_one(request: Request, searched: Searched, number: int, config: ConfigDict, cropper: Cropper) -> Prepared:
@@ -177,7 +182,7 @@ def _record(request: Request, searched: Searched, number: int) -> dict[str, Any]
     """Returns where the crop of an object comes from."""
     picture, chosen = searched.picture, searched.detections[number - 1]
     size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
-    place = request.source or os.path.realpath(request.path)
+    place = request.source or place_of(request.path)
     file = {"name": request.name, "path": place, "sha256": sha256(request.path)}
     return {
         "photo": file | size,

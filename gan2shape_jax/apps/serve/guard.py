@@ -19,7 +19,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -47,8 +47,10 @@ _POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
 )
+# Who may show the page, or a result, in a frame of theirs: nobody, but a Hugging Face Space is seen in one.
+FRAMED_BY = f"frame-ancestors 'self'{' https://huggingface.co' if 'SPACE_ID' in os.environ else ''}"
 # A file or another server's address embedded in an address here, which Gradio would serve or forward.
 _NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
 
@@ -56,10 +58,13 @@ _NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
 class Guard(BaseHTTPMiddleware):
     """Passes requests to an application, or refuses them."""
 
-    def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits):
-        """Guards an application whose uploads are in `folder`/uploads, as Gradio's pictures are."""
+    def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits, handlers: Container[int]):
+        """Guards an application whose uploads are in `folder`/uploads, as Gradio's pictures are.
+
+        `handlers` are the numbers of what the page may have done.
+        """
         super().__init__(app)
-        self._folder, self._limits = folder, limits
+        self._folder, self._limits, self._handlers = folder, limits, handlers
         self._open: collections.Counter[str] = collections.Counter()  # requests by visitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +91,7 @@ class Guard(BaseHTTPMiddleware):
             response = await call_next(request)
         except ClientDisconnect:
             return PlainTextResponse("This upload was too slow.", 408, headers={"Connection": "close"})
-        response.headers.setdefault("content-security-policy", _POLICY)
+        response.headers.setdefault("content-security-policy", _POLICY + FRAMED_BY)
         if response.headers.get("content-type", "").startswith(_TELLING):
             del response.headers["content-length"]
             response.body_iterator = self._told(response.body_iterator)  # type: ignore[attr-defined]
@@ -105,6 +110,8 @@ class Guard(BaseHTTPMiddleware):
             return PlainTextResponse("There is no such file here.", 404)
         if path.endswith("/upload_progress"):  # Gradio's, which does not know of uploads here, and would wait for one
             return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+        if "/call/" in path:  # Gradio's for programs: what it cannot answer, it answers with an error of its own
+            return PlainTextResponse("This request is not one of the page's.", 403)
         if request.method in ("GET", "HEAD"):
             return None
         if not _from_here(request.headers):
@@ -119,7 +126,8 @@ class Guard(BaseHTTPMiddleware):
             return None
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
         request._body = (await request.body()).replace(shown, real)  # which the application gets
-        if not (_POSTED.fullmatch(path) and _is_modest(request._body, self._folder / "uploads")):
+        uploads, posted = self._folder / "uploads", _POSTED.fullmatch(path)
+        if not posted or not _is_modest(request._body, uploads, self._handlers, runs=posted[1].startswith("run/")):
             return PlainTextResponse("This request is not one of the page's.", 403)
         return None
 
@@ -199,8 +207,11 @@ def _from_here(headers: Mapping[str, str]) -> bool:
     return "origin" not in headers or headers["origin"].partition("://")[2] in hosts
 
 
-def _is_modest(body: bytes, uploads: pathlib.Path) -> bool:
-    """Returns whether a request names only files in the upload folder, and pages and jobs by short names."""
+def _is_modest(body: bytes, uploads: pathlib.Path, handlers: Container[int], *, runs: bool) -> bool:
+    """Returns whether a request names only files in the upload folder, handlers, and pages and jobs by short names.
+
+    `runs` says whether it has to name a handler.
+    """
     pairs = list[tuple[str, Any]]()
     try:
         json.loads(body or b"null", object_pairs_hook=pairs.extend)
@@ -208,7 +219,9 @@ def _is_modest(body: bytes, uploads: pathlib.Path) -> bool:
         return False
     names = (value for key, value in pairs if key in ("session_hash", "event_id") and value is not None)
     short = all(isinstance(name, str) and len(name) <= _LONGEST for name in names)
-    return short and all(_lies_in(value, uploads) for key, value in pairs if key == "path")
+    numbers = [value for key, value in pairs if key == "fn_index"]
+    known = all(isinstance(number, int) and number in handlers for number in numbers) and (numbers or not runs)
+    return bool(short and known) and all(_lies_in(value, uploads) for key, value in pairs if key == "path")
 
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:

@@ -7,12 +7,14 @@ loop. Names and messages from elsewhere are escaped before they are shown.
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import html
+import inspect
 import math
 import pathlib
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import gradio as gr
@@ -82,6 +84,35 @@ CSS = """
 Updates = dict[Any, Any]  # new values of components
 
 
+def _told(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a handler tell of an exception that nobody expected; Gradio would only tell that there was one."""
+    if inspect.isasyncgenfunction(handler):
+
+        @functools.wraps(handler)
+        async def told_last(self: "Page", *args: Any) -> AsyncGenerator[Updates]:
+            async with contextlib.aclosing(handler(self, *args)) as steps:
+                last = False
+                while not last:
+                    try:
+                        updates = await anext(steps)
+                    except StopAsyncIteration:
+                        return
+                    except Exception:
+                        updates, last = self._idle(failure(jobs.fault()), go=self._framed(args[-1]) is not None), True
+                    yield updates  # where Gradio may close this
+
+        return told_last
+
+    @functools.wraps(handler)
+    async def told(self: "Page", *args: Any) -> Updates:
+        try:
+            return await handler(self, *args)
+        except Exception:
+            return {self.status: failure(jobs.fault())}
+
+    return told
+
+
 class Page:
     """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
@@ -144,13 +175,14 @@ class Page:
             job.failure(self.refused, None, state, **at_once)
         self.stop.click(self.cancelled, None, state, cancels=both, **at_once)
         self.photo.clear(self.photo_removed, None, everything, cancels=both, **at_once)
-        self.which.input(self.object_chosen, self.which, [*self.box, *pictures], **at_once)
-        self.drawing.select(self.photo_clicked, [self.which, *self.box[2:]], [*self.box[:2], *pictures], **at_once)
+        moved = [*pictures, self.status]
+        self.which.input(self.object_chosen, self.which, [*self.box, *moved], **at_once)
+        self.drawing.select(self.photo_clicked, [self.which, *self.box[2:]], [*self.box[:2], *moved], **at_once)
         gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
             [slider.input for slider in self.box],
             self.crop_changed,
             [self.which, *self.box],
-            [*pictures, self.status],
+            moved,
             trigger_mode="always_last",
             **at_once,
         )
@@ -160,6 +192,7 @@ class Page:
         self._cancelled.pop(str(request.session_hash), None)
         return self._busy(note("Waiting for its turn."))
 
+    @_told
     async def photo_framed(
         self, upload: dict[str, Any] | None, model: str, request: gr.Request
     ) -> AsyncGenerator[Updates]:
@@ -176,21 +209,23 @@ class Page:
                 async for status in job:
                     yield self._busy(status) | self._nothing()
         except UserError as error:
-            yield self._idle(failure(str(error), visit), go=False) | self._nothing()
+            yield self._idle(failure(self._in_page_terms(str(error), visit)), go=False) | self._nothing()
             return
         visit.facts = done[jobs.FRAMING] | {"model": model}
         count = len(visit.facts["boxes"])
         kind = self._kinds[model]
         message = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square if it is wrong."
-        if not visit.facts["known"]:
-            message = f"No {kind} was found in this photo. If there is one, put the square around it."
+        if absent := visit.facts["absent"]:
+            message = f"{self._in_page_terms(absent, visit)}. If there is one, put the square around it."
         yield self._idle(note(message)) | self._choice(visit.facts) | self._pictures(visit, "1")
 
+    @_told
     async def photo_removed(self, request: gr.Request) -> Updates:
         """Removes everything that a visitor has sent."""
         self._visits.forget(str(request.session_hash))
         return self._idle("", go=False) | self._nothing()
 
+    @_told
     async def object_chosen(self, which: str, request: gr.Request) -> Updates:
         """Moves the crop to another of the objects found."""
         if (visit := self._framed(request)) is None:
@@ -198,6 +233,7 @@ class Page:
         box = _rounded(_boxes(visit)[int(which or 1) - 1])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
 
+    @_told
     async def photo_clicked(
         self, which: str, side: float, roll: float, event: gr.SelectData, request: gr.Request
     ) -> Updates:
@@ -208,6 +244,7 @@ class Page:
         x, y = (round((place + 0.5) * factor) for place in event.index)
         return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, CropBox(x, y, side, roll))
 
+    @_told
     async def crop_changed(
         self, which: str, x: float, y: float, side: float, roll: float, request: gr.Request
     ) -> Updates:
@@ -218,6 +255,7 @@ class Page:
         except ArgumentError as error:
             return {self.status: failure(str(error))}
 
+    @_told
     async def reconstructed(
         self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
     ) -> AsyncGenerator[Updates]:
@@ -241,7 +279,7 @@ class Page:
                     shown = len(done)
                     yield self._busy(status) | {self.stages: _drawing(done, base)} | new
         except UserError as error:
-            yield self._idle(failure(str(error), visit))
+            yield self._idle(failure(self._in_page_terms(str(error), visit)))
             return
         yield self._idle(note("Done."))
 
@@ -253,10 +291,11 @@ class Page:
         return self._idle(note("Cancelled."), go=self._framed(request) is not None)
 
     async def refused(self, request: gr.Request) -> Updates:
-        """Gradio has given up a job, since the queue was full or it was cancelled."""
+        """Gradio has given up a job: it was cancelled, or the queue is full, or there is a fault in Gradio itself."""
         if str(request.session_hash) in self._cancelled:
             return await self.cancelled(request)
-        text = "This was not computed, perhaps because too many photos are waiting. Try again in some minutes."
+        full = len(self.blocks._queue) >= _REMEMBERED
+        text = "too many photos are waiting: try again in some minutes" if full else jobs.fault()
         return self._idle(failure(text), go=self._framed(request) is not None)
 
     async def _followed(
@@ -283,6 +322,15 @@ class Page:
         finally:
             visit.used = time.monotonic()
         await asyncio.to_thread(visit.measure)
+
+    def _in_page_terms(self, text: str, visit: Visit | None) -> str:
+        """Returns a message without the server's paths and the command line's options."""
+        if visit is not None:  # whatever is kept of a photo goes by its name
+            text = re.sub(re.escape(str(visit.folder)) + r"[^\s:,;]*", lambda _: visit.shown, text)
+        models = {f"use --model {name}": f'choose "{label}" above' for name, label in self._labels.items()}
+        for hidden, words in (_WORDS | models).items():
+            text = text.replace(hidden, words)
+        return text
 
     def _framed(self, request: gr.Request) -> Visit | None:
         """Returns the visit of a page whose photo was framed, or None."""
@@ -364,12 +412,8 @@ def note(text: str) -> str:
     return f'<p class="g2s-note" role="status">{html.escape(message_line(text))}</p>'
 
 
-def failure(text: str, visit: Visit | None = None) -> str:
-    """Returns an error for the status line, HTML, without the server's paths and the command line's options."""
-    if visit is not None:  # whatever is kept of a photo goes by its name
-        text = re.sub(re.escape(str(visit.folder)) + r"[^\s:,;]*", lambda _: visit.shown, text)
-    for hidden, words in _WORDS.items():
-        text = text.replace(hidden, words)
+def failure(text: str) -> str:
+    """Returns an error for the status line, HTML."""
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
 
 

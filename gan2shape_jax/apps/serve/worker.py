@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import secrets
 import signal
 import sys
 import time
@@ -34,7 +35,7 @@ from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.detection.detector import PERHAPS
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, scaled_box
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
 Report = Callable[[str, dict[str, Any]], None]
@@ -43,7 +44,7 @@ Perform = Callable[[dict[str, Any], Report], None]
 _START_S = 900.0  # a GAN that does not come with the package is learned from first
 # Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
-_FAULT = "the program failed; the server's log has the details"
+_FAULT = "the program failed in a way that nobody expected; the server's log has the details of fault {number}"
 _FULL = "there is no room on the server's disk now: try again later"
 _MEMORY = "this takes more memory than there is for one photo here: try again with a smaller one"
 # In what libraries raise in place of a MemoryError: XLA, OpenCV.
@@ -193,13 +194,17 @@ def _work(pipe: Connection, memory: int, load: Callable[..., Perform], *args: st
                 end = "cancelled"
             except (UserError, OSError) as error:
                 full = isinstance(error, RunEndingError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
-                end = _FULL if full else str(error) if isinstance(error, UserError) else _FAULT
-                if end != str(error):
-                    traceback.print_exc()
+                end = str(error) if isinstance(error, UserError) and not full else fault(_FULL if full else _FAULT)
             except Exception as error:
-                traceback.print_exc()
-                end = _MEMORY if _lacks_memory(error) else _FAULT
+                end = fault(_MEMORY if _lacks_memory(error) else _FAULT)
             send(end=end)
+
+
+def fault(words: str = _FAULT) -> str:
+    """Gives the exception that is being handled a number in the log; returns `words`, where `_FAULT` has the number."""
+    number, details = secrets.token_hex(4), traceback.format_exc() if sys.exception() else "see above, by Gradio\n"
+    print(f"fault {number}: {details}", end="", file=sys.stderr)
+    return words.format(number=number)
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -250,13 +255,13 @@ def performer(*models: str) -> Perform:
         if "box" in task:
             _reconstruct(task, kind, cropper, report)
         else:
-            _frame(task, cropper, report)
+            _frame(task, kind, cropper, report)
 
     loaded(0)
     return perform
 
 
-def _frame(task: dict[str, Any], cropper: Cropper, report: Report) -> None:
+def _frame(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:
     photo = cropper.opened(pathlib.Path(task["photo"]))
     width, height = (side * photo.reduction for side in photo.picture.size)
     if width * height > task["pixels"]:
@@ -269,19 +274,16 @@ def _frame(task: dict[str, Any], cropper: Cropper, report: Report) -> None:
             f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
             "as the shorter one, crop the part that you want"
         )
-    detections = cropper.detect(np.asarray(photo.picture), photo.reduction)
+    pixels = np.asarray(photo.picture)
+    detections = cropper.detect(pixels, photo.reduction)
+    boxes, absent = [detection.box for detection in detections], ""
+    if not any(detection.score >= PERHAPS for detection in detections):
+        candidates = [scaled_box(box, 1 / photo.reduction) for box in boxes]
+        absent = photo_run.absence(task["photo"], pixels, candidates, kind, cropper)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
-    boxes = [dataclasses.asdict(detection.box) for detection in detections]
-    report(
-        FRAMING,
-        {
-            "width": width,
-            "height": height,
-            "boxes": boxes,
-            "known": any(detection.score >= PERHAPS for detection in detections),
-        },
-    )
+    squares = [dataclasses.asdict(box) for box in boxes or [centred_box(width, height)]]
+    report(FRAMING, {"width": width, "height": height, "boxes": squares, "absent": absent})
 
 
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:

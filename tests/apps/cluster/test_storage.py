@@ -105,3 +105,10 @@ def test_a_photo_is_done_if_it_and_the_configuration_are_the_same_and_nothing_fa
 def test_failures_of_former_commands_are_read(place):
     place.write({"failures.json": b'{"a-2": "why", "b": "why"}'})
     assert command._failures(place) == {"a-2": "why", "b": "why"}
+
+
+def test_photos_that_are_links_are_named_as_the_user_sees_them(tmp_path):
+    (tmp_path / "009.png").write_bytes(b"x")
+    (tmp_path / "linkok.png").symlink_to(tmp_path / "009.png")
+    ((path, version),) = command._expand([str(tmp_path / "linkok.png")], say=pytest.fail)
+    assert path == str(tmp_path / "linkok.png") and version[0] == 1

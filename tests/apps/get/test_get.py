@@ -99,7 +99,7 @@ def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypa
     assert spec == "horse" and gan_problems(config, stylegan2.read_header(config.gan.checkpoint)[0]) == []
     assert "gan2shape-jax get lpips" in printed and "--check" in printed
     product = Product("loss.lpips_weights", ("vgg.pth",), "lpips_vgg16.pth")
-    source = Source(horse.add("https://example.org/vgg.pth", b"weights"), "vgg.pth", "A")
+    source = Source(horse.add("https://example.org/vgg.pth", (_CORPUS / "honest-half").read_bytes()), "vgg.pth", "A")
     monkeypatch.setitem(ENTRIES, "lpips", dataclasses.replace(ENTRIES["lpips"], gives=(product,), sources=(source,)))
     assert _get("lpips", "--agree", folder=tmp_path / folder) == 0
     assert "--config.loss.lpips_weights=" in capsys.readouterr().out  # which serves no single configuration
@@ -177,6 +177,23 @@ def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_
         with pytest.raises(UserError, match="os.system"):
             obtain(_entry(content), tmp_path)
     assert len(servers.requested) == 2 and _below(tmp_path / "downloads") == ["gan.pkl", "gan.pkl.unreadable-1"]
+
+
+def test_a_web_page_in_place_of_a_file_is_not_kept(servers, tmp_path):
+    page = b"\n<html>please log in</html>"
+    product = Product("sampling.view_mvn", ("view.pth",), "view.pth")
+    source = Source(_URL, "view.pth", "A")
+    entry = dataclasses.replace(_entry(page), gives=(product,), sources=(source,))
+    servers.add(_URL, page)
+    for _ in range(2):
+        with pytest.raises(UserError, match="sends a web page .HTML., not view.pth: nothing of it is kept"):
+            obtain(entry, tmp_path)
+    assert _below(tmp_path) == ["downloads"] and len(servers.requested) == 2
+    for content, words in ((page, "is a web page"), (b"no checkpoint", "not a PyTorch file")):
+        (tmp_path / "mine.pth").write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            obtain(entry, tmp_path / "own", local_files=[tmp_path / "mine.pth"])
+        assert files_present(entry, tmp_path / "own") is None
 
 
 def _release():

@@ -22,7 +22,7 @@ from gan2shape_jax.apps.photo import files as photo_files
 from gan2shape_jax.apps.photo.crops import Cropper, other_kind
 from gan2shape_jax.apps.photo.files import names_in
 from gan2shape_jax.apps.photo.masks import mask_of_crop
-from gan2shape_jax.apps.photo.naming import expand, names_for
+from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
 from gan2shape_jax.detection.detector import Assessment, Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
@@ -372,6 +372,24 @@ def test_photos_of_one_name_keep_their_folders(tmp_path):
     more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
     *plain, escaped = names_for(more, taken)
     assert plain == ["d-cat", "e-d-cat", "cat_2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+
+
+def test_a_link_has_its_own_name_and_keeps_it_when_it_leads_elsewhere(tmp_path):
+    """As DVC and hubs have files: links to what is stored under a sum, equal files as one."""
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "mine").mkdir()
+    for stored in ("009.png", "ab12.png"):
+        (tmp_path / "stored" / stored).write_bytes(b"x")
+    links = [tmp_path / "mine" / name for name in ("first.png", "second.png")]
+    for link in links:
+        link.symlink_to(tmp_path / "stored" / "009.png")
+    (tmp_path / "too").symlink_to(tmp_path / "mine")
+    found = expand([str(tmp_path / "mine"), str(tmp_path / "too" / ".." / "mine" / "first.png")], say=pytest.fail)
+    assert found == links and names_for(found, {}) == ["first", "second"]
+    taken = {path.stem: place_of(path) for path in found}
+    links[0].unlink()
+    links[0].symlink_to(tmp_path / "stored" / "ab12.png")
+    assert names_for([tmp_path / "too" / "first.png", tmp_path / "stored" / "009.png"], taken) == ["first", "009"]
 
 
 def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):

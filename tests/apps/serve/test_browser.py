@@ -13,9 +13,13 @@ import zipfile
 import numpy as np
 import pytest
 from helpers import axe
+from helpers.served import served
 from PIL import Image
 
 from benchmarks.pages import chromium
+from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.photo.crops import load_cropper
+from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.io.bundled import asset
 
 pytestmark = pytest.mark.browser
@@ -38,6 +42,7 @@ def address(cache):
     if chromium.find() is None:
         pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
     command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0", "--max-mb", "2"]
+    command += ["--max-megapixels", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     yield process.stdout.readline().split()[0]
@@ -63,9 +68,13 @@ def photo(tmp_path_factory):
 def _opened(address):
     with chromium.opened() as page:
         page.screen(1200, 900, still=True)
-        page.open(address)
-        page.wait("document.querySelector('#photo input[type=file]')")
+        _start(page, address)
         yield page
+
+
+def _start(page, address):
+    page.open(address)
+    page.wait("document.querySelector('#photo input[type=file]')")
 
 
 def _send(page, path):
@@ -136,6 +145,120 @@ def test_the_result_comes_into_view_above_the_controls_and_nothing_bars_anybody(
         page.open(page.evaluate("document.querySelector('#result iframe').src"))
         page.wait("document.body.dataset.shown === '0'")
         assert axe.barriers(page) == []
+
+
+def _saved(picture, path):
+    """Returns where a picture, of Pillow or an array, was saved."""
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture.astype(np.uint8))).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def without_faces(tmp_path_factory):
+    """Pictures in which nothing is found: all of one grey, a sky, noise; and a cat."""
+    folder, rows = tmp_path_factory.mktemp("without"), np.linspace(0, 1, 240)[:, None, None]
+    sky = np.broadcast_to((1 - rows) * (70, 120, 200) + rows * (200, 220, 240), (240, 320, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3))
+    pictures = {"grey": np.full((240, 320, 3), 128), "sky": sky, "noise": noise}
+    pictures["cat"] = Image.open(asset("catface/image/026.png")).convert("RGB").resize((256, 256))
+    return [_saved(picture, folder / f"{name}.png") for name, picture in pictures.items()]
+
+
+def _ends_with(page, text):
+    page.wait(f"{_STATUS}.includes({json.dumps(text)})", seconds=_PATIENCE)
+
+
+@pytest.mark.parametrize("model", ["head", "ictface"])
+def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has_a_square_to_draw(
+    address, without_faces, model, tmp_path
+):
+    config = photo_run.config_of(photo_run.load_kind(model), tmp_path, refine=False)
+    cropper = load_cropper(config, say=print)
+    with _opened(address) as page:
+        for photo in without_faces:
+            _start(page, address)
+            page.press(f"#model input[value={model}]")
+            with pytest.raises(photo_run.NoDetectionError) as said:
+                photo_run.prepare(photo_run.Request(photo, photo.stem), config, cropper)
+            sentence = str(said.value).replace("use --model catface", 'choose "Cats" above')
+            _send(page, photo)
+            _ends_with(page, f"{sentence}. If there is one, put the square around it.")
+            page.wait(f"{_READY} && document.querySelector('#drawing img') && document.querySelector('#crop img')")
+        page.press("#numbers button")
+        page.wait("document.querySelector('#side input')?.value > 16")
+        page.press("#go")
+        _ends_with(page, "Done.")
+        assert page.complaints() == []
+
+
+def test_what_cannot_be_read_or_is_too_small_or_too_large_is_refused_in_a_sentence(address, tmp_path):
+    cornered = Image.new("RGBA", (200, 200), (200, 10, 10, 0))
+    cornered.paste((200, 10, 10, 255), (0, 0, 18, 18))
+    cut = _saved(Image.effect_noise((300, 200), 80), tmp_path / "cut.png")
+    cut.write_bytes(cut.read_bytes()[:9000])
+    (tmp_path / "text.png").write_text("this is no picture")
+    refused = {
+        cut: "cut.png",
+        tmp_path / "text.png": "text.png",
+        _saved(cornered.resize((9, 9)), tmp_path / "small.png"): "small.png",
+        _saved(Image.new("L", (1200, 1000)), tmp_path / "many.png"): "at most 1 million are accepted here",
+        _saved(Image.new("L", (1100, 100)), tmp_path / "strip.png"): "the longer side may be at most 10 times",
+    }
+    with _opened(address) as page:
+        for photo, words in refused.items():
+            _start(page, address)
+            _send(page, photo)
+            page.wait("document.querySelector('#status .g2s-error')", seconds=_PATIENCE)
+            _ends_with(page, words)
+            assert photo.name in page.evaluate(_STATUS) and page.evaluate("document.querySelector('#go').disabled")
+        _start(page, address)
+        _send(page, _saved(cornered, tmp_path / "cornered.png"))
+        _ends_with(page, "put the square around it")
+        page.press("#go")
+        _ends_with(page, "the alpha channel of cornered.png shows no object inside the crop: move the square")
+
+
+def test_a_file_of_too_many_bytes_is_refused_in_a_sentence(failing, tmp_path):
+    heavy = tmp_path / "heavy.png"
+    heavy.write_bytes(bytes(2_100_000))
+    with _opened(f"http://127.0.0.1:{failing[0].port}") as page:
+        _send(page, heavy)
+        said = 'exceed the maximum allowed size of 1.9 Mb: "heavy.png"'  # Gradio's own words
+        page.wait(f"document.body.innerText.includes({json.dumps(said)})")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("crash", "the worker process ended unexpectedly (exit code 3); a new one is started"),
+        ("faulty", "the program failed in a way that nobody expected; the server's log has the details of fault "),
+        ("full", "there is no room on the server's disk now: try again later"),
+        ("exhausted", "this takes more memory than there is for one photo here"),
+        ("refused", "the photo is refused"),
+        ("late", "this took more than 0 minutes, and was stopped"),
+        ("wrong", "the program failed in a way that nobody expected; the server's log has the details of fault "),
+    ],
+)
+def test_a_job_that_fails_says_how(failing, tmp_path, name, words):
+    """`wrong` is a framing that the page does not understand: an exception in the server."""
+    server, log = failing
+    with _opened(f"http://127.0.0.1:{server.port}") as page:
+        _send(page, _saved(Image.new("RGB", (64, 48)), tmp_path / f"{name}.png"))
+        _ends_with(page, words)
+        told = page.evaluate(_STATUS)
+        assert "waiting" not in told and str(server.root) not in told
+        number = told.partition("of fault ")[2]
+        assert name not in ("faulty", "wrong") or f"fault {number}: Traceback" in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """A server whose worker does what a photo's name says, and its log."""
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    folder = tmp_path_factory.mktemp("failing")
+    with (folder / "log").open("w") as log, served(folder, Limits(job_s=2, file_bytes=2_000_000), log=log) as server:
+        yield server, folder / "log"
 
 
 def test_cancelling_leaving_and_waiting(address, photo):

@@ -30,7 +30,7 @@ def client(tmp_path):
     (tmp_path / "uploads" / "me.jpg").write_bytes(b"photo")
     (tmp_path / "secret.jpg").write_bytes(b"not sent")
     (tmp_path / "uploads" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    return TestClient(Guard(_echo, tmp_path, _LIMITS))
+    return TestClient(Guard(_echo, tmp_path, _LIMITS, range(3)))
 
 
 @pytest.mark.parametrize(("path", "length"), [(_UPLOAD, 10**9), (_JOIN, 2 * 10**6)])
@@ -65,6 +65,17 @@ def test_pages_and_jobs_have_short_names(client):
     assert client.post(_JOIN, json={"data": [{"session_hash": "a" * 1000}]}).status_code == 403
 
 
+@pytest.mark.parametrize(("number", "status"), [(2, 200), (3, 403), (-1, 403), ("0", 403), (None, 403), ([0], 403)])
+def test_a_handler_that_there_is_not_is_refused(client, number, status):
+    for place in (_JOIN, "/gradio_api/run/predict", "/gradio_api/cancel"):
+        assert client.post(place, json={"data": [], "fn_index": number}).status_code == status
+    assert client.post("/gradio_api/run/predict", json={"data": []}).status_code == 403
+
+
+def test_what_only_programs_ask_for_is_refused(client):
+    assert client.get("/gradio_api/call/photo_framed/1").status_code == 403
+
+
 @pytest.mark.parametrize("place", [_UPLOAD, _JOIN, "/gradio_api/cancel"])
 @pytest.mark.parametrize(
     ("origin", "others", "status"),
@@ -95,7 +106,7 @@ def test_a_visitor_is_an_address_and_has_so_many_requests_at_a_time(tmp_path):
             await end.wait()
             await Response()(scope, receive, send)
 
-        guard, said = Guard(waiting, tmp_path, _LIMITS), []
+        guard, said = Guard(waiting, tmp_path, _LIMITS, range(3)), []
 
         def requests(address):
             async def send(message):
@@ -141,6 +152,7 @@ def test_no_file_is_given_out_but_pictures_of_the_page_and_nothing_of_other_serv
     assert [address for address in addresses if client.get(address).status_code != 404] == []
     policy = client.get("/").headers["content-security-policy"]
     assert "http" not in policy and "*" not in policy and "default-src 'self'" in policy
+    assert policy.endswith("; frame-ancestors 'self'")
 
 
 def test_visitors_do_not_learn_where_files_are_and_may_name_them_all_the_same(tmp_path):
@@ -152,7 +164,7 @@ def test_visitors_do_not_learn_where_files_are_and_may_name_them_all_the_same(tm
         told = f'{{"path": "{tmp_path}/uploads/me.jpg", "asked": "{scope["path"]}", "got": {len(body)}}}'
         await Response(told, media_type="application/json")(scope, receive, send)
 
-    client = TestClient(Guard(tell, tmp_path, _LIMITS))
+    client = TestClient(Guard(tell, tmp_path, _LIMITS, range(3)))
     shown = client.get("/gradio_api/file=/kept/uploads/me.jpg").json()
     assert shown == {"path": "/kept/uploads/me.jpg", "asked": "/gradio_api/file=/kept/uploads/me.jpg", "got": 0}
     sent = {"data": [{"path": "/kept/uploads/me.jpg"}]}

@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import re
 
 import pytest
 from PIL import Image
@@ -65,8 +66,8 @@ def _sent(tmp_path):
     return {"path": str(tmp_path / "me.jpg")}
 
 
-def _framed(page, device, tmp_path, with_object=True):
-    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": with_object}]
+def _framed(page, device, tmp_path, absent=""):
+    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "absent": absent}]
     return _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
 
 
@@ -80,7 +81,9 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     clicked = asyncio.run(page.photo_clicked("1", 30, 0, middle, _REQUEST))
     assert [clicked[slider] for slider in page.box[:2]] == pytest.approx([200, 150], abs=2)
     assert "g2s-error" in asyncio.run(page.crop_changed("1", 5, 5, -3, 0, _REQUEST))[page.status]
-    assert "No cat was found" in _framed(page, device, tmp_path, with_object=False)[-1][page.status]
+    absent = "me.jpg: no cat found, so it has no 3D result; it shows a face: use --model faces"
+    told = _framed(page, device, tmp_path, absent)[-1][page.status]
+    assert "no cat found, so it has no 3D result; it shows a face: choose &quot;Face (faces)&quot; above. If" in told
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -111,7 +114,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
     (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
     assert "has been deleted" in gone[page.status]
-    assert "too many photos" in asyncio.run(page.refused(_REQUEST))[page.status]
+    assert "nobody expected" in asyncio.run(page.refused(_REQUEST))[page.status]
     asyncio.run(page.cancelled(_REQUEST))
     assert "Cancelled" in asyncio.run(page.refused(_REQUEST))[page.status]
 
@@ -127,7 +130,39 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert after == before + 1
 
 
-def test_names_and_messages_are_only_text():
+def test_an_exception_that_nobody_expected_is_told_with_its_number_in_the_log(
+    page, device, tmp_path, monkeypatch, capsys
+):
+    _framed(page, device, tmp_path)
+
+    def faulty(*_):
+        raise IndexError("at /srv/secret")
+
+    monkeypatch.setattr(page, "_pictures", faulty)
+    monkeypatch.setattr(page, "_results", faulty)
+    monkeypatch.setattr(page._visits, "forget", lambda session: faulty() if session == "new" else None)
+    click = gr.SelectData(None, {"index": [1, 1], "value": None})
+    new = gr.Request(session_hash="new")
+    told = [
+        asyncio.run(page.object_chosen("1", _REQUEST)),
+        asyncio.run(page.photo_clicked("1", 30, 0, click, _REQUEST)),
+        asyncio.run(page.crop_changed("1", 5, 5, 30, 0, _REQUEST)),
+        asyncio.run(page.photo_removed(new)),
+        _all(page.photo_framed(_sent(tmp_path), "cats", new))[-1],
+    ]
+    device.messages = [{"stage": jobs.SHAPE, "files": []}]
+    told.append(_all(page.reconstructed(50, 40, 30, 0, False, _REQUEST))[-1])
+    assert told[-1][page.go]["interactive"] and not told[-2][page.go]["interactive"]
+    told.append(asyncio.run(page.refused(_REQUEST)))
+    numbers = [re.search("nobody expected; .* fault ([0-9a-f]{8})<", update[page.status])[1] for update in told]
+    log = capsys.readouterr().err
+    assert re.findall(r"^fault (\w+): (?:Traceback|see above)", log, re.MULTILINE) == numbers
+    assert len(set(numbers)) == 7 and log.count("IndexError: at /srv/secret") == 6
+    monkeypatch.setattr(type(page.blocks._queue), "__len__", lambda queue: module._REMEMBERED)
+    assert "too many photos are waiting" in asyncio.run(page.refused(_REQUEST))[page.status]
+
+
+def test_names_and_messages_are_only_text(page):
     for text in (
         module.failure(f"{_NAME} is damaged"),
         module.note(_NAME),
@@ -135,7 +170,7 @@ def test_names_and_messages_are_only_text():
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
     source = pathlib.Path(masks.__file__).read_text()  # what is replaced is what is said
     assert "name another --mask or --box" in source
-    assert "move the square" in module.failure("it shows no object: name another --mask or --box")
+    assert "move the square" in page._in_page_terms("it shows no object: name another --mask or --box", None)
 
 
 def test_the_choices_are_in_a_visitors_words_and_the_test_faces_come_last(page):

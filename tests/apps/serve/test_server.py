@@ -140,6 +140,7 @@ def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(vi
         answer = command.result_response(visits, token, folder, "index.html", download=download)
         policy = answer.headers["content-security-policy"]
         assert answer.status_code == 200 and policy.startswith("sandbox") and "allow-same-origin" not in policy
+        assert policy.endswith("; frame-ancestors 'self'")
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["content-disposition"] == f'{kind}; filename="me-index.html"'
     wrong = [

@@ -79,6 +79,8 @@ def test_a_space_serves_under_its_own_name_behind_its_proxy_and_leaves_nothing(t
             request = urllib.request.Request(f"http://127.0.0.1:{port}/config", headers=headers)
             with urllib.request.urlopen(request) as answer:
                 assert json.loads(answer.read())["root"] == f"https://{_HOST}"
+                policy = answer.headers["Content-Security-Policy"]
+                assert policy.endswith("frame-ancestors 'self' https://huggingface.co")
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0

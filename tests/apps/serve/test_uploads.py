@@ -1,8 +1,10 @@
 """Uploads as they come over a connection: broken off, slow, many, named to do harm; whoever is honest is served."""
 
+import contextlib
 import errno
 import io
 import json
+import select
 import shutil
 import sys
 import time
@@ -25,8 +27,8 @@ _LIMITS = Limits(file_bytes=1_000_000, photos=40, waiting=4)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server that expects a body's first byte within a second."""
-    with served(tmp_path_factory.mktemp("cache"), _LIMITS, _GRACE_S=1.0) as server:
+    """A server that expects a body's first byte, and a connection's first request, within seconds."""
+    with served(tmp_path_factory.mktemp("cache"), _LIMITS, _GRACE_S=1.0, _SILENT_S=3.0) as server:
         yield server
 
 
@@ -69,6 +71,41 @@ def test_whoever_sends_slowly_is_sent_away_and_takes_no_other_visitors_place(ser
         assert line.recv(1000) == b""  # the connection is closed
         line.close()
     assert Visitor(server, "127.0.2.1").upload(("a.png", picture()))[0] == 200
+
+
+@linux
+def test_an_address_has_so_many_connections_and_those_that_ask_for_nothing_are_closed(server):
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(Visitor(server, "127.0.4.1").connect()) for _ in range(210)]
+        for line in silent[:100]:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # and no end of it
+        _until(lambda: len(_closed(silent)) >= 10, seconds=2.5)
+        assert len(_closed(silent)) == 10  # the others are not late yet
+        assert Visitor(server, "127.0.4.2").ask("GET", "/config")[0] == 200
+        _until(lambda: len(_closed(silent)) == 210, seconds=20)
+    assert Visitor(server, "127.0.4.1").ask("GET", "/config")[0] == 200
+
+
+@linux
+def test_with_few_files_to_open_connections_are_refused_and_the_log_stays_short(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        log = stack.enter_context((tmp_path / "log").open("w"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        server = stack.enter_context(served(tmp_path, _LIMITS, log=log, _SILENT_S=1.0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        silent = [stack.enter_context(Visitor(server, f"127.0.5.{k % 5}").connect()) for k in range(300)]
+        _until(lambda: len(_closed(silent)) == 300, seconds=20)
+        assert Visitor(server, "127.0.6.1").visit() == ""
+    assert (tmp_path / "log").read_text() == ""
+
+
+def _closed(lines):
+    ready, _, _ = select.select(lines, [], [], 0)  # nothing is sent to them
+    return ready
 
 
 @linux

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -108,6 +109,45 @@ def test_a_training_that_was_stopped_anywhere_ends_with_the_same_bits(photos, st
     _, twice = _weights(out)
     assert all(np.array_equal(once[name], twice[name]) for name in once)
     assert (out / "history.csv").read_text() == (straight / "history.csv").read_text()
+
+
+_KILLED = """
+import os, signal, sys, time
+from gan2shape_jax.apps.train_gan import command, loop
+awaited, place, count, *words = sys.argv[1:]
+owner, name = (loop, "iterate") if place == "iterate" else (loop.Checkpoints, "save")
+function, left = getattr(owner, name), iter(range(int(count)))
+def killed(*args, **kwargs):
+    if next(left, None) is None:
+        while awaited and not os.path.exists(awaited):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*args, **kwargs)
+setattr(owner, name, killed)
+command.main(words)
+"""
+
+
+@pytest.mark.heavy
+def test_a_training_that_is_killed_before_and_after_a_checkpoint_ends_with_the_same_bits(
+    photos, straight, tmp_path, capsys
+):
+    out = tmp_path / "gan"
+    words = [str(word) for word in (photos, "--out", out, *_TINY, "--images", 160, "--features", "none")]
+    # Before the first checkpoint, which is of 10 iterations; between its snapshot and itself; and after it.
+    for awaited, place, count in (("", "iterate", 5), ("", "save", 0), (out / "checkpoints" / "10", "iterate", 13)):
+        command = [sys.executable, "-c", _KILLED, str(awaited), place, str(count), *words]
+        killed = subprocess.run(command, cwd=_ROOT, capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (out / "gan.safetensors").exists() == (place != "iterate" or count > 10)
+    assert _train(photos, out, 160) == 0
+    assert "continuing after 80 photos" in capsys.readouterr().out
+    _, once = _weights(straight)
+    _, twice = _weights(out)
+    assert once.keys() == twice.keys() and all(np.array_equal(once[name], twice[name]) for name in once)
+    for name in ("history.csv", "samples/00000160.png"):
+        assert (out / name).read_bytes() == (straight / name).read_bytes()
+    assert not [path for path in out.rglob("*") if "tmp" in path.name]
 
 
 @pytest.mark.heavy

@@ -40,6 +40,29 @@ def test_tensors_that_differ_are_listed_and_not_read(tmp_path):
         load_lpips(tmp_path / "x.safetensors")
 
 
+def _place(first, last, shape=(16,)):
+    return {"dtype": "F32", "shape": list(shape), "data_offsets": [first, last]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"a": _place(0, 64), "b": _place(0, 64)}, id="overlap"),
+        pytest.param({"a": _place(64, 0)}, id="backwards"),
+        pytest.param({"a": _place(-64, 0)}, id="before"),
+        pytest.param({"a": _place(0, 64, (2**62, 2**62))}, id="overflow"),
+        pytest.param({"__metadata__": {"x": 5}, "a": _place(0, 64)}, id="number"),
+        pytest.param({str(k): _place(0, 0, (0,)) for k in range(200_000)}, id="many"),
+    ],
+)
+def test_headers_that_no_weights_have_are_refused(tmp_path, header):
+    text = json.dumps(header).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(64))
+    for read in (load_lpips, stylegan2.load):
+        with pytest.raises(UserError, match="x.safetensors cannot be read as a safetensors file"):
+            read(tmp_path / "x.safetensors")
+
+
 def test_messages_are_short_whatever_files_hold():
     assert listed(["a", "b"]) == "a, b"
     assert listed(map(str, range(100)), 3) == "0, 1, 2 and 97 more"
