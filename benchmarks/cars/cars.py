@@ -60,7 +60,7 @@ _PAINTS = {
     "yellow": (0.01, [(226, 186, 30), (214, 170, 60)]),
     "orange": (0.005, [(206, 92, 26)]),
 }
-_WAVES, _BLOCKS = 8, 10
+_WAVES, _BLOCKS = 7, 8
 COLOURS = tuple(_PAINTS)
 
 
@@ -92,7 +92,11 @@ def car(rng: np.random.Generator) -> dict[str, np.ndarray]:
     latch = (hinge + max(rear, m["end_z"]) + (0.1 if doors == 4 else -0.45)) / 2
     colour = rng.choice(len(COLOURS), p=[share for share, _ in _PAINTS.values()])
     shades = _PAINTS[COLOURS[colour]][1]
-    paint = linear(*shades[rng.integers(len(shades))]) * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
+    paint = (
+        linear(*shades[rng.integers(len(shades))])
+        * np.exp(rng.normal(0, 0.12))
+        * np.exp(rng.normal(0, 0.012 if COLOURS[colour] == "white" else 0.04, 3))
+    )
     return m | {
         "kind": np.int32(kind),
         "colour": np.int32(colour),
@@ -185,14 +189,14 @@ def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[
     return {
         "view": view,
         "fov": np.float32(fov),
-        "zoom": np.float32(np.exp(rng.normal(0, 0.03) * free)),
+        "zoom": np.float32(np.exp(rng.normal(0, 0.02) * free)),
         "key": key,
         "key_direction": sun,
         "soft": np.float32(rng.uniform(0.4, 1.2) if weather in (0, 2) else 3.0),
         "zenith": zenith,
         "horizon": horizon,
-        "cloud_waves": rng.normal(0, [3, 6, 3], (6, 3)),
-        "cloud_phases": rng.uniform(0, 2 * np.pi, 6),
+        "cloud_waves": rng.normal(0, [3, 6, 3], (4, 3)),
+        "cloud_phases": rng.uniform(0, 2 * np.pi, 4),
         "clouds": np.float32(rng.uniform(0, 0.35) * (weather != 3)),
         "lobes": np.array([[0, 1, 0], [0, -1, 0], [np.sin(towards), 0.2, np.cos(towards)]]),
         "lobe_colour": np.stack(
@@ -208,8 +212,8 @@ def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[
             [rng.normal(0, 3), rng.uniform(-0.4, 0.4) + (rng.random() < 0.4) * np.pi / 2, rng.random() < 0.4]
         ),
         "distance": np.float32(np.exp(rng.uniform(*np.log([5, 45])))),
-        "leaf_waves": (np.geomspace(15, 120, 8) * [np.cos(leaf := rng.uniform(0, 2 * np.pi, 8)), np.sin(leaf)]).T,
-        "leaf_phases": rng.uniform(0, 2 * np.pi, 8),
+        "leaf_waves": (np.geomspace(15, 120, 6) * [np.cos(leaf := rng.uniform(0, 2 * np.pi, 6)), np.sin(leaf)]).T,
+        "leaf_phases": rng.uniform(0, 2 * np.pi, 6),
         "blocks": blocks,
         "block_colours": block_colours,
         "exposure": np.float32(np.exp(rng.normal(0, 0.18))),
@@ -240,9 +244,9 @@ def _surroundings(rng: np.random.Generator, ahead: float, hall: bool) -> tuple[n
         softness = 0.012 * np.exp(rng.normal(0.6, 0.5))
         blocks.append([middle, width, height * (0.4 if hall else 1), softness, rng.uniform(0, 0.5) + 0.5 * tree])
         if tree:
-            colour = linear(*rng.uniform([42, 54, 34], [104, 114, 78]))
+            colour = linear(*(np.array([46, 56, 36]) + rng.random() * 56 + rng.normal(0, 6, 3)))
         else:
             base = rng.uniform(60, 215)
-            colour = linear(*np.clip(base + rng.normal(0, 14, 3) + [12, 0, -12], 8, 250))
+            colour = linear(*np.clip(base + rng.normal(0, 6, 3) + [10, 0, -10], 8, 250))
         colours.append(colour * rng.uniform(0.5, 1.3))
     return np.array(blocks), np.array(colours)

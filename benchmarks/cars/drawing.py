@@ -22,7 +22,8 @@ import photograph
 import shape
 from photograph import bell, step, unit
 
-_FILLED = 1.0  # of the picture's width, by a car that is turned by 45 degrees
+_FILLED = 0.95  # of the picture's width, by a car that is turned by 45 degrees
+_SPREAD = ((0.7, 0.3), (-0.6, 0.5), (-0.1, -0.8))  # places around a point where the sun's shadow is looked up
 _AXES = np.array([1.0, -1, -1])  # from the car's frame to the scene's
 
 
@@ -69,7 +70,7 @@ def world(s, origin, ray):
     high = jnp.maximum(level, 0)
     cloud = s["clouds"] * jnp.sin(ray @ s["cloud_waves"].T + s["cloud_phases"]).mean(-1)
     colour = s["horizon"] + (1 - (1 - high[..., None]) ** 3) * (s["zenith"] - s["horizon"]) + 2 * cloud[..., None]
-    leaves = jnp.sin(jnp.stack([around, height], -1) @ s["leaf_waves"].T + s["leaf_phases"]).sum(-1) * 0.2
+    leaves = jnp.sin(jnp.stack([around, height], -1) @ s["leaf_waves"].T + s["leaf_phases"]).sum(-1) * 0.1
     daylight = 0.5 * s["horizon"] + 0.35 * s["key"]
 
     def stood(colour, block_and_tone):
@@ -78,8 +79,8 @@ def world(s, origin, ray):
         wall = jnp.maximum(off - wide, height - tall)
         crown = 0.5 * tall * (jnp.sqrt((off / wide) ** 2 + ((height / tall - 0.55) / 0.5) ** 2) - 1)
         tree = form > 0.5
-        edge = jnp.where(tree, jnp.minimum(crown, wall + 0.3 * tall) + 0.1 * tall * leaves, wall)
-        panes = (jnp.sin(off / wide * 14) > 0.2) & (jnp.sin(height / tall * 22) > 0) & (form > 0.25) & ~tree
+        edge = jnp.where(tree, jnp.minimum(crown, wall + 0.3 * tall) + 0.2 * tall * leaves, wall)
+        panes = (jnp.mod(off / wide * 2.2, 1) > 0.55) & (jnp.mod(height / tall * 3.5, 1) > 0.5) & (form > 0.25) & ~tree
         shaded = tone * daylight * (1 - 0.45 * panes + leaves * jnp.where(tree, 1, 0.15))[..., None]
         return _over(colour, jax.nn.sigmoid(-edge / soft), shaded), None
 
@@ -174,9 +175,9 @@ def _body(p, q, at, part, normal):
     # Grille, intake, plate.
     g0, g1, wide, kind = p["grille"]
     grille = _band(t, g0, g1, 0.03) * _band(u, -1.0, wide + 0.25 * (t - g0) * (kind > 1), 0.02) * facing
-    bars = jnp.where(kind == 1, jnp.sin(x * 70), jnp.sin(y * 110) * jnp.sin(x * 90))
-    bars = jnp.where(kind == 0, jnp.sin(y * 90), bars)
-    bright = jnp.where(p["chrome"] > 0, 0.45, 0.09) * step(bars, 0.2, 0.8)
+    bars = jnp.where(kind == 1, jnp.sin(x * 120), jnp.sin(y * 120) * jnp.sin(x * 110))
+    bars = jnp.where(kind == 0, jnp.sin(y * 110), bars)
+    bright = jnp.where(p["chrome"] > 0, 0.3, 0.07) * step(bars, 0.2, 0.8)
     albedo = _over(albedo, grille, dark + bright[..., None])
     frame = _band(t, g0 - 0.04, g1 + 0.04, 0.02) * _band(u, -1.0, wide + 0.04, 0.02) * facing
     frame = jnp.maximum(frame - grille, 0) * p["chrome"]
@@ -290,7 +291,7 @@ def _draw_one(p, s, size: int, supersample: int):
     settled = (ground - middle) * _AXES * metre + jnp.array([0, 0, 1.0])
     outwards = jnp.where(visible[..., None], normal, jnp.array([0.0, 1, 0]))
     rest = (points - middle) * _AXES * metre + jnp.array([0, 0, 1.0])
-    lit = photograph.shadow(rest, faces, settled + outwards * _AXES * 0.0012, sun * _AXES, s["soft"])
+    lit = photograph.shadow(rest, faces, settled + outwards * _AXES * 0.0012, sun * _AXES, s["soft"], _SPREAD)
     sky_share = _under(p, spot)
     up = photograph.harmonic_light(jnp.array([0.0, 1, 0]), light)
     road = _road(s, spot)

@@ -180,7 +180,7 @@ def axles(p):
 
 
 def _outer(p, z):
-    return plan(p, z / (p["long"] / 2)) * (1 - p["tuck"] * 0.1) - 0.01 + p["flare"]
+    return plan(p, z / (p["long"] / 2)) + 0.012 + p["flare"]
 
 
 def _wheels(p):
@@ -214,10 +214,10 @@ def mesh(p):
     points = jnp.concatenate([body, cabin, *others])
     a, b, c = (points[FACES[:, k]] for k in range(3))
     total = jnp.zeros_like(points).at[FACES.reshape(-1)].add(jnp.repeat(jnp.cross(b - a, c - a), 3, 0))
-    # Wheels stand in arches: the side is bent in around them, and out at their edges.
-    away = to_axle(p, body[:, 1], body[:, 2]) - p["arch"]
+    # The side is bent in behind the rims, where the tyres hide the edge, and out around the arches.
+    away = to_axle(p, body[:, 1], body[:, 2])
     side = step(jnp.abs(body_at[:, 0]), 0.8, 0.95) * (body[:, 1] < p["arch"] + p["radius"] + 0.12)
-    bent = p["flare"] * (1 - step(away, 0.03, 0.12)) - 0.3 * (away < -0.035)
+    bent = p["flare"] * (1 - step(away - p["arch"], 0.03, 0.12)) - 0.15 * (away < 0.75 * p["radius"])
     body = body.at[:, 0].add(jnp.sign(body_at[:, 0]) * side * bent)
     places = jnp.concatenate([body_at, cabin_at, jnp.zeros((len(points) - len(body) - len(cabin), 3))])
     return points.at[: len(body)].set(body), unit(total), places

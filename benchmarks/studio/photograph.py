@@ -13,6 +13,7 @@ from gan2shape_jax.geometry.mesh_rasterizer import rasterize
 FAR = 1.6  # depth of the background, scene units
 FOV = 10.0  # degrees, of the method's camera
 _SHADOW = 112  # side of the shadow's map
+_SPREAD = ((0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9))  # where a shadow is looked up
 
 
 def unit(vectors):
@@ -47,7 +48,7 @@ def harmonic_light(normal, coefficients):
     return jnp.maximum(basis @ coefficients, 0)
 
 
-def shadow(points, faces, position, direction, soft):
+def shadow(points, faces, position, direction, soft, offsets=_SPREAD):
     """Returns how much of the key light reaches positions (..., 3): a map of depths seen from the light, softened."""
     up = jnp.array([0.02, 1.0, 0.03])
     side = unit(jnp.cross(up, direction))
@@ -58,7 +59,6 @@ def shadow(points, faces, position, direction, soft):
     at = (position - middle) @ frame.T + middle
     xy = at[..., :2] / at[..., 2:] * camera.focal_length + (camera.width - 1) / 2
     lit = 0.0
-    offsets = [(0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9)]
     for offset in offsets:
         near = xy + soft * jnp.array(offset)
         low = jnp.floor(near)

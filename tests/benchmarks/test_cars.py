@@ -58,6 +58,8 @@ def test_a_cars_mesh_is_its_own_mirror_image_of_the_size_of_cars(scripts):
         assert 3.3 < cars["long"][number] < 5.5 and 1.6 <= cars["wide"][number] <= 2.06
         assert points[:, 1].min() == pytest.approx(0, abs=1e-3)  # it stands on its wheels
         assert 1.2 < points[:, 1].max() < 2.15
+        low = points[points[:, 1] < 0.05, 0]  # the tyres
+        assert low.max() == pytest.approx(cars["wide"][number] / 2, abs=0.1) and np.abs(low).min() > 0.5
         assert ((normals * (points - [0, 0.6, 0])).sum(-1) > 0).mean() > 0.8  # outwards, but for arches and wheels
 
 
