@@ -5,8 +5,7 @@
     python benchmarks/faces/committed.py mean TRAIN                    # the training split's mean depth, for table.py
     python benchmarks/faces/committed.py spread FRONTAL [MODEL ...]    # how much depth differs from face to face
 
-`data/validation` and `data/test` hold 64 pictures of each family at 64 pixels, seed 0: `image/` and `truth.npz`, which
-has what `render.py` says, and relief (depth - 1, float16, 0 outside), mask, normal (127 times, int8) and albedo.
+`data/validation` and `data/test` hold 64 pictures of each family at 64 pixels, seed 0, by `studio/packed.py`.
 """
 
 import argparse
@@ -20,58 +19,18 @@ from PIL import Image
 import gan2shape_jax
 from gan2shape_jax.lift.model_file import read_facts
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
+
+import packed
+
 DATA = pathlib.Path(__file__).parent / "data"
 MEAN = DATA / "train_mean.npy"
 _FARTHEST = 1.1  # where the method's camera sees the background
 
 
-def _names(folder: pathlib.Path) -> list[str]:
-    return (folder / "list.txt").read_text().split()
-
-
-def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns a packed folder's arrays: image uint8 (N, S, S, 3), depth float32 (N, S, S), 0 outside, and the rest."""
-    with np.load(folder / "truth.npz") as packed:
-        truth = dict(packed)
-    truth["depth"] = np.where(truth["mask"], 1 + truth.pop("relief").astype(np.float32), 0)
-    truth["normal"] = truth["normal"].astype(np.float32) / 127
-    truth["image"] = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "image").glob("*.png"))])
-    return truth
-
-
-def pack(rendered: pathlib.Path, folder: pathlib.Path) -> None:
-    (folder / "image").mkdir(parents=True, exist_ok=True)
-    rows = {"relief": [], "mask": [], "normal": [], "albedo": []}
-    for name in _names(rendered):
-        stem = pathlib.Path(name).stem
-        (folder / "image" / name).write_bytes((rendered / "image" / name).read_bytes())
-        mask = np.asarray(Image.open(rendered / "mask" / name)) > 0
-        rows["mask"].append(mask)
-        rows["relief"].append(np.where(mask, np.load(rendered / "depth" / f"{stem}.npy") - 1, 0).astype(np.float16))
-        with np.load(rendered / "maps" / f"{stem}.npz") as maps:
-            rows["normal"].append(np.round(maps["normal"].astype(np.float32) * 127).astype(np.int8))
-            rows["albedo"].append(maps["albedo"])
-    with np.load(rendered / "truth.npz") as truth:
-        np.savez_compressed(folder / "truth.npz", **truth, **{key: np.stack(value) for key, value in rows.items()})
-
-
-def unpack(folder: pathlib.Path, out: pathlib.Path) -> None:
-    """Writes what the commands' `--config.data` takes: list.txt, image, mask and depth; and truth.npz."""
-    truth = load(folder)
-    for kind in ("image", "mask", "depth"):
-        (out / kind).mkdir(parents=True, exist_ok=True)
-    names = [path.name for path in sorted((folder / "image").glob("*.png"))]
-    for number, name in enumerate(names):
-        (out / "image" / name).write_bytes((folder / "image" / name).read_bytes())
-        (out / "mask" / name).write_bytes(render.png(truth["mask"][number].astype(np.uint8) * 255))
-        np.save(out / "depth" / f"{pathlib.Path(name).stem}.npy", truth["depth"][number])
-    (out / "list.txt").write_text("".join(f"{name}\n" for name in names))
-    np.savez(out / "truth.npz", **{key: truth[key] for key in render.TRUTH})
-
-
 def mean(rendered: pathlib.Path) -> None:
     """Writes the mean of the true depths of a rendering, as seen, with the background at its greatest depth."""
-    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in _names(rendered))
+    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in packed.names(rendered))
     np.save(MEAN, np.mean([np.where((d > 0) & (d < _FARTHEST), d, _FARTHEST) for d in depths], 0, dtype=np.float32))
 
 
@@ -86,7 +45,7 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     Standard deviations in scene units where nearly all faces are, each face less its mean there; of networks, too, with
     the correlation of what makes a face's depth another than the mean with what truly does.
     """
-    names = [pathlib.Path(name).stem for name in _names(rendered)]
+    names = [pathlib.Path(name).stem for name in packed.names(rendered)]
     true = np.stack([np.load(rendered / "depth" / f"{name}.npy") for name in names])
     valid = (true > 0) & (true < _FARTHEST)
     everywhere = valid.mean(0) > 0.99
@@ -113,9 +72,9 @@ def main() -> None:
     try:
         if options.what == "unpack":
             split, out = options.folders
-            unpack(DATA / split, out)
+            packed.unpack(DATA / split, out, render.TRUTH)
         else:
-            {"pack": pack, "mean": mean, "spread": spread}[options.what](*options.folders)
+            {"pack": packed.pack, "mean": mean, "spread": spread}[options.what](*options.folders)
     except (OSError, ValueError, TypeError) as error:
         sys.exit(f"error: {error}")
 

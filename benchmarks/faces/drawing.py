@@ -7,23 +7,26 @@ normals and light are as in `geometry.lighting`.
 """
 
 import functools
+import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sources import EYE, GLASSES, HAIR, MOUTH, SKIN, TEETH
 
-from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.camera import Camera, rotation_matrix
 from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
 
-FAR = 1.6  # depth of the background, scene units
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
+
+import photograph
+from photograph import bell, curve, step, unit
+
 _UNIT = 0.0677  # scene units of a unit of the head; with the next line, framed as the bundled faces are
 _CENTER = np.array([0.0, -0.51, -0.28])  # of rotation, in the head's frame
 _SKULL = np.array([0.0, 0.25, -1.2])  # its middle, in the head's frame
-_FOV = 10.0
 _HALF = 0.44  # from the middle to an eye
-_SHADOW = 112  # side of the shadow's map
 
 
 def occlusion(family: dict, directions: int = 48) -> np.ndarray:
@@ -68,24 +71,7 @@ def _normals(vertices, faces, head: int):
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     across = jnp.cross(b - a, c - a)
     total = jnp.zeros((head, 3)).at[faces.reshape(-1)].add(jnp.repeat(across, 3, 0))
-    return jnp.concatenate([_unit(total), _unit(vertices[head:] - jnp.array([0, -0.2, -1.1]))])
-
-
-def _unit(vectors):
-    return vectors / jnp.sqrt(jnp.maximum((vectors**2).sum(-1, keepdims=True), 1e-12))
-
-
-def _step(value, low, high):
-    t = jnp.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _curve(value, places, heights):
-    return jnp.interp(value, jnp.array(places), jnp.array(heights))
-
-
-def _bell(*distances):
-    return jnp.exp(-sum(d**2 for d in distances))
+    return jnp.concatenate([unit(total), unit(vertices[head:] - jnp.array([0, -0.2, -1.1]))])
 
 
 def _paint(q, part, lips, shade, p, balls, radius, gaze):
@@ -97,60 +83,60 @@ def _paint(q, part, lips, shade, p, balls, radius, gaze):
     coarse, fine = waves[..., :10].mean(-1), waves[..., 10:].mean(-1)
     skin = p["skin"] * (1 + 0.10 * coarse + 0.07 * fine)[..., None]
     blush = p["blush"] * (
-        _bell((u - 1.25) / 0.55, (y + 0.6) / 0.32)
-        + 0.8 * _bell(u / 0.5, (y + 0.62) / 0.2) * (z > 0.3)
+        bell((u - 1.25) / 0.55, (y + 0.6) / 0.32)
+        + 0.8 * bell(u / 0.5, (y + 0.62) / 0.2) * (z > 0.3)
         + 0.5 * (z < -1.0) * (y > -0.9)
     )
     skin = skin * (1 - blush[..., None] * jnp.array([0.02, 0.24, 0.2]))
-    socket = _bell((u - 1) / 0.5, (y + 0.03) / 0.2) * (z > -0.6)
+    socket = bell((u - 1) / 0.5, (y + 0.03) / 0.2) * (z > -0.6)
     bags = p["age"] * (
-        _bell((u - 0.95) / 0.45, (y + 0.3) / 0.06) + _bell((u - 0.85 + (y + 0.85) * 0.5) / 0.09, (y + 0.8) / 0.3)
+        bell((u - 0.95) / 0.45, (y + 0.3) / 0.06) + bell((u - 0.85 + (y + 0.85) * 0.5) / 0.09, (y + 0.8) / 0.3)
     )
     skin = skin * (1 - (0.2 * socket + 0.3 * bags * (z > -0.5))[..., None] * jnp.array([0.8, 1, 1]))
-    spots = 0.3 * p["freckles"] * _step(fine, 0.12, 0.3) * _bell(u / 1.6, (y + 0.4) / 0.5)
+    spots = 0.3 * p["freckles"] * step(fine, 0.12, 0.3) * bell(u / 1.6, (y + 0.4) / 0.5)
     skin = skin * (1 - spots[..., None] * jnp.array([0.5, 0.8, 1]))
     skin = skin + lips[..., None] * (p["lip"] - skin)
 
     strands = 0.8 + 0.4 * jnp.sin(70 * u + 55 * y + 12 * fine) * jnp.sin(23 * y - 9 * u + 9 * coarse)
     # Eyebrows.
     shift, arch, thick, strength = p["brow"]
-    line = _curve(u, [0.2, 0.5, 1.25, 1.9], [0.37, 0.40, 0.46, 0.34]) + shift + arch * (u - 0.9)
-    width = thick * _curve(u, [0.3, 0.55, 1.2, 1.85], [0.05, 0.068, 0.052, 0.012])
-    brow = strength * _step(width - jnp.abs(y - line), -0.03, 0.03)
-    brow = brow * _step(u, 0.28, 0.45) * (1 - _step(u, 1.75, 1.95)) * (z > -0.7)
+    line = curve(u, [0.2, 0.5, 1.25, 1.9], [0.37, 0.40, 0.46, 0.34]) + shift + arch * (u - 0.9)
+    width = thick * curve(u, [0.3, 0.55, 1.2, 1.85], [0.05, 0.068, 0.052, 0.012])
+    brow = strength * step(width - jnp.abs(y - line), -0.03, 0.03)
+    brow = brow * step(u, 0.28, 0.45) * (1 - step(u, 1.75, 1.95)) * (z > -0.7)
     skin = skin + (brow * jnp.clip(strands + 0.2, 0, 1))[..., None] * (p["brow_colour"] - skin)
     # Beard: stubble everywhere, moustache, chin, cheeks.
-    top = _curve(u, [0.0, 0.7, 1.05, 1.5, 2.2, 3.0], [-0.70, -0.74, -0.95, -0.8, -0.35, -0.1]) + 0.03 * coarse
-    area = _step(top - y, -0.05, 0.1) * _step(y, -2.3, -1.9) * (z > -1.5)
-    over = _step(y, -1.08, -0.98) * (u < 1.3)
-    chin = (1 - over) * (1 - _step(u, 0.75, 1.05))
-    cheek = (1 - over) * _step(u, 0.75, 1.05)
+    top = curve(u, [0.0, 0.7, 1.05, 1.5, 2.2, 3.0], [-0.70, -0.74, -0.95, -0.8, -0.35, -0.1]) + 0.03 * coarse
+    area = step(top - y, -0.05, 0.1) * step(y, -2.3, -1.9) * (z > -1.5)
+    over = step(y, -1.08, -0.98) * (u < 1.3)
+    chin = (1 - over) * (1 - step(u, 0.75, 1.05))
+    cheek = (1 - over) * step(u, 0.75, 1.05)
     beard = area * (p["beard"][1] * over + p["beard"][2] * chin + p["beard"][3] * cheek) * (1 - 0.9 * lips)
     bearded = skin + (beard * jnp.clip(strands + 0.1, 0, 1) * 0.92)[..., None] * (p["brow_colour"] * 1.4 - skin)
     skin = jnp.where(p["beard"][:1] > 0, bearded * 0.9 + 0.1 * skin, bearded)
     # Lids.
     ball = jnp.where(x[..., None] > 0, balls[0], balls[1])
     away = jnp.sqrt(((q - ball) ** 2).sum(-1)) / radius
-    lid = (1 - _step(away, 1.06, 1.22)) * jnp.where(y > -0.0, 1.0, 0.45) * p["liner"]
+    lid = (1 - step(away, 1.06, 1.22)) * jnp.where(y > -0.0, 1.0, 0.45) * p["liner"]
     skin = skin * (1 - lid[..., None] * jnp.array([0.8, 0.85, 0.85]))
     # Scalp and clothes.
-    hairline = _curve(-z, [-0.3, 0.2, 0.55, 0.8, 1.1, 1.45, 2.2], [1.12, 1.02, 0.7, 0.35, -0.05, -0.2, -1.1])
+    hairline = curve(-z, [-0.3, 0.2, 0.55, 0.8, 1.1, 1.45, 2.2], [1.12, 1.02, 0.7, 0.35, -0.05, -0.2, -1.1])
     above = y - hairline - p["hairline"] * (z > -0.8) + 0.12 * coarse
-    scalp = p["shaved"] * _step(above, -0.2, 0.6 - 0.45 * p["shaved"] ** 2) * (0.8 + 0.2 * strands)
+    scalp = p["shaved"] * step(above, -0.2, 0.6 - 0.45 * p["shaved"] ** 2) * (0.8 + 0.2 * strands)
     scalp = scalp * jnp.where((z < -0.95) & (z > -1.75) & (u > 3.0) & (y < 0.35), 0, 1)  # not the ears
     skin = skin + scalp[..., None] * (p["hair"] * 0.6 - skin)
-    shirt = _step(p["collar"] + 0.35 * (z < -1) - y + 0.15 * z, 0, 0.04)
+    shirt = step(p["collar"] + 0.35 * (z < -1) - y + 0.15 * z, 0, 0.04)
     skin = skin + shirt[..., None] * (p["shirt"] * (1 + 0.1 * fine[..., None]) - skin)
-    gloss = 0.35 * (1 - scalp) * (1 - shirt) * (1 + lips + 0.5 * _bell(u / 0.6, (y + 0.3) / 0.8))
+    gloss = 0.35 * (1 - scalp) * (1 - shirt) * (1 + lips + 0.5 * bell(u / 0.6, (y + 0.3) / 0.8))
 
     # Eyes: angle from the gaze.
-    look = _unit(q - ball)
+    look = unit(q - ball)
     ahead = jnp.array([jnp.sin(gaze[0]), jnp.sin(gaze[1]), jnp.cos(gaze[0]) * jnp.cos(gaze[1])])
     angle = jnp.arccos(jnp.clip(look @ ahead, -1, 1))
     around = jnp.sin(23 * jnp.arctan2(look[..., 1], look[..., 0]) + 5 * coarse)
-    white = jnp.array([0.62, 0.56, 0.53]) * (1 - 0.2 * _step(angle, 0.6, 1.2))[..., None]
-    iris = p["iris"] * (1.15 + 0.2 * around - 0.75 * _step(angle, 0.36, 0.44))[..., None]
-    eye = jnp.where((angle < 0.45)[..., None], iris, white) * _step(angle, 0.15, 0.2)[..., None] + 0.004
+    white = jnp.array([0.62, 0.56, 0.53]) * (1 - 0.2 * step(angle, 0.6, 1.2))[..., None]
+    iris = p["iris"] * (1.15 + 0.2 * around - 0.75 * step(angle, 0.36, 0.44))[..., None]
+    eye = jnp.where((angle < 0.45)[..., None], iris, white) * step(angle, 0.15, 0.2)[..., None] + 0.004
 
     locks = jnp.arctan2(x, z - _SKULL[2])
     locks = 0.18 * jnp.sin(41 * locks + 6 * coarse) + 0.14 * jnp.sin(97 * locks + 3 * y) + 0.25 * coarse + 0.15 * fine
@@ -169,7 +155,7 @@ def _background(s, size: int):
     """Returns a linear background (size, size, 3): a gradient, soft shapes as of a room out of focus, and texture."""
     at = (jnp.arange(size) + 0.5) / size
     x, y = at[None, :], at[:, None]
-    slope = _step(x * s["gradient"][0] + y * s["gradient"][1] + 0.5, 0, 1)[..., None]
+    slope = step(x * s["gradient"][0] + y * s["gradient"][1] + 0.5, 0, 1)[..., None]
     colour = s["palette"][0] + slope * (s["palette"][1] - s["palette"][0])
     for blob, tone in zip(s["blobs"], s["palette"][2:], strict=True):
         cx, cy, kind, wide, high, soft = blob
@@ -181,59 +167,8 @@ def _background(s, size: int):
     return jnp.clip(colour * jnp.exp(noise)[..., None], 0.002, 0.95)
 
 
-def _harmonics(s):
-    """Returns coefficients (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 for an ambient light and lobes."""
-    x, y, z = s["lobes"].T
-    # (1 + n.d)^2 / 4 on the unit sphere, expanded
-    constant, squares = jnp.full_like(x, 1 / 3), [(x**2 - y**2) / 8, z**2 / 8 - 1 / 24]
-    basis = jnp.stack([constant, x / 2, y / 2, z / 2, x * y / 2, x * z / 2, y * z / 2, *squares])
-    return (basis @ s["lobe_colour"]).at[0].add(s["ambient"])
-
-
-def harmonic_light(normal, coefficients):
-    x, y, z = normal[..., 0], normal[..., 1], normal[..., 2]
-    basis = jnp.stack([jnp.ones_like(x), x, y, z, x * y, x * z, y * z, x**2 - y**2, 3 * z**2 - 1], -1)
-    return jnp.maximum(basis @ coefficients, 0)
-
-
-def _shadow(points, faces, position, direction, soft):
-    """Returns how much of the key light reaches positions (..., 3): a map of depths seen from the light, softened."""
-    up = jnp.array([0.02, 1.0, 0.03])
-    side = _unit(jnp.cross(up, direction))
-    frame = jnp.stack([side, jnp.cross(direction, side), -direction])
-    camera = Camera(image_size=_SHADOW, fov_deg=20.0)
-    middle = jnp.array([0, 0, 1.0])
-    depth = rasterize((points - middle) @ frame.T + middle, camera, faces=faces).depth
-    at = (position - middle) @ frame.T + middle
-    xy = at[..., :2] / at[..., 2:] * camera.focal_length + (camera.width - 1) / 2
-    lit = 0.0
-    offsets = [(0.0, 0.0), (0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9)]
-    for offset in offsets:
-        near = xy + soft * jnp.array(offset)
-        low = jnp.floor(near)
-        for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            c = jnp.clip(low + jnp.array(corner), 0, _SHADOW - 1).astype(jnp.int32)
-            weight = jnp.maximum(1 - jnp.abs(low + jnp.array(corner) - near), 0).prod(-1)
-            lit += weight * (at[..., 2] < depth[c[..., 1], c[..., 0]] + 0.0012)
-    return lit / len(offsets)
-
-
-def _gamma(linear):
-    return jnp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * jnp.maximum(linear, 1e-4) ** (1 / 2.4) - 0.055)
-
-
-def _blurred(image, sigma):
-    reach = jnp.arange(-2, 3)
-    kernel = jnp.exp(-(reach**2) / (2 * sigma**2))
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        padded = jnp.pad(image, [(2, 2) if k == axis else (0, 0) for k in range(3)], mode="edge")
-        image = sum(kernel[k] * jax.lax.slice_in_dim(padded, k, k + image.shape[axis], axis=axis) for k in range(5))
-    return image
-
-
 def _draw_one(family, p, s, size: int, supersample: int):
-    camera = Camera(image_size=size, far=FAR)
+    camera = Camera(image_size=size, far=photograph.FAR)
     rest, style = family["rest"], p["style"]
     head = len(rest)
     moved = jnp.tensordot(p["weights"], family["modes"], 1)
@@ -245,17 +180,17 @@ def _draw_one(family, p, s, size: int, supersample: int):
     eyes = points[family["eyes"]].mean(1)
     middle = eyes.mean(0)
     mouth = (points[:head] * family["lips"][:, None]).sum(0) / family["lips"].sum()
-    unit = (
+    scale = (
         jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]
     ) / 2
-    points = (points - middle) / unit - _CENTER
+    points = (points - middle) / scale - _CENTER
     shown = jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"])
     faces = jnp.concatenate([shown, family["hair_faces"][style] + head])
     parts = jnp.concatenate([family["parts"], jnp.full(len(family["hair_faces"][0]), HAIR)])
     normals = _normals(points + _CENTER, family["faces"], head)
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
     axes = jnp.array([1.0, -1, -1])
-    tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(_FOV) / 2)
+    tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(photograph.FOV) / 2)
     turn = rotation_matrix(s["view"][:3])
     shift = s["view"][3:] * tangent + jnp.array([0, 0, 1.0])
     scene = (points * axes * _UNIT * s["zoom"] * tangent) @ turn.T + shift
@@ -272,29 +207,29 @@ def _draw_one(family, p, s, size: int, supersample: int):
     visible = fragments.triangle >= 0
     part = jnp.where(visible, parts[jnp.maximum(fragments.triangle, 0)], -1)
     q, position, sky, extra = values[..., :3], values[..., 6:9], values[..., 9], values[..., 10]
-    normal, is_hair = _unit(values[..., 3:6]), part == HAIR
+    normal, is_hair = unit(values[..., 3:6]), part == HAIR
     eyeballs = family["balls"], family["radius"], s["gaze"]
     albedo, gloss = _paint(q, part, jnp.where(is_hair, 0, extra), jnp.where(is_hair, extra, 1), p, *eyeballs)
     facing = jnp.where(normal[..., 2:] > 0, 0, 1) * 2 - 1
     normal = jnp.where((part == HAIR)[..., None], normal, normal * facing)
     sky = jnp.maximum(sky, jnp.where(part == EYE, 0.55, jnp.where(part == TEETH, 0.5, 0)))  # at rest both are hidden
     # Light.
-    direction = _unit(s["key_direction"])
+    direction = unit(s["key_direction"])
     around = (
-        harmonic_light(normal, _harmonics(s))
+        photograph.harmonic_light(normal, photograph.harmonics(s))
         * (0.25 + 0.75 * sky[..., None]) ** 1.3
         * jnp.minimum(1, sky[..., None] * 1.5 + 0.1)
     )
-    lit = _shadow(scene, faces, position + normal * 0.0025, direction, s["soft"])
+    lit = photograph.shadow(scene, faces, position + normal * 0.0025, direction, s["soft"])
     cosine = normal @ direction
     wrap = jnp.where(
         (part == SKIN)[..., None], jnp.array([0.2, 0.12, 0.09]), jnp.where((part == HAIR)[..., None], 0.35, 0.0)
     )
     diffuse = jnp.maximum(cosine[..., None] + wrap, 0) / (1 + wrap)
-    half = _unit(direction - _unit(position))
+    half = unit(direction - unit(position))
     shine = jnp.maximum((normal * half).sum(-1), 0)
     rough = jnp.where(part == EYE, 180.0, jnp.where(part == HAIR, 12.0, 18.0))
-    grazing = 0.04 + 0.5 * (1 - jnp.abs((normal * _unit(position)).sum(-1))) ** 4
+    grazing = 0.04 + 0.5 * (1 - jnp.abs((normal * unit(position)).sum(-1))) ** 4
     spec = gloss * jnp.where(part == EYE, 3.0, p["gloss"]) * (grazing * shine**rough * 8)
     light = around + s["key"] * (lit[..., None] * diffuse)
     radiance = albedo * light + (spec * lit)[..., None] * s["key"] + 0.025 * (gloss * p["gloss"])[..., None] * around
@@ -306,14 +241,7 @@ def _draw_one(family, p, s, size: int, supersample: int):
     gain = s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
     radiance = radiance * gain
     picture = jnp.where(visible[..., None], radiance, behind * s["exposure"])
-    picture = resample.average_cells(jnp.minimum(picture, 2.0), supersample)
-    picture = _blurred(picture, s["blur"] * size / 64)
-    picture = picture / (1 + 0.15 * picture)
-    grain = jax.random.normal(jax.random.PRNGKey(s["grain_seed"]), picture.shape)
-    picture = picture + s["grain"] * grain * (0.3 + jnp.sqrt(jnp.maximum(picture, 0)))
-    grey = picture.mean(-1, keepdims=True)
-    shown = jnp.clip(_gamma(grey + s["saturation"] * (picture - grey)), 0, 1)
-    shown = shown + s["contrast"] * (shown * shown * (3 - 2 * shown) - shown)
+    shown = photograph.developed(picture, s, supersample)
     cell = slice(supersample // 2, None, supersample)  # what is true holds at the middle of a pixel
     whole = visible[..., None]
     # The surface's place in the method's scene: the head in its view at a scale that the focal length does not change.
@@ -323,23 +251,15 @@ def _draw_one(family, p, s, size: int, supersample: int):
         "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
         "depth": jnp.where(visible, depth, 0)[cell, cell],
         "mask": visible[cell, cell],
-        "albedo": jnp.round(jnp.clip(_gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(jnp.uint8),
+        "albedo": jnp.round(jnp.clip(photograph.gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(
+            jnp.uint8
+        ),
         "normal": jnp.where(whole, -normal, 0)[cell, cell],
-        "light": _as_one_light(light.mean(-1) * gain, normal, visible, toward),
+        "light": photograph.as_one_light(light.mean(-1) * gain, normal, visible, toward),
         # Of the method's normals, which point the other way
-        "harmonics": _harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
+        "harmonics": photograph.harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
         "key": jnp.stack([s["key"] * gain, -direction]),
     }
-
-
-def _as_one_light(shading, normal, visible, toward):
-    """Returns ambient, diffuse, dx and dy that explain what light falls onto a head best, in least squares."""
-    direct = jnp.maximum(normal @ _unit(toward), 0)
-    count = jnp.maximum(visible.sum(), 1)
-    mean, mean_direct = ((values * visible).sum() / count for values in (shading, direct))
-    together = ((shading - mean) * (direct - mean_direct) * visible).sum()
-    diffuse = jnp.maximum(together / jnp.maximum(((direct - mean_direct) ** 2 * visible).sum(), 1e-6), 0)
-    return jnp.stack([jnp.maximum(mean - diffuse * mean_direct, 0), diffuse, *(toward[:2] / toward[2])])
 
 
 @functools.partial(jax.jit, static_argnames=("size", "supersample"))

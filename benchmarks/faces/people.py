@@ -4,23 +4,25 @@ Whoever is drawn comes from one generator of random numbers, the picture from an
 than once. Colours are linear, lengths in units of the head (see `sources`), angles in radians.
 """
 
+import pathlib
+import sys
+
 import numpy as np
 from PIL import Image, ImageFilter
 from sources import AGES, ICT, MAKEHUMAN, RACES, SEXES, STYLES, WEIGHTS, macro_names
 
-SPLITS = ("train", "validation", "test")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
+
+import chance
+from chance import linear
+
 _WAVES = 24  # plane waves that the skin's noise is made of
 _BLOBS = 7  # shapes in a background
 _BLOB = ([-1.6, -1.2, -3.0], [0.6, 0.8, 0.8])  # log of their width, height and softness: mean and standard deviation
 
 
-def _linear(*srgb: float) -> np.ndarray:
-    value = np.array(srgb) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
 def _colours(*srgb: tuple[int, int, int]) -> np.ndarray:
-    return np.stack([_linear(*colour) for colour in srgb])
+    return np.stack([linear(*colour) for colour in srgb])
 
 
 # From little melanin to much.
@@ -32,11 +34,6 @@ _HAIRS = _colours(
 )  # fmt: skip
 _BLACK, _BROWN, _GREY, _WHITE = 0, 1, 5, 6
 _IRISES = _colours((72, 44, 24), (112, 88, 50), (96, 116, 84), (94, 128, 160), (120, 132, 138))  # the first is brown
-
-
-def generator(seed: int, *numbers: int) -> np.random.Generator:
-    """Returns the generator of one purpose: the numbers say which."""
-    return np.random.default_rng([seed, *numbers])
 
 
 def person(rng: np.random.Generator, family: str, names: list[str]) -> dict[str, np.ndarray]:
@@ -62,7 +59,7 @@ def person(rng: np.random.Generator, family: str, names: list[str]) -> dict[str,
     iris = _IRISES[1 + rng.choice(4) if light_eyes else 0] * np.exp(rng.normal(0, 0.2))
     makeup = float((1 - male) * (rng.random() < 0.45) * rng.uniform(0.2, 1))
     lip = skin * [0.86, 0.55, 0.55]
-    lip = lip * (1 - 0.7 * makeup) + 0.7 * makeup * _linear(*rng.uniform([120, 20, 40], [200, 90, 100]))
+    lip = lip * (1 - 0.7 * makeup) + 0.7 * makeup * linear(*rng.uniform([120, 20, 40], [200, 90, 100]))
     if male:
         style = rng.choice(len(STYLES) + 1, p=[0.15, 0.2, 0.24, 0.06, 0.24, 0.0, 0.04, 0.03, 0.0, 0.04])
     else:
@@ -91,8 +88,8 @@ def person(rng: np.random.Generator, family: str, names: list[str]) -> dict[str,
         "age": np.float32(np.clip((age - 30) / 45, 0, 1)),
         "freckles": np.float32(max(rng.normal(-0.5, 0.7), 0) * (melanin < 2)),
         "glasses": np.float32(rng.random() < 0.1 + 0.15 * (age > 45)),
-        "frames": _linear(*rng.uniform(10, [90, 80, 80])) if rng.random() < 0.75 else _linear(150, 140, 120),
-        "shirt": _linear(*np.clip(rng.uniform(20, 235) + rng.normal(0, 40, 3), 5, 245)),
+        "frames": linear(*rng.uniform(10, [90, 80, 80])) if rng.random() < 0.75 else linear(150, 140, 120),
+        "shirt": linear(*np.clip(rng.uniform(20, 235) + rng.normal(0, 40, 3), 5, 245)),
         "collar": np.float32(rng.normal(-2.45, 0.12)),
         "waves": rng.normal(0, 1, (_WAVES, 3)),
         "phases": rng.uniform(0, 2 * np.pi, _WAVES),
@@ -208,7 +205,7 @@ def scene(
     colour = tint * rng.uniform(0.1, 1, (3, 1))
     base = rng.uniform(25, 225)
     palette = np.stack(
-        [_linear(*np.clip(base + rng.normal(0, 45) + rng.normal(0, 13, 3), 3, 250)) for _ in range(_BLOBS + 2)]
+        [linear(*np.clip(base + rng.normal(0, 45) + rng.normal(0, 13, 3), 3, 250)) for _ in range(_BLOBS + 2)]
     )
     if rng.random() < 0.25:  # leaves or sky
         palette *= [[0.7, 0.95, 0.5], [0.75, 0.92, 1.2]][rng.choice(2)]
@@ -230,14 +227,7 @@ def scene(
         ),
         "busy": np.float32(rng.choice([0, 0.5, 1.0], p=[0.3, 0.2, 0.5])),
         "texture": rng.normal(0, 1, (12, 12)) * max(rng.normal(0.03, 0.09), 0),
-        "exposure": np.float32(np.exp(rng.normal(0, 0.22))),
-        "contrast": np.float32(rng.uniform(0.1, 0.8)),
-        "saturation": np.float32(rng.normal(1.03, 0.08)),
-        "blur": np.float32(max(rng.normal(0.2, 0.22), 0.05)),
-        "grain": np.float32(np.clip(rng.normal(0.004, 0.006), 0.001, 0.016)),
-        "jpeg": np.int32(rng.uniform(70, 98) if rng.random() < 0.6 else 100),
-        "grain_seed": np.int32(rng.integers(2**31 - 1)),
-    }
+    } | chance.film(rng)
 
 
 def backdrop(rng: np.random.Generator, pictures: list[Image.Image], size: int) -> tuple[np.ndarray, np.bool]:
@@ -247,5 +237,5 @@ def backdrop(rng: np.random.Generator, pictures: list[Image.Image], size: int) -
     left, top = (rng.uniform(0, length - side) for length in picture.size)
     part = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
     part = part.filter(ImageFilter.GaussianBlur(size * rng.uniform(0, 0.05)))
-    colour = _linear(*np.asarray(part, float)) * np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.08, 3))
+    colour = linear(*np.asarray(part, float)) * np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.08, 3))
     return colour[:, :: rng.choice([-1, 1])].astype(np.float32), np.bool(rng.random() < 0.5)

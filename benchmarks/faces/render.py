@@ -17,12 +17,10 @@ family, odd ones of MakeHuman's. A rendering that was stopped goes on where it w
 """
 
 import argparse
+import functools
 import hashlib
 import io
-import json
-import os
 import pathlib
-import shutil
 import sys
 
 import drawing
@@ -31,10 +29,12 @@ import people
 import sources
 from PIL import Image
 
-KEPT_SEED = 9024  # for acceptance: nothing is trained, chosen or looked at with it
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
+
+import chance
+import folders
+
 _BATCH = {64: 16, 128: 8, 256: 2}  # pictures drawn together, by size: 256 pixels take 1 GB for two
-_BYTES = {True: 13_000, False: 70_000}  # of a picture of 64 pixels, at most; without and with what is true of it
-_MAPS = {"image": "png", "mask": "png", "depth": "npy", "maps": "npz"}  # in the order in which they are written
 
 
 def fingerprint(folder: pathlib.Path) -> str:
@@ -72,7 +72,7 @@ def heads(folder: pathlib.Path, cache: pathlib.Path) -> dict[str, dict]:
         buffer, **{f"{family}/{name}": value for family, arrays in families.items() for name, value in arrays.items()}
     )
     cache.mkdir(parents=True, exist_ok=True)
-    _replace(file, buffer.getvalue())
+    folders.replace(file, buffer.getvalue())
     return families
 
 
@@ -81,17 +81,16 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
 
     `names` and `mean` of the weights belong to the family's modes; a person's are told by seed, split and number alone.
     """
-    f, split = sources.FAMILIES.index(family), people.SPLITS.index(options.split)
+    f, split = sources.FAMILIES.index(family), chance.SPLITS.index(options.split)
     persons, scenes = [], []
     for number in numbers:
-        who = people.generator(options.seed, split, f, number // options.pictures, 0)
-        how = people.generator(options.seed, split, f, number, 1)
+        who = chance.generator(options.seed, split, f, number // options.pictures, 0)
+        how = chance.generator(options.seed, split, f, number, 1)
         person = people.person(who, family, names)
         person["weights"] = person["weights"] + people.expression(how, family, names)
         persons.append(person)
         scenes.append(people.scene(how, yaw=options.yaw, fov=options.fov, turned=options.turned))
-    rows = ({key: np.stack([_narrow(row[key]) for row in rows]) for key in rows[0]} for rows in (persons, scenes))
-    return next(rows), next(rows)
+    return chance.stacked(persons), chance.stacked(scenes)
 
 
 def batch(
@@ -100,8 +99,8 @@ def batch(
     """Draws the pictures of one family with these numbers, and says what is true of them."""
     persons, scenes = described(family["names"], name, numbers, options)
     if rooms:
-        place = people.SPLITS.index(options.split), sources.FAMILIES.index(name)
-        rngs = [people.generator(options.seed, *place, number, 2) for number in numbers]
+        place = chance.SPLITS.index(options.split), sources.FAMILIES.index(name)
+        rngs = [chance.generator(options.seed, *place, number, 2) for number in numbers]
         shown = zip(*(people.backdrop(rng, rooms, options.size) for rng in rngs), strict=True)
         scenes["backdrop"], scenes["photographed"] = map(np.stack, shown)
     persons["weights"] = persons["weights"] - family["mean"]
@@ -114,111 +113,35 @@ def batch(
     return result
 
 
-def _narrow(value: np.ndarray) -> np.ndarray:
-    value = np.asarray(value)
-    return value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
-
-
-def png(image: np.ndarray, quality: int = 100) -> bytes:
-    """Returns an image as PNG, after JPEG's losses if the quality is below 100."""
-    picture = Image.fromarray(image)
-    if quality < 100:
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=int(quality))
-        picture = Image.open(buffer)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def packed(save, *arrays, **named) -> bytes:
-    """Returns what one of NumPy's functions that save would write."""
-    buffer = io.BytesIO()
-    save(buffer, *arrays, **named)
-    return buffer.getvalue()
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is whole or not there."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
-def _files(own: dict[str, np.ndarray]) -> dict[str, bytes]:
-    """Returns the content of a picture's files, by their folders."""
-    facts = {key: own[key] for key in TRUTH}
-    return {
-        "image": png(own["image"], own["jpeg"]),
-        "mask": png(own["mask"].astype(np.uint8) * 255),
-        "depth": packed(np.save, own["depth"]),
-        "maps": packed(np.savez_compressed, normal=own["normal"].astype(np.float16), albedo=own["albedo"], **facts),
-    }
-
-
 TRUTH = ("family", "person", "view", "light", "harmonics", "key", "fov")
 
 
 def render(options: argparse.Namespace) -> int:
     """Renders what is missing; returns how many pictures were drawn."""
-    out, count = options.out, options.count
-    if options.seed == KEPT_SEED and not options.acceptance:
-        raise sources.SourceError(f"seed {KEPT_SEED} is kept for acceptance: choose another, or say --acceptance")
-    if min(count, options.pictures) < 1:
-        raise sources.SourceError("--count and --pictures are 1 or more")
     facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
     facts |= {"turned": options.turned} if options.turned else {}
     facts["heads"] = fingerprint(options.sources)
     rooms = [Image.open(path).convert("RGB") for path in options.backgrounds]
     if rooms:
         facts["backgrounds"] = hashlib.sha256(b"".join(room.tobytes() for room in rooms)).hexdigest()[:12]
-    record = out / "render.json"
-    if record.is_file() and (made := json.loads(record.read_text())) != facts:
-        other = ", ".join(f"{key} {made.get(key)}" for key in facts | made if made.get(key) != facts.get(key))
-        raise sources.SourceError(f"{out} is of another rendering ({other}): choose another --out")
-    kinds = ["image"] if options.images_only else list(_MAPS)
-    stems = set.intersection(*({path.stem for path in (out / kind).glob(f"*.{_MAPS[kind]}")} for kind in kinds))
-    there = {int(stem) for stem in stems if stem.isdigit() and int(stem) < count}
-    missing = count - len(there)
-    need = missing * _BYTES[options.images_only] * (options.size / 64) ** 2
-    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
-    if free < need:
-        raise sources.SourceError(
-            f"{out} has room for {free / 1e9:.2f} GB, but what is missing of {count} pictures may take "
-            f"{need / 1e9:.2f} GB: free some or lower --count"
-        )
+    wanted = folders.missing(options, facts)
     if fewer := sources.lacking(options.sources / "makehuman-assets"):
         print(f"warning: {fewer}", file=sys.stderr)
-    families = heads(options.sources, options.cache or out)
-    for kind in kinds:
-        (out / kind).mkdir(parents=True, exist_ok=True)
-    _replace(record, (json.dumps(facts) + "\n").encode())
+    families = heads(options.sources, options.cache or options.out)
     devices = {name: drawing.on_device(family) for name, family in families.items()}
+
+    def drawn(name: str, numbers: list[int]) -> dict[str, np.ndarray]:
+        return batch(families[name], devices[name], name, [number // 2 for number in numbers], options, rooms)
+
     together = _BATCH[options.size]
-    for first in range(0, count, 2 * together):
-        for f, name in enumerate(sources.FAMILIES):
-            numbers = [first + 2 * k + f for k in range(together)]
-            wanted = {number for number in numbers if number < count} - there
-            if not wanted:
-                continue
-            drawn = batch(families[name], devices[name], name, [number // 2 for number in numbers], options, rooms)
-            for k, number in enumerate(numbers):
-                if number in wanted:
-                    files = _files({key: value[k] for key, value in drawn.items()})
-                    for kind in kinds:
-                        _replace(_path(out, kind, number), files[kind])
-    _replace(out / "list.txt", "".join(f"{number:06d}.png\n" for number in range(count)).encode())
-    if not options.images_only:
-        rows = []
-        for number in range(count):
-            with np.load(_path(out, "maps", number)) as row:
-                rows.append({key: row[key] for key in TRUTH})
-        _replace(out / "truth.npz", packed(np.savez, **{key: np.stack([row[key] for row in rows]) for key in TRUTH}))
-    return missing
-
-
-def _path(out: pathlib.Path, kind: str, number: int) -> pathlib.Path:
-    return out / kind / f"{number:06d}.{_MAPS[kind]}"
+    batches = (
+        (numbers, functools.partial(drawn, name, numbers))
+        for first in range(0, options.count, 2 * together)
+        for f, name in enumerate(sources.FAMILIES)
+        for numbers in [[first + 2 * k + f for k in range(together)]]
+    )
+    folders.fill(options, facts, TRUTH, wanted, batches)
+    return len(wanted)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -226,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sources", type=pathlib.Path, required=True, help="folder of the three clones")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
     parser.add_argument("--cache", type=pathlib.Path, help="folder of the heads as read; --out if not given")
-    parser.add_argument("--split", choices=people.SPLITS, default="train", help="no person is in two splits")
+    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no person is in two splits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--acceptance", action="store_true", help="allow the seed that is kept")
     parser.add_argument("--count", type=int, default=64, help="pictures, of both families together")
@@ -245,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         print(f"{render(options)} pictures drawn, {options.count} are in {options.out}")
-    except (sources.SourceError, OSError) as error:
+    except (sources.SourceError, folders.RefusedError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

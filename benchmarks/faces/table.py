@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--results", nargs="+", type=pathlib.Path, default=[], help="folders of runs on the pictures")
     options = parser.parse_args()
     try:
-        print(table(finished(committed.load(options.data), options.results), options))
+        print(table(finished(committed.packed.load(options.data), options.results), options))
     except (OSError, UserError) as error:
         sys.exit(f"error: {error}")
 

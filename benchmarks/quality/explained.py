@@ -102,7 +102,7 @@ def main() -> None:
     photos = _photos(options.people)
     people = photos if options.framed else _faces(photos)
     others = [_middle(photo) for photo in _photos(options.others)] if options.others else []
-    heads = {} if options.framed else committed.load(options.heads)
+    heads = {} if options.framed else committed.packed.load(options.heads)
     drawn = []
     print(f"{len(people)} faces, {len(heads.get('image', ()))} heads, {len(others)} other things")
     print("| model | photographs, in contrasts: mean (range) | heads: L1, in contrasts, albedo off | AUROC |")

@@ -37,7 +37,9 @@ _SIZE = 32
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
+    monkeypatch.syspath_prepend(_FACES.parent / "studio")
     names = ("sources", "people", "drawing", "render", "committed", "table", "learn", "rigidity")
+    names += ("chance", "folders", "packed", "photograph")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
@@ -112,7 +114,7 @@ def test_depth_normals_mask_and_light_are_those_of_an_ellipsoid(scripts):
         _, gain = drawn["key"][number][0] / scenes["key"][number], drawn["key"][number][0, 0] / scenes["key"][number][0]
         lobes = (1 + outward @ scenes["lobes"][number].T) ** 2 / 4 @ scenes["lobe_colour"][number]
         expected = gain * (lobes + scenes["ambient"][number])
-        ours = scripts.drawing.harmonic_light(jnp.asarray(-outward), jnp.asarray(drawn["harmonics"][number]))
+        ours = scripts.photograph.harmonic_light(jnp.asarray(-outward), jnp.asarray(drawn["harmonics"][number]))
         np.testing.assert_allclose(np.asarray(ours)[inside], expected[inside], rtol=1e-3, atol=1e-3)
         toward = -scenes["key_direction"][number]
         assert np.dot(drawn["key"][number][1], toward) > 0.999
@@ -141,7 +143,7 @@ def test_the_packages_own_renderer_sees_the_true_depth_from_the_true_view(script
 
 def test_no_person_is_in_two_splits_and_each_is_in_as_many_pictures_as_asked(scripts):
     observed = {}
-    for split in scripts.people.SPLITS:
+    for split in scripts.chance.SPLITS:
         people, scenes = scripts.render.described(_NAMES, "ict", list(range(8)), _options(split=split, pictures=2))
         shapes = people["weights"][:, :100]
         for first in range(0, 8, 2):
@@ -169,7 +171,7 @@ def test_refusals_are_one_sentence_and_change_nothing(scripts, tmp_path, capsys,
     assert "`git clone https://github.com/ICT-VGL/ICT-FaceKit`" in _refused(scripts, capsys, *usual)
     for name in scripts.sources.CLONE:
         (arguments / name).mkdir()
-    assert "kept for acceptance" in _refused(scripts, capsys, *usual, "--seed", scripts.render.KEPT_SEED)
+    assert "kept for acceptance" in _refused(scripts, capsys, *usual, "--seed", scripts.folders.KEPT_SEED)
     assert "base.obj is missing" in _refused(scripts, capsys, *usual)
     base = arguments / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
     base.parent.mkdir(parents=True)
@@ -208,7 +210,7 @@ def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path
     Image.new("RGB", (9, 7), (0, 255, 0)).save(photo)
     usual = ["--sources", str(tmp_path), "--count", "7", "--supersample", "1", "--backgrounds", str(photo)]
     scripts.render.main([*usual, "--out", str(tmp_path / "whole")])
-    replace, left = scripts.render._replace, [9]
+    replace, left = scripts.folders.replace, [9]
 
     def stopped(path, content):
         left[0] -= 1
@@ -216,10 +218,10 @@ def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path
             raise KeyboardInterrupt
         replace(path, content)
 
-    monkeypatch.setattr(scripts.render, "_replace", stopped)
+    monkeypatch.setattr(scripts.folders, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
-    monkeypatch.setattr(scripts.render, "_replace", replace)
+    monkeypatch.setattr(scripts.folders, "replace", replace)
     scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
     files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
     assert files == {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
@@ -237,7 +239,7 @@ _there = pytest.mark.skipif(not (_FACES / "data").is_dir(), reason="benchmarks/f
 def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
     people = set()
     for split in ("validation", "test"):
-        truth = scripts.committed.load(scripts.committed.DATA / split)
+        truth = scripts.packed.load(scripts.committed.DATA / split)
         assert truth["image"].shape == (128, 64, 64, 3) and list(np.bincount(truth["family"])) == [64, 64]
         assert all(len(values) == 128 for values in truth.values())
         people |= {row.tobytes() for row in truth["albedo"]}
@@ -247,7 +249,7 @@ def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
         normal = np.asarray(lighting.normals(jnp.asarray(depth), camera))
         assert np.median((normal * truth["normal"]).sum(-1)[truth["mask"]]) > 0.97
     assert len(people) == 256
-    scripts.committed.unpack(scripts.committed.DATA / "test", tmp_path)
+    scripts.packed.unpack(scripts.committed.DATA / "test", tmp_path, scripts.render.TRUTH)
     config = load_config("ictface:predict").unlock()
     for root in ("image", "mask", "depth"):
         config.data[f"{root}_root"] = str(tmp_path / root)
@@ -276,7 +278,7 @@ def test_the_table_averages_over_persons(scripts):
 
 @_there
 def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(scripts, tmp_path):
-    truth, other = (scripts.committed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
+    truth, other = (scripts.packed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
     for number in (2, 5):
         observed = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
         shown = {

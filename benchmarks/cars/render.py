@@ -1,0 +1,115 @@
+"""Renders cars with all that is true of them, as a function of seed, split and number; no file is needed.
+
+    python benchmarks/cars/render.py --out cars --count 1000
+    python benchmarks/cars/render.py --out cars --split test --seed 1 --size 128
+
+A rendering that was stopped goes on where it was, to the same bytes. OUT gets `list.txt`, `image/`, `mask/` and
+`depth/`, so that every command takes them with `--config.data`; `maps/`, normals and albedo; `view_mvn.npz` and
+`light_mvn.npz`, which `--config.sampling` takes; and `truth.npz`, where each row is a picture of the list:
+
+    car, kind, colour  the car's number, in no two splits, and the numbers of its kind and paint (`cars`)
+    view             rx, ry, rz (radians) and tx, ty, tz, as in `geometry.camera`
+    light            ambient, diffuse, dx, dy: the light of the method's kind that comes nearest
+    harmonics        (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 of the normal: the light from everywhere
+    key              (2, 3) colour and direction of the sun
+    fov              degrees, of the lens; depths and views are those of the method's scene, whichever the lens
+
+**The canonical view is from exactly in front.** The method takes the depth's mirror image about the picture's middle
+column for the same object's, as of its prior; a car's plane of symmetry is upright and lengthwise, so that only from
+in front (or behind) its symmetry is the picture's. Cars are turned up to 45 degrees to either side of it, evenly,
+the greatest yaw that `configs/car.py` has, and seen from 0 to 15 degrees above the road. The two make up the view's
+three angles: at yaw 45 and elevation 15, its roll is 15 degrees.
+
+**Sizes and lenses.** A car keeps its size as it turns, as what the method draws does, so that it fits into the picture
+at 45 degrees and takes less than half its width from in front. Lenses are of 50 to 150 mm on full frame, evenly in
+logarithms; pictures are squares of the frame's height, 24 mm, so that fields of view are 27 to 9 degrees. The method
+knows 10: as of faces, a shorter lens comes nearer until the car is as large as at 10 degrees. The picture has that
+lens's perspective, the truth is the car's in the method's scene, where 10 degrees is true and the others are not.
+"""
+
+import argparse
+import functools
+import pathlib
+import sys
+
+import cars
+import drawing
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
+
+import chance
+import folders
+
+_BATCH = {64: 16, 128: 8, 256: 2}  # pictures drawn together, by size
+TRUTH = ("car", "kind", "colour", "view", "light", "harmonics", "key", "fov")
+
+
+def described(numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
+    """Returns which cars are in the pictures with these numbers and how they are taken, stacked; see `cars`."""
+    split, shown, scenes = chance.SPLITS.index(options.split), [], []
+    for number in numbers:
+        shown.append(cars.car(chance.generator(options.seed, split, number // options.pictures, 0)))
+        how = chance.generator(options.seed, split, number, 1)
+        scenes.append(cars.scene(how, yaw=options.yaw, focal=options.focal))
+    return chance.stacked(shown), chance.stacked(scenes)
+
+
+def batch(numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Draws the pictures with these numbers, and says what is true of them."""
+    shown, scenes = described(numbers, options)
+    drawn = drawing.draw(shown, scenes, size=options.size, supersample=options.supersample)
+    facts = {key: scenes[key] for key in ("jpeg", "view", "fov")} | {key: shown[key] for key in ("kind", "colour")}
+    car = np.array(numbers, np.int32) // options.pictures
+    return {key: np.asarray(value) for key, value in drawn.items()} | facts | {"car": car}
+
+
+def statistics(truth: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Returns mean and covariance of views and lights in network units, as `--config.sampling` takes them."""
+    light = truth["light"] * [2, 2, 1, 1] - [1, 1, 0, 0]
+    view = truth["view"] / [*3 * [np.radians(60)], 0.1, 0.1, 1]
+    return {
+        name: {"mean": values.mean(0, dtype=np.float64), "cov": np.cov(values.T.astype(np.float64))}
+        for name, values in (("view_mvn", view), ("light_mvn", light))
+    }
+
+
+def render(options: argparse.Namespace) -> int:
+    """Renders what is missing; returns how many pictures were drawn."""
+    facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "focal")}
+    wanted, together = folders.missing(options, facts), _BATCH[options.size]
+    batches = (
+        (numbers, functools.partial(batch, numbers, options))
+        for first in range(0, options.count, together)
+        for numbers in [list(range(first, first + together))]
+    )
+    folders.fill(options, facts, TRUTH, wanted, batches)
+    if not options.images_only and options.count > 1:
+        with np.load(options.out / "truth.npz") as truth:
+            for name, arrays in statistics(truth).items():
+                folders.replace(options.out / f"{name}.npz", folders.packed(np.savez, **arrays))
+    return len(wanted)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
+    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no car is in two splits")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--acceptance", action="store_true", help="allow the seed that is kept")
+    parser.add_argument("--count", type=int, default=64, help="pictures")
+    parser.add_argument("--pictures", type=int, default=1, help="pictures of each car")
+    parser.add_argument("--size", type=int, choices=tuple(_BATCH), default=64, help="pixels")
+    parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
+    parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: from in front")
+    parser.add_argument("--focal", type=float, help="millimetres; 50 to 150, different for each picture, if not given")
+    parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
+    options = parser.parse_args(arguments)
+    try:
+        print(f"{render(options)} pictures drawn, {options.count} are in {options.out}")
+    except (folders.RefusedError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
