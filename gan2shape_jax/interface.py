@@ -369,7 +369,12 @@ class Model:
         """The networks' parameters by name: depth, albedo, view, light and, where there is one, detail."""
         return self.networks.params
 
-    def apply(self, params: models.Params, images: Float[Array | np.ndarray, "n s s 3"]) -> Decomposition:
+    def apply(
+        self,
+        params: models.Params,
+        images: Float[Array | np.ndarray, "n s s 3"],
+        landmarks: Float[Array | np.ndarray, "n 5 2"] | None = None,
+    ) -> Decomposition:
         """Explains images as a function that JAX can trace, differentiate and divide among devices.
 
         It is what `reconstruct` computes before it measures, cuts and draws: parameters and images are the only
@@ -378,13 +383,17 @@ class Model:
         Args:
           params: parameters like `params`.
           images: (n, S, S, 3), -1 to 1, as `Gan.apply` returns them.
+          landmarks: (n, 5, 2), pixels, of people, as `detection.faces.landmarks_in` returns them; `reconstruct` detects
+            them, and corrects views by them. NaN or None: views are the network's.
 
         Returns:
           Depth (n, S, S), scene units; normals (n, S, S, 3) and albedo (n, S, S, 3), -1 to 1; view (n, 6), radians and
           scene units; light (n, 4): ambient, diffuse, dx, dy. All float32, in the canonical frame.
         """
         networks = self.networks
-        return _decompose(params, jnp.asarray(images, jnp.float32), networks.frozen, networks.settings)
+        inputs = params, jnp.asarray(images, jnp.float32), networks.frozen, networks.settings
+        known = None if landmarks is None else jnp.asarray(landmarks, jnp.float32)
+        return _decompose(*inputs, landmarks=known)
 
     @as_tested()
     def reconstruct(

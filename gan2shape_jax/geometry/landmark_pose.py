@@ -21,7 +21,7 @@ from gan2shape_jax.geometry.camera import Camera
 # Standard deviations: of a landmark about its place on the mean shape, as a share of the picture's side; of the guess,
 # rx, ry, rz in radians and tx, ty in scene units; by how much that of yaw grows with the guess's own yaw, since
 # networks err most where an object is turned far; and of the object's size, as a logarithm. Chosen by 1,024 rendered
-# heads of the validation split (docs/reports/heads.md): landmarks say most about yaw, and little about pitch, in which
+# heads of the validation split (docs/reports/views.md): landmarks say most about yaw, and little about pitch, in which
 # faces of different proportions look alike.
 _LANDMARK = 1.5 / 64
 _GUESS, _MORE_OF_YAW = (0.06, 0.06, 0.04, 0.05, 0.05), 0.4

@@ -37,7 +37,6 @@ class Scene:
     warped: jax.Array  # (f, n, S, S) depth seen from each view
     grid: jax.Array  # (f, n, S, S, 2) where each input pixel lies in the canonical frame
     valid: jax.Array  # (n, S, S) pixels that the surface and its mirror image both cover
-    landmark_error: jax.Array | None = None  # (), of the input, see `landmark_pose.corrected_view`
 
 
 def mirror(canonical: Float[Array, "one s s *c"], *, flip: bool) -> Float[Array, "f s s *c"]:
@@ -111,20 +110,29 @@ def input_scene(
 ) -> Scene:
     """Returns the input image's scene: its depth (and mirror image), view and light, without albedo."""
     depth = blend_border(models.depth(params, example.image, settings), settings.camera)
-    view, error = _input_view(params, example, frozen, settings)
+    view, _ = _views(params, example.image, _landmarks(example), frozen, settings)
     light = models.lights(params, example.image, frozen.light_mean, settings)
-    return dataclasses.replace(scene(mirror(depth, flip=flip), view, light, settings), landmark_error=error)
+    return scene(mirror(depth, flip=flip), view, light, settings)
 
 
-def _input_view(
-    params: models.Params, example: Example, frozen: FrozenModels, settings: Settings
-) -> tuple[Float[Array, "1 6"], Float[Scalar, ""] | None]:
-    """Returns the input's view by V, corrected by its landmarks where the model knows them, and their error or None."""
-    view = models.views(params, example.image, frozen.view_mean, settings)
-    if frozen.landmarks is None or example.landmarks is None:
+def _landmarks(example: Example) -> Float[Array, "1 k 2"] | None:
+    return None if example.landmarks is None else example.landmarks[None]
+
+
+def _views(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    landmarks: Float[Array, "n k 2"] | None,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> tuple[Float[Array, "n 6"], Float[Array, " n"] | None]:
+    """Returns views by V, corrected by landmarks where the model knows them, with their errors; None without."""
+    view = models.views(params, images, frozen.view_mean, settings)
+    if frozen.landmarks is None or landmarks is None:
         return view, None
-    guess = jax.lax.stop_gradient(view[0])  # to V's training, the correction is a constant
-    corrected, error = landmark_pose.corrected_view(guess, example.landmarks, frozen.landmarks, settings.camera)
+    guess = jax.lax.stop_gradient(view)  # to V's training, the correction is a constant
+    correct = jax.vmap(landmark_pose.corrected_view, in_axes=(0, 0, None, None))
+    corrected, error = correct(guess, landmarks, frozen.landmarks, settings.camera)
     return view + (corrected - guess), error
 
 
@@ -139,14 +147,34 @@ class Decomposition(NamedTuple):
 
 
 def decomposition(
-    params: models.Params, images: Float[Array, "n s s 3"], frozen: FrozenModels, settings: Settings
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    landmarks: Float[Array, "n k 2"] | None = None,
 ) -> Decomposition:
-    """Runs D, V, L and A on images; the derivatives by both parameters and images are those of the whole function."""
+    """Runs D, V, L and A on images; the derivatives by both parameters and images are those of the whole function.
+
+    With `landmarks`, pixels, views are corrected where the model knows where these are on its shape; by a constant, as
+    far as derivatives go.
+    """
+    return _decomposition(params, images, landmarks, frozen, settings)[0]
+
+
+def _decomposition(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    landmarks: Float[Array, "n k 2"] | None,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> tuple[Decomposition, Float[Array, " n"] | None]:
+    """Returns what `decomposition` does, and how far landmarks are from their places, or None."""
     depth = blend_border(models.depth(params, images, settings), settings.camera)
-    view = models.views(params, images, frozen.view_mean, settings)
+    view, error = _views(params, images, landmarks, frozen, settings)
     light = models.lights(params, images, frozen.light_mean, settings)
     albedo = models.albedo(params, images, depth, view, light, settings, held=False)
-    return Decomposition(depth, lighting.normals(depth, settings.camera), albedo, view, light)
+    return Decomposition(depth, lighting.normals(depth, settings.camera), albedo, view, light), error
 
 
 @flax.struct.dataclass
@@ -160,13 +188,14 @@ class Prediction:
     warped_depth: jax.Array  # (S, S), the depth in the input view
     valid: jax.Array  # (S, S), 1 where the warped depth shows the surface
     reconstruction: jax.Array  # (S, S, 3), the input's image
-    landmark_error: jax.Array | None = None  # (), see `Scene`
+    landmark_error: jax.Array | None = None  # (), see `landmark_pose.corrected_view`
     published: jax.Array | None = None  # (S, S, 3), the same without `DETAIL`; None where the networks have none
 
 
 def reconstruction_of(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
     """Runs D, A, V and L on the input and renders the result."""
-    depth, _, albedo, view, light = decomposition(params, example.image, frozen, settings)
+    parts, error = _decomposition(params, example.image, _landmarks(example), frozen, settings)
+    depth, _, albedo, view, light = parts
     geometry = scene(depth, view, light, settings)
     seen = example.image, depth, view, light, settings
     published = models.albedo(models.published(params), *seen) if models.DETAIL in params else None
@@ -178,7 +207,7 @@ def reconstruction_of(params: models.Params, example: Example, frozen: FrozenMod
         warped_depth=geometry.warped[0, 0],
         valid=geometry.valid[0],
         reconstruction=appearance(geometry, albedo)[0, 0],
-        landmark_error=geometry.landmark_error,
+        landmark_error=None if error is None else error[0],
         published=None if published is None else appearance(geometry, published)[0, 0],
     )
 

@@ -17,6 +17,7 @@ from helpers.tiny import asset, tiny_config, tiny_image
 
 import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
+from gan2shape_jax.detection.faces import landmarks_in
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import decomposition
@@ -302,11 +303,15 @@ def test_apply_is_what_reconstruct_computes(lifted):
     for number, picture in enumerate(np.asarray(pictures)):
         shown = np.round((picture + 1) * 127.5).astype(np.uint8)
         result = model.reconstruct(shown)
-        again = model.apply(model.params, shown[None] / np.float32(127.5) - 1)
+        seen = shown[None] / np.float32(127.5) - 1
+        again = model.apply(model.params, seen, landmarks_in(shown)[None])
         for name, actual in again._asdict().items():
             expected = result.signed_albedo if name == "albedo" else getattr(result, name)
             np.testing.assert_allclose(actual[0], expected, atol=_ROUNDED[name], err_msg=name)
         assert np.abs(again.depth[0] - depth[number]).max() < 0.01  # 8 bits a pixel
+        turned = np.abs(again.view - model.apply(model.params, seen).view)[0]
+        assert 1e-3 < turned[:3].max() < 0.5 and not turned[3:].any()  # by its landmarks
+        assert 0 < result.metrics["landmark_error"] < 0.05
     assert normals.shape == albedo.shape == (2, 64, 64, 3) and view.shape == (2, 6) and light.shape == (2, 4)
 
 

@@ -20,6 +20,7 @@ from benchmarks.pages import chromium
 from gan2shape_jax.apps.export import command, networks, web
 from gan2shape_jax.apps.photo import crops, photo_run
 from gan2shape_jax.detection import detector, faces
+from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.method import factors, models
 from gan2shape_jax.results import surface
 from gan2shape_jax.run import predict, trust
@@ -84,21 +85,19 @@ def test_the_pages_detector_and_trust_have_no_numbers_of_their_own():
     # What is left is geometry, the layout of YuNet's outputs (5 landmarks, strides of 8, 16 and 32), and 8 bits.
     assert _numbers_in("framing.js") <= {0, 1, 2, 3, 4, 8, 10, 16, 32, 100, 255, 0.5, 1e-9}
     trusted = {trust.FAR_RATIO, trust.DOUBTED, detector.PERHAPS, detector.SURE}
-    detected = {*_flat(faces.numbers()), *_flat(detector.exposure_numbers()), web._STILL}
+    detected = {*jax.tree.leaves([faces.numbers(), detector.exposure_numbers()]), web._STILL}
     for script in ("app.js", "start.js", "sw.js"):  # scene.js makes the surface and its texture
         found = _numbers_in(script) & {number for number in trusted | detected if number != int(number)}
         assert not found - {detector.APART}, script  # that is a half
     assert not _numbers_in("scene.js") & (trusted - {detector.PERHAPS})  # nor does that grade
 
 
-def _flat(numbers):
-    return [one for value in numbers.values() for one in (value if isinstance(value, list) else [value])]
-
-
 def test_the_page_reads_every_number_that_it_is_given():
     script = (_WEB / "framing.js").read_text(encoding="utf-8")
     given = {*faces.numbers(), *detector.exposure_numbers(), "still"}
     assert set(re.findall(r"\bby\.(\w+)", script)) == given
+    script = (_WEB / "scene.js").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bby\.(\w+)", script)) == {*landmark_pose.numbers(), "points"}
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
