@@ -5,7 +5,9 @@
 
 A rendering that was stopped goes on where it was, to the same bytes. OUT gets `list.txt`, `image/`, `mask/` and
 `depth/`, so that every command takes them with `--config.data`; `maps/`, normals and albedo; `view_mvn.npz` and
-`light_mvn.npz`, which `--config.sampling` takes; and `truth.npz`, where each row is a picture of the list:
+`light_mvn.npz`, mean and covariance as `--config.sampling` takes them; and `truth.npz`, where each row is a picture of
+the list. Lights are of linear light and of a sun above the picture: some are beyond what the method's networks can say
+(ambient and diffuse up to 1), so that a GAN's lights are better found than taken from `light_mvn.npz`.
 
     car, kind, colour  the car's number, in no two splits, and the numbers of its kind and paint (`cars`)
     view             rx, ry, rz (radians) and tx, ty, tz, as in `geometry.camera`
