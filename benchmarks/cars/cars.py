@@ -3,10 +3,10 @@
 A car comes from one generator of random numbers, the picture from another, so that a car can be seen more than once.
 Colours are linear, lengths in metres, angles in radians; axes are those of `shape`.
 
-Measures of the eight kinds are typical of what is on the roads, read off data sheets by eye; a car is one kind, more or
-less towards a second, and its own deviations from that. Of paints, white, black and grey have their shares of 2021
-(Axalta's 69th Global Automotive Color Popularity Report: 35, 19 and 19%), silver that of 2020 (68th: 9%), blue that of
-2018 (66th: 7%); the remaining 11% are divided between red, brown, green, yellow and orange by guess.
+Measures of the eight kinds are guesses of what is typical on the roads; a car is one kind, more or less towards a
+second, and its own deviations from that. Of paints, white, black and grey have their shares of 2021 (Axalta's 69th
+Global Automotive Color Popularity Report: 35, 19 and 19%), silver that of 2020 (68th: 9%), blue that of 2018 (66th:
+7%); the remaining 11% are divided between red, brown, green, yellow and orange by guess.
 """
 
 import pathlib
