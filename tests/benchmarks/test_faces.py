@@ -47,6 +47,7 @@ def scripts(monkeypatch):
 
 def _options(**changed):
     plain = {"seed": 0, "split": "train", "pictures": 1, "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
+    plain["turned"] = None
     return argparse.Namespace(**plain | changed)
 
 
@@ -96,6 +97,14 @@ def _exact(scripts, scene, number, center):
     z = (-b - np.sqrt(np.where(hit, b**2 - a * c, 0))) / a
     outward = (origin + z[..., None] * ray) / _AXES @ turn.T
     return np.where(hit, 1 + (z - 1) / lens, 0), outward / np.linalg.norm(outward, axis=-1, keepdims=True)
+
+
+def test_turned_heads_are_seen_from_all_yaws_and_pitches_alike(scripts):
+    how = [np.random.default_rng(number) for number in range(256)]
+    views = [scripts.people.scene(rng, yaw=20.0, fov=None, turned=(75.0, 25.0))["view"][:2] for rng in how]
+    pitch, yaw = np.degrees(views).T
+    assert 20 < np.abs(pitch).max() <= 25 and 70 < np.abs(yaw).max() <= 75
+    assert yaw.std() == pytest.approx(75 / 3**0.5, rel=0.1) and abs(yaw.mean()) < 8  # uniform
 
 
 @pytest.mark.heavy

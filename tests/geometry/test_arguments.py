@@ -93,7 +93,7 @@ def _functions():
 def test_every_public_function_is_listed():
     assert set(_functions()) == set(_CASES) | _OTHERS
     package = importlib.import_module("gan2shape_jax.geometry")
-    inner = {"visibility", "tpu"}  # what the rasterisers are made of
+    inner = {"visibility", "tpu", "landmark_pose"}  # what rasterisers and predictions are made of
     assert {info.stem for info in importlib.resources.files(package).iterdir() if info.suffix == ".py"} == {
         "__init__", *inner, *(module.__name__.rpartition(".")[2] for module in _MODULES)
     }  # fmt: skip
