@@ -41,7 +41,8 @@ def address(cache):
     """The address of a server, which has to leave nothing behind."""
     if chromium.find() is None:
         pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
-    command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0", "--max-mb", "2"]
+    # All tests' visitors have one address, and with it one visitor's share of the room, which goes by a photo's size.
+    command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0", "--max-mb", "20"]
     command += ["--max-megapixels", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
