@@ -38,7 +38,7 @@ def schema() -> ConfigDict:
     # of samples skipped; in joint training, mixed-up lights and the prior of the first image; swapped vertices in
     # renderings of the mesh.
     config.reference = Field(False)
-    # Kind of object: face, synface, ictface, celeba, cat, catface, car, church, horse, or a word of your own;
+    # Kind of object: face, synface, ictface, celeba, cat, car, church, horse, or a word of your own;
     # determines the prior's box, which parser finds masks, and how far pictures turn.
     config.category = Field("face")
     # Side S of the square images that the method works on, in pixels; a power of two from 32 to 256.
@@ -179,11 +179,12 @@ def _training(config: ConfigDict) -> None:
     """Sets the prior, the losses and the optimiser."""
     # The shape that training starts from.
     config.prior = ConfigDict()
-    shapes = "ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "category"
+    shapes = "ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "cuboid", "flat", "category"
     # What the depth network is first fitted to: 'ellipsoid' (the method's), 'whole_ellipsoid' (continues above and
     # below the frame where that cuts the object off, and is as deep as half the object's width), 'shifted_ellipsoid'
-    # (moved sideways), 'flat' (a plane in the middle of the depth range), or 'category' (what the category's record
-    # brings, see CATEGORY); near and far apply to all but the last two, and near does not apply to 'whole_ellipsoid'.
+    # (moved sideways), 'cuboid' (config.prior.cuboid, the same for all images; the widths of outlines then teach the
+    # view network yaw before a lift), 'flat' (a plane in the middle of the depth range), or 'category' (what the
+    # category's record brings, see CATEGORY); far applies to all but the last two, near to the first and the third.
     config.prior.shape = Field("ellipsoid", choices=shapes)
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
     config.prior.shift = Field(0.25, low=-1, high=1)
@@ -191,6 +192,9 @@ def _training(config: ConfigDict) -> None:
     config.prior.near = Field(0.91, low=1e-06, high=1e6)
     # Depth of the ellipsoid's rim and of everything outside it, scene units.
     config.prior.far = Field(1.02, low=1e-06, high=1e6)
+    # The cuboid's length, width and height, scene units, and by how many degrees its front is turned to the right in
+    # the canonical view (negative: to the left).
+    config.prior.cuboid = Field((0.154, 0.062, 0.052, 40.0))
     # Optimiser iterations for fitting the depth network to that shape.
     config.prior.iterations = Field(1000, low=0, high=10**7)
 

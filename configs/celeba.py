@@ -1,22 +1,25 @@
-"""Human faces at 128 pixels with a 128-pixel StyleGAN2, as the reference's `celeba.yml`.
+"""Human faces at 128 pixels with a 128-pixel StyleGAN2. Nothing is bundled.
 
-python -m gan2shape_jax.main --config=configs/celeba.py
+python -m gan2shape_jax.main --config=configs/celeba.py:published         the reference's `celeba.yml`
+python -m gan2shape_jax.main --config=configs/celeba.py:published_joint   its `celeba_pretrain.yml`: 200 faces jointly
 """
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.config.load import jointly_published
 from gan2shape_jax.io.categories import Category, face_parser
 
 # 1 on the face, 0.5 on the rest of the head: neck, hair and hat, but not cloth.
 _HEAD = {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
+VARIANTS = ("published", "published_joint")
 CATEGORY = Category("face", "neck", face_parser(_HEAD), detector="face")
 
 
-def get_config() -> ConfigDict:
-    """Returns the configuration for human faces; it starts from what `celeba_pretrain` trains."""
+def get_config(variant: str) -> ConfigDict:
+    """Returns the configuration for human faces, which starts from what `published_joint` trains, or that."""
     config = load_config("base").unlock()
-    config.update(workdir="results/celeba", category="face")
+    config.update(workdir="results/celeba_published", category="face")
     config.data.update(
         image_list="data/celeba/list_200-399.txt", image_root="data/celeba", latent_root="data/celeba/latents"
     )
@@ -30,4 +33,4 @@ def get_config() -> ConfigDict:
     config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
     config.schedule.update(flip3=(True, False, False, False), average_gradients=False)
     config.checkpoint.keep = 1
-    return config
+    return jointly_published(config, batch_size=8) if variant == "published_joint" else config

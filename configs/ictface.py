@@ -12,35 +12,23 @@ python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of ne
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.load import joined
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
-VARIANTS = ("scratch", "quick", "joint", "predict")
 CATEGORY = Category("ictface", "forehead", detector="face", word="face")
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration of the bundled faces, or a variant: feed-forward, from scratch, short, or joint."""
+def get_config() -> ConfigDict:
+    """Returns the configuration of the bundled faces."""
     config = load_config("own").unlock()
-    config.update(workdir=f"results/ictface{variant and '_'}{variant}", category="ictface")
+    config.update(workdir="results/ictface", category="ictface")
     for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
         config.data[name] = asset(f"ictface/{place}")
     config.data.update(depth_root=asset("ictface/depth"), mask_root=asset("ictface/mask"))
     config.gan.checkpoint = asset("ictface/gan.safetensors")
     # 500 steps find latents with an error that is 1% lower, but take 4 seconds more a photo.
     config.inversion.steps = 300
-    if variant in ("", "predict"):
-        config.recipe = variant or "refine"
-        config.networks.pretrained = asset("ictface/model.safetensors")
-        config.refinement.samples = "turned"
-    elif variant == "joint":
-        joined(config, ((600, 900, 1200), (300, 600, 900))).sampling.collect_iters = 60
-    elif variant == "quick":  # to see that every step works: the shapes are rough
-        config.data.image_list = asset("ictface/list_quick.txt")
-        config.prior.iterations = 150
-        config.schedule.update(stages=((60, 60, 40),), flip1=(False,), flip3=(True,))
-        config.sampling.collect_iters = 10
-        config.outputs.update(turntable_frames=8, picture_size=128)
-        config.logging.every_iterations = 20
+    config.recipe = "refine"
+    config.networks.pretrained = asset("ictface/model.safetensors")
+    config.refinement.samples = "turned"
     return config

@@ -2,7 +2,7 @@
 
     import gan2shape_jax as g2s
 
-    result = g2s.photo("cat.jpg", model="catface")
+    result = g2s.photo("cat.jpg", model="cat")
     result.render(yaw=30)
 
 Importing this changes nothing in the process and loads neither JAX nor the networks: names are imported on first use.
@@ -10,6 +10,8 @@ Importing this changes nothing in the process and loads neither JAX nor the netw
 
 import importlib
 import importlib.metadata
+import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +70,21 @@ _MODULES = {
 }
 
 
+def hush_xla() -> None:
+    """Has XLA log no errors, unless the user has chosen what it logs; JAX must not have been imported.
+
+    For every kept program that it reads, it would log as errors which features of the processor that program leaves
+    out. What ends a program is an exception.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def __getattr__(name: str) -> Any:
     """Imports a public name's module on first use of the name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if "jax" not in sys.modules:  # else XLA has its level already, by JAX or by the user
+        hush_xla()
     if name in ("load", "load_model", "photo", "reconstruct"):  # these end in pictures and meshes: told before any work
         importlib.import_module(f"{__name__}.errors").require_applications()
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

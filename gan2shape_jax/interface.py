@@ -66,7 +66,7 @@ def load_gan(gan: str | os.PathLike[str]) -> Gan:
     """Loads a StyleGAN2.
 
     Args:
-      gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'catface',
+      gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'cat',
         'head' and 'ictface' come with the package, `gan2shape-jax get` adds others.
 
     Raises:
@@ -227,7 +227,7 @@ def reconstruct(
       latent: the image's latent in W (W,) or W+ (L, W); without one the GAN is inverted.
       true_depth: ground-truth depth (S, S) in the image's view, scene units, with S = `config.image_size` and the
         background at the greatest depth; adds errors to `metrics`.
-      config: a configuration's name ('ictface', 'car', 'ictface:quick'), a file, or what `load_config` returned.
+      config: a configuration's name ('ictface', 'car:published'), a file, or what `load_config` returned.
         Defaults to `ictface:scratch` for GANs of up to 64 pixels; above that it has to be given, since schedule, prior
         and views are a category's. Its fields for images, masks, latents and the GAN's file and size are ignored: those
         are arguments here.
@@ -320,10 +320,10 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
     """Loads networks that explain images feed-forward.
 
     Args:
-      model: a name ('catface', 'head', 'ictface': in the package), a file that `gan2shape-jax lift` has written, or
+      model: a name ('cat', 'head', 'ictface': in the package), a file that `gan2shape-jax lift` has written, or
         networks from joint training, which need `config`. Defaults to the configuration's `networks.pretrained`.
-      config: the configuration that they were trained with: a name ('ictface', 'car'), a file, or what `load_config`
-        returned. Defaults to the bundled one of the model's category, without a model to 'ictface'.
+      config: the configuration that they were trained with: a name ('ictface', 'car:published'), a file, or what
+        `load_config` returned. Defaults to the bundled one of the model's category, without a model to 'ictface'.
 
     Raises:
       ConfigError: there is no such model, and the message lists the names; or values of the configuration that no
@@ -418,8 +418,7 @@ class Model:
 
         Returns:
           The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
-          (`verdict`) and in figures; and `far_from_category`: whether the model explains this image so much worse than
-          samples of its GAN that the shape should not be trusted.
+          (`verdict`), a `grade`, and in figures; and `unlikeness`: how unlike the model's picture of it this image is.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
@@ -435,7 +434,7 @@ def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:
     if config is None and architecture.size > chosen.image_size:
         raise ArgumentError(
             f"config is needed for a GAN of {architecture.size} pixels, since schedule, prior and views depend on the "
-            "category: config='own' needs no other files, 'celeba', 'cat', 'car', 'church', 'horse' published ones"
+            "category: config='own' needs no other files, 'car:published' and others published ones"
         )
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
     chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded

@@ -51,8 +51,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
     os.environ.update({f"JAX_{name}": value for name, value in _NUMBERS.items()})
-    # XLA logs as errors which features of the processor a kept program leaves out; what ends one is an exception.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    gan2shape_jax.hush_xla()
     try:
         action, page = _action(list(argv))
         code = action() or 0

@@ -162,7 +162,7 @@ class _ArrayKind(NamedTuple):
     on_host: bool
 
 
-_NUMBERS = {"floating point": jnp.floating, "integers": jnp.integer, "Boolean": jnp.bool_}
+_NUMBERS: dict[str, Any] = {"floating point": jnp.floating, "integers": jnp.integer, "Boolean": jnp.bool_}
 
 
 def _array_kind(annotation: Any) -> _ArrayKind | None:

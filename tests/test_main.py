@@ -159,7 +159,7 @@ def test_open_says_that_there_is_no_display(monkeypatch):
         (["--check"], "name a configuration: --config=NAME"),
         (["lift"], "name a configuration: --config=NAME"),
         (["foto"], "there is no command 'foto' (did you mean photo? --help"),
-        (["xyzzy", "--config=car"], "there is no command 'xyzzy' (--help"),
+        (["xyzzy", "--config=car:published"], "there is no command 'xyzzy' (--help"),
         (["car"], "there is no command 'car' (a configuration: --config=car)"),
         (["own.py"], "there is no command 'own.py' (--help"),
         (["--config"], "--config needs a value"),
@@ -173,6 +173,25 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys, arguments, mess
     assert program.main(arguments) == 2
     printed = capsys.readouterr()
     assert message in printed.err and printed.out == "" and not experiment.configs
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("photo me.jpg --modle head", "--modle' (did you mean --model?)"),
+        ("me.jpg --modle=head", "--modle=head' (did you mean --model?)"),
+        ("train-gan photos --uot gan.safetensors", "--uot' (did you mean --out?)"),  # which is required
+        ("export print RESULT --xyzzy", "--xyzzy'\n"),
+        ("--modle head", "--modle' (--help lists"),
+        ("--config=car:published --chekc", "--chekc' (did you mean --check?"),
+    ],
+)
+def test_an_option_that_there_is_not_is_told_with_the_one_that_may_be_meant(capsys, line, meant):
+    try:
+        code = program.main(line.split())
+    except SystemExit as stopped:  # argparse's way
+        code = stopped.code
+    assert code == 2 and f"unknown argument '{meant}" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -190,7 +209,7 @@ def taken(tmp_path, monkeypatch):
     "line",
     [
         *("folder/a.jpg", "folder/a.jpg --out x folder", "folder --help", "b", "gone.JPG", "in/*.jpg --open"),
-        *("--open folder/a.jpg", "--model catface b"),
+        *("--open folder/a.jpg", "--model cat b"),
     ],
 )
 def test_photos_need_no_command(taken, experiment, line):
@@ -241,7 +260,7 @@ def test_warnings_about_data_take_one_line_and_are_given_once(experiment, capsys
 
 
 def test_help_runs_from_any_folder_and_does_not_wait_for_jax(tmp_path):
-    code = "import sys; from gan2shape_jax import main; c = main.main(['--help=gan', '--config=car']); "
+    code = "import sys; from gan2shape_jax import main; c = main.main(['--help=gan', '--config=car:published']); "
     code += "sys.exit(c or ('jax' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0 and "--config.gan.size=512" in done.stdout and not done.stderr
@@ -377,7 +396,7 @@ def test_configurations_are_read_from_inside_a_wheel(tmp_path):
     unneeded = shutil.ignore_patterns("__pycache__", "assets")
     shutil.copytree(_ROOT / "gan2shape_jax", tmp_path / "gan2shape_jax", ignore=unneeded)
     shutil.copytree(_ROOT / "configs", tmp_path / "gan2shape_jax" / "configs", ignore=unneeded)
-    assert "'car'" in _printed("gan2shape_jax.main", "--config=car", "--help=category", folder=tmp_path)
+    assert "'car'" in _printed("gan2shape_jax.main", "--config=car:published", "--help=category", folder=tmp_path)
 
 
 @pytest.mark.heavy

@@ -60,7 +60,7 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
     monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
     monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
     monkeypatch.setattr(consistency, "ITERATIONS", 2)
-    checkpoint = pathlib.Path(asset("catface/gan.safetensors"))
+    checkpoint = pathlib.Path(asset("cat/gan.safetensors"))
     reference = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "gan", say=pytest.fail)
     monkeypatch.setattr(weights, "learn", lambda *_, **__: reference)  # of nearly the same GAN
     cats = [Image.open(path).convert("RGB") for path in sorted(checkpoint.parent.glob("image/*.png"))]

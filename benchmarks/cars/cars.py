@@ -61,6 +61,7 @@ _PAINTS = {
     "orange": (0.005, [(206, 92, 26)]),
 }
 _WAVES, _BLOCKS = 7, 8
+CANONICAL_DEG = -40.0  # the azimuth of the canonical view, three quarters from in front; see `render`
 COLOURS = tuple(_PAINTS)
 
 
@@ -159,7 +160,7 @@ def view_of(azimuth: float, elevation: float, roll: float) -> np.ndarray:
 def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[str, np.ndarray]:
     """Returns a picture's view, lens, lights and surroundings; yaw (the greatest) in degrees, focal in millimetres.
 
-    With a yaw of 0, cars are seen from exactly in front, level and unzoomed.
+    Views are relative to the canonical one. With a yaw of 0, cars are seen from exactly there, level and unzoomed.
     """
     free = yaw > 0
     azimuth, elevation, roll = rng.uniform(-yaw, yaw), 15 * rng.beta(1.6, 2.6) * free, rng.normal(0, 0.6) * free
@@ -171,7 +172,7 @@ def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[
     weather = rng.choice(4, p=[0.45, 0.33, 0.12, 0.1])  # sun, clouds, a low sun, a hall
     high = np.radians(rng.uniform(*[(25, 65), (30, 80), (8, 20), (40, 80)][weather]))
     around = rng.normal(0, 1.1)  # mostly from the side of the camera
-    towards = np.radians(azimuth)
+    towards = np.radians(azimuth + CANONICAL_DEG)
     side = around + towards
     sun = np.array([np.cos(high) * np.sin(side), np.sin(high), np.cos(high) * np.cos(side)])
     warm = np.array([1.05, 1.0, 0.92]) if weather != 2 else np.array([1.25, 0.95, 0.62])

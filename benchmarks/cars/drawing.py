@@ -18,11 +18,13 @@ from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
+import cars
 import photograph
 import shape
 from photograph import bell, step, unit
 
-_FILLED = 0.95  # of the picture's width, by a car that is turned by 45 degrees
+_FILLED = 0.88  # of the picture's width, by a car that is seen from the side
+_CANONICAL = rotation_matrix(np.array([0, np.radians(cars.CANONICAL_DEG), 0], np.float32))
 _SPREAD = ((0.7, 0.3), (-0.6, 0.5), (-0.1, -0.8))  # places around a point where the sun's shadow is looked up
 _AXES = np.array([1.0, -1, -1])  # from the car's frame to the scene's
 
@@ -34,8 +36,13 @@ def _slopes(camera: Camera, supersample: int):
 
 
 def unit_of(p):
-    """Returns the scene units of a metre: a car keeps its size as it turns, and fits into the picture at 45 degrees."""
-    return _FILLED * 2 * np.tan(np.radians(photograph.FOV / 2)) / ((p["long"] + p["wide"]) / np.sqrt(2))
+    """Returns the scene units of a metre: a car keeps its size as it turns, and fits into the picture from the side."""
+    return _FILLED * 2 * np.tan(np.radians(photograph.FOV / 2)) / p["long"]
+
+
+def turn_of(view):
+    """Returns the rotation of a car in the scene under a view."""
+    return rotation_matrix(view[:3]) @ _CANONICAL
 
 
 def _any(part, numbers):
@@ -267,7 +274,7 @@ def _draw_one(p, s, size: int, supersample: int):
     middle = jnp.stack([0.0, p["high"] / 2, 0.0])
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
     tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(photograph.FOV / 2))
-    turn = rotation_matrix(s["view"][:3])
+    turn = turn_of(s["view"])
     shift = s["view"][3:] * tangent + jnp.array([0, 0, 1.0])
     scene = ((points - middle) * _AXES * metre * tangent) @ turn.T + shift
     lens = jnp.array([1, 1, tangent]) / tangent
@@ -334,29 +341,20 @@ def _draw_one(p, s, size: int, supersample: int):
     picture = jnp.where(visible[..., None], radiance, behind)
     gain = s["exposure"] * (0.21 / jnp.maximum(jnp.minimum(picture, 2).mean(), 1e-3)) ** 0.85
     shown = photograph.developed(jnp.minimum(picture * gain, 2.5), s, supersample)
-    cell = slice(supersample // 2, None, supersample)  # what is true holds at the middle of a pixel
-    whole = visible[..., None]
-    seen = (normal * _AXES) @ turn.T
-    depth = 1 + (fragments.depth - 1) / tangent  # the focal length does not change the method's scene
-    sunwards = turn @ (sun * _AXES)
-    toward = sunwards.at[2].min(-0.2)  # a light of the method's comes from the front
-    turned = s | {"lobes": (s["lobes"] * _AXES) @ turn.T}
-    return {
-        "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
-        "depth": jnp.where(visible, depth, 0)[cell, cell],
-        "mask": visible[cell, cell],
-        "albedo": jnp.round(jnp.clip(photograph.gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(
-            jnp.uint8
-        ),
-        "normal": jnp.where(whole, -seen, 0)[cell, cell],
-        "light": photograph.as_one_light(shading.mean(-1) * gain, seen, visible, toward),
-        # Of the method's normals, which point the other way
-        "harmonics": photograph.harmonics(turned) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
-        "key": jnp.stack([key * gain, -sunwards]),
+    surface = {
+        "depth": 1 + (fragments.depth - 1) / tangent,  # the focal length does not change the method's scene
+        "visible": visible,
+        "albedo": albedo,
+        "normal": (normal * _AXES) @ turn.T,
+        "shading": shading,
+        "key": key,
+        "direction": turn @ (sun * _AXES),
     }
+    turned = s | {"lobes": (s["lobes"] * _AXES) @ turn.T}
+    return photograph.told(shown, surface, turned, gain=gain, supersample=supersample)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "supersample"))
-def draw(cars, scenes, *, size: int, supersample: int):
+def draw(shown, scenes, *, size: int, supersample: int):
     """Draws a batch: dictionaries of arrays with a leading axis; see `cars`."""
-    return jax.lax.map(lambda row: _draw_one(*row, size, supersample), (cars, scenes))
+    return jax.lax.map(lambda row: _draw_one(*row, size, supersample), (shown, scenes))

@@ -16,14 +16,15 @@ the list. Lights are of linear light and of a sun above the picture: some are be
     key              (2, 3) colour and direction of the sun
     fov              degrees, of the lens; depths and views are those of the method's scene, whichever the lens
 
-**The canonical view is from exactly in front.** The method takes the depth's mirror image about the picture's middle
-column for the same object's, as of its prior; a car's plane of symmetry is upright and lengthwise, so that only from
-in front (or behind) its symmetry is the picture's. Cars are turned up to 45 degrees to either side of it, evenly,
-the greatest yaw that `configs/car.py` has, and seen from 0 to 15 degrees above the road. The two make up the view's
-three angles: at yaw 45 and elevation 15, its roll is 15 degrees.
+**The canonical view is three quarters from in front**, 40 degrees to one side. The method has one depth for each pixel
+of the canonical picture: from in front, where a car's symmetry would be the picture's, its flank is a column or two of
+pixels, and in a picture at 45 degrees the flank is seven tenths of the car. So the method cannot use the symmetry, as
+the published configuration of cars does not. Cars are turned up to 45 degrees to either side of that view, evenly, the
+greatest yaw that `configs/car.py` has: from the side to just past the front; and seen from 0 to 15 degrees above the
+road. The two make up the view's three angles. Cars that are seen from their other side are mirror images of these.
 
 **Sizes and lenses.** A car keeps its size as it turns, as what the method draws does, so that it fits into the picture
-at 45 degrees and takes less than half its width from in front. Lenses are of 50 to 150 mm on full frame, evenly in
+from the side and takes two fifths of its width from in front. Lenses are of 50 to 150 mm on full frame, evenly in
 logarithms; pictures are squares of the frame's height, 24 mm, so that fields of view are 27 to 9 degrees. The method
 knows 10: as of faces, a shorter lens comes nearer until the car is as large as at 10 degrees. The picture has that
 lens's perspective, the truth is the car's in the method's scene, where 10 degrees is true and the others are not.
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=1, help="pictures of each car")
     parser.add_argument("--size", type=int, choices=tuple(_BATCH), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
-    parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: from in front")
+    parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: the canonical view")
     parser.add_argument("--focal", type=float, help="millimetres; 50 to 150, different for each picture, if not given")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)

@@ -16,27 +16,18 @@ import numpy as np
 import render
 from PIL import Image
 
-import gan2shape_jax
-from gan2shape_jax.lift.model_file import read_facts
-
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
+import depths
 import packed
 
 DATA = pathlib.Path(__file__).parent / "data"
 MEAN = DATA / "train_mean.npy"
-_FARTHEST = 1.1  # where the method's camera sees the background
 
 
 def mean(rendered: pathlib.Path) -> None:
-    """Writes the mean of the true depths of a rendering, as seen, with the background at its greatest depth."""
-    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in packed.names(rendered))
-    np.save(MEAN, np.mean([np.where((d > 0) & (d < _FARTHEST), d, _FARTHEST) for d in depths], 0, dtype=np.float32))
-
-
-def networks_of(model: pathlib.Path) -> gan2shape_jax.Model:
-    """Returns the networks of a lifted model, or plain ones of `ictface`'s sizes, as `learn.py` writes them."""
-    return gan2shape_jax.load_model(model, config=None if read_facts(model) else "ictface:predict")
+    """Writes the mean depth of a rendering."""
+    np.save(MEAN, packed.mean_depth(rendered))
 
 
 def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
@@ -47,16 +38,16 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     """
     names = [pathlib.Path(name).stem for name in packed.names(rendered)]
     true = np.stack([np.load(rendered / "depth" / f"{name}.npy") for name in names])
-    valid = (true > 0) & (true < _FARTHEST)
+    valid = (true > 0) & (true < packed.FARTHEST)
     everywhere = valid.mean(0) > 0.99
     images = [np.asarray(Image.open(rendered / "image" / f"{name}.png")) for name in names]
-    depths = {"truth": true}
+    found = {"truth": true}
     for model in models:
-        networks = networks_of(model)
-        depths[str(model)] = np.stack([networks.reconstruct(image).depth for image in images])
+        networks = depths.network_of(model)
+        found[str(model)] = np.stack([networks.reconstruct(image).depth for image in images])
     print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
     own = {}
-    for name, depth in depths.items():
+    for name, depth in found.items():
         relief = np.ma.masked_where(~valid, depth)[:, everywhere]
         relief = relief - relief.mean(1, keepdims=True)
         own[name] = (relief - relief.mean(0)).ravel()

@@ -242,24 +242,17 @@ def _draw_one(family, p, s, size: int, supersample: int):
     radiance = radiance * gain
     picture = jnp.where(visible[..., None], radiance, behind * s["exposure"])
     shown = photograph.developed(picture, s, supersample)
-    cell = slice(supersample // 2, None, supersample)  # what is true holds at the middle of a pixel
-    whole = visible[..., None]
-    # The surface's place in the method's scene: the head in its view at a scale that the focal length does not change.
-    depth = 1 + (fragments.depth - 1) / tangent
-    toward = direction.at[2].min(-0.2)  # a light of the method's comes from the front
-    return {
-        "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
-        "depth": jnp.where(visible, depth, 0)[cell, cell],
-        "mask": visible[cell, cell],
-        "albedo": jnp.round(jnp.clip(photograph.gamma(jnp.where(whole, albedo, 0)[cell, cell]), 0, 1) * 255).astype(
-            jnp.uint8
-        ),
-        "normal": jnp.where(whole, -normal, 0)[cell, cell],
-        "light": photograph.as_one_light(light.mean(-1) * gain, normal, visible, toward),
-        # Of the method's normals, which point the other way
-        "harmonics": photograph.harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
-        "key": jnp.stack([s["key"] * gain, -direction]),
+    surface = {
+        # In the method's scene: the head in its view at a scale that the focal length does not change.
+        "depth": 1 + (fragments.depth - 1) / tangent,
+        "visible": visible,
+        "albedo": albedo,
+        "normal": normal,
+        "shading": light,
+        "key": s["key"],
+        "direction": direction,
     }
+    return photograph.told(shown, surface, s, gain=gain, supersample=supersample)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "supersample"))

@@ -97,6 +97,8 @@ class Browser:
         self._count = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
+        self.asked: list[str] = []  # what pages have asked in dialogs, each answered at once
+        self.agrees = True  # how
         pages = [target for target in self.send("Target.getTargets")["targetInfos"] if target["type"] == "page"]
         attached = self.send("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
         self._session = attached["sessionId"]
@@ -105,6 +107,23 @@ class Browser:
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Returns the answer to a command of the DevTools protocol; events that arrive meanwhile go to `events`."""
+        number = self._write_command(method, params)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            answer = self._message(until)
+            if answer is None:
+                raise PageError(f"{method}: no answer within {_PATIENCE} s")
+            if answer.get("id") == number:
+                if "error" in answer:
+                    raise PageError(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+            if answer.get("method") == "Page.javascriptDialogOpening":
+                self.asked.append(answer["params"]["message"] or answer["params"]["type"])
+                self._write_command("Page.handleJavaScriptDialog", {"accept": self.agrees})
+            self.events.append(answer)
+
+    def _write_command(self, method: str, params: dict[str, Any]) -> int:
+        """Sends a command and returns its number, by which its answer is known."""
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": params}
         if self._session:
@@ -112,16 +131,7 @@ class Browser:
         content = json.dumps(message).encode() + b"\0"
         while content:
             content = content[os.write(self._write, content) :]
-        until = time.monotonic() + _PATIENCE
-        while True:
-            answer = self._message(until)
-            if answer is None:
-                raise PageError(f"{method}: no answer within {_PATIENCE} s")
-            if answer.get("id") == self._count:
-                if "error" in answer:
-                    raise PageError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
-            self.events.append(answer)
+        return self._count
 
     def _message(self, until: float) -> dict[str, Any] | None:
         """Returns the next message; None if none arrives in time."""

@@ -1,6 +1,6 @@
 """Draws a row for each image of finished runs: the photo, and its shape and mesh from several sides.
 
-python benchmarks/pages/turned_picture.py results/catface --out docs/pictures/cats.jpg [--names 000 005]
+python benchmarks/pages/turned_picture.py results/cat --out docs/pictures/cats.jpg [--names 000 005]
 
 Of several runs, all of which have these images, one is beside the other.
 """

@@ -1,6 +1,6 @@
 """Makes the bundled GANs and models small enough for a package index, and says what that changes.
 
-    python benchmarks/quality/bundle.py ictface catface head    # rewrites gan2shape_jax/assets/KIND in place
+    python benchmarks/quality/bundle.py ictface cat head    # rewrites gan2shape_jax/assets/KIND in place
     python benchmarks/quality/bundle.py head --out DIR          # writes DIR/head/... and leaves the assets alone
 
 The GAN's weights become float16. Each network of the model is rounded to multiples of a step, a share of a power of two
@@ -121,7 +121,7 @@ def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
     atomic_bytes(out / "gan.safetensors", safetensors_bytes({k: v.astype(np.float16) for k, v in gan.items()}, texts))
     architecture, weights = stylegan2.load(out / "gan.safetensors")
     remade = prepare.load_frozen(resolve(config), (architecture, weights))
-    again, _ = samples.maker_of(config, *remade).images(range(_SAMPLES))
+    again, _ = samples.maker_of(config, *remade).images(Stream.HELD_OUT_SAMPLE, range(_SAMPLES))
 
     owner = {"gan_sha256": sha256(out / "gan.safetensors")}
     tensors, texts = small, read(source / "model.safetensors")[1]

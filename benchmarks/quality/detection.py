@@ -1,7 +1,7 @@
 """Whether people are found in photographs, and nobody where there is nobody.
 
     python benchmarks/quality/detection.py --people PEOPLE --out FOLDER
-    python benchmarks/quality/detection.py --without THINGS [--model catface]
+    python benchmarks/quality/detection.py --without THINGS [--model cat]
 
 Copies are searched too: grey, darker, in warm light; of the photographs of people also rotated, upside down and resized
 ones. What counts is how many persons are found of those that PEOPLE/persons.json gives, {"name.jpg": number}, and how
@@ -156,7 +156,7 @@ def main() -> None:
     if options.people:
         detector_weights = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
         assert detector_weights is not None and detector_weights.framing is not None
-        detector = faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
+        detector = faces.FaceDetector(detector_weights.framing)
         options.out.mkdir(parents=True, exist_ok=True)
         print("| copy | persons found | shift, sides, 90% | log scale, 90% | degrees, 90% | seconds |")
         print("|---|---:|---:|---:|---:|---:|")

@@ -9,7 +9,7 @@ reconstruction. Of heads (`benchmarks/faces/data/validation`): the same on the o
 albedo as seen is from the true one, each scaled to the same mean, since light and albedo share a factor. Of THINGS, in
 whose middle a face is looked for: how often a face's L1 is lower than a thing's (AUROC).
 
-With `--framed`, PHOTOS are taken whole, as those of cats (`catface`) are, and there are no heads.
+With `--framed`, PHOTOS are taken whole, as those of cats (`cat`) are, and there are no heads.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def _faces(photos: list[np.ndarray]) -> list[np.ndarray]:
     """Returns the crops of all faces that are found."""
     known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
-    detector = faces.FaceDetector(known.framing, lambda crops: np.zeros(len(crops)))
+    detector = faces.FaceDetector(known.framing)
     found = [(photo, one.box) for photo in photos for one in detector.detect(photo) if one.score >= SURE]
     return [sample_crop(photo, box, _SIDE) for photo, box in found]
 

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=pathlib.Path, required=True, help="folder of images that the GAN could have drawn"
     )
-    parser.add_argument("--gan", type=pathlib.Path, default=pathlib.Path(load_config("catface").gan.checkpoint))
+    parser.add_argument("--gan", type=pathlib.Path, default=pathlib.Path(load_config("cat").gan.checkpoint))
     parser.add_argument("--searched", type=int, default=16, help="photos that are searched as a whole (default: 16)")
     options = parser.parse_args()
     if options.searched < 1:

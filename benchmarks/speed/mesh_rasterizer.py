@@ -80,7 +80,7 @@ def functions(picture: Callable, weights: jax.Array) -> dict[str, Callable]:
 
 def compare(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns a row for each renderer, and lines on what is left out."""
-    camera = Camera(flags.size)
+    camera = Camera(flags.size, near=0.1)
     vertices, faces = ball(flags.rings)
     rng = np.random.default_rng(0)
     attributes = jnp.asarray(rng.uniform(0.5, 1, (len(vertices), 3)), jnp.float32)

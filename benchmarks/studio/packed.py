@@ -10,6 +10,8 @@ import folders
 import numpy as np
 from PIL import Image
 
+FARTHEST = 1.1  # where the method's camera sees the background
+
 
 def names(folder: pathlib.Path) -> list[str]:
     return (folder / "list.txt").read_text().split()
@@ -40,6 +42,12 @@ def pack(rendered: pathlib.Path, folder: pathlib.Path) -> None:
             rows["albedo"].append(maps["albedo"])
     with np.load(rendered / "truth.npz") as truth:
         np.savez_compressed(folder / "truth.npz", **truth, **{key: np.stack(value) for key, value in rows.items()})
+
+
+def mean_depth(rendered: pathlib.Path) -> np.ndarray:
+    """Returns the mean of the true depths of a rendering, as seen, with the background at its greatest depth."""
+    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in names(rendered))
+    return np.mean([np.where((d > 0) & (d < FARTHEST), d, FARTHEST) for d in depths], 0, dtype=np.float32)
 
 
 def unpack(folder: pathlib.Path, out: pathlib.Path, facts: tuple[str, ...]) -> None:

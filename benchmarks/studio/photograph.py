@@ -98,6 +98,30 @@ def developed(picture, s, supersample: int):
     return shown + s["contrast"] * (shown * shown * (3 - 2 * shown) - shown)
 
 
+def told(shown, surface, s, *, gain, supersample: int):
+    """Returns a picture and what is true of it, as `folders` writes it; what is true holds at the middle of a pixel.
+
+    `surface` has, of every sample (N, N): depth in the method's scene, visible, albedo (linear), normal (out of the
+    surface) and shading, the light on it; and the key's colour and direction. `s` has the other lights, by which a
+    surface is seen: `lobes` are in the same frame as its normals.
+    """
+    cell = slice(supersample // 2, None, supersample)
+    visible, normal, direction = surface["visible"], surface["normal"], surface["direction"]
+    whole, toward = visible[..., None], direction.at[2].min(-0.2)  # a light of the method's comes from the front
+    albedo = jnp.clip(gamma(jnp.where(whole, surface["albedo"], 0)[cell, cell]), 0, 1)
+    return {
+        "image": jnp.round(jnp.clip(shown, 0, 1) * 255).astype(jnp.uint8),
+        "depth": jnp.where(visible, surface["depth"], 0)[cell, cell],
+        "mask": visible[cell, cell],
+        "albedo": jnp.round(albedo * 255).astype(jnp.uint8),
+        "normal": jnp.where(whole, -normal, 0)[cell, cell],
+        "light": as_one_light(surface["shading"].mean(-1) * gain, normal, visible, toward),
+        # Of the method's normals, which point the other way
+        "harmonics": harmonics(s) * jnp.array([1, -1, -1, -1, 1, 1, 1, 1, 1])[:, None] * gain,
+        "key": jnp.stack([surface["key"] * gain, -direction]),
+    }
+
+
 def as_one_light(shading, normal, visible, toward):
     """Returns ambient, diffuse, dx and dy that explain what light falls onto a head best, in least squares."""
     direct = jnp.maximum(normal @ unit(toward), 0)

@@ -123,7 +123,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.version != "3d":
         editor = load_editor(options.result, run=options.run, gan=options.gan, latent=options.latent)
         limit, degrees = float(editor.settings.view_range.rotation_deg), np.rad2deg(views[:, :3])
-        worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
+        worst = np.unravel_index(np.argmax(np.abs(degrees)), degrees.shape)
         if np.abs(degrees[worst]) > limit + 0.1:
             axis = ("pitch", "yaw", "roll")[worst[1]]
             raise UserError(

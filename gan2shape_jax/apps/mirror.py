@@ -38,7 +38,7 @@ _BATCH = 8  # a multiple of the group that a discriminator compares
 _TRUNCATION = 0.8  # of the samples shown
 _EPILOG = """\
 examples:
-  gan2shape-jax mirror --gan catface --out turned
+  gan2shape-jax mirror --gan cat --out turned
   gan2shape-jax mirror --gan dogs_gan/gan.safetensors --model dogs_lifted/model.safetensors --out turned
 """
 _ABOUT = (
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     if options.gan is None:
-        raise UserError("name a GAN: --gan catface, or --gan FILE")
+        raise UserError("name a GAN: --gan cat, or --gan FILE")
     require_new_folder(options.out)
     gan = load_gan(options.gan)
     arch, params = gan.architecture, gan.weights

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gan2shape_jax.config.load import LIFT, load_config, names
+from gan2shape_jax.config.load import LIFT, VARIANTS, load_config, names
 from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, groups, nearest
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.image_files import ENDINGS
@@ -95,10 +95,10 @@ def parse(argv: Sequence[str], *, commands: Collection[str] = ()) -> Arguments:
     if cluster not in ("", *_CLUSTERS):
         raise ConfigError(f"--cluster is {cluster!r}: it must be one of {', '.join(_CLUSTERS)}")
     if lift and spec:
-        name, _, variant = spec.partition(":")
-        if variant not in ("", LIFT):
+        name, _, variant = spec.rpartition(":")
+        if variant in VARIANTS and variant != LIFT:
             raise ConfigError(f"lift takes a configuration without its variant {variant!r}: lift --config={name}")
-        spec = f"{name}:{LIFT}"
+        spec = spec if variant == LIFT else f"{spec}:{LIFT}"
     overrides = {name.removeprefix("--config."): value for name, value in values.items()}
     return Arguments(spec, overrides, "--check" in flags, "--version" in flags, cluster, topic)
 
@@ -112,7 +112,7 @@ def _instead(argument: str, commands: Collection[str] = ()) -> str:
         return f"a configuration: --config={argument}"
     if _is_photo(argument):
         return f"a photo: gan2shape-jax {argument}"
-    close = difflib.get_close_matches(argument, [*commands, LIFT] if commands else [], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, [*commands, LIFT] if commands else _OPTIONS, n=1)
     return f"{f'did you mean {close[0]}? ' if close else ''}--help lists what there is"
 
 

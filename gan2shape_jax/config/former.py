@@ -6,8 +6,12 @@ refused with the new name (`instead_of`).
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
+
+from gan2shape_jax.io import bundled
 
 # The field's present name, by its former one.
 _RENAMED = {
@@ -20,8 +24,14 @@ _RENAMED = {
     "schedule.independent": "schedule.distinct_images",
     "schedule.share_weight": "schedule.average_gradients",
 }
+# Configurations and models that had other names until 0.1, by those; they go with the next version.
+_CONFIGS = bundled.FORMER | {f"{name}_pretrain": f"{name}:published_joint" for name in ("cat", "celeba", "synface")}
 # A field's present value, by its former one.
-_VALUES = {"data.mask_source": {"usual": "mean"}, "lift.masks": {"usual": "mean", "found": "grabcut"}}
+_VALUES = {
+    "category": bundled.FORMER,
+    "data.mask_source": {"usual": "mean"},
+    "lift.masks": {"usual": "mean", "found": "grabcut"},
+}
 # Fields that are gone, and what to do instead.
 _GONE = {
     "mode": "config.recipe says what a run does ('instance' is 'train' or 'refine')",
@@ -30,6 +40,16 @@ _GONE = {
 }
 # The recipe, by what the plan of an earlier version's `config.json` calls the kind of run.
 _KINDS = {"train": "train", "refine": "refine", "predict": "predict", "joint": "joint", "lift": "lift"}
+
+
+def config(spec: str) -> str:
+    """Returns what `spec`, `NAME[:VARIANT]` or `configs/NAME.py[:VARIANT]`, is called today; told if that is new."""
+    name, colon, variant = spec.partition(":")
+    stem = name.removeprefix("configs/").removesuffix(".py")
+    if stem not in _CONFIGS or os.path.isfile(name):
+        return spec
+    warnings.warn(f"the configuration {stem} is called {_CONFIGS[stem]} today", stacklevel=3)
+    return f"{_CONFIGS[stem]}{colon}{variant}"
 
 
 def instead_of(path: str) -> str:

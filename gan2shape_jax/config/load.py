@@ -1,13 +1,16 @@
 """Finding, running, changing and reading back configurations.
 
 A configuration is an `ml_collections.ConfigDict` that the function `get_config` of a Python file returns; the file may
-list `VARIANTS`, which `get_config` then takes by name, and a `CATEGORY` of its own (see `io.categories`). It is the
-user's own program and runs as such; whatever goes wrong in it is reported in one line that names the file.
+list `VARIANTS` of its own, which `get_config` then takes by name, and a `CATEGORY` (see `io.categories`). It is the
+user's own program and runs as such; whatever goes wrong in it is reported in one line that names the file. Every
+configuration has the same variants besides, the functions of `VARIANTS`.
 """
 
 import contextlib
 import difflib
 import functools
+import inspect
+import itertools
 import json
 import os
 import pathlib
@@ -47,24 +50,31 @@ def names() -> list[str]:
 def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration named on a command line.
 
-    `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of the published
-    implementation; every configuration has the variants `lift`, `finetune` and `train_detail`.
+    `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml[:VARIANT]`, a settings file of the
+    published implementation. Every configuration has the variants `predict`, `scratch`, `quick`, `joint`, `lift`,
+    `finetune` and `train_detail`, also on top of one of its own: `church:published:lift`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
     """
-    name, _, variant = spec.partition(":")
-    if variant in _VARIANTS:
-        return _VARIANTS[variant](load_config(name).unlock()).lock()
+    name, *variants = former.config(spec).split(":")
+    config, variants = _found(name, variants)
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise ConfigError(f"config {name} has no variant {variant!r} (it has {', '.join(VARIANTS)})")
+        config = VARIANTS[variant](config.unlock()).lock()
+    return config
+
+
+def _found(name: str, variants: list[str]) -> tuple[ConfigDict, list[str]]:
+    """Returns the locked configuration of a name or a path, the first variant included if it is its own; the others."""
     if name.endswith((".yml", ".yaml")):
-        if variant:
-            raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
         from gan2shape_jax.config.published_yaml import load_yaml  # imports YAML and the checks: only where needed
 
-        return load_yaml(name)
+        return load_yaml(name), variants
     if name in extensions.names("category"):
         module = extensions.load("category", name)
-        return _made(vars(module), pathlib.Path(module.__file__), variant)
+        return _made(vars(module), pathlib.Path(module.__file__), variants)
     path = pathlib.Path(name)
     if path.suffix != ".py":
         path = configs() / f"{name}.py"
@@ -75,7 +85,7 @@ def load_config(spec: str) -> ConfigDict:
         if not bundled or path.is_absolute():
             raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
         path = configs() / path.name
-    return _run(path, variant)
+    return _run(path, variants)
 
 
 def _suggestion(name: str) -> str:
@@ -84,34 +94,36 @@ def _suggestion(name: str) -> str:
     return f"{hint}bundled are: {', '.join(names())}"
 
 
-def _run(path: pathlib.Path, variant: str) -> ConfigDict:
+def _run(path: pathlib.Path, variants: list[str]) -> tuple[ConfigDict, list[str]]:
     """Runs a file, and its `get_config`."""
     if not os.path.isfile(path):
         raise ConfigError(f"{path} is not a file")
     with _reported(f"{path} does not run"):
         module = runpy.run_path(str(path))  # leaves no compiled copy beside it
-    return _made(module, path, variant)
+    return _made(module, path, variants)
 
 
-def _made(module: Mapping[str, Any], path: pathlib.Path, variant: str) -> ConfigDict:
-    """Returns what the `get_config` of a file that has run gives, with the variant if one is named, locked."""
+def _made(module: Mapping[str, Any], path: pathlib.Path, variants: list[str]) -> tuple[ConfigDict, list[str]]:
+    """Returns what the `get_config` of a file that has run gives, locked, and the variants that are not its own."""
     with _reported(f"{path} does not run"):
-        variants = tuple(module.get("VARIANTS", ()))
-    if not callable(module.get("get_config")):
+        owned = tuple(module.get("VARIANTS", ()))
+    make = module.get("get_config")
+    if not callable(make):
         raise ConfigError(f"{path} has no function get_config")
-    if variant and variant not in variants:
-        raise ConfigError(f"config {path.stem} has no variant {variant!r} (it has {', '.join(variants) or 'none'})")
-    with _reported(f"get_config of {path} does not run"):
-        config = module["get_config"](variant) if variant else module["get_config"]()
+    chosen = variants[:1] if variants and variants[0] in owned else []
+    if not chosen and owned and _needs_variant(make):
+        what = f"config {path.stem} is {', '.join(f'{path.stem}:{one}' for one in owned)}"
         if path.parent == configs():
-            return config.lock()
-        if not isinstance(config, ConfigDict):
-            raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
-        config = _modernised(path, ConfigDict(config).unlock())
-        if faults := schema.faults(schema.flatten(config), only_types=True):
-            raise ConfigError(f"{path}: {faults[0]}")
-        _drop_foreign_roots(config)
-    if isinstance(record := module.get("CATEGORY"), categories.Category):
+            what += f": nothing of it is bundled, and gan2shape-jax get {path.stem} downloads its weights"
+        raise ConfigError(what)
+    if variants and variants[0] not in (*owned, *VARIANTS):
+        has = ", ".join((*owned, *VARIANTS))
+        raise ConfigError(f"config {path.stem} has no variant {variants[0]!r} (it has {has})")
+    with _reported(f"get_config of {path} does not run"):
+        config = make(*chosen)
+        if path.parent != configs():
+            config = _checked(config, path)
+    if isinstance(record := module.get("CATEGORY"), categories.Category) and path.parent != configs():
         if config.category != record.name:
             raise ConfigError(
                 f"{path}: CATEGORY describes {record.name!r}, but get_config gives the category {config.category!r}: "
@@ -119,7 +131,24 @@ def _made(module: Mapping[str, Any], path: pathlib.Path, variant: str) -> Config
             )
         del config.category  # or it would be turned into plain text
         config.category = categories.NameWithRecord.of(record)
-    return config.lock()
+    return config.lock(), variants[len(chosen) :]
+
+
+def _needs_variant(get_config: Callable[..., Any]) -> bool:
+    """Whether a `get_config` cannot be called without the name of a variant."""
+    named = [one for one in inspect.signature(get_config).parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return any(one.default is one.empty for one in named)
+
+
+def _checked(config: Any, path: pathlib.Path) -> ConfigDict:
+    """Returns what a user's `get_config` has given, unlocked, with today's names; raises `ConfigError`."""
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
+    config = _modernised(path, ConfigDict(config).unlock())
+    if faults := schema.faults(schema.flatten(config), only_types=True):
+        raise ConfigError(f"{path}: {faults[0]}")
+    _drop_foreign_roots(config)
+    return config
 
 
 def _modernised(path: pathlib.Path, config: ConfigDict) -> ConfigDict:
@@ -127,7 +156,7 @@ def _modernised(path: pathlib.Path, config: ConfigDict) -> ConfigDict:
     values = schema.flatten(config)
     if not (old := [field for field in values if former.instead_of(field)]):
         return config
-    warnings.warn(f"{path}: {'; '.join(f'config.{field}: {former.instead_of(field)}' for field in old)}", stacklevel=4)
+    warnings.warn(f"{path}: {'; '.join(f'config.{field}: {former.instead_of(field)}' for field in old)}", stacklevel=5)
     return _from_values(former.modernised(values))
 
 
@@ -155,7 +184,11 @@ def _reported(what: str) -> Iterator[None]:
 
 @functools.cache
 def _bundled_data() -> tuple[ConfigDict, ...]:
-    return tuple(load_config(name).data for name in names())
+    found = []
+    for name, variant in itertools.product(names(), ("", ":published", ":published_joint")):
+        with contextlib.suppress(ConfigError):  # there is no such variant, or nothing bundled without one
+            found.append(load_config(f"{name}{variant}").data)
+    return tuple(found)
 
 
 def _drop_foreign_roots(config: ConfigDict, overrides: Collection[str] = ()) -> None:
@@ -275,8 +308,57 @@ def _require_extensions(tree: Mapping[str, Any], path: pathlib.Path) -> None:
             )
 
 
-def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
-    """Returns joint training as published: one set of networks for all images, from scratch, mirrored in all stages.
+def _predicted(config: ConfigDict) -> ConfigDict:
+    """Returns a configuration, modified, whose model explains images as it is, feed-forward."""
+    config.recipe = "predict"
+    config.workdir = f"{config.workdir}_predict"
+    return config
+
+
+def _from_scratch(config: ConfigDict) -> ConfigDict:
+    """Returns a configuration, modified, that trains networks for each image by itself, from random ones."""
+    config.recipe = "train"
+    config.workdir = f"{config.workdir}_scratch"
+    config.networks.pretrained = ""
+    return config
+
+
+def _quick(config: ConfigDict) -> ConfigDict:
+    """Returns a short schedule from random networks, to see that every step works: the shapes are rough.
+
+    Of images in `LIST.txt` it takes those in `LIST_quick.txt`, if that is there.
+    """
+    mirrored, few = any(config.schedule.flip3), f"{config.data.image_list.removesuffix('.txt')}_quick.txt"
+    config = _from_scratch(config)
+    config.workdir = f"{config.workdir.removesuffix('_scratch')}_quick"
+    if os.path.isfile(few):
+        config.data.image_list = few
+    config.prior.iterations = 150
+    config.schedule.update(stages=((60, 60, 40),), flip1=(False,), flip3=(mirrored,))
+    config.sampling.collect_iters = 10
+    config.outputs.update(turntable_frames=8, picture_size=128)
+    config.logging.every_iterations = 20
+    return config
+
+
+def _joint(config: ConfigDict) -> ConfigDict:
+    """Returns a configuration, modified, that trains one set of networks for all images."""
+    config.workdir = f"{config.workdir}_joint"
+    config.sampling.collect_iters = 60
+    return _joined(config, ((600, 900, 1200), (300, 600, 900)))
+
+
+def jointly_published(config: ConfigDict, *, batch_size: int, stages: int = 4) -> ConfigDict:
+    """Returns a category's published configuration, modified, as its authors trained one set of networks jointly."""
+    config.workdir = config.workdir.replace("_published", "_published_joint")
+    config.data.image_list = f"{config.data.image_root}/list_0-199.txt"
+    config.sampling.update(collect_iters=800, batch_size=batch_size)
+    config.checkpoint.keep = 2
+    return _joined(config, ((1500, 1500, 1500), *(stages - 1) * ((700, 1000, 1000),)))
+
+
+def _joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
+    """Returns joint training as published: from scratch, mirrored in all stages.
 
     `config` is unlocked, and modified; `stages` are iterations of steps 1, 2 and 3, one triple a stage.
     """
@@ -298,7 +380,9 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     config.recipe = "lift"
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
-    config.prior.update(shape="whole_ellipsoid", iterations=300)
+    config.prior.iterations = 300
+    if config.prior.shape == "ellipsoid":
+        config.prior.shape = "whole_ellipsoid"
     config.schedule.update(reset_weight=False, average_gradients=True, distinct_images=True)
     config.schedule.stages = ((500, 150, 700), *later * ((150, 100, 700),))
     config.schedule.update(flip1=(False, *later * (mirrored,)), flip3=(mirrored, *later * (mirrored,)))
@@ -349,8 +433,12 @@ def as_detail_training(config: ConfigDict, *, model: str, folder: str, pictures:
     return config
 
 
-# Each changes an unlocked configuration. The last two had other names before.
-_VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
+# What every configuration can be changed to, unlocked. The last two had other names before.
+VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
+    "predict": _predicted,
+    "scratch": _from_scratch,
+    "quick": _quick,
+    "joint": _joint,
     LIFT: _lifted,
     "finetune": _finetuned,
     "train_detail": _detail_trained,

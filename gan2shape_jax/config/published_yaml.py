@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.load import load_config, names, set_field
+from gan2shape_jax.config.load import load_config, set_field
 from gan2shape_jax.config.schema import Field, as_tuples, problems, shown
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import files
@@ -197,9 +197,10 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
 
 def _configuration(values: dict[str, Any]) -> ConfigDict:
     base, joint, stages = _CATEGORIES[values["category"]], values["joint_train"], values["num_stage"]
-    if joint and f"{base}_pretrain" in names():
-        base = f"{base}_pretrain"
-    config = load_config(base).unlock()
+    config = load_config(f"{base}:published")
+    with contextlib.suppress(ConfigError):  # some categories were not trained jointly
+        config = load_config(f"{base}:published_joint") if joint else config
+    config = config.unlock()
     if values["img_root"] != config.data.image_root:
         config.data.mask_root = ""  # the masks of our configuration do not belong to these images
     checkpoint = pathlib.PurePath(values["gan_ckpt"])

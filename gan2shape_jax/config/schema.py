@@ -220,10 +220,21 @@ def problems(config: ConfigDict) -> list[str]:
     return faults(values) or list(_lists(values)) or [*_words(values), *_combinations(values)]
 
 
+def _numbers(value: tuple[Any, ...], count: int) -> bool:
+    """Returns whether these are so many numbers from -1000 to 1000."""
+    return len(value) == count and all(type(item) in (int, float) and abs(item) <= 1000 for item in value)
+
+
 def _lists(values: dict[str, Any]) -> Iterator[str]:
     """Checks the fields that hold several values."""
+    cuboid = values["prior.cuboid"]
+    if not (_numbers(cuboid, 4) and min(cuboid[:3]) > 0):
+        yield (
+            f"config.prior.cuboid is {shown(cuboid)}: it must be length, width and height, greater than 0, and an "
+            "angle in degrees"
+        )
     light = values["sampling.rand_light"]
-    if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= 1000 for item in light):
+    if not _numbers(light, 7):
         yield f"config.sampling.rand_light is {shown(light)}: it must be seven numbers from -1000 to 1000"
     else:
         for i, name in ((0, "x"), (2, "y"), (4, "strength")):

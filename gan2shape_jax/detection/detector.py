@@ -18,28 +18,24 @@ PERHAPS, SURE = 0.6, 0.85
 # half are below the third (191 to 226). What is below the first is lightened to the third, up to the second less so.
 _DIM, _FAIR, _LIGHT = 128, 160, 210
 _MOST_GAIN = 4.0
-_LUMA, _LIGHTEST = (0.299, 0.587, 0.114), 99  # weights of a pixel's colours, and of which percentile lightness is
+LUMA, LIGHTEST = (0.299, 0.587, 0.114), 99  # weights of a pixel's colours, and of which percentile lightness is
 APART = 0.5  # sides of the larger of two boxes: those that are nearer to each other show one object
-
-
-class Assessment(NamedTuple):
-    """What a crop shows, judged by the crop alone."""
-
-    atypicality: float  # how unlike the GAN's pictures it is, in standard deviations of the GAN's samples
-    score: float  # that it shows an object of the GAN's kind, 0 to 1
 
 
 class Detection(NamedTuple):
     """A square of a photo that shows an object, framed as in the GAN's pictures."""
 
     box: CropBox
-    atypicality: float  # as of `Assessment`
-    score: float = 0.0  # as of `Assessment`
+    score: float  # that it shows an object of the GAN's kind, 0 to 1
 
 
 @runtime_checkable
 class Detector(Protocol):
     """Finds objects of one kind."""
+
+    @property
+    def most(self) -> int:
+        """How many objects are found in one photo, at most."""
 
     def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """Returns the objects in an upright photo, from left to right.
@@ -47,8 +43,8 @@ class Detector(Protocol):
         If there are none with a score of at least `SURE`, the best candidate alone; [] if there is not even that.
         """
 
-    def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
-        """Returns what each of at least one crop of `SIDE` pixels shows."""
+    def scores(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[float]:
+        """Returns how certainly each of at least one crop of `SIDE` pixels shows an object of the kind, 0 to 1."""
 
 
 def certain(detections: list[Detection]) -> list[Detection]:
@@ -64,7 +60,7 @@ def apart(first: CropBox, other: CropBox, least: float = APART) -> bool:
 
 def exposure_gain(picture: UInt8[np.ndarray, "h w 3"]) -> float:
     """Returns the factor by which a picture's values are multiplied to be as light as a GAN's: 1 for most pictures."""
-    light = float(np.percentile(picture @ np.array(_LUMA), _LIGHTEST))
+    light = float(np.percentile(picture @ np.array(LUMA), LIGHTEST))
     share = np.clip((_FAIR - light) / (_FAIR - _DIM), 0, 1)
     return float(min((_LIGHT / max(light, 1.0)) ** share, _MOST_GAIN))
 
@@ -78,8 +74,8 @@ def exposed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
 def exposure_numbers() -> dict[str, Any]:
     """Returns the numbers that `exposed` goes by, for whoever does the same elsewhere, as in a browser."""
     return {
-        "luma": list(_LUMA),
-        "percentile": _LIGHTEST,
+        "luma": list(LUMA),
+        "percentile": LIGHTEST,
         "dim": _DIM,
         "fair": _FAIR,
         "light": _LIGHT,

@@ -16,7 +16,7 @@ Coordinates are pixels of the photo, as in `geometry.crop_box`.
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import APART, PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
+from gan2shape_jax.detection.detector import APART, PERHAPS, SURE, Detection, apart, certain
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -86,11 +86,10 @@ class FaceDetector:
 
     Attributes:
       framing: how the GAN frames them.
-      atypicality: maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are.
     """
 
     framing: Framing
-    atypicality: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
+    most = _MOST
 
     def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """Returns the faces in an upright photo, from left to right, see `detector.Detector`."""
@@ -98,19 +97,13 @@ class FaceDetector:
         for score, box in sorted(_detect_turned(photo, self.framing), key=lambda pair: -pair[0]):
             if all(apart(box, other) for _, other in kept):
                 kept.append((score, box))
-        if not kept:
-            return []
-        crops = np.stack([exposed(sample_crop(photo, box, SIDE)) for _, box in kept[:_MOST]])
-        unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
-        return certain([Detection(box, atypicality, score) for (score, box), atypicality in zip(kept, unlike)])
+        return certain([Detection(box, score) for score, box in kept[:_MOST]])
 
-    def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
-        """Returns what each of at least one crop shows."""
-        unlike = np.asarray(self.atypicality(crops), np.float64).tolist()
-        return [Assessment(atypicality, self._score(crop)) for atypicality, crop in zip(unlike, crops)]
+    def scores(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[float]:
+        """Returns how certainly each of at least one crop shows a face the right way up, 0 to 1."""
+        return list(map(self._score, crops))
 
     def _score(self, crop: UInt8[np.ndarray, "s s 3"]) -> float:
-        """Returns how certainly a crop shows a face the right way up, 0 to 1."""
         looks = [_look(crop, _whole(crop, roll), self.framing) for roll in (0.0, 90.0, 180.0, 270.0)]
         right, *others = (0.0 if look is None else look.score for look in looks)
         return _certainty(0.0 if max(others) > right + _OVER else right)
@@ -258,7 +251,7 @@ def _similarity(landmarks: Landmarks, mean: Landmarks) -> tuple[CropBox, Float[n
     turn = np.vdot(moved, there - middle) / np.vdot(moved, moved).real or 1e-9
     centre = middle - turn * here.mean()
     nose = (there[_NOSE] - centre) / turn - here[_NOSE]
-    box = CropBox(centre.real, centre.imag, abs(turn), math.degrees(np.angle(turn)))
+    box = CropBox(centre.real, centre.imag, float(np.abs(turn)), math.degrees(np.angle(turn)))
     return box, np.array([1.0, nose.real, nose.imag])
 
 

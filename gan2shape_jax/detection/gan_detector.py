@@ -4,7 +4,7 @@ Coarse to fine, at one size whatever the file's: crops of all sizes and position
 the GAN's pictures; the best are moved by the alignment network, and looked at more closely. Of several crops of the
 same object, the one is kept that most certainly shows it, larger ones before others.
 
-Whether a crop shows the GAN's kind of object at all (`GanDetector.assess`) is judged by how typical it is, and by
+Whether a crop shows the GAN's kind of object at all (`GanDetector.scores`) is judged by how typical it is, and by
 two things that a search for the most typical crop does not improve: whether the network leads wrong crops of it back to
 one place, and how much less typical it is upside down and on its sides. See docs/reports/trust.md.
 """
@@ -18,7 +18,7 @@ from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected, corrections
-from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Assessment, Detection, apart, certain, exposed
+from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE, Detection, apart, certain, exposed
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
 
@@ -57,6 +57,7 @@ class GanDetector:
     alignment: Params
     atypicality: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
     batch: int
+    most = _KEPT[-1]
 
     def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """Returns the objects in an upright photo, from left to right, see `detector.Detector`; at least one.
@@ -73,13 +74,14 @@ class GanDetector:
                 best = other
         return [detection._replace(box=scaled_box(detection.box, factor)) for detection in certain(best)]
 
-    def assess(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[Assessment]:
-        """Returns what each of at least one crop shows."""
+    def scores(self, crops: UInt8[np.ndarray, "n s s 3"]) -> list[float]:
+        """Returns how certainly each of at least one crop shows an object of the GAN's kind, 0 to 1."""
         turned = np.concatenate([np.rot90(crops, turns, axes=(1, 2)) for turns in range(4)])
         plain, *others = np.asarray(self.atypicality(turned), np.float64).reshape(4, -1)
         disagreement = np.log(_disagreement(self.alignment, crops, self.batch) + _LEAST_SPREAD)
         odds = _ODDS @ np.stack([np.ones(len(crops)), plain, disagreement, np.min(others, axis=0) - plain])
-        return list(map(Assessment, plain.tolist(), (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()))
+        certainty: list[float] = (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).tolist()
+        return certainty
 
     def aligned(self, work: np.ndarray, boxes: Sequence[CropBox], moves: int, *, upright: float) -> list[CropBox]:
         """Returns the boxes aligned with the objects near them."""
@@ -94,19 +96,18 @@ class GanDetector:
         return boxes
 
     def candidates(self, work: np.ndarray, *, turned: float) -> list[CropBox]:
-        """Returns the crops that a search ends with, whatever they show; at most 12."""
+        """Returns the crops that a search ends with, whatever they show; at most `most`."""
         boxes = list(_grid(work, turned))
         for keep, moves in zip(_KEPT, _MOVES, strict=True):
-            scores = map(float, self.atypicality(crops_of(work, boxes)))
-            ranked = sorted(map(Detection, boxes, scores), key=lambda detection: detection.atypicality)
+            typical = (-float(value) for value in self.atypicality(crops_of(work, boxes)))
+            ranked = sorted(map(Detection, boxes, typical), key=lambda detection: detection.score, reverse=True)
             best = _without(ranked, _hardly_differ)[:keep]
             boxes = self.aligned(work, [detection.box for detection in best], moves, upright=turned)
         return boxes
 
     def _search(self, work: np.ndarray, *, turned: float) -> list[Detection]:
         boxes = self.candidates(work, turned=turned)
-        assessed = zip(boxes, self.assess(crops_of(work, boxes)), strict=True)
-        ranked = sorted((Detection(box, *assessment) for box, assessment in assessed), key=_worth, reverse=True)
+        ranked = sorted(map(Detection, boxes, self.scores(crops_of(work, boxes))), key=_worth, reverse=True)
         return _without(ranked, lambda first, other: not apart(first, other))
 
 

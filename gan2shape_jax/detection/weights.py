@@ -59,11 +59,11 @@ def detector_by(
     weights: DetectorWeights, architecture: Architecture, gan: dict[str, Any], *, batch: int = 8
 ) -> Detector:
     """Returns the detector that has these weights; `gan` has the discriminator's, `batch` crops are seen at a time."""
+    if weights.framing is not None:
+        return FaceDetector(weights.framing)
+    assert weights.alignment is not None
     score = functools.partial(_score, weights.typicality, gan["discriminator"], architecture)
     atypicality = functools.partial(_scores, score, batch)
-    if weights.framing is not None:
-        return FaceDetector(weights.framing, atypicality)
-    assert weights.alignment is not None
     return GanDetector(weights.alignment, atypicality, batch)
 
 

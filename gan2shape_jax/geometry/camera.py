@@ -47,7 +47,9 @@ class Camera:
     rot_center_depth: Any = 1.0  # of the point (0, 0, z) that views rotate about
     min_depth: Any = 0.9  # nearest canonical depth
     max_depth: Any = 1.1  # farthest canonical depth
-    near: Any = 0.1  # triangles of a grid with a vertex at or before this are not drawn; other meshes are cut there
+    # Triangles of a grid with a vertex at or before this are not drawn; other meshes are cut there. None: a
+    # ten-thousandth of the depth of each image's farthest vertex, but of no more than `far`.
+    near: Any = None
     far: Any = 100.0  # depth of the empty background; surfaces at or beyond it are not drawn
     K: tuple[Any, Any, Any, Any] | None = (
         None  # (fx, fy, cx, cy): focal lengths and principal point in pixels, in place of fov_deg
@@ -144,6 +146,18 @@ class Camera:
     def record(self) -> dict[str, Any]:
         """Returns what `Camera(**record)` takes to make the same camera again."""
         return {name: value for name, value in vars(self).items() if value is not None and value is not False}
+
+
+_NEAREST = 1e-4  # of the farthest depth: how near things are drawn by a camera that does not say it
+
+
+def near_plane(depth: Float[Array, "b *points"], camera: Camera) -> Array:
+    """Returns the depth of the near plane, for each image if it follows from the depths of its vertices."""
+    if camera.near is not None:
+        return jnp.asarray(camera.near, depth.dtype)
+    known = jnp.where(jnp.isfinite(depth), depth, 0)
+    farthest = jnp.max(known, range(1, depth.ndim), keepdims=True, initial=float(jnp.finfo(depth.dtype).tiny))
+    return jax.lax.stop_gradient(_NEAREST * jnp.minimum(farthest, jnp.asarray(camera.far, depth.dtype)))
 
 
 _LEAVES = [field.name for field in dataclasses.fields(Camera)][1:-1]

@@ -320,7 +320,8 @@ def _visible(
         away = normal[..., 2] if camera.orthographic else (normal * first).sum(-1)
         exists = exists & ((away < 0) == (cull == "back"))
     planes = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
-    planes, near = jax.lax.stop_gradient((planes, jnp.asarray(camera.near, vertices.dtype)))
+    near = camera_lib.near_plane(planes[-1], camera)
+    planes, near = jax.lax.stop_gradient((planes, near[:, 0] if near.ndim == 2 else near))
     missing = jnp.where(exists, 0, jnp.nan).astype(vertices.dtype).reshape(-1, faces.shape[0])
     corners = tuple(tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3))
     visible = functools.partial(visibility.visible_mesh_triangles, shape=samples.shape, layers=layers or 0)
@@ -405,7 +406,7 @@ def _blended(
     x, y, w, *_, z = (*_to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples), vertices[..., 2])
     most = w * float(jnp.finfo(w.dtype).tiny) ** -0.25  # beyond it, squares of places on screen are not finite
     z = z.reshape(w.shape)
-    drawn = drawn.reshape(w.shape) & (z > camera.near) & (jnp.abs(x) < most) & (jnp.abs(y) < most)
+    drawn = drawn.reshape(w.shape) & (z > camera_lib.near_plane(z, camera)) & (jnp.abs(x) < most) & (jnp.abs(y) < most)
     x, y = (jnp.where(drawn, value, 0) / jnp.where(drawn, w, 1) for value in (x, y))
     whole = drawn[:, faces].all(-1)
     triangles = triangle.reshape(-1, *triangle.shape[-2:])
@@ -496,7 +497,12 @@ def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[A
     x, y, z = (vertices[..., k] for k in range(3))
     if camera.orthographic:
         return x * scale_x + origin_x, y * scale_y + origin_y, jnp.ones_like(z), z
-    return x * scale_x + origin_x * z, y * scale_y + origin_y * z, z
+
+    def rounded(product: Array) -> Array:
+        return jnp.where(jnp.isfinite(product), product, jnp.nan)
+
+    # Products are rounded before they are summed, compiled or not: it decides whether a sample lies on an edge.
+    return rounded(x * scale_x) + rounded(origin_x * z), rounded(y * scale_y) + rounded(origin_y * z), z
 
 
 @platforms.per_shard(triangle=2, barycentric=3, attributes=2)

@@ -133,11 +133,13 @@ def warn_if_out_of_range(depth: Float[Array, "*batch"], camera: camera_lib.Camer
     if not depth.size or any(isinstance(value, jax.core.Tracer) for value in (depth, camera.near, camera.far)):
         return
     least, most = (float(of(jnp.where(jnp.isfinite(depth), depth, jnp.nan))) for of in (jnp.nanmin, jnp.nanmax))
-    near, far = float(np.min(camera.near)), float(np.max(camera.far))  # of all cameras, where there are several
+    # Of all cameras, where there are several.
+    near, far = 0.0 if camera.near is None else float(np.min(camera.near)), float(np.max(camera.far))
     if 0 < most <= near or least >= far:
+        drawn = "before" if camera.near is None else f"between near = {near:g} and"
         warnings.warn(
-            f"vertices have depths from {least:g} to {most:g}, but the camera draws what lies between near = "
-            f"{near:g} and far = {far:g}: nothing is drawn",
+            f"vertices have depths from {least:g} to {most:g}, but the camera draws what lies {drawn} far = {far:g}: "
+            "nothing is drawn",
             stacklevel=4,
         )
 
@@ -160,7 +162,8 @@ def _to_screen(
     vertices: Float[Array, "b h w 3"], camera: camera_lib.Camera, samples: SampleGrid, mask: Array | None
 ) -> visibility.Screen:
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
-    drawable = (vertices[..., 2] > camera.near) & jnp.isfinite(vertices).all(-1)
+    near = camera_lib.near_plane(vertices[..., 2], camera)
+    drawable = (vertices[..., 2] > near) & jnp.isfinite(vertices).all(-1)
     if mask is not None:
         drawable &= mask
     (scale_x, origin_x), (scale_y, origin_y) = to_lattice(camera, samples)

@@ -12,6 +12,8 @@ from gan2shape_jax.errors import ConfigError
 GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configuration that name weights
 RECORD = "record.json"  # of weights in the cache
 _BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
+# What a category, its configuration and its weights were called before 0.1; these names go with the next version.
+FORMER = {"catface": "cat"}
 # What people call what a model knows, where that is not nearly its name.
 _CALLED = dict.fromkeys(("face", "faces", "people", "person", "human", "portrait", "ffhq"), "head")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
@@ -64,8 +66,8 @@ def weights_file(name_or_path: str | os.PathLike[str], field: str) -> pathlib.Pa
     path, named = pathlib.Path(name_or_path), names_of(field)
     if path.suffix or path.name != os.fspath(name_or_path) or os.path.isfile(path):
         return path
-    if path.name in named:
-        return named[path.name]
+    if (name := FORMER.get(path.name, path.name)) in named:
+        return named[name]
     what, names, meant = "GAN" if field == GAN else "model", ", ".join(named), suggestion(named, path.name)
     raise ConfigError(f"there is no {what} {path.name[:80]!r}{meant}: name a file (.safetensors), or one of {names}")
 

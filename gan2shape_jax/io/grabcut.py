@@ -58,7 +58,7 @@ def grabcut_mask(image: Float[np.ndarray, "s s 3"], mean: Float[np.ndarray, "s s
     cut, _, _ = cv2.grabCut(enlarged, labels, rectangle, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
     foreground = np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     count, pieces, facts, _ = cv2.connectedComponentsWithStats(foreground)
-    largest = pieces == 1 + facts[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else foreground
+    largest = pieces == 1 + np.argmax(facts[1:, cv2.CC_STAT_AREA]) if count > 1 else foreground
     mask = cv2.resize(largest.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback
 

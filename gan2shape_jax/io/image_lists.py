@@ -160,6 +160,13 @@ def filing_key(stem: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())
 
 
+def natural_key(name: str | os.PathLike[str]) -> tuple[list[str | int], str]:
+    """Returns a key by which names are in the order that people expect: 1, 2, 10."""
+    text = os.fspath(name)
+    parts = re.split("([0-9]+)", text)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], text
+
+
 def _bytes(name: str) -> int:
     return max(len(unicodedata.normalize(form, name).encode(errors="replace")) for form in ("NFC", "NFD"))
 

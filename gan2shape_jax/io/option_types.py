@@ -4,12 +4,13 @@ A number out of bounds is a `UserError` that names the option; what is not a num
 """
 
 import argparse
+import difflib
 import math
 import os
 import pathlib
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gan2shape_jax.errors import UserError
@@ -45,7 +46,27 @@ def seed() -> Callable[[str], int]:
 def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """Returns the parser of `gan2shape-jax COMMAND`; line breaks of an epilog, and then of the description, stay."""
     kind = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
-    return argparse.ArgumentParser(f"gan2shape-jax {command}", None, description, epilog, formatter_class=kind)
+    return _Parser(f"gan2shape-jax {command}", None, description, epilog, formatter_class=kind)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says which option may have been meant by one that there is not."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As `argparse` does, which would first miss an option that is required and misspelt."""
+        for argument in sys.argv[1:] if args is None else args:
+            name = argument.partition("=")[0]
+            if name == "--":
+                break
+            if name.startswith("--") and not any(option.startswith(name) for option in self._option_string_actions):
+                self.error(f"unknown argument {_short(argument)!r}{meant(name, self._option_string_actions)}")
+        return super().parse_known_args(args, namespace)
+
+
+def meant(option: str, options: Iterable[str]) -> str:
+    """Returns which of the options may have been meant by one that there is not, in brackets; '' if none is like it."""
+    close = difflib.get_close_matches(option, list(options), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def add_path(parser: argparse._ActionsContainer, option: str, metavar: str, help: str) -> None:
@@ -90,7 +111,7 @@ def path(option: str) -> Callable[[str], pathlib.Path]:
 
 def add_gan(parser: argparse._ActionsContainer, option: str, about: str) -> None:
     """Adds an option that names a GAN, see `weights_file`; its value is the file."""
-    about += ": a name such as catface, or a file"
+    about += ": a name such as cat, or a file"
     parser.add_argument(option, type=lambda text: weights_file(path(option)(text), GAN), metavar="GAN", help=about)
 
 

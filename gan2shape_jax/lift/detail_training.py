@@ -65,8 +65,8 @@ def pictures(
 ) -> Float[Array, "n s s 3"]:
     """Returns new pictures, twice `fresh_samples` of them: the second half are the partners of the first.
 
-    Half of the partners are mirror images, and all where no axis turns what the GAN draws. A quarter of the pictures
-    are photographs, where there are some.
+    Half of the partners are mirror images, and all where no axis turns what the GAN draws; of objects that are not
+    symmetric, a picture is its own partner instead. A quarter of the pictures are photographs, where there are some.
     """
     drawing, turning, mirroring, choosing, varying = jax.random.split(key, 5)
     count = settings.fresh_samples
@@ -76,12 +76,14 @@ def pictures(
     if photographs is not None and (of_photos := -(-count // 4)):
         chosen = photographs[jax.random.randint(choosing, (of_photos,), 0, len(photographs))]
         first = jnp.concatenate([first[:-of_photos], chosen / 127.5 - 1])
-    second = first[:, :, ::-1]
+    second = first[:, :, ::-1] if settings.mirrored else first
     if frozen.pose_edit is not None and (turned := count // 2):
         places = jax.random.uniform(turning, (turned, len(OFFSETS)), minval=-1.0) * OFFSETS[:, -1]
         partners = frozen.pose_edit.subspace.with_coordinates(latents[:turned], places)
         second = jnp.concatenate([projection.synthesize(partners, frozen, settings), second[turned:]])
-    first, second = (varied(varying, jnp.where(flipped, some[:, :, ::-1], some)) for some in (first, second))
+    if settings.mirrored:
+        first, second = (jnp.where(flipped, some[:, :, ::-1], some) for some in (first, second))
+    first, second = (varied(varying, some) for some in (first, second))
     return jnp.concatenate([first, second])
 
 

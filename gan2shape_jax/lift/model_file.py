@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays
+from gan2shape_jax.io.bundled import FORMER
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift.samples import SampleMaker
@@ -114,12 +115,6 @@ class LiftedModel:
     mask: np.ndarray | None  # (S, S) where objects are in the canonical frame; None in a file of an earlier program
     landmarks: np.ndarray | None = None  # (5, 3) on the mean shape, canonical frame, scene units; None: it has none
 
-    @property
-    def typical_l1(self) -> float | None:
-        """The L1 that 95% of the GAN's samples stay below; None if it was not measured."""
-        value = self.facts.errors.get("l1_p95")
-        return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
-
 
 def read_model(path: pathlib.Path) -> LiftedModel | None:
     """Returns what a model's file holds beside the networks; None for a file that is not a model.
@@ -174,6 +169,7 @@ def _facts_of(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts | None
         values: dict[str, Any] = {
             field.name: texts[field.name] if field.type is str else json.loads(texts[field.name]) for field in fields
         }
+        values["category"] = FORMER.get(values["category"], values["category"])
         if not all(isinstance(values[name], dict) for name in ("fits", "errors", "training")):
             raise ValueError("a mapping is missing or is not one")
     except (KeyError, ValueError, RecursionError) as error:

@@ -16,16 +16,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import SampleMaker
-from gan2shape_jax.method import losses, models, reconstruction
+from gan2shape_jax.method import losses, models, prior, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
+from gan2shape_jax.method.prior import PRIOR_STEP
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import Context, Example, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step2 import STEP2
-from gan2shape_jax.method.streams import Stream, key_of
+from gan2shape_jax.method.streams import Stream, generator_of, key_of
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
 from gan2shape_jax.training.task import means, one_image
@@ -39,6 +41,7 @@ _AVERAGED = (steps.INVERSION_STEP.name, STEP2.name, *_JUDGED)
 # third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
 _MOST_TURNED = 0.9
+_OUTLINED = 2000  # samples whose outlines say how far they are turned
 # Iterations that a step that trains depth runs before it is checked.
 _SETTLED = 100
 
@@ -79,6 +82,7 @@ class Lift:
     returns: int = 0
     # Called while a stage's samples are projected, with the number of images done and the total number.
     on_collected: Callable[[int, int], None] = lambda done, count: None
+    say: Callable[[str], None] = lambda line: None  # called before work that takes minutes
     _latest: dict[int, tuple[Shared, Shared]] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -136,8 +140,25 @@ class Lift:
         return self.stage(1).initial(params)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        """See `task.Task`."""
+        """See `task.Task`; with a cuboid as the prior, V is taught before it is fitted."""
+        if phase.step == PRIOR_STEP.name and self.config.prior.shape == "cuboid":
+            state = self.initial(self._taught_yaws(devices.on_host(state.params, self._mesh)))
         return self._averaging(self._of(phase).begin(dataclasses.replace(state, average=()), phase), phase)
+
+    def _taught_yaws(self, params: models.Params) -> models.Params:
+        """Returns networks whose V sees samples turned as the widths of their outlines say."""
+        self.say(f"V is taught yaw by the outlines of {_OUTLINED} samples")
+        maker, config = self._maker, self.config
+        images, _ = maker.images(Stream.OUTLINED_SAMPLE, range(_OUTLINED))
+        masks = np.stack([maker.mask_of(image) for image in images])
+        farthest = category_of(config.category).max_yaw_deg
+        yaws = prior.outline_yaws(masks, config.prior.cuboid, farthest=farthest)
+        order = generator_of(maker.key, Stream.OUTLINED_ORDER)
+        return prior.taught_yaws(params, images, yaws, maker.frozen.view_mean, self.settings, rng=order)
+
+    @property
+    def _mesh(self) -> jax.sharding.Mesh:
+        return devices.mesh_of(self.replicas, jax.devices())
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
@@ -178,8 +199,7 @@ class Lift:
         ended = phase is None or done == phase.iterations
         if phase is not None and not ended and "depth" not in phase.kind.networks:
             return None, {}
-        mesh = devices.mesh_of(self.replicas, jax.devices())
-        params = devices.on_host(state.params if state.average == () else state.average, mesh)
+        params = devices.on_host(state.params if state.average == () else state.average, self._mesh)
         predictions, signs_mean = examined(params, self.held_out, self.maker.frozen, self.settings)
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
             if faults := collapse(signs_mean, self._flat_l1):

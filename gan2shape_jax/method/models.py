@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from gan2shape_jax import extensions
 from gan2shape_jax.geometry import camera as cam
@@ -193,6 +193,15 @@ def views(params: Params, images: _Images, mean: Float[Array, "6"], settings: Se
     """Returns views in radians and scene units; `mean` (network units) is added if the settings say so."""
     added = mean if settings.add_mean_V else 0
     return _predict(params, "view", images, lambda raw: view_from_raw(raw + added, settings.view_range), settings)
+
+
+def views_error(
+    view: Params, images: _Images, told: Float[Array, "n 6"], mean: Float[Array, "6"], settings: Settings
+) -> Float[Scalar, ""]:
+    """Returns V's mean squared error from views in radians and scene units, taken in network units."""
+    units = settings.view_range.units()
+    off = views({"view": view}, images, mean, settings) - told
+    return jnp.mean(jnp.square(off / jnp.where(units > 0, units, 1)))
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:

@@ -125,13 +125,7 @@ def _lesson(
     images = projection.synthesize(latents, frozen, settings)
     images = jnp.concatenate([images, images[:, :, ::-1]])
     told = jnp.concatenate([told, told * jnp.array(models.MIRRORED["view"])])
-    units = settings.view_range.units()
-
-    def loss(view: models.Params) -> Array:
-        off = models.views({"view": view}, images, frozen.view_mean, settings) - told
-        return jnp.mean(jnp.square(off / jnp.where(units > 0, units, 1)))
-
-    gradient: models.Params = jax.grad(loss)(view)
+    gradient: models.Params = jax.grad(models.views_error)(view, images, told, frozen.view_mean, settings)
     return gradient
 
 

@@ -8,24 +8,36 @@ ellipsoid's centre is moved sideways, or `far` is set to 0.96 for a weaker one.
 
 `whole_ellipsoid` is ours. The published box ends where the frame does, so a face that fills its image falls away
 wrongly at brow and chin; and the published cap is equally deep whatever its width (docs/reports/lift.md).
+
+`cuboid` is ours too, for objects with deep sides, whose halves are not each other's mirror images in the picture. An
+ellipsoid that is turned never becomes wider, so that nothing tells a car's side from its front; a cuboid does, and how
+wide an outline is says how far an object is turned (docs/reports/cars.md).
 """
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+import optax
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.method import models
+from gan2shape_jax.method.factors import view_from_raw
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, LossAndMetrics, Step
 
 # Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.
 _OBJECT_THRESHOLD = 0.7
 # Radius in scene units of the sphere whose cap is stretched over the box.
 _RADIUS = 0.4
+# A pixel of which at least so much is the object's belongs to its outline.
+_OUTLINE_THRESHOLD = 0.5
+# Lessons of V before a lift, in pictures, whose yaws are those of outlines.
+_LESSONS, _TOGETHER, _LEARNING_RATE = 1000, 32, 3e-4
 # How far an object is assumed to extend beyond the frame that cuts it off, above or below, as a share of its visible
 # height.
 _BEYOND = 1 / 3
@@ -47,8 +59,11 @@ def prior_depth(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.
         return np.full(np.shape(mask), (camera.min_depth + camera.max_depth) / 2, mask.dtype)
     if shape == "category":
         return _of_category(config, mask)
+    pixel = 2 * math.tan(math.radians(camera.fov_deg) / 2) / (config.image_size - 1)  # its width at depth 1
+    if shape == "cuboid":
+        size, centre = config.image_size, camera.rot_center_depth
+        return cuboid(config.prior.cuboid, size=size, pixel=pixel, centre=centre, far=far).astype(mask.dtype)
     if shape == "whole_ellipsoid":
-        pixel = 2 * math.tan(math.radians(camera.fov_deg) / 2) / (config.image_size - 1)  # its width at depth 1
         return whole_ellipsoid(mask, far=far, least=camera.min_depth, pixel=pixel)
     moved = config.prior.shift if shape == "shifted_ellipsoid" else 0.0
     return ellipsoid(mask, category=config.category, near=near, far=far, shift=moved)
@@ -118,6 +133,78 @@ def whole_ellipsoid(
     return _cap(mask, box, near, far, shift=0.0, about=(box[2] + box[3]) / 2)
 
 
+def cuboid(
+    measures: tuple[float, ...], *, size: int, pixel: float, centre: float, far: float
+) -> Float[np.ndarray, "s s"]:
+    """Returns the depth of an upright cuboid, seen level.
+
+    Args:
+      measures: its length, width and height, scene units, and how far its front is turned to the right, degrees.
+      size: pixels of the picture's side.
+      pixel: width of a pixel at depth 1, in scene units.
+      centre: depth of its centre, in scene units.
+      far: depth of everything outside it, in scene units.
+    """
+    *sides, azimuth = measures
+    sine, cosine = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
+    axes = np.array([[sine, 0, cosine], [0, 1, 0], [-cosine, 0, sine]])  # columns: along length, height and width
+    slopes = (np.arange(size) - (size - 1) / 2) * pixel
+    x, y = np.meshgrid(slopes, slopes)
+    rays, start = np.stack([x, y, np.ones_like(x)], axis=-1) @ axes, np.array([0, 0, -centre]) @ axes
+    half = np.array([sides[0], sides[2], sides[1]]) / 2
+    with np.errstate(divide="ignore"):
+        bounds = (np.stack([-half, half])[:, None, None] - start) / rays
+    enters, leaves = bounds.min(axis=0).max(axis=-1), bounds.max(axis=0).min(axis=-1)
+    return np.where(enters <= leaves, enters, far)
+
+
+def outline_yaws(
+    masks: Float[np.ndarray, "n s s"], measures: tuple[float, ...], *, farthest: float
+) -> Float[np.ndarray, "n"]:
+    """Returns yaws (radians) by the widths of outlines in pictures of objects that are about a cuboid, see `cuboid`.
+
+    The order of widths says more than each width, since objects and pictures differ in size: it is compared with the
+    cuboid's own widths at as many yaws, evenly as far as `farthest` degrees to either side.
+    """
+    columns = np.asarray(masks).max(axis=1) >= _OUTLINE_THRESHOLD
+    wide = columns.shape[1] - columns.argmax(axis=1) - columns[:, ::-1].argmax(axis=1)
+    yaws = np.linspace(-farthest, farthest, len(masks))
+    length, width, _, azimuth = measures
+    towards = np.radians(azimuth - yaws)
+    order = np.argsort(length * np.abs(np.sin(towards)) + width * np.abs(np.cos(towards)), kind="stable")
+    result = np.empty(len(masks))
+    result[np.argsort(wide, kind="stable")] = np.radians(yaws[order])
+    return result
+
+
+def taught_yaws(
+    params: models.Params,
+    images: Float[np.ndarray, "n s s 3"],
+    yaws: Float[np.ndarray, "n"],
+    view_mean: Float[Array, "6"],
+    settings: Settings,
+    *,
+    rng: np.random.Generator,
+) -> models.Params:
+    """Returns networks whose V sees images with these yaws, in radians, and else in the mean view."""
+    told = np.tile(np.asarray(view_from_raw(view_mean, settings.view_range)), (len(images), 1))
+    told[:, 1] = yaws
+    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
+    view, moments = params["view"], optimizer.init(params["view"])
+    for _ in range(_LESSONS):
+        some = rng.choice(len(images), _TOGETHER)
+        gradient = _lesson(view, images[some], told[some], view_mean, settings)
+        update, moments = optimizer.update(gradient, moments)
+        view = optax.apply_updates(view, update)
+    return params | {"view": view}
+
+
+@jax.jit
+def _lesson(view: models.Params, images: Array, told: Array, view_mean: Array, settings: Settings) -> models.Params:
+    gradient: models.Params = jax.grad(models.views_error)(view, images, told, view_mean, settings)
+    return gradient
+
+
 def _cap(
     mask: np.ndarray, box: tuple[float, float, float, float], near: float, far: float, *, shift: float, about: float
 ) -> Float[np.ndarray, "s s"]:
@@ -139,8 +226,8 @@ def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, floa
     """Returns left, right, top and bottom of the object in pixels, adjusted as `fit` says."""
     _require_object(mask)
     rows, columns = np.nonzero(mask >= _OBJECT_THRESHOLD)
-    left, right = float(columns.min()), float(columns.max())
-    top, bottom = float(rows.min()), float(rows.max())
+    left, right = float(np.min(columns)), float(np.max(columns))
+    top, bottom = float(np.min(rows)), float(np.max(rows))
     height, width = bottom - top, right - left
     if fit == "forehead":
         top -= height / 6

@@ -145,6 +145,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
             rot_center_depth=camera.rot_center_depth,
             min_depth=camera.min_depth,
             max_depth=camera.max_depth,
+            near=0.1,  # as the published renderer
         ),
         view_range=ViewRange(
             rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range

@@ -42,6 +42,8 @@ class Stream(enum.IntEnum):
     TURNED_SAMPLES = 12  # that V is taught by
     TURNED_PLACES = 13  # how far each of those is turned
     DIRECTIONS = 14  # samples that directions in W are found from, in `evaluate`
+    OUTLINED_SAMPLE = 15  # whose outlines teach V yaw (a sample's number)
+    OUTLINED_ORDER = 16  # in which V sees those
 
     # Of an image, and of a run whose images are new in every iteration
     LATENT = 20  # of a sample

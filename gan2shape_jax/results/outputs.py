@@ -9,7 +9,7 @@ below it:
     card     {"format": 2, "thumb": JPEG}   photo and shape side by side, for the gallery
     model    geometry, colours, view and light: what the interactive view is built from
     extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`;
-             the photo's `texture`
+             the photo's `texture`, and the `photo` itself, as much of it as `input` shows
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import io
 import itertools
 import json
 import os
@@ -33,7 +34,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from gan2shape_jax import extensions
 from gan2shape_jax.errors import UserError
@@ -51,7 +52,8 @@ _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
 _SHOWS = ("", "_albedo", "_normals", "_shape")
 FRAGMENT, FORMAT, USDZ = "page.jsonl", 2, "model.usdz"
-_TEXTURE = 512  # pixels per side of the photo's texture, at most
+_TEXTURE = 512  # pixels per side of the photo and its texture, at most
+_PHOTO = "photo_crop.jpg"  # by `apps.export.texture`
 _THUMB = 80  # pixels per side of each half
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
 _CLAY_LIGHT = np.array([0.2, 0.8, 0.3, 0.5], np.float32)  # ambient, diffuse, dx, dy
@@ -72,11 +74,15 @@ class OutputOptions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
-    """What outputs are made from: the result, the options, the GAN if any, and what several need, made once."""
+    """What outputs are made from: the result, the options, the GAN if any, and what several need, made once.
+
+    `photo` is the file of the square of the photo that the result shows, at the photo's own size, if it is known.
+    """
 
     result: Reconstruction
     options: OutputOptions
     project: views.Projection | None = None
+    photo: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -184,12 +190,15 @@ def _relit_by_gan(drawing: Drawing) -> list[np.ndarray] | None:
 
 
 def _fragment(drawing: Drawing) -> dict[str, Any]:
-    lines = fragment_of(drawing.result, full=drawing.options.mesh_full)
+    lines = fragment_of(drawing.result, full=drawing.options.mesh_full, photo=drawing.photo)
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
-def fragment_of(result: Reconstruction, *, full: bool = False) -> list[dict[str, Any]]:
-    """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map."""
+def fragment_of(result: Reconstruction, *, full: bool = False, photo: bytes | None = None) -> list[dict[str, Any]]:
+    """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map.
+
+    `photo` is as for `Drawing`.
+    """
     part = surface.whole_if_empty(result, full=full)
     inside = part.field >= surface.OUTLINE
     shade = surface.shading(surface.normals(result.depth, result.camera), _CLAY_LIGHT)
@@ -223,9 +232,9 @@ def fragment_of(result: Reconstruction, *, full: bool = False) -> list[dict[str,
     if result.gan_image is not None:
         extras["gan_image"] = _encoded(pictures.to_uint8(result.gan_image))
     if result.texture is not None:
-        side = min(len(result.texture), _TEXTURE)
-        small = Image.fromarray(result.texture).resize((side, side), Image.Resampling.LANCZOS)
-        extras["texture"] = _encoded(np.asarray(small), quality=88)
+        extras["texture"] = _shrunk(Image.fromarray(result.texture))
+    if photo is not None:
+        extras["photo"] = _shrunk(JpegImagePlugin.JpegImageFile(io.BytesIO(photo)).convert("RGB"))  # of no other kind
     if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(np.max(uncertainty)), 1e-9)
         extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
@@ -254,6 +263,11 @@ def _encoded(picture: np.ndarray, kind: str = "jpeg", quality: int = 92) -> dict
     return {"kind": kind, "data": base64.b64encode(content).decode("ascii")}
 
 
+def _shrunk(picture: Image.Image) -> dict[str, str]:
+    side = min(picture.width, _TEXTURE)
+    return _encoded(np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS)), quality=88)
+
+
 def _rounded(value: float | np.float32) -> float:
     """Returns a number with the digits that float32 has, so that JSON stays short."""
     return float(f"{float(value):.9g}")
@@ -263,8 +277,8 @@ def _rounded(value: float | np.float32) -> float:
 OUTPUTS = (
     Output(
         ("mesh.glb",),
-        "the mesh in the photo's own colours, else the albedo's, unlit, cut along the object's outline; "
-        "metres, y up, z towards the viewer",
+        "the mesh in the photo's own colours, else the albedo's, unlit, cut along the object's outline, "
+        "where it fades; metres, y up, z towards the viewer",
         _glb,
         offer="3D model (GLB)",
     ),
@@ -413,7 +427,7 @@ def write_outputs(
     contents of further files as for `write_folder`, such as the networks' weights; `made_with` is for the folder's
     record.
     """
-    drawing = Drawing(result, options, gan_project)
+    drawing = Drawing(result, options, gan_project, (extra or {}).get(_PHOTO))
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
     chosen = [output.write for output in outputs() if output.write is not None and output.preset in presets]
     drawn = (write(drawing) or {} for write in chosen)
@@ -425,7 +439,7 @@ def add_textured(folder: pathlib.Path, result: Reconstruction, files: Mapping[st
 
     Raises `UserError` if the file system refuses.
     """
-    drawing = Drawing(result, OutputOptions())
+    drawing = Drawing(result, OutputOptions(), photo=files.get(_PHOTO))
     drawn = dict(files)
     for write in (_glb, _obj, _usdz, _texture):
         drawn |= write(drawing) or {}

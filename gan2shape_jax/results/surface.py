@@ -46,6 +46,7 @@ OUTLINE = 0.5  # of the field: where the surface is cut
 _RINGS = 5  # the outermost of the object, one for the cells across its outline, and what is averaged there
 _BLUR, _BLURRED = 1.0, 3.0  # pixels, of the depth along the border, and up to this distance inside of it
 _WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
+_FADE = 0.4  # of the field, from the outline on, over which a mesh becomes opaque
 _SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
 _LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
 _MOST = 0.75  # of a model's samples have the object where its mean mask does
@@ -302,7 +303,8 @@ def build_mesh(result: Reconstruction, *, full: bool = False, texture: Image.Ima
 
     `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
     leaves the depth map whole, since a mesh without triangles is of no use. The material is fully rough and
-    double-sided.
+    double-sided. The vertices' colours are white, and transparent towards the outline, where the object fades into what
+    was behind it; faces that have such a vertex come last. Formats without transparency end at the outline.
     """
     import trimesh  # here, because its import is slow
     from trimesh.visual import TextureVisuals
@@ -322,8 +324,18 @@ def build_mesh(result: Reconstruction, *, full: bool = False, texture: Image.Ima
     look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
+    opacity = _opacity(ndimage.map_coordinates(part.field, [rows, columns], order=1, mode="nearest"))
+    white = np.full((len(uv), 3), 255, np.uint8)
+    visual.vertex_attributes["color"] = np.concatenate([white, opacity[:, None]], axis=-1)
+    faces = surface_cut.faces[np.argsort((opacity[surface_cut.faces] < 255).any(axis=1), kind="stable")]
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
-    return trimesh.Trimesh(placed, surface_cut.faces, vertex_normals=unit, visual=visual, process=False)
+    return trimesh.Trimesh(placed, faces, vertex_normals=unit, visual=visual, process=False)
+
+
+def _opacity(field: Float[np.ndarray, " v"]) -> UInt8[np.ndarray, " v"]:
+    """Returns 0 to 255: how much of what lies behind a point of the field is hidden, as the viewer's shader has it."""
+    share = np.clip((field - OUTLINE) / _FADE, 0, 1)
+    return np.rint(255 * share * share * (3 - 2 * share)).astype(np.uint8)
 
 
 def metres(camera: cameras.Camera) -> float:
@@ -348,19 +360,40 @@ def jpeg(texture: UInt8[np.ndarray, "t t 3"]) -> _Kept:
 
 
 def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
-    """Returns a mesh, named as viewers show it, as binary glTF 2.0; unless `lit`, its colours are shown as they are."""
+    """Returns a mesh of `build_mesh`, named as viewers show it, as binary glTF 2.0.
+
+    Unless `lit`, its colours are shown as they are. The faces along the outline are a primitive of their own, the only
+    one that is blended: viewers draw what is blended without hiding what lies behind it, the far side of a nose.
+    """
     from trimesh import Scene
 
-    def unlit(tree: dict[str, Any]) -> None:
+    opacity = mesh.visual.vertex_attributes["color"][:, 3]  # type: ignore[union-attr]
+    opaque = 3 * int((opacity[mesh.faces] == 255).all(axis=1).sum())
+
+    def finish(tree: dict[str, Any]) -> None:
         tree["asset"]["generator"] = "gan2shape_jax"
         if not lit:
             tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", ()), _UNLIT})
             for material in tree["materials"]:
                 material["extensions"] = {_UNLIT: {}}
+        if 0 < opaque < 3 * len(mesh.faces):
+            _blend(tree, opaque)
 
     scene = Scene()
     scene.add_geometry(mesh, node_name=name, geom_name=name)
-    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=unlit)
+    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
+
+
+def _blend(tree: dict[str, Any], opaque: int) -> None:
+    """Splits the one primitive of a glTF tree: its corners from the number `opaque` on are drawn with transparency."""
+    (primitive,), (material,) = tree["meshes"][0]["primitives"], tree["materials"]
+    inner = tree["accessors"][primitive["indices"]]
+    del inner["min"], inner["max"]  # of all corners
+    outer = inner | {"byteOffset": 4 * opaque, "count": inner["count"] - opaque}  # of uint32
+    inner["count"] = opaque
+    tree["materials"].append(material | {"name": f"{material['name']} outline", "alphaMode": "BLEND"})
+    tree["accessors"].append(outer)
+    tree["meshes"][0]["primitives"].append(primitive | {"indices": len(tree["accessors"]) - 1, "material": 1})
 
 
 def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax.detection.assessment import unlikeness
+from gan2shape_jax.geometry import camera, resample
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.io import exported
 from gan2shape_jax.method import models, projection, reconstruction
@@ -75,13 +77,13 @@ def reconstruct_ungraded(
         **_baseline(history),
         **(measured or {}),
     }
-    if view.landmark_error is not None and np.isfinite(view.landmark_error):
-        metrics["landmark_error"] = float(view.landmark_error)
-    if grader.typical_l1 is not None:
+    if view.landmark_error is not None:
+        error = float(view.landmark_error)
+        metrics["landmark_error"] = error if np.isfinite(error) else None
+    if grader.by_model:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
         by = view if start is None else predict(start, example, frozen, settings)
-        by = by if by.published is None else dataclasses.replace(by, reconstruction=by.published)
-        metrics |= trust.nearness(grader.typical_l1, _l1(by, example))
+        metrics["unlikeness"] = _unlikeness(by, example, grader.mask, settings)
     return Reconstruction(
         name=prepared.name,
         camera=settings.camera,
@@ -113,6 +115,21 @@ def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tupl
     shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
     lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
     return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
+
+
+def _unlikeness(view: Prediction, example: Example, mask: np.ndarray | None, settings: Settings) -> float:
+    """Returns how unlike its reconstruction an image is where the model's object is seen in it."""
+    mask = np.ones(view.depth.shape, np.float32) if mask is None else mask
+    seen = np.asarray(_seen(view, jnp.asarray(mask), settings=settings)) > 0.5
+    published = view.reconstruction if view.published is None else view.published
+    return unlikeness(np.asarray(example.image)[0], np.asarray(published), seen)
+
+
+@exported.jit
+def _seen(view: Prediction, mask: jax.Array, *, settings: Settings) -> jax.Array:
+    """Returns a canonical mask (S, S) as it is seen in the input."""
+    grid = camera.inverse_warped_grid(view.warped_depth, view.view, settings.camera)
+    return resample.grid_sample(mask[..., None], grid)[..., 0] * view.valid
 
 
 def _l1(view: Prediction, example: Example) -> float:

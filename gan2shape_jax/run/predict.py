@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import load_config, set_field
+from gan2shape_jax.config import former, load_config, set_field
 from gan2shape_jax.config import names as config_names
-from gan2shape_jax.detection.detector import Assessment
+from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.bundled import MODEL, cache, cached_weights, names_of, suggestion, weights_file
+from gan2shape_jax.io.bundled import MODEL, asset, cache, cached_weights, names_of, suggestion, weights_file
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
@@ -78,14 +78,19 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
       UserError: there is no such model, and the message lists the names; or its file is unusable.
     """
     spec = os.fspath(model)
-    if spec.partition(":")[0] in config_names() or spec.partition(":")[0].endswith((".py", ".yml", ".yaml")):
-        config, files = load_config(spec).unlock(), cached_weights(cache("weights") / spec)
+    name, _, variant = former.config(spec).partition(":")
+    if name in config_names() or name.endswith((".py", ".yml", ".yaml")):
+        files = cached_weights(cache("weights") / name)
+        if not variant and files and not os.path.isfile(asset(f"{name}/model.safetensors")):
+            variant = "published"  # what was fetched is all that there is
+        config = load_config(f"{name}:{variant}" if variant else name).unlock()
+        files = files if variant.partition(":")[0] == "published" else {}
     else:
         facts = model_file.read_facts(path := weights_file(spec, MODEL))
-        if facts is None or facts.category not in config_names():
+        if facts is None or (found := _default_of(facts.category)) is None:
             what = "is missing, or not a lifted model" if facts is None else f"is a model of {facts.category[:80]!r}"
             raise ConfigError(f"{path} {what}: name a lifted model's file, or a configuration that has one (.py)")
-        config, files = load_config(facts.category).unlock(), {MODEL: path}
+        config, files = found.unlock(), {MODEL: path}
     for field, file in files.items():
         set_field(config, field, str(file))
     if not os.path.isfile(model_path := config.networks.pretrained):
@@ -98,6 +103,14 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
             f"(gan2shape-jax lift --config={spec}), or use one of the models {', '.join(named)}"
         )
     return config.lock()
+
+
+def _default_of(category: str) -> ConfigDict | None:
+    """Returns a category's configuration without a variant; None if it has none, or only the published one."""
+    try:
+        return load_config(category) if category in config_names() else None
+    except ConfigError:
+        return None
 
 
 def load_predictor(

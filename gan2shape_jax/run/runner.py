@@ -22,7 +22,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.text import Text
 
-from gan2shape_jax.detection.detector import Assessment
+from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
@@ -105,6 +105,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._finished: dict[str, Row] = {}
         self._predicted: dict[str, Row] = {}  # at the last summaries, images that await their refinement
         self._rows: list[Row] = []  # of the last summaries
@@ -156,6 +157,11 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._failures |= failures
         if time.monotonic() >= self._due:
             self.summarize()
+
+    def refuse(self, refused: Mapping[str, str]) -> None:
+        """Has the summaries name images, by their stems, that were not used, and why."""
+        self._refused |= refused
+        self.fail({})
 
     def note(self, stem: str) -> None:
         """Notes that an image has another result than before; updates the summaries as `fail` does."""
@@ -227,12 +233,15 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
                 for stem in left
                 if stem not in self._finished and is_result(self.folder.result(stem))
             }
-            failures = self.folder.write_failures(self._failures)
+            failures = self.folder.write_failures(self._refused | self._failures)
             if not new and predicted.keys() == self._predicted.keys() and failures == self._told:
                 break
             self._told, self._predicted = failures, predicted
-            failed = {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
-            rows = predicted | self._finished | failed
+            unmade = {
+                stem: Row(stem, f"{'not used' if stem in self._refused else 'failed'}: {message}")
+                for stem, message in failures.items()
+            }
+            rows = predicted | self._finished | unmade
             self._rows = [rows[stem] for stem in self._stems if stem in rows]
             if self._hooks.finished is None:
                 write_table(self.folder.root, self._rows)

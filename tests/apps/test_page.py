@@ -16,7 +16,7 @@ def run(tmp_path, monkeypatch):
     """A run with three results, only their arrays; one below a folder, one damaged."""
     monkeypatch.chdir(tmp_path)
     save_result(bump.result(), tmp_path / "run" / "results" / "006")
-    save_result(plain_result("b c", metrics={"side": 0.1, "far_from_category": True}), tmp_path / "run/results/a/b c")
+    save_result(plain_result("b c", metrics={"side": 0.1, "trust": {"grade": "doubt"}}), tmp_path / "run/results/a/b c")
     save_result(plain_result(), tmp_path / "run" / "results" / "bad")
     (tmp_path / "run" / "results" / "bad" / "result.json").write_text("{")
     (tmp_path / "run" / "config.json").write_text("{}")
@@ -41,7 +41,7 @@ def test_a_run_becomes_a_page_of_all_its_results(run, capsys):
     assert main(["page", "run", "--out", "all.html", "--title", "A <b> title"]) == 0
     facts, text = _page(run / "all.html")
     assert {image["name"]: image["done"] for image in facts["images"]} == {"006": True, "a/b c": True, "bad": False}
-    assert facts["images"][1]["remarks"] == "far from what the GAN draws"
+    assert facts["images"][1]["remarks"] == "doubtful"
     assert "unreadable" in facts["images"][2]["remarks"] and "<b>" not in text and "A &lt;b&gt; title" in text
     assert facts["images"][1]["place"] == "run/results/a/b%20c"
     assert "3 images" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from gan2shape_jax.main import main
 # One of each kind of reason: a file that is missing or no picture, a value, a place, an option that goes with no other.
 _REFUSED = """
 photo none.png --out results
-photo broken.png --out results --model catface
+photo broken.png --out results --model cat
 photo a.png --out results --model celeba
 photo a.png --out results --box 1 2
 photo a.png --out results --box 30 30 20 --mask broken.png

@@ -106,7 +106,7 @@ def test_a_mask_of_ones_own_is_given_to_all_and_a_lack_of_masks_is_said(tmp_path
         ("--config=ictface --ellipse 3 3 0.1 0.1", "outside"),
         ("--config=ictface --mask nowhere.png", "nowhere.png"),
         ("--config=nonsense", "nonsense"),
-        ("--config=car", "gan2shape-jax get car"),
+        ("--config=car:published", "gan2shape-jax get car"),
         ("--gan nowhere.safetensors", "nowhere.safetensors"),
         ("", "--config=NAME or --gan FILE"),
     ],

@@ -39,7 +39,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
     monkeypatch.syspath_prepend(_FACES.parent / "studio")
     names = ("sources", "people", "drawing", "render", "committed", "table", "learn", "rigidity")
-    names += ("chance", "folders", "packed", "photograph")
+    names += ("chance", "folders", "packed", "photograph", "depths")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
@@ -277,9 +277,9 @@ def test_the_table_averages_over_persons(scripts):
         "family": np.array([0, 0, 0, 1]),
         "view": np.radians([[0, 5.0], [0, -20], [0, 50], [0, 0]]),
     }
-    groups = dict(scripts.table.groups(truth))
-    assert [int(groups[name].sum()) for name in ("all", "ict", "makehuman", "yaw 15 to 30")] == [4, 3, 1, 1]
-    means = scripts.table.over_persons(np.array([1.0, 3, 10, 7]), truth, groups["all"])
+    groups = scripts.table.groups(truth)
+    assert [int(groups[name].sum()) for name in ("ict", "makehuman", "yaw 15 to 30")] == [3, 1, 1]
+    means = scripts.depths.of_each(np.array([1.0, 3, 10, 7]), scripts.table.person(truth), np.ones(4, bool))
     assert sorted(means) == [2, 7, 10]
     mean = np.load(scripts.committed.MEAN)
     assert mean.shape == (64, 64) and mean[31, 31] < 0.97 < 1.04 < mean[31, 0]
@@ -296,12 +296,14 @@ def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(script
             "view": truth["view"][number],
         }
         save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
-    kept, ways = scripts.table.finished(truth, [tmp_path]), scripts.table.ways([], [], [tmp_path], 64)
-    errors = {name.split()[0]: scripts.table.measured(kept, way) for name, way in ways.items()}
+    kept = scripts.depths.finished(truth, [tmp_path])
+    options = argparse.Namespace(model=[], config="", ceiling=[], results=[tmp_path])
+    ways = scripts.depths.ways(options, np.load(scripts.committed.MEAN), "ictface")
+    errors = {name.split()[0]: scripts.depths.measured(kept, way) for name, way in ways.items()}
     assert len(kept["depth"]) == 2 and np.allclose([errors["run"]["side"], errors["run"]["yaw"]], 0, atol=1e-5)
     assert errors["ellipsoid"]["side"].mean() < 0.9 * errors["flat"]["side"].mean()
     with pytest.raises(UserError, match="is not the picture"):
-        scripts.table.measured(scripts.table.finished(other, [tmp_path]), ways[f"run ({tmp_path.name})"])
+        scripts.depths.measured(scripts.depths.finished(other, [tmp_path]), ways[f"run ({tmp_path.name})"])
 
 
 @pytest.mark.heavy
@@ -317,7 +319,7 @@ def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, t
     (tmp_path / "list.txt").write_text("0.png\n1.png\n")
     files = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
     for file in files:
-        scripts.learn.main([what, "--faces", str(tmp_path), "--steps", "21", "--out", str(file)])
+        scripts.learn.main([what, "--data", str(tmp_path), "--steps", "21", "--out", str(file)])
     losses = [float(line.split(": ")[1]) for line in capsys.readouterr().out.splitlines()]
     assert losses[:2] == losses[2:] and losses[1] < losses[0] and files[0].read_bytes() == files[1].read_bytes()
     config = load_config("ictface:predict").unlock()

@@ -75,7 +75,7 @@ def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_the
     for number in range(8):
         Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / f"without/{number}.png")
     arguments = ["place", "--kind", str(tmp_path / "cat/image"), "--without", str(tmp_path / "without"), "--out"]
-    script = _script("trust")
+    script = _script("found")
     script.main([*arguments, str(tmp_path / "hard"), "--hard"])
     truth = json.loads((tmp_path / "hard/truth.json").read_text())
     boxes = {name: CropBox(*values) for name, values in truth.items()}
@@ -90,14 +90,42 @@ def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_the
     assert script._half(pathlib.Path("cat000+again.png")) == script._half(pathlib.Path("cat000.png"))
 
 
-@pytest.mark.heavy
-def test_a_face_is_judged_by_its_true_depth():
-    script = _script("trust_record")
-    networks = script.networks_of(pathlib.Path(asset("ictface")), "")
-    ((_, item),) = script.faces_of(networks, [1], ["none"])
-    first = script.judged(networks, item)
-    assert first.atypical < 3 and 0 < first.result.metrics["side"] < 0.03
-    assert np.median(script.ratios_of(first, np.full((64, 64), 0.02))) < 1
+_MARKS = np.array([[40.0, 40], [80, 40], [60, 60], [45, 80], [75, 80]])
+
+
+def test_photos_are_changed_as_it_is_said():
+    script, rng = _script("verdicts"), np.random.default_rng(5)
+    photo = rng.integers(60, 190, (120, 120, 3), dtype=np.uint8)
+
+    def changed(change):
+        return script.changed(photo, change, 40.0, _MARKS, np.random.default_rng(0)).astype(float)
+
+    assert changed("gain 0.5").mean() == pytest.approx(photo.mean() / 2, abs=0.5)
+    assert changed("contrast 0.6").std() == pytest.approx(0.6 * photo.std(), rel=0.02)
+    assert np.ptp(changed("grey"), axis=-1).max() == 0
+    np.testing.assert_array_equal(changed("mirrored")[:, ::-1], photo)
+    assert changed("blurred").std() < 0.5 * photo.std() and changed("dark").mean() < 0.31 * photo.mean()
+    assert changed("tiny").shape[0] * 40 / 120 < 12.5
+    masked, covered = changed("covered by a mask"), changed("covered by a hand")
+    assert (
+        masked[85, 60].std() < 30
+        and np.abs(masked[5:30] - photo[5:30]).mean() < np.abs(masked[60:90] - photo[60:90]).mean()
+    )
+    assert np.abs(covered - photo).mean() > 1
+    truth = script._Truth(np.ones((120, 120)), np.ones((120, 120)), None)
+    cut, known = script._cut(photo, truth, 40.0, _MARKS, np.random.default_rng(1))
+    assert min(cut.shape[:2]) < 120 and known.depth.shape == cut.shape[:2]
+
+
+def test_the_area_of_risk_is_least_in_the_right_order():
+    script = _script("verdicts")
+    risk = np.array([3.0, 1.0, 2.0])
+    assert script._area(risk, risk) == pytest.approx((1 + 1.5 + 2) / 3)
+    assert script._area(risk, -risk) == pytest.approx((3 + 2.5 + 2) / 3)
+    rows = [{"name": str(k), "side": 0.01 * (1 + (k % 2)), "turned": 70.0 * (k % 2)} for k in range(200)]
+    side, without = script._fitted(rows)
+    assert side.expected({"turned": 70.0}) / side.expected({}) == pytest.approx(2, rel=0.05)
+    np.testing.assert_allclose(without, [row["side"] for row in rows], rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])
@@ -145,8 +173,8 @@ def test_the_whole_schedule_weighs_steps_by_their_iterations(timing):
 
 
 def test_what_is_absent_is_named(timing):
-    with pytest.raises(UserError, match="car lacks the GAN, images, .*LPIPS"):
-        timing.subjects.load("car", {}, random_weights=False)
+    with pytest.raises(UserError, match="car:published lacks the GAN, images, .*LPIPS"):
+        timing.subjects.load("car:published", {}, random_weights=False)
     with pytest.raises(UserError, match="ictface:full lacks LPIPS"):
         timing.subjects.load("ictface:full", {}, random_weights=False)
 
@@ -155,7 +183,7 @@ def test_what_is_absent_is_named(timing):
 def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
     sizes = {"image_size": "32", "gan.size": "16", "gan.style_dim": "8", "networks.width": "8"}
     sizes |= dict.fromkeys(("networks.group_base", "networks.zdim", "networks.encoder_width"), "4")
-    subject = timing.subjects.load("car", sizes, random_weights=True)
+    subject = timing.subjects.load("car:published", sizes, random_weights=True)
     assert subject.example.image.shape == (1, 32, 32, 3) and subject.example.latent.shape == (1, 8)
     assert subject.settings.architecture.channels == (512, 512, 512)
     assert subject.frozen.distances["lpips"]["conv5_3/kernel"].shape == (3, 3, 512, 512)

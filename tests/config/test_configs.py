@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 import gan2shape_jax
-from gan2shape_jax.config import apply_overrides, flatten, load_config, names, schema, to_json
+from gan2shape_jax.config import apply_overrides, flatten, load, load_config, names, schema, to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import ConfigError, UserError
@@ -19,15 +19,22 @@ from gan2shape_jax.io.categories import categories, category_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method.settings import Settings
 
-_VARIANTS = ("ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict", "catface:scratch")
-_VARIANTS += ("catface:predict", "ablation:flat", "ablation:no_regularization")
+_JOINT = ("celeba", "cat", "synface")  # the published categories that were trained jointly, too
+_PUBLISHED = ("car", "church", "horse", *_JOINT)
+_BUNDLED = [name for name in names() if name not in _PUBLISHED or name in ("car", "cat")]
+_SPECS = [*_BUNDLED, *(f"{name}:published" for name in _PUBLISHED), *(f"{name}:published_joint" for name in _JOINT)]
+_VARIANTS = [f"{name}:{variant}" for name in ("ictface", "car", "cat", "head") for variant in load.VARIANTS]
 
 
-@pytest.mark.parametrize("spec", [*names(), *_VARIANTS])
+@pytest.mark.parametrize("spec", [*_SPECS, *_VARIANTS, "ablation:flat", "ablation:no_regularization"])
 def test_a_configuration_is_whole_valid_locked_and_comes_back(spec, tmp_path):
     config = load_config(spec)
     values = flatten(config)
-    assert values.keys() == schema.fields().keys() and problems(config) == []
+    assert values.keys() == schema.fields().keys()
+    if config.recipe == "finetune":  # begins with the networks of a lift
+        config = apply_overrides(config, {"networks.pretrained": "networks.safetensors"})
+        values = flatten(config)
+    assert problems(config) == []
     with pytest.raises(AttributeError):
         config.no_such_field = 1
     (tmp_path / "config.json").write_text(to_json(config))
@@ -37,7 +44,7 @@ def test_a_configuration_is_whole_valid_locked_and_comes_back(spec, tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", _SPECS)
 def test_every_configuration_can_be_lifted_and_every_lift_go_on_from_its_networks(name):
     lift, again = load_config(f"{name}:lift"), load_config(f"{name}:finetune").unlock()
     assert problems(lift) == [] and (lift.recipe, again.recipe) == ("lift", "finetune")
@@ -69,8 +76,8 @@ def test_what_stands_on_the_ground_turns_by_45_degrees(name):
 
 def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
     records = categories()
-    assert {load_config(name).category for name in names()} - {"own"} <= records.keys()
-    assert str(category_of("catface")) == "cat's face"
+    assert {load_config(name).category for name in _SPECS} - {"own"} <= records.keys()
+    assert str(category_of("cat")) == "cat's face"
     assert str(category_of("celeba")) == "face" == str(category_of("ictface"))
     assert (str(category_of("boat")), category_of("boat").box, category_of("boat").parser) == ("boat", "none", None)
     text = (
@@ -102,8 +109,11 @@ def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch, place)
     ("spec", "message"),
     [
         ("ictfac", "did you mean ictface"),
-        ("ictface:quik", "no variant 'quik' .it has scratch, quick"),
-        ("car:quick", "it has none"),
+        ("ictface:quik", "no variant 'quik' .it has predict, scratch, quick"),
+        ("church", "church is church:published: nothing of it is bundled, and gan2shape-jax get church downloads"),
+        ("church:quick", "church is church:published"),
+        ("church:published:quik", "no variant 'quik' .it has predict, scratch"),
+        ("ictface:quick:published", "no variant 'published'"),
         ("no/such.py", "no config file no/such.py"),
         ("../gan2shape_jax/errors", "there is no config"),
     ],
@@ -111,6 +121,29 @@ def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch, place)
 def test_unknown_config_is_an_error_with_a_hint(spec, message):
     with pytest.raises(ConfigError, match=message):
         load_config(spec)
+
+
+def test_what_had_another_name_is_told_and_found():
+    with pytest.warns(UserWarning, match="the configuration catface is called cat today"):
+        assert to_json(load_config("catface:predict")) == to_json(load_config("cat:predict"))
+    with pytest.warns(UserWarning, match="celeba_pretrain is called celeba:published_joint today"):
+        assert to_json(load_config("configs/celeba_pretrain.py")) == to_json(load_config("celeba:published_joint"))
+
+
+def test_a_files_own_variant_is_taken_before_one_that_all_have(tmp_path):
+    text = (
+        "from gan2shape_jax.config import load_config\nVARIANTS = ('quick', 'slow')\n"
+        "def get_config(variant=''):\n"
+        "    config = load_config('ictface').unlock()\n"
+        "    config.seed = 1 + len(variant)\n"
+        "    return config\n"
+    )
+    (path := tmp_path / "mine.py").write_text(text)
+    assert [load_config(f"{path}{more}").seed for more in ("", ":quick", ":slow", ":slow:quick")] == [1, 6, 5, 5]
+    assert load_config(f"{path}:slow:quick").prior.iterations == 150
+    (path := tmp_path / "other.py").write_text(text.replace("variant=''", "variant"))
+    with pytest.raises(ConfigError, match="^config other is other:quick, other:slow$"):
+        load_config(f"{path}:predict")
 
 
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
@@ -126,7 +159,7 @@ def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
 
 def test_the_bundled_faces_begin_with_the_bundled_model_unless_from_scratch():
     default, scratch = flatten(load_config("ictface")), flatten(load_config("ictface:scratch"))
-    changed = {"recipe", "networks.pretrained", "refinement.samples", "workdir"}
+    changed = {"recipe", "networks.pretrained", "workdir"}
     assert {path for path in default if default[path] != scratch[path]} == changed
     model = default["networks.pretrained"]
     assert load_config("ictface:predict").networks.pretrained == model
@@ -159,7 +192,7 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
         read_config(file)
 
 
-@pytest.mark.parametrize("spec", ["catface", "catface:lift", "head:lift"])
+@pytest.mark.parametrize("spec", ["cat", "cat:lift", "head:lift"])
 def test_the_bundled_configurations_have_all_they_need(tmp_path, spec):
     from gan2shape_jax.run import check
 
@@ -169,7 +202,7 @@ def test_the_bundled_configurations_have_all_they_need(tmp_path, spec):
 
 
 def test_the_licence_of_the_bundled_cats_names_its_holder():
-    assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()
+    assert "AnnikaV9" in pathlib.Path(asset("cat/LICENSE-cat-dataset")).read_text()
 
 
 _START = "from gan2shape_jax.config import load_config\n"

@@ -24,7 +24,7 @@ _TYPED |= {"workdir": {"12": "12"}, "data.latent_root": {"": ""}, "schedule.stag
 
 @pytest.mark.parametrize("field", _TYPED)
 def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field):
-    original = load_config("synface")
+    original = load_config("synface:published")
     before = flatten(original)
     for text, value in _TYPED[field].items():
         actual = flatten(apply_overrides(original, {field: text}))
@@ -91,7 +91,7 @@ def test_own_images_get_nothing_of_the_bundled_faces(tmp_path):
         assert _roots(config) == dict.fromkeys(_ROOTS, "") | {root: folder}
         assert f"config.data.{root} " not in str(caught[0].message)
     with pytest.warns(UserWarning, match="dropped config.data.latent_root data/celeba/latents"):
-        assert apply_overrides(load_config("celeba"), {"data.image_root": "photos"}).data.latent_root == ""
+        assert apply_overrides(load_config("celeba:published"), {"data.image_root": "photos"}).data.latent_root == ""
 
 
 def test_the_same_holds_for_config_files_that_start_from_ictface(tmp_path):
@@ -178,8 +178,8 @@ def test_a_category_of_ones_own_is_taken_and_a_misspelt_one_is_asked_about():
         ("--config=a --config.workdir=", Arguments("a", {"workdir": ""})),
         ("lift --config=a", Arguments("a:lift")),
         ("--version", Arguments(version=True)),
-        ("-h --config=car", Arguments("car", help="")),
-        ("--help --config=car", Arguments("car", help="")),
+        ("-h --config=car:published", Arguments("car:published", help="")),
+        ("--help --config=car:published", Arguments("car:published", help="")),
         ("--help=schedule", Arguments(help="schedule")),
         ("--help schedule.stages", Arguments(help="schedule.stages")),
     ],
@@ -222,11 +222,11 @@ def test_short_help_names_every_group_and_command_in_lines_that_fit_a_terminal(c
 
 
 def test_help_on_a_field_says_value_meaning_and_range(capsys):
-    printed = _help("--help=schedule.stages", "--config=car", capsys=capsys)
+    printed = _help("--help=schedule.stages", "--config=car:published", capsys=capsys)
     assert "--config.schedule.stages=((700, 700, 600), (200, 500, 400)" in printed
     assert "triple a stage" in printed and "flip1" in printed and "those of car" in printed
-    by_its_end = _help("--help=flip3", "--config=car", capsys=capsys)
-    assert by_its_end == _help("--help=schedule.flip3", "--config=car", capsys=capsys)
+    by_its_end = _help("--help=flip3", "--config=car:published", capsys=capsys)
+    assert by_its_end == _help("--help=schedule.flip3", "--config=car:published", capsys=capsys)
     assert "configs/base.py" in (seed := _help("--help=seed", capsys=capsys)) and "workdir" in seed
     assert "(from 0.01 to 1)" in _help("--help=lift.truncation", capsys=capsys)
     assert "(one of discriminator, lpips)" in _help("--help=loss.perceptual", capsys=capsys)

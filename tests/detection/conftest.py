@@ -13,7 +13,7 @@ from gan2shape_jax.detection import alignment, weights
 @pytest.fixture(scope="session")
 def bundled():
     """Returns the weights of the cats' detector, and the detector."""
-    checkpoint = pathlib.Path(load_config("catface").gan.checkpoint)
+    checkpoint = pathlib.Path(load_config("cat").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
     detector_weights = weights.weights_of(checkpoint, *gan, "gan", say=lambda line: pytest.fail(line))
     return detector_weights, weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
@@ -22,4 +22,4 @@ def bundled():
 @pytest.fixture(scope="session")
 def cat_photo():
     """Returns a function that draws a bundled cat of `side` pixels around (x, y) into a landscape of waves."""
-    return lambda name="026", **where: placed(f"catface/image/{name}.png", **where)
+    return lambda name="026", **where: placed(f"cat/image/{name}.png", **where)

@@ -18,7 +18,7 @@ _WHERE = {"x": 190, "y": 100, "side": 96}
 def _detector(kind="head"):
     """Returns the detector of a bundled GAN, without what is said of how typical a crop is."""
     detector_weights = weights.stored_weights(pathlib.Path(load_config(kind).gan.checkpoint), "face")
-    return faces.FaceDetector(detector_weights.framing, lambda crops: np.zeros(len(crops)))
+    return faces.FaceDetector(detector_weights.framing)
 
 
 def _near(box, expected, *, shift=0.06, scale=0.12, turn=6.0):
@@ -87,12 +87,20 @@ def test_several_faces_come_from_left_to_right():
     assert min(left.score, right.score) >= SURE and (left.box.x < 100 < right.box.x)
 
 
+def test_of_more_faces_than_are_taken_from_one_photo_the_surest_are(monkeypatch):
+    photo = placed(x=220, y=70, side=80)
+    photo[100:180, 20:100] = placed("ictface/image/009.png", x=60, y=140, side=80)[100:180, 20:100]
+    every = _detector().detect(photo)
+    monkeypatch.setattr(faces, "_MOST", 1)
+    assert _detector().detect(photo) == [max(every, key=lambda detection: detection.score)]
+
+
 def test_where_there_is_no_face_the_best_candidate_is_no_detection():
     rng = np.random.default_rng(0)
     photos = (
         np.full((16, 48, 3), 7, np.uint8),
         rng.integers(0, 255, (90, 120, 3), np.uint8),
-        placed("catface/image/026.png", **_WHERE),
+        placed("cat/image/026.png", **_WHERE),
     )
     scores = [[detection.score for detection in _detector().detect(photo)] for photo in photos]
     assert all(score < PERHAPS for each in scores for score in each), scores
@@ -101,8 +109,8 @@ def test_where_there_is_no_face_the_best_candidate_is_no_detection():
 def test_crops_are_assessed_one_by_one(photo):
     face = sample_crop(photo, CropBox(**_WHERE), 64)
     waves = sample_crop(photo, CropBox(60, 100, 96), 64)
-    first, second, third = _detector().assess(np.stack([face, waves, np.rot90(face, 2)]))
-    assert first.score >= SURE and max(second.score, third.score) < PERHAPS
+    first, second, third = _detector().scores(np.stack([face, waves, np.rot90(face, 2)]))
+    assert first >= SURE and max(second, third) < PERHAPS
 
 
 def test_how_a_gan_frames_faces_is_measured_on_pictures_framed_alike():

@@ -16,7 +16,7 @@ from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
 
-_CHECKPOINT = pathlib.Path(load_config("catface").gan.checkpoint)
+_CHECKPOINT = pathlib.Path(load_config("cat").gan.checkpoint)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
@@ -104,9 +104,9 @@ def test_a_crop_is_looked_at_by_itself_and_in_any_number(bundled, cat_photo):
     face = sample_crop(cat_photo(), CropBox(x=190, y=100, side=96), 64)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     waves = sample_crop(cat_photo(), CropBox(x=60, y=100, side=96), 64)
-    assessments = detector.assess(np.stack([face, noise, waves, np.rot90(face)]))
-    assert assessments[0].score > SURE > PERHAPS > max(assessment.score for assessment in assessments[1:])
-    np.testing.assert_allclose(detector.assess(face[None])[0], assessments[0], atol=1e-3)
+    scores = detector.scores(np.stack([face, noise, waves, np.rot90(face)]))
+    assert scores[0] > SURE > PERHAPS > max(scores[1:])
+    np.testing.assert_allclose(detector.scores(face[None])[0], scores[0], atol=1e-3)
 
 
 def test_an_underexposed_photo_is_lightened_and_any_other_stays_as_it_is(bundled, cat_photo):
@@ -169,7 +169,7 @@ def test_what_is_uncertain_and_far_from_upright_is_searched_for_sideways(bundled
     """A head on its side was framed half way to it, as the search that expects heads upright turns no further."""
 
     def search(self, work, *, turned):
-        return [Detection(CropBox(9, 9, 9, turned or tilt), 0.0, {0: certainty, 90: 0.97}.get(turned, 0.1))]
+        return [Detection(CropBox(9, 9, 9, turned or tilt), {0: certainty, 90: 0.97}.get(turned, 0.1))]
 
     monkeypatch.setattr(GanDetector, "_search", search)
     assert bundled[1].detect(np.zeros((40, 40, 3), np.uint8))[0].box.roll_deg == found

@@ -100,7 +100,7 @@ def test_focal_lengths_are_differentiable_and_mapped_and_compile_once():
     with jax.enable_x64(True):
         depth = jnp.asarray(_DEPTH, float)
         run = jax.jit(jax.value_and_grad(loss))
-        camera = Camera((10, 15), K=(31.3, *_K[1:]))  # no sample on an edge
+        camera = Camera((10, 15), K=(31.3, *_K[1:]), near=0.1)  # no sample on an edge
         value, slope = run(camera, depth)
         ahead, behind = (run(dataclasses.replace(camera, K=(31.3 + d, *_K[1:])), depth)[0] for d in (1e-6, -1e-6))
         np.testing.assert_allclose(slope.K[0], (ahead - behind) / 2e-6, rtol=1e-5)

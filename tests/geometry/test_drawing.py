@@ -107,7 +107,7 @@ def test_a_batch_of_different_meshes_is_what_each_is_alone():
 
 def test_an_orthographic_camera_sees_along_parallel_rays():
     vertices, faces = random_mesh("small", 6)
-    camera = Camera(9, K=(7.0, 8.0, 4.0, 4.3), orthographic=True, extrinsics=np.eye(3, 4) + [[0, 0, 0, 0.1]])
+    camera = Camera(9, K=(7.0, 8.0, 4.0, 4.3), orthographic=True, extrinsics=np.eye(3, 4) + [[0, 0, 0, 0.1]], near=0.1)
     samples = SampleGrid.over(camera, supersample=3).shifted(0.0123)
     y, x = samples.first + samples.spacing * np.indices(samples.shape)
     at = np.stack([(x - 4 - 0.7) / 7, (y - 4.3 - 0.8) / 8, 1 + 0 * x]).reshape(3, -1)

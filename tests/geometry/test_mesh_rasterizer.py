@@ -1,5 +1,6 @@
 """The rasteriser of triangle meshes against rays and triangles in numpy, and that of grids; its gradients."""
 
+import dataclasses
 import functools
 import inspect
 
@@ -128,18 +129,48 @@ def test_a_map_over_no_images_returns_none(faces):
         fragments = compiled.rasterize(vertices, CAMERA, faces=faces)
         return compiled.antialias(fragments.barycentric, fragments, vertices, CAMERA, faces=faces)
 
-    assert jax.vmap(draw)(vertices).shape == (0, 9, 9, 3)
-    assert jax.vmap(jax.grad(lambda v: draw(v).sum()))(vertices).shape == vertices.shape
+    assert jax.jit(jax.vmap(draw))(vertices).shape == (0, 9, 9, 3)
+    assert jax.jit(jax.vmap(jax.grad(lambda v: draw(v).sum())))(vertices).shape == vertices.shape
 
 
 @pytest.mark.parametrize("z", [1e-6, 100.0])
 @pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
 def test_a_scene_out_of_the_range_of_depths_is_warned_of(z, faces):
-    vertices = jnp.full((2, 3, 3), z)
+    vertices, camera = jnp.full((2, 3, 3), z), dataclasses.replace(CAMERA, near=0.1)
     with pytest.warns(UserWarning, match=r"depths from .* to .*, but .* near = 0.1 and far = 100: nothing is drawn"):
-        fragments = mesh_rasterizer.rasterize(vertices, CAMERA, faces=faces)
+        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces)
     assert (fragments.triangle == -1).all()
-    mesh_rasterizer.rasterize(-vertices, CAMERA, faces=faces)  # behind the camera: without a word
+    mesh_rasterizer.rasterize(-vertices, camera, faces=faces)  # behind the camera: without a word
+    if z > 1:
+        with pytest.warns(UserWarning, match="lies before far = 100: nothing is drawn"):
+            mesh_rasterizer.rasterize(vertices, CAMERA, faces=faces)
+
+
+@pytest.mark.parametrize("orthographic", [False, True])
+@pytest.mark.parametrize("faces", [np.array([[0, 1, 2], [1, 3, 2]]), None])
+def test_scenes_of_any_size_are_drawn_by_a_camera_that_does_not_say_how_near(faces, orthographic):
+    """Also beside others in a batch, and with vertices beyond all bounds."""
+    corners = np.array([[-0.1, -0.1, 1], [0.1, -0.1, 1], [-0.1, 0.1, 2], [0.1, 0.1, 1]], np.float32)
+
+    def drawn(*scales, others=()):
+        K = (30 / (scales[0] if orthographic else 1),) * 2 + (4, 4)
+        camera = camera_lib.Camera(9, K=K, orthographic=orthographic)
+        vertices = np.stack([scale * corners for scale in scales])
+        vertices = np.concatenate([vertices, np.tile(np.reshape(others, (1, -1, 3)), (len(scales), 1, 1))], 1)
+        vertices = jnp.asarray(vertices if faces is not None else vertices.reshape(-1, 2, 2, 3), jnp.float32)
+        fragments = compiled.rasterize(vertices, camera, faces=faces)
+        mask = (fragments.triangle >= 0).astype(jnp.float32)[..., None]
+        return compiled.antialias(mask, fragments, vertices, camera, faces=faces)
+
+    (usual,) = drawn(1.0)
+    assert 10 < usual.sum() < 60
+    for scale in (2.0**-20, 32.0):
+        np.testing.assert_allclose(drawn(scale)[0], usual, atol=1e-5)
+    if not orthographic:
+        np.testing.assert_allclose(drawn(1.0, 2.0**-20, 32.0), np.stack([usual] * 3), atol=1e-5)
+    if faces is not None:
+        far, unknown, behind = (0.0, 0.0, 1e30), (np.nan,) * 3, (0.0, 0.0, -1e9)
+        np.testing.assert_allclose(drawn(1.0, others=(far, unknown, behind))[0], usual, atol=1e-5)
 
 
 def test_no_faces_no_images_no_vertices():
@@ -371,6 +402,9 @@ def _silhouette(vertices, camera, **faces):
     return mesh_rasterizer.antialias(mask, fragments, vertices, camera, **faces)[..., 0], fragments
 
 
+_blended = jax.jit(_silhouette, static_argnames="camera")
+
+
 def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     """Samples see the pixels' middles; blended, a mask is the area that the rectangle has in every pixel of a side."""
     camera = camera_lib.Camera(8, K=(8, 8, 0, 0))
@@ -378,8 +412,7 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
     faces = np.array([[0, 1, 2], [1, 3, 2]])
 
-    shown = jax.jit(functools.partial(_silhouette, camera=camera))
-    blended, fragments = shown(vertices, faces=faces)
+    blended, fragments = _blended(vertices, camera, faces=faces)
     pixels = np.arange(8)
     across, down = (
         np.clip(np.minimum(pixels + 0.5, end) - np.maximum(pixels - 0.5, start), 0, 1)
@@ -387,7 +420,7 @@ def test_a_rectangle_covers_its_share_of_the_cells_at_its_border():
     )
     np.testing.assert_allclose(blended[3:6, :], np.broadcast_to(across, (3, 8)), atol=1e-6)
     np.testing.assert_allclose(blended[:, 2:6], np.broadcast_to(down[:, None], (8, 4)), atol=1e-6)
-    np.testing.assert_allclose(shown(vertices.reshape(2, 2, 3))[0], blended, atol=1e-6)
+    np.testing.assert_allclose(_blended(vertices.reshape(2, 2, 3), camera)[0], blended, atol=1e-6)
     with pytest.raises(ValueError, match="samples is not what the fragments were rasterised with"):
         samples = SampleGrid.over(camera, supersample=2)
         mesh_rasterizer.antialias(blended[..., None], fragments, vertices, camera, faces=faces, samples=samples)
@@ -400,10 +433,22 @@ def test_triangles_on_the_lattice_are_blended_alike_eagerly_and_compiled(count):
     places = np.random.default_rng(0).integers(0, 23, (count, 3, 2)) / 2
     places[0] = [0.5, 9.5], [11, 9], [2, 1.5]
     vertices = jnp.asarray(np.concatenate([(places - 8) / 16, np.ones((count, 3, 1))], -1), jnp.float32)
-    draw = functools.partial(_silhouette, camera=camera)
-    eager, compiled_one = draw(vertices, faces=faces)[0], jax.jit(draw)(vertices, faces=faces)[0]
+    eager, compiled_one = (draw(vertices, camera, faces=faces)[0] for draw in (_silhouette, _blended))
     np.testing.assert_allclose(eager, compiled_one, atol=1e-5)
     np.testing.assert_allclose(compiled_one[0, 4, 5], 0.5, atol=1e-5)  # the edge from (2, 1.5) to (11, 9)
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.heavy)])
+def test_corners_on_samples_are_seen_alike_eagerly_and_compiled(count):
+    """In any depth, where places on the lattice are rounded."""
+    camera, faces = camera_lib.Camera(16, K=(13.7, 13.7, 7.5, 7.5)), np.array([[0, 1, 2]])
+    rng = np.random.default_rng(0)
+    places, z = rng.integers(0, 32, (count, 3, 2)) / 2, rng.uniform(0.5, 2, (count, 3, 1))
+    vertices = jnp.asarray(np.concatenate([(places - 7.5) / 13.7 * z, z], -1), jnp.float32)
+    draw = functools.partial(mesh_rasterizer.rasterize, camera=camera, faces=faces)
+    eager, compiled_one = draw(vertices).triangle, jax.jit(draw)(vertices).triangle
+    assert (eager >= 0).sum() > 15 * count
+    np.testing.assert_array_equal(eager, compiled_one)
 
 
 def test_a_triangle_with_a_vertex_twice_ends_no_silhouette():
@@ -412,8 +457,8 @@ def test_a_triangle_with_a_vertex_twice_ends_no_silhouette():
     places = np.array([[1.2, 2.3], [5.9, 2.3], [1.2, 6.4], [5.9, 6.4]])
     vertices = jnp.asarray(np.concatenate([places / 8, np.ones((4, 1))], -1), jnp.float32)
     lines = np.array([[1, 2, 2], [2, 1, 1], [0, 1, 1], [3, 3, 3]])
-    with_lines, _ = _silhouette(vertices, camera, faces=np.concatenate([lines, faces]))
-    np.testing.assert_allclose(with_lines, _silhouette(vertices, camera, faces=faces)[0], atol=1e-6)
+    with_lines, _ = _blended(vertices, camera, faces=np.concatenate([lines, faces]))
+    np.testing.assert_allclose(with_lines, _blended(vertices, camera, faces=faces)[0], atol=1e-6)
 
 
 def test_silhouettes_have_the_gradient_of_the_covered_area():

@@ -14,7 +14,7 @@ from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import tracing_for
 
 _SIDE = 7
-_CAMERA = camera_lib.Camera(_SIDE)
+_CAMERA = camera_lib.Camera(_SIDE, near=0.1)
 
 
 def _brute_force(mesh, samples):

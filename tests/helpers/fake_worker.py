@@ -59,7 +59,8 @@ def _visited(task, report):
     if "box" not in task:
         Image.new("RGB", (64, 48), (99, 99, 99)).save(folder / worker.PREVIEW)
         box = {"x": 32, "y": 24, "side": 30, "roll_deg": 0}
-        return report(worker.FRAMING, {"width": 64, "height": 48, "boxes": [box], "absent": ""})
+        facts = {"width": 64, "height": 48, "boxes": [box], "absent": "", "note": "", "refines": "the light"}
+        return report(worker.FRAMING, facts)
     (folder / "index.html").write_text("<p>a result</p>")
     (folder / "depth.bin").write_bytes(bytes(200_000))
     report(worker.MASK, {"mask": "grabcut"})

@@ -8,6 +8,9 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 _LONGEST = (
     "tests/training/test_loop.py",
     "tests/lift/test_refinement.py",
+    "tests/lift/test_detail_training.py",
+    "tests/geometry/test_mesh_rasterizer.py",
+    "tests/interface/test_model.py",
     "tests/lift/test_steps.py",
     "tests/training/test_shared.py",
     "tests/method/test_pipeline.py",

@@ -171,7 +171,7 @@ def test_memory_of_one_image_is_more_than_its_state(run):
 
 def _config(tmp_path, **fields):
     fields |= {"schedule__use_mask": True, "schedule__stages": ((2, 2, 2),), "prior__iterations": 2}
-    return tiny_config(tmp_path, outputs__picture_size=32, outputs__turntable_frames=2, **fields)
+    return tiny_config(tmp_path, outputs__turntable_frames=2, **fields)
 
 
 def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, monkeypatch):

@@ -50,13 +50,15 @@ def brute_force(vertices, faces, camera, samples):
     triangle = np.full(x.shape, -1)
     barycentric = np.zeros((*x.shape, 3))
     depth = np.full(x.shape, camera.far)
+    farthest = np.max(np.asarray(vertices)[..., 2], initial=0)
+    near = 1e-4 * min(farthest, camera.far) if camera.near is None else camera.near
     for number, corners in enumerate(np.asarray(vertices, np.float64)[faces]):
         if np.linalg.matrix_rank(corners) < 3 or len(set(faces[number])) < 3:
             continue
         # The point of depth z on a ray is z times it, and the sum of weight times corner.
         shares = np.linalg.solve(corners.T, rays.reshape(3, -1)).T.reshape(*x.shape, 3)
         z = 1 / np.where((shares >= 0).all(-1), shares.sum(-1), np.inf)
-        won = (z > camera.near) & (z < depth)
+        won = (z > near) & (z < depth)
         triangle[won], depth[won] = number, z[won]
         barycentric[won] = (shares * z[..., None])[won]
     return triangle, barycentric, depth

@@ -71,7 +71,8 @@ def main(limits: dict, constants: dict) -> None:
         (module,) = (module for module in (guard, connections) if hasattr(module, name))
         setattr(module, name, value)
     command.performer = fake_worker.quick
-    command.serve(["head"], {"head": "face"}, command.listening("127.0.0.1", 0), Limits(**limits), browser=False)
+    kinds = {"head": "face", "cat": "cat's face"}
+    command.serve([*kinds], kinds, command.listening("127.0.0.1", 0), Limits(**limits), browser=False)
 
 
 def picture(side: int = 32) -> bytes:

@@ -42,8 +42,9 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     config.sampling.update(batch_size=2, collect_iters=2)
     config.checkpoint.every_iterations = 2
     config.logging.update(every_iterations=2, tensorboard=False)
-    config.outputs.update(animation=False, picture_size=64, turntable_frames=4, gan_images=False)
+    config.outputs.update(animation=False, picture_size=32, turntable_frames=4, gan_images=False)
     config.inversion.steps = 5
+    config.refinement.samples = "projected"  # what every GAN has
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return config.lock()
 

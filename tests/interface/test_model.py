@@ -14,9 +14,12 @@ import pytest
 from helpers.outlines import excess_length, overlap
 from helpers.picture_files import opened
 from helpers.tiny import asset, tiny_config, tiny_image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
+from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.detection.faces import landmarks_in
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.method import models
@@ -84,24 +87,25 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
 
 
-@pytest.mark.parametrize("name", ["catface", asset("catface/model.safetensors")])
+@pytest.mark.parametrize("name", ["cat", asset("cat/model.safetensors")])
 def test_a_model_is_named_by_name_or_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert repr(g2s.load_model(name)) == "Model(catface, 64 x 64 pixels)"
+    assert repr(g2s.load_model(name)) == "Model(cat, 64 x 64 pixels)"
 
 
-_NAMES = "catface, head, ictface"
+_NAMES = "car, cat, head, ictface"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("catfaec", rf"^there is no model 'catfaec' \(did you mean catface\?\): name a file .* or one of {_NAMES}$"),
+        ("caat", rf"^there is no model 'caat' \(did you mean cat\?\): name a file .* or one of {_NAMES}$"),
         ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {_NAMES}$"),
         ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {_NAMES}$"),
-        ("cat", rf"^the configuration cat \(did you mean catface\?\) names a model that is missing .* {_NAMES}$"),
-        ("celeba", rf"^the configuration celeba \(did you mean head\?\) names a model that is missing .* {_NAMES}$"),
-        ("car", rf"^the configuration car names no model .* or use one of the models {_NAMES}$"),
+        ("cat:published", rf"^the configuration cat:published .*names a model that is missing .* {_NAMES}$"),
+        ("celeba:published", rf"^the configuration celeba:published .*names a model that is missing .* {_NAMES}$"),
+        ("car:published", rf"^the configuration car:published .*names no model .* or use one of the models {_NAMES}$"),
+        ("church", "^config church is church:published: nothing of it is bundled"),
         ("gone/model.safetensors", "^gone/model.safetensors is missing, or not a lifted model"),
     ],
 )
@@ -125,8 +129,19 @@ def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, m
     config = predict.load_kind("celeba")
     assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
     assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
-    with pytest.raises(g2s.UserError, match="or one of catface, celeba, head, ictface$"):
-        g2s.load_model("catfaec")
+    with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, head, ictface$"):
+        g2s.load_model("caat")
+
+
+@pytest.mark.parametrize("category", ["church", "boat"])
+def test_a_model_of_what_has_no_configuration_asks_for_one(tmp_path, category):
+    with safe_open(asset("ictface/model.safetensors"), "np") as file:
+        facts, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    save_file(tensors, path := tmp_path / "model.safetensors", facts | {"category": category})
+    with pytest.raises(g2s.UserError, match=rf"is a model of '{category}': name .* a configuration that has one"):
+        g2s.load_model(path)
+    config = apply_overrides(g2s.load_config("ictface:predict"), {"category": category})
+    assert repr(g2s.load_model(path, config=config)) == f"Model({category}, 64 x 64 pixels)"
 
 
 def test_what_cannot_be_used_is_refused(networks, tmp_path):
@@ -204,20 +219,20 @@ def test_what_cannot_be_drawn_is_refused(gan):
 def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "catface").mkdir()  # results of an earlier command, say
-    assert g2s.load_gan("catface").file == asset("catface/gan.safetensors")
+    (tmp_path / "cat").mkdir()  # results of an earlier command, say
+    assert g2s.load_gan("cat").file == g2s.load_gan("catface").file == asset("cat/gan.safetensors")
     (tmp_path / "ictface").write_bytes(b"a file of that name")
     with pytest.raises(g2s.UserError, match="^ictface"):
         g2s.load_gan("ictface")
     names = rf"name a file \(.safetensors\), or one of {_NAMES}"
-    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'catfaec' \(did you mean catface\?\): {names}$"):
-        g2s.load_gan("catfaec")
+    with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'caat' \(did you mean cat\?\): {names}$"):
+        g2s.load_gan("caat")
 
 
-@pytest.mark.parametrize("kind", ["ictface", "catface", "head"])
+@pytest.mark.parametrize("kind", ["ictface", "cat", "head"])
 def test_a_mesh_ends_where_the_models_objects_do(kind):
     """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
-    folder = pathlib.Path(asset("catface" if kind == "catface" else "ictface")) / "image"
+    folder = pathlib.Path(asset("cat" if kind == "cat" else "ictface")) / "image"
     model = g2s.load_model(kind)
     first, other = (np.asarray(opened(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
     bitten = np.ones(first.shape[:2])
@@ -233,7 +248,9 @@ def test_a_mesh_ends_where_the_models_objects_do(kind):
 
 def test_models_gans_and_results_can_be_pickled(tmp_path):
     image, mask, _ = _given()
-    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
+    config = g2s.load_config("ictface:predict").unlock()
+    config.outputs.update(preset="overview", picture_size=32, animation=False)  # quickly drawn
+    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface", config=config.lock())
     result = model.reconstruct(image, mask=mask, name="001")
     gan2, model2, result2 = pickle.loads(pickle.dumps((gan, model, result)))
     latents = gan.sample(0, 2)[1]

@@ -192,7 +192,7 @@ def test_a_named_configuration_keeps_its_values_and_the_callers_stays_as_it_is()
     [
         ("ictfaec", "did you mean ictface"),
         ("ictface:joint", "config.recipe is 'joint': an image is reconstructed by 'train' or 'refine'"),
-        ("celeba", "config.sampling.view_mvn: checkpoints/.* does not exist"),
+        ("celeba:published", "config.sampling.view_mvn: checkpoints/.* does not exist"),
     ],
 )
 def test_unusable_configurations_are_refused(config, message):

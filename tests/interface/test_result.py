@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -118,6 +119,24 @@ def test_importing_loads_no_jax_and_using_names_changes_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_programs_that_are_kept_are_read_without_a_word(tmp_path):
+    """XLA logs processor features as errors, where it reads what it has compiled itself."""
+    code = (
+        "import sys, gan2shape_jax as g2s\n"
+        "g2s.depth_errors\n"
+        "import jax, jax.numpy as jnp\n"
+        "from gan2shape_jax.run import runtime\n"
+        "runtime.keep_programs(sys.argv[1])\n"
+        "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64))).block_until_ready()\n"
+    )
+    chosen = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of what is set here, for tests and by JAX
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(chosen)}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], env=environ, text=True, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert any(tmp_path.iterdir())
 
 
 def test_every_name_is_there_and_documented_and_seen_by_type_checkers():

@@ -176,11 +176,11 @@ def test_the_mean_mask_is_the_last_that_auto_takes(folder):
 @pytest.mark.parametrize(
     ("name", "file", "home"),
     [
-        ("car", "pspnet_voc", "hszhao/semseg"),
-        ("church", "pspnet_ade20k", "hszhao/semseg"),
-        ("cat_pretrain", "pspnet_voc", "hszhao/semseg"),
-        ("celeba_pretrain", "bisenet", "face-parsing.PyTorch"),
-        ("synface_pretrain", "bisenet", "face-parsing.PyTorch"),
+        ("car:published", "pspnet_voc", "hszhao/semseg"),
+        ("church:published", "pspnet_ade20k", "hszhao/semseg"),
+        ("cat:published_joint", "pspnet_voc", "hszhao/semseg"),
+        ("celeba:published_joint", "bisenet", "face-parsing.PyTorch"),
+        ("synface:published_joint", "bisenet", "face-parsing.PyTorch"),
     ],
 )
 def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, monkeypatch, name, file, home):

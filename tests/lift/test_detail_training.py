@@ -56,9 +56,13 @@ def _sheet(settings):
 def test_the_texture_of_a_rendered_sheet_is_its_albedo_and_its_hidden_side_is_told(lifted):
     settings = lifted[1].settings
     depth, albedo, view, light = _sheet(settings)
-    scene = reconstruction.scene(depth, view, light, settings)
-    images = reconstruction.appearance(scene, albedo)[0]
-    texture = np.asarray(models.canonical_texture(images, depth, view, light, settings))[0, 3:-3, 3:-3]
+
+    @jax.jit
+    def texture_of(depth, albedo, view, light):
+        images = reconstruction.appearance(reconstruction.scene(depth, view, light, settings), albedo)[0]
+        return models.canonical_texture(images, depth, view, light, settings)
+
+    texture = np.asarray(texture_of(depth, albedo, view, light))[0, 3:-3, 3:-3]
     visible = texture[..., 3] > 0
     assert 0.7 < visible.mean() < 0.9  # the far slope is hidden; what is seen at a grazing angle, blurred
     off = np.abs(texture[..., :3] - np.asarray(albedo)[0, 3:-3, 3:-3]).max(axis=-1)
@@ -72,17 +76,18 @@ def test_a_hidden_texel_has_no_share_in_the_albedo(lifted):
     side = settings.image_size
     texture = jax.random.uniform(jax.random.key(2), (1, side, side, 10), minval=-1.0)
     hidden = texture.at[..., 3].set(0.0).at[..., 7].set(0.0)
-    painted = models.detailed(params, hidden, settings)
+    detailed = jax.jit(models.detailed)
+    painted = detailed(params, hidden, settings)
     assert float(jnp.abs(painted).max()) < 1  # by tanh alone
-    shown = models.detailed(params, texture.at[..., 3].set(1.0).at[..., 7].set(1.0), settings)
+    shown = detailed(params, texture.at[..., 3].set(1.0).at[..., 7].set(1.0), settings)
     assert float(jnp.abs(shown - painted).mean()) > 0.05
-    gradient = jax.grad(lambda p: jnp.sum(models.detailed(p, hidden, settings) ** 2))(params)
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(detailed(p, hidden, settings) ** 2)))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored(lifted):
     _, maker = lifted
-    settings = dataclasses.replace(maker.settings, fresh_samples=4)
+    settings = dataclasses.replace(maker.settings, fresh_samples=4, mirrored=True)
     width = settings.architecture.style_dim
     axes = jnp.eye(2, width)
     edit = LatentPoseEdit(FlipSubspace(axes, axes, jnp.zeros(width)), jnp.zeros((2, 9)), jnp.float32(9))
@@ -92,6 +97,9 @@ def test_pictures_are_new_in_every_iteration_and_partners_are_turned_or_mirrored
     photographs[:, :, :8] = 0
     first, partner = np.split(np.asarray(draw(keys[0], None, maker.frozen, settings)), 2)
     np.testing.assert_allclose(partner, first[:, :, ::-1], atol=1e-6)  # no axis: mirror images, varied alike
+    one_sided = dataclasses.replace(settings, mirrored=False)
+    first, partner = np.split(np.asarray(draw(keys[0], None, maker.frozen, one_sided)), 2)
+    np.testing.assert_array_equal(partner, first)  # what is not symmetric has no mirror image
     frozen = dataclasses.replace(maker.frozen, pose_edit=edit)
     first, partner = np.split(np.asarray(draw(keys[0], photographs, frozen, settings)), 2)
     mirrored = np.abs(partner - first[:, :, ::-1]).mean(axis=(1, 2, 3)) < 1e-6
@@ -170,7 +178,7 @@ def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, 
         actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
     (old, depth), (new, same) = actual["old"], actual["new"]
     np.testing.assert_allclose(depth, same, atol=1e-6)  # by two programs, which round differently
-    assert new["model_l1"] == pytest.approx(old["model_l1"], abs=1e-6) == old["reconstruction_l1"]
+    assert new["unlikeness"] == pytest.approx(old["unlikeness"], abs=1e-4)
     assert new["reconstruction_l1"] != old["reconstruction_l1"]
 
 
@@ -222,9 +230,9 @@ def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
 
 
 def test_every_model_can_be_given_detail_and_a_lift_starts_without_one():
-    config = load_config("catface:train_detail")
+    config = load_config("cat:train_detail")
     assert config.recipe == "train_detail" and not config.data.image_list and not problems(config)
-    assert "name the model.safetensors of a lift" in problems(load_config("car:train_detail"))[0]
+    assert "name the model.safetensors of a lift" in problems(load_config("car:published:train_detail"))[0]
 
 
 def test_a_lift_is_refused_before_it_starts_if_the_folder_of_its_end_is_somebody_elses(tmp_path):

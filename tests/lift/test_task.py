@@ -12,8 +12,9 @@ from helpers.tiny import tiny_lift
 
 from gan2shape_jax.errors import Terminated
 from gan2shape_jax.lift import samples, steps
+from gan2shape_jax.lift import task as task_module
 from gan2shape_jax.lift.task import collapse, signs_of
-from gan2shape_jax.method import models, projection
+from gan2shape_jax.method import models, prior, projection
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
@@ -140,6 +141,26 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
         rates = [float(stage(n, phase).settings.learning_rate) for n in (1, 2) for phase in (first, second)]
         np.testing.assert_allclose(rates, factor * np.array([3e-4, 7e-4, 5e-4, 7e-4]), rtol=1e-6)
         assert stage(2, first).settings.warmup_iterations == chosen.lift.warmup_iterations
+
+
+def test_before_a_cuboid_is_fitted_outlines_teach_v_and_nothing_else_does(config, task, initial, monkeypatch):
+    monkeypatch.setattr(task_module, "_OUTLINED", 4)
+    monkeypatch.setattr(prior, "_LESSONS", 2)
+    cuboid = config.copy_and_resolve_references().unlock()
+    cuboid.prior.shape = "cuboid"
+    architecture, frozen = prepare.load_frozen(resolve(config))
+    said = []
+    lift = lift_run.task_of(cuboid.lock(), architecture, frozen, say=said.append)
+    fit, step1 = (Phase(number, 1, STEPS[name], 2, flip=False) for number, name in enumerate(("prior", "step1")))
+    for begun, phase, moves in ((lift, fit, True), (lift, step1, False), (task, fit, False)):
+        params = begun.begin(begun.initial(initial), phase).params
+        moved = {name for name in params if _apart(params[name], initial[name])}
+        assert moved == ({"view"} if moves else set()), phase
+    assert len(said) == 1 and "outlines of 4 samples" in said[0]
+
+
+def _apart(one, other):
+    return any(not np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (one, other)), strict=True))
 
 
 @pytest.mark.heavy  # trains a stage

@@ -1,15 +1,23 @@
 """Parity of the ellipsoid prior, and properties of all priors."""
 
+import functools
 import math
 
+import jax
 import numpy as np
 import pytest
 from helpers.parity_record import LARGEST, largest
+from helpers.tiny_stylegan2 import TINY
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.camera import Camera, rotation_matrix
+from gan2shape_jax.geometry.mesh_rasterizer import rasterize
 from gan2shape_jax.io.categories import categories
-from gan2shape_jax.method.prior import ellipsoid, prior_depth, whole_ellipsoid
+from gan2shape_jax.method import models, prior
+from gan2shape_jax.method.prior import ellipsoid, outline_yaws, prior_depth, whole_ellipsoid
+from gan2shape_jax.method.settings import from_config
 
 SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid")
 ALIASES = {"ictface": "synface", "celeba": "face", "horse": "car"}
@@ -119,3 +127,67 @@ def test_what_no_ellipsoid_fits_is_refused(mask, options, message):
 def test_an_empty_mask_is_refused(shape):
     with pytest.raises(UserError, match="the object mask is empty"):
         _prior(_mask(0.5), shape)
+
+
+CAR = (0.154, 0.062, 0.052, 40.0)
+CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+SIDES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+TRIANGLES = np.array([[side[0], *side[k : k + 2]] for side in SIDES for k in (1, 2)])
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _rasterized(yaw, size=64):
+    """Returns the depth of the cuboid `CAR` after a turn, degrees; where it is empty, 100."""
+    length, width, height, azimuth = CAR
+    points = CORNERS * np.array([width, height, length], np.float32) / 2  # the front is towards the camera
+    turn = rotation_matrix(jax.numpy.stack([0.0, jax.numpy.radians(yaw - azimuth), 0.0]))
+    fragments = rasterize(points @ turn.T + np.array([0, 0, 1.0]), Camera(image_size=size), faces=TRIANGLES)
+    return jax.numpy.where(fragments.triangle >= 0, fragments.depth, 100.0)
+
+
+def test_a_cuboid_is_that_of_the_rasterizer_and_is_turned_to_the_right():
+    config = load_config("ictface:scratch").unlock()
+    config.prior.update(shape="cuboid", cuboid=CAR, far=1.015)
+    depth, expected = prior_depth(config, _mask()), np.asarray(_rasterized(0.0))
+    assert depth.dtype == np.float32 and depth.max() > 1.015  # the far end lies behind what is around it
+    np.testing.assert_allclose(depth, np.where(expected < 100, expected, 1.015), atol=1e-6)
+    nearest = np.nonzero(depth == depth.min())[1].mean()
+    assert nearest > 36  # the corner between front and flank
+    np.testing.assert_array_equal(depth, prior_depth(config, _mask(0)))  # whatever the mask
+
+
+@pytest.mark.parametrize("wrong", [(0.1, 0.1, 40.0), (0.1, 0.1, 0.0, 40.0), (0.1, "wide", 0.1, 0.0)])
+def test_what_is_no_cuboid_is_refused(wrong):
+    config = load_config("ictface:scratch").unlock()
+    config.prior.cuboid = wrong
+    (problem,) = problems(config)
+    assert "config.prior.cuboid is" in problem and "length, width and height" in problem
+
+
+def test_widths_of_outlines_tell_how_far_cuboids_are_turned():
+    truth = np.random.default_rng(0).permutation(np.linspace(-45, 45, 60))
+    masks = np.stack([np.asarray(_rasterized(yaw)) < 100 for yaw in truth]).astype(np.float32)
+    length, width, height, azimuth = CAR
+    for mirrored in (False, True):
+        seen, sign = (masks[:, :, ::-1], -1) if mirrored else (masks, 1)
+        yaws = outline_yaws(seen, (length, width, height, sign * azimuth), farthest=45)
+        assert sorted(np.degrees(yaws)) == pytest.approx(np.linspace(-45, 45, 60), abs=1e-4)
+        off = np.abs(np.degrees(yaws) - sign * truth)
+        # From the side all are about equally wide, and from in front to either side of it.
+        assert off[(truth > -10) & (truth < 30)].max() < 4 and off.mean() < 5
+
+
+def test_the_view_network_learns_the_yaws_that_it_is_told(monkeypatch):
+    monkeypatch.setattr(prior, "_LESSONS", 60)
+    config = load_config("ictface:scratch").unlock()
+    config.update(image_size=32)
+    settings = from_config(config, TINY, original_size=32)
+    params = models.init_params(jax.random.key(0), settings)
+    yaws = np.radians(np.linspace(-40, 40, 16)).astype(np.float32)
+    images = np.broadcast_to(np.linspace(-1, 1, 16, dtype=np.float32)[:, None, None, None], (16, 32, 32, 3))
+    mean = np.array([0.1, 0, 0, 0, 0, 0], np.float32)
+    taught = prior.taught_yaws(params, images, yaws, mean, settings, rng=np.random.default_rng(0))
+    views = np.asarray(models.views(taught, images, mean, settings))
+    assert np.corrcoef(views[:, 1], yaws)[0, 1] > 0.9
+    np.testing.assert_allclose(views[:, 0], np.radians(6), atol=np.radians(2))  # the mean view's pitch
+    assert all(taught[name] is params[name] for name in params if name != "view")

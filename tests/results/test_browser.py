@@ -18,6 +18,7 @@ from benchmarks.pages import chromium
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Row, write_outputs, write_page
+from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.results.surface import lit, normals, shading
 
 pytestmark = pytest.mark.browser
@@ -240,6 +241,23 @@ def test_the_verdict_is_said_in_words_and_by_a_sign(page):
     assert page.evaluate("document.getElementById('work').hidden")
 
 
+def test_the_photo_lies_over_the_model_as_sharp_as_it_is(browser, result, tmp_path):
+    photo = encoded(np.zeros((300, 300, 3), np.uint8), "JPEG")
+    for name, extra in (("a", {"photo_crop.jpg": photo}), ("b", {})):
+        write_outputs(result, tmp_path / "results" / name, options=OutputOptions(preset="mesh"), extra=extra)
+    write_page(tmp_path, [Row("a"), Row("b"), Row("c", "not used: c.png is damaged"), Row("d", "failed: x")])
+    open_page(browser, tmp_path / "index.html")
+    sides = []
+    for number in range(2):
+        show(browser, number)
+        browser.evaluate("document.getElementById('overlay').decode()")
+        sides.append(browser.evaluate("document.getElementById('overlay').naturalWidth"))
+    assert sides == [300, 48]
+    assert text_of(browser, "summary") == "4 images, 2 done, 1 not used, 1 failed"
+    show(browser, 2)
+    assert text_of(browser, "verdict").startswith("Not used")
+
+
 def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):
     for name in ("first", "refined"):
         write_outputs(result, tmp_path / "results" / name, options=OutputOptions(preset="mesh"))
@@ -260,17 +278,15 @@ def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):
 def test_a_served_page_shows_by_itself_what_has_been_refined_since(browser, result, tmp_path):
     write_outputs(result, tmp_path / "results" / "a", options=OutputOptions(preset="mesh"))
     write_page(tmp_path, [Row("a", "done, not refined yet", {"awaits_refinement": True, "trust": _TRUST})])
-    server, address = served_folder(tmp_path)
-    browser.open(f"{address}index.html")
-    browser.wait(IS_SHOWN.format(0))
-    assert "Not refined yet" in text_of(browser, "verdict")
-    write_page(tmp_path, [Row("a", "done", {"trust": _TRUST})])
-    now = time.time()
-    os.utime(tmp_path / "index.html", (now, now + 2))  # servers and browsers tell versions apart by the second
-    said = "(document.getElementById('verdict')?.innerText ?? '')"
-    browser.wait(f"{said}.includes('Its own shape') && !{said}.includes('Not refined yet')")
-    server.shutdown()
-    server.server_close()
+    with served_folder(tmp_path) as address:
+        browser.open(f"{address}index.html")
+        browser.wait(IS_SHOWN.format(0))
+        assert "Not refined yet" in text_of(browser, "verdict")
+        write_page(tmp_path, [Row("a", "done", {"trust": _TRUST})])
+        now = time.time()
+        os.utime(tmp_path / "index.html", (now, now + 2))  # servers and browsers tell versions apart by the second
+        said = "(document.getElementById('verdict')?.innerText ?? '')"
+        browser.wait(f"{said}.includes('Its own shape') && !{said}.includes('Not refined yet')")
 
 
 def test_a_page_of_a_thousand_results_opens_in_two_seconds_scrolls_and_leads_to_the_next(browser, result, tmp_path):

@@ -1,12 +1,15 @@
 """Meshes as other programs read them, and solids to print: closed, of the size asked for, no part through another."""
 
 import dataclasses
+import io
 import json
 import struct
 
 import numpy as np
 import pytest
 import trimesh
+from helpers import bump
+from helpers.mesh_files import read_mesh
 from helpers.outlines import excess_length, overlap
 from helpers.plain_result import plain_result
 from scipy import ndimage
@@ -16,7 +19,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Reconstruction, build_mesh, write_outputs
 from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_surface
-from gan2shape_jax.results.surface import mean_mask, surface
+from gan2shape_jax.results.surface import glb_bytes, mean_mask, surface
 
 _PAIRS = 1 << 21  # looked at together
 
@@ -281,7 +284,7 @@ def folder(result, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["mesh.obj", "mesh.glb"])
 def test_a_file_shows_the_object_point_by_point(folder, result, name):
-    mesh = trimesh.load(folder / name, force="mesh", process=False)
+    mesh = read_mesh(folder / name)
     uv = mesh.visual.uv
     columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5
     # Inside, a vertex for each pixel of the mask; at its end, vertices between pixels.
@@ -308,12 +311,34 @@ def test_materials_are_unlit_and_double_sided(folder):
     contents = (folder / "mesh.glb").read_bytes()
     length = struct.unpack("<I", contents[12:16])[0]
     tree = json.loads(contents[20 : 20 + length])
-    (material,) = tree["materials"]
-    assert material["doubleSided"] and "KHR_materials_unlit" in material["extensions"]
+    for material in tree["materials"]:
+        assert material["doubleSided"] and "KHR_materials_unlit" in material["extensions"]
     assert "KHR_materials_unlit" in tree["extensionsUsed"]
     assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
     text = (folder / "mesh.mtl").read_text()
     assert "illum 0" in text and "map_Kd mesh.png" in text
+
+
+def _pieces(mesh) -> list[trimesh.Trimesh]:
+    """What a viewer draws of a mesh, in this order."""
+    file = io.BytesIO(glb_bytes(mesh, name="mesh"))
+    return [*trimesh.load_scene(file, file_type="glb", process=False).geometry.values()]
+
+
+def test_the_outline_alone_is_blended_and_fades_to_nothing(result):
+    mesh = build_mesh(bump.result())
+    inner, outer = _pieces(mesh)
+    assert [one.visual.material.alphaMode for one in (inner, outer)] == [None, "BLEND"]
+    np.testing.assert_array_equal(np.concatenate([inner.faces, outer.faces]), mesh.faces)
+    colours = outer.visual.vertex_attributes["color"]
+    assert (colours[:, :3] == 255).all() and (colours[inner.faces, 3] == 255).all()
+    assert (colours[outer.faces, 3].min(axis=1) < 255).all()
+    assert (
+        colours[np.unique(border(mesh.faces)), 3].max() <= 5
+    )  # of 255: cuts stay 0.03 of the field away from its vertices
+    whole, narrow = build_mesh(bump.result(), full=True), build_mesh(result)  # which is all outline
+    assert (whole.visual.vertex_attributes["color"] == 255).all()
+    assert [one.visual.material.alphaMode for mesh in (whole, narrow) for one in _pieces(mesh)] == [None, None]
 
 
 def test_the_whole_sheet_is_an_option_and_what_an_empty_mask_gives(result):

@@ -49,17 +49,17 @@ def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
 
 
 def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, capsys):
-    assert main(["--config=car"]) == 1 and not any(tmp_path.iterdir())
+    assert main(["--config=car:published"]) == 1 and not any(tmp_path.iterdir())
     message = capsys.readouterr().err
-    for required in required_files_of(load_config("car")):
+    for required in required_files_of(load_config("car:published")):
         assert required.path in message
     assert "gan2shape-jax get car\n" in message and "github.com/XingangPan/GAN2Shape/releases" in message
     stem = pathlib.Path("checkpoints/stylegan2/stylegan2-car-config-f")  # if somebody has fetched it already
     stem.parent.mkdir(parents=True)
     stem.with_suffix(".pt").touch()
-    assert main(["--config=car"]) == 1
+    assert main(["--config=car:published"]) == 1
     assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in capsys.readouterr().err
-    assert main(["--config=horse", "--check"]) == 1
+    assert main(["--config=horse:published", "--check"]) == 1
     printed = capsys.readouterr()
     assert "gan2shape-jax get horse\n" in printed.out + printed.err
 

@@ -39,7 +39,7 @@ _NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "metrics.json", 
 def _config(folder, **fields):
     """One image, whose latent is found; results are the same bits whatever else is in the list."""
     folder.mkdir(exist_ok=True)
-    small = {"outputs__picture_size": 32, "outputs__turntable_frames": 2, "schedule__stages": ((3, 2, 2),)}
+    small = {"outputs__turntable_frames": 2, "schedule__stages": ((3, 2, 2),)}
     return tiny_config(folder, data__latent_root="", **small | fields)
 
 
@@ -100,7 +100,7 @@ def test_every_output_is_there_and_a_failing_image_is_reported_and_stops_nothing
     assert [file for file in files.split() if not (result / file).stat().st_size] == []
     assert np.load(result / "depth.npy").dtype == np.float32
     assert trimesh.load(result / "mesh.obj").vertices.shape[0] > 100
-    assert len(trimesh.load(result / "mesh.glb").geometry) == 1
+    assert len(trimesh.load(result / "mesh.glb").geometry) == 2  # inside and along the outline
     with Image.open(result / "overview.png") as picture:
         assert min(picture.size) > 100
     of_run = ("config.json", "versions.json", "results.csv", "results.md", "index.html")
@@ -251,7 +251,7 @@ def test_car_runs_every_step_at_its_real_size(tmp_path):
     arguments = {field: str(tmp_path / path) for field, path in arguments.items()}
     arguments |= {"prior.iterations": "2", "sampling.collect_iters": "2", "schedule.stages": str(4 * ((2, 2, 2),))}
     arguments |= {"logging.every_iterations": "1", "outputs.turntable_frames": "4"}
-    config = apply_overrides(load_config("car"), arguments)
+    config = apply_overrides(load_config("car:published"), arguments)
     assert (config.image_size, config.gan.size, config.gan.channel_multiplier) == (128, 512, 2)
     assert experiment.run_experiment(config) == 0
     result = tmp_path / "run" / "results" / "a"

@@ -40,6 +40,7 @@ from gan2shape_jax.stylegan2 import inversion
 
 _OTHER_TUPLES = {
     "sampling.rand_light": [(0.0,) * 7],
+    "prior.cuboid": [(0.1, 0.05, 0.05, -30.0)],
     "schedule.stages": [((9, 9, 9), (8, 8, 8))],
     "schedule.flip1": [(True, True)],
     "schedule.flip3": [(False, False)],
@@ -94,6 +95,7 @@ def bases(tmp_path_factory):
     return {
         "general": config("general"),
         "prior": config("prior", prior__shape="shifted_ellipsoid", data__crop=50, runtime__images_at_once=2),
+        "cuboid": config("cuboid", prior__shape="cuboid"),
         "refinement": config("refinement", **refines),
         "schedule": config("schedule", **together, schedule__batches_per_iteration=3),
         "loss": config("loss", loss__perceptual="lpips", loss__lpips_weights="vgg.safetensors"),

@@ -57,7 +57,7 @@ def hostile(tmp_path_factory):
     image.write_bytes(b"no picture")
     fields = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
     fields |= {"recipe": "predict", "networks__pretrained": str(networks), "gan__checkpoint": "nowhere.safetensors"}
-    fields |= {"data__image_root": str(folder / "images"), "outputs__picture_size": 32}
+    fields |= {"data__image_root": str(folder / "images")}
     config = tiny_config(folder, names=[f"{stem}.png" for stem in (*_OWN, _BROKEN)], **fields)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")

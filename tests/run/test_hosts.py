@@ -29,7 +29,7 @@ from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.plan import resolve
 
 NAMES = ("001.png", "005.png", "006.png")
-LITTLE = {"names": NAMES, "outputs__picture_size": 64, "outputs__turntable_frames": 2}
+LITTLE = {"names": NAMES, "outputs__turntable_frames": 2}
 NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "history.csv", "networks.safetensors")
 EXPLICIT = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2"}

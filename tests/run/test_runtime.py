@@ -33,9 +33,7 @@ print("record" + json.dumps(counts))
 def _start(workdir: pathlib.Path, cache: pathlib.Path) -> dict[str, int]:
     """What JAX counts while a tiny run goes through every step, in a process of its own with that user cache folder."""
     workdir.mkdir()
-    config = tiny_config(
-        workdir, prior__iterations=1, schedule__stages=((1, 1, 1),), outputs__picture_size=32, sampling__collect_iters=1
-    )
+    config = tiny_config(workdir, prior__iterations=1, schedule__stages=((1, 1, 1),), sampling__collect_iters=1)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
     own = {"PYTHONPATH": str(_ROOT), "XDG_CACHE_HOME": str(cache), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-c", _COUNTED, "--config=ictface", *overrides(config)]

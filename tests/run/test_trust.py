@@ -7,60 +7,32 @@ import pytest
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
+from gan2shape_jax.run.verdict import MEASURES, WORDS, SideModel
 
 _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),
     level=1.5,
-    side_line=np.log(np.array([0.01, 1.1], np.float32)),
-    side_range=np.array([0.008, 0.014], np.float32),
+    side=SideModel(np.log(np.array([0.01, *[1.2] * len(MEASURES)], np.float32)), np.array([0.7, 1.5], np.float32)),
 )
 
 
-def test_the_expected_side_grows_with_atypicality():
-    assert trust.expected_side(None, 0.0) is None and trust.expected_side(_RECORD, None) is None
-    assert trust.expected_side(_RECORD, -3.0) == pytest.approx(0.01)
-    assert trust.expected_side(_RECORD, 2.0) == pytest.approx(0.0121)
-    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, None), 0.015)
+def test_the_uncertainty_grows_with_the_side_to_expect():
+    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, 0.01), 0.015, rtol=1e-5)
     np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, 0.02), 0.03, rtol=1e-5)
 
 
-def test_three_verdicts_that_agree():
-    far, general = {"far_from_category": True}, "the general shape of a face, not this one's own"
-    cases = [
-        (0.1, None, {}, "no", "no face found", "the shape is a guess"),
-        (0.57, None, {}, "no", "not clearly a face", "the shape is a guess"),  # as a coin was, for the cats' GAN
-        (0.9, 0.01, far, "no", "perhaps a face", "the model cannot explain it, so the shape is a guess"),
-        (0.1, 0.01, far, "no", "no face found", "the shape is a guess"),
-        (0.9, 0.01, {"worse_than_prior": True}, "doubt", "a face", "training has not made the shape better"),
-        (0.6, None, {}, "doubt", "perhaps a face", f"{general}; how exact it is has not been measured"),
-        (0.6, 0.01, {}, "doubt", "perhaps a face", f"{general}, coarser than usual (SIDE about 0.010)"),
-        (0.9, 0.01, {"model_l1": 0.26, "model_l1_p95": 0.2}, "doubt", "a face", "explains this picture less well"),
-        (0.9, 0.01, {"model_l1": 0.24, "model_l1_p95": 0.2}, "trust", "a face", "as exact as usual"),
-        (0.9, 0.02, {}, "doubt", "a face", "coarser than usual (SIDE about 0.020)"),
-        (0.9, 0.011, {}, "trust", "a face", f"{general}, as exact as usual (SIDE about 0.011)"),
-        (0.9, None, {}, "unmeasured", "a face", f"{general}; how exact it is has not been measured"),
-    ]
-    for confidence, expected, metrics, grade, detected, shape in cases:
-        told = trust.grade_in_words(confidence, expected, _RECORD, metrics, kind="face")
-        assert (told["grade"], told["found"]) == (grade, detected) and shape in told["shape"]
-        assert told["invented"] == ("all of it is invented" if confidence < 0.3 else "what is turned away is invented")
-        assert told["verdict"] == f"{detected}: {told['shape']}; {told['invented']}" and "\n" not in told["verdict"]
-    own = trust.grade_in_words(0.9, 0.01, _RECORD, {}, kind="face", own=True)
-    assert own["shape"].startswith("its own shape, as exact")
-    far_face = trust.grade_in_words(0.9, 0.01, _RECORD, far, kind="face", surely=True)
-    assert far_face["verdict"].startswith("a face: the model cannot explain it") and far_face["grade"] == "no"
-    assert trust.detection_in_words(0.9, "object") == "an object"
-
-
 def test_remarks_in_tables():
-    assert remarks({"reconstruction_l1": 0.1, "far_from_category": False}) == []
-    assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
-    assert remarks({"trust": {"grade": "no", "found": "no face found"}}) == ["no face found"]
-    assert remarks({"trust": {"grade": "no", "found": "a face", "category": 0.97}}) == ["the shape is a guess"]
+    assert remarks({"reconstruction_l1": 0.1}) == []
+    assert remarks({"trust": {"grade": "no"}}) == ["the shape is a guess"]
+    assert remarks({"trust": {"grade": "no", "found": "no face found", "category": 0.1}}) == ["no face found"]
+    blurred = {"category": 0.97, "warnings": ["it is out of focus"]}
+    assert remarks({"trust": blurred | {"grade": "no"}}) == ["the shape is a guess: it is out of focus"]
+    assert remarks({"trust": blurred | {"grade": "doubt"}}) == ["doubtful: it is out of focus"]
     assert remarks({"trust": {"grade": "unmeasured", "found": "a face"}}) == []
     assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
     assert remarks({"awaits_refinement": True}) == ["not refined yet"]
@@ -68,7 +40,7 @@ def test_remarks_in_tables():
     assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
     worse = {"worse_than_prior": True}
     samples = "explains its samples worse and worse"
-    assert remarks(worse | {"far_from_category": True}) == [samples, "far from what the GAN draws"]
+    assert remarks(worse | {"trust": {"grade": "doubt", "warnings": [WORDS["worse"]]}}) == [samples]
     assert remarks(worse | {"side": 0.05, "prior": {"side": 0.04}}) == ["worse than its prior"]
     assert remarks(worse | {"side": 0.05, "start": {"side": 0.04}}) == ["worse than its start"]
     assert remarks(worse | {"prior": {}}) == [samples]
@@ -105,20 +77,33 @@ def test_without_evidence_no_shape_is_worse(history):
     assert "worse_than_prior" not in compare_with_prior({}, history)
 
 
-def test_no_shape_is_promised_for_another_category():
-    grader = trust.Grader(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    near, far = trust.graded(grader, [plain_result("a", 8, metrics=trust.nearness(0.2, l1)) for l1 in (0.29, 0.31)])
-    assert near.metrics["trust"]["category"] > 0.9 and near.uncertainty is not None
+def _graded(metrics=None, assessment=None):
+    assessed = {"a": assessment or Assessment(0.97)}
+    grader = trust.Grader(load_config("ictface"), None, assessed, _RECORD, by_model=True)
+    return trust.graded(grader, [plain_result("a", 8, metrics=metrics or {})])[0]
+
+
+def test_no_shape_is_promised_of_what_shows_nothing_of_the_kind():
+    near, far = _graded(), _graded(assessment=Assessment(0.2))
+    assert near.metrics["trust"]["grade"] == "trust" and near.metrics["trust"]["category"] == 0.97
+    np.testing.assert_allclose(near.uncertainty, 0.015, rtol=1e-5)
     assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
     assert far.uncertainty is None
+
+
+def test_what_was_measured_is_kept_with_the_verdict():
+    result = _graded({"unlikeness": 0.5}, Assessment(0.97, 30.0, softness=0.5))
+    measured = result.metrics["trust"]["measured"]
+    assert measured == {"unsure": 0.03, "turned": 0.0, "nodding": 0.0, "size": 30.0, "softness": 0.5, "unlike": 0.5}
+    assert result.metrics["trust"]["warnings"] == ["it has only 30 pixels in the photo"]
+    assert trust.graded(trust.Grader(load_config("ictface")), [plain_result("a", 8)])[0].metrics == {}
 
 
 @pytest.mark.parametrize(
     ("measured", "own"), [({}, False), ({"refinement_share": 0.0}, False), ({"refinement_share": 0.25}, True)]
 )
 def test_a_refined_shape_is_the_pictures_own_only_where_held_out_samples_confirm_it(measured, own):
-    grader = trust.Grader(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    (result,) = trust.graded(grader, [plain_result("a", 8, metrics=trust.nearness(0.2, 0.1) | measured)])
+    result = _graded(measured)
     assert result.metrics["trust"]["shape"].startswith("its own shape" if own else "the general shape of a face")
 
 
@@ -126,7 +111,7 @@ def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
     grader = trust.load_grader(resolve(config.lock()))
-    assert grader.detector is not None and grader.record is not None and grader.typical_l1 > 0
+    assert grader.detector is not None and grader.record is not None and grader.by_model
     assert trust.assessments(grader, [plain_result("a")]) == [None]
     assert grader.without_files().detector is None
     plain = dataclasses.replace(grader, config=load_config("ictface"))
@@ -140,8 +125,11 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
     good = trust_bytes(_RECORD, sha256(model))
     assert good == trust_bytes(_RECORD, sha256(model))
     beside(model).write_bytes(good)
-    for field, value in dataclasses.asdict(read_trust(model, 8)).items():
-        np.testing.assert_allclose(value, getattr(_RECORD, field), atol=2e-5)
+    read = read_trust(model, 8)
+    np.testing.assert_allclose(read.usual_error, _RECORD.usual_error, atol=2e-5)
+    assert read.level == _RECORD.level
+    np.testing.assert_allclose(read.side.weights, _RECORD.side.weights)
+    np.testing.assert_allclose(read.side.interval, _RECORD.side.interval)
     assert read_trust(model, 16) is None
 
     def with_(**fields):
@@ -153,7 +141,7 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
         "empty": b"",
         "not finite": with_(level=np.nan),
         "negative": with_(usual_error=-np.ones((8, 8))),
-        "of other shapes": with_(side_line=np.zeros(3)),
+        "of other measures": with_(side=SideModel(np.zeros(3), np.ones(2))),
     }
     for name, content in bad.items():
         beside(model).write_bytes(content)

@@ -21,6 +21,7 @@ from gan2shape_jax.apps.photo import naming, photo_run
 from gan2shape_jax.config import flatten, set_field, to_json
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.image_files import ENDINGS
+from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
 from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
@@ -48,6 +49,8 @@ def run_photos(options: argparse.Namespace, *, say: Say) -> int:
         records = out.records(DONE)
         kind = _everywhere(photo_run.load_kind(options.model))
         config = photo_run.config_of(kind, pathlib.Path(), refine=options.refine)
+        if options.refine:
+            say(photo_run.refinement_line(config))
         task = {
             "kind": to_json(kind),
             "folder": pathlib.PurePosixPath(out.root).name or "results",
@@ -91,7 +94,7 @@ def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[A
             say(f"{argument}: {len(others)} that are not pictures were skipped: {listed(others, 10)}")
         if not any(is_photo.values()):
             raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
-        for path in sorted(path for path in there if is_photo[path]):
+        for path in sorted((path for path in there if is_photo[path]), key=natural_key):
             yield place.fs.unstrip_protocol(path), _version(there[path])
 
 
@@ -160,10 +163,14 @@ def _drive(
             made = {name: result["status"] for name, result in answer.get("results", {}).items()}
             if made:
                 records[answer["name"]] = answer
-            failed |= answer["failed"]
-            unusable |= bool(answer["failed"]) and not answer.get("undetected")
-            for name, status in (made | answer["failed"]).items():
+            unmade = "failed" if answer.get("used", True) else "not used"
+            failures = {name: f"{unmade}: {why}" for name, why in answer["failed"].items()}
+            failed |= failures
+            unusable |= bool(failures) and not answer.get("undetected")
+            for name, status in (made | failures).items():
                 say(f"{count:,} of {len(left):,}: {name}: {status}")
+            if limit := answer.get("limit"):
+                say(f"{answer['name']}: {limit}")
             if (began := time.monotonic()) > due:
                 _write_tables(out, _rows(out, records, failed), failed)
                 due = time.monotonic() + max(_SPACING_S, _SPACING * (time.monotonic() - began))
@@ -175,7 +182,7 @@ def _drive(
     done = sum(row.metrics != {} for row in rows)
     if len(rows) <= _PRINTED:
         print_table(rows)
-    print(one_line(f"{done:,} results, {len(rows) - done:,} failed; page: {out.address}/index.html"))
+    print(one_line(f"{done:,} results, {len(rows) - done:,} not made; page: {out.address}/index.html"))
     return int(unusable or not done)
 
 
@@ -189,21 +196,21 @@ def _is_done(record: Mapping[str, Any] | None, item: Mapping[str, Any], task: Ma
 
 
 def _failures(out: Storage) -> dict[str, str]:
-    """Returns why photos of earlier commands have no result."""
+    """Returns why photos of earlier commands have no result, as a status."""
     with contextlib.suppress(ValueError, KeyError, AttributeError):
         return {str(name): str(why) for name, why in json.loads(out.read([_FAILURES])[_FAILURES]).items()}
     return {}
 
 
 def _rows(out: Storage, records: Mapping[str, Any], failed: Mapping[str, str]) -> list[Row]:
-    """Returns the table: every result in the storage, and every failure, by name."""
-    rows = {name: Row(name, f"failed: {why}") for name, why in failed.items()}
+    """Returns the table: every result in the storage, and every failure, in their names' natural order."""
+    rows = {name: Row(name, status) for name, status in failed.items()}
     if out.folder is not None:  # results that `photo` has put there without a cluster
         others = [name for name in photo_files.records_in(out.folder) if is_result(out.folder / "results" / name)]
         rows |= {name: trust.row_of(name, out.folder / "results" / name) for name in others}
     for record in records.values():
         rows |= {name: Row(name, told["status"], told["metrics"]) for name, told in record["results"].items()}
-    return [rows[name] for name in sorted(rows)]
+    return [rows[name] for name in sorted(rows, key=natural_key)]
 
 
 def _write_tables(out: Storage, rows: Sequence[Row], failed: Mapping[str, str]) -> None:

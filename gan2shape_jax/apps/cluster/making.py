@@ -54,6 +54,7 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
         for item in items:
             name = item["name"]
             answers.append(_answer(item, task, found.get(name, []), failed, refused.get(name)))
+            answers[-1]["limit"] = cropper.limit_words(len(found.get(name, []))).removeprefix("; ")
             _put(out, folder, answers[-1])
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(_FETCHED, ignore_errors=True)
@@ -88,6 +89,7 @@ def _answer(
     """Returns the record of a photo: the names of its results, and why others failed."""
     answer = {"name": item["name"], "path": item["path"], "version": item["version"], "made_with": task["made_with"]}
     answer |= {"before": item["before"], "undetected": isinstance(refused, photo_run.NoDetectionError)}
+    answer["used"] = refused is None
     answer["failed"] = {photo.name: failed[photo.name] for photo in photos if photo.name in failed}
     if refused is not None:
         answer["failed"] = {item["name"]: str(refused).replace(str(_local(item)), item["path"])}

@@ -55,7 +55,7 @@ _MEASURES = ("unseen_error", "apart", "side")
 _MOST_ROUNDS = 64
 _EPILOG = """\
 examples:
-  gan2shape-jax evaluate consistency results/catface --out results/cats_measured
+  gan2shape-jax evaluate consistency results/cat --out results/cats_measured
   gan2shape-jax evaluate consistency results/seed0 results/seed1 results/seed2
 
 About two minutes an image on two cores: an encoder of its own learns to make pictures of it that no run was trained on.

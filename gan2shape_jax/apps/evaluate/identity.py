@@ -258,7 +258,7 @@ def calibrate(
     target always lies further along. Targets beyond an end of it get the step at that end.
     """
     steps, yaws = np.asarray(steps, np.float64), np.asarray(yaws_deg, np.float64)
-    start = int(np.abs(steps).argmin())
+    start = int(np.argmin(np.abs(steps)))
     signs = {}
     for sign in (1, -1):  # stretches begin where the values do not rise, the last of these is their end
         starts = np.flatnonzero(np.diff(sign * yaws, prepend=np.inf, append=-np.inf) <= 0)

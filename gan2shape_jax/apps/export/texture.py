@@ -13,7 +13,8 @@ There are two kinds of mesh, since of the common viewers only model-viewer lets 
 The texture is the photo on the mesh, with its light removed and hidden parts filled in. Colours come from three
 sources: the photo, wherever its camera sees the surface; elsewhere the other half of the object, mirrored, since the
 canonical frame has the object's plane of symmetry in the middle; and where neither is available, the model's albedo.
-Each is matched in colour to the one before where both are known, and fades into it.
+Each is matched in colour to the one before where both are known, and fades into it. Where the camera sees the other
+half much better, that counts as not seeing this one.
 
 Textures cover the canonical picture, as those of the plain mesh do: texel (i, j) of T x T lies at column
 (j + 1/2) S / T - 1/2 of the depth map, and on the surface as its triangles are drawn, flat between the vertices. So
@@ -38,6 +39,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
@@ -98,14 +100,21 @@ def export_texture(argv: Sequence[str]) -> None:
         )
     if box.side < result.camera.image_size:
         warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
+    mirror = _symmetric(options.result) if options.mirror is None else options.mirror
     out.mkdir(parents=True, exist_ok=True)
-    texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=options.mirror)
+    texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=mirror)
     add_textured(out, *photo_textured(result, photo, texture, seen_box))
     share_seen, mirrored, made_up = texture.shares * 100
     files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
     size = f"{len(texture.albedo)} x {len(texture.albedo)}"
     shares = f"{share_seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
     print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
+
+
+def _symmetric(result: pathlib.Path) -> bool:
+    """Returns whether objects are symmetric by the configuration of a result; True where it has none."""
+    path = result / "config.json"
+    return any(read_config(path).schedule.flip3) if path.is_file() else True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
     about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
     add("--size", type=size, default=2048, help=about)
-    about = "fill what the photo does not show from the other half, mirrored (default: yes)"
-    add("--mirror", action=argparse.BooleanOptionalAction, default=True, help=about)
+    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
+    add("--mirror", action=argparse.BooleanOptionalAction, help=about)
     option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
     return parser
 
@@ -169,9 +178,11 @@ def photo_textured(
         "photo": {"width": width, "height": height},
         "box": dataclasses.asdict(box),
         "texture_size": side,
+        "sources": dict(zip(("photo", "mirrored", "model"), np.round(texture.shares, 3).tolist(), strict=True)),
         "conventions": {
             "box": "the result's input in the upright photo: centre and side in its pixels, the centre of the first "
             "one being (0.5, 0.5); roll_deg: how far the input's content is turned clockwise in the photo",
+            "sources": "shares of the object's texels: shown by the photo, by its mirror image, by neither",
             "texture": "over the canonical picture: texel (i, j) of T x T lies at column (j + 1/2) S/T - 1/2 and row "
             "(i + 1/2) S/T - 1/2 of depth.npy, S being its side",
         },
@@ -209,7 +220,9 @@ _BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is cl
 _SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
 _SHADOW_FINENESS = 8  # such samples per pixel of the depth map
 _TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
-_GRAZING = (0.08, 0.3)  # cosines between which a surface seen at a grazing angle fades out
+_GRAZING = (0.2, 0.45)  # cosines between which a surface seen at a grazing angle fades out
+_OTHER_HALF = (0.5, 0.8)  # of the other half's mean cosine, below which that half shows both
+_WIDE = 3.0  # columns of the depth map over which the means are smoothed
 RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
 _CELLS = 128  # along a side, in which mean colours are matched
 _FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
@@ -233,23 +246,28 @@ def photo_texture(
     part = surface.surface(result)
     projection = project_texels(result, part, size)
     shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
-    visible = blurred = projection.visible * within
+    visible = projection.visible * within
+    visible *= on_texels(part.mask, size)  # nothing is matched to what lies beside the object
+    blurred = visible
     seam = 2 * round(_SEAM * size / result.camera.image_size / 2) + 1
     for _ in range(2):
         blurred = cv2.blur(blurred, (seam, seam), borderType=cv2.BORDER_REPLICATE)
     visible = visible * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
+    own = 1 - (1 - projection.own_half) * visible[:, ::-1] if mirror else np.ones_like(visible)
+    visible = visible * own
     shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
     inside = on_texels(part.field, size) >= surface.OUTLINE
-    # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
+    # At the object's border the model's albedo contains background, as it may wherever the photo shows background;
+    # beside the photo, its border repeated.
     rim = inner_share(surface.object_mask(result), *ALBEDO_RIM)
-    clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible))
+    clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible)) * within * own
     del projection
     bounded, lit_well, lit_at_all = _bounded_shading(
         cv2.max(cv2.max(*shown[:2]), shown[2]), shading, inside & (visible > 0.5), result.camera.image_size
     )
     sources = _Sources.of(visible * lit_at_all, lit_well, clean, mirror=mirror)
-    relit = _both(inside.astype(np.float32), visible)
-    del within, blurred, clean, lit_well, lit_at_all
+    relit = _both(inside.astype(np.float32), ramp(visible, *_SURE))
+    del within, own, blurred, clean, lit_well, lit_at_all
 
     def made(colour: int) -> tuple[UInt8[np.ndarray, "t t"], UInt8[np.ndarray, "t t"]]:
         """Returns one colour of the texture without light, and as the photo shows it."""
@@ -344,6 +362,7 @@ class _Sources(NamedTuple):
         covered = shown + mirrored
         modelled = clean * (1 - covered)
         whole = covered + modelled
+        sure = ramp(shown, *_SURE)  # a trace of another thing's colours would count in full where nothing else is known
         return cls(
             shown=shown,
             mirrored=mirrored,
@@ -351,10 +370,10 @@ class _Sources(NamedTuple):
             modelled=modelled,
             whole=whole,
             known=ramp(whole, *_SURE),
-            ill_lit=1 - lit_well,
-            model_and_photo=_both(lit_well, shown),
+            ill_lit=(1 - lit_well) * clean,
+            model_and_photo=_both(lit_well, sure),
             photo_and_hues=_both(shown, np.ones_like(shown), cells=_HUES),
-            mirror_and_photo=_both(shown[:, ::-1], shown),
+            mirror_and_photo=_both(sure[:, ::-1], sure),
             model_and_all=_both(clean, covered),
         )
 
@@ -394,6 +413,7 @@ class Projection(NamedTuple):
     place: np.ndarray  # (T, T, 2) column and row in the S x S input where texels are seen; pixel centres are integers
     faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
     visible: np.ndarray  # (T, T) in [0, 1], how far to trust the photo there: also 0 where it shows something else
+    own_half: np.ndarray  # (T, T) in [0, 1], 0 where the other half is seen so much better that it shows both
 
 
 def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
@@ -428,7 +448,19 @@ def project_texels(result: Reconstruction, part: surface.Surface, size: int) -> 
     inner = inner_share(result.input_mask >= 0.5, *RIM)
     column, row = cv2.split(place)
     shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return Projection(place, faced, faced * shown)
+    return Projection(place, faced, faced * shown, on_texels(own_half(facing, part.mask), size))
+
+
+def own_half(facing: Float[np.ndarray, "s s"], mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns 1, and 0 in columns where the photo's camera sees the other half so much better that it shows both.
+
+    `facing` are cosines of surface and line of sight. On the far half of a head that is turned far, a small error of
+    its view puts a second nose, or the background beside the nose. A column's mean decides, as a socket that faces the
+    camera is not better known than the cheek below it.
+    """
+    mean = (facing * mask).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
+    mean = ndimage.gaussian_filter1d(mean, _WIDE, mode="nearest")
+    return np.tile(ramp(mean / np.maximum(mean[::-1], _GRAZING[0]), *_OTHER_HALF), (len(mask), 1))
 
 
 def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.ndarray, "t t 3"]:

@@ -26,17 +26,18 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export import networks, texture
-from gan2shape_jax.detection import detector, faces, weights
+from gan2shape_jax.detection import assessment, detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import landmark_pose
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.categories import Category, category_of
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import predict, trust
+from gan2shape_jax.run import predict, trust, verdict
 from gan2shape_jax.run.plan import resolve
 
 with epy.lazy_imports():  # an extra, which --help does without
@@ -44,7 +45,7 @@ with epy.lazy_imports():  # an extra, which --help does without
 
 # Albedo is only what the photo does not show: its weights have 8 bits, so that a visitor fetches less than 12 MB.
 _BITS = {"depth": 16, "albedo": 8, "view": 16, "light": 16}
-_PAGE = ("app.js", "framing.js", "scene.js", "start.js", "web.css")
+_PAGE = ("app.js", "framing.js", "scene.js", "start.js", "verdict.js", "web.css")
 _VIEWER = ("colours.js", "decode.js", "factors.js", "geometry.js", "handling.js", "light.js", "meshes.js") + (
     "shaders.js",
     "telling.js",
@@ -106,7 +107,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
     """Returns what the page knows of a model besides its networks, as JSON's types; maps are lists, row by row."""
     grader, camera, size = predictor.grader, predictor.settings.camera, predictor.settings.image_size
     category = category_of(config.category)
-    assert grader.mask is not None and grader.typical_l1 is not None
+    assert grader.mask is not None
     detection = weights.stored_weights(pathlib.Path(config.gan.checkpoint), category.detector)
     if config.lift.mean_mask:
         usual = load_mask(pathlib.Path(config.lift.mean_mask), size)
@@ -131,6 +132,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "size": size,
         "focal": float(camera.focal_length),
         "centre": float(camera.rot_center_depth),
+        "symmetric": predictor.settings.mirrored,
         "metres": float(surface.metres(camera)),
         "kind": str(category),
         "input_mask": _listed(usual),
@@ -141,25 +143,18 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "landmarks": None if points is None else landmark_pose.numbers() | {"points": points.tolist()},
         "detector": None if framing is None else faces.numbers() | {"still": _STILL},
         "exposure": detector.exposure_numbers(),
-        "l1_p95": grader.typical_l1,
-        "trust": [
-            {
-                "score": score,
-                "grounds": [_words(category, score, above) for above in (trust.FAR_RATIO, trust.DOUBTED, None)],
-            }
-            for score in (detector.SURE, detector.PERHAPS)
-        ],
+        "assessment": assessment.numbers(),
+        "verdict": verdict.numbers() | {"kind": str(category), "side": _side(grader, camera)},
     }
 
 
-def _words(category: Category, score: float, above: float | None) -> dict[str, Any]:
-    """Returns the words of trust for an L1 of more than `above` times what 95% of samples stay below; None: any other.
-
-    `score` is how certain it is that the picture shows what the GAN draws.
-    """
-    explained = trust.nearness(1.0, 1.0 if above is None else above + 0.01)
-    words = trust.grade_in_words(score, None, None, explained, kind=str(category), surely=category.detector == "face")
-    return {"above": above, "words": words}
+def _side(grader: trust.Grader, camera: Camera) -> dict[str, Any] | None:
+    """Returns the depth error to expect, see `verdict.SideModel`, and in what it is told; None if it is unknown."""
+    if grader.record is None:
+        return None
+    side = grader.record.side
+    known = {"weights": side.weights.tolist(), "interval": side.interval.tolist()}
+    return known | {"widths": trust.widths(camera)}
 
 
 def _listed(values: np.ndarray) -> list[float]:

@@ -36,7 +36,7 @@ def photo(
         clockwise; without it the object is searched for.
       which: the number of the object from left to right, if several are found; without it, the surest is taken.
       mask: a picture's file, white on the object: of the photo's proportions, or square and of the crop.
-      refine: whether the model is refined on the photo, which takes minutes.
+      refine: whether light and colours, and the shape of some models, are fitted to the photo, which takes minutes.
       anyway: whether the best candidate is reconstructed where nothing is found.
 
     Returns:
@@ -60,7 +60,9 @@ def photo(
         cropper = crops.load_cropper(config, say=lambda line: print(one_line(line), file=sys.stderr))
         prepared = photo_run.prepare(request, config, cropper)
         done = max(prepared, key=lambda photo: photo.detection.score)
-        others = [f"{len(prepared)} {cropper.kind}s were found, {done.name} is used"] if len(prepared) > 1 else []
+        count = len(prepared)
+        found = f"{count} {cropper.kind}s were found, {done.name} is used{cropper.limit_words(count)}"
+        others = [found] if count > 1 else []
         for note in [*others, *done.notes[1:]]:
             warnings.warn(note, stacklevel=2)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

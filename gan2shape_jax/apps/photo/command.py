@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
     parser.add_argument("--out", type=_place, metavar="FOLDER", help=about)
-    about = "refine the model on each photo: takes longer, and shows the time left"
+    about = "fit light and colours, and the shape of some models, to each photo: takes longer, and shows the time left"
     parser.add_argument("--refine", action="store_true", help=about)
     about = "give results the photo's own texture (default: yes)"
     parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     single = parser.add_argument_group("for a single photo")
     about = (
         "X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, rotated "
-        "clockwise by ROLL degrees; nothing is detected then"
+        "clockwise by ROLL degrees; used as it is"
     )
     single.add_argument("--box", nargs="+", metavar="N", type=option_types.number("--box", -1e6, 1e6), help=about)
     about = "reconstruct only this object, numbered from left to right (default: all)"
@@ -102,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out
     require_output_folder(out, RUN)
     config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
+    if options.refine:
+        _say(photo_run.refinement_line(config))
     cropper = load_cropper(config, say=_say)
     with start.hold(out):
         code = _reconstruct(options, config, cropper, paths)
@@ -164,17 +166,19 @@ def _reconstruct(
                     continue
                 if len(photos) > 1:
                     ends = f"{photos[0].name} to {photos[-1].name}"
-                    _say(f"{count}{paths[number].name}: {len(photos)} {cropper.kind}s, from left to right {ends}")
+                    found = f"{len(photos)} {cropper.kind}s, from left to right {ends}"
+                    _say(f"{count}{paths[number].name}: {found}{cropper.limit_words(len(photos))}")
                 for note in itertools.chain.from_iterable(photo.notes for photo in photos):
                     _say(f"{count}{note}")
                 prepared += photos
             made += [photo.name for photo in prepared]
             _tell_done(config, prepared)
-            texturer, unmade = cropper if options.texture else None, failed | refused
-            failed |= photo_run.run_over(config, prepared, texturer, refused=unmade, say=_say)
+            texturer = cropper if options.texture else None
+            failed |= photo_run.run_over(config, prepared, texturer, refused=refused, failed=failed, say=_say)
     results = pathlib.Path(config.workdir, "results")
     rows = [trust.row_of(name, results / name) for name in made if name not in failed]
-    print_table(rows + [Row(name, f"failed: {why}") for name, why in (failed | refused).items()])
+    rows += [Row(name, f"failed: {why}") for name, why in failed.items()]
+    print_table(rows + [Row(name, f"not used: {why}") for name, why in refused.items()])
     return int(bool(failed or unusable) or not made)
 
 

@@ -13,9 +13,10 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo.files import version_of
 from gan2shape_jax.detection import weights
 from gan2shape_jax.detection.alignment import CROPS
+from gan2shape_jax.detection.assessment import Assessment, assessed
 from gan2shape_jax.detection.detector import SIDE, SURE, Detection, Detector, exposed
 from gan2shape_jax.detection.gan_detector import GanDetector, crops_of
-from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.io.bundled import GAN, MODEL, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, mean_mask_file
@@ -24,6 +25,7 @@ from gan2shape_jax.run import prepare as run_prepare
 from gan2shape_jax.run import runtime
 
 LEAST_SIDE = 16  # pixels of the shorter side of a photo, or a mask's file
+_SAME = 0.03  # sides that boxes differ by that show the same; a degree for each hundredth
 _MOVES, _OTHERS = 6, 3  # of candidates that are looked at as another kind, and how many of them are
 
 
@@ -50,6 +52,10 @@ class Cropper:
         """
         detections = self.detector.detect(photo)
         return [detection._replace(box=scaled_box(detection.box, reduction)) for detection in detections]
+
+    def limit_words(self, count: int) -> str:
+        """Returns what to say behind a number of objects if there may be more; '' if not."""
+        return f"; more than {self.detector.most} are not taken from one photo" if count >= self.detector.most else ""
 
 
 def load_cropper(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Cropper:
@@ -89,27 +95,57 @@ def search(path: pathlib.Path, cropper: Cropper, box: CropBox | None = None) -> 
     """
     version, picture = version_of(path), cropper.opened(path)
     pixels = np.asarray(picture.picture)
-    if box is None:
-        detections = cropper.detect(pixels, picture.reduction)
-    else:
+    detections = cropper.detect(pixels, picture.reduction)
+    if box is not None and (known := [one for one in detections if _hardly_differ(one.box, box)]):
+        detections = [known[0]._replace(box=box)]  # a square that was found before keeps its verdict
+    elif box is not None:
         crop = exposed(sample_crop(pixels, scaled_box(box, 1 / picture.reduction), SIDE))
-        detections = [Detection(box, *cropper.detector.assess(crop[None])[0])]
+        detections = [Detection(box, cropper.detector.scores(crop[None])[0])]
     return Searched(path, picture, pixels, detections, version)
 
 
+def _hardly_differ(first: CropBox, other: CropBox) -> bool:
+    """Whether two boxes hardly differ in place, size and turn."""
+    near = np.hypot(first.x - other.x, first.y - other.y) < _SAME * first.side
+    turned = abs((first.roll_deg - other.roll_deg + 180) % 360 - 180)
+    return bool(near and abs(first.side - other.side) < _SAME * first.side and turned < 100 * _SAME)
+
+
+def assessed_in(searched: Searched, number: int, cropper: Cropper) -> Assessment:
+    """Returns what the crop of an object shows, and how well; `number` is the object's, from 1."""
+    detection, box = searched.detections[number - 1], searched.boxes[number - 1]
+    height, width = searched.pixels.shape[:2]
+    mask = Image.fromarray(cropper.mean_mask).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    usual = np.asarray(mask) >= 0.5
+    rows, columns = np.nonzero(usual)
+    x, y = crop_to_photo(np.stack([columns, rows], axis=1) + 0.5, box, SIDE).T
+    outside = float(np.mean((x < 0) | (y < 0) | (x > width) | (y > height)))
+    crop = sample_crop(searched.pixels, box, SIDE)
+    return assessed(crop, detection.score, usual, pixels=detection.box.side, outside=outside)
+
+
 def other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) -> tuple[str, str] | None:
-    """Returns model and kind of what a photo shows in one of these boxes, if a bundled model is for that."""
-    if category_of(config.category).detector != "face":
-        return None
-    photo = exposed(photo)
+    """Returns model and kind of what a photo shows, if a bundled model is for that: people, or what these boxes show.
+
+    A model of people names no other model of people, and others none but those.
+    """
+    own = category_of(config.category).detector
     for name, gan_file in names_of(GAN).items():
         kind = category_of(name)
-        if kind.detector == "face" or name not in names_of(MODEL) or not boxes:
+        if kind.detector == own or name not in names_of(MODEL):
             continue
         if (detector_weights := weights.stored_weights(gan_file, kind.detector)) is not None:
             detector = weights.detector_by(detector_weights, *stylegan2.load(gan_file))
-            assert isinstance(detector, GanDetector)
-            aligned = [detector.aligned(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes[:_OTHERS]]
-            if max(assessment.score for assessment in detector.assess(crops_of(photo, aligned))) >= SURE:
+            if isinstance(detector, GanDetector):
+                scores = _scores_near(detector, exposed(photo), boxes[:_OTHERS])
+            else:
+                scores = [one.score for one in detector.detect(photo)]
+            if max(scores, default=0) >= SURE:
                 return name, f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
     return None
+
+
+def _scores_near(detector: GanDetector, photo: np.ndarray, boxes: Sequence[CropBox]) -> list[float]:
+    """Returns how certainly a photo shows the detector's kind near each of these boxes."""
+    aligned = [detector.aligned(photo, [box], _MOVES, upright=box.roll_deg)[0] for box in boxes]
+    return detector.scores(crops_of(photo, aligned)) if aligned else []

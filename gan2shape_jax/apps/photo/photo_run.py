@@ -8,7 +8,7 @@ import io
 import json
 import pathlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,22 @@ from PIL import Image
 
 from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
 from gan2shape_jax.apps.photo import files as photo_files
-from gan2shape_jax.apps.photo.crops import Cropper, Searched, other_kind, search
+from gan2shape_jax.apps.photo.crops import Cropper, Searched, assessed_in, other_kind, search
 from gan2shape_jax.apps.photo.files import FOLDER
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.photo.masks import SOURCES, mask_of_crop
 from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
-from gan2shape_jax.detection.detector import PERHAPS, Assessment, Detection, exposed, exposure_gain
+from gan2shape_jax.detection.assessment import Assessment
+from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, exposed, exposure_gain
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import atomic_bytes, read_object, remove_folder, sha256
 from gan2shape_jax.io.image_files import crop_and_resize, open_upright
+from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
@@ -45,9 +48,8 @@ with contextlib.suppress(ImportError):
     importlib.import_module("pxr.UsdUtils")
 
 DEFAULT = "head"  # the model
-_ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
-_DARK = 52  # of 255: the user is warned if 99% of a crop's pixels are darker, too dark to be lightened enough
 _EXPOSED = "image_exposed"
+_AROUND, _LOOKED_AT = 2.0, 320  # of a crop in which a person is looked for: sides of the object's, pixels
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
@@ -78,9 +80,35 @@ def absence(shown: str, photo: np.ndarray, boxes: Sequence[CropBox], config: Con
 
     `photo` are its pixels (h, w, 3), uint8, and `boxes` the candidates in them, the best first.
     """
-    other = other_kind(photo, boxes, config)
-    elsewhere = f"; it shows {other[1]}: use --model {other[0]}" if other else ""
-    return f"{shown}: no {cropper.kind} found, so it has no 3D result{elsewhere}"
+    elsewhere = _elsewhere(other_kind(photo, boxes, config))
+    return f"{shown}: no {cropper.kind} found, so it has no 3D result{elsewhere and f'; {elsewhere}'}"
+
+
+def person_note(photo: np.ndarray, found: Detection, box: CropBox, config: ConfigDict) -> str:
+    """Returns that what is `found` may be a person, for models of other kinds where they are unsure; '' if not.
+
+    `photo` are its pixels (h, w, 3), uint8, and `box` is where in them it was found.
+    """
+    if found.score >= SURE or category_of(config.category).detector == "face":
+        return ""
+    around = sample_crop(photo, dataclasses.replace(box, side=_AROUND * box.side), _LOOKED_AT)
+    return _elsewhere(other_kind(around, (), config))
+
+
+def _elsewhere(other: tuple[str, str] | None) -> str:
+    """Returns which model is for what a photo shows; '' if none is known."""
+    return f"it shows {other[1]}: use --model {other[0]}" if other else ""
+
+
+def refined_words(config: ConfigDict) -> str:
+    """Returns what of a result a refinement changes."""
+    return "light and colours" if config.refinement.freeze_geometry else "shape, view, light and colours"
+
+
+def refinement_line(config: ConfigDict) -> str:
+    """Returns what to say before a refinement starts."""
+    stay = "; the shape does not change" if config.refinement.freeze_geometry else ""
+    return f"--refine fits {refined_words(config)} to each photo{stay}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +119,9 @@ class Prepared:
     path: pathlib.Path
     files: Mapping[str, bytes] = dataclasses.field(repr=False)  # what the run reads and keeps of it, see `files`
     detection: Detection  # in the pixels of the photo's file
+    assessment: Assessment
     mask_source: str  # file, alpha, grabcut or mean
-    notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is unusual about them
+    notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is wrong with a given mask
     version: tuple[int, int] | None = None  # of the photo's file: size in bytes and time of change, ns
 
 
@@ -167,11 +196,14 @@ def _prepare_one(request: Request, searched: Searched, number: int, config: Conf
     record = _record(request, searched, number) | {"mask": source, "made_with": photo_files.work_folder(config).name}
     photo_files.require_version(request.path, searched.version)
     content[f"{name}.json"] = _json_bytes(record)
+    turned = f", turned by {chosen.box.roll_deg:.0f} degrees" if abs(chosen.box.roll_deg) >= 1 else ""
+    where = f"{chosen.box.side:.0f} pixels around ({chosen.box.x:.0f}, {chosen.box.y:.0f}){turned}"
+    person = person_note(searched.pixels, chosen, box, config)
+    notes = [f"{where}; model: {config.category}; mask: {SOURCES[source]}", *filter(None, [fault, person])]
     label = name if several else request.path.name
-    notes = [*_notes(chosen.box, box, crop, config, cropper, SOURCES[source]), *filter(None, [fault])]
-    return Prepared(
-        name, request.path, content, chosen, source, tuple(f"{label}: {note}" for note in notes), searched.version
-    )
+    assessment = assessed_in(searched, number, cropper)
+    told = tuple(f"{label}: {note}" for note in notes)
+    return Prepared(name, request.path, content, chosen, assessment, source, told, searched.version)
 
 
 def _json_bytes(record: Mapping[str, Any]) -> bytes:
@@ -189,24 +221,9 @@ def _record(request: Request, searched: Searched, number: int) -> dict[str, Any]
         "box": dataclasses.asdict(chosen.box),
         "given": request.box is not None,
         "number": number,
-        "atypicality": chosen.atypicality,
         "certainty": chosen.score,
         "others": [dataclasses.asdict(detection.box) for detection in searched.detections if detection is not chosen],
     }
-
-
-def _notes(
-    taken: CropBox, box: CropBox, crop: np.ndarray, config: ConfigDict, cropper: Cropper, mask: str
-) -> Iterator[str]:
-    """Yields where a crop lies in the photo's file, and what is unusual about it; `box` is in the picture's pixels."""
-    turned = f", turned by {taken.roll_deg:.0f} degrees" if abs(taken.roll_deg) >= 1 else ""
-    where = f"{taken.side:.0f} pixels around ({taken.x:.0f}, {taken.y:.0f}){turned}"
-    yield f"{where}; model: {config.category}; mask: {mask}"
-    if box.side * _ENLARGED < cropper.side:
-        yield f"the object has {box.side:.0f} pixels and is enlarged to {cropper.side}: expect a soft result"
-    light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
-    if light < _DARK:
-        yield f"the crop is very dark (99% of it is below {light + 1} of 255): expect a wrong shape"
 
 
 def run_over(
@@ -215,14 +232,15 @@ def run_over(
     cropper: Cropper | None = None,
     *,
     refused: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, str]:
     """Runs over prepared photos that are not done, and puts results in their place; returns why photos failed.
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
-    those that were `refused`, with the reasons. With `cropper`, which reads the photos, results get their photo's own
-    texture. With `say`, for somebody who waits, a refinement of new photos shows first what the model makes of them,
-    and says where.
+    those that were `refused`, or have `failed` before, with the reasons. With `cropper`, which reads the photos,
+    results get their photo's own texture. With `say`, for somebody who waits, a refinement of new photos shows first
+    what the model makes of them, and says where.
     """
     work = photo_files.work_folder(config)
     decisions = {photo.name: photo_files.decided(config, photo.name, photo.files) for photo in photos}
@@ -232,11 +250,12 @@ def run_over(
             redraw.redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
     for name, photo in left.items():
         photo_files.write(work, name, photo.files)
-    failed = _make(config, work, left, cropper, refused or {}, say) if left or refused else {}
+    unmade = refused or {}, failed or {}
+    failures = _make(config, work, left, cropper, *unmade, say) if left or any(unmade) else {}
     remove_folder(work)
     with contextlib.suppress(OSError):
         work.parent.rmdir()
-    return failed
+    return failures
 
 
 def _make(
@@ -245,22 +264,26 @@ def _make(
     photos: Mapping[str, Prepared],
     cropper: Cropper | None,
     refused: Mapping[str, str],
+    failed: Mapping[str, str],
     say: Callable[[str], None] | None,
 ) -> dict[str, str]:
     """Runs over photos, by their names, and puts results in their place."""
     out = pathlib.Path(config.workdir)
-    every = sorted(photo_files.records_in(out).keys() | photos.keys() | refused.keys())
+    unmade = refused.keys() | failed.keys()
+    every = sorted(photo_files.records_in(out).keys() | photos.keys() | unmade, key=natural_key)
     with runner.WorkItems(RunFolder.at(config), [f"{name}.png" for name in every], lambda line: None) as folder:
-        folder.fail({name: why for name, why in refused.items() if not is_result(out / "results" / name)})
+        there = {name for name in unmade if is_result(out / "results" / name)}
+        folder.refuse({name: why for name, why in refused.items() if name not in there})
+        folder.fail({name: why for name, why in failed.items() if name not in there})
         try:
             if say and config.recipe == "refine" and _predict_first(config, photos, cropper, folder):
                 say(f"page: {out / 'index.html'}, as the model sees them; refining each now")
-            failed = _run(config, work, photos, cropper, folder) if photos else {}
-            folder.fail({name: why for name, why in failed.items() if not folder.folder.is_finished(name)})
+            failures = _run(config, work, photos, cropper, folder) if photos else {}
+            folder.fail({name: why for name, why in failures.items() if not folder.folder.is_finished(name)})
         finally:
             folder.summarize()
         folder.folder.describe(config, identity_of(config))
-    return failed
+    return failures
 
 
 def _predict_first(
@@ -319,12 +342,13 @@ def _run(
         picture = cropper.opened(prepared.path)
         photo_files.require_version(prepared.path, prepared.version)
         photo, place = np.asarray(picture.picture), scaled_box(prepared.detection.box, 1 / picture.reduction)
-        result, files = photo_textured(result, photo, photo_texture(result, photo, place), place)
+        texture = photo_texture(result, photo, place, mirror=any(config.schedule.flip3))
+        result, files = photo_textured(result, photo, texture, place)
         return result, files | made_with
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "object mask .* inverted")  # as was already said of the file
-        assessed = {name: Assessment(*photo.detection[1:]) for name, photo in photos.items()}
+        assessed = {name: photo.assessment for name, photo in photos.items()}
         experiment.run_experiment(
             staged.lock(), runner.RunHooks(assessed, decorate, functools.partial(_put, config, work_items))
         )

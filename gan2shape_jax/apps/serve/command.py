@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from gan2shape_jax.apps.photo.photo_run import DEFAULT, load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, DRAWING, Worker, performer, result_files
+from gan2shape_jax.detection.weights import stored_weights
 from gan2shape_jax.errors import UserError, exit_code, install, require_applications
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.bundled import MODEL, cache, names_of
+from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
 
 if TYPE_CHECKING:
@@ -82,12 +83,18 @@ def _run(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("gradio") is None:  # which brings FastAPI and uvicorn
         raise UserError(f"the page is drawn by Gradio, which is not installed: {install('web')}")
     require_applications()
-    models = list(dict.fromkeys([options.model, *names_of(MODEL)]))
+    models = list(dict.fromkeys([options.model, *filter(_has_detector, names_of(MODEL))]))
     kinds = {pathlib.Path(model).stem: str(category_of(load_kind(model).category)) for model in models}
     door = listening(options.host, options.port)
     limits = Limits(**{field: getattr(options, field) * unit for _, _, _, field, unit, _ in _LIMITS})
     print("loading the model ...", file=sys.stderr)
     serve(models, kinds, door, limits, browser=options.open)
+
+
+def _has_detector(name: str) -> bool:
+    """Returns whether a model's detector is there: a visitor cannot wait for one to be trained."""
+    gan = names_of(GAN).get(name)
+    return gan is not None and stored_weights(gan, category_of(name).detector) is not None
 
 
 def listening(host: str, port: int) -> socket.socket:

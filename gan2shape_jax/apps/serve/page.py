@@ -34,8 +34,9 @@ _INTRODUCTION = """\
 <p>Drop a photo. Its subject is detected and framed by a square; move the square where it is wrong, and press
 <b>Make it 3D</b>. {kinds} are known here: of anything else the shape is made up. Photos and results are removed
 {minutes} after you last used them.</p>"""
-# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls; and
-# brings the result into view, which lies above the controls: the status at once, then the result.
+# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls;
+# brings the result into view, which lies above the controls: the status at once, then the result; and asks before a
+# result goes: with its photo, for another model, or with the page, where browsers have words of their own.
 HEAD = """<script>
 addEventListener("message", ({ source, data }) => {
   const frame = [...document.querySelectorAll(".g2s-page")].find((one) => one.contentWindow === source);
@@ -43,9 +44,17 @@ addEventListener("message", ({ source, data }) => {
 });
 const toStatus = () => document.querySelector("#status")?.scrollIntoView({ block: "start" });
 addEventListener("click", ({ target }) => target.closest?.("#go") && toStatus());
+const result = () => document.querySelector(".g2s-page");
+addEventListener("click", (event) => {
+  if (!result() || !event.target.closest?.("#photo button, #model input")) return;
+  if (confirm("The result that you see goes. Download first what you want to keep. Go on?")) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
+addEventListener("beforeunload", (event) => result() && event.preventDefault());
 let shown = "";
 new MutationObserver(() => {
-  const page = document.querySelector(".g2s-page")?.src ?? "";
+  const page = result()?.src ?? "";
   if (page !== shown && page) toStatus();
   shown = page;
   // Gradio's name for this is not what it says.
@@ -60,7 +69,7 @@ _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 _REMEMBERED_S, _REMEMBERED = 60.0, 1000  # seconds for which it is known that a job was cancelled, and of how many pages
 # What the bundled models know, for those who choose; the last of all are for trying things out.
-_KNOWN = {"head": "People", "catface": "Cats", "ictface": "Computer-made test faces"}
+_KNOWN = {"head": "People", "cat": "Cats", "car": "Cars that face right", "ictface": "Computer-made test faces"}
 # What else messages say, in the page's terms.
 _WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
 _LAST = "ictface"  # of the choices
@@ -125,7 +134,8 @@ class Page:
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
             kinds_named = [html.escape(_KNOWN.get(name, f"{kind}s")) for name, kind in kinds.items() if name != _LAST]
-            words = " and ".join(dict.fromkeys(kinds_named)).capitalize()
+            *most, last = dict.fromkeys(kinds_named)
+            words = " and ".join([", ".join(most), last] if most else [last]).capitalize()
             gr.HTML(_INTRODUCTION.format(kinds=words, minutes=after))
             self._add_components()
             self._connect()
@@ -147,8 +157,7 @@ class Page:
             with gr.Column(scale=4):
                 self.which = gr.Radio([], label="Which one", visible=False, elem_id="which")
                 self.crop = _picture("crop", "What is made 3D")
-        label = "Take minutes more, and fit the model to this photo"
-        self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
+        self.refine = gr.Checkbox(visible=False, elem_id="refine")
         with gr.Row():
             self.go = gr.Button("Make it 3D", variant="primary", interactive=False, elem_id="go")
             self.stop = gr.Button("Cancel", interactive=False, elem_id="stop")
@@ -215,6 +224,8 @@ class Page:
         count = len(visit.facts["boxes"])
         kind = self._kinds[model]
         message = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square if it is wrong."
+        if said := visit.facts["note"]:
+            message += f" {said[0].upper()}{self._in_page_terms(said[1:], visit)}."
         if absent := visit.facts["absent"]:
             message = f"{self._in_page_terms(absent, visit)}. If there is one, put the square around it."
         yield self._idle(note(message)) | self._choice(visit.facts) | self._pictures(visit, "1")
@@ -357,7 +368,9 @@ class Page:
         largest = max(round(_LARGEST_SIDE * max(width, height)), side)
         sliders = [gr.update(maximum=width, value=x), gr.update(maximum=height, value=y)]
         sliders += [gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side), gr.update(value=roll)]
-        shown = {part: gr.update(visible=True) for part in (self.chooser, self.refine, self.numbers)}
+        shown = {part: gr.update(visible=True) for part in (self.chooser, self.numbers)}
+        label = f"Take minutes more, and fit {facts['refines']} to the photo"
+        shown[self.refine] = gr.update(label=label, visible=True)
         objects = {self.which: gr.update(choices=numbers, value="1", visible=len(numbers) > 1)}
         return shown | objects | dict(zip(self.box, sliders, strict=True))
 

@@ -277,13 +277,17 @@ def _frame(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Rep
     pixels = np.asarray(photo.picture)
     detections = cropper.detect(pixels, photo.reduction)
     boxes, absent = [detection.box for detection in detections], ""
+    candidates = [scaled_box(box, 1 / photo.reduction) for box in boxes]
+    note = cropper.limit_words(len(boxes)).removeprefix("; ")
     if not any(detection.score >= PERHAPS for detection in detections):
-        candidates = [scaled_box(box, 1 / photo.reduction) for box in boxes]
         absent = photo_run.absence(task["photo"], pixels, candidates, kind, cropper)
+    elif len(boxes) == 1:
+        note = note or photo_run.person_note(pixels, detections[0], candidates[0], kind)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
     squares = [dataclasses.asdict(box) for box in boxes or [centred_box(width, height)]]
-    report(FRAMING, {"width": width, "height": height, "boxes": squares, "absent": absent})
+    facts = {"width": width, "height": height, "boxes": squares, "absent": absent, "note": note}
+    report(FRAMING, facts | {"refines": photo_run.refined_words(kind)})
 
 
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:

@@ -30,7 +30,7 @@ _EPILOG = """\
 examples:
   gan2shape-jax train-gan cats/ --size 64 --out cats_gan
   gan2shape-jax train-gan cats.zip --size 128 --out cats_gan --check
-  gan2shape-jax train-gan dogs/ --start catface --out dogs_gan --images 200000
+  gan2shape-jax train-gan dogs/ --start cat --out dogs_gan --images 200000
   gan2shape-jax train-gan cats/ --size 64 --out cats_gan --typical 0.65 --no-grey
 
 Started again with the same arguments, a training continues where it was stopped (Ctrl-C stops it).

@@ -103,7 +103,7 @@ def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
     places = np.arange(number * batch, (number + 1) * batch)
     epochs = np.unique(places // count).tolist()
     orders = {i: generator_of(run_key(seed), Stream.GAN_PHOTOS, i).permutation(count) for i in epochs}
-    return np.asarray([orders[place // count][place % count] for place in places])
+    return np.asarray([orders[place // count][place % count] for place in places.tolist()])
 
 
 def load(

@@ -53,11 +53,9 @@ from gan2shape_jax.config import load_config
 
 _HERE = pathlib.Path(__file__).parent
 
-VARIANTS = ("scratch", "predict")
 
-
-def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration: a lifted model is refined on each image, taken as it is, or done without."""
+def get_config() -> ConfigDict:
+    """Returns the configuration, by which a lifted model is refined on each image."""
     config = load_config("own").unlock()
     config.category = "{category}"  # a word for it, as messages have it
     config.workdir = str(_HERE / "results")
@@ -68,14 +66,8 @@ def get_config(variant: str = "") -> ConfigDict:
     # Things whose left and right sides differ, such as cars in traffic: both False for every stage.
     config.schedule.flip1 = (False, False)
     config.schedule.flip3 = (True, False)
-    if variant == "scratch":
-        config.workdir = str(_HERE / "results_scratch")
-    else:
-        config.recipe = "refine"
-        config.networks.pretrained = str(_HERE / "results_lift" / "model.safetensors")
-    if variant == "predict":
-        config.workdir = str(_HERE / "results_predict")
-        config.recipe = "predict"
+    config.recipe = "refine"
+    config.networks.pretrained = str(_HERE / "results_lift" / "model.safetensors")
     return config
 '''
 _WIDE_NETWORKS = """\

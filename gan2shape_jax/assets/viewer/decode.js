@@ -117,6 +117,7 @@ export async function loadModel(index) {
     reconstruction,
     ganImage,
     photo, // the photo's texture, over the canonical picture
+    overlay: extras.photo ? pictureAddress(extras.photo) : input.address, // the photo, as sharp as the page has it
     spread, // bytes, 255 being spreadHigh
     spreadHigh: extras.spread_high || 0,
   };

@@ -60,7 +60,7 @@ async function show(index) {
 
 function showModel(image) {
   viewer.setModel(model);
-  at("overlay").src = model.input.address;
+  at("overlay").src = model.overlay;
   at("overlaid").value = 0;
   overlayTo(0);
   at("mode-spread").disabled = !model.spread;
@@ -238,12 +238,13 @@ function renew() {
 
 function start() {
   const done = images.filter((image) => image.done).length;
-  const failed = images.length - done;
+  const unused = images.filter((image) => image.remarks.startsWith("not used")).length;
+  const failed = images.length - done - unused;
   const awaiting = images.filter((image) => image.done && image.awaits).length;
   const refined = `${done - awaiting} of ${images.length} images refined: open this page again to see more`;
   if (awaiting && location.protocol.startsWith("http")) renew();
   const finished = `${images.length} images, ${done} done`;
-  at("summary").textContent = images.length === 1 ? "" : `${awaiting ? refined : finished}${failed ? `, ${failed} failed` : ""}`;
+  at("summary").textContent = images.length === 1 ? "" : `${awaiting ? refined : finished}${unused ? `, ${unused} not used` : ""}${failed ? `, ${failed} failed` : ""}`;
   if (images.length === 0) return;
   if (webglWorks()) {
     try {

@@ -24,7 +24,7 @@ export function materials() {
   const of = (vertexShader, fragmentShader, uniforms, more = {}) =>
     new THREE.RawShaderMaterial({ glslVersion: THREE.GLSL3, vertexShader, fragmentShader, uniforms, ...more });
   return {
-    material: of(SURFACE_VERTEX, SURFACE_FRAGMENT, uniforms, { side: THREE.DoubleSide, alphaToCoverage: true }),
+    material: of(SURFACE_VERTEX, SURFACE_FRAGMENT, uniforms, { side: THREE.DoubleSide, transparent: true, premultipliedAlpha: true }),
     wireMaterial: of(WIRE_VERTEX, WIRE_FRAGMENT, { ink: { value: new THREE.Vector3(0.1, 0.25, 0.45) } }),
   };
 }

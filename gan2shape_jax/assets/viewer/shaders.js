@@ -25,6 +25,7 @@ void main() {
 
 export const SURFACE_FRAGMENT = `
 precision highp float;
+const float FADE = 0.03;  // of the picture's side
 in vec3 vNormal;
 in vec2 vPlace;
 in vec3 vTint;
@@ -41,7 +42,8 @@ uniform vec3 clayDirection;  // of the light that stays with the viewer, turned 
 uniform vec3 ground;         // the fill between wires
 out vec4 colour;
 void main() {
-  float share = clamp((vField - 0.5) / max(fwidth(vField), 1e-4) + 0.5, 0.0, 1.0);  // of the pixel: the outline fades within one
+  vec2 rim = min(vPlace, 1.0 - vPlace) / FADE;  // the outline fades, also where it is the picture's own border
+  float share = smoothstep(0.0, 1.0, min((vField - 0.5) / max(fwidth(vField), 0.4), min(rim.x, rim.y)));
   if (share == 0.0) discard;
   vec3 n = normalize(vNormal);
   vec3 c = texture(albedo, vPlace).rgb;

@@ -12,7 +12,7 @@ export function tellVerdict(box, image) {
   if (box.hidden) return;
   const grade = image.done ? trust?.grade || "told" : "no";
   box.className = `verdict ${grade}`;
-  const heading = !image.done ? "Failed" : trust?.found ? capital(trust.found) : trust ? "How far to believe it" : "Take note";
+  const heading = !image.done ? (remarks.startsWith("not used") ? "Not used" : "Failed") : trust?.found ? capital(trust.found) : trust ? "How far to believe it" : "Take note";
   const text = element("div", {}, element("strong", {}, heading));
   const told = trust?.found ? [trust.shape, trust.invented] : [trust?.verdict];
   for (const words of told) if (words) text.append(element("p", {}, capital(words)));

@@ -1,7 +1,8 @@
 // The page: a photo, the square of it that is made 3D, and the model. Nothing leaves the page.
 
-import { exposed, findFaces, landmarksIn, sampleCrop } from "./framing.js";
-import { correctedView, explained, glbOf, modelOf } from "./scene.js";
+import { exposed, faceIn, findFaces, sampleCrop } from "./framing.js";
+import { correctedView, glbOf, modelOf, rendered } from "./scene.js";
+import { assessed, certaintyOf, unlikeness, verdict } from "./verdict.js";
 import { createLight } from "./viewer/light.js";
 import { tellMode, tellVerdict } from "./viewer/telling.js";
 import { createViewer, webglWorks } from "./viewer/viewer.js";
@@ -16,6 +17,7 @@ let facts, network, provider, detector, viewer, lamp, photo, box, model;
 let faces = [];
 let certainty = null; // of the face that is framed; null once somebody has framed by hand
 let pending = 0;
+let opened = 0; // files so far: what is left over from one before is not shown
 const times = {}; // milliseconds, for whoever asks
 
 // --- networks ---------------------------------------------------------------------------------------------------------
@@ -74,16 +76,29 @@ function sentence(error) {
 
 // --- photo ------------------------------------------------------------------------------------------------------------
 
+/** Returns a picture, upright; some browsers read HEIC in a page only. */
+async function decoded(file) {
+  const address = URL.createObjectURL(file);
+  try {
+    const image = Object.assign(new Image(), { src: address });
+    return await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => image.decode().then(() => image));
+  } catch {
+    if (/\.hei[cf]$/i.test(file.name)) throw new Error(`${file.name} is a HEIC, which this browser cannot read: save it as JPEG, or open this page in Safari.`);
+    throw new Error(`${file.name || "This"} is not a picture that this browser can read: try a JPEG or PNG.`);
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
 async function open(file) {
+  const turn = ++opened;
+  clearTimeout(pending);
+  at("framing").hidden = at("result").hidden = true;
   try {
     await loaded;
     say("Reading the photo …");
-    let picture;
-    try {
-      picture = await createImageBitmap(file, { imageOrientation: "from-image" });
-    } catch {
-      throw new Error(`${file.name || "This"} is not a picture that this browser can read: try a JPEG or PNG.`);
-    }
+    const picture = await decoded(file);
+    if (turn !== opened) return;
     if (Math.min(picture.width, picture.height) < 16) throw new Error(`${file.name} has only ${picture.width} × ${picture.height} pixels.`);
     const factor = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
     const [width, height] = [picture.width, picture.height].map((side) => Math.round(side * factor));
@@ -92,37 +107,41 @@ async function open(file) {
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, height);
     context.drawImage(picture, 0, 0, width, height);
-    photo = { canvas, width, height, data: context.getImageData(0, 0, width, height).data };
+    photo = { canvas, width, height, scale: factor, data: context.getImageData(0, 0, width, height).data };
     const side = Math.min(width, height);
     [faces, certainty, box] = [[], null, { x: width / 2, y: height / 2, side, roll: 0 }];
-    at("result").hidden = true;
     let advice = `Move the photo until the ${facts.kind} fills the outline: drag, pinch or wheel, turn.`;
     if (detector) {
       say("Looking for a face …");
       await new Promise((done) => setTimeout(done));
       const start = performance.now();
-      faces = await findFaces(detector, photo, facts.framing, facts.detector);
+      const found = await findFaces(detector, photo, facts.framing, facts.detector);
+      if (turn !== opened) return;
       times.search = performance.now() - start;
-      faces = faces.filter((one) => levelOf(one.score));
+      faces = found.filter((one) => one.score >= facts.verdict.scores.perhaps);
       if (faces.length) advice = "Found by itself; drag, pinch or turn the photo to change it.";
       else say(`No face was found in this photo. ${advice}`);
     }
     at("advice").textContent = advice;
     at("people").hidden = faces.length < 2;
     at("framing").hidden = false;
-    if (faces.length) await choose(0);
-    else {
+    if (faces.length) {
+      const [largest] = faces;
+      faces.sort((a, b) => a.box.x - b.box.x);
+      await choose(faces.indexOf(largest));
+    } else {
       frameChanged(false);
       if (!detector) await make();
     }
   } catch (error) {
     console.warn(error);
-    say(sentence(error));
+    if (turn === opened) say(sentence(error));
   }
 }
 
 async function choose(number) {
   faces.chosen = number;
+  at("which").textContent = `${number + 1} of ${faces.length}, from left to right`;
   [box, certainty] = [faces[number].box, faces[number].score];
   frameChanged(false);
   await make();
@@ -215,33 +234,51 @@ function handleFrame() {
 
 // --- result -----------------------------------------------------------------------------------------------------------
 
-/** Returns the networks' factors of a box of the photo, with the crop that they saw. */
+/** Returns the networks' factors of a box of the photo, with the crop that they saw and what a verdict goes by. */
 async function factorsOf(place) {
   const { size } = facts;
-  const { crop, gain } = exposed(sampleCrop(photo, place, size), facts.exposure);
+  const raw = sampleCrop(photo, place, size);
+  const { crop, gain } = exposed(raw, facts.exposure);
   const input = Float32Array.from(crop, (value) => value / 127.5 - 1);
   const planes = new Float32Array(input.length);
   input.forEach((value, k) => (planes[(k % 3) * size * size + Math.floor(k / 3)] = value));
   const { depth, albedo, view, light } = await network(planes);
   const interleaved = new Float32Array(albedo.length);
   albedo.forEach((value, k) => (interleaved[3 * (k % (size * size)) + Math.floor(k / (size * size))] = value));
-  const landmarks = facts.landmarks && detector ? await landmarksIn(detector, crop, size, facts.detector) : null;
-  const seenFrom = landmarks ? correctedView([...view], landmarks, facts) : [...view];
-  return { depth: Float32Array.from(depth), albedo: interleaved, view: seenFrom, light: [...light], input, gain };
+  const face = detector ? await faceIn(detector, crop, size, facts.detector) : null;
+  const corrected = face && facts.landmarks ? correctedView([...view], face.landmarks, facts) : { view: [...view] };
+  const factors = { depth: Float32Array.from(depth), albedo: interleaved, view: corrected.view, light: [...light], input, gain };
+  const { picture, inside } = rendered(factors, facts);
+  const [pitch, yaw] = factors.view.map((angle) => Math.abs((angle * 180) / Math.PI));
+  const usual = facts.input_mask.map((value) => value >= 0.5);
+  factors.measured = {
+    ...assessed(raw, place, photo, usual, facts.assessment),
+    misfit: detector && facts.landmarks ? (corrected.error ?? facts.verdict.lost) : undefined,
+    turned: yaw,
+    nodding: pitch,
+    unlike: unlikeness(input, picture, inside, facts.assessment),
+  };
+  // Framed by hand, the crop is looked at; other kinds than people have no detector here.
+  factors.score = certainty ?? (detector ? (face?.score ?? 0) : 1);
+  factors.measured.unsure = 1 - factors.score;
+  return factors;
 }
 
 async function make() {
+  const turn = opened;
   try {
     say("Making it 3D …");
     await new Promise((done) => setTimeout(done, 20));
     const start = performance.now();
     const factors = await factorsOf(box);
+    if (turn !== opened) return;
     times.networks = performance.now() - start;
-    const l1 = explained(factors, factors.input, facts);
     model = modelOf(factors, photo, box, factors.gain, facts);
-    Object.assign(model, { factors, l1 });
+    const sure = certaintyOf(factors.score, factors.measured, facts.verdict);
+    const told = verdict(sure, factors.measured, facts.verdict);
+    Object.assign(model, { factors, verdict: told });
     times.all = performance.now() - start;
-    tellVerdict(at("verdict"), { done: true, trust: verdictOn(l1) });
+    tellVerdict(at("verdict"), { done: true, trust: detector ? told : { ...told, found: "framed by hand", category: undefined } });
     at("result").hidden = false;
     if (!viewer) setUpViewer();
     viewer?.setModel(model);
@@ -252,19 +289,6 @@ async function make() {
     console.warn(error);
     say(sentence(error));
   }
-}
-
-/** Returns the words of trust that fit: by how well the model explains the picture, and how sure a face was found. */
-function verdictOn(l1) {
-  const ratio = l1 / facts.l1_p95;
-  const level = certainty === null ? facts.trust[0] : levelOf(certainty);
-  const { words } = level.grounds.find((ground) => ground.above === null || ratio > ground.above);
-  return { ...words, ...(certainty === null ? { found: "framed by hand" } : { category: certainty }) };
-}
-
-/** Returns the surest level of trust that a score reaches; nothing where there is none: that is no face. */
-function levelOf(score) {
-  return facts.trust.find((level) => score >= level.score);
 }
 
 function setUpViewer() {

@@ -2,6 +2,8 @@
 // A photo is {data (RGBA), width, height}; a box {x, y, side, roll}, roll in radians clockwise. The numbers that decide, `by`, are
 // Python's: they come with model.json (apps/export/web.py).
 
+import { lumaOf, percentile } from "./verdict.js";
+
 /** Returns a place of a crop of `size` pixels in the photo. */
 export function cropToPhoto([column, row], box, size) {
   const [u, v] = [(column / size - 0.5) * box.side, (row / size - 0.5) * box.side];
@@ -45,11 +47,7 @@ export function sampleCrop(photo, box, size) {
 
 /** Returns a crop as light as the GAN's pictures (detection/detector.py), and the factor. */
 export function exposed(crop, by) {
-  const [red, green, blue] = by.luma;
-  const lumas = Float64Array.from({ length: crop.length / 3 }, (_, k) => red * crop[3 * k] + green * crop[3 * k + 1] + blue * crop[3 * k + 2]).sort();
-  const place = (by.percentile / 100) * (lumas.length - 1);
-  const low = lumas[Math.floor(place)];
-  const light = low + (place % 1) * ((lumas[Math.floor(place) + 1] ?? low) - low);
+  const light = percentile(lumaOf(crop, by), by.percentile);
   const share = Math.max(0, Math.min(1, (by.fair - light) / (by.fair - by.dim)));
   const gain = Math.min((by.light / Math.max(light, 1)) ** share, by.most_gain);
   return { crop: gain === 1 ? crop : crop.map((value) => Math.min(255, Math.round(value * gain))), gain };
@@ -132,12 +130,17 @@ async function look(run, photo, box, framing, by) {
   return { score: Math.max(...seen.map((one) => one.score)), landmarks: landmarks.map((one) => cropToPhoto(one, wide, size)) };
 }
 
-/** Returns the landmarks of the face that a crop of `size` pixels frames, with pixel centres at whole numbers, or null. */
-export async function landmarksIn(run, crop, size, by) {
+/** Returns the face that a crop of `size` pixels frames: landmarks, pixel centres at whole numbers, and its score; or null. */
+export async function faceIn(run, crop, size, by) {
   const photo = { data: Uint8ClampedArray.from({ length: 4 * size * size }, (_, k) => (k % 4 === 3 ? 255 : crop[3 * (k >> 2) + (k % 4)])), width: size, height: size };
   const usual = { landmarks: by.usual, correction: [0, 1, 2].map(() => [0, 0, 0]) };
   const face = await look(run, photo, { x: size / 2, y: size / 2, side: size, roll: 0 }, usual, by);
-  return face && face.landmarks.map((place) => place.map((value) => value - 0.5));
+  return face && { landmarks: face.landmarks.map((place) => place.map((value) => value - 0.5)), score: scored(face.score, by) };
+}
+
+/** Returns how certainly there is a face, 0 to 1, from YuNet's score. */
+function scored(score, by) {
+  return 1 / (1 + Math.exp(-by.steepness * (score - by.middle)));
 }
 
 /** Returns the faces of a photo, {box, score}, the score 0 to 1 and the largest face first. */
@@ -158,7 +161,7 @@ export async function findFaces(run, photo, framing, by) {
       box = next;
       if (moved < by.still * box.side) break;
     }
-    found.push({ box, score: 1 / (1 + Math.exp(-by.steepness * (score - by.middle))) });
+    found.push({ box, score: scored(score, by) });
   }
   return found.sort((a, b) => b.box.side - a.box.side);
 }

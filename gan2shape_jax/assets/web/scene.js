@@ -5,10 +5,14 @@ import { backProjected, facesOf, normalsOf, rotation, shadingOf } from "./viewer
 import { cropToPhoto } from "./framing.js";
 
 const [RINGS, WALL, SLOPE, LEAST_FRONT] = [5, 0.1, 0.1, 0.6];
-const KERNEL = [-2, -1, 0, 1, 2].map((x) => Math.exp(-x * x / 2)).map((value, _, all) => value / all.reduce((a, b) => a + b));
+const gaussian = (deviation, reach) =>
+  Array.from({ length: 2 * reach + 1 }, (_, k) => Math.exp(-(((k - reach) / deviation) ** 2) / 2)).map((value, _, all) => value / all.reduce((a, b) => a + b));
+const KERNEL = gaussian(1, 2);
 const [FEWEST, MOST] = [256, 512]; // texels of the texture, a side: powers of two
-const [GRAZING, SURE] = [[0.08, 0.3], [0.3, 0.8]];
+const [GRAZING, SURE] = [[0.2, 0.45], [0.3, 0.8]];
+const [OTHER_HALF, WIDE] = [[0.5, 0.8], 3]; // of the other half's mean cosine, over so many columns
 const SAMPLES = 4; // a pixel's side, at which it is known what the camera sees first
+const FADED = [0.5, 0.9]; // of the outline's field, over which a mesh becomes opaque
 const DELTA = 1e-5; // of an unknown, for differences
 const [DARKEST, GAIN, LEAST_SHADING] = [0.004, 3, 0.25];
 
@@ -106,7 +110,7 @@ function solved(matrix, right) {
   return rows.reduceRight((x, row, i) => [(row.at(-1) - x.reduce((sum, value, k) => sum + value * row[i + 1 + k], 0)) / row[i], ...x], []);
 }
 
-/** Returns a view whose rotation agrees with landmarks, pixels, too: geometry/landmark_pose.py. */
+/** Returns a view whose rotation agrees with landmarks, pixels, too, and their error: geometry/landmark_pose.py. */
 export function correctedView(view, landmarks, { size, focal, centre, landmarks: by }) {
   const middle = (size - 1) / 2;
   const apart = (unknowns) => {
@@ -134,7 +138,8 @@ export function correctedView(view, landmarks, { size, focal, centre, landmarks:
   }
   const turn = unknowns.slice(0, 3).map((value, i) => value - view[i]);
   const share = Math.min(1, by.largest_turn / Math.max(...turn.map(Math.abs), 1e-9));
-  return [...turn.map((value, i) => view[i] + value * share), ...view.slice(3)];
+  const error = by.landmark * Math.sqrt(apart(unknowns).reduce((sum, value) => sum + value ** 2, 0) / landmarks.length);
+  return { view: [...turn.map((value, i) => view[i] + value * share), ...view.slice(3)], error };
 }
 
 /** Draws a mesh with the camera of `size` pixels at `times` as many samples a side: depth, and where its pixels come from. */
@@ -182,21 +187,18 @@ function sampled(values, size, column, row, channels = 1, channel = 0, height = 
   return (values[at] * (1 - a) + values[at + channels] * a) * (1 - y + t) + (values[below] * (1 - a) + values[below + channels] * a) * (y - t);
 }
 
-/** Returns the mean absolute difference of the input and what the factors make of it, where they show something. */
-export function explained(factors, input, facts) {
-  const { size } = facts;
+/** Returns the picture that the factors make (RGB, -1 to 1), and where it shows the model's object. */
+export function rendered(factors, facts) {
+  const { size, outline } = facts;
   const points = backProjected(factors.depth, size, facts.focal);
   const shading = shadingOf(normalsOf(points, size), factors.light);
   const lit = factors.albedo.map((value, k) => (value / 2 + 0.5) * shading[Math.floor(k / 3)] * 2 - 1);
   const whole = new Uint8Array(size * size).fill(1);
   const { depth, place } = drawn(moved(points, factors.view, facts.centre), facesOf(whole, size), facts, 1);
-  let [sum, count] = [0, 0];
-  for (let k = 0; k < size * size; k++) {
-    if (depth[k] === Infinity) continue;
-    count += 3;
-    for (let c = 0; c < 3; c++) sum += Math.abs(clamp(sampled(lit, size, place[2 * k], place[2 * k + 1], 3, c), -1, 1) - input[3 * k + c]);
-  }
-  return sum / Math.max(count, 1);
+  const at = (values, k, channels, c) => sampled(values, size, place[2 * k], place[2 * k + 1], channels, c);
+  const picture = lit.map((_, k) => (depth[Math.floor(k / 3)] === Infinity ? 0 : clamp(at(lit, Math.floor(k / 3), 3, k % 3), -1, 1)));
+  const inside = Array.from(depth, (value, k) => value !== Infinity && at(outline.kept, k, 1, 0) > 0.5);
+  return { picture, inside };
 }
 
 /** Returns values, kept where their weight is 1 and continued smoothly to where it is 0 (pull and push). */
@@ -246,6 +248,19 @@ function matched(source, trusted, target, known, cells = 64) {
   });
 }
 
+/** Returns 0 in columns where the photo's camera sees the other half so much better that it shows both, else 1. */
+function ownHalf(facing, near, size) {
+  const sums = [new Float64Array(size), new Float64Array(size)];
+  facing.forEach((cosine, k) => {
+    sums[0][k % size] += near[k] * cosine;
+    sums[1][k % size] += near[k];
+  });
+  const mean = sums[0].map((value, k) => value / Math.max(sums[1][k], 1));
+  const kernel = gaussian(WIDE, 4 * WIDE);
+  const smooth = mean.map((_, k) => kernel.reduce((sum, weight, j) => sum + weight * mean[clamp(k + j - 4 * WIDE, 0, size - 1)], 0));
+  return Float32Array.from(facing, (_, k) => ramp(smooth[k % size] / Math.max(smooth[size - 1 - (k % size)], GRAZING[0]), OTHER_HALF));
+}
+
 /** Returns the photo's texture over the canonical picture, RGBA: its own colours, their mirror image, the model's. */
 function photoTexture(factors, surface, photo, box, facts) {
   const { size, focal } = facts;
@@ -258,13 +273,15 @@ function photoTexture(factors, surface, photo, box, facts) {
     return (n[0] * p[0] + n[1] * p[1] + (n[2] - facts.centre) * p[2]) / Math.hypot(...p);
   });
   const shades = shadingOf(normals, factors.light);
+  const near = blurred(surface.inside, size, [1, 1, 1]).map((value) => Math.min(value, 1)); // the object and a pixel around it
+  const owned = ownHalf(facing, near, size);
   const first = drawn(seenFrom, facesOf(surface.inside, size), facts, SAMPLES);
   const brightest = Math.max(1e-3, Array.from(shades).filter((_, k) => surface.inside[k]).sort((a, b) => a - b).at(-1) ?? 1);
   const texels = box.side > FEWEST ? MOST : FEWEST;
   const count = texels * texels;
   const [shown, model] = [new Float32Array(3 * count), new Float32Array(3 * count)];
   let seen = new Float32Array(count);
-  const [shading, clean] = [new Float32Array(count), new Float32Array(count)];
+  const [shading, clean, half] = [new Float32Array(count), new Float32Array(count), new Float32Array(count)];
   for (let k = 0; k < count; k++) {
     const u = (((k % texels) + 0.5) * size) / texels - 0.5;
     const v = ((Math.floor(k / texels) + 0.5) * size) / texels - 0.5;
@@ -279,8 +296,10 @@ function photoTexture(factors, surface, photo, box, facts) {
     const [px, py] = cropToPhoto([column + 0.5, row + 0.5], box, size);
     const within = px > 0 && py > 0 && px < photo.width && py < photo.height;
     const inner = sampled(facts.outline.inner, size, column, row);
-    clean[k] = sampled(facts.outline.clean, size, u, v);
-    seen[k] = visible && within ? ramp(cosine, GRAZING) * inner : 0;
+    const faced = visible ? ramp(cosine, GRAZING) : 0;
+    clean[k] = within ? sampled(facts.outline.clean, size, u, v) * (1 - faced + faced * inner) : 0;
+    seen[k] = within ? faced * inner * sampled(near, size, u, v) : 0;
+    half[k] = sampled(owned, size, u, v);
     shading[k] = sampled(shades, size, u, v);
     for (let c = 0; c < 3; c++) {
       shown[3 * k + c] = sampled(photo.data, photo.width, px - 0.5, py - 0.5, 4, c, photo.height) / 255;
@@ -290,10 +309,15 @@ function photoTexture(factors, surface, photo, box, facts) {
   const soft = blurred(seen, texels, new Array(9).fill(1 / 9));
   seen = seen.map((value, k) => value * ramp(soft[k], [0.5, 1]));
   const mirror = (k) => k - (k % texels) + texels - 1 - (k % texels);
+  const mirrored = facts.symmetric ? 1 : 0; // of other objects, one half says nothing of the other
+  half.forEach((value, k) => (half[k] = 1 - mirrored * (1 - value) * seen[mirror(k)]));
+  seen = seen.map((value, k) => value * half[k]);
+  clean.forEach((value, k) => (clean[k] = value * half[k]));
+  const sure = seen.map((value) => ramp(value, SURE));
   const own = shown.map((value, k) => value / Math.max(shading[Math.floor(k / 3)], LEAST_SHADING * brightest));
   const ownThere = own.map((_, k) => own[3 * mirror(Math.floor(k / 3)) + (k % 3)]);
-  const seenThere = seen.map((_, k) => seen[mirror(k)]);
-  const other = matched(ownThere, seenThere, own, seen);
+  const seenThere = seen.map((_, k) => mirrored * seen[mirror(k)]);
+  const other = matched(ownThere, sure.map((_, k) => sure[mirror(k)]), own, sure);
   const known = seen.map((value, k) => value + (1 - value) * seenThere[k]);
   const sum = own.map((value, k) => {
     const [at, o] = [Math.floor(k / 3), other[k]];
@@ -306,7 +330,7 @@ function photoTexture(factors, surface, photo, box, facts) {
     return (value * known[at] + rest[k] * (whole[at] - known[at])) / Math.max(whole[at], 1e-6);
   });
   const albedo = filled(colours, whole.map((value) => ramp(value, SURE)), texels, 3);
-  const again = matched(albedo.map((value, k) => value * shading[Math.floor(k / 3)]), clean.fill(1), shown, seen);
+  const again = matched(albedo.map((value, k) => value * shading[Math.floor(k / 3)]), clean.fill(1), shown, sure);
   const texture = new Uint8ClampedArray(4 * count).fill(255);
   for (let k = 0; k < 3 * count; k++) {
     const at = Math.floor(k / 3);
@@ -376,8 +400,15 @@ export async function glbOf(model, metres) {
     return n.map((value) => value / Math.hypot(...n));
   }));
   const places = Float32Array.from(corners.flatMap(([a, b, share]) => [(k) => k % model.size, (k) => Math.floor(k / model.size)].map((of) => (of(a) + share * (of(b) - of(a)) + 0.5) / model.size)));
+  const field = ([a, b, share]) => model.field[a] + share * (model.field[b] - model.field[a]);
+  const opacity = Uint8Array.from(corners.flatMap((one) => [255, 255, 255, Math.round(255 * ramp(field(one), FADED))]));
+  const [opaque, blended] = [[], []]; // what is blended hides nothing, so that it is the outline alone
+  for (let f = 0; f < faces.length; f += 3) {
+    const three = faces.subarray(f, f + 3);
+    (three.every((corner) => opacity[4 * corner + 3] === 255) ? opaque : blended).push(...three);
+  }
   const jpeg = new Uint8Array(await (await new Promise((done) => model.photo.toBlob(done, "image/jpeg", 0.92))).arrayBuffer());
-  const parts = [positions, outward, places, faces, jpeg];
+  const parts = [positions, outward, places, Uint32Array.from(opaque), Uint32Array.from(blended), opacity, jpeg];
   let length = 0;
   const views = parts.map((part) => {
     const view = { buffer: 0, byteOffset: length, byteLength: part.byteLength };
@@ -392,15 +423,17 @@ export async function glbOf(model, metres) {
     scene: 0,
     scenes: [{ nodes: [0] }],
     nodes: [{ mesh: 0, name: "mesh" }],
-    meshes: [{ name: "mesh", primitives: [{ attributes: { POSITION: 0, NORMAL: 1, TEXCOORD_0: 2 }, indices: 3, material: 0 }] }],
-    materials: [{ name: "photo", doubleSided: true, extensions: { KHR_materials_unlit: {} }, pbrMetallicRoughness: { baseColorTexture: { index: 0 }, metallicFactor: 0, roughnessFactor: 1 } }],
+    meshes: [{ name: "mesh", primitives: [0, 1].map((material) => ({ attributes: { POSITION: 0, NORMAL: 1, TEXCOORD_0: 2, COLOR_0: 5 }, indices: 3 + material, material })) }],
+    materials: [["photo", "OPAQUE"], ["photo outline", "BLEND"]].map(([name, alphaMode]) => ({ name, alphaMode, doubleSided: true, extensions: { KHR_materials_unlit: {} }, pbrMetallicRoughness: { baseColorTexture: { index: 0 }, metallicFactor: 0, roughnessFactor: 1 } })),
     textures: [{ source: 0 }],
-    images: [{ bufferView: 4, mimeType: "image/jpeg" }],
+    images: [{ bufferView: 6, mimeType: "image/jpeg" }],
     accessors: [
       accessor(0, "VEC3", corners.length, { min: extremes(Math.min), max: extremes(Math.max) }),
       accessor(1, "VEC3", corners.length),
       accessor(2, "VEC2", corners.length),
-      { ...accessor(3, "SCALAR", faces.length), componentType: 5125 },
+      { ...accessor(3, "SCALAR", opaque.length), componentType: 5125 },
+      { ...accessor(4, "SCALAR", blended.length), componentType: 5125 },
+      { ...accessor(5, "VEC4", corners.length), componentType: 5121, normalized: true },
     ],
     bufferViews: views,
     buffers: [{ byteLength: length }],

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import trimesh
 from helpers import bump
+from helpers.mesh_files import read_mesh
 from helpers.photographed import photographed
 from PIL import Image
 
@@ -225,7 +226,7 @@ def test_the_camera_sees_the_mesh_where_the_packages_own_does(view, other, tmp_p
     write_outputs(dataclasses.replace(result, view=view, camera=camera), tmp_path, options=OutputOptions("mesh"))
     points = cameras.transform(cameras.back_project(surface(result).depth, camera), view, camera)
     pixels = np.asarray(cameras.project(points, camera), np.float64)
-    mesh = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False)
+    mesh = read_mesh(tmp_path / "mesh.glb")
     x, y, z = mesh.vertices.T
     imported = np.stack([x, -z, y], axis=-1)  # as Blender's importer turns glTF's axes
     visible = _as_blender_sees(_module(), json.loads((tmp_path / "camera.json").read_text()), imported)

@@ -38,7 +38,9 @@ def pickled(tmp_path_factory):
 def _entry(content, *, with_hash=True):
     source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if with_hash else "", len(content))
     product = Product("gan.checkpoint", ("gan.pkl",), "gan.safetensors")
-    return Entry("horse", "a horse", ENTRIES["nvidia-cat"].licence, (product,), (source,), "horse", ("lpips",))
+    return Entry(
+        "horse", "a horse", ENTRIES["nvidia-cat"].licence, (product,), (source,), "horse:published", ("lpips",)
+    )
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypa
 
     assert _get("horse", "--agree", folder=tmp_path / folder) == 0
     printed, spec, config = printed_configuration()
-    assert spec == "horse" and gan_problems(config, stylegan2.read_header(config.gan.checkpoint)[0]) == []
+    assert spec == "horse:published" and gan_problems(config, stylegan2.read_header(config.gan.checkpoint)[0]) == []
     assert "gan2shape-jax get lpips" in printed and "--check" in printed
     product = Product("loss.lpips_weights", ("vgg.pth",), "lpips_vgg16.pth")
     source = Source(horse.add("https://example.org/vgg.pth", (_CORPUS / "honest-half").read_bytes()), "vgg.pth", "A")

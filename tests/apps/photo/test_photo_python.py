@@ -17,8 +17,8 @@ from gan2shape_jax.results import load
         ({"box": (1, 2)}, "^box has 2 numbers"),
         ({"box": (1, 2, -3)}, "side of a crop"),
         (
-            {"model": "catfaec"},
-            r"^there is no model 'catfaec' \(did you mean catface\?\): .* one of catface, .*ictface$",
+            {"model": "caat"},
+            r"^there is no model 'caat' \(did you mean cat\?\): .* one of car, cat, .*ictface$",
         ),
     ],
 )

@@ -23,7 +23,7 @@ from gan2shape_jax.apps.photo.crops import Cropper, other_kind
 from gan2shape_jax.apps.photo.files import names_in
 from gan2shape_jax.apps.photo.masks import mask_of_crop
 from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
-from gan2shape_jax.detection.detector import Assessment, Detection
+from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.grabcut import middle
@@ -37,7 +37,7 @@ _BOX = CropBox(x=190, y=100, side=96)
 
 def _cropper(**changes):
     """Returns a cropper for boxes that are given: nothing is searched."""
-    detector = types.SimpleNamespace(assess=lambda crops: [Assessment(1.0, 0.9)] * len(crops))
+    detector = types.SimpleNamespace(detect=lambda photo: [], scores=lambda crops: [0.9] * len(crops))
     fields = {"side": 64, "style_dim": 8, "detector": detector, "kind": "face"}
     fields |= {"mean_mask": middle(64), "finds_masks": True}
     return Cropper(**(fields | changes))
@@ -125,7 +125,7 @@ def made(monkeypatch):
         for name, assessed in hooks.assessed.items():
             result, files = hooks.decorate(plain_result(name))
             write_folder(work / "results" / name, [array_files(result), files | {"recipe.txt": config.recipe}])
-            assert assessed == (1.0, 0.9)
+            assert assessed.score == 0.9 and assessed.pixels > 0
             hooks.finished(name)
         return 0
 
@@ -237,7 +237,7 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
 
 
 def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
-    out, nearest = tmp_path / "out", Detection(_BOX, 5.0, 0.01)
+    out, nearest = tmp_path / "out", Detection(_BOX, 0.01)
     monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [nearest])
     with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so it has no 3D result"):
         _prepare(photo, out, box=None)
@@ -249,16 +249,18 @@ def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wish
     assert _files(out) == before
 
 
-def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
-    assert _prepare(photo, tmp_path / "out").notes == (
-        "a.png: 96 pixels around (190, 100); model: ictface; mask: found",
-    )
-    small = _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).notes
-    assert any("30 pixels and is enlarged" in note for note in small)
+def test_a_crop_is_assessed_where_its_object_is(photo, tmp_path):
+    whole = _prepare(photo, tmp_path / "out")
+    assert whole.notes == ("a.png: 96 pixels around (190, 100); model: ictface; mask: found",)
+    known = whole.assessment
+    assert (known.score, known.pixels, known.outside) == (0.9, 96, 0) and known.light > 100 and known.softness < 0.9
+    assert _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).assessment.pixels == 30
+    half = _prepare(photo, tmp_path / "out", box=CropBox(x=0, y=100, side=96)).assessment
+    assert half.outside == pytest.approx(0.5, abs=0.02)
     with Image.open(photo) as lit:
         lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
-    _, note = _prepare(tmp_path / "night.png", tmp_path / "out").notes
-    assert note.startswith("night.png: the crop is very dark (99% of it is below ")
+    night = _prepare(tmp_path / "night.png", tmp_path / "out")
+    assert len(night.notes) == 1 and night.assessment.light < 45
 
 
 def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
@@ -371,7 +373,25 @@ def test_photos_of_one_name_keep_their_folders(tmp_path):
     assert names_for(paths[::-1], taken) == names[::-1]
     more = [tmp_path / name for name in ("d/cat.png", "e/d/cat.png", "a/cat.gif", "\x1b/cat.png")]
     *plain, escaped = names_for(more, taken)
-    assert plain == ["d-cat", "e-d-cat", "cat_2"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+    assert plain == ["d-cat", "e-d-cat", "cat_gif"] and escaped.startswith("cat-") and not fault_of(f"{escaped}.png")
+
+
+def test_photos_that_differ_in_their_ending_alone_are_told_apart_by_it(tmp_path):
+    paths = [tmp_path / name for name in ("ink.jpg", "ink.tif", "ink.TIF", "a-1.jpg", "a-1.png", "a.jpg")]
+    names = ["ink_jpg", "ink_tif", "ink_2", "a-1_jpg", "a-1_png", "a"]
+    assert names_for(paths, {}) == names
+    assert names_for(paths, dict(zip(names, map(place_of, paths), strict=True))) == names
+    assert names_for(paths[:2], {"ink": place_of(paths[0])}) == ["ink", "ink_tif"]  # the first was there alone
+
+
+def test_a_folders_photos_are_in_the_order_that_people_expect(tmp_path):
+    names = ["1.png", "2.png", "10.png", "a1b2.png", "a1b10.png", "a2.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    for argument in (tmp_path, tmp_path / "*.png"):
+        assert [path.name for path in expand([str(argument)], say=pytest.fail)] == names
+    given = [str(tmp_path / name) for name in reversed(names)]
+    assert list(map(str, expand(given, say=pytest.fail))) == given
 
 
 def test_a_link_has_its_own_name_and_keeps_it_when_it_leads_elsewhere(tmp_path):
@@ -401,7 +421,7 @@ def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):
 def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, monkeypatch, made):
     out = tmp_path / "out"
     boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
-    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [Detection(box, 1.0, 0.9) for box in boxes])
+    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [Detection(box, 0.9) for box in boxes])
 
     def prepare(**wishes):
         return photo_run.prepare(photo_run.Request(photo, "a", **wishes), _config(out), _cropper())
@@ -458,9 +478,61 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
     photo_run.run_over(_config(out), [prepared], _cropper())
 
 
-@pytest.mark.parametrize(("picture", "model"), [("catface/image/026.png", "catface"), ("ictface/image/006.png", None)])
+@pytest.mark.parametrize(("picture", "model"), [("cat/image/026.png", "cat"), ("ictface/image/006.png", None)])
 def test_another_model_is_named_where_it_knows_what_a_photo_shows(picture, model):
     photo = placed(picture, x=190, y=100, side=96)
     near = dataclasses.replace(_BOX, side=1.15 * _BOX.side)  # as YuNet may frame it
     other = other_kind(photo, [near], _config(pathlib.Path("out")))
     assert other == (None if model is None else (model, "a cat's face"))
+
+
+@pytest.mark.parametrize(
+    ("picture", "score", "said"),
+    [
+        ("ictface/image/006.png", 0.7, "it shows a face: use --model head"),
+        ("ictface/image/006.png", 0.9, ""),
+        ("cat/image/026.png", 0.7, ""),
+    ],
+)
+def test_a_model_of_cats_that_is_unsure_names_the_model_of_people(tmp_path, picture, score, said):
+    path = tmp_path / "a.png"
+    Image.fromarray(placed(picture, x=190, y=100, side=96)).save(path)
+    detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, score)], most=12)
+    config = photo_run.config_of(photo_run.load_kind("cat"), tmp_path / "out", refine=False)
+    cropper = _cropper(detector=detector, kind="cat's face")
+    (prepared,) = photo_run.prepare(photo_run.Request(path, "a"), config, cropper)
+    assert [note.removeprefix("a.png: ") for note in prepared.notes[1:]] == ([said] if said else [])
+    detector.detect = lambda photo: [Detection(_BOX, 0.1)]
+    request = photo_run.Request(path, "b")
+    absent = "it shows a face: use --model head" if "ict" in picture else "so it has no 3D result$"
+    with pytest.raises(photo_run.NoDetectionError, match=absent):
+        photo_run.prepare(request, config, cropper)
+
+
+def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(tmp_path, monkeypatch, photo, capsys):
+    monkeypatch.setattr(command, "load_cropper", lambda config, say: _cropper())
+    told = []
+    monkeypatch.setattr(command, "_reconstruct", lambda *_: told.append(capsys.readouterr().err) or 0)
+    for model in ("head", "ictface"):
+        command.main([str(photo), "--model", model, "--refine", "--out", str(tmp_path / "out")])
+    fits = "--refine fits {} to each photo"
+    assert fits.format("light and colours") + "; the shape does not change\n" in told[0]
+    assert fits.format("shape, view, light and colours") + "\n" in told[1]
+
+
+def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, monkeypatch, capsys):
+    for most, words in ((2, "; more than 2 are not taken from one photo\n"), (3, "a-2\n")):
+        detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, 0.9)] * 2, most=most)
+        monkeypatch.setattr(command, "load_cropper", lambda config, say, found=detector: _cropper(detector=found))
+        monkeypatch.setattr(photo_run, "run_over", lambda config, photos, *_, **__: {one.name: "x" for one in photos})
+        assert command.main([str(photo), "--out", str(tmp_path / "out")]) == 1
+        printed = capsys.readouterr()
+        assert "a.png: 2 faces, from left to right a-1 to a-2" in printed.err and words in printed.err
+        assert printed.out.count("failed: x") == 2
+
+
+def test_a_photo_that_cannot_be_read_is_not_used_and_one_whose_run_ends_badly_has_failed(tmp_path):
+    unmade = {"refused": {"a": "a.png is damaged"}, "failed": {"b": "the device failed"}}
+    assert photo_run.run_over(_config(tmp_path / "out"), [], **unmade) == {}
+    table = (tmp_path / "out/results.md").read_text()
+    assert "not used: a.png is damaged" in table and "failed: the device failed" in table

@@ -16,6 +16,7 @@ from helpers import axe
 from helpers.served import served
 from PIL import Image
 
+import gan2shape_jax
 from benchmarks.pages import chromium
 from gan2shape_jax.apps.photo import photo_run
 from gan2shape_jax.apps.photo.crops import load_cropper
@@ -114,8 +115,13 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         before, (x, y) = page.evaluate("scrollY"), (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.touch((x, y + 100), (x, y - 100))  # up over the model: the page scrolls
         page.wait(f"scrollY > {before} + 50")
-    files = {link.split("?")[0].rsplit("/", 1)[1]: urllib.request.urlopen(link).read() for link in links}
-    assert files["mesh.glb"][:4] == b"glTF" and "metrics.json" in files
+    files = {}
+    for link in links:
+        with urllib.request.urlopen(link) as answer:
+            files[link.split("?")[0].rsplit("/", 1)[1]] = answer.read()
+    assert files["mesh.glb"][:4] == b"glTF"
+    told = gan2shape_jax.photo(photo, which=2).metrics["trust"]
+    assert json.loads(files["metrics.json"])["trust"] == told  # the verdict, and all that it follows from
     assert np.load(io.BytesIO(files["depth.npy"])).shape == (64, 64)
     with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
         assert any(name.endswith("mesh.obj") for name in archive.namelist())
@@ -161,7 +167,7 @@ def without_faces(tmp_path_factory):
     sky = np.broadcast_to((1 - rows) * (70, 120, 200) + rows * (200, 220, 240), (240, 320, 3))
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3))
     pictures = {"grey": np.full((240, 320, 3), 128), "sky": sky, "noise": noise}
-    pictures["cat"] = Image.open(asset("catface/image/026.png")).convert("RGB").resize((256, 256))
+    pictures["cat"] = Image.open(asset("cat/image/026.png")).convert("RGB").resize((256, 256))
     return [_saved(picture, folder / f"{name}.png") for name, picture in pictures.items()]
 
 
@@ -181,7 +187,7 @@ def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has
             page.press(f"#model input[value={model}]")
             with pytest.raises(photo_run.NoDetectionError) as said:
                 photo_run.prepare(photo_run.Request(photo, photo.stem), config, cropper)
-            sentence = str(said.value).replace("use --model catface", 'choose "Cats" above')
+            sentence = str(said.value).replace("use --model cat", 'choose "Cats" above')
             _send(page, photo)
             _ends_with(page, f"{sentence}. If there is one, put the square around it.")
             page.wait(f"{_READY} && document.querySelector('#drawing img') && document.querySelector('#crop img')")
@@ -250,6 +256,34 @@ def test_a_job_that_fails_says_how(failing, tmp_path, name, words):
         assert "waiting" not in told and str(server.root) not in told
         number = told.partition("of fault ")[2]
         assert name not in ("faulty", "wrong") or f"fault {number}: Traceback" in log.read_text()
+
+
+def test_a_result_does_not_go_without_a_question(failing, tmp_path):
+    server, _ = failing
+    there, away = "document.querySelector('#result iframe')", "!document.querySelector('#result iframe')"
+    with _opened(f"http://127.0.0.1:{server.port}") as page:
+        _send(page, _saved(Image.new("RGB", (64, 48)), tmp_path / "me.png"))
+        page.wait(_READY)
+        page.press("#go")
+        page.wait(f"{_STATUS} === 'Done.' && {there}")
+        assert page.asked == []
+        page.agrees = False
+        for selector in ("#photo button[aria-label]", "#model input:not(:checked)"):
+            before = len(page.asked)
+            page.press(selector)
+            page.wait("document.readyState === 'complete'")
+            assert len(page.asked) == before + 1 and "The result that you see goes" in page.asked[-1]
+            page.frames()
+            assert page.evaluate(f"Boolean({there} && document.querySelector('#model [value=head]').checked)")
+        page.evaluate("void setTimeout(() => location.reload())")
+        page.frames(10)
+        assert page.asked[-1] == "beforeunload" and page.evaluate(f"Boolean({there})")
+        page.agrees = True
+        page.press("#photo button[aria-label]")
+        page.wait(away)
+        asked = list(page.asked)
+        _start(page, f"http://127.0.0.1:{server.port}")
+        assert page.asked == asked  # there is nothing to lose
 
 
 @pytest.fixture(scope="module")

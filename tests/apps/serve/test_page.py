@@ -12,6 +12,7 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 import gradio as gr
 
 from gan2shape_jax.apps.photo import masks
+from gan2shape_jax.apps.serve import command
 from gan2shape_jax.apps.serve import page as module
 from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.page import Page
@@ -66,8 +67,9 @@ def _sent(tmp_path):
     return {"path": str(tmp_path / "me.jpg")}
 
 
-def _framed(page, device, tmp_path, absent=""):
-    device.messages = [{}, {"stage": jobs.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "absent": absent}]
+def _framed(page, device, tmp_path, absent="", note=""):
+    facts = {"width": 400, "height": 300, "boxes": _BOXES, "absent": absent, "note": note, "refines": "the light"}
+    device.messages = [{}, {"stage": jobs.FRAMING} | facts]
     return _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
 
 
@@ -84,6 +86,10 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     absent = "me.jpg: no cat found, so it has no 3D result; it shows a face: use --model faces"
     told = _framed(page, device, tmp_path, absent)[-1][page.status]
     assert "no cat found, so it has no 3D result; it shows a face: choose &quot;Face (faces)&quot; above. If" in told
+    note = "it shows a face: use --model faces"
+    last = _framed(page, device, tmp_path, note=note)[-1]
+    assert "choose one. It shows a face: choose &quot;Face (faces)&quot; above.<" in last[page.status]
+    assert last[page.refine]["label"] == "Take minutes more, and fit the light to the photo"
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -222,3 +228,9 @@ def test_a_visit_is_kept_as_long_as_its_job_takes(page, device, tmp_path):
 
     kept, after = asyncio.run(check())
     assert kept is not None and after is None
+
+
+def test_visitors_choose_among_models_whose_detectors_are_there(monkeypatch):
+    assert command._has_detector("cat") and command._has_detector("head") and not command._has_detector("xyzzy")
+    monkeypatch.setattr(command, "stored_weights", lambda *_: None)
+    assert not command._has_detector("cat")

@@ -23,12 +23,13 @@ from gan2shape_jax.apps.serve.worker import Worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have 127.0.0.1 alone")
 _LIMITS = Limits(file_bytes=1_000_000, photos=40, waiting=4)
+_SILENT_S = 4.0
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server that expects a body's first byte, and a connection's first request, within seconds."""
-    with served(tmp_path_factory.mktemp("cache"), _LIMITS, _GRACE_S=1.0, _SILENT_S=3.0) as server:
+    with served(tmp_path_factory.mktemp("cache"), _LIMITS, _GRACE_S=1.0, _SILENT_S=_SILENT_S) as server:
         yield server
 
 
@@ -76,11 +77,15 @@ def test_whoever_sends_slowly_is_sent_away_and_takes_no_other_visitors_place(ser
 @linux
 def test_an_address_has_so_many_connections_and_those_that_ask_for_nothing_are_closed(server):
     with contextlib.ExitStack() as stack:
+        began = time.monotonic()
         silent = [stack.enter_context(Visitor(server, "127.0.4.1").connect()) for _ in range(210)]
         for line in silent[:100]:
-            line.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # and no end of it
-        _until(lambda: len(_closed(silent)) >= 10, seconds=2.5)
-        assert len(_closed(silent)) == 10  # the others are not late yet
+            with contextlib.suppress(ConnectionError):  # on a slow machine the first are late by now
+                line.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # and no end of it
+        _until(lambda: len(_closed(silent)) >= 10)
+        closed = len(_closed(silent))
+        # The others are not late before their time; how many are late after it is the machine's.
+        assert closed == 10 or time.monotonic() - began > _SILENT_S
         assert Visitor(server, "127.0.4.2").ask("GET", "/config")[0] == 200
         _until(lambda: len(_closed(silent)) == 210, seconds=20)
     assert Visitor(server, "127.0.4.1").ask("GET", "/config")[0] == 200

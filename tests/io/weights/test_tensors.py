@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from helpers.pickles import Call, dumps, network_record
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import load_model, stylegan2
 from gan2shape_jax.apps.convert.stylegan2 import convert
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
@@ -58,7 +58,7 @@ def _place(first, last, shape=(16,)):
 def test_headers_that_no_weights_have_are_refused(tmp_path, header):
     text = json.dumps(header).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(64))
-    for read in (load_lpips, stylegan2.load):
+    for read in (load_lpips, stylegan2.load, load_model):
         with pytest.raises(UserError, match="x.safetensors cannot be read as a safetensors file"):
             read(tmp_path / "x.safetensors")
 

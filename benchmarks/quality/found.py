@@ -1,24 +1,20 @@
-"""How reliable what is told of a result is: whether the GAN's kind of object was found, and how good its shape is.
+"""How reliably objects of a GAN's kind are found in photos.
 
-    python benchmarks/quality/trust.py place --kind CATS/image --without PICTURES --out PLACED [--hard]
-    python benchmarks/quality/trust.py found --model catface --kind PLACED --without PICTURES [--half judging --most 40]
-    python benchmarks/quality/trust.py others --model catface --without PICTURES --half choosing --out found.safetensors
-    python benchmarks/quality/trust.py shape --data FACES
+    python benchmarks/quality/found.py place --kind CATS/image --without PICTURES --out PLACED [--hard]
+    python benchmarks/quality/found.py found --model cat --kind PLACED --without PICTURES [--half judging --most 40]
+    python benchmarks/quality/found.py others --model cat --without PICTURES --half choosing --out found.safetensors
 
 `place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, each
 into two of them, so that `photo` has something to search. With `--hard`, it draws every third lying on its side or half
 way to it, every third small, and half of every third. Object and picture are of the same half: names' hashes split all
 files into those for choosing numbers by and those for judging.
 
-`found` searches pictures with and without the kind as `photo` does, at most so many of either, and reconstructs the
-best crop. It prints the AUROC of the certainty, how many of either are called found, perhaps or none, and, for placed
-objects, how many frames are right. OUT.png shows all. What is in OUT already is not done again.
+`found` searches pictures with and without the kind as `photo` does, at most so many of either. It prints the AUROC of
+the certainty, how many of either are called found, perhaps or none, and, for placed objects, how many frames are right.
+OUT.png shows all. What is in OUT already is not done again.
 
 `others` measures typicality anew, with what a search prefers in pictures without the kind as further counterexamples,
 and writes the detector's weights with it.
-
-`shape` reconstructs faces 024 to 047, as they are and disturbed in several ways, and prints the rank correlation of the
-expected SIDE with the true one, and the share of pixels whose error is within the spread.
 """
 
 import argparse
@@ -34,7 +30,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import trust_record
 from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 from rich.table import Table
@@ -45,16 +40,12 @@ from gan2shape_jax.apps.photo import framing, photo_run
 from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
 from gan2shape_jax.apps.photo.naming import expand
 from gan2shape_jax.detection import alignment, gan_detector, weights
-from gan2shape_jax.detection.detector import PERHAPS, SIDE, SURE
-from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
-from gan2shape_jax.io.data import Item
+from gan2shape_jax.detection.detector import PERHAPS, SURE
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.results.pictures import strip
-from gan2shape_jax.run import predict, trust
-from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2 import typicality
 
-_JUDGED = range(24, 48)
 _HALVES = ("choosing", "judging")
 _SAMPLES = 2048  # of the GAN, as for weights learnt anew
 _TRUTH = "truth.json"  # where `place` put what
@@ -69,8 +60,7 @@ _DRAWN = 200  # pixels of a picture on the sheet
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("place", "found", "others", "shape"))
-    parser.add_argument("--data", type=pathlib.Path, help="folder of faces: image, mask, depth")
+    parser.add_argument("what", choices=("place", "found", "others"))
     parser.add_argument("--model", default="ictface")
     parser.add_argument("--kind", nargs="+", help="folders: objects to place, or pictures with some")
     parser.add_argument("--without", nargs="*", default=[], help="folders of pictures without it")
@@ -79,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or weights that are made")
     options = parser.parse_args(arguments)
-    {"place": _place, "found": _detections, "others": _others, "shape": _shape}[options.what](options)
+    {"place": _place, "found": _detections, "others": _others}[options.what](options)
 
 
 def _half(file: pathlib.Path) -> str:
@@ -155,9 +145,6 @@ def _others(options: argparse.Namespace) -> None:
 def _detections(options: argparse.Namespace) -> None:
     config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
     cropper = load_cropper(config, say=print)
-    networks = predict.load_predictor(resolve(config), None)
-    usual = networks.grader.typical_l1
-    assert usual is not None, "the model does not say what L1 is usual"
     truth: dict[str, list[float]] = {}
     for file in (pathlib.Path(folder, _TRUTH) for folder in options.kind):
         truth |= json.loads(file.read_text()) if file.is_file() else {}
@@ -174,12 +161,8 @@ def _detections(options: argparse.Namespace) -> None:
         if not detections:
             continue
         best = max(detections, key=lambda detection: detection.score)
-        crop = sample_crop(np.asarray(photo.picture), best.box, SIDE)
-        image, mask = crop.astype(np.float32) / 127.5 - 1, cropper.mean_mask.astype(np.float32)
-        item = networks.prepared(Item("a", image, mask, None, None, len(crop)))
-        l1 = float(networks.reconstruct(item).metrics["model_l1"]) / usual
-        row = {"with": shows, "half": _half(file), "certainty": best.score, "l1": l1, "objects": len(detections)}
-        row |= {"atypicality": best.atypicality, "seconds": time.monotonic() - began}
+        row = {"with": shows, "half": _half(file), "certainty": best.score, "objects": len(detections)}
+        row["seconds"] = time.monotonic() - began
         row["box"] = [best.box.x, best.box.y, best.box.side, best.box.roll_deg]
         if file.stem in truth:
             x, y, side, roll = truth[file.stem]
@@ -188,7 +171,7 @@ def _detections(options: argparse.Namespace) -> None:
             row["right"] = off < _NEAR and 1 / _SIMILAR < ratio < _SIMILAR and upright
         rows[file.stem] = row
         atomic_text(options.out, json.dumps(rows, indent=1) + "\n")
-        print(f"{file.stem}: {row['certainty']:.3f}, L1 {l1:.2f} of the usual, {row['seconds']:.1f} s", flush=True)
+        print(f"{file.stem}: {row['certainty']:.3f}, {row['seconds']:.1f} s", flush=True)
     _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], cropper).save(f"{options.out}.png")
     _tell(rows)
 
@@ -210,8 +193,7 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
         positives, others = ([r for r in rows.values() if r["half"] == half and r["with"] is w] for w in (True, False))
         for name, some in (("with", positives), ("without", others)):
             if some:
-                most = [PERHAPS if row["l1"] > trust.FAR_RATIO else 1.0 for row in some]
-                confidence = np.minimum([row["certainty"] for row in some], most)
+                confidence = np.array([row["certainty"] for row in some])
                 shares = (confidence >= SURE).mean(), (confidence >= PERHAPS).mean(), 1.0
                 cells = [f"{share:.1%}" for share in np.diff(shares, prepend=0)]
                 right = [row["right"] for row in some if "right" in row]
@@ -221,30 +203,6 @@ def _tell(rows: dict[str, dict[str, Any]]) -> None:
         if positives and others:
             pairs = stats.mannwhitneyu(*([row["certainty"] for row in some] for some in (positives, others))).statistic
             table.add_row(f"{half}, AUROC", f"{pairs / (len(positives) * len(others)):.3f}")
-    Console(width=100).print(table)
-
-
-def _shape(options: argparse.Namespace) -> None:
-    networks = trust_record.networks_of(options.data, "", options.model)
-    record = networks.grader.record
-    assert record is not None, "the model has no record: benchmarks/quality/trust_record.py writes one"
-    rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in trust_record.DISTURBANCES}
-    for kind, item in trust_record.faces_of(networks, _JUDGED, trust_record.DISTURBANCES):
-        face = trust_record.measured(networks, item)
-        expected = trust.expected_side(record, face.atypical)
-        assert expected is not None
-        uncertainty = trust.depth_uncertainty(record, expected)
-        covered = float((trust_record.ratios_of(face, uncertainty) <= 1).mean())
-        rows[kind].append((face.result.metrics["side"], expected, covered))
-    table = Table("faces 024 to 047", "SIDE", "expected", "rank correlation", "pixels within the spread")
-    sets = {kind: rows[kind] for kind in rows} | {
-        "none and framing": rows["none"] + rows["framing"],
-        "all": [row for some in rows.values() for row in some],
-    }
-    for name, some in sets.items():
-        side, expected, covered = (np.array(column) for column in zip(*some, strict=True))
-        rank = stats.spearmanr(side, expected).statistic
-        table.add_row(name, f"{side.mean():.4f}", f"{expected.mean():.4f}", f"{rank:.2f}", f"{covered.mean():.1%}")
     Console(width=100).print(table)
 
 

@@ -1,10 +1,11 @@
-"""Trains two rows of the table on rendered faces: the ceiling, and Unsup3D, which knows no depth and no GAN.
+"""Trains two rows of a table on rendered pictures: the ceiling, and Unsup3D, which knows no depth and no GAN.
 
-    python benchmarks/faces/learn.py ceiling --faces faces --count 1000 --out ceiling.safetensors
-    python benchmarks/faces/learn.py unsup3d --faces faces faces1 --steps 20000 --out unsup3d.safetensors
+    python benchmarks/studio/learn.py ceiling --data faces --count 1000 --out ceiling.safetensors
+    python benchmarks/studio/learn.py unsup3d --data faces faces1 --steps 20000 --out unsup3d.safetensors
     python benchmarks/faces/table.py --ceiling ceiling.safetensors --model unsup3d.safetensors
 
-FACES are folders as `render.py` makes them of the training split. Both train the networks of `ictface`, on batches of
+DATA are folders as a `render.py` makes them of the training split. Half of the pictures are mirrored unless
+`--one-sided` says that they show cars from one side. Both train the networks of `ictface`, on batches of
 64 with Adam. The ceiling is the depth network alone, trained by SIDE with the true depth as it is seen in the picture:
 how much 64 pixels tell whoever is told the truth. Unsup3D (Wu et al., CVPR 2020) explains every picture twice, by a
 canonical depth, albedo, view and light and by the mirror image of depth and albedo, and a fifth network says how sure
@@ -95,8 +96,10 @@ def unsup3d_loss(settings: Settings, frozen_networks: frozen.FrozenModels, confi
     return loss
 
 
-def trained(loss: Loss, params: models.Params, data: dict[str, np.ndarray], steps: int, rate: float) -> models.Params:
-    """Returns the parameters after `steps` of Adam; batches are drawn with seed 0, half of them mirrored."""
+def trained(
+    loss: Loss, params: models.Params, data: dict[str, np.ndarray], steps: int, rate: float, *, mirrors: bool
+) -> models.Params:
+    """Returns the parameters after `steps` of Adam; batches are drawn with seed 0, with `mirrors` half are mirrored."""
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps), b2=0.999)
 
     def step(carry: tuple, drawn: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
@@ -114,7 +117,7 @@ def trained(loss: Loss, params: models.Params, data: dict[str, np.ndarray], step
     carry, begun = (params, optimizer.init(params)), time.monotonic()
     for done in range(0, steps, _AT_ONCE):
         count = min(_AT_ONCE, steps - done)
-        drawn = rng.integers(len(data["image"]), size=(count, _BATCH)), rng.integers(2, size=count) > 0
+        drawn = rng.integers(len(data["image"]), size=(count, _BATCH)), mirrors & (rng.integers(2, size=count) > 0)
         carry, values = advance(carry, drawn)
         if done % (20 * _AT_ONCE) == 0:
             print(f"{done + count} steps, {time.monotonic() - begun:.0f} s: {values.mean():.4f}", flush=True)
@@ -124,13 +127,14 @@ def trained(loss: Loss, params: models.Params, data: dict[str, np.ndarray], step
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=tuple(_RATES))
-    parser.add_argument("--faces", nargs="+", type=pathlib.Path, required=True, help="folders of the training split")
+    parser.add_argument("--data", nargs="+", type=pathlib.Path, required=True, help="folders of the training split")
     parser.add_argument("--count", type=int, default=1 << 30, help="pictures at most")
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--one-sided", action="store_true", help="show no mirror images: left and right differ")
     parser.add_argument("--start", type=pathlib.Path, help="go on from these networks, such as a lifted model")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="file of the networks")
     options = parser.parse_args(arguments)
-    config, data = load_config("ictface:predict").unlock(), pictures(options.faces, options.count)
+    config, data = load_config("ictface:predict").unlock(), pictures(options.data, options.count)
     config.image_size = data["image"].shape[1]
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     settings = from_config(config, architecture, original_size=config.image_size)
@@ -149,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         }
         frozen_networks = frozen.build(weights, architecture, **statistics, F1_d=config.gan.F1_d)
         loss = unsup3d_loss(settings, frozen_networks, confidence)
-    params = trained(loss, params, data, options.steps, _RATES[options.what])
+    params = trained(loss, params, data, options.steps, _RATES[options.what], mirrors=not options.one_sided)
     atomic_bytes(options.out, networks_bytes({name: params[name] for name in models.NAMES}))
 
 

@@ -1,0 +1,111 @@
+// How far to trust a shape: detection/assessment.py and run/verdict.py, whose numbers and words, `by`, come with model.json.
+
+/** Returns what a crop of the photo (RGB bytes, not lightened) shows, and how well; `box` is its place in the photo. */
+export function assessed(crop, box, photo, inside, by) {
+  const side = Math.sqrt(inside.length);
+  const luma = lumaOf(crop, by);
+  const light = percentile(luma, by.percentile);
+  const object = luma.filter((_, k) => inside[k]);
+  const [cos, sin] = [Math.cos(box.roll), Math.sin(box.roll)];
+  let [beyond, count] = [0, 0];
+  inside.forEach((there, k) => {
+    if (!there) return;
+    const [u, v] = [(((k % side) + 0.5) / side - 0.5) * box.side, ((Math.floor(k / side) + 0.5) / side - 0.5) * box.side];
+    const [x, y] = [box.x + cos * u - sin * v, box.y + sin * u + cos * v];
+    count += 1;
+    beyond += x < 0 || y < 0 || x > photo.width || y > photo.height;
+  });
+  return {
+    size: box.side / photo.scale,
+    outside: beyond / count,
+    light,
+    contrast: (percentile(object, by.high) - percentile(object, by.low)) / Math.max(light, 1),
+    softness: Math.log(Math.max(difference(luma, inside, side, by.far), 1e-6) / Math.max(difference(luma, inside, side, by.near), 1e-6)) / (2 * Math.log(by.far / by.near)),
+  };
+}
+
+/** Returns how unlike its reconstruction (RGB) a picture (RGB) is inside the object: 1 minus a correlation. */
+export function unlikeness(picture, reconstruction, inside, by) {
+  const [there, other] = [picture, reconstruction].map((one) => detail(lumaOf(one, by), inside, by.around));
+  let [both, first, second] = [0, 0, 0];
+  inside.forEach((known, k) => {
+    if (!known) return;
+    both += there[k] * other[k];
+    first += there[k] ** 2;
+    second += other[k] ** 2;
+  });
+  return 1 - both / Math.max(Math.sqrt(first * second), 1e-9);
+}
+
+/** Returns how certain it is that the picture shows what the GAN draws, from a detector's score and the measures. */
+export function certaintyOf(score, measured, by) {
+  if (!Number.isFinite(measured.misfit) || !Number.isFinite(measured.unlike)) return score;
+  const bounded = Math.min(Math.max(score, 1e-6), 1 - 1e-6);
+  const parts = [1, Math.log(bounded / (1 - bounded)), measured.misfit, measured.unlike];
+  return 1 / (1 + Math.exp(-parts.reduce((sum, part, k) => sum + by.odds[k] * part, 0)));
+}
+
+/** Returns the verdict: grade, three statements, warnings. */
+export function verdict(score, measured, by) {
+  const { words, scores, measures, kind, side } = by;
+  const fill = (text, given) => text.replace(/\{(\w+)\}/g, (_, name) => ({ kind, a: "aeiou".includes(kind[0]) ? "an" : "a", ...given })[name]);
+  const beyond = (name, limit) => limit !== null && Number.isFinite(measured[name]) && (measures[name].worst > measures[name].usual ? measured[name] >= limit : measured[name] <= limit);
+  const names = Object.keys(measures);
+  const guess = names.filter((name) => beyond(name, measures[name].no));
+  const doubted = names.filter((name) => beyond(name, measures[name].doubt) && !guess.includes(name));
+  let reasons = [...guess, ...doubted].map((name) => fill(measures[name].words, { value: (measured[name] * measures[name].scale).toFixed(0) }));
+  if (score < scores.unlikely) reasons = [words.nothing]; // of what is not there, nothing else needs saying
+  else if (score < scores.sure) reasons.unshift(words.perhaps);
+  const grade = score < scores.perhaps || guess.length ? "no" : reasons.length ? "doubt" : side ? "trust" : "unmeasured";
+  let shape = fill(words[grade], { whose: fill(words.general), why: reasons.join(", and ") });
+  if (grade !== "no" && side) {
+    const severity = ({ usual, worst }, value) => (Number.isFinite(value) ? Math.min(Math.max((value - usual) / (worst - usual), 0), 1) : 0);
+    const expected = Math.exp(names.reduce((sum, name, k) => sum + side.weights[k + 1] * severity(measures[name], measured[name]), side.weights[0]));
+    const percent = (value) => (100 * value * side.widths).toFixed(0);
+    shape += fill(words.error, { side: percent(expected), least: percent(expected * side.interval[0]), most: percent(expected * side.interval[1]) });
+  } else if (grade !== "no") shape += words["unknown error"];
+  const found = score >= scores.sure ? "found" : score >= scores.perhaps ? "perhaps found" : score >= scores.unlikely ? "hardly found" : "not found";
+  return { grade, category: score, found: fill(words[found]), shape, invented: words[score < scores.unlikely ? "all" : "turned away"], warnings: reasons };
+}
+
+/** Returns the luma of a picture (RGB). */
+export function lumaOf(picture, { luma: [red, green, blue] }) {
+  return Float64Array.from({ length: picture.length / 3 }, (_, k) => red * picture[3 * k] + green * picture[3 * k + 1] + blue * picture[3 * k + 2]);
+}
+
+/** Returns a percentile of values, between two of them where it lies between, as NumPy does. */
+export function percentile(values, percent) {
+  const sorted = Float64Array.from(values).sort();
+  const place = (percent / 100) * (sorted.length - 1);
+  const low = sorted[Math.floor(place)];
+  return low + (place % 1) * ((sorted[Math.floor(place) + 1] ?? low) - low);
+}
+
+/** Returns the mean squared difference of the object's pixels that lie this far apart along a row or column. */
+function difference(luma, inside, side, apart) {
+  let [sum, count] = [0, 0];
+  for (let k = 0; k < luma.length; k++) {
+    for (const other of [k % side >= apart ? k - apart : -1, k - apart * side]) {
+      if (other < 0 || !inside[k] || !inside[other]) continue;
+      sum += (luma[k] - luma[other]) ** 2;
+      count += 1;
+    }
+  }
+  return sum / Math.max(count, 1);
+}
+
+/** Returns luma less the mean of the object's pixels in the square around each pixel. */
+function detail(luma, inside, around) {
+  const side = Math.sqrt(luma.length);
+  return luma.map((value, k) => {
+    let [sum, count] = [0, 0];
+    for (let row = Math.max(0, Math.floor(k / side) - around); row <= Math.min(side - 1, Math.floor(k / side) + around); row++) {
+      for (let column = Math.max(0, (k % side) - around); column <= Math.min(side - 1, (k % side) + around); column++) {
+        if (!inside[row * side + column]) continue;
+        sum += luma[row * side + column];
+        count += 1;
+      }
+    }
+    return value - sum / Math.max(count, 1);
+  });
+}

@@ -1,0 +1,102 @@
+"""How well a picture shows an object, and how like its model's picture of it: what a verdict on its 3D goes by.
+
+Nothing here depends on gain, contrast or colour, as far as the object can still be seen.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from gan2shape_jax.detection.detector import LIGHTEST, LUMA, SIDE
+
+# Distances in pixels of a crop of `SIDE`, whose differences are compared: in a sharp picture those of neighbours are
+# nearly as large as those of pixels further apart; where it is out of focus, they are as small as a plane's.
+_NEAR, _FAR = 1, 4
+_LOW, _HIGH = 5, 95  # percentiles of luma between which contrast is measured
+_AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
+
+
+class Assessment(NamedTuple):
+    """What a crop shows, and how well, judged by the photo alone; NaN where that is unknown.
+
+    Attributes:
+      score: that it shows an object of the GAN's kind, 0 to 1.
+      pixels: of the photo, along the crop's side.
+      outside: share of where the object usually is that lies outside of the photo, 0 to 1.
+      light: luma that the lightest hundredth of the crop exceeds, 0 to 255.
+      contrast: range of the object's luma (5th to 95th percentile), as a share of `light`.
+      softness: how fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where
+        it is out of focus (the exponent of the structure function, also known as Hurst's).
+    """
+
+    score: float
+    pixels: float = np.nan
+    outside: float = np.nan
+    light: float = np.nan
+    contrast: float = np.nan
+    softness: float = np.nan
+
+
+def assessed(
+    crop: UInt8[np.ndarray, "s s 3"],
+    score: float,
+    inside: Bool[np.ndarray, "s s"],
+    *,
+    pixels: float = np.nan,
+    outside: float = np.nan,
+) -> Assessment:
+    """Returns the assessment of a crop of `SIDE` pixels, not lightened; `inside` is where its object usually is."""
+    luma = crop @ np.array(LUMA)
+    light = float(np.percentile(luma, LIGHTEST))
+    low, high = np.percentile(luma[inside], (_LOW, _HIGH))
+    return Assessment(score, pixels, outside, light, float(high - low) / max(light, 1.0), softness(luma, inside))
+
+
+def numbers() -> dict[str, Any]:
+    """Returns the numbers that pictures are assessed by, for whoever does the same elsewhere, as in a browser."""
+    apart = {"near": _NEAR, "far": _FAR, "low": _LOW, "high": _HIGH, "around": _AROUND}
+    return {"luma": list(LUMA), "percentile": LIGHTEST} | apart
+
+
+def softness(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
+    """Returns a picture's softness where it shows its object, see `Assessment`; gain and contrast do not change it."""
+    near, far = (_difference(luma, inside, apart) for apart in (_NEAR, _FAR))
+    return float(np.log(max(far, 1e-6) / max(near, 1e-6)) / (2 * np.log(_FAR / _NEAR)))
+
+
+def _difference(luma: np.ndarray, inside: np.ndarray, apart: int) -> float:
+    """Returns the mean squared difference of the object's pixels that lie this far apart along a row or column."""
+    squares, counts = 0.0, 0
+    for rows in (False, True):
+        values, there = (luma.T, inside.T) if rows else (luma, inside)
+        both = there[:, apart:] & there[:, :-apart]
+        squares += float(np.square(values[:, apart:] - values[:, :-apart])[both].sum())
+        counts += int(both.sum())
+    return squares / max(counts, 1)
+
+
+def unlikeness(
+    picture: Float[np.ndarray, "s s 3"], reconstruction: Float[np.ndarray, "s s 3"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how unlike a model's reconstruction a picture is inside its object: 0 is alike, 1 has nothing in common.
+
+    It is 1 minus the correlation of luma after the mean of each pixel's surroundings is subtracted from it, so that
+    neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
+    """
+    around = max(1, round(_AROUND * len(picture) / SIDE))
+    there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
+    return 1.0 - float(np.sum(there * other) / max(np.sqrt(np.sum(there**2) * np.sum(other**2)), 1e-9))
+
+
+def _detail(luma: np.ndarray, inside: np.ndarray, around: int) -> np.ndarray:
+    """Returns luma less the mean of the object's pixels in the square around each pixel."""
+    count = np.maximum(_summed(inside.astype(np.float64), around), 1)
+    return np.asarray(luma - _summed(np.where(inside, luma, 0.0), around) / count)
+
+
+def _summed(values: np.ndarray, around: int) -> np.ndarray:
+    """Returns the sum of the values in the square around each pixel; those beyond the edge count as 0."""
+    total = np.pad(values, ((around + 1, around), (around + 1, around))).cumsum(0).cumsum(1)
+    wide = 2 * around + 1
+    return np.asarray(total[wide:, wide:] - total[:-wide, wide:] - total[wide:, :-wide] + total[:-wide, :-wide])

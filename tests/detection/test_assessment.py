@@ -1,0 +1,84 @@
+"""How well a picture shows an object: sharp or not, and how like a model's picture of it, whatever the light."""
+
+import cv2
+import numpy as np
+import pytest
+
+from gan2shape_jax.detection import assessment
+from gan2shape_jax.detection.detector import SIDE
+
+_INSIDE = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 25
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """Noise whose power falls with the square of frequency, as that of photographs does (64, 64, 3)."""
+    rng = np.random.default_rng(3)
+    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij"))
+    spectrum = np.fft.fft2(rng.normal(size=(SIDE, SIDE))) / np.maximum(frequencies, 1 / SIDE)
+    values = np.fft.ifft2(spectrum).real
+    values = 128 + 40 * (values - values.mean()) / values.std()
+    return np.clip(values, 0, 255).round().astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
+def _changed(picture, gain, offset=0.0):
+    return np.clip(picture * float(gain) + offset, 0, 255).round().astype(np.uint8)
+
+
+def test_softness_grows_with_blur_and_not_with_gain_or_contrast(picture):
+    sharp = assessment.assessed(picture, 0.9, _INSIDE)
+    soft = [assessment.assessed(cv2.GaussianBlur(picture, (0, 0), sigma), 0.9, _INSIDE).softness for sigma in (1, 2, 4)]
+    assert sharp.softness < soft[0] - 0.1 and soft[0] < soft[1] < soft[2] and soft[2] > 0.9
+    for gain, offset in ((0.5, 0), (0.6, 40), (1, -20), (1, 20)):
+        again = assessment.assessed(_changed(picture, gain, offset), 0.9, _INSIDE)
+        assert again.softness == pytest.approx(sharp.softness, abs=0.03)
+    mirrored = assessment.assessed(np.ascontiguousarray(picture[:, ::-1]), 0.9, _INSIDE[:, ::-1])
+    np.testing.assert_allclose(mirrored, sharp, rtol=1e-9)
+
+
+def test_a_plane_is_as_soft_as_can_be_and_noise_as_sharp():
+    slope = np.mgrid[:SIDE, :SIDE].sum(0)
+    assert assessment.softness(slope * 1.0, _INSIDE) == pytest.approx(1.0)
+    noise = np.random.default_rng(0).normal(size=(SIDE, SIDE))
+    assert abs(assessment.softness(noise, _INSIDE)) < 0.05
+
+
+def test_what_lies_beside_the_object_does_not_count(picture):
+    other = np.where(_INSIDE[..., None], picture, 255 - picture)
+    first, second = (assessment.assessed(one, 0.9, _INSIDE) for one in (picture, other))
+    assert first.softness == second.softness
+    assert first.contrast * first.light == pytest.approx(second.contrast * second.light)
+
+
+def test_light_and_contrast_of_a_picture(picture):
+    known = assessment.assessed(picture, 0.7, _INSIDE, pixels=80.0, outside=0.25)
+    dark, flat = (assessment.assessed(_changed(picture, *how), 0.7, _INSIDE) for how in ((0.25,), (0.1, 115)))
+    assert known[:3] == (0.7, 80.0, 0.25) and np.isnan(dark[1:3]).all()
+    assert dark.light == pytest.approx(known.light / 4, abs=1) and dark.contrast == pytest.approx(
+        known.contrast, abs=0.03
+    )
+    assert flat.contrast < 0.2 * known.contrast
+    black = assessment.assessed(np.zeros((SIDE, SIDE, 3), np.uint8), 0.7, _INSIDE)
+    assert black.light == black.contrast == 0 and np.isfinite(black.softness)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_unlikeness_compares_where_features_are_and_not_light_or_colour(picture, size):
+    image = cv2.resize(picture, (size, size)).astype(np.float64) / 127.5 - 1
+    inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
+    light = np.linspace(0.5, 1.5, size)[None, :, None]
+    unlike = lambda other: assessment.unlikeness(image, other, inside)  # noqa: E731
+    assert unlike(image) == pytest.approx(0, abs=1e-9)
+    assert unlike(0.3 * image - 0.4) == pytest.approx(0, abs=1e-9)
+    assert unlike(image * (0.2, 1.0, 0.6)) == pytest.approx(0, abs=1e-9)
+    assert unlike((image + 1) * light - 1) < 0.1
+    assert unlike(-image) == pytest.approx(2, abs=1e-9)
+    assert unlike(np.roll(image, size // 4, axis=1)) > 0.7
+    assert unlike(np.zeros_like(image)) == 1
+
+
+def test_sums_around_pixels_are_those_of_the_square():
+    values = np.random.default_rng(1).normal(size=(9, 9))
+    summed = assessment._summed(values, 2)
+    assert summed[4, 4] == pytest.approx(values[2:7, 2:7].sum())
+    assert summed[0, 8] == pytest.approx(values[:3, 6:].sum())

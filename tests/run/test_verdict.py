@@ -1,0 +1,118 @@
+"""From what was measured of a picture to a grade and its sentence."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gan2shape_jax.detection.assessment import Assessment
+from gan2shape_jax.run import verdict
+from gan2shape_jax.run.verdict import MEASURES, SideModel
+
+_SIDE = SideModel(np.log(np.array([0.012, *[1.5] * len(MEASURES)], np.float32)), np.array([0.7, 1.4], np.float32))
+_GOOD = {name: measure.usual for name, measure in MEASURES.items()}
+
+
+def _told(score=0.97, side=_SIDE, **measured):
+    return verdict.verdict(score, _GOOD | measured, kind="face", side=side, widths=5.7)
+
+
+def test_a_good_photo_is_trusted_and_the_sentence_says_how_exact_it_is():
+    told = _told()
+    assert told["grade"] == "trust" and told["warnings"] == []
+    assert told["expected_side"] == pytest.approx(0.012) == _SIDE.usual
+    assert told["side_range"] == pytest.approx([0.0084, 0.0168])
+    assert told["verdict"] == (
+        "a face: the general shape of a face, not this one's own, as exact as usual: depth is off by about 7% of the "
+        "picture's width (nine of ten like it: 5% to 10%); what is turned away is invented"
+    )
+    assert told["verdict"] == f"{told['found']}: {told['shape']}; {told['invented']}"
+
+
+def test_what_nobody_has_measured_is_said():
+    told = _told(side=None)
+    assert told["grade"] == "unmeasured" and told["expected_side"] is None
+    assert told["shape"].endswith("not this one's own; how exact it is has not been measured")
+    own = verdict.verdict(0.9, {}, kind="object", own=True)
+    assert own["found"] == "an object" and own["shape"].startswith("its own shape;")
+
+
+@pytest.mark.parametrize("name", [name for name, measure in MEASURES.items() if measure.doubt is not None])
+def test_each_measure_doubts_and_denies_at_its_limits_and_says_why(name):
+    measure, worse = MEASURES[name], 1 if MEASURES[name].worst > MEASURES[name].usual else -1
+    almost = _told(**{name: measure.doubt - worse * 1e-6})
+    assert almost["grade"] == "trust"
+    doubted = _told(**{name: measure.doubt})
+    assert doubted["grade"] == "doubt" and len(doubted["warnings"]) == 1
+    assert f"but {doubted['warnings'][0]}: depth is off by" in doubted["verdict"]
+    assert "{" not in doubted["verdict"] and doubted["expected_side"] > almost["expected_side"] * 0.999
+    if measure.no is None:
+        return
+    denied = _told(**{name: measure.no})
+    assert denied["grade"] == "no" and denied["expected_side"] is denied["side_range"] is None
+    assert denied["shape"] == f"the shape is a guess: {denied['warnings'][0]}"
+
+
+def test_what_is_unknown_does_not_count():
+    told = verdict.verdict(0.97, dict.fromkeys(MEASURES, math.nan), kind="face", side=_SIDE)
+    assert told["grade"] == "trust" and told["expected_side"] == pytest.approx(0.012)
+    assert verdict.verdict(0.97, {}, kind="face", side=_SIDE) == told
+
+
+@pytest.mark.parametrize(
+    ("score", "grade", "found", "words"),
+    [
+        (0.85, "trust", "a face", "as exact as usual"),
+        (0.84, "doubt", "perhaps a face", "but it may be something else, or"),
+        (0.59, "no", "not clearly a face", "a guess: it may be something else"),
+        (0.29, "no", "no face found", "a guess: nothing in the picture looks like one"),
+    ],
+)
+def test_the_certainty_that_there_is_one(score, grade, found, words):
+    told = _told(score)
+    assert (told["grade"], told["found"]) == (grade, found) and words in told["shape"]
+    assert told["invented"] == ("all of it is invented" if score < 0.3 else "what is turned away is invented")
+
+
+def test_of_what_is_not_there_nothing_else_is_said():
+    told = _told(0.2, softness=MEASURES["softness"].no, size=MEASURES["size"].no)
+    assert told["verdict"] == (
+        "no face found: the shape is a guess: nothing in the picture looks like one; all of it is invented"
+    )
+
+
+def test_the_gravest_comes_first():
+    told = _told(0.8, softness=MEASURES["softness"].doubt, size=MEASURES["size"].no)
+    assert told["grade"] == "no" and told["warnings"][0].startswith("it may be something else")
+    assert [("pixels" in warning, "focus" in warning) for warning in told["warnings"][1:]] == [
+        (True, False),
+        (False, True),
+    ]
+    worse = verdict.verdict(0.97, {}, kind="face", side=_SIDE, worse=True)
+    assert worse["grade"] == "doubt" and "but training has not made it better" in worse["shape"]
+
+
+def test_a_second_look_lowers_the_score_of_what_fits_no_face():
+    good = verdict.certainty(0.96, {"misfit": 0.01, "unlike": 0.5})
+    assert good > 0.85
+    assert verdict.certainty(0.96, {"misfit": 0.05, "unlike": 0.5}) < good
+    assert verdict.certainty(0.96, {"misfit": 0.01, "unlike": 1.0}) < good
+    assert verdict.certainty(0.96, {"misfit": math.nan, "unlike": 0.5}) == 0.96  # a kind without landmarks
+    assert (
+        0
+        <= verdict.certainty(0.0, {"misfit": 1.0, "unlike": 2.0})
+        < verdict.certainty(1.0, {"misfit": 0, "unlike": 0})
+        <= 1
+    )
+
+
+def test_measures_of_a_result():
+    assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
+    view = np.radians([-10, 30, 5, 0, 0, 0])
+    measured = verdict.measured(assessment, view, {"landmark_error": 0.02, "unlikeness": 0.4})
+    assert list(measured) == list(MEASURES)
+    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.4, 200, 0.5]
+    np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
+    assert math.isnan(verdict.measured(assessment, view, {})["misfit"])  # the model knows of no landmarks
+    lost = verdict.measured(assessment, view, {"landmark_error": None, "unlikeness": 0.4})
+    assert lost["misfit"] > MEASURES["misfit"].no and verdict.certainty(0.97, lost) < 0.85  # the detector saw none
