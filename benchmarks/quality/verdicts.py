@@ -105,14 +105,23 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _with_mask(photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a photo with a surgical mask from the bridge of the nose to below the chin."""
+    """Returns a photo with a surgical mask, with three pleats, from the bridge of the nose to below the chin."""
     eyes, mouth, across = marks[:2].mean(0), marks[3:].mean(0), marks[1] - marks[0]
     down, nose = mouth - eyes, marks[2] - 0.25 * (mouth - eyes)
     low, lowest = mouth + 0.3 * down, mouth + 0.75 * down
     corners = [nose - 0.95 * across, nose + 0.95 * across, low + 0.85 * across, lowest + 0.4 * across]
     corners += [lowest - 0.4 * across, low - 0.85 * across]
     colour = [(190, 215, 235), (240, 240, 240), (30, 30, 35), (120, 150, 130)][rng.integers(4)]
-    return _drawn(photo, lambda canvas: cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], colour))
+
+    def mask(canvas: np.ndarray) -> None:
+        cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], colour)
+        width = max(1, round(0.05 * np.linalg.norm(down)))
+        for share in (0.3, 0.55, 0.8):
+            ends = [nose + share * (low - nose) + side * 0.85 * across for side in (-1, 1)]
+            places = [tuple(np.round(end).astype(int).tolist()) for end in ends]
+            cv2.line(canvas, *places, [0.88 * value for value in colour], width, cv2.LINE_AA)
+
+    return _drawn(photo, mask)
 
 
 def _with_hand(photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:

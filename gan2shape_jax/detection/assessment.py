@@ -15,6 +15,7 @@ from gan2shape_jax.detection.detector import LIGHTEST, LUMA, SIDE
 _NEAR, _FAR = 1, 4
 _LOW, _HIGH = 5, 95  # percentiles of luma between which contrast is measured
 _AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
+_MOUTH_WIDE, _MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
 
 
 class Assessment(NamedTuple):
@@ -56,7 +57,8 @@ def assessed(
 def numbers() -> dict[str, Any]:
     """Returns the numbers that pictures are assessed by, for whoever does the same elsewhere, as in a browser."""
     apart = {"near": _NEAR, "far": _FAR, "low": _LOW, "high": _HIGH, "around": _AROUND}
-    return {"luma": list(LUMA), "percentile": LIGHTEST} | apart
+    spread = {"wide": _MOUTH_WIDE, "high": _MOUTH_HIGH}
+    return {"luma": list(LUMA), "percentile": LIGHTEST, "mouth": spread} | apart
 
 
 def softness(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
@@ -87,6 +89,35 @@ def unlikeness(
     around = max(1, round(_AROUND * len(picture) / SIDE))
     there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
     return 1.0 - float(np.sum(there * other) / max(np.sqrt(np.sum(there**2) * np.sum(other**2)), 1e-9))
+
+
+def mouth(
+    picture: Float[np.ndarray, "s s 3"], landmarks: Float[np.ndarray, "5 2"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how much there is to see where a face's mouth is, relative to the whole face; NaN without landmarks.
+
+    It is about 1.1 where a mouth is seen and 0.4 where a surgical mask covers it: the standard deviation of luma there,
+    after the mean of each pixel's surroundings is subtracted, over the root mean square of that inside the face.
+    Whether lips are darker or lighter than what is around them does not count.
+
+    Args:
+      picture: of any range; gain and contrast do not change the result.
+      landmarks: eyes, nose, corners of the mouth, in pixels, with pixel centres at integers.
+      inside: where the face is.
+    """
+    if not np.isfinite(landmarks).all():
+        return float("nan")
+    side = len(picture)
+    detail = _detail(picture @ np.array(LUMA), inside, max(1, round(_AROUND * side / SIDE)))
+    (x, y), (_, eyes) = landmarks[3:].mean(0), landmarks[:2].mean(0)
+    wide = max(_MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0]), 1.0)
+    high = max(_MOUTH_HIGH * abs(y - eyes), 1.0)
+    rows, columns = np.mgrid[:side, :side]
+    weight = inside * np.exp(-((columns - x) ** 2) / (2 * wide**2) - (rows - y) ** 2 / (2 * high**2))
+    total = max(float(weight.sum()), 1e-9)
+    mean = float((weight * detail).sum()) / total
+    there = float((weight * np.square(detail - mean)).sum()) / total
+    return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
 
 
 def _detail(luma: np.ndarray, inside: np.ndarray, around: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.detection.assessment import unlikeness
+from gan2shape_jax.detection.assessment import mouth, unlikeness
 from gan2shape_jax.geometry import camera, resample
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.io import exported
@@ -83,7 +83,11 @@ def reconstruct_ungraded(
     if grader.by_model:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
         by = view if start is None else predict(start, example, frozen, settings)
-        metrics["unlikeness"] = _unlikeness(by, example, grader.mask, settings)
+        picture, seen = np.asarray(example.image)[0], _where(by, grader.mask, settings)
+        published = by.reconstruction if by.published is None else by.published
+        metrics["unlikeness"] = unlikeness(picture, np.asarray(published), seen)
+        if example.landmarks is not None and np.isfinite(example.landmarks).all():
+            metrics["mouth"] = mouth(picture, np.asarray(example.landmarks), seen)
     return Reconstruction(
         name=prepared.name,
         camera=settings.camera,
@@ -117,12 +121,10 @@ def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tupl
     return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
 
 
-def _unlikeness(view: Prediction, example: Example, mask: np.ndarray | None, settings: Settings) -> float:
-    """Returns how unlike its reconstruction an image is where the model's object is seen in it."""
+def _where(view: Prediction, mask: np.ndarray | None, settings: Settings) -> np.ndarray:
+    """Returns where the model's object is seen in the input (S, S), bool."""
     mask = np.ones(view.depth.shape, np.float32) if mask is None else mask
-    seen = np.asarray(_seen(view, jnp.asarray(mask), settings=settings)) > 0.5
-    published = view.reconstruction if view.published is None else view.published
-    return unlikeness(np.asarray(example.image)[0], np.asarray(published), seen)
+    return np.asarray(_seen(view, jnp.asarray(mask), settings=settings)) > 0.5
 
 
 @exported.jit

@@ -65,6 +65,7 @@ MEASURES: Mapping[str, Measure] = {
     "size": Measure(64.0, 20.0, 40.0, 20.0, "it has only {value} pixels in the photo"),
     "softness": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
     "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it lie outside of the photo", 100.0),
+    "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen"),
     "unlike": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
     "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),
     "contrast": Measure(0.4, 0.1, 0.15, 0.08, "it has hardly any contrast"),
@@ -100,7 +101,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
     Args:
       assessment: what of the picture was seen before its 3D was made.
       view: the object's, as of `geometry.camera`.
-      metrics: of the result; `landmark_error` (None: no landmarks were detected) and `unlikeness` are read.
+      metrics: of the result; `landmark_error` (None: no landmarks were detected), `mouth` and `unlikeness` are read.
     """
     misfit = metrics.get("landmark_error", math.nan)
     pitch, yaw = (abs(math.degrees(float(angle))) for angle in view[:2])
@@ -112,6 +113,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
         "size": assessment.pixels,
         "softness": assessment.softness,
         "outside": assessment.outside,
+        "mouth": float(metrics.get("mouth", math.nan)),
         "unlike": float(metrics.get("unlikeness", math.nan)),
         "light": assessment.light,
         "contrast": assessment.contrast,

@@ -6,6 +6,7 @@ import pytest
 
 from gan2shape_jax.detection import assessment
 from gan2shape_jax.detection.detector import SIDE
+from gan2shape_jax.run import verdict
 
 _INSIDE = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 25
 
@@ -75,6 +76,27 @@ def test_unlikeness_compares_where_features_are_and_not_light_or_colour(picture,
     assert unlike(-image) == pytest.approx(2, abs=1e-9)
     assert unlike(np.roll(image, size // 4, axis=1)) > 0.7
     assert unlike(np.zeros_like(image)) == 1
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_mouth_is_seen_unless_something_plain_covers_it(picture, size):
+    face = picture.astype(np.float64)
+    covered, light = face.copy(), face.copy()
+    covered[34:56, 12:52] = 200
+    face[41:46, 24:41] -= 60
+    light[41:46, 24:41] += 60  # lips that are lighter than a beard
+    face, light, covered = (cv2.resize(one, (size, size)) / 127.5 - 1 for one in (face, light, covered))
+    inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
+    landmarks = (np.array([[21, 21], [42, 21], [31, 33], [22, 43], [41, 43]]) + 0.5) * size / 64 - 0.5
+    mouth = lambda image: assessment.mouth(image, landmarks, inside)  # noqa: E731
+    doubt = verdict.MEASURES["mouth"].doubt
+    assert mouth(covered) < 0.7 * doubt < 1.2 * doubt < min(mouth(face), mouth(light))
+    for other in (0.3 * face - 0.4, -face, face * (0.2, 1.0, 0.6)):
+        assert mouth(other) == pytest.approx(mouth(face), rel=1e-6)
+    across = np.array([size - 1, 0]) - landmarks[[1, 0, 2, 4, 3]] * (1, -1)
+    assert assessment.mouth(face[:, ::-1], across, inside[:, ::-1]) == pytest.approx(mouth(face), rel=1e-6)
+    assert np.isnan(assessment.mouth(face, np.full((5, 2), np.nan), inside))
+    assert mouth(np.zeros_like(face)) == 0
 
 
 def test_sums_around_pixels_are_those_of_the_square():

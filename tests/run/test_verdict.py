@@ -109,9 +109,9 @@ def test_a_second_look_lowers_the_score_of_what_fits_no_face():
 def test_measures_of_a_result():
     assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
     view = np.radians([-10, 30, 5, 0, 0, 0])
-    measured = verdict.measured(assessment, view, {"landmark_error": 0.02, "unlikeness": 0.4})
+    measured = verdict.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "unlikeness": 0.4})
     assert list(measured) == list(MEASURES)
-    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.4, 200, 0.5]
+    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.4, 200, 0.5]
     np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
     assert math.isnan(verdict.measured(assessment, view, {})["misfit"])  # the model knows of no landmarks
     lost = verdict.measured(assessment, view, {"landmark_error": None, "unlikeness": 0.4})

@@ -2,7 +2,7 @@
 
 import { exposed, faceIn, findFaces, sampleCrop } from "./framing.js";
 import { correctedView, glbOf, modelOf, rendered } from "./scene.js";
-import { assessed, certaintyOf, unlikeness, verdict } from "./verdict.js";
+import { assessed, certaintyOf, mouth, unlikeness, verdict } from "./verdict.js";
 import { createLight } from "./viewer/light.js";
 import { tellMode, tellVerdict } from "./viewer/telling.js";
 import { createViewer, webglWorks } from "./viewer/viewer.js";
@@ -256,6 +256,7 @@ async function factorsOf(place) {
     misfit: detector && facts.landmarks ? (corrected.error ?? facts.verdict.lost) : undefined,
     turned: yaw,
     nodding: pitch,
+    mouth: corrected.error === undefined ? undefined : mouth(input, face.landmarks, inside, facts.assessment),
     unlike: unlikeness(input, picture, inside, facts.assessment),
   };
   // Framed by hand, the crop is looked at; other kinds than people have no detector here.

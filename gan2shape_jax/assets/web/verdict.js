@@ -37,6 +37,28 @@ export function unlikeness(picture, reconstruction, inside, by) {
   return 1 - both / Math.max(Math.sqrt(first * second), 1e-9);
 }
 
+/** Returns how much there is to see where the mouth of a picture's (RGB) face is; `landmarks` are pixels of it. */
+export function mouth(picture, landmarks, inside, by) {
+  const side = Math.sqrt(inside.length);
+  const seen = detail(lumaOf(picture, by), inside, by.around);
+  const [left, right, , low, high] = landmarks;
+  const [x, y] = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+  const wide = Math.max(by.mouth.wide * Math.abs(high[0] - low[0]), 1);
+  const tall = Math.max(by.mouth.high * Math.abs(y - (left[1] + right[1]) / 2), 1);
+  let [total, sum, squares, all, count] = [0, 0, 0, 0, 0];
+  inside.forEach((known, k) => {
+    if (!known) return;
+    const weight = Math.exp(-(((k % side) - x) ** 2) / (2 * wide ** 2) - (Math.floor(k / side) - y) ** 2 / (2 * tall ** 2));
+    total += weight;
+    sum += weight * seen[k];
+    squares += weight * seen[k] ** 2;
+    all += seen[k] ** 2;
+    count += 1;
+  });
+  const mean = sum / Math.max(total, 1e-9);
+  return count ? Math.sqrt(Math.max(squares / Math.max(total, 1e-9) - mean ** 2, 0) / Math.max(all / count, 1e-9)) : NaN;
+}
+
 /** Returns how certain it is that the picture shows what the GAN draws, from a detector's score and the measures. */
 export function certaintyOf(score, measured, by) {
   if (!Number.isFinite(measured.misfit) || !Number.isFinite(measured.unlike)) return score;
