@@ -39,9 +39,8 @@ def run_images(config: ConfigDict) -> int:
     experiment.prepared(config)
     from gan2shape_jax.run import plan, runner, start  # which import JAX
 
-    names, workdir = names_of(config), os.path.abspath(config.workdir)
+    names = names_of(config)
     at_once = engine.AT_ONCE if config.recipe == "predict" else 1
-    task = {"config": to_json(config), "workdir": workdir, "folder": os.getcwd()}
 
     def say(line: Any) -> None:
         print(one_line(str(line)), flush=True)
@@ -50,7 +49,9 @@ def run_images(config: ConfigDict) -> int:
         start.begin(plan.resolve(config), names) as started,
         runner.WorkItems(started.folder, names, say) as work_items,
     ):
-        work_items.redraw(started, started.plan.config)
+        settled = started.plan.config  # what the run leaves open is the same for every worker
+        task = {"config": to_json(settled), "workdir": os.path.abspath(config.workdir), "folder": os.getcwd()}
+        work_items.redraw(started, settled)
         every = [name for unit in started.work_items for name in unit]
         left = [name for name in every if not started.folder.is_finished(stem_of(name))]
         items = [{"name": stem_of(name), "file": name} for name in left]
