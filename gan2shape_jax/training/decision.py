@@ -117,10 +117,23 @@ def require(decision: Decision) -> Decision:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns, for each fact of both that differs, its two values; of different recipes only these."""
+    """Returns, for each fact of both that differs, its two values; of different recipes only these.
+
+    Of a fact that has fields itself, those that differ are told, as `settings.rate`.
+    """
+    before, now = _flat(before), _flat(now)
     names = ["recipe"] if before.get("recipe") != now.get("recipe") else sorted(before.keys() & now.keys())
     changed = [name for name in names if before.get(name) != now.get(name)]
     return [f"{name} (was {_shown(name, before.get(name))}, is {_shown(name, now.get(name))})" for name in changed]
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns facts of which those that have fields are replaced by these."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        inside = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, Mapping) else {}
+        flat |= _flat(inside) if inside else {name: value}
+    return flat
 
 
 def _shown(name: str, value: Any) -> str:

@@ -55,3 +55,13 @@ def test_something_else_is_refused_with_both_values(state, facts, told):
     assert refused == Refuse(f"/tmp/a holds a run made with other values: {told}; go away")
     with pytest.raises(UserError, match="holds a run made with other values"):
         require(refused)
+
+
+def test_of_a_fact_that_has_fields_those_that_differ_are_told():
+    wanted = Wanted({"settings": {"rate": 0.1, "batch": 8, "later": 1}}, place="it", advice="go away")
+    same, other = ({"settings": {"batch": 8, "rate": rate}} for rate in (0.1, 0.2))
+    assert decide(There("begun", same), wanted) == Resume()
+    assert (
+        decide(There("begun", other), wanted).sentence
+        == "it made with other values: settings.rate (was 0.2, is 0.1); go away"
+    )
