@@ -272,9 +272,10 @@ def _assert_refined(folder):
 
 
 @pytest.mark.heavy
-def test_images_that_are_refined_together_say_what_was_kept(made, tmp_path):
+def test_more_images_at_once_than_devices_are_refined_one_by_one_which_is_told(made, tmp_path):
     names = ("001.png", "002.png")
-    assert experiment.run_experiment(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
+    with pytest.warns(UserWarning, match="images_at_once is 2; 1 at once on this CPU"):
+        assert experiment.run_experiment(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
     for name in names:
         _assert_refined(tmp_path / "run/results" / name.removesuffix(".png"))
 
@@ -445,7 +446,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     path.write_bytes(
         save(kept | {f"statistics/turning_{name}": np.asarray(part) for name, part in parts.items()}, texts)
     )
-    config = _config(tmp_path, str(path))
+    config = _config(tmp_path, str(path), refinement__samples="turned")
     actual = resolve(config).pose_edit
     np.testing.assert_array_equal(actual.values, parts["values"])
     assert {name: value.tobytes() for name, value in model_file.pose_edit_tensors(actual).items()} == {
