@@ -106,7 +106,7 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert calls[-1].loss is not None and np.isfinite(calls[-1].loss)
     for changes in ({"seed": 1}, {"mask": np.ones((64, 64))}):
-        with pytest.raises(g2s.UserError, match="made with another image, configuration or seed"):
+        with pytest.raises(g2s.UserError, match="made with other values: image, configuration or seed"):
             again(**changes)
 
 
