@@ -167,4 +167,4 @@ def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_t
     assert not [name for name in names if name.startswith(left_out)]
     assert {"gan2shape_jax/py.typed", "gan2shape_jax/assets/ictface/gan.safetensors", "mkdocs.yml"} <= names
     assert not [name for name in names if "node_modules" in name]
-    assert len(zlib.compress(archive.read_bytes(), level=6)) < 80e6  # as `.ci/package`
+    assert len(zlib.compress(archive.read_bytes(), level=6)) < 90e6  # as `.ci/package`

@@ -143,8 +143,9 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     other = tmp_path / "other.safetensors"
     content = pathlib.Path(finished[0].gan.checkpoint).read_bytes()
     other.write_bytes(content.replace(b"MIT licence", b"MIT-licence"))
-    model = str(finished[1] / "model.safetensors")
-    assert experiment.run_experiment(tiny_config(tmp_path, networks__pretrained=model, gan__checkpoint=str(other))) == 1
+    fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__checkpoint": str(other)}
+    config = tiny_config(tmp_path, recipe="refine", **fields)
+    assert experiment.run_experiment(config) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 
