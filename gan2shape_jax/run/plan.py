@@ -27,7 +27,10 @@ from gan2shape_jax.stylegan2 import Architecture
 _WITHOUT = "train without a model (config.recipe='train', config.networks.pretrained='')"
 # What to do where `config.networks.pretrained` does not go with a recipe, by the recipe and what the file holds.
 _INSTEAD = {
-    ("train", "model"): "refine it with config.recipe='refine', or train from random networks with ''",
+    (
+        "train",
+        "model",
+    ): "refine it with config.recipe='refine', or train from random networks with config.networks.pretrained=''",
     ("refine", "networks"): "config.recipe='train' goes on from them on each image",
     ("train_detail", "networks"): "name a lift's model.safetensors, whose detail it teaches",
 }
@@ -146,10 +149,11 @@ def resolve(config: ConfigDict) -> Plan:
     model = model_file.read_model(pretrained) if config.networks.pretrained else None
     holds = "model" if model else "networks" if config.networks.pretrained else "nothing"
     if holds not in recipe.begins_with:
-        what = {"model": "is a lifted model", "networks": "is no lifted model", "nothing": "is not named"}[holds]
-        instead = _INSTEAD.get((recipe.name, holds), "name another file")
+        what = {"model": "is a lifted model", "networks": "is no lifted model", "nothing": "is empty"}[holds]
+        field, file = "config.networks.pretrained", config.networks.pretrained
+        instead = _INSTEAD.get((recipe.name, holds), "name another file" if file else "name a file")
         raise UserError(
-            f"{config.networks.pretrained or '(empty)'} (config.networks.pretrained) {what}, which does not go with "
+            f"{f'{file} ({field})' if file else field} {what}, which does not go with "
             f"config.recipe {recipe.name!r}: {instead}"
         )
     if recipe.name != "refine":

@@ -231,6 +231,7 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
         ("predict", "networks", ""),
         ("train", "model", r"is a lifted model, .* 'train': refine it with config\.recipe='refine'"),
         ("refine", "networks", r"is no lifted model, .* 'refine': config\.recipe='train' goes on from them"),
+        ("finetune", "", r"^config\.networks\.pretrained is empty, which does not go with .* 'finetune': name a file$"),
     ],
 )
 def test_a_files_content_decides_nothing_and_a_plan_asks_no_file_again(made, tmp_path, openings, recipe, file, refusal):

@@ -127,6 +127,7 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
+    fields["recipe"] = "refine"
     fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
     architecture, frozen = prepare.load_frozen(resolve(config))

@@ -171,7 +171,7 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
     changed.recipe, changed.schedule.stages = "finetune", ((1, 1, 4),)
     changed = changed.lock()
-    architecture, frozen = prepare.load_frozen(resolve(changed))
+    architecture, frozen = prepare.load_frozen(resolve(config))  # the recipe wants a model's file, the task none
     phases = [phase for phase in recipe_of(changed).schedule(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
