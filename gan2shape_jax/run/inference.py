@@ -86,8 +86,9 @@ def reconstruct_ungraded(
         picture, seen = np.asarray(example.image)[0], _where(by, grader.mask, settings)
         published = by.reconstruction if by.published is None else by.published
         metrics["unlikeness"] = unlikeness(picture, np.asarray(published), seen)
-        if example.landmarks is not None and np.isfinite(example.landmarks).all():
-            metrics["mouth"] = mouth(picture, np.asarray(example.landmarks), seen)
+        shown = np.nan if example.landmarks is None else mouth(picture, np.asarray(example.landmarks), seen)
+        if np.isfinite(shown):
+            metrics["mouth"] = shown
     return Reconstruction(
         name=prepared.name,
         camera=settings.camera,
