@@ -9,11 +9,12 @@ and freed of its shading, and the mirror image of that.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from gan2shape_jax import extensions
@@ -202,6 +203,30 @@ def views_error(
     units = settings.view_range.units()
     off = views({"view": view}, images, mean, settings) - told
     return jnp.mean(jnp.square(off / jnp.where(units > 0, units, 1)))
+
+
+def taught_views(
+    params: Params,
+    lessons: Iterable[tuple[_Images, Float[Any, "n 6"]]],
+    mean: Float[Array, "6"],
+    settings: Settings,
+    *,
+    learning_rate: optax.Schedule,
+) -> Params:
+    """Returns networks whose V has taken a step of Adam towards the views that each lesson tells of its images."""
+    optimizer = optax.adam(learning_rate)
+
+    @jax.jit
+    def step(view: Params, moments: Any, images: Any, told: Any, mean: Any, settings: Any) -> tuple[Params, Any]:
+        gradient = jax.grad(views_error)(view, images, told, mean, settings)
+        update, moments = optimizer.update(gradient, moments)
+        return optax.apply_updates(view, update), moments
+
+    view = params["view"]
+    moments = optimizer.init(view)
+    for images, told in lessons:
+        view, moments = step(view, moments, images, told, mean, settings)
+    return params | {"view": view}
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:

@@ -107,26 +107,19 @@ def taught(
     told = _predict_all(params, along(edit.subspace, latents, 0, near), frozen, settings)[:, :6]
     inner, outer = (np.interp([-place, place], OFFSETS[0], edit.values[0]) for place in (_SURE / 2, _SURE))
     told[:, 1] += (places - near) * np.mean((outer - inner) / [-_SURE / 2, _SURE / 2])
-    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
-    view, turned = params["view"], along(edit.subspace, latents, 0, places)
-    moments = optimizer.init(view)
-    for some in np.split(np.arange(count), _LESSONS):
-        gradient = _lesson(view, turned[some], told[some], frozen=frozen, settings=settings)
-        update, moments = optimizer.update(gradient, moments)
-        view = optax.apply_updates(view, update)
-    return params | {"view": view}
+    turned = along(edit.subspace, latents, 0, places)
+
+    def lesson(some: np.ndarray) -> tuple[Array, np.ndarray]:
+        images = _drawn(turned[some], frozen, settings)
+        mirrored = told[some] * np.asarray(models.MIRRORED["view"], np.float32)
+        return jnp.concatenate([images, images[:, :, ::-1]]), np.concatenate([told[some], mirrored])
+
+    lessons = map(lesson, np.split(np.arange(count), _LESSONS))
+    rate = optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS)
+    return models.taught_views(params, lessons, frozen.view_mean, settings, learning_rate=rate)
 
 
-@jax.jit
-def _lesson(
-    view: models.Params, latents: Array, told: Array, *, frozen: FrozenModels, settings: Settings
-) -> models.Params:
-    """Returns the gradient of V's mean squared error on latents' images and on their mirror images, network units."""
-    images = projection.synthesize(latents, frozen, settings)
-    images = jnp.concatenate([images, images[:, :, ::-1]])
-    told = jnp.concatenate([told, told * jnp.array(models.MIRRORED["view"])])
-    gradient: models.Params = jax.grad(models.views_error)(view, images, told, frozen.view_mean, settings)
-    return gradient
+_drawn = jax.jit(projection.synthesize)
 
 
 def named(

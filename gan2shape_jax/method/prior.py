@@ -16,7 +16,6 @@ wide an outline is says how far an object is turned (docs/reports/cars.md).
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -189,20 +188,10 @@ def taught_yaws(
     """Returns networks whose V sees images with these yaws, in radians, and else in the mean view."""
     told = np.tile(np.asarray(view_from_raw(view_mean, settings.view_range)), (len(images), 1))
     told[:, 1] = yaws
-    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS))
-    view, moments = params["view"], optimizer.init(params["view"])
-    for _ in range(_LESSONS):
-        some = rng.choice(len(images), _TOGETHER)
-        gradient = _lesson(view, images[some], told[some], view_mean, settings)
-        update, moments = optimizer.update(gradient, moments)
-        view = optax.apply_updates(view, update)
-    return params | {"view": view}
-
-
-@jax.jit
-def _lesson(view: models.Params, images: Array, told: Array, view_mean: Array, settings: Settings) -> models.Params:
-    gradient: models.Params = jax.grad(models.views_error)(view, images, told, view_mean, settings)
-    return gradient
+    drawn = (rng.choice(len(images), _TOGETHER) for _ in range(_LESSONS))
+    lessons = ((images[some], told[some]) for some in drawn)
+    rate = optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS)
+    return models.taught_views(params, lessons, view_mean, settings, learning_rate=rate)
 
 
 def _cap(

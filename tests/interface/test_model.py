@@ -332,15 +332,29 @@ def test_apply_is_what_reconstruct_computes(lifted):
     assert normals.shape == albedo.shape == (2, 64, 64, 3) and view.shape == (2, 6) and light.shape == (2, 4)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """An untrained model of small networks, with one for detail, and two pictures."""
+    folder = tmp_path_factory.mktemp("small")
+    first, _ = tiny_image(folder)
+    params = models.init_params(jax.random.key(3), first.settings) | models.init_detail(
+        jax.random.key(4), first.settings
+    )
+    path = folder / "networks.safetensors"
+    path.write_bytes(network_files.networks_bytes(params))
+    image = jnp.asarray(first.example.image)
+    return g2s.load_model(path, config=_config(folder, path)), jnp.concatenate([image, image[:, ::-1] * 0.9])
+
+
 def _sum(explained):
     """One number in which each value has a weight of its own."""
     weights = [np.random.default_rng(k).standard_normal(leaf.shape) for k, leaf in enumerate(explained)]
     return sum(jnp.mean(leaf * weight.astype(np.float32)) for leaf, weight in zip(explained, weights))
 
 
-def test_derivatives_by_parameters_and_images_are_those_of_finite_differences(lifted):
+def test_derivatives_by_parameters_and_images_are_those_of_finite_differences(small):
     """In float64, where what is measured are the derivatives and not rounding."""
-    model, pictures = lifted
+    model, pictures = small
     assert models.DETAIL in model.params
     with jax.enable_x64(True):
         frozen, settings = model.networks.frozen, model.networks.settings
@@ -364,8 +378,8 @@ def _moved(inputs, direction, by):
     return jax.tree.map(lambda x, d: x + by * d, inputs, direction)
 
 
-def test_apply_can_be_compiled_mapped_and_divided_among_devices(lifted):
-    model, pictures = lifted
+def test_apply_can_be_compiled_mapped_and_divided_among_devices(small):
+    model, pictures = small
     expected = model.apply(model.params, pictures)
     mesh = jax.make_mesh((1,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
     whole, part = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("images")

@@ -72,6 +72,8 @@ def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
 
 def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
+    monkeypatch.setattr(pose_edit, "NAMED_BY", 64)
+    monkeypatch.setattr(pose_edit, "WALKED", 8)
     assert (
         pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
     )  # hardly any yaw is seen
