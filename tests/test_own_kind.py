@@ -18,7 +18,10 @@ from gan2shape_jax.main import main
 
 _PAGE = pathlib.Path(__file__).parents[1] / "docs" / "how-to" / "your-own-kind.md"
 _TINY = {"--images": "4", "--config.schedule.stages": "((1,1,1),(1,1,1),(1,1,1))"}
-_MORE = {"train-gan": ["--batch", "4", "--every", "4", "--features", "none"]}
+_MORE = {
+    "train-gan": ["--batch", "4", "--every", "4", "--features", "none"],
+    "lift": ["--config.lift.detail_pictures=8"],  # not in the file: the recipe is put on top of that
+}
 _SHORT = """
     config.prior.iterations = 2
     config.lift.update(samples=4, batches=1, held_out=1, measured=2, masks="none")
