@@ -207,7 +207,7 @@ def views_error(
 
 def taught_views(
     params: Params,
-    lessons: Iterable[tuple[_Images, Float[Any, "n 6"]]],
+    lessons: Iterable[tuple[Float[Any, "n s s 3"], Float[Any, "n 6"]]],
     mean: Float[Array, "6"],
     settings: Settings,
     *,

@@ -225,7 +225,9 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
         pytest.param(["prior", "step1", "step2", "step3"], marks=pytest.mark.slow),
     ],
 )
-def test_eight_devices_train_as_one_device_does(tmp_path, steps):
+def test_eight_devices_train_as_one_device_does(tmp_path, monkeypatch, steps):
+    if len(steps) > 1:  # compiled as for users: as `conftest.py` has it, rounding alone moves step 2 by 1.5%
+        monkeypatch.setenv("XLA_FLAGS", "")
     records = records_of("replicas_program.py", tmp_path, 8, 8, *steps)
     assert [record["step"] for record in records] == steps
     for record in records:
