@@ -207,13 +207,16 @@ def views_error(
 
 def taught_views(
     params: Params,
-    lessons: Iterable[tuple[Float[Any, "n s s 3"], Float[Any, "n 6"]]],
+    batches: Iterable[tuple[Float[Any, "n s s 3"], Float[Any, "n 6"]]],
     mean: Float[Array, "6"],
     settings: Settings,
     *,
     learning_rate: optax.Schedule,
 ) -> Params:
-    """Returns networks whose V has taken a step of Adam towards the views that each lesson tells of its images."""
+    """Returns networks of which V has been trained on images with given views, by one step of Adam for each batch.
+
+    A batch is images, from -1 to 1, and their views, in radians and scene units; `mean` is in network units.
+    """
     optimizer = optax.adam(learning_rate)
 
     @jax.jit
@@ -224,7 +227,7 @@ def taught_views(
 
     view = params["view"]
     moments = optimizer.init(view)
-    for images, told in lessons:
+    for images, told in batches:
         view, moments = step(view, moments, images, told, mean, settings)
     return params | {"view": view}
 

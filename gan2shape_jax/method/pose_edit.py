@@ -35,6 +35,8 @@ _LESSONS, _TOGETHER, _LEARNING_RATE = 400, 16, 1e-4
 _BATCH = 8
 _LEAST = np.deg2rad(15)  # yaw to either side, below which a GAN is taken not to turn what it draws
 
+_synthesized = jax.jit(projection.synthesize)
+
 
 @flax.struct.dataclass
 class LatentPoseEdit:
@@ -109,17 +111,14 @@ def taught(
     told[:, 1] += (places - near) * np.mean((outer - inner) / [-_SURE / 2, _SURE / 2])
     turned = along(edit.subspace, latents, 0, places)
 
-    def lesson(some: np.ndarray) -> tuple[Array, np.ndarray]:
-        images = _drawn(turned[some], frozen, settings)
+    def batch(some: np.ndarray) -> tuple[Array, np.ndarray]:
+        images = _synthesized(turned[some], frozen, settings)
         mirrored = told[some] * np.asarray(models.MIRRORED["view"], np.float32)
         return jnp.concatenate([images, images[:, :, ::-1]]), np.concatenate([told[some], mirrored])
 
-    lessons = map(lesson, np.split(np.arange(count), _LESSONS))
+    batches = map(batch, np.split(np.arange(count), _LESSONS))
     rate = optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS)
-    return models.taught_views(params, lessons, frozen.view_mean, settings, learning_rate=rate)
-
-
-_drawn = jax.jit(projection.synthesize)
+    return models.taught_views(params, batches, frozen.view_mean, settings, learning_rate=rate)
 
 
 def named(

@@ -189,9 +189,9 @@ def taught_yaws(
     told = np.tile(np.asarray(view_from_raw(view_mean, settings.view_range)), (len(images), 1))
     told[:, 1] = yaws
     drawn = (rng.choice(len(images), _TOGETHER) for _ in range(_LESSONS))
-    lessons = ((images[some], told[some]) for some in drawn)
+    batches = ((images[some], told[some]) for some in drawn)
     rate = optax.cosine_decay_schedule(_LEARNING_RATE, _LESSONS)
-    return models.taught_views(params, lessons, view_mean, settings, learning_rate=rate)
+    return models.taught_views(params, batches, view_mean, settings, learning_rate=rate)
 
 
 def _cap(

@@ -92,9 +92,12 @@ def test_a_batch_of_different_meshes_is_what_each_is_alone():
     alone = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
     together = draw(vertices, faces, count, colours)
     mapped = jax.jit(jax.vmap(_pictures))(vertices, faces, count, colours)
+    as_called = _pictures(vertices[1:], faces[1:], count[1:], colours[1:])  # every operation a program of its own
     for leaves in zip(*map(jax.tree.leaves, (alone, together, mapped)), strict=True):
         for leaf in leaves[1:]:
             np.testing.assert_allclose(leaf, leaves[0], rtol=1e-4, atol=1e-4)
+    for leaf, of_all in zip(jax.tree.leaves(as_called), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(leaf, of_all[1:], rtol=1e-4, atol=1e-4)
     layered = compiled.rasterize(vertices, CAMERA, faces=faces, count=count, supersample=2, layers=2)
     np.testing.assert_array_equal(layered.triangle[0], together[0].triangle)
     assert compiled.interpolate(layered, colours, faces=faces, count=count).shape == (2, 3, 9, 9, 2)
