@@ -8,6 +8,7 @@ Conventions of what is returned are those of `geometry.camera` and, of normals a
 import functools
 import pathlib
 import sys
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -266,10 +267,40 @@ def _inside(p, s, q, ray, part):
     return (dim[..., None] + 0.5 * light[..., None] * clear * (part != shape.HATCH)[..., None]) * s["horizon"]
 
 
-def _draw_one(p, s, size: int, supersample: int):
+def ours(p):
+    """Returns a car's mesh by `shape`: vertices, normals and places, and its faces with their parts."""
+    return *shape.mesh(p), jnp.asarray(shape.FACES), jnp.asarray(shape.PARTS)
+
+
+class Surface(typing.NamedTuple):
+    """What points of a car (...) are like; colours (..., 3) are linear."""
+
+    albedo: jax.Array
+    mirror: jax.Array  # how much it mirrors head-on
+    coat: jax.Array  # share that is coated
+    glass: jax.Array
+    glow: jax.Array  # light of its own
+    wheel: jax.Array  # bool
+    through: jax.Array  # colour that shows through glass
+
+
+def painted(p, s, q, at, part, normal, ray) -> Surface:
+    """Paints points of `ours` by formulas: q on the car, at on the cube of its mesh, seen along a ray."""
+    albedo, mirror, coat, glow = _body(p, q, at, part, normal)
+    wheel, rim = _wheel(p, q)
+    is_wheel = part == shape.WHEEL
+    albedo = jnp.where(is_wheel[..., None], wheel, albedo)
+    glass, edge = _glass(p, q, at, part)
+    dark_edge = edge * (1 - 0.8 * p["chrome"] * (at[..., 1] < 0.06))
+    albedo = _over(albedo, edge, jnp.where((dark_edge > 0.5)[..., None], 0.012, 0.5))
+    albedo = _over(albedo, glass, [0.015, 0.017, 0.018])
+    mirror = jnp.where(is_wheel, rim, jnp.maximum(mirror * jnp.maximum(coat, 0.25), 0.06 * glass))
+    return Surface(albedo, mirror, coat, glass, glow, is_wheel, _inside(p, s, q, ray, part))
+
+
+def _draw_one(p, s, size: int, supersample: int, mesh, paint):
     camera = Camera(image_size=size, far=photograph.FAR)
-    points, normals, places = shape.mesh(p)
-    faces = jnp.asarray(shape.FACES)
+    points, normals, places, faces, parts = mesh(p)
     metre = unit_of(p) * s["zoom"]
     middle = jnp.stack([0.0, p["high"] / 2, 0.0])
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
@@ -281,7 +312,7 @@ def _draw_one(p, s, size: int, supersample: int):
     fragments = rasterize(scene * lens, camera, faces=faces, supersample=supersample)
     values = interpolate(fragments, jnp.concatenate([points, places, normals], -1), faces=faces, supersample=1)
     visible = fragments.triangle >= 0
-    part = jnp.where(visible, jnp.asarray(shape.PARTS)[jnp.maximum(fragments.triangle, 0)], -1)
+    part = jnp.where(visible, parts[jnp.maximum(fragments.triangle, 0)], -1)
     q, at, normal = values[..., :3], values[..., 3:6], unit(values[..., 6:])
     # Rays, in the car's frame.
     eye = middle - (turn.T @ shift) * _AXES / (metre * tangent)
@@ -307,15 +338,7 @@ def _draw_one(p, s, size: int, supersample: int):
     wet = s["wet"] * sky_share * (1 - jnp.abs(ray[..., 1])) ** 5
     behind = _over(far, on_road, road + wet[..., None] * s["horizon"])
     # The car.
-    albedo, mirror, coat, glow = _body(p, q, at, part, normal)
-    wheel, rim = _wheel(p, q)
-    is_wheel = part == shape.WHEEL
-    albedo = jnp.where(is_wheel[..., None], wheel, albedo)
-    glass, edge = _glass(p, q, at, part)
-    dark_edge = edge * (1 - 0.8 * p["chrome"] * (at[..., 1] < 0.06))
-    albedo = _over(albedo, edge, jnp.where((dark_edge > 0.5)[..., None], 0.012, 0.5))
-    albedo = _over(albedo, glass, [0.015, 0.017, 0.018])
-    mirror = jnp.where(is_wheel, rim, jnp.maximum(mirror * jnp.maximum(coat, 0.25), 0.06 * glass))
+    albedo, mirror, coat, glass, glow, is_wheel, through = paint(p, s, q, at, part, normal, ray)
     grazing = (1 - jnp.abs((normal * ray).sum(-1))) ** 5
     # Flakes in the paint mirror the surroundings dimly and shine where the eye looks straight at them.
     metal = p["metallic"] * coat * (1 - glass) * ~is_wheel * (mirror < 0.09)
@@ -331,7 +354,7 @@ def _draw_one(p, s, size: int, supersample: int):
     smooth = jnp.where(is_wheel, 0.05, jnp.maximum(jnp.maximum(coat, glass), 0.1))
     fresnel = (mirror + (1 - mirror) * grazing * smooth)[..., None]
     mirrored = _over(far, on_road, road)
-    through = _inside(p, s, q, ray, part) * glass[..., None]
+    through = through * glass[..., None]
     radiance = (
         (albedo * (shading + flakes[..., None] * key)) * (1 - fresnel) + through * (1 - fresnel) + fresnel * mirrored
     )
@@ -354,7 +377,7 @@ def _draw_one(p, s, size: int, supersample: int):
     return photograph.told(shown, surface, turned, gain=gain, supersample=supersample)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "supersample"))
-def draw(shown, scenes, *, size: int, supersample: int):
-    """Draws a batch: dictionaries of arrays with a leading axis; see `cars`."""
-    return jax.lax.map(lambda row: _draw_one(*row, size, supersample), (shown, scenes))
+@functools.partial(jax.jit, static_argnames=("size", "supersample", "mesh", "paint"))
+def draw(shown, scenes, *, size: int, supersample: int, mesh=ours, paint=painted):
+    """Draws a batch: dictionaries of arrays with a leading axis, see `cars`; of other meshes, see `lowpoly`."""
+    return jax.lax.map(lambda row: _draw_one(*row, size, supersample, mesh, paint), (shown, scenes))
