@@ -113,13 +113,14 @@ class Plan:
         """Raises `UserError` if the model, if there is one, does not fit the run.
 
         `gan` says whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless
-        it trains its own.
+        it trains its own. A lift may be finetuned on another GAN: all that a model knows of its GAN is measured anew.
         """
         if self.model is None:
             return
         config, facts, model = self.config, self.model.facts, f"model {self.model.path}"
         checkpoint = pathlib.Path(config.gan.checkpoint)
-        if gan and checkpoint.is_file() and (own := sha256(checkpoint)) != facts.gan_sha256:
+        tied = gan and self.recipe.name != "finetune" and checkpoint.is_file()
+        if tied and (own := sha256(checkpoint)) != facts.gan_sha256:
             raise UserError(
                 f"{model} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
                 f"{own[:16]}): name the model of this GAN, lift it with the variant `lift`, or {_WITHOUT}"

@@ -148,6 +148,9 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     config = tiny_config(tmp_path, recipe="refine", **fields)
     assert experiment.run_experiment(config) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
+    plan = resolve(tiny_config(tmp_path, recipe="finetune", **fields))
+    sizes = plan.settings(prepare.load_frozen(plan)[0], original_size=64)
+    plan.require_model_fits(sizes, gan=True)  # what it knows of its GAN is measured anew
 
 
 def test_a_second_start_has_nothing_to_do_but_to_make_a_damaged_model_again(finished):

@@ -1,0 +1,57 @@
+"""Cuts the face out of each portrait, framed as the GAN `head` frames faces, and keeps every thirteenth out.
+
+    git clone https://github.com/Hainish/congress-images-225x275      # works of the United States government
+    python benchmarks/people/portraits.py congress-images-225x275/images PORTRAITS
+    python benchmarks/people/portraits.py STUDIO FRONTAL --kept 1      # pictures to judge by only
+    gan2shape-jax train-gan PORTRAITS/train --start head --out people_gan
+
+PORTRAITS gets `train/` and `held/`, numbered in the order of the files' names, which are not kept. Grey pictures are
+left out, and pictures with no face or with several.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.detection import faces, weights
+from gan2shape_jax.detection.detector import SURE
+from gan2shape_jax.geometry.crop_box import sample_crop
+
+_SIDE = 128  # pixels
+_GREY = 3.0  # levels: mean difference of the channels up to which a picture is grey, as in `train-gan --no-grey`
+
+
+def cut(picture: np.ndarray, detector: faces.FaceDetector) -> np.ndarray | None:
+    """Returns the face of a portrait, uint8 (128, 128, 3), or None where there is not one face or no colour."""
+    found = [one for one in detector.detect(picture) if one.score >= SURE]
+    if len(found) != 1 or np.ptp(picture.astype(np.float32), axis=-1).mean() <= _GREY:
+        return None
+    return sample_crop(picture, found[0].box, _SIDE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--kept", type=int, default=13, metavar="N", help="one in N is kept out; 1: all")
+    options = parser.parse_args()
+    known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    assert known is not None and known.framing is not None
+    detector, count = faces.FaceDetector(known.framing), 0
+    for part in ("train", "held"):
+        (options.out / part).mkdir(parents=True)
+    for path in sorted(options.photos.rglob("*.jpg")):
+        with Image.open(path) as photo:
+            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector)
+        if face is not None:
+            part = "held" if count % options.kept == options.kept - 1 else "train"
+            Image.fromarray(face).save(options.out / part / f"{count:03d}.jpg", quality=95)
+            count += 1
+    print(f"{count} faces are in {options.out}, {count // options.kept} of them kept out of training")
+
+
+if __name__ == "__main__":
+    main()
