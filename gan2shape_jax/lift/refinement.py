@@ -38,9 +38,9 @@ def chosen(l1: Sequence[float], *, gain: float) -> int:
     """Returns the first index at which the error is lower than at the start by a sufficient gain.
 
     `l1` is the L1 error on held-out samples, for each of `SHARES`; `gain` says which gain is sufficient, as a fraction
-    of the largest one, in (0, 1]: 1 requires the lowest error.
+    of the largest one, in (0, 1]: 1 requires the lowest error. What is not finite is no gain.
     """
-    gains = [l1[0] - value for value in l1]
+    gains = [l1[0] - value if np.isfinite(value) else -np.inf for value in l1]
     return next((place for place, value in enumerate(gains) if value >= gain * max(gains)), 0)
 
 
@@ -58,7 +58,8 @@ def keep_best(
 
     Also returns their share of the way, and the L1 error on held-out samples for each of `SHARES`. The samples, in
     `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
-    How well they are explained is told by `criterion`: 'l1', or the name of a distance (`perceptual.named`).
+    How well they are explained is told by `criterion`: 'l1', or the name of a distance (`perceptual.named`); of
+    networks that show less than half of the object, since they moved it out of the picture, by NaN.
     """
     example, settings = prepared.example, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
@@ -70,8 +71,12 @@ def keep_best(
     errors = [
         _explained(start, state.params, jnp.float32(share), samples, context, criterion=criterion) for share in SHARES
     ]
-    l1 = [float(error["l1"]) for error in errors]
-    share = SHARES[chosen([float(error[criterion]) for error in errors], gain=gain)]
+    there = [float(error["shown"]) >= float(errors[0]["shown"]) / 2 for error in errors]
+    l1, told = (
+        [float(error[name]) if seen else np.nan for error, seen in zip(errors, there, strict=True)]
+        for name in ("l1", criterion)
+    )
+    share = SHARES[chosen(told, gain=gain)]
     if share == 1:
         return state.params, share, l1
     first, last = jax.device_get((start, state.params))
@@ -88,10 +93,13 @@ def _explained(
     *,
     criterion: str,
 ) -> dict[str, Float[Scalar, ""]]:
-    """Returns how far the networks' reconstructions are from the samples: by `l1`, and by the criterion."""
+    """Returns how far the networks' reconstructions are from the samples, by `l1` and by the criterion.
+
+    And how many pixels of the samples' objects they show (`shown`): where there are none, nothing differs.
+    """
     params, frozen = mixed(start, end, share), context.frozen
     _, (metrics, (geometry, recon)) = step3_loss(params, samples, context, flip=False)
-    errors = {"l1": metrics["l1_samples"]}
+    errors = {"l1": metrics["l1_samples"], "shown": (geometry.valid[1:] * samples.masks).sum()}
     if criterion != "l1":
         distance, mask = perceptual.named(criterion), (geometry.valid[1:] * samples.masks)[..., None]
         settings = context.settings

@@ -83,6 +83,8 @@ def _leaves(params):
         ([1.0] * 5, 0.5, 0),
         ([1.0] * 5, 1.0, 0),
         ([1.0, 0.8, 0.7, 0.7, 0.9], 1.0, 2),
+        ([1.0, 0.9, 0.8, np.nan, np.nan], 1.0, 2),
+        ([1.0, np.nan, np.nan, np.nan, np.nan], 0.5, 0),
     ],
 )
 def test_the_first_networks_that_explain_held_out_samples_well_enough_are_kept(errors, gain, number):
@@ -118,6 +120,17 @@ def test_the_criterion_decides_which_networks_are_kept(case, refined, monkeypatc
     l1 = kept["l1"][2]
     assert all(result[2] == pytest.approx(l1, rel=1e-5) for result in kept.values())
     assert kept["l1"][1] > 0 and kept["discriminator"][1] > 0 and kept["worst"][1] == 0
+
+
+@pytest.mark.heavy
+def test_a_refinement_that_moves_the_object_out_of_the_picture_is_not_kept(case, refined):
+    """Where nothing is shown nothing differs: cars that were refined with a free view ended so, all eight."""
+    prepared, frozen, start, _ = case
+    far = jax.tree.map(lambda leaf: leaf, refined.params)
+    far["view"] = jax.tree.map(lambda leaf: 50 * leaf, far["view"])  # every view is at the end of its range
+    state = dataclasses.replace(refined, params=far)
+    _, share, l1 = refinement.keep_best(start, state, prepared, frozen, batches=1, gain=0.8)
+    assert share < 1 and np.isfinite(l1[0]) and np.isnan(l1[-1])
 
 
 @pytest.mark.heavy
