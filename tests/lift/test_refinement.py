@@ -124,7 +124,7 @@ def test_the_criterion_decides_which_networks_are_kept(case, refined, monkeypatc
 
 @pytest.mark.heavy
 def test_a_refinement_that_moves_the_object_out_of_the_picture_is_not_kept(case, refined):
-    """Where nothing is shown nothing differs: cars that were refined with a free view ended so, all eight."""
+    """Where nothing is shown nothing differs: of eight cars that were refined with a free view six ended so."""
     prepared, frozen, start, _ = case
     far = jax.tree.map(lambda leaf: leaf, refined.params)
     far["view"] = jax.tree.map(lambda leaf: 50 * leaf, far["view"])  # every view is at the end of its range
