@@ -13,13 +13,14 @@ import gan2shape_jax
 from gan2shape_jax.detection.detector import SURE
 from gan2shape_jax.geometry.crop_box import CropBox
 
-_PEOPLE = pathlib.Path(__file__).parents[2] / "benchmarks" / "people"
+_BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(_PEOPLE)
-    names = ("portraits", "judged")
+    names = {"portraits": "people", "samples": "quality"}
+    for folder in names.values():
+        monkeypatch.syspath_prepend(_BENCHMARKS / folder)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
@@ -42,20 +43,20 @@ def test_a_portrait_is_one_face_in_colour(scripts):
 
 def test_the_nearest_picture_and_contrasts_are_what_they_say(scripts, tmp_path):
     seen = np.random.default_rng(1).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
-    away, which = scripts.judged.nearest(seen[[3, 1]] + 0.2, seen)
+    away, which = scripts.samples.nearest(seen[[3, 1]] + 0.2, seen)
     np.testing.assert_allclose(away, 0.1, rtol=1e-5)  # half, as differences are told on [0, 1]
     assert which.tolist() == [3, 1]
     flat = np.broadcast_to(np.median(seen, axis=(1, 2), keepdims=True), seen.shape)
-    np.testing.assert_allclose(scripts.judged.in_contrasts(flat, seen), 1, rtol=1e-5)
-    assert not scripts.judged.in_contrasts(seen, seen).any()
+    np.testing.assert_allclose(scripts.samples.in_contrasts(flat, seen), 1, rtol=1e-5)
+    assert not scripts.samples.in_contrasts(seen, seen).any()
     Image.fromarray(np.full((16, 16, 3), 255, np.uint8)).save(tmp_path / "0.jpg")
-    assert scripts.judged.pictures(tmp_path, 8).shape == (1, 8, 8, 3)
+    assert scripts.samples.pictures(tmp_path, 8).shape == (1, 8, 8, 3)
 
 
 @pytest.mark.heavy
 def test_an_inversion_comes_near_to_what_the_gan_itself_draws(scripts, monkeypatch):
-    monkeypatch.setattr(scripts.judged, "_STEPS", 20)
+    monkeypatch.setattr(scripts.samples, "_STEPS", 20)
     gan = gan2shape_jax.load_gan("ictface")
     targets = gan.sample(0, 2, truncation=0.5)[0].astype(np.float32) / 127.5 - 1
-    start = scripts.judged.in_contrasts(np.asarray(gan.apply(gan.mean_latent[None])), targets)
-    assert (scripts.judged.in_contrasts(scripts.judged.inverted(gan, targets), targets) < 0.6 * start).all()
+    start = scripts.samples.in_contrasts(np.asarray(gan.apply(gan.mean_latent[None])), targets)
+    assert (scripts.samples.in_contrasts(scripts.samples.inverted(gan, targets), targets) < 0.6 * start).all()

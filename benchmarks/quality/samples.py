@@ -1,6 +1,6 @@
 """How near a GAN's samples come to the photographs it has seen, and how well it draws photographs that it has not.
 
-    python benchmarks/people/judged.py --seen PORTRAITS/train --unseen PORTRAITS/held FRONTAL/held --out sheet.png \\
+    python benchmarks/quality/samples.py --seen PORTRAITS/train --unseen PORTRAITS/held FRONTAL/held --out sheet.png \\
         head people_gan/gan.safetensors
 
 Nearest: of 64 samples without truncation, and of the unseen pictures of the first folder, the root of the mean squared
@@ -27,9 +27,9 @@ _SAMPLES, _SHOWN, _STEPS, _RATE = 64, 16, 250, 0.1
 
 
 def pictures(folder: pathlib.Path, side: int) -> np.ndarray:
-    """Returns the pictures of a folder, in the order of their names, (N, side, side, 3) on [-1, 1]."""
+    """Returns the JPEG and PNG pictures of a folder, by their names, (N, side, side, 3) on [-1, 1]."""
     rows = []
-    for path in sorted(folder.glob("*.jpg")):
+    for path in sorted(folder.glob("*.[jp][pn]g")):
         with Image.open(path) as picture:
             rows.append(np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BOX), np.float32))
     return np.stack(rows) / 127.5 - 1
