@@ -38,12 +38,18 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--kept", type=int, default=13, metavar="N", help="one in N is kept out; 1: all")
     options = parser.parse_args()
+    if options.kept < 1:
+        parser.error("--kept is 1 or more")
+    if not (paths := sorted(options.photos.rglob("*.jpg"))):
+        parser.error(f"there is no .jpg in {options.photos}")
+    if options.out.exists():
+        parser.error(f"{options.out} exists: name a new folder")
     known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
     detector, count = faces.FaceDetector(known.framing), 0
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True)
-    for path in sorted(options.photos.rglob("*.jpg")):
+    for path in paths:
         with Image.open(path) as photo:
             face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector)
         if face is not None:

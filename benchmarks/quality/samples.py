@@ -23,13 +23,14 @@ from PIL import Image
 
 import gan2shape_jax
 
+_PICTURES = "*.[jp][pn]g"
 _SAMPLES, _SHOWN, _STEPS, _RATE = 64, 16, 250, 0.1
 
 
 def pictures(folder: pathlib.Path, side: int) -> np.ndarray:
     """Returns the JPEG and PNG pictures of a folder, by their names, (N, side, side, 3) on [-1, 1]."""
     rows = []
-    for path in sorted(folder.glob("*.[jp][pn]g")):
+    for path in sorted(folder.glob(_PICTURES)):
         with Image.open(path) as picture:
             rows.append(np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BOX), np.float32))
     return np.stack(rows) / 127.5 - 1
@@ -72,7 +73,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12, help="pictures of each folder that are inverted")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the sheet")
     options = parser.parse_args()
+    for folder in (options.seen, *options.unseen):
+        if not any(folder.glob(_PICTURES)):
+            parser.error(f"there is no .jpg or .png in {folder}")
     gans = [gan2shape_jax.load_gan(name) for name in options.gans]
+    if len({gan.size for gan in gans}) > 1:
+        parser.error("the GANs are of several sizes")
     side = gans[0].size
     seen = pictures(options.seen, side)
     seen = np.concatenate([seen, seen[:, :, ::-1]])
