@@ -11,6 +11,7 @@ left out, and pictures with no face or with several.
 
 import argparse
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,6 +33,18 @@ def cut(picture: np.ndarray, detector: faces.FaceDetector) -> np.ndarray | None:
     return sample_crop(picture, found[0].box, _SIDE)
 
 
+def found(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+    """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3)."""
+    known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    assert known is not None and known.framing is not None
+    detector = faces.FaceDetector(known.framing)
+    for path in sorted(folder.rglob("[!.]*.jpg")):
+        with Image.open(path) as photo:
+            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector)
+        if face is not None:
+            yield path, face
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=pathlib.Path)
@@ -40,22 +53,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.kept < 1:
         parser.error("--kept is 1 or more")
-    if not (paths := sorted(options.photos.rglob("*.jpg"))):
+    if not any(options.photos.rglob("[!.]*.jpg")):
         parser.error(f"there is no .jpg in {options.photos}")
     if options.out.exists():
         parser.error(f"{options.out} exists: name a new folder")
-    known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
-    assert known is not None and known.framing is not None
-    detector, count = faces.FaceDetector(known.framing), 0
+    count = 0
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True)
-    for path in paths:
-        with Image.open(path) as photo:
-            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector)
-        if face is not None:
-            part = "held" if count % options.kept == options.kept - 1 else "train"
-            Image.fromarray(face).save(options.out / part / f"{count:03d}.jpg", quality=95)
-            count += 1
+    for count, (_, face) in enumerate(found(options.photos), start=1):
+        part = "held" if count % options.kept == 0 else "train"
+        Image.fromarray(face).save(options.out / part / f"{count - 1:03d}.jpg", quality=95)
     print(f"{count} faces are in {options.out}, {count // options.kept} of them kept out of training")
 
 

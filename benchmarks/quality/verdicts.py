@@ -55,7 +55,7 @@ from gan2shape_jax.run import predict, trust, verdict
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.predict import Predictor
 
-_LONGER = 640  # pixels of a photo's longer side, at most
+LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head
 _HARMLESS = ("contrast 0.6", "contrast 1.6", "grey", "warm", "gain 0.5", "gain 1.5", "JPEG 60", "mirrored")
 _HARMFUL = ("blurred", "tiny", "covered by a mask", "covered by a hand", "dark", "cut")
@@ -170,7 +170,7 @@ def _cut(
     return np.ascontiguousarray(photo[rows, columns]), cut
 
 
-def _measured(
+def measured_in(
     photo: np.ndarray, truth: _Truth | None, cropper: Cropper, networks: Predictor
 ) -> tuple[dict[str, Any], np.ndarray] | None:
     """Returns what a verdict on the largest face goes by, and its landmarks in the photo; None if there is none."""
@@ -212,7 +212,7 @@ def _photographs(paths: Sequence[str]) -> Iterator[tuple[str, np.ndarray, None]]
     for path in map(pathlib.Path, paths):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-            picture.thumbnail((_LONGER, _LONGER))
+            picture.thumbnail((LONGER, LONGER))
             yield file.name, np.asarray(picture), None
 
 
@@ -238,7 +238,7 @@ def _measure(options: argparse.Namespace) -> None:
         if name in done:
             continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        first = _measured(photo, truth, cropper, networks)
+        first = measured_in(photo, truth, cropper, networks)
         fresh = [{"name": name, "change": "none", "found": first is not None} | (first[0] if first else {})]
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
@@ -252,7 +252,7 @@ def _measure(options: argparse.Namespace) -> None:
                 other, known = changed(photo, change, eyes, marks, rng), truth
                 if known is not None and other.shape != photo.shape:
                     known = _resized(known, other.shape)
-            again = _measured(other, known, cropper, networks)
+            again = measured_in(other, known, cropper, networks)
             fresh.append({"name": name, "change": change, "found": again is not None} | (again[0] if again else {}))
         rows += fresh
         if len(rows) // 40 != (len(rows) - len(fresh)) // 40:
@@ -275,14 +275,14 @@ def _rows(files: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return [row | {"file": str(file)} for file in files for row in json.loads(file.read_text())]
 
 
-def _of(row: dict[str, Any]) -> dict[str, float]:
+def gone_by(row: dict[str, Any]) -> dict[str, float]:
     """Returns the values of a row that verdicts go by."""
     return {name: row.get(name, np.nan) for name in verdict.MEASURES}
 
 
 def _fitted(rows: Sequence[dict[str, Any]]) -> tuple[verdict.SideModel, np.ndarray]:
     """Returns the SIDE to expect, fitted to rows, and what each row would have if its own head had no part in it."""
-    severities = np.array([[verdict.MEASURES[k].severity(v) for k, v in _of(row).items()] for row in rows])
+    severities = np.array([[verdict.MEASURES[k].severity(v) for k, v in gone_by(row).items()] for row in rows])
     columns, logs = np.column_stack([np.ones(len(rows)), severities]), np.log([row["side"] for row in rows])
     penalty = _RIDGE * np.diag([0.0] + [1.0] * severities.shape[1])
 
@@ -371,7 +371,7 @@ def _tell(options: argparse.Namespace) -> None:
     for row in rows:
         row["grade"] = "none"
         if row["found"]:
-            measured = _of(row)
+            measured = gone_by(row)
             told = verdict.verdict(verdict.certainty(row["score"], measured), measured, kind="face", side=side)
             row |= {"grade": told["grade"], "expected": told["expected_side"], "why": told["warnings"]}
     plain = {(row["file"], row["name"]): row["grade"] for row in rows if row["change"] == "none"}
@@ -390,7 +390,8 @@ def _tell(options: argparse.Namespace) -> None:
     for name, some in sets.items():
         if side is None or len(some) < 3:
             continue
-        risk, expected = np.array([row["side"] for row in some]), np.array([side.expected(_of(row)) for row in some])
+        risk = np.array([row["side"] for row in some])
+        expected = np.array([side.expected(gone_by(row)) for row in some])
         within = np.mean((risk / expected >= side.interval[0]) & (risk / expected <= side.interval[1]))
         told = [f"{risk.mean():.4f}", f"{expected.mean():.4f}", f"{stats.spearmanr(risk, expected).statistic:.2f}"]
         areas = [f"{area:.5f}" for area in (risk.mean(), _area(risk, expected), _area(risk, risk))]
