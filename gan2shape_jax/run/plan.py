@@ -109,6 +109,18 @@ class Plan:
         mirrored = self.recipe.single and any(self.config.schedule.flip3)
         return dataclasses.replace(settings, mirrored=mirrored, **changes)
 
+    def require_gan_of_model(self) -> None:
+        """Raises `UserError` if the run's GAN is not the one that its model, if there is one, was lifted from."""
+        if self.model is None or self.recipe.name == "finetune":
+            return
+        checkpoint, lifted_from = pathlib.Path(self.config.gan.checkpoint), self.model.facts.gan_sha256
+        if checkpoint.is_file() and (own := sha256(checkpoint)) != lifted_from:
+            raise UserError(
+                f"model {self.model.path} was lifted from another GAN (SHA-256 {lifted_from[:16]}, "
+                f"config.gan.checkpoint has {own[:16]}): name the model of this GAN, lift it with the variant `lift`, "
+                f"or {_WITHOUT}"
+            )
+
     def require_model_fits(self, settings: Settings, *, gan: bool) -> None:
         """Raises `UserError` if the model, if there is one, does not fit the run.
 
@@ -118,13 +130,8 @@ class Plan:
         if self.model is None:
             return
         config, facts, model = self.config, self.model.facts, f"model {self.model.path}"
-        checkpoint = pathlib.Path(config.gan.checkpoint)
-        tied = gan and self.recipe.name != "finetune" and checkpoint.is_file()
-        if tied and (own := sha256(checkpoint)) != facts.gan_sha256:
-            raise UserError(
-                f"{model} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
-                f"{own[:16]}): name the model of this GAN, lift it with the variant `lift`, or {_WITHOUT}"
-            )
+        if gan:
+            self.require_gan_of_model()
         if config.category != facts.category:
             raise UserError(
                 f"{model} is of category {facts.category[:80]!r}, this run of {config.category!r} (config.category): "

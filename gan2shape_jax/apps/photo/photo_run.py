@@ -39,6 +39,7 @@ from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.run import experiment, redraw, runner
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import identity_of
+from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.predict import load_kind as load_kind
 from gan2shape_jax.training.decision import Redraw, Skip
 
@@ -53,7 +54,10 @@ _AROUND, _LOOKED_AT = 2.0, 320  # of a crop in which a person is looked for: sid
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
-    """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `load_kind`."""
+    """Returns the configuration of a run over the photos prepared in `out`; `kind` is that of `load_kind`.
+
+    Raises `UserError`: photos cannot be refined, as the model was lifted from another GAN than the configuration's.
+    """
     config = kind.copy_and_resolve_references().unlock()
     folder = out / FOLDER
     config.workdir, config.recipe = str(out), "refine" if refine else "predict"
@@ -63,8 +67,10 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     config.outputs.preset = "overview"  # the page rotates and relights the object
     config.logging.tensorboard = False
     config.runtime.hosts = "one"
-    validate(config)
-    return config.lock()
+    validate(config.lock())
+    if refine:
+        resolve(config).require_gan_of_model()
+    return config
 
 
 class NoDetectionError(UserError):

@@ -26,6 +26,7 @@ from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
 from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.io.image_lists import fault_of, read_names
@@ -507,6 +508,14 @@ def test_a_model_of_cats_that_is_unsure_names_the_model_of_people(tmp_path, pict
     absent = "it shows a face: use --model head" if "ict" in picture else "so it has no 3D result$"
     with pytest.raises(photo_run.NoDetectionError, match=absent):
         photo_run.prepare(request, config, cropper)
+
+
+def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from(tmp_path):
+    kind = photo_run.load_kind("head").copy_and_resolve_references().unlock()
+    kind.gan.checkpoint = asset("cat/gan.safetensors")
+    photo_run.config_of(kind, tmp_path, refine=False)
+    with pytest.raises(UserError, match="lifted from another GAN"):
+        photo_run.config_of(kind, tmp_path, refine=True)
 
 
 def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(tmp_path, monkeypatch, photo, capsys):
