@@ -1,7 +1,7 @@
 """Whom a model of people knows less well: errors on photographs by skin tone, and by groups that a table names.
 
     python benchmarks/people/groups.py --photos STUDIO --table london_info.csv head results/people/model.safetensors
-    python benchmarks/people/groups.py --photos congress-images-225x275/images --kept 13 head --gan head both_gan
+    python benchmarks/people/groups.py --photos congress-images-225x275/images --kept 13 head --gan head GAN.safetensors
 
 Of the one face that is found in each photograph, as `portraits.py` finds it (`--kept N`: only what it keeps out): the
 mean L1 between picture and reconstruction in units of the picture's contrast inside the face, by the lift's own albedo
