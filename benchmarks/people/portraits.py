@@ -33,7 +33,7 @@ def cut(picture: np.ndarray, detector: faces.FaceDetector) -> np.ndarray | None:
     return sample_crop(picture, found[0].box, _SIDE)
 
 
-def found(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+def face_crops(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
     """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3)."""
     known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
@@ -60,7 +60,7 @@ def main() -> None:
     count = 0
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True)
-    for count, (_, face) in enumerate(found(options.photos), start=1):
+    for count, (_, face) in enumerate(face_crops(options.photos), start=1):
         part = "held" if count % options.kept == 0 else "train"
         Image.fromarray(face).save(options.out / part / f"{count - 1:03d}.jpg", quality=95)
     print(f"{count} faces are in {options.out}, {count // options.kept} of them kept out of training")

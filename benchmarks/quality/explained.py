@@ -56,14 +56,14 @@ def _middle(photo: np.ndarray) -> np.ndarray:
     return sample_crop(photo, CropBox((width - 1) / 2, (height - 1) / 2, min(height, width)), _SIDE)
 
 
-def face_of(result: Reconstruction) -> np.ndarray:
+def face_mask(result: Reconstruction) -> np.ndarray:
     """Returns where a model sees its object in a picture (S, S)."""
     grid = camera.inverse_warped_grid(result.input_depth, result.view, result.camera)
     inside = resample.grid_sample(np.asarray(result.mask)[..., None], grid)[..., 0] > 0.5
     return np.asarray(inside) & (np.asarray(result.input_depth) < result.camera.background_depth)
 
 
-def l1_in(result: Reconstruction, inside: np.ndarray) -> tuple[float, float]:
+def region_l1(result: Reconstruction, inside: np.ndarray) -> tuple[float, float]:
     """Returns the L1 in a region, and in units of that of the region's median colour."""
     image = result.signed_image[inside]
     flat = np.abs(image - np.median(image, axis=0)).mean()
@@ -110,17 +110,17 @@ def main() -> None:
     for name in options.models:
         model = gan2shape_jax.load_model(name)
         results = [model.reconstruct(image) for image in people]
-        ratios = np.array([l1_in(one, face_of(one))[1] for one in results])
+        ratios = np.array([region_l1(one, face_mask(one))[1] for one in results])
         of_heads = ""
         if heads:
             on_heads = []
             for image, mask, albedo in zip(heads["image"], heads["mask"], heads["albedo"], strict=True):
                 result = model.reconstruct(image)
-                on_heads.append((*l1_in(result, mask), _albedo_off(result, albedo, mask)))
+                on_heads.append((*region_l1(result, mask), _albedo_off(result, albedo, mask)))
             of_heads = "{:.3f}, {:.2f}, {:.3f}".format(*np.mean(on_heads, axis=0))
         things = [model.reconstruct(image) for image in others]
-        far = np.array([l1_in(one, face_of(one))[0] for one in things])
-        near = np.array([l1_in(one, face_of(one))[0] for one in results])
+        far = np.array([region_l1(one, face_mask(one))[0] for one in things])
+        near = np.array([region_l1(one, face_mask(one))[0] for one in results])
         auroc = f"{(near[:, None] < far[None]).mean():.2f}" if others else ""
         spread = f"{ratios.mean():.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
         print(f"| {name} | {spread} | {of_heads} | {auroc} |", flush=True)

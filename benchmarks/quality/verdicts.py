@@ -170,7 +170,7 @@ def _cut(
     return np.ascontiguousarray(photo[rows, columns]), cut
 
 
-def measured_in(
+def measure_largest_face(
     photo: np.ndarray, truth: _Truth | None, cropper: Cropper, networks: Predictor
 ) -> tuple[dict[str, Any], np.ndarray] | None:
     """Returns what a verdict on the largest face goes by, and its landmarks in the photo; None if there is none."""
@@ -238,7 +238,7 @@ def _measure(options: argparse.Namespace) -> None:
         if name in done:
             continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        first = measured_in(photo, truth, cropper, networks)
+        first = measure_largest_face(photo, truth, cropper, networks)
         fresh = [{"name": name, "change": "none", "found": first is not None} | (first[0] if first else {})]
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
@@ -252,7 +252,7 @@ def _measure(options: argparse.Namespace) -> None:
                 other, known = changed(photo, change, eyes, marks, rng), truth
                 if known is not None and other.shape != photo.shape:
                     known = _resized(known, other.shape)
-            again = measured_in(other, known, cropper, networks)
+            again = measure_largest_face(other, known, cropper, networks)
             fresh.append({"name": name, "change": change, "found": again is not None} | (again[0] if again else {}))
         rows += fresh
         if len(rows) // 40 != (len(rows) - len(fresh)) // 40:
@@ -275,14 +275,14 @@ def _rows(files: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return [row | {"file": str(file)} for file in files for row in json.loads(file.read_text())]
 
 
-def gone_by(row: dict[str, Any]) -> dict[str, float]:
+def verdict_inputs(row: dict[str, Any]) -> dict[str, float]:
     """Returns the values of a row that verdicts go by."""
     return {name: row.get(name, np.nan) for name in verdict.MEASURES}
 
 
 def _fitted(rows: Sequence[dict[str, Any]]) -> tuple[verdict.SideModel, np.ndarray]:
     """Returns the SIDE to expect, fitted to rows, and what each row would have if its own head had no part in it."""
-    severities = np.array([[verdict.MEASURES[k].severity(v) for k, v in gone_by(row).items()] for row in rows])
+    severities = np.array([[verdict.MEASURES[k].severity(v) for k, v in verdict_inputs(row).items()] for row in rows])
     columns, logs = np.column_stack([np.ones(len(rows)), severities]), np.log([row["side"] for row in rows])
     penalty = _RIDGE * np.diag([0.0] + [1.0] * severities.shape[1])
 
@@ -371,7 +371,7 @@ def _tell(options: argparse.Namespace) -> None:
     for row in rows:
         row["grade"] = "none"
         if row["found"]:
-            measured = gone_by(row)
+            measured = verdict_inputs(row)
             told = verdict.verdict(verdict.certainty(row["score"], measured), measured, kind="face", side=side)
             row |= {"grade": told["grade"], "expected": told["expected_side"], "why": told["warnings"]}
     plain = {(row["file"], row["name"]): row["grade"] for row in rows if row["change"] == "none"}
@@ -391,7 +391,7 @@ def _tell(options: argparse.Namespace) -> None:
         if side is None or len(some) < 3:
             continue
         risk = np.array([row["side"] for row in some])
-        expected = np.array([side.expected(gone_by(row)) for row in some])
+        expected = np.array([side.expected(verdict_inputs(row)) for row in some])
         within = np.mean((risk / expected >= side.interval[0]) & (risk / expected <= side.interval[1]))
         told = [f"{risk.mean():.4f}", f"{expected.mean():.4f}", f"{stats.spearmanr(risk, expected).statistic:.2f}"]
         areas = [f"{area:.5f}" for area in (risk.mean(), _area(risk, expected), _area(risk, risk))]

@@ -110,7 +110,10 @@ class Plan:
         return dataclasses.replace(settings, mirrored=mirrored, **changes)
 
     def require_gan_of_model(self) -> None:
-        """Raises `UserError` if the run's GAN is not the one that its model, if there is one, was lifted from."""
+        """Raises `UserError` if the run's GAN is not the one that its model, if there is one, was lifted from.
+
+        A lift may be finetuned on another GAN: all that a model knows of its GAN is measured anew.
+        """
         if self.model is None or self.recipe.name == "finetune":
             return
         checkpoint, lifted_from = pathlib.Path(self.config.gan.checkpoint), self.model.facts.gan_sha256
@@ -124,8 +127,8 @@ class Plan:
     def require_model_fits(self, settings: Settings, *, gan: bool) -> None:
         """Raises `UserError` if the model, if there is one, does not fit the run.
 
-        `gan` says whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless
-        it trains its own. A lift may be finetuned on another GAN: all that a model knows of its GAN is measured anew.
+        `gan` says whether the run uses the GAN, for which see `require_gan_of_model`, and with it the model's encoder,
+        unless it trains its own.
         """
         if self.model is None:
             return

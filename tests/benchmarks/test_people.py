@@ -18,7 +18,7 @@ _BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def scripts(monkeypatch):
-    names = {"portraits": "people", "groups": "people", "samples": "quality"}
+    names = {"portraits": "people", "fairness": "people", "samples": "quality"}
     for folder in names.values():
         monkeypatch.syspath_prepend(_BENCHMARKS / folder)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
@@ -44,13 +44,13 @@ def test_a_portrait_is_one_face_in_colour(scripts):
 
 def test_skin_tone_is_that_of_the_cheeks(scripts, monkeypatch):
     marks = np.array([[20, 24], [44, 24], [32, 36], [24, 46], [40, 46]], np.float32)
-    monkeypatch.setattr(scripts.groups.faces, "landmarks_in", lambda picture: marks)
+    monkeypatch.setattr(scripts.fairness.faces, "landmarks_in", lambda picture: marks)
     picture = np.zeros((64, 64, 3), np.uint8)
     for x in (22, 42):  # between an eye and a corner of the mouth
         picture[33:40, x - 3 : x + 4] = 232, 190, 172  # L* 80.1, b* 14.7: atan(30.1 / 14.7)
-    assert scripts.groups.tone(picture) == pytest.approx(64.0, abs=0.5)
+    assert scripts.fairness.skin_tone(picture) == pytest.approx(64.0, abs=0.5)
     marks[0] = np.nan
-    assert np.isnan(scripts.groups.tone(picture))
+    assert np.isnan(scripts.fairness.skin_tone(picture))
 
 
 def test_the_nearest_picture_and_contrasts_are_what_they_say(scripts, tmp_path):

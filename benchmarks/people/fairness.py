@@ -1,7 +1,7 @@
 """Whom a model of people knows less well: errors on photographs by skin tone, and by groups that a table names.
 
-    python benchmarks/people/groups.py --photos STUDIO --table london_info.csv head results/people/model.safetensors
-    python benchmarks/people/groups.py --photos congress-images-225x275/images --kept 13 head --gan head GAN.safetensors
+    python benchmarks/people/fairness.py --photos STUDIO --table london_info.csv head results/people/model.safetensors
+    python benchmarks/people/fairness.py --photos congress-images-225x275/images --kept 13 head --gan head
 
 Of the one face that is found in each photograph, as `portraits.py` finds it (`--kept N`: only what it keeps out): the
 mean L1 between picture and reconstruction in units of the picture's contrast inside the face, by the lift's own albedo
@@ -44,7 +44,7 @@ _LIGHT, _DARK = 41.0, 10.0  # degrees of the typology angle
 _CHEEK = 0.12  # of the distance of eyes and mouth: half the side of a patch
 
 
-def tone(picture: np.ndarray) -> float:
+def skin_tone(picture: np.ndarray) -> float:
     """Returns the individual typology angle of a framed face's cheeks, degrees; NaN if no landmarks are found."""
     marks = faces.landmarks_in(picture)
     if not np.isfinite(marks).all():
@@ -81,13 +81,13 @@ def _measures(name: str, photos: list[np.ndarray], crops: list[np.ndarray]) -> I
     lift = dataclasses.replace(model, networks=dataclasses.replace(model.networks, params=own))
     for photo, crop in zip(photos, crops, strict=True):
         result, plain = model.reconstruct(crop), lift.reconstruct(crop)
-        inside = explained.face_of(result)
-        row = {"own": explained.l1_in(plain, inside)[1], "l1": explained.l1_in(result, inside)[1]}
+        inside = explained.face_mask(result)
+        row = {"own": explained.region_l1(plain, inside)[1], "l1": explained.region_l1(result, inside)[1]}
         row |= dict(zip(("pitch", "yaw"), np.degrees(result.view[:2]).tolist(), strict=True))
-        measured = verdicts.measured_in(photo, None, cropper, networks)
+        measured = verdicts.measure_largest_face(photo, None, cropper, networks)
         grade = "no"
         if measured is not None:
-            of = verdicts.gone_by(measured[0])
+            of = verdicts.verdict_inputs(measured[0])
             grade = verdict.verdict(verdict.certainty(measured[0]["score"], of), of, kind="face")["grade"]
         yield row | {"trusted": float(grade in ("trust", "unmeasured"))}
 
@@ -108,7 +108,7 @@ def main() -> None:
         parser.error(f"{options.table}: {error}")
     found = [
         (path, face)
-        for k, (path, face) in enumerate(portraits.found(options.photos))
+        for k, (path, face) in enumerate(portraits.face_crops(options.photos))
         if k % options.kept == options.kept - 1
     ]
     if not found:
@@ -121,7 +121,7 @@ def main() -> None:
             photos.append(np.asarray(photo))
     groups = collections.defaultdict(list)
     for k, (path, face) in enumerate(found):
-        for group in ("all", f"tone: {_tone_class(tone(face))}", *table.get(path.stem.partition("_")[0], [])):
+        for group in ("all", f"tone: {_tone_class(skin_tone(face))}", *table.get(path.stem.partition("_")[0], [])):
             groups[group].append(k)
     small = [cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA) for _, face in found]
     for name in options.models:
