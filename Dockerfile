@@ -19,4 +19,4 @@ USER runner
 WORKDIR /work
 VOLUME /work/results
 ENTRYPOINT ["gan2shape-jax"]
-CMD ["--config=ictface"]
+CMD ["--config=people"]

@@ -31,7 +31,7 @@ from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.schema import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.arrays import ImageLike, as_array, latent_of, mask_of, picture_of, true_depth_of
-from gan2shape_jax.io.bundled import GAN, MODEL, weights_file
+from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, weights_file
 from gan2shape_jax.io.data import Item, needs_masks
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
@@ -67,7 +67,7 @@ def load_gan(gan: str | os.PathLike[str]) -> Gan:
 
     Args:
       gan: a file that `gan2shape-jax convert` or `train-gan` has written (.safetensors), or a name: 'cat',
-        'head' and 'ictface' come with the package, `gan2shape-jax get` adds others.
+        'people' and 'ictface' come with the package, `gan2shape-jax get` adds others.
 
     Raises:
       UserError: the file is missing, damaged or of another format, or no such name is known.
@@ -320,10 +320,10 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
     """Loads networks that explain images feed-forward.
 
     Args:
-      model: a name ('cat', 'head', 'ictface': in the package), a file that `gan2shape-jax lift` has written, or
+      model: a name ('cat', 'people', 'ictface': in the package), a file that `gan2shape-jax lift` has written, or
         networks from joint training, which need `config`. Defaults to the configuration's `networks.pretrained`.
       config: the configuration that they were trained with: a name ('ictface', 'car:published'), a file, or what
-        `load_config` returned. Defaults to the bundled one of the model's category, without a model to 'ictface'.
+        `load_config` returned. Defaults to the bundled one of the model's category, without a model to 'people'.
 
     Raises:
       ConfigError: there is no such model, and the message lists the names; or values of the configuration that no
@@ -331,7 +331,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
       UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
     """
     if config is None:
-        chosen = predict.load_kind("ictface" if model is None else model).unlock()
+        chosen = predict.load_kind(DEFAULT if model is None else model).unlock()
     else:
         chosen = _named(config)
         chosen.networks.pretrained = chosen.networks.pretrained if model is None else str(weights_file(model, MODEL))

@@ -178,11 +178,11 @@ def test_wrong_command_lines_end_with_code_2(experiment, capsys, arguments, mess
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
-        ("photo me.jpg --modle head", "--modle' (did you mean --model?)"),
-        ("me.jpg --modle=head", "--modle=head' (did you mean --model?)"),
+        ("photo me.jpg --modle people", "--modle' (did you mean --model?)"),
+        ("me.jpg --modle=people", "--modle=people' (did you mean --model?)"),
         ("train-gan photos --uot gan.safetensors", "--uot' (did you mean --out?)"),  # which is required
         ("export print RESULT --xyzzy", "--xyzzy'\n"),
-        ("--modle head", "--modle' (--help lists"),
+        ("--modle people", "--modle' (--help lists"),
         ("--config=car:published --chekc", "--chekc' (did you mean --check?"),
     ],
 )

@@ -207,7 +207,7 @@ def explained(weights, displaced, effects, *, turns: bool) -> tuple[float, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=pathlib.Path, required=True, help="folder of the clones, as for `render.py`")
-    parser.add_argument("--model", default="head", help="a model of heads that is bundled")
+    parser.add_argument("--model", default="people", help="a model of heads that is bundled")
     parser.add_argument("--count", type=int, default=24, help="heads of each kind")
     options = parser.parse_args()
     bench = Bench(options.model)

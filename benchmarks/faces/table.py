@@ -40,7 +40,11 @@ def person(truth: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def main() -> None:
-    models = [weights_file(kind, MODEL) for kind in ("ictface", "head")]
+    models = [
+        weights_file("ictface", MODEL),
+        committed.DATA / "head" / "model.safetensors",
+        weights_file("people", MODEL),
+    ]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options = depths.arguments(parser, committed.DATA / "test", models)
     depths.show(options, np.load(committed.MEAN), "ictface", groups, person)

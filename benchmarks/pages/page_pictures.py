@@ -1,12 +1,13 @@
 """Takes screenshots of a run's page for the docs, in a headless Chromium (apt-get install chromium).
 
-    python -m gan2shape_jax.main --config=configs/ictface.py:predict --config.workdir=RUN
+    gan2shape-jax --config=people:predict --config.data.latent_root= --config.workdir=RUN
     python benchmarks/pages/page_pictures.py RUN
 
 Writes `page_desktop.jpg` and `page_phone.jpg` into `docs/pictures`: the page on a desktop, with the model turned and
-relit; and on a phone, as it opens, as clay in dark mode, and the factors.
+relit; and on a phone, as it opens, as clay in dark mode, and the factors. `overview_people.jpg` is the overview of the
+same image.
 
-    gan2shape-jax export web head --out site && python -m http.server --directory site
+    gan2shape-jax export web people --out site && python -m http.server --directory site
     python benchmarks/pages/page_pictures.py http://localhost:8000/ --photo PHOTO
 
 Writes `in_a_browser.jpg`: the page that makes 3D itself, on a phone, with what it makes of a photo
@@ -27,6 +28,7 @@ from benchmarks.pages import chromium
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _DESKTOP, _PHONE = (1360, 940), (390, 800)
 _GAP = 24
+_OVERVIEW = 1100  # pixels of its width
 _LARGEST = 300_000  # most bytes of a picture
 
 
@@ -115,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", help="a run's folder, with its index.html; or the address of a page of export web")
     parser.add_argument("--photo", type=pathlib.Path, help="of a person, for that page")
-    parser.add_argument("--image", default="006", help="the image that is shown (default: 006)")
+    parser.add_argument("--image", default="066", help="the image that is shown (default: 066)")
     options = parser.parse_args()
     with chromium.opened() as browser:
         if options.photo:
@@ -124,6 +126,8 @@ def main() -> None:
         page = pathlib.Path(options.run, "index.html")
         _save(_desktop(browser, page, options.image), "page_desktop.jpg")
         _save(_phone(browser, page, options.image), "page_phone.jpg")
+    overview = Image.open(pathlib.Path(options.run, "results", options.image, "overview.png")).convert("RGB")
+    _save(overview.resize((_OVERVIEW, round(overview.height * _OVERVIEW / overview.width))), "overview_people.jpg")
 
 
 if __name__ == "__main__":

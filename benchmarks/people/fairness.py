@@ -1,7 +1,7 @@
 """Whom a model of people knows less well: errors on photographs by skin tone, and by groups that a table names.
 
-    python benchmarks/people/fairness.py --photos STUDIO --table london_info.csv head results/people/model.safetensors
-    python benchmarks/people/fairness.py --photos congress-images-225x275/images --kept 13 head --gan head
+    python benchmarks/people/fairness.py --photos STUDIO --table london_info.csv people other/model.safetensors
+    python benchmarks/people/fairness.py --photos congress-images-225x275/images --kept 13 people --gan people
 
 Of the one face that is found in each photograph, as `portraits.py` finds it (`--kept N`: only what it keeps out): the
 mean L1 between picture and reconstruction in units of the picture's contrast inside the face, by the lift's own albedo
@@ -44,22 +44,27 @@ _LIGHT, _DARK = 41.0, 10.0  # degrees of the typology angle
 _CHEEK = 0.12  # of the distance of eyes and mouth: half the side of a patch
 
 
-def skin_tone(picture: np.ndarray) -> float:
-    """Returns the individual typology angle of a framed face's cheeks, degrees; NaN if no landmarks are found."""
-    marks = faces.landmarks_in(picture)
-    if not np.isfinite(marks).all():
-        return float("nan")
+def cheek_colour(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Returns the median colour of a framed face's cheeks, CIE L*a*b* (3,); `marks` are its landmarks (5, 2)."""
     half = max(1, round(_CHEEK * np.linalg.norm(marks[3:].mean(0) - marks[:2].mean(0))))
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     patches = []
     for eye, corner in zip(marks[:2], marks[3:], strict=True):
         x, y = np.clip(np.rint(0.45 * eye + 0.55 * corner).astype(int), half, len(picture) - 1 - half)
         patches.append(lab[y - half : y + half + 1, x - half : x + half + 1].reshape(-1, 3))
-    lightness, _, yellow = np.median(np.concatenate(patches), axis=0)
+    return np.median(np.concatenate(patches), axis=0)
+
+
+def skin_tone(picture: np.ndarray) -> float:
+    """Returns the individual typology angle of a framed face's cheeks, degrees; NaN if no landmarks are found."""
+    marks = faces.landmarks_in(picture)
+    if not np.isfinite(marks).all():
+        return float("nan")
+    lightness, _, yellow = cheek_colour(picture, marks)
     return float(np.degrees(np.arctan2(lightness - 50, yellow)))
 
 
-def _tone_class(angle: float) -> str:
+def tone_class(angle: float) -> str:
     return "unknown" if np.isnan(angle) else "light" if angle > _LIGHT else "dark" if angle < _DARK else "medium"
 
 
@@ -121,7 +126,7 @@ def main() -> None:
             photos.append(np.asarray(photo))
     groups = collections.defaultdict(list)
     for k, (path, face) in enumerate(found):
-        for group in ("all", f"tone: {_tone_class(skin_tone(face))}", *table.get(path.stem.partition("_")[0], [])):
+        for group in ("all", f"tone: {tone_class(skin_tone(face))}", *table.get(path.stem.partition("_")[0], [])):
             groups[group].append(k)
     small = [cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA) for _, face in found]
     for name in options.models:

@@ -1,9 +1,9 @@
-"""Cuts the face out of each portrait, framed as the GAN `head` frames faces, and keeps every thirteenth out.
+"""Cuts the face out of each portrait, framed as the GAN `people` frames faces, and keeps every thirteenth out.
 
     git clone https://github.com/Hainish/congress-images-225x275      # works of the United States government
     python benchmarks/people/portraits.py congress-images-225x275/images PORTRAITS
     python benchmarks/people/portraits.py STUDIO FRONTAL --kept 1      # pictures to judge by only
-    gan2shape-jax train-gan PORTRAITS/train --start head --out people_gan
+    gan2shape-jax train-gan PORTRAITS/train --start benchmarks/faces/data/head/gan.safetensors --out people_gan
 
 PORTRAITS gets `train/` and `held/`, numbered in the order of the files' names, which are not kept. Grey pictures are
 left out, and pictures with no face or with several.
@@ -35,7 +35,7 @@ def cut(picture: np.ndarray, detector: faces.FaceDetector) -> np.ndarray | None:
 
 def face_crops(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
     """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3)."""
-    known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    known = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
     detector = faces.FaceDetector(known.framing)
     for path in sorted(folder.rglob("[!.]*.jpg")):

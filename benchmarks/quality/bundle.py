@@ -1,7 +1,7 @@
 """Makes the bundled GANs and models small enough for a package index, and says what that changes.
 
-    python benchmarks/quality/bundle.py ictface cat head    # rewrites gan2shape_jax/assets/KIND in place
-    python benchmarks/quality/bundle.py head --out DIR          # writes DIR/head/... and leaves the assets alone
+    python benchmarks/quality/bundle.py ictface cat people  # rewrites gan2shape_jax/assets/KIND in place
+    python benchmarks/quality/bundle.py people --out DIR        # writes DIR/people/... and leaves the assets alone
 
 The GAN's weights become float16. Each network of the model is rounded to multiples of a step, a share of a power of two
 near each tensor's deviation, and stored in float16; of the steps that change no output on 64 samples of the GAN by more

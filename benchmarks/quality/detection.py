@@ -151,10 +151,10 @@ def main() -> None:
     parser.add_argument("--people", type=pathlib.Path, help="folder of photographs, with persons.json")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/detection"), help="for the sheets")
     parser.add_argument("--without", type=pathlib.Path, help="folder of pictures of other things")
-    parser.add_argument("--model", default="head", help="whose detector searches these (default: head)")
+    parser.add_argument("--model", default="people", help="whose detector searches these (default: people)")
     options = parser.parse_args()
     if options.people:
-        detector_weights = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+        detector_weights = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
         assert detector_weights is not None and detector_weights.framing is not None
         detector = faces.FaceDetector(detector_weights.framing)
         options.out.mkdir(parents=True, exist_ok=True)

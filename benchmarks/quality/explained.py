@@ -44,7 +44,7 @@ def _photos(folder: pathlib.Path) -> list[np.ndarray]:
 
 def _faces(photos: list[np.ndarray]) -> list[np.ndarray]:
     """Returns the crops of all faces that are found."""
-    known = weights.stored_weights(pathlib.Path(load_config("head").gan.checkpoint), "face")
+    known = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
     detector = faces.FaceDetector(known.framing)
     found = [(photo, one.box) for photo in photos for one in detector.detect(photo) if one.score >= SURE]

@@ -1,6 +1,6 @@
 """Writes into a lifted model what an older program did not measure: where its objects are and, of faces, its landmarks.
 
-    python benchmarks/quality/model_statistics.py head gan2shape_jax/assets/head/model.safetensors
+    python benchmarks/quality/model_statistics.py people gan2shape_jax/assets/people/model.safetensors
 
 What is there stays as it is, bit for bit; the trust record is told the model's new hash. A lift writes this by itself.
 """

@@ -409,7 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--heads", type=pathlib.Path, help="folder of rendered heads: image, mask, depth")
     parser.add_argument("--most", type=int, default=10**6, help="heads (default: all)")
     parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful"), default=[])
-    parser.add_argument("--model", default="head")
+    parser.add_argument("--model", default="people")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args(arguments)
     {"measure": _measure, "record": _record, "tell": _tell, "uncertainty": _covered}[options.what](options)

@@ -51,7 +51,7 @@ def _in_one_process(paths: Sequence[pathlib.Path]) -> None:
     """Prints photos a second of `photo`'s own functions."""
     from gan2shape_jax.apps.photo import crops, photo_run
 
-    config = photo_run.config_of(photo_run.load_kind("head"), pathlib.Path("one"), refine=False)
+    config = photo_run.config_of(photo_run.load_kind("people"), pathlib.Path("one"), refine=False)
     cropper = crops.load_cropper(config, say=print)
 
     def make(part: Sequence[pathlib.Path], name: str) -> None:

@@ -33,7 +33,7 @@ gan2shape-jax: one photo in, a 3D shape out
   gan2shape-jax me.jpg --open        a photo in 3D, on a page that opens in the browser (more: photo --help)
   gan2shape-jax serve --open         the same by clicking, in a browser
   gan2shape-jax export print RESULT  a result for a 3D printer; export also writes USDZ, textures, Blender's script
-  gan2shape-jax --config=ictface     all pictures of a configuration; this one has six bundled faces
+  gan2shape-jax --config=people      all pictures of a configuration; this one has six bundled faces
   gan2shape-jax --help               all commands, configurations and settings"""
 
 _OPTIONS = ("--config", "--help", "-h", "--check", "--version", "--cluster")

@@ -11,11 +11,12 @@ from gan2shape_jax.errors import ConfigError
 
 GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configuration that name weights
 RECORD = "record.json"  # of weights in the cache
+DEFAULT = "people"  # the model where none is named
 _BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
 # What a category, its configuration and its weights were called before 0.1; these names go with the next version.
-FORMER = {"catface": "cat"}
+FORMER = {"catface": "cat", "head": DEFAULT}
 # What people call what a model knows, where that is not nearly its name.
-_CALLED = dict.fromkeys(("face", "faces", "people", "person", "human", "portrait", "ffhq"), "head")
+_CALLED = dict.fromkeys(("face", "faces", "person", "human", "portrait", "ffhq"), DEFAULT)
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -100,7 +100,7 @@ mirror --gan ictface --out own
 edit results/001 --yaw 20 --version 3d --out own
 render results/001 --yaw 20 --out own
 export texture results/001 a.png --out own
-export web head --out own
+export web people --out own
 get lpips --from a.png --agree --folder own
 evaluate results --out own
 evaluate consistency results --out own

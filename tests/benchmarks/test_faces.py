@@ -330,7 +330,7 @@ def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, t
 @pytest.mark.heavy
 def test_what_a_shape_lacks_is_told_by_pictures_of_it_turned(scripts):
     rigidity = scripts.rigidity
-    bench = rigidity.Bench("head")
+    bench = rigidity.Bench("people")
     flatten = functools.partial(rigidity._flattened, bench.params, settings=bench.settings)
     *observed, lacking = rigidity.measured(bench.sampled(8, own=True), flatten, 0.85)
     before, left, change, _ = rigidity.explained(*observed, turns=False)

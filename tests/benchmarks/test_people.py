@@ -18,7 +18,7 @@ _BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def scripts(monkeypatch):
-    names = {"portraits": "people", "fairness": "people", "samples": "quality"}
+    names = {"portraits": "people", "fairness": "people", "weighted": "people", "samples": "quality"}
     for folder in names.values():
         monkeypatch.syspath_prepend(_BENCHMARKS / folder)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
@@ -51,6 +51,26 @@ def test_skin_tone_is_that_of_the_cheeks(scripts, monkeypatch):
     assert scripts.fairness.skin_tone(picture) == pytest.approx(64.0, abs=0.5)
     marks[0] = np.nan
     assert np.isnan(scripts.fairness.skin_tone(picture))
+
+
+def test_rare_portraits_are_there_more_often_and_no_copy_is_equal(scripts, tmp_path, monkeypatch):
+    marks = np.array([[20, 24], [44, 24], [32, 36], [24, 46], [40, 46]], np.float32)
+    monkeypatch.setattr(scripts.weighted.faces, "landmarks_in", lambda picture: marks)
+    for number, (skin, mouth) in enumerate([(190, 190), (190, 250), (60, 250), (190, 240)]):
+        picture = np.full((64, 64, 3), (skin, skin * 0.8, skin * 0.7), np.uint8)
+        picture[46:48, 26:38] = mouth  # teeth; the first is without
+        (folder := tmp_path / "portraits").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    (tmp_path / "heads").mkdir()
+    Image.fromarray(picture).save(tmp_path / "heads" / "0.png")
+    assert scripts.weighted.teeth(picture) > 5
+    monkeypatch.setattr(sys, "argv", ["weighted.py", *(str(tmp_path / name) for name in ("portraits", "heads", "out"))])
+    scripts.weighted.main()
+    written = sorted((tmp_path / "out").iterdir())
+    counts = [sum(path.name.startswith(f"portrait_{number}_") for path in written) for number in range(4)]
+    assert counts == [4, 1, 3, 1] and sum(path.name.startswith("head_0_") for path in written) == 2
+    pictures = [np.asarray(Image.open(path)) for path in written[2:6]]
+    assert len({picture.tobytes() for picture in pictures}) == 4
 
 
 def test_the_nearest_picture_and_contrasts_are_what_they_say(scripts, tmp_path):

@@ -23,7 +23,7 @@ _JOINT = ("celeba", "cat", "synface")  # the published categories that were trai
 _PUBLISHED = ("car", "church", "horse", *_JOINT)
 _BUNDLED = [name for name in names() if name not in _PUBLISHED or name in ("car", "cat")]
 _SPECS = [*_BUNDLED, *(f"{name}:published" for name in _PUBLISHED), *(f"{name}:published_joint" for name in _JOINT)]
-_VARIANTS = [f"{name}:{variant}" for name in ("ictface", "car", "cat", "head") for variant in load.VARIANTS]
+_VARIANTS = [f"{name}:{variant}" for name in ("ictface", "car", "cat", "people") for variant in load.VARIANTS]
 
 
 @pytest.mark.parametrize("spec", [*_SPECS, *_VARIANTS, "ablation:flat", "ablation:no_regularization"])
@@ -126,6 +126,8 @@ def test_unknown_config_is_an_error_with_a_hint(spec, message):
 def test_what_had_another_name_is_told_and_found():
     with pytest.warns(UserWarning, match="the configuration catface is called cat today"):
         assert to_json(load_config("catface:predict")) == to_json(load_config("cat:predict"))
+    with pytest.warns(UserWarning, match="the configuration head is called people today"):
+        assert load_config("configs/head.py:predict").category == "people"
     with pytest.warns(UserWarning, match="celeba_pretrain is called celeba:published_joint today"):
         assert to_json(load_config("configs/celeba_pretrain.py")) == to_json(load_config("celeba:published_joint"))
 
@@ -192,7 +194,7 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
         read_config(file)
 
 
-@pytest.mark.parametrize("spec", ["cat", "cat:lift", "head:lift"])
+@pytest.mark.parametrize("spec", ["cat", "cat:lift", "people:lift"])
 def test_the_bundled_configurations_have_all_they_need(tmp_path, spec):
     from gan2shape_jax.run import check
 

@@ -15,7 +15,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 _WHERE = {"x": 190, "y": 100, "side": 96}
 
 
-def _detector(kind="head"):
+def _detector(kind="people"):
     """Returns the detector of a bundled GAN, without what is said of how typical a crop is."""
     detector_weights = weights.stored_weights(pathlib.Path(load_config(kind).gan.checkpoint), "face")
     return faces.FaceDetector(detector_weights.framing)

@@ -202,7 +202,7 @@ def test_weights_are_read_as_written_and_no_damaged_or_foreign_ones_are_taken(bu
 @pytest.mark.parametrize("kind", ["face", "gan"])
 def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     checkpoint = tmp_path / "gan.safetensors"
-    checkpoint.write_bytes(pathlib.Path(load_config("head").gan.checkpoint).read_bytes())
+    checkpoint.write_bytes(pathlib.Path(load_config("people").gan.checkpoint).read_bytes())
     monkeypatch.setattr(weights, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
     monkeypatch.setattr(weights, "_SAMPLES", 40)

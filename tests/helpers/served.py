@@ -71,7 +71,7 @@ def main(limits: dict, constants: dict) -> None:
         (module,) = (module for module in (guard, connections) if hasattr(module, name))
         setattr(module, name, value)
     command.performer = fake_worker.quick
-    kinds = {"head": "face", "cat": "cat's face"}
+    kinds = {"people": "face", "cat": "cat's face"}
     command.serve([*kinds], kinds, command.listening("127.0.0.1", 0), Limits(**limits), browser=False)
 
 
@@ -149,7 +149,7 @@ class Visitor:
         if status != 200:
             return f"upload: {status} {content!r}"
         photo = {"path": json.loads(content)[0], "meta": {"_type": "gradio.FileData"}}
-        for handler, data in (("photo_framed", [photo, "head"]), ("reconstructed", [32, 24, 30, 0, False])):
+        for handler, data in (("photo_framed", [photo, "people"]), ("reconstructed", [32, 24, 30, 0, False])):
             status, why = self.join(self.number(handler), data)
             if status != 200:
                 return f"{handler}: {status} {why}"

@@ -93,14 +93,14 @@ def test_a_model_is_named_by_name_or_file(tmp_path, monkeypatch, name):
     assert repr(g2s.load_model(name)) == "Model(cat, 64 x 64 pixels)"
 
 
-_NAMES = "car, cat, head, ictface"
+_NAMES = "car, cat, ictface, people"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("caat", rf"^there is no model 'caat' \(did you mean cat\?\): name a file .* or one of {_NAMES}$"),
-        ("people", rf"^there is no model 'people' \(did you mean head\?\): name a file .* or one of {_NAMES}$"),
+        ("person", rf"^there is no model 'person' \(did you mean people\?\): name a file .* or one of {_NAMES}$"),
         ("xyzzy", f"^there is no model 'xyzzy': name a file .* or one of {_NAMES}$"),
         ("cat:published", rf"^the configuration cat:published .*names a model that is missing .* {_NAMES}$"),
         ("celeba:published", rf"^the configuration celeba:published .*names a model that is missing .* {_NAMES}$"),
@@ -117,7 +117,7 @@ def test_a_name_without_a_model_is_answered_with_the_nearest(tmp_path, monkeypat
 
 def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert repr(g2s.load_model("ictface", config="ictface:predict")) == repr(g2s.load_model())
+    assert repr(g2s.load_model("people", config="people:predict")) == repr(g2s.load_model())
     # What `gan2shape-jax get` leaves.
     cached = tmp_path / "gan2shape_jax" / "weights" / "celeba"
     cached.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, m
     config = predict.load_kind("celeba")
     assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
     assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
-    with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, head, ictface$"):
+    with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, ictface, people$"):
         g2s.load_model("caat")
 
 
@@ -229,7 +229,7 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
         g2s.load_gan("caat")
 
 
-@pytest.mark.parametrize("kind", ["ictface", "cat", "head"])
+@pytest.mark.parametrize("kind", ["ictface", "cat", "people"])
 def test_a_mesh_ends_where_the_models_objects_do(kind):
     """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
     folder = pathlib.Path(asset("cat" if kind == "cat" else "ictface")) / "image"
@@ -307,7 +307,8 @@ def test_gans_and_models_are_arguments_of_transformations():
 @pytest.fixture(scope="module")
 def lifted():
     """A model with all networks, and two of its GAN's pictures."""
-    return g2s.load_model("head"), jnp.clip(g2s.load_gan("head").apply(g2s.load_gan("head").sample(0, 2)[1]), -1, 1)
+    gan = g2s.load_gan("people")
+    return g2s.load_model("people"), jnp.clip(gan.apply(gan.sample(0, 2)[1]), -1, 1)
 
 
 # By how much two programs may round a value differently; a normal, of differences between neighbouring depths, most.

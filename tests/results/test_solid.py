@@ -70,7 +70,7 @@ def _head(side: int, *, rough: float = 0.0, seed: int = 0) -> Reconstruction:
     rng = np.random.default_rng(seed)
     depth = 1.05 - 0.1 * np.sqrt(height) + rough * rng.uniform(-0.1, 0.1, (side, side))
     mask = ((height > 0.05) & (rng.uniform(size=height.shape) > 0.1 * (rough > 0))).astype(float)
-    return plain_result("head", side, depth=depth, mask=mask)
+    return plain_result("people", side, depth=depth, mask=mask)
 
 
 def _require_closed(mesh: trimesh.Trimesh) -> None:

@@ -19,7 +19,7 @@ from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 def photo(
     path: str | os.PathLike[str],
-    model: str | os.PathLike[str] = "head",
+    model: str | os.PathLike[str] = "people",
     *,
     box: Sequence[float] | None = None,
     which: int | None = None,

@@ -26,6 +26,7 @@ from gan2shape_jax.errors import (
 )
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
+from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import start, trust
@@ -55,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
     about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
-    model = photo_run.DEFAULT
-    parser.add_argument("--model", default=model, help=f"{about}(default: {model})")
+    parser.add_argument("--model", default=DEFAULT, help=f"{about}(default: {DEFAULT})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
     parser.add_argument("--out", type=_place, metavar="FOLDER", help=about)
     about = "fit light and colours, and the shape of some models, to each photo: takes longer, and shows the time left"

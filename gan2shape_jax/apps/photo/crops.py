@@ -17,7 +17,7 @@ from gan2shape_jax.detection.assessment import Assessment, assessed
 from gan2shape_jax.detection.detector import SIDE, SURE, Detection, Detector, exposed
 from gan2shape_jax.detection.gan_detector import GanDetector, crops_of
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
-from gan2shape_jax.io.bundled import GAN, MODEL, names_of
+from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, mean_mask_file
 from gan2shape_jax.io.image_files import Picture, open_upright
@@ -130,7 +130,7 @@ def other_kind(photo: np.ndarray, boxes: Sequence[CropBox], config: ConfigDict) 
     A model of people names no other model of people, and others none but those.
     """
     own = category_of(config.category).detector
-    for name, gan_file in names_of(GAN).items():
+    for name, gan_file in sorted(names_of(GAN).items(), key=lambda item: item[0] != DEFAULT):
         kind = category_of(name)
         if kind.detector == own or name not in names_of(MODEL):
             continue

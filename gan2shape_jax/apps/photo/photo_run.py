@@ -48,7 +48,6 @@ with contextlib.suppress(ImportError):
     # ever if another thread then loads one of its own, as OpenCV.
     importlib.import_module("pxr.UsdUtils")
 
-DEFAULT = "head"  # the model
 _EXPOSED = "image_exposed"
 _AROUND, _LOOKED_AT = 2.0, 320  # of a crop in which a person is looked for: sides of the object's, pixels
 

@@ -69,7 +69,7 @@ _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 _REMEMBERED_S, _REMEMBERED = 60.0, 1000  # seconds for which it is known that a job was cancelled, and of how many pages
 # What the bundled models know, for those who choose; the last of all are for trying things out.
-_KNOWN = {"head": "People", "cat": "Cats", "car": "Cars that face right", "ictface": "Computer-made test faces"}
+_KNOWN = {"people": "People", "cat": "Cats", "car": "Cars that face right", "ictface": "Computer-made test faces"}
 # What else messages say, in the page's terms.
 _WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
 _LAST = "ictface"  # of the choices

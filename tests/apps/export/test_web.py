@@ -59,7 +59,7 @@ def _factors(predictor, picture):
 
 @pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
 def test_onnx_networks_agree_with_the_methods_own(bits, close):
-    predictor = predict.load_predictor(resolve(predict.load_kind("head")), None)
+    predictor = predict.load_predictor(resolve(predict.load_kind("people")), None)
     model = networks.factors_model(predictor, bits=dict.fromkeys(networks.OUTPUTS, bits))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
@@ -72,7 +72,7 @@ def test_onnx_networks_agree_with_the_methods_own(bits, close):
 
 def test_a_folder_that_is_no_runtime_is_refused_and_nothing_written(tmp_path, capsys):
     out = tmp_path / "site"
-    assert command.main(["web", "head", "--out", str(out), "--runtime", str(tmp_path)]) == 1
+    assert command.main(["web", "people", "--out", str(out), "--runtime", str(tmp_path)]) == 1
     assert "is not the npm package onnxruntime-web" in capsys.readouterr().err and not out.exists()
 
 
@@ -164,7 +164,7 @@ def _status(browser):
 @pytest.mark.filterwarnings("ignore:portrait.png. it shows a face")  # the model of cats says so
 @pytest.mark.parametrize(
     ("model", "by", "browser"),
-    [("head", "wasm", ()), ("cat", "wasm", ()), ("cat", "webgpu", _SOFTWARE_GPU)],
+    [("people", "wasm", ()), ("cat", "wasm", ()), ("cat", "webgpu", _SOFTWARE_GPU)],
     indirect=["browser"],
 )
 def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait, model, by, capsys):
@@ -187,7 +187,7 @@ def test_the_page_makes_of_a_box_what_photo_makes_of_it(sites, browser, portrait
     assert np.abs(np.reshape(got["depth"], wanted.depth.shape) - wanted.depth).max() < _CLOSE * span
     assert np.abs(np.array(got["view"]) - wanted.view).max() < 1e-3
     told = wanted.metrics["trust"]
-    _assert_alike(got["measured"], told["measured"], detects=model == "head")
+    _assert_alike(got["measured"], told["measured"], detects=model == "people")
     part = surface.surface(wanted)
     assert np.abs(np.reshape(got["surface"], part.depth.shape) - part.depth).max() < _CLOSE * span
     assert np.abs(np.reshape(got["field"], part.field.shape) - part.field).max() < 0.01
@@ -206,12 +206,12 @@ def test_a_gpu_in_software_is_left_alone_unless_it_is_asked_for(sites, browser):
 
 @pytest.mark.browser
 def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browser, portrait):
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         _open(browser, address)
         _make(browser, portrait)
         box = browser.evaluate("gan2shape.box()")
         cropper = crops.load_cropper(
-            photo_run.config_of(predict.load_kind("head"), portrait.parent, refine=False), say=print
+            photo_run.config_of(predict.load_kind("people"), portrait.parent, refine=False), say=print
         )
         photo = cropper.opened(portrait)
         (wanted,) = cropper.detect(np.asarray(photo.picture), photo.reduction)
@@ -250,7 +250,7 @@ def test_the_page_and_photo_tell_the_same_of_ten_photographs(sites, browser, tmp
         "cut": lambda face: face.crop((0, 0, 62, 110)),
         "nobody": lambda face: face.filter(ImageFilter.GaussianBlur(30)),
     }
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         _open(browser, address)
         grades = []
         for number, (name, change) in enumerate(changes.items()):
@@ -259,7 +259,7 @@ def test_the_page_and_photo_tell_the_same_of_ten_photographs(sites, browser, tmp
             picture.paste(face, (0 if name == "cut" else 65, 70))
             picture.save(path := tmp_path / f"{name}.png")
             try:
-                wanted = gan2shape_jax.photo(path, "head").metrics["trust"]
+                wanted = gan2shape_jax.photo(path, "people").metrics["trust"]
             except UserError:
                 browser.choose("#file", path)
                 browser.wait("document.getElementById('status').textContent.includes('No face was found')")
@@ -284,7 +284,7 @@ def test_the_page_and_photo_tell_the_same_of_ten_photographs(sites, browser, tmp
 
 @pytest.mark.browser
 def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         _open(browser, address)
     _open(browser, address)
     _make(browser, portrait)
@@ -293,7 +293,7 @@ def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
 
 @pytest.mark.browser
 def test_markup_in_a_photos_name_and_exif_is_text(sites, browser, portrait, tmp_path):
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         markup, exif = "<img src=x onerror=hacked=1>", Image.Exif()
         for tag in (
             ExifTags.Base.ImageDescription,
@@ -316,7 +316,7 @@ def test_markup_in_a_photos_name_and_exif_is_text(sites, browser, portrait, tmp_
 def test_people_are_counted_from_left_to_right_and_go_when_another_file_cannot_be_read(
     sites, browser, portrait, tmp_path
 ):
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         face = Image.open(portrait).crop((65, 70, 175, 180))
         people = Image.new("RGB", (420, 220), (120, 110, 100))
         for x, side in ((10, 110), (130, 170), (305, 110)):  # the second is the largest
@@ -346,7 +346,7 @@ def test_people_are_counted_from_left_to_right_and_go_when_another_file_cannot_b
 
 @pytest.mark.browser
 def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
-    with served_folder(sites("head")) as address:
+    with served_folder(sites("people")) as address:
         _open(browser, address)
         (broken := tmp_path / "broken.jpg").write_bytes(b"no picture")
         browser.choose("#file", broken)
@@ -361,5 +361,5 @@ def test_what_cannot_be_made_is_said_in_a_sentence(sites, browser, tmp_path):
             browser.send("Page.addScriptToEvaluateOnNewDocument", source=fault)
             browser.open(f"{address}?by=wasm")
             browser.wait(f"document.getElementById('status').textContent.includes('{words}')")
-    browser.open(sites("head") / "index.html")
+    browser.open(sites("people") / "index.html")
     assert "python -m http.server" in _status(browser)

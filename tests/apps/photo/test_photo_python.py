@@ -18,7 +18,7 @@ from gan2shape_jax.results import load
         ({"box": (1, 2, -3)}, "side of a crop"),
         (
             {"model": "caat"},
-            r"^there is no model 'caat' \(did you mean cat\?\): .* one of car, cat, .*ictface$",
+            r"^there is no model 'caat' \(did you mean cat\?\): .* one of car, cat, .*people$",
         ),
     ],
 )

@@ -490,7 +490,7 @@ def test_another_model_is_named_where_it_knows_what_a_photo_shows(picture, model
 @pytest.mark.parametrize(
     ("picture", "score", "said"),
     [
-        ("ictface/image/006.png", 0.7, "it shows a face: use --model head"),
+        ("ictface/image/006.png", 0.7, "it shows a face: use --model people"),
         ("ictface/image/006.png", 0.9, ""),
         ("cat/image/026.png", 0.7, ""),
     ],
@@ -505,13 +505,13 @@ def test_a_model_of_cats_that_is_unsure_names_the_model_of_people(tmp_path, pict
     assert [note.removeprefix("a.png: ") for note in prepared.notes[1:]] == ([said] if said else [])
     detector.detect = lambda photo: [Detection(_BOX, 0.1)]
     request = photo_run.Request(path, "b")
-    absent = "it shows a face: use --model head" if "ict" in picture else "so it has no 3D result$"
+    absent = "it shows a face: use --model people" if "ict" in picture else "so it has no 3D result$"
     with pytest.raises(photo_run.NoDetectionError, match=absent):
         photo_run.prepare(request, config, cropper)
 
 
 def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from(tmp_path):
-    kind = photo_run.load_kind("head").copy_and_resolve_references().unlock()
+    kind = photo_run.load_kind("people").copy_and_resolve_references().unlock()
     kind.gan.checkpoint = asset("cat/gan.safetensors")
     photo_run.config_of(kind, tmp_path, refine=False)
     with pytest.raises(UserError, match="lifted from another GAN"):
@@ -522,7 +522,7 @@ def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(t
     monkeypatch.setattr(command, "load_cropper", lambda config, say: _cropper())
     told = []
     monkeypatch.setattr(command, "_reconstruct", lambda *_: told.append(capsys.readouterr().err) or 0)
-    for model in ("head", "ictface"):
+    for model in ("people", "ictface"):
         command.main([str(photo), "--model", model, "--refine", "--out", str(tmp_path / "out")])
     fits = "--refine fits {} to each photo"
     assert fits.format("light and colours") + "; the shape does not change\n" in told[0]

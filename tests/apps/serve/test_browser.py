@@ -175,7 +175,7 @@ def _ends_with(page, text):
     page.wait(f"{_STATUS}.includes({json.dumps(text)})", seconds=_PATIENCE)
 
 
-@pytest.mark.parametrize("model", ["head", "ictface"])
+@pytest.mark.parametrize("model", ["people", "ictface"])
 def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has_a_square_to_draw(
     address, without_faces, model, tmp_path
 ):
@@ -274,7 +274,7 @@ def test_a_result_does_not_go_without_a_question(failing, tmp_path):
             page.wait("document.readyState === 'complete'")
             assert len(page.asked) == before + 1 and "The result that you see goes" in page.asked[-1]
             page.frames()
-            assert page.evaluate(f"Boolean({there} && document.querySelector('#model [value=head]').checked)")
+            assert page.evaluate(f"Boolean({there} && document.querySelector('#model [value=people]').checked)")
         page.evaluate("void setTimeout(() => location.reload())")
         page.frames(10)
         assert page.asked[-1] == "beforeunload" and page.evaluate(f"Boolean({there})")

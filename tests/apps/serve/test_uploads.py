@@ -124,7 +124,7 @@ def test_one_visitor_takes_a_share_of_room_and_line_and_another_is_served(server
     )
     for _ in range(4):  # one is computed, one waits
         page = Visitor(server, "127.0.3.1")
-        assert page.join(number, [photo, "head"])[0] == 200
+        assert page.join(number, [photo, "people"])[0] == 200
     assert "of yours" in page.told()
     assert Visitor(server, "127.0.3.2").visit() == ""
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_a_sentence_and_nothing_stays(tmp_path, monkeypatch):
     with server_folder(tmp_path / "serving") as folder:
         visits = Visits(folder, _LIMITS)
         app = command.application(
-            folder, visits, Worker(fake_worker.broken, limits=_LIMITS), _LIMITS, kinds={"head": "face"}, local=True
+            folder, visits, Worker(fake_worker.broken, limits=_LIMITS), _LIMITS, kinds={"people": "face"}, local=True
         )
         with TestClient(app, base_url="http://localhost") as client:
             monkeypatch.setattr(shutil, "copyfileobj", full)
