@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.update(workdir="results/people", category="people")
     for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
         config.data[name] = asset(f"people/{place}")
+    config.data.mask_root = asset("people/mask")
     config.gan.checkpoint = asset("people/gan.safetensors")
     config.recipe = "refine"
     config.networks.pretrained = asset("people/model.safetensors")
