@@ -14,12 +14,13 @@ from collections.abc import Sequence
 
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 
 def photo(
     path: str | os.PathLike[str],
-    model: str | os.PathLike[str] = "people",
+    model: str | os.PathLike[str] = DEFAULT,
     *,
     box: Sequence[float] | None = None,
     which: int | None = None,
