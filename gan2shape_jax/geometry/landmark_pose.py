@@ -19,13 +19,13 @@ from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry.camera import Camera
 
 # Standard deviations: of a landmark about its place on the mean shape, as a share of the picture's side; of the guess,
-# rx, ry, rz in radians and tx, ty in scene units; by how much that of yaw grows with the guess's own yaw, since
-# networks err most where an object is turned far; and of the object's size, as a logarithm. Chosen by 1,024 rendered
-# heads of the validation split (docs/reports/views.md): landmarks say most about yaw, and little about pitch, in which
-# faces of different proportions look alike.
+# rx, ry, rz in radians, and of tx, ty about 0, in scene units; by how much that of yaw grows with the guess's own yaw,
+# since networks err most where an object is turned far; and of the object's size, as a logarithm. Chosen by rendered
+# heads (docs/reports/views.md). Pictures are framed alike, which says more of where an object lies than a network
+# does: with its translations for the truth, yaw makes up for their errors.
 _LANDMARK = 1.5 / 64
-_GUESS, _MORE_OF_YAW = (0.06, 0.06, 0.04, 0.05, 0.05), 0.4
-_SIZE = 0.08
+_GUESS, _MORE_OF_YAW = (0.06, 0.06, 0.04, 0.004, 0.004), 0.3
+_SIZE = 0.04
 _OUTLIER = 3.0  # standard deviations beyond which a landmark's distance counts linearly (Huber)
 _LARGEST_TURN = 0.6  # radians by which a guess is corrected at most
 _STEPS, _ROUNDS = 8, 30
@@ -37,10 +37,10 @@ Points = Float[Array, "k 3"]
 def corrected_view(
     view: Float[Array, "6"], landmarks: Landmarks, points: Points, camera: Camera
 ) -> tuple[Float[Array, "6"], Float[Scalar, ""]]:
-    """Returns a view whose rotation agrees with landmarks, too, and how far these are then from their places.
+    """Returns a view that agrees with landmarks, too, and how far these are then from their places.
 
     Args:
-      view: the guess, as of `camera.transform`; its translation is kept.
+      view: the guess, as of `camera.transform`; of its translation, tx and ty are not used if landmarks are finite.
       landmarks: where the object's points are in the picture; a view is returned as it is where one is not finite.
       points: where the same points are on the object, in its canonical frame, scene units.
       camera: the picture's camera.
@@ -51,13 +51,14 @@ def corrected_view(
     """
     finite = jnp.isfinite(landmarks).all()
     known = jnp.where(finite, landmarks, 0.0)
-    unknowns = _solved(points, known, view, camera)
+    guess = _framed(view)
+    unknowns = _solved(points, known, guess, camera)
     apart = _distances(unknowns, points, known, camera)
     error = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(apart), -1))) / camera.width
-    turn = unknowns[:3] - view[:3]
+    change = unknowns[:5] - guess[:5]
     # One that a detector has misplaced may be the nose, which alone says where a face is turned to.
-    turned = view.at[:3].add(turn * jnp.minimum(1.0, _LARGEST_TURN / jnp.maximum(jnp.abs(turn).max(), 1e-9)))
-    return jnp.where(finite, turned, view), jnp.where(finite, error, jnp.nan)
+    share = jnp.minimum(1.0, _LARGEST_TURN / jnp.maximum(jnp.abs(change[:3]).max(), 1e-9))
+    return jnp.where(finite, guess.at[:5].add(change * share), view), jnp.where(finite, error, jnp.nan)
 
 
 def fit_points(
@@ -77,7 +78,7 @@ def fit_points(
       camera: the pictures' camera.
     """
     points = jnp.asarray(start, jnp.float32)
-    pictures = jnp.asarray(landmarks, jnp.float32), jnp.asarray(views, jnp.float32)
+    pictures = jnp.asarray(landmarks, jnp.float32), jax.vmap(_framed)(jnp.asarray(views, jnp.float32))
     for _ in range(_ROUNDS):
         points = _symmetric(points + _step(points, *pictures, mirrored, camera), mirrored)
     return np.asarray(points)
@@ -93,6 +94,11 @@ def numbers() -> dict[str, Any]:
         "outlier": _OUTLIER,
     }
     return known | {"steps": _STEPS, "largest_turn": _LARGEST_TURN}
+
+
+def _framed(view: Float[Array, "6"]) -> Float[Array, "6"]:
+    """Returns the view of an object that lies where objects are framed to lie."""
+    return view.at[3:5].set(0.0)
 
 
 def _symmetric(points: Points, mirrored: tuple[int, ...]) -> Points:

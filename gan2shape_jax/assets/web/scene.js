@@ -110,7 +110,7 @@ function solved(matrix, right) {
   return rows.reduceRight((x, row, i) => [(row.at(-1) - x.reduce((sum, value, k) => sum + value * row[i + 1 + k], 0)) / row[i], ...x], []);
 }
 
-/** Returns a view whose rotation agrees with landmarks, pixels, too, and their error: geometry/landmark_pose.py. */
+/** Returns a view that agrees with landmarks, pixels, too, and their error: geometry/landmark_pose.py. */
 export function correctedView(view, landmarks, { size, focal, centre, landmarks: by }) {
   const middle = (size - 1) / 2;
   const apart = (unknowns) => {
@@ -121,8 +121,9 @@ export function correctedView(view, landmarks, { size, focal, centre, landmarks:
       return [(focal * x) / z + middle - u, (focal * y) / z + middle - v].map((value) => value / (by.landmark * size));
     });
   };
+  const guess = [...view.slice(0, 3), 0, 0];
   const precision = [...by.guess.map((deviation, i) => deviation + (i === 1 ? by.more_of_yaw * Math.abs(view[1]) : 0)), by.size].map((deviation) => deviation ** -2);
-  let unknowns = [...view.slice(0, 5), 0];
+  let unknowns = [...guess, 0];
   for (let step = 0; step < by.steps; step++) {
     const residuals = apart(unknowns);
     const slopes = unknowns.map((_, i) => {
@@ -132,14 +133,14 @@ export function correctedView(view, landmarks, { size, focal, centre, landmarks:
     const weights = residuals.map((value) => by.outlier / Math.max(Math.abs(value), by.outlier));
     const sum = (a, b) => weights.reduce((total, weight, k) => total + weight * a[k] * b[k], 0);
     const matrix = slopes.map((a, i) => slopes.map((b, k) => sum(a, b) + (i === k ? precision[i] : 0)));
-    const right = slopes.map((a, i) => sum(a, residuals) + precision[i] * (unknowns[i] - (i < 5 ? view[i] : 0)));
+    const right = slopes.map((a, i) => sum(a, residuals) + precision[i] * (unknowns[i] - (guess[i] ?? 0)));
     const change = solved(matrix, right);
     unknowns = unknowns.map((value, i) => value - change[i]);
   }
-  const turn = unknowns.slice(0, 3).map((value, i) => value - view[i]);
-  const share = Math.min(1, by.largest_turn / Math.max(...turn.map(Math.abs), 1e-9));
+  const change = guess.map((value, i) => unknowns[i] - value);
+  const share = Math.min(1, by.largest_turn / Math.max(...change.slice(0, 3).map(Math.abs), 1e-9));
   const error = by.landmark * Math.sqrt(apart(unknowns).reduce((sum, value) => sum + value ** 2, 0) / landmarks.length);
-  return { view: [...turn.map((value, i) => view[i] + value * share), ...view.slice(3)], error };
+  return { view: [...guess.map((value, i) => value + change[i] * share), view[5]], error };
 }
 
 /** Draws a mesh with the camera of `size` pixels at `times` as many samples a side: depth, and where its pixels come from. */
