@@ -25,7 +25,7 @@ _MORE = {
 _SHORT = """
     config.prior.iterations = 2
     config.lift.update(samples=4, batches=1, held_out=1, measured=2, masks="none")
-    config.lift.update(inversion_iterations=1, latent_iterations=1, inversion_samples=1)
+    config.lift.update(inversion_iterations=1, latent_iterations=1, inversion_samples=1, view_iterations=1)
     config.refinement.update(stages=((1, 1, 1),), collect_iters=2, held_out=1)
     config.inversion.steps = 2
     return config

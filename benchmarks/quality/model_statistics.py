@@ -1,22 +1,25 @@
 """Writes into a lifted model what an older program did not measure: where its objects are and, of faces, its landmarks.
 
     python benchmarks/quality/model_statistics.py people gan2shape_jax/assets/people/model.safetensors
+    python benchmarks/quality/model_statistics.py people lifted.safetensors --views
 
-What is there stays as it is, bit for bit; the trust record is told the model's new hash. A lift writes this by itself.
+What is there stays as it is, bit for bit; the trust record is told the model's new hash. With `--views`, V is taught by
+turned samples first (`lift.view_training`), and all that V tells is measured anew. A lift does both by itself.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights.tensors import safetensors_bytes
-from gan2shape_jax.lift import model_file, samples
+from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.lift import measured_landmarks
 from gan2shape_jax.run.plan import resolve
@@ -28,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", help="the model's configuration")
     parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--views", action="store_true", help="teach V, too")
     options = parser.parse_args()
     config = load_config(f"{options.kind}:lift")
     maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
@@ -37,8 +41,16 @@ def main() -> None:
     params = unflatten_dict(
         {key: np.float32(value) for key, value in stored.items() if not key.startswith("statistics/")}, sep="/"
     )
+    seeing = dataclasses.replace(maker, settings=model_file.as_with_single_images(config, maker.settings))
+    if options.views:
+        params = view_training.taught(config, params, maker)
+        stored |= {f"view/{name}": np.float16(value) for name, value in flatten_dict(params["view"], sep="/").items()}
+        statistics, errors = model_file.measure(params, seeing, config.lift.measured)
+        statistics |= model_file.pose_edit_tensors(model_file.measured_pose_edit(config, params, maker))
+        stored |= {f"statistics/{name}": np.asarray(value, np.float32) for name, value in statistics.items()}
+        texts["errors"] = json.dumps(errors)
+        stored.pop(model_file.LANDMARKS, None)
     if model_file.MASK not in stored:
-        seeing = dataclasses.replace(maker, settings=model_file.as_with_single_images(config, maker.settings))
         stored[model_file.MASK] = model_file.measure(params, seeing, config.lift.measured)[0]["mask"]
     if model_file.LANDMARKS not in stored and (points := measured_landmarks(config, params, maker)) is not None:
         stored[model_file.LANDMARKS] = points

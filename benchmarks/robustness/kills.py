@@ -67,6 +67,7 @@ _OF_MODE = {
         "lift.inversion_iterations": 3,
         "lift.latent_iterations": 2,
         "lift.inversion_samples": 2,
+        "lift.view_iterations": 1,
         "lift.masks": "none",
     },
 }

@@ -44,6 +44,8 @@ class Stream(enum.IntEnum):
     DIRECTIONS = 14  # samples that directions in W are found from, in `evaluate`
     OUTLINED_SAMPLE = 15  # whose outlines teach V yaw (a sample's number)
     OUTLINED_ORDER = 16  # in which V sees those
+    TEXTURED_SAMPLE = 17  # whose texture, turned, teaches V (a sample's number)
+    TURNED_TEXTURES = 18  # from where V sees those
 
     # Of an image, and of a run whose images are new in every iteration
     LATENT = 20  # of a sample

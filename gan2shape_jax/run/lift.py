@@ -25,7 +25,7 @@ from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spare_unreadable
-from gan2shape_jax.lift import model_file, samples
+from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.lift import task as task_lib
 from gan2shape_jax.lift.detail_training import DetailTraining, detail_training_of
 from gan2shape_jax.method import models, pose_edit
@@ -197,10 +197,13 @@ class _Lift(RunContext):
         if self.config.recipe == "train_detail":  # it is there
             return
         config, path = self.config, self.folder.root / model_file.NAME
-        self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         maker = samples.maker_of(config, self.architecture, self.frozen)
         like = models.shapes(maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
+        if iterations := config.lift.view_iterations:
+            self.monitor.say(f"teaching V by turned samples, {iterations} iterations")
+            params = view_training.taught(config, params, maker)
+        self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         landmarks, configuration = measured_landmarks(config, params, maker), self.identity.fingerprint
         model_file.write(config, params, maker, held_out, path, configuration=configuration, landmarks=landmarks)

@@ -92,7 +92,7 @@ _OF_LIFTS = (
     *("detail", "lift.samples", "lift.truncation", "lift.batches", "lift.cropped_from", "lift.held_out"),
     *("lift.measured", "lift.inversion_iterations", "lift.inversion_samples", "lift.first_learning_rate"),
     *("lift.encoder_learning_rate", "lift.latent_iterations", "lift.latent_learning_rate", "lift.anchor_view"),
-    *("lift.own_encoder_iterations", "lift.warmup_iterations", "lift.average"),
+    *("lift.own_encoder_iterations", "lift.warmup_iterations", "lift.view_iterations", "lift.average"),
 )
 _OF_JOINT = ("schedule.batches_per_iteration", "schedule.distinct_images", "schedule.average_gradients")
 _OF_IMAGES = ("data.crop", "data.mask_source", "inversion", "refinement")

@@ -70,7 +70,7 @@ def _gan() -> bytes:
 
 def tiny_lift(tmp_path, **fields) -> ConfigDict:
     """The configuration of a lift as small."""
-    lift = {"samples": 3, "batches": 2, "held_out": 2, "measured": 3, "masks": "none"}
+    lift = {"samples": 3, "batches": 2, "held_out": 2, "measured": 3, "masks": "none", "view_iterations": 1}
     lift |= {"inversion_iterations": 2, "latent_iterations": 2, "inversion_samples": 2, "own_encoder_iterations": 2}
     arguments = {"recipe": "lift", "schedule__batches_per_iteration": 1}
     arguments |= {f"lift__{name}": value for name, value in lift.items()}

@@ -23,7 +23,7 @@ from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import data, parsing
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.required_files import required_files_of
-from gan2shape_jax.lift import model_file, refinement
+from gan2shape_jax.lift import model_file, refinement, view_training
 from gan2shape_jax.lift import task as lift_task
 from gan2shape_jax.lift.samples import SampleMaker, maker_of
 from gan2shape_jax.method import prior
@@ -162,6 +162,7 @@ def _observed_lift(config) -> Iterator[object]:
     yield len(task.held_out), _told(task.stage, 1)
     state = dataclasses.replace(_STATE, average={"kept": 0})
     yield _told(task.advance, state, Phase(0, 1, STEP3, 5, False), 0, None, 1)
+    yield _told(view_training.taught, config, {}, maker)
     yield _told(model_file.write, config, {}, maker, [], pathlib.Path("unused"), configuration="")
 
 
