@@ -322,8 +322,8 @@ def _lift(config: ConfigDict) -> None:
     config.lift.anchor_view = Field(0.2, low=0, high=1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
     config.lift.warmup_iterations = Field(50, low=0, high=10**6)
-    # Iterations in which V is taught by turned samples, after the last stage; 0 means none.
-    config.lift.view_iterations = Field(1500, low=0, high=10**6)
+    # Iterations in which V is taught by samples that are turned and lit anew, after the last stage; 0 means none.
+    config.lift.view_iterations = Field(0, low=0, high=10**6)
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3
     # end; 0 uses the latest.
     config.lift.average = Field(0.99, low=0, high=0.99999)

@@ -71,7 +71,7 @@ def test_a_landmark_that_is_far_off_turns_a_view_by_a_bounded_angle_and_is_told(
     views, far = _views(16), np.zeros((5, 2))
     far[2] = [20, 0]  # pixels: the nose on the cheek
     one, error = _corrected(views, _seen(views) + far)
-    assert 0.1 < np.abs(one - views).max() < 0.3 and error.min() > 0.02
+    assert 0.1 < np.abs(one - views).max() < 0.4 and error.min() > 0.02
     far[2] = [200, 0]
     assert np.abs(_corrected(views, _seen(views) + far)[0] - views)[:, :3].max() <= 0.6 + 1e-6
 

@@ -327,8 +327,8 @@ def test_apply_is_what_reconstruct_computes(lifted):
             expected = result.signed_albedo if name == "albedo" else getattr(result, name)
             np.testing.assert_allclose(actual[0], expected, atol=_ROUNDED[name], err_msg=name)
         assert np.abs(again.depth[0] - depth[number]).max() < 0.01  # 8 bits a pixel
-        turned = np.abs(again.view - model.apply(model.params, seen).view)[0]
-        assert 1e-3 < turned[:3].max() < 0.5 and not turned[3:].any()  # by its landmarks
+        moved = np.abs(again.view - model.apply(model.params, seen).view)[0]
+        assert 1e-3 < moved[:3].max() < 0.5 and moved[3:5].max() < 0.02 and moved[5] == 0  # by its landmarks
         assert 0 < result.metrics["landmark_error"] < 0.05
     assert normals.shape == albedo.shape == (2, 64, 64, 3) and view.shape == (2, 6) and light.shape == (2, 4)
 
