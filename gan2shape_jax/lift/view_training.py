@@ -2,11 +2,11 @@
 
 V learns along with depth and albedo to explain each sample by itself, and is content with views that are half right: it
 takes nods for half of what they are, and light from a side for a turn. Here it sees samples' own textures on the
-model's depth of them, from random views and under random lights. What V has wrong in a sample is wrong in all of these,
-as noise that has nothing to do with how far a picture has been turned from there; that is known.
+model's depth of them, from random views and under random lights. What V has wrong in a sample is the same in all of its
+views; by how much they differ is known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +29,20 @@ from gan2shape_jax.platforms import in_batches
 
 # Chosen by 512 rendered heads (docs/reports/views.md).
 _SAMPLES, _BATCH, _LEARNING_RATE = 3200, 32, 2e-4
-_PLAIN = 0.25  # share of samples that are shown as they are
+_PLAIN = 0.25  # share of samples that are drawn from where they were taken, only lit anew
 # By how much the others are turned at most, pitch, yaw and roll in radians; the deviation of their shift, scene units.
 _TURNS, _SHIFT = np.deg2rad([15, 30, 6]), 0.004
 _FARTHEST = 1.0  # radians of yaw
 _LEAST_AMBIENT, _SIDES = 0.3, ((-1.0, -0.4), (1.0, 0.8))  # the lights: x and y of directions, least and largest
 
 
-def taught(config: ConfigDict, params: Params, maker: SampleMaker) -> Params:
-    """Returns networks whose V has been taught by turned samples, for `config.lift.view_iterations`; all else stays."""
+def taught(
+    config: ConfigDict, params: Params, maker: SampleMaker, *, on_iteration: Callable[[int], None] = lambda number: None
+) -> Params:
+    """Returns networks whose V has been taught by turned samples, for `config.lift.view_iterations`; all else stays.
+
+    `on_iteration` is called before each iteration with its number, from 0; what it raises ends the training.
+    """
     iterations, settings = config.lift.view_iterations, as_with_single_images(config, maker.settings)
     if not iterations:
         return params
@@ -47,6 +52,7 @@ def taught(config: ConfigDict, params: Params, maker: SampleMaker) -> Params:
 
     def batches() -> Iterator[tuple[Array, np.ndarray]]:
         for number in range(iterations):
+            on_iteration(number)
             some = rng.choice(len(images), _BATCH)
             turned = np.where(rng.uniform(size=(_BATCH, 1)) < _PLAIN, views[some], _turned(rng, views[some]))
             key = key_of(maker.key, Stream.TURNED_TEXTURES, number + 1)

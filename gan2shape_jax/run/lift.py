@@ -192,6 +192,13 @@ class _Lift(RunContext):
         if done % -(-count // 10) == 0:
             self.monitor.say(f"collecting samples: {done} of {count} images")
 
+    def _report_of_views(self, number: int) -> None:
+        """Reports every tenth of the way how far V has been taught, and responds to Ctrl-C."""
+        self.monitor.check()
+        iterations = self.config.lift.view_iterations
+        if number and number % -(-iterations // 10) == 0:
+            self.monitor.say(f"teaching V: {number} of {iterations} iterations")
+
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
         if self.config.recipe == "train_detail":  # it is there
@@ -202,7 +209,7 @@ class _Lift(RunContext):
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         if iterations := config.lift.view_iterations:
             self.monitor.say(f"teaching V by turned samples, {iterations} iterations")
-            params = view_training.taught(config, params, maker)
+            params = view_training.taught(config, params, maker, on_iteration=self._report_of_views)
         self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         landmarks, configuration = measured_landmarks(config, params, maker), self.identity.fingerprint

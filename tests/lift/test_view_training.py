@@ -69,10 +69,19 @@ def test_only_v_changes_and_sees_by_how_much_samples_are_turned(case, monkeypatc
 
 def test_the_same_key_teaches_the_same_and_no_iterations_nothing(case):
     config, maker, _, params = case
+
+    def stop(number):
+        if number:
+            raise KeyboardInterrupt
+
     config = config.copy_and_resolve_references().unlock()
     config.lift.view_iterations = 2
     one, again = (view_training.taught(config, params, maker)["view"] for _ in range(2))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, again))
     assert not jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, params["view"]))
+    numbers = []
+    with pytest.raises(KeyboardInterrupt):  # as Ctrl-C does
+        view_training.taught(config, params, maker, on_iteration=lambda number: (numbers.append(number), stop(number)))
+    assert numbers == [0, 1]
     config.lift.view_iterations = 0
     assert view_training.taught(config, params, maker) is params
