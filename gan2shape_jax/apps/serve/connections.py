@@ -16,20 +16,22 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from gan2shape_jax.apps.serve.visits import visitor_of
 
 _MOST = 200  # connections of one address: twice the requests that it may make at a time
-# Files that stay free for others than connections: what is written, and the connections that wait to be looked at, of
-# which asyncio takes as many at once as `command.listening` lets wait.
-_OTHERS, _LEAST = 128, 16  # and how many connections there may be all the same
+_OTHERS, _LEAST = 32, 16  # files that stay free for what is no connection; connections that there may be all the same
+# A connection that is refused is open for three turns of asyncio's loop: it is taken in the first, looked at in the
+# third, and closed in the fourth, before more are taken. Each turn takes up to one more than may wait.
+_TURNS = 3
 _SILENT_S = 10.0  # after which a connection without a new request is closed, up to twice this long
 
 
-def limited(trusted: list[str] | str) -> type[asyncio.Protocol]:
+def limited(trusted: list[str] | str, waiting: int) -> type[asyncio.Protocol]:
     """Returns uvicorn's protocol with these limits.
 
     `trusted` are the proxies' addresses, as uvicorn knows them: their connections are their visitors', and may be many.
+    `waiting` is how many connections the system keeps until they are taken.
     """
     proxies: Any = ProxyHeadersMiddleware(_no_application, trusted).trusted_hosts
     held: collections.Counter[str] = collections.Counter()  # by visitor
-    most = _most_open()
+    most = _most_open(waiting)
 
     class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """One connection."""
@@ -64,7 +66,7 @@ def limited(trusted: list[str] | str) -> type[asyncio.Protocol]:
     return Limited
 
 
-def _most_open() -> float:
+def _most_open(waiting: int) -> float:
     """Returns how many connections there is room for among the files that this process may open.
 
     Without any left, asyncio would write a traceback for each connection that it cannot take, and take none.
@@ -73,7 +75,7 @@ def _most_open() -> float:
         import resource
 
         if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) != resource.RLIM_INFINITY:
-            return max(files - _OTHERS, _LEAST)
+            return max(files - _TURNS * (waiting + 1) - _OTHERS, _LEAST)
     return math.inf
 
 

@@ -1,11 +1,15 @@
 """Uploads as they come over a connection: broken off, slow, many, named to do harm; whoever is honest is served."""
 
+import asyncio
 import contextlib
 import errno
+import functools
 import io
 import json
+import os
 import select
 import shutil
+import socket
 import sys
 import time
 
@@ -13,11 +17,12 @@ import pytest
 
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
+import uvicorn
 from helpers import fake_worker
 from helpers.served import Visitor, picture, served
 from starlette.testclient import TestClient
 
-from gan2shape_jax.apps.serve import command
+from gan2shape_jax.apps.serve import command, connections
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import Worker
 
@@ -106,6 +111,36 @@ def test_with_few_files_to_open_connections_are_refused_and_the_log_stays_short(
         _until(lambda: len(_closed(silent)) == 300, seconds=20)
         assert Visitor(server, "127.0.6.1").visit() == ""
     assert (tmp_path / "log").read_text() == ""
+
+
+@linux
+def test_connections_that_are_refused_have_room_until_they_are_closed(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 256))
+    waiting, most = 16, 0
+    protocol = connections.limited([], waiting)
+    settings = uvicorn.Config(lambda: None)
+    settings.load()
+
+    async def crowd() -> None:
+        nonlocal most
+        made = functools.partial(protocol, settings, uvicorn.server.ServerState(), {})
+        with contextlib.ExitStack() as stack:
+            server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0, backlog=waiting)
+            stack.callback(server.close)
+            others = len(os.listdir("/proc/self/fd"))
+            for visitor in range(24):  # as many come in each turn of the loop as the system lets wait
+                for _ in range(waiting):
+                    line = stack.enter_context(socket.socket())
+                    line.bind((f"127.0.5.{visitor % 8}", 0))
+                    line.setblocking(False)
+                    line.connect_ex(server.sockets[0].getsockname())
+                await asyncio.sleep(0)
+                most = max(most, len(os.listdir("/proc/self/fd")) - others - waiting * (visitor + 1))
+
+    asyncio.run(crowd())
+    assert 200 < most <= 256 - connections._OTHERS
 
 
 def _closed(lines):
