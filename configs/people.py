@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.refinement.samples = "turned"
     # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
     config.lift.mean_mask = asset("people/usual_mask.png")
-    config.lift.view_iterations = 1500  # what it gains, and what other models do not: docs/reports/views.md
+    config.lift.view_iterations = 1500  # what it gains: docs/reports/views.md
     config.inversion.steps = 300  # as the bundled faces
     # The GAN draws no photograph exactly, and its turned pictures show somebody else: shapes that are let free get
     # lumps and stripes from what they cannot explain, and views drift (docs/reports/lift.md).

@@ -1,4 +1,4 @@
-"""V taught by a model's own samples, turned and lit anew: what a lift of people ends with.
+"""V taught by a model's own samples, turned and lit anew: what a lift of people or cars ends with.
 
 V learns along with depth and albedo to explain each sample by itself, and is content with views that are half right: it
 takes nods for half of what they are, and light from a side for a turn. Here it sees samples' own textures on the
