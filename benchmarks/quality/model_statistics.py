@@ -44,7 +44,8 @@ def main() -> None:
     seeing = dataclasses.replace(maker, settings=model_file.as_with_single_images(config, maker.settings))
     if options.views:
         params = view_training.taught(config, params, maker)
-        stored |= {f"view/{name}": np.float16(value) for name, value in flatten_dict(params["view"], sep="/").items()}
+        for name, value in flatten_dict({"view": params["view"]}, sep="/").items():
+            stored[name] = np.asarray(value).astype(stored[name].dtype)  # float16 where a lift found that enough
         statistics, errors = model_file.measure(params, seeing, config.lift.measured)
         statistics |= model_file.pose_edit_tensors(model_file.measured_pose_edit(config, params, maker))
         stored |= {f"statistics/{name}": np.asarray(value, np.float32) for name, value in statistics.items()}

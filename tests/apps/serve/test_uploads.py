@@ -123,23 +123,28 @@ def test_connections_that_are_refused_have_room_until_they_are_closed(monkeypatc
     settings = uvicorn.Config(lambda: None)
     settings.load()
 
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
     async def crowd() -> None:
         nonlocal most
         made = functools.partial(protocol, settings, uvicorn.server.ServerState(), {})
-        with contextlib.ExitStack() as stack:
-            server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0, backlog=waiting)
-            stack.callback(server.close)
-            others = len(os.listdir("/proc/self/fd"))
-            for visitor in range(24):  # as many come in each turn of the loop as the system lets wait
-                for _ in range(waiting):
-                    line = stack.enter_context(socket.socket())
-                    line.bind((f"127.0.5.{visitor % 8}", 0))
-                    line.setblocking(False)
-                    line.connect_ex(server.sockets[0].getsockname())
-                await asyncio.sleep(0)
-                most = max(most, len(os.listdir("/proc/self/fd")) - others - waiting * (visitor + 1))
+        server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0, backlog=waiting)
+        others = opened()
+        async with server:
+            with contextlib.ExitStack() as stack:
+                for visitor in range(24):  # as many come in each turn of the loop as the system lets wait
+                    for _ in range(waiting):
+                        line = stack.enter_context(socket.socket())
+                        line.bind((f"127.0.5.{visitor % 8}", 0))
+                        line.setblocking(False)
+                        line.connect_ex(server.sockets[0].getsockname())
+                    await asyncio.sleep(0)
+                    most = max(most, opened() - others - waiting * (visitor + 1))
+            while opened() > others:  # all have gone, and each end of theirs is closed
+                await asyncio.sleep(0.01)
 
-    asyncio.run(crowd())
+    asyncio.run(asyncio.wait_for(crowd(), 60))
     assert 200 < most <= 256 - connections._OTHERS
 
 
