@@ -83,6 +83,7 @@ def main() -> None:
     seen = pictures(options.seen, side)
     seen = np.concatenate([seen, seen[:, :, ::-1]])
     unseen = [pictures(folder, side) for folder in options.unseen]
+    ends = np.cumsum([min(len(rows), options.count) for rows in unseen])
     targets = np.concatenate([rows[: options.count] for rows in unseen])
     own, _ = nearest(unseen[0], seen)
     print(f"unseen pictures: {np.median(own):.3f} from the nearest seen one (least {own.min():.3f})")
@@ -94,8 +95,8 @@ def main() -> None:
         away, which = nearest(samples, seen)
         order = np.argsort(away)[:_SHOWN]
         drawn = inverted(gan, targets)
-        told = in_contrasts(drawn, targets).reshape(len(unseen), -1).mean(axis=1)
-        cells = " | ".join(f"{value:.2f}" for value in told)
+        told = np.split(in_contrasts(drawn, targets), ends[:-1])
+        cells = " | ".join(f"{values.mean():.2f}" for values in told)
         print(f"| {name} | {np.median(away):.3f} (least {away.min():.3f}) | {cells} |", flush=True)
         rows = [samples[order], seen[which[order]], *rows, drawn]
     wide = max(map(len, rows))
