@@ -16,6 +16,8 @@ import numpy as np
 import render
 from PIL import Image
 
+from gan2shape_jax.geometry.camera import Camera
+
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
 import depths
@@ -34,7 +36,8 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     """Prints how much depth differs from face to face, and within one, of faces from in front (`render.py --yaw 0`).
 
     Standard deviations in scene units where nearly all faces are, each face less its mean there; of networks, too, with
-    the correlation of what makes a face's depth another than the mean with what truly does.
+    the correlation of what makes a face's depth another than the mean with what truly does; and how their mean shape
+    lies to the true one: the share of its relief, a tilt about the x axis, and what is left, as a share of the relief.
     """
     names = [pathlib.Path(name).stem for name in packed.names(rendered)]
     true = np.stack([np.load(rendered / "depth" / f"{name}.npy") for name in names])
@@ -45,14 +48,21 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     for model in models:
         networks = depths.network_of(model)
         found[str(model)] = np.stack([networks.reconstruct(image).depth for image in images])
-    print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between faces, within one, correlation")
-    own = {}
+    print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between, within, correlation; the mean shape")
+    rows = np.nonzero(everywhere)[0] - (len(everywhere) - 1) / 2
+    step = 1 / Camera(image_size=len(everywhere)).focal_length  # of a row, at depth 1
+    own, means = {}, {}
     for name, depth in found.items():
         relief = np.ma.masked_where(~valid, depth)[:, everywhere]
         relief = relief - relief.mean(1, keepdims=True)
+        means[name] = np.asarray(relief.mean(0))
         own[name] = (relief - relief.mean(0)).ravel()
         correlation = np.ma.corrcoef(own[name], own["truth"])[0, 1]
-        print(f"{name}: {relief.std(0).mean():.4f}, {relief.std(1).mean():.4f}, {correlation:.2f}")
+        explained = np.stack([means[name], rows * step], axis=1)
+        (share, tilt), *_ = np.linalg.lstsq(explained, means["truth"], rcond=None)
+        left = (means["truth"] - explained @ (share, tilt)).std() / means["truth"].std()
+        lies = f"{1 / share:.2f} of the relief, tilted by {np.degrees(np.arctan(tilt)):.1f} degrees, {left:.2f} left"
+        print(f"{name}: {relief.std(0).mean():.4f}, {relief.std(1).mean():.4f}, {correlation:.2f}; {lies}")
 
 
 def main() -> None:
