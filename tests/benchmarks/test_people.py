@@ -18,7 +18,7 @@ _BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def scripts(monkeypatch):
-    names = {"portraits": "people", "fairness": "people", "weighted": "people", "samples": "quality"}
+    names = dict.fromkeys(("portraits", "fairness", "weighted", "side_light"), "people") | {"samples": "quality"}
     for folder in names.values():
         monkeypatch.syspath_prepend(_BENCHMARKS / folder)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
@@ -51,6 +51,15 @@ def test_skin_tone_is_that_of_the_cheeks(scripts, monkeypatch):
     assert scripts.fairness.skin_tone(picture) == pytest.approx(64.0, abs=0.5)
     marks[0] = np.nan
     assert np.isnan(scripts.fairness.skin_tone(picture))
+
+
+def test_asymmetry_is_of_the_texels_that_count(scripts):
+    colours = np.full((4, 4, 3), 0.25)
+    colours[:, :2] = 0.5
+    assert scripts.side_light.asymmetry(colours, np.ones((4, 4))) == pytest.approx(2 / 3, abs=1e-6)
+    colours[0] = 1.0
+    assert scripts.side_light.asymmetry(colours, np.eye(4)[[3]].T @ np.ones((1, 4))) == pytest.approx(2 / 3, abs=1e-6)
+    assert scripts.side_light.asymmetry(colours[:, ::-1], np.ones((4, 4))) < 0
 
 
 def test_rare_portraits_are_there_more_often_and_no_copy_is_equal(scripts, tmp_path, monkeypatch):
