@@ -5,6 +5,8 @@ python -m gan2shape_jax.main --config=configs/people.py            the model, re
 python -m gan2shape_jax.main --config=configs/people.py:predict    the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/people.py:lift       lifts that GAN anew, in six stages (`:finetune` of a
                                                                    model of renderings made it: docs/reports/people.md)
+python -m gan2shape_jax.main --config=configs/people.py:head       whole heads: hair, ears and neck, in a wider frame
+                                                                   (docs/reports/whole_heads.md)
 """
 
 from ml_collections import ConfigDict
@@ -14,23 +16,28 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
 CATEGORY = Category("people", "forehead", detector="face", word="face")
+VARIANTS = ("head",)
 
 
-def get_config() -> ConfigDict:
-    """Returns the configuration of people, with six studio photographs."""
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the configuration of people, or of their whole heads, with six studio photographs."""
     config = load_config("own").unlock()
-    config.update(workdir="results/people", category="people")
+    folder = f"people/{variant}" if variant else "people"
+    config.update(workdir=f"results/{folder.replace('/', '_')}", category="people")
     for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
-        config.data[name] = asset(f"people/{place}")
-    config.data.mask_root = asset("people/mask")
-    config.gan.checkpoint = asset("people/gan.safetensors")
+        config.data[name] = asset(f"{folder}/{place}")
+    config.data.mask_root = asset(f"{folder}/mask")
+    config.gan.checkpoint = asset(f"{folder}/gan.safetensors")
     config.recipe = "refine"
-    config.networks.pretrained = asset("people/model.safetensors")
+    config.networks.pretrained = asset(f"{folder}/model.safetensors")
     config.refinement.samples = "turned"
     # Hair and rooms have any colour: GrabCut starts from where the heads of the benchmark's training split are.
-    config.lift.mean_mask = asset("people/usual_mask.png")
+    config.lift.mean_mask = asset(f"{folder}/usual_mask.png")
     config.lift.view_iterations = 1500  # what it gains: docs/reports/views.md
     config.inversion.steps = 300  # as the bundled faces
+    if variant == "head":
+        # What a depth network says has a fixed mean, and a wide frame has more background: heads lie nearer by so much.
+        config.camera.rot_center_depth = 0.992
     # The GAN draws no photograph exactly, and its turned pictures show somebody else: shapes that are let free get
     # lumps and stripes from what they cannot explain, and views drift (docs/reports/lift.md).
     config.refinement.freeze_geometry = True

@@ -89,7 +89,8 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
         person = people.person(who, family, names)
         person["weights"] = person["weights"] + people.expression(how, family, names)
         persons.append(person)
-        scenes.append(people.scene(how, yaw=options.yaw, fov=options.fov, turned=options.turned))
+        scene = people.scene(how, yaw=options.yaw, fov=options.fov, turned=options.turned)
+        scenes.append(scene | {"zoom": np.float32(scene["zoom"] / options.frame)})
     return chance.stacked(persons), chance.stacked(scenes)
 
 
@@ -120,6 +121,7 @@ def render(options: argparse.Namespace) -> int:
     """Renders what is missing; returns how many pictures were drawn."""
     facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
     facts |= {"turned": options.turned} if options.turned else {}
+    facts |= {"frame": options.frame} if options.frame != 1 else {}
     facts["heads"] = fingerprint(options.sources)
     rooms = [Image.open(path).convert("RGB") for path in options.backgrounds]
     if rooms:
@@ -163,6 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--turned", type=float, nargs=2, metavar=("YAW", "PITCH"), help="uniform up to these degrees, in place of --yaw"
     )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
+    parser.add_argument("--frame", type=float, default=1.0, help="sides of the usual frame: 1.6 shows whole heads")
     parser.add_argument("--backgrounds", nargs="+", default=[], help="pictures behind half of the heads, out of focus")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)

@@ -10,6 +10,7 @@ left out, and pictures with no face or with several.
 """
 
 import argparse
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -25,22 +26,25 @@ _SIDE = 128  # pixels
 _GREY = 3.0  # levels: mean difference of the channels up to which a picture is grey, as in `train-gan --no-grey`
 
 
-def cut(picture: np.ndarray, detector: faces.FaceDetector) -> np.ndarray | None:
-    """Returns the face of a portrait, uint8 (128, 128, 3), or None where there is not one face or no colour."""
+def cut(picture: np.ndarray, detector: faces.FaceDetector, *, frame: float = 1.0) -> np.ndarray | None:
+    """Returns the face of a portrait, uint8 (128, 128, 3), or None where there is not one face or no colour.
+
+    `frame` is how wide the crop is, in sides of the usual frame.
+    """
     found = [one for one in detector.detect(picture) if one.score >= SURE]
     if len(found) != 1 or np.ptp(picture.astype(np.float32), axis=-1).mean() <= _GREY:
         return None
-    return sample_crop(picture, found[0].box, _SIDE)
+    return sample_crop(picture, dataclasses.replace(found[0].box, side=frame * found[0].box.side), _SIDE)
 
 
-def face_crops(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
-    """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3)."""
+def face_crops(folder: pathlib.Path, *, frame: float = 1.0) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+    """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3); see `cut`."""
     known = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
     detector = faces.FaceDetector(known.framing)
     for path in sorted(folder.rglob("[!.]*.jpg")):
         with Image.open(path) as photo:
-            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector)
+            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector, frame=frame)
         if face is not None:
             yield path, face
 
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("photos", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--kept", type=int, default=13, metavar="N", help="one in N is kept out; 1: all")
+    parser.add_argument("--frame", type=float, default=1.0, help="sides of the usual frame: 1.6 shows whole heads")
     options = parser.parse_args()
     if options.kept < 1:
         parser.error("--kept is 1 or more")
@@ -60,7 +65,7 @@ def main() -> None:
     count = 0
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True)
-    for count, (_, face) in enumerate(face_crops(options.photos), start=1):
+    for count, (_, face) in enumerate(face_crops(options.photos, frame=options.frame), start=1):
         part = "held" if count % options.kept == 0 else "train"
         Image.fromarray(face).save(options.out / part / f"{count - 1:03d}.jpg", quality=95)
     print(f"{count} faces are in {options.out}, {count // options.kept} of them kept out of training")

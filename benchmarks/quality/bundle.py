@@ -102,16 +102,16 @@ def smallest(stored: Tensors, images: np.ndarray, settings: model_file.Settings)
 def main() -> None:
     """Converts the files of each kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="+", help="folders of gan2shape_jax/assets, which are configurations too")
+    parser.add_argument("kinds", nargs="+", help="configurations, such as people or people:head")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(asset("")))
     options = parser.parse_args()
     for kind in options.kinds:
-        print(json.dumps(convert(kind, options.out / kind)), flush=True)
+        print(json.dumps(convert(kind, options.out / kind.replace(":", "/"))), flush=True)
 
 
 def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
     """Writes a kind's files; returns what changed."""
-    source, config = pathlib.Path(asset(kind)), load_config(f"{kind}:lift")
+    source, config = pathlib.Path(asset(kind.replace(":", "/"))), load_config(f"{kind}:lift")
     maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
     images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(_SAMPLES))
     small, changes = smallest(read(source / "model.safetensors")[0], images, maker.settings)
