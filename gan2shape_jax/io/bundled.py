@@ -17,12 +17,20 @@ _BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
 FORMER = {"catface": "cat", "head": DEFAULT}
 # What people call what a model knows, where that is not nearly its name.
 _CALLED = dict.fromkeys(("face", "faces", "person", "human", "portrait", "ffhq"), DEFAULT)
+_IN_CHECKOUT = "people/head"  # of the assets: what setup.cfg and MANIFEST.in leave out (indexes take 100 MB)
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
 def asset(name: str) -> str:
     """Returns the absolute path of a file or folder that comes with the package; `name` is relative to `assets/`."""
     return str(_PACKAGE / "assets" / name)
+
+
+def advice(path: str) -> str:
+    """Returns what to do where a file or folder of `asset` is missing; '' for another path."""
+    if path.startswith(asset(_IN_CHECKOUT)):
+        return "comes with a checkout of the repository, not with an installed package"
+    return "comes with the package: install it again" if path.startswith(asset("")) else ""
 
 
 def configs() -> pathlib.Path:

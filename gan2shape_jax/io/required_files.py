@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import extensions
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io import bundled
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
@@ -132,7 +132,7 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
 
 def _published(file: str) -> str:
     """Returns the name by which `gan2shape-jax get` makes a file of that name; '' if it does not."""
-    entries = tomllib.loads(pathlib.Path(asset("published.toml")).read_text(encoding="utf-8"))["entries"]
+    entries = tomllib.loads(pathlib.Path(bundled.asset("published.toml")).read_text(encoding="utf-8"))["entries"]
     return next(
         (name for name, entry in entries.items() if any(product["file"] == file for product in entry["gives"])), ""
     )
@@ -150,12 +150,12 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
         return
     count = "a file that is" if len(absent) == 1 else f"{len(absent)} files that are"
     lines = [f"this configuration needs {count} missing:"]
-    bundled = [file.path.startswith(asset("")) for file in absent]
-    for file, ours in zip(absent, bundled, strict=True):
+    ours = [bundled.advice(file.path) for file in absent]
+    for file, how in zip(absent, ours, strict=True):
         lines.append(f"  config.{file.field}: {file.path or '(empty)'}")
-        if advice := "comes with the package: install it again" if ours else file.advice:
+        if advice := how or file.advice:
             lines.append(f"      {advice}")
-    if not all(bundled):
+    if not all(ours):
         lines += [
             f"The published data and weights are attached to {_RELEASE}",
             f"({_SCRIPT} fetches and unpacks them; run it in this folder).",

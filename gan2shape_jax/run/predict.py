@@ -20,7 +20,7 @@ from gan2shape_jax.config import names as config_names
 from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import arrays, data
-from gan2shape_jax.io.bundled import MODEL, asset, cache, cached_weights, names_of, suggestion, weights_file
+from gan2shape_jax.io.bundled import MODEL, advice, asset, cache, cached_weights, names_of, suggestion, weights_file
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
@@ -98,9 +98,10 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
             f"names a model that is missing ({model_path})" if model_path else "names no model (networks.pretrained)"
         )
         named = names_of(MODEL)
+        how = f"it {ours}" if (ours := advice(model_path)) else f"lift its GAN (gan2shape-jax lift --config={spec})"
         raise ConfigError(
-            f"the configuration {spec}{suggestion(named, spec, config.category)} {lacks}: lift its GAN "
-            f"(gan2shape-jax lift --config={spec}), or use one of the models {', '.join(named)}"
+            f"the configuration {spec}{suggestion(named, spec, config.category)} {lacks}: "
+            f"{how}, or use one of the models {', '.join(named)}"
         )
     return config.lock()
 

@@ -47,7 +47,7 @@ def scripts(monkeypatch):
 
 def _options(**changed):
     plain = {"seed": 0, "split": "train", "pictures": 1, "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
-    plain["turned"] = None
+    plain |= {"turned": None, "frame": 1.0}
     return argparse.Namespace(**plain | changed)
 
 
@@ -161,8 +161,12 @@ def test_no_person_is_in_two_splits_and_each_is_in_as_many_pictures_as_asked(scr
         observed[split] = {row.tobytes() for row in shapes}
         assert len(observed[split]) == 4
     assert len(set.union(*observed.values())) == 12
-    again, _ = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2))
+    again, scenes = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2))
     assert again["weights"][0, :100].tobytes() in observed["test"]  # whatever else is drawn with it
+    wide, around = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2, frame=1.6))
+    np.testing.assert_array_equal(wide["weights"], again["weights"])
+    np.testing.assert_array_equal(around["view"], scenes["view"])
+    np.testing.assert_allclose(around["zoom"] * 1.6, scenes["zoom"], rtol=1e-6)
 
 
 def _refused(scripts, capsys, *arguments):

@@ -14,14 +14,16 @@ import pytest
 from helpers.outlines import excess_length, overlap
 from helpers.picture_files import opened
 from helpers.tiny import asset, tiny_config, tiny_image
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import gan2shape_jax as g2s
 from gan2shape_jax.apps.sample import drawn
-from gan2shape_jax.config import apply_overrides
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.detection.faces import landmarks_in
 from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.io import bundled
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import decomposition
 from gan2shape_jax.results import load
@@ -113,6 +115,30 @@ def test_a_name_without_a_model_is_answered_with_the_nearest(tmp_path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(g2s.UserError, match=message):
         g2s.load_model(name)
+
+
+def test_what_an_installed_package_leaves_out_is_said_to_be_in_a_checkout(monkeypatch):
+    config = load_config("people:head").unlock()
+    config.networks.pretrained += ".gone"
+    monkeypatch.setattr("gan2shape_jax.run.predict.load_config", lambda name: config)
+    with pytest.raises(g2s.UserError, match="it comes with a checkout of the repository, not with an installed"):
+        g2s.load_model("people:head")
+    assert bundled.advice(bundled.asset("people/model.safetensors")) == "comes with the package: install it again"
+    assert bundled.advice("people/head/model.safetensors") == ""
+
+
+def test_a_whole_head_is_a_narrow_frames_face_with_more_around_it():
+    narrow, wide = (
+        g2s.load_model(name).reconstruct(Image.open(bundled.asset(f"{folder}/image/005.png")))
+        for name, folder in (("people", "people"), ("people:head", "people/head"))
+    )
+    assert wide.metrics["trust"]["grade"] == "trust"
+    np.testing.assert_allclose(wide.view[:2], narrow.view[:2], atol=np.radians(8))
+    middle = slice(22, 42)  # of the face: 1.6 times as far from the centre in the narrow frame
+    places = np.linspace(31.5 - 9.5 * 1.6, 31.5 + 9.5 * 1.6, 20).round().astype(int)
+    faces = wide.depth[middle, middle] * 1.6, narrow.depth[np.ix_(places, places)]
+    assert np.corrcoef(*(face.ravel() for face in faces))[0, 1] > 0.9
+    assert np.ptp(faces[0]) == pytest.approx(np.ptp(faces[1]), rel=0.3)
 
 
 def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, monkeypatch):
