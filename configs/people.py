@@ -5,7 +5,7 @@ python -m gan2shape_jax.main --config=configs/people.py            the model, re
 python -m gan2shape_jax.main --config=configs/people.py:predict    the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/people.py:lift       lifts that GAN anew, in six stages (`:finetune` of a
                                                                    model of renderings made it: docs/reports/people.md)
-python -m gan2shape_jax.main --config=configs/people.py:head       whole heads: hair, ears and neck, in a wider frame
+python -m gan2shape_jax.main --config=configs/people.py:head       whole heads: hair, chin and neck, in a wider frame
                                                                    (docs/reports/whole_heads.md)
 """
 
