@@ -127,6 +127,12 @@ def test_what_an_installed_package_leaves_out_is_said_to_be_in_a_checkout(monkey
     assert bundled.advice("people/head/model.safetensors") == ""
 
 
+@pytest.mark.parametrize("name", ["people", "people:head", "cat", "car", "ictface"])
+def test_bundled_models_have_all_networks(name):
+    with safe_open(load_config(name).networks.pretrained, "np") as file:
+        assert {key.split("/")[0] for key in file.keys()} >= set(models.NAMES)
+
+
 def test_a_whole_head_is_a_narrow_frames_face_with_more_around_it():
     narrow, wide = (
         g2s.load_model(name).reconstruct(Image.open(bundled.asset(f"{folder}/image/005.png")))
