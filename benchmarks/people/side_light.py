@@ -1,6 +1,6 @@
 """How much of the light from one side stays in a model's albedo.
 
-    python benchmarks/faces/render.py --sources DIR --seed 5 --count 256 --out HEADS
+    python benchmarks/faces/render.py --sources DIR --seed 5 --count 512 --out HEADS
     python benchmarks/people/side_light.py people --heads HEADS --photos PORTRAITS/held FRONTAL/held
 
 Of a picture, its texture in the canonical frame is compared with the albedo that photos get and with the lift's own:

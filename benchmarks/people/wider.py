@@ -15,6 +15,7 @@ is taught the mean of what that says and the lifted one.
 import argparse
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from PIL import Image
-from safetensors import safe_open
 from scipy import ndimage, sparse
 
 import gan2shape_jax
@@ -38,6 +38,9 @@ from gan2shape_jax.lift.model_file import read_model
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import blend_border, depth_from_raw
 from gan2shape_jax.training.network_files import networks_bytes
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "quality"))
+import bundle
 
 FRAME = 1.6  # sides of the narrow frame
 _FAR = 1.02  # depth of the outline, scene units
@@ -223,19 +226,14 @@ def taught(networks: Any, params: Any, wide: np.ndarray, lesson: Arrays, steps: 
     return jax.device_get(params)
 
 
-def stored(path: pathlib.Path) -> tuple[Arrays, dict[str, str]]:
-    """Returns a file's tensors in float32, and its header's texts."""
-    with safe_open(path, "np") as file:
-        return {key: np.float32(file.get_tensor(key)) for key in file.keys()}, dict(file.metadata())
-
-
-def nested(tensors: Arrays) -> Any:
-    return unflatten_dict({key: value for key, value in tensors.items() if key.split("/")[0] in models.NAMES}, sep="/")
+def networks_in(tensors: Arrays) -> Any:
+    """Returns the published networks among a model file's tensors, in float32."""
+    return models.published(bundle.in_float32({k: v for k, v in tensors.items() if not k.startswith("statistics/")}))
 
 
 def move(networks: Any, wide: np.ndarray, lesson: Arrays) -> bytes:
     """Returns the networks of `people`, moved into the wide frame."""
-    params = nested(stored(weights_file("people", MODEL))[0])
+    params = networks_in(bundle.read(weights_file("people", MODEL))[0])
     # What the narrow network knows of depth is of no use: the nose is elsewhere.
     fresh = models.init_params(jax.random.key(0), networks.settings)["depth"]
     start = {name: params[name] for name in ("albedo", "view", "light")} | {"depth": fresh}
@@ -244,8 +242,8 @@ def move(networks: Any, wide: np.ndarray, lesson: Arrays) -> bytes:
 
 def blend(networks: Any, lifted: pathlib.Path, wide: np.ndarray, lesson: Arrays) -> bytes:
     """Returns a lifted model's file, its depth halfway to the lesson's."""
-    tensors, texts = stored(lifted)
-    params = nested(tensors)
+    tensors, texts = bundle.read(lifted)
+    params = networks_in(tensors)
 
     @jax.jit
     def own(pictures: jax.Array) -> jax.Array:
