@@ -44,7 +44,7 @@ def prepared(
     require_places(config)
     names = require_all(config, only)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import joint, plan, predict, runner, runtime, start
+    from gan2shape_jax.run import joint, plan, runner, runtime, start
 
     resolved = plan.resolve(config)
     start.require_startable(resolved, names)  # before devices start
@@ -53,7 +53,7 @@ def prepared(
         return functools.partial(joint.train_jointly, resolved, names)
     if resolved.recipe.lifts:
         return functools.partial(_lift_whole, resolved, names)
-    run = runner.train_images if resolved.recipe.trains_each else predict.predict_images
+    run = runner.train_images if resolved.recipe.trains_each else runner.predict_images
     return functools.partial(run, resolved, names, hooks or runner.RunHooks())
 
 

@@ -28,13 +28,13 @@ from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
-from gan2shape_jax.method import models
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.results import AWAITS, Projection, Reconstruction, Row, print_table, write_page, write_table
-from gan2shape_jax.run import inference, prepare, redraw, start, trust
+from gan2shape_jax.run import inference, predict, prepare, redraw, start, trust
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import Identity
 from gan2shape_jax.run.plan import Plan
@@ -47,6 +47,9 @@ from gan2shape_jax.training.decision import Wanted
 # Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
 # the duration of the last one.
 _SPACING = 20
+
+_AT_ONCE = 8  # images that go through a model's networks together
+_MANY = 32  # number of images from which a separate program for that pays off
 
 # Errors caused by one image, its files or its numbers, that do not affect the others.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
@@ -364,6 +367,79 @@ def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
             for work_item in work_items.unfinished(trainer.groups(started.work_items)):
                 for images in trainer.compatible(work_item, work_items):
                     trainer.train(images, work_items)
+            return work_items.status
+
+
+def no_gan_because(config: ConfigDict) -> str | None:
+    """Returns why the GAN is not loaded, '' if no pictures through it are asked for; None if there can be some."""
+    if not (config.outputs.gan_images and config.outputs.preset == "all"):
+        return ""
+    if not pathlib.Path(config.gan.checkpoint).is_file():
+        return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
+    if not config.data.latent_root:
+        return "config.data.latent_root is empty, and prediction does not invert the GAN"
+    return None
+
+
+def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
+    """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
+
+    Raises `UserError`: the networks or the statistics are unusable.
+    """
+    with start.begin(plan, names) as started:
+        plan, config = started.plan, started.plan.config
+        reason, folder = no_gan_because(config), started.folder
+        gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
+        networks = predict.load_predictor(plan, gan, hooks.assessed)
+        folder.describe(config, started.identity, plan.record)
+        params, frozen = networks.params, networks.frozen
+        at_once = _AT_ONCE if len(started.work_items) >= _MANY and frozen.generator is None else 1
+        with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say, hooks) as work_items:
+            monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
+            if reason:
+                monitor.say(f"no pictures by the GAN: {reason}")
+
+            def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
+                if sentence := trust.sentence_of(result.name, result.metrics):
+                    monitor.say(sentence)
+                has_latent = prepared.example.latent is not None
+                project = inference.projector(params, prepared, frozen) if has_latent else None
+                result, files = hooks.decorate(result)
+                made_with = started.wanted(name).record
+                inference.write(
+                    result, folder.result(result.name), config, project=project, extra=files, made_with=made_with
+                )
+
+            def projector(name: str) -> Projection | None:
+                prepared = networks.prepared(data.load_item(config, name))
+                return None if prepared.example.latent is None else inference.projector(params, prepared, frozen)
+
+            work_items.redraw(started, config, projector)
+            for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
+                monitor.check()
+                # Finished ones too: where an image stands among the others decides its last bits.
+                images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
+                try:
+                    examples = [prepared.example for prepared in images.values()]
+                    if examples and at_once > 1:  # they have the same settings
+                        views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
+                    else:
+                        views = [
+                            inference.predict(params, prepared.example, frozen, prepared.settings)
+                            for prepared in images.values()
+                        ]
+                    ungraded = {
+                        name: inference.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
+                        for (name, prepared), view in zip(images.items(), views, strict=True)
+                        if not folder.is_finished(stem_of(name))
+                    }
+                    results = dict(zip(ungraded, trust.graded(networks.grader, [*ungraded.values()]), strict=True))
+                except FAILURES as error:
+                    work_items.fail(failures_of(list(images), error))
+                    continue
+                work_items.write(
+                    {name: functools.partial(write, name, images[name], result) for name, result in results.items()}
+                )
             return work_items.status
 
 
