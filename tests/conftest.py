@@ -11,13 +11,8 @@ import jaxlib.version
 import jaxtyping
 import numpy as np
 import pytest
-from helpers import signatures  # noqa: F401  (the import hook below names it)
+from helpers.costs import Costs
 from helpers.parity_record import Record
-
-# Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
-# own, and tests hand both over.
-jaxtyping.Array = jax.Array | np.ndarray
-jaxtyping.install_import_hook("gan2shape_jax", "helpers.signatures.check")
 
 _GOLDEN = pathlib.Path(os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
 
@@ -61,16 +56,15 @@ def _keep_programs() -> None:
     jax.config.update(_SECONDS.lower(), float(os.environ[_SECONDS]))
 
 
-def _too_many_programs() -> bool:
-    """Whether this process nears the number of memory maps that Linux allows one, 65,530 by default.
+def _check_signatures() -> None:
+    """Has shapes and types in the package's signatures checked at each call, from its first import on.
 
-    Where that cannot be told, programs are always too many.
+    JAX takes NumPy's arrays wherever it takes its own, and tests hand both over.
     """
-    try:
-        with pathlib.Path("/proc/self/maps").open("rb") as maps:
-            return sum(1 for _ in maps) > 20_000
-    except OSError:
-        return True
+    from helpers import signatures  # noqa: F401  (the hook names it)
+
+    jaxtyping.Array = jax.Array | np.ndarray
+    jaxtyping.install_import_hook("gan2shape_jax", "helpers.signatures.check")
 
 
 def pytest_addoption(parser):
@@ -80,13 +74,20 @@ def pytest_addoption(parser):
         type=pathlib.Path,
         help="write what parity tests compared, with the largest differences, as a Markdown table",
     )
+    parser.addoption("--signatures", action="store_true", help="check shapes and types at each call, as .ci/run does")
+    parser.addoption("--costs", metavar="FILE", type=pathlib.Path, help="add what each test costs to FILE, a line each")
     parser.addoption("--optimised", action="store_true", help="compile as users do: slower to compile, faster to run")
 
 
 def pytest_configure(config):
     if not config.getoption("--optimised"):
         _compile_quickly()
+    if config.getoption("--signatures"):
+        _check_signatures()
     _keep_programs()
+    limited = not config.getoption("--optimised")
+    costs = Costs(checked=config.getoption("--signatures"), limited=limited, record=config.getoption("--costs"))
+    config.pluginmanager.register(costs, "costs")
     # JAX's traces are millions of small objects that live on: looking for cycles among them took a tenth of the suite.
     gc.set_threshold(200_000, 50, 1000)
     config.stash[_RECORD] = Record()
@@ -156,14 +157,6 @@ def elsewhere(tmp_path, monkeypatch):
 def saved_results(tmp_path):
     """A copy of `data/saved`, the finished results `001` and `005` of a tiny run at 32 pixels; returns its folder."""
     return pathlib.Path(shutil.copytree(pathlib.Path(__file__).parent / "data" / "saved", tmp_path / "results"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _forget_programs():
-    """Each compiled program is a few memory maps, of which a process may have 65,530: too many of them end it."""
-    yield
-    if _too_many_programs():
-        jax.clear_caches()
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""What a test costs: processor seconds, those of tracing and compiling among them, and the memory of its process.
+
+A quick test, or a fixture that several share, that compiles for too long fails by name; compiled programs are dropped
+before a process grows too large. All of it is about this process: what its children compile is theirs.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.monitoring
+import pytest
+
+_SEEN = (
+    "/jax/core/compile/jaxpr_trace_duration",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+# Of a test with the fixtures made for it alone; what a module or a session shares, several tests would pay.
+MOST, MOST_SHARED = float("inf"), float("inf")
+# Checks of signatures make tracing a third longer.
+_CHECKED = 1.5
+_UNLIMITED = ("heavy", "slow", "tpu", "browser")
+_GIB = 1 << 30
+# A test adds up to 0.7 GiB, and a process is not to grow beyond 3.
+_LARGE = 2.0 * _GIB
+
+
+class Meter:
+    """Counts processor seconds of this process in tracing, lowering and compiling; one within another counts once."""
+
+    def __init__(self) -> None:
+        self.seconds, self.programs = 0.0, 0
+        self._open = threading.local()
+        jax.monitoring.register_scalar_listener(self._begins)
+        jax.monitoring.register_event_duration_secs_listener(self._ends)
+
+    def _begins(self, event: str, value: float, **_) -> None:
+        if event in _SEEN:
+            starts = self._open.__dict__.setdefault("starts", [])
+            starts.append(time.process_time())
+
+    def _ends(self, event: str, duration: float, **_) -> None:
+        if event in _SEEN and (starts := self._open.__dict__.get("starts")):
+            started = starts.pop()
+            self.programs += event == _SEEN[2]
+            if not starts:
+                self.seconds += time.process_time() - started
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where that cannot be told."""
+    try:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _maps() -> int:
+    """How many memory maps this process has: each compiled program is a few, and Linux allows one 65,530 by default."""
+    try:
+        with pathlib.Path("/proc/self/maps").open("rb") as maps:
+            return sum(1 for _ in maps)
+    except OSError:
+        return 0
+
+
+def drop_programs() -> None:
+    """Forgets traces and compiled programs, and hands their memory back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class Costs:
+    """A plugin of pytest: limits and, where a file is named, records costs."""
+
+    def __init__(self, *, checked: bool, limited: bool, record: pathlib.Path | None) -> None:
+        self.meter, self.record = Meter(), record
+        self.factor = (_CHECKED if checked else 1.0) if limited else float("inf")
+        self._own = self._shared = self._floor = 0.0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item, nextitem) -> Iterator[None]:
+        self._own = self._shared = 0.0
+        times, seconds, programs = os.times(), self.meter.seconds, self.meter.programs
+        done = yield
+        if self.record:
+            used = [b - a for a, b in zip(times[:4], os.times()[:4])]
+            cost = {
+                "test": item.nodeid,
+                "seconds": sum(used),
+                "children": sum(used[2:]),
+                "compiling": self.meter.seconds - seconds,
+                "own": self._own,
+                "programs": self.meter.programs - programs,
+                "memory": resident() / _GIB,
+            }
+            with self.record.open("a") as file:
+                file.write(json.dumps(cost) + "\n")
+        self._bound_memory(last=nextitem is None or nextitem.path != item.path)
+        return done
+
+    def _bound_memory(self, last: bool) -> None:
+        """Drops programs where the process has grown large; where it stays large, not again after each test."""
+        if resident() > max(_LARGE, self._floor + 0.4 * _GIB) or (last and _maps() > 20_000):
+            drop_programs()
+            self._floor = resident()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef, request) -> Iterator[object]:
+        before, inside = self.meter.seconds, self._shared
+        made = yield
+        if fixturedef.scope != "function":
+            spent = self.meter.seconds - before
+            self._shared = inside + spent
+            if spent > (most := MOST_SHARED * self.factor):
+                pytest.fail(f"the fixture {fixturedef.argname} {_complaint(spent, most)}", pytrace=False)
+        return made
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item) -> Iterator[None]:
+        before = self.meter.seconds
+        yield
+        self._own = self.meter.seconds - before - self._shared
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item) -> Iterator[None]:
+        before = self.meter.seconds
+        yield
+        self._own += self.meter.seconds - before
+        if self._own > (most := MOST * self.factor) and not any(map(item.get_closest_marker, _UNLIMITED)):
+            pytest.fail(f"{item.nodeid} {_complaint(self._own, most)}", pytrace=False)
+
+
+def _complaint(spent: float, most: float) -> str:
+    return (
+        f"spent {spent:.1f} processor seconds on tracing and compiling, of which a quick test has {most:g}: let it use "
+        "a smaller model or a program that others use too, or mark it `heavy` (docs/reports/test_suite.md)"
+    )
