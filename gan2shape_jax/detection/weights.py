@@ -20,12 +20,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
+from gan2shape_jax import program_cache
 from gan2shape_jax.detection import alignment, faces
 from gan2shape_jax.detection.detector import Detector
 from gan2shape_jax.detection.faces import FaceDetector, Framing
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import exported
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
 from gan2shape_jax.io.grabcut import estimate_mean_mask
@@ -43,7 +43,7 @@ _IN_FILES: dict[Kind, str] = {"face": "face", "gan": "learnt"}  # what files and
 
 _SAMPLES, _MEASURED, _MASKED = 2048, 512, 96  # samples used in all, for where faces lie, and for the mean mask
 _NAME = "detector.safetensors"
-_atypicality = exported.kept(typicality.atypicality, static_argnames=("arch",))
+_atypicality = program_cache.cached(typicality.atypicality, static_argnames=("arch",))
 
 
 class DetectorWeights(NamedTuple):

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from gan2shape_jax import program_cache
 from gan2shape_jax.errors import message_line
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
@@ -31,7 +32,6 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import pseudo_image
 from gan2shape_jax.geometry.resample import average_cells, grid_sample
-from gan2shape_jax.io import exported
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results import pictures
@@ -129,7 +129,7 @@ def draw_in_parts(
 
 
 @as_tested()
-@functools.partial(exported.jit, static_argnames=("camera", "size", "exchanged"))
+@functools.partial(program_cache.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
     attributes: Float[jax.Array, "S S c"],

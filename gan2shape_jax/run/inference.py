@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax import program_cache
 from gan2shape_jax.detection.assessment import mouth, unlikeness
 from gan2shape_jax.geometry import camera, resample
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
-from gan2shape_jax.io import exported
 from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -31,8 +31,8 @@ from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.task import scores
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
-exported.record(Prediction)
-_reconstruct = exported.kept(reconstruction.reconstruct)
+program_cache.record(Prediction)
+_reconstruct = program_cache.cached(reconstruction.reconstruct)
 
 
 def predict(params: models.Params, example: Example, frozen: FrozenModels, settings: Settings) -> Prediction:
@@ -111,7 +111,7 @@ def reconstruct_ungraded(
     )
 
 
-@exported.jit
+@program_cache.jit
 def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
 
@@ -128,7 +128,7 @@ def _where(view: Prediction, mask: np.ndarray | None, settings: Settings) -> np.
     return np.asarray(_seen(view, jnp.asarray(mask), settings=settings)) > 0.5
 
 
-@exported.jit
+@program_cache.jit
 def _seen(view: Prediction, mask: jax.Array, *, settings: Settings) -> jax.Array:
     """Returns a canonical mask (S, S) as it is seen in the input."""
     grid = camera.inverse_warped_grid(view.warped_depth, view.view, settings.camera)

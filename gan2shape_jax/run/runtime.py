@@ -20,7 +20,7 @@ import zlib
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.io import exported
+from gan2shape_jax import program_cache
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.training.loop import Cadence
@@ -70,7 +70,7 @@ def keep_programs(setting: str) -> None:
         )
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    exported.keep_in(folder)
+    program_cache.set_cache_dir(folder)
     for option, value in _CACHING.items():
         if option.upper() not in os.environ:
             jax.config.update(option, value)

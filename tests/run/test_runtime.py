@@ -67,6 +67,7 @@ def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_p
             jax.config.update("jax_compilation_cache_dir", None)
             runtime.keep_programs(setting)
             assert jax.config.jax_compilation_cache_dir == (folder and str(folder))
+            assert folder is None or pathlib.Path(folder).stat().st_mode & 0o777 == 0o700
         runtime.keep_programs("elsewhere")
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")  # as the environment says, for one
         assert jax.config.jax_persistent_cache_min_compile_time_secs == 0

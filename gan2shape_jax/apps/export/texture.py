@@ -39,12 +39,13 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from gan2shape_jax import program_cache
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import ArgumentError, UserError, one_line
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, crop_to_photo, require_crop, sample_crop, scaled_box
-from gan2shape_jax.io import exported, option_types
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import read_object, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder
@@ -503,7 +504,7 @@ def _nearest_depth(
     return tolerance
 
 
-@functools.partial(exported.jit, static_argnames=("camera", "samples"))
+@functools.partial(program_cache.jit, static_argnames=("camera", "samples"))
 def _drawn_depth(
     points: Float[jax.Array, "s s 3"], mask: Bool[jax.Array, "s s"], camera: Camera, samples: rasterizer.SampleGrid
 ) -> Float[jax.Array, "n n"]:

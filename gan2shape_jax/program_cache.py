@@ -1,14 +1,12 @@
-"""Programs that are traced and lowered once: exported by `jax.export`, and kept for later starts.
+"""Programs that are traced and lowered once: exported by `jax.export`, and cached for later starts.
 
-Tracing and lowering are Python, and took a third of a start for which everything was compiled. What is kept is their
+Tracing and lowering are Python, and took a third of a start for which everything was compiled. What is cached is their
 result, StableHLO, which is then compiled, or found compiled, like any other program. It lies beside the compiled ones:
 
     FOLDER/exported/SHA256   of all that a program follows from: the function's name, the versions of JAX and Flax, this
                              package's sources, JAX's options, the arguments' structure, shapes and types
 
-What is damaged, or was made for anything else, is made anew in its place: it holds nothing but what follows from these,
-in a folder of the program's own. Nothing is unpickled, but a program is run: so the folder
-is the user's own, and is not used if anybody else can open it.
+Both are trusted: the folder is the user's own, and is created for nobody else. What JAX cannot read is made anew.
 """
 
 import contextlib
@@ -16,10 +14,7 @@ import functools
 import hashlib
 import inspect
 import itertools
-import os
 import pathlib
-import stat
-import warnings
 from collections.abc import Callable, Collection
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -32,31 +27,34 @@ from jax import export
 
 from gan2shape_jax import extensions, platforms
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import MIB, atomic_bytes, is_partial, open_regular
+from gan2shape_jax.io.files import atomic_bytes
 
 T = TypeVar("T")
-_FORMAT = b"gan2shape_jax exported program 1\n"
-_DIGEST = 32  # bytes of a SHA-256
-_LARGEST = 64 * MIB
 _ADDED: tuple[extensions.Kind, ...] = ("depth_network", "distance", "loss")  # what other packages may compute
-_MOST = 100  # programs that are kept, a few hundred kilobytes each; the oldest go first
-_PACKAGE = pathlib.Path(__file__).resolve().parent.parent
-_folder: pathlib.Path | None = None  # None: no programs are kept
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+_folder: pathlib.Path | None = None  # None: no programs are cached
 
 
-def keep_in(folder: pathlib.Path | None) -> None:
-    """Keeps programs beside the compiled ones, which are in `folder`, from now on; None keeps none."""
+def set_cache_dir(folder: pathlib.Path | None) -> None:
+    """Caches programs beside the compiled ones, which are in `folder`, from now on; None caches none.
+
+    Folders that are missing are created for the user alone. One that cannot be costs only time.
+    """
     global _folder
     _folder = folder / "exported" if folder and find_spec("flatbuffers") else None
+    for place in (folder, _folder):
+        with contextlib.suppress(OSError):
+            if place:
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def jit(function: Callable[..., Any], *, static_argnames: Collection[str] = ()) -> Callable[..., Any]:
-    """Does what `jax.jit` does; programs for the CPU are kept as by `kept`."""
-    return kept(jax.jit(function, static_argnames=static_argnames), static_argnames=static_argnames)
+    """Does what `jax.jit` does; programs for the CPU are cached as by `cached`."""
+    return cached(jax.jit(function, static_argnames=static_argnames), static_argnames=static_argnames)
 
 
-def kept(compiled: Any, *, static_argnames: Collection[str] = ()) -> Callable[..., Any]:
-    """Does what `compiled` does, which `jax.jit` has made; programs for the CPU are kept where `keep_in` says.
+def cached(compiled: Any, *, static_argnames: Collection[str] = ()) -> Callable[..., Any]:
+    """Does what `compiled` does, which `jax.jit` has made; programs for the CPU are cached where `set_cache_dir` says.
 
     What the function does follows from its arguments and this package alone, and it returns what `jax.export` can write
     down. Inside other programs, for other platforms and while JAX looks for NaN, `compiled` itself is called.
@@ -82,7 +80,7 @@ def kept(compiled: Any, *, static_argnames: Collection[str] = ()) -> Callable[..
 
 
 def record(kind: type[T]) -> type[T]:
-    """Registers a `flax.struct.dataclass` of nothing but arrays, which what is kept may return then; a decorator."""
+    """Registers a `flax.struct.dataclass` of nothing but arrays, which what is cached may return then; a decorator."""
     return export.register_pytree_node_serialization(
         kind, serialized_name=kind.__qualname__, serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: ()
     )
@@ -101,12 +99,12 @@ class _Call(NamedTuple):
         """Returns what the function does, given the leaves of its arguments."""
         return self.function(**jax.tree.unflatten(self.tree, leaves), **dict(self.static))
 
-    def digest(self) -> bytes | None:
+    def key(self) -> str | None:
         """Returns the SHA-256 of all that the program follows from; None if that cannot be told from what is here."""
         name = self.function.__module__, self.function.__qualname__
         made_with = jax.__version__, version("jaxlib"), flax.__version__, _sources()
         text = repr((name, made_with, self.static, str(self.tree), self.types, self.options))
-        return None if " at 0x" in text or _has_code_of_others(text) else hashlib.sha256(text.encode()).digest()
+        return None if " at 0x" in text or _has_code_of_others(text) else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _on_cpu() -> bool:
@@ -132,9 +130,9 @@ def _type_of(leaf: Any) -> tuple[Any, ...]:
 
 @functools.cache
 def _sources() -> str:
-    """Returns names and SHA-256 of this package's modules: sizes and times would not tell a file put in its place."""
+    """Returns the SHA-256 of this package's modules, which a checkout may change without another version."""
     modules = ((path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(_PACKAGE.rglob("*.py")))
-    return repr([(name, hashlib.sha256(source).hexdigest()) for name, source in modules])
+    return hashlib.sha256(repr(list(modules)).encode()).hexdigest()
 
 
 def _has_code_of_others(text: str) -> bool:
@@ -144,24 +142,18 @@ def _has_code_of_others(text: str) -> bool:
 
 
 def _program(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> Callable[..., Any]:
-    """Returns a compiled function of the arguments' leaves: of the program that is kept, or of one that is from now."""
-    stored = _stored(folder, call, leaves)
-    return _compiled(call.run if stored is None else stored.call, call.function.__name__)
-
-
-def _stored(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> export.Exported | None:
-    """Returns the program that is kept of a call, or one that is from now; None if it cannot be."""
-    digest = call.digest()
-    if digest is None or not _is_own(folder):
-        return None
-    path = folder / digest.hex()
-    if (stored := _read(path, digest)) is None:
-        stored = export.export(_compiled(call.run, call.function.__name__))(*leaves)
+    """Returns a compiled function of the arguments' leaves: of the program that is cached, or of one that is now."""
+    name = call.function.__name__
+    if (key := call.key()) is None:
+        return _compiled(call.run, name)
+    path = folder / key
+    try:
+        stored = export.deserialize(bytearray(path.read_bytes()))
+    except Exception:  # it is not there, or whatever JAX and flatbuffers raise for a damaged one
+        stored = export.export(_compiled(call.run, name))(*leaves)
         with contextlib.suppress(UserError, OSError):  # a full disk
-            content = bytes(stored.serialize())
-            atomic_bytes(path, _FORMAT + digest + hashlib.sha256(content).digest() + content)
-            _remove_oldest(folder)
-    return stored
+            atomic_bytes(path, bytes(stored.serialize()))
+    return _compiled(stored.call, name)
 
 
 def _compiled(program: Callable[..., Any], name: str) -> Any:
@@ -172,41 +164,3 @@ def _compiled(program: Callable[..., Any], name: str) -> Any:
 
     named.__name__ = name
     return jax.jit(named)
-
-
-def _is_own(folder: pathlib.Path) -> bool:
-    """Returns whether a folder, made if it is missing, is the user's and closed to everybody else."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return False
-    own = not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
-    return own and stat.S_ISDIR(status.st_mode)
-
-
-def _read(path: pathlib.Path, digest: bytes) -> export.Exported | None:
-    """Returns the program of a file that was made for what has this digest; None if there is none, or it is damaged."""
-    head = len(_FORMAT) + 2 * _DIGEST
-    try:
-        with open_regular(path, limit=_LARGEST) as file:
-            start, content = file.read(head), file.read(_LARGEST)
-    except (UserError, OSError):
-        return None
-    if start != _FORMAT + digest + hashlib.sha256(content).digest():
-        return None
-    try:
-        return export.deserialize(bytearray(content))
-    except Exception as error:  # whatever JAX and flatbuffers raise
-        warnings.warn(
-            f"{path} is no program that JAX {jax.__version__} reads ({error!r}); it is made anew", stacklevel=2
-        )
-        return None
-
-
-def _remove_oldest(folder: pathlib.Path) -> None:
-    """Removes programs beyond the latest `_MOST`, as versions of this package and of JAX leave theirs."""
-    files = [path for path in folder.iterdir() if not is_partial(path.name)]
-    for path in sorted(files, key=lambda path: path.stat().st_mtime)[:-_MOST]:
-        path.unlink(missing_ok=True)
