@@ -117,13 +117,7 @@ class RunFolder:
         Raises `UserError`: `config.json` cannot be read.
         """
         path = self.root / "config.json"
-        if not path.exists():
-            return None
-        config, identity = read_identity(path, SavedRun(self.root, read_config(path)).locate)
-        if not config.schedule.batches_per_iteration:  # of an earlier version, which noted it elsewhere
-            config = config.copy_and_resolve_references().unlock()
-            config.schedule.batches_per_iteration = int(self.joint.get("batches_per_iteration", 0))
-        return config.lock(), identity
+        return read_identity(path) if path.exists() else None
 
     def there(self, name: str) -> There:
         """Returns what is there of an image's result."""

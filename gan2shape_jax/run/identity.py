@@ -2,14 +2,13 @@
 
 `config.json` keeps it beside the fields, as it was when the run began:
 
-    "identity": {"fingerprint": 16 hex digits, "formerly": [those of earlier versions], "files": {field: SHA-256},
-                 "extensions": {KIND.NAME: "PACKAGE VERSION"}}
+    "identity": {"fingerprint": 16 hex digits, "files": {field: SHA-256}, "extensions": {KIND.NAME: "PACKAGE VERSION"}}
 
 The last is what the run uses of other packages (`extensions`), and of a category's own prior the file that it is in; it
 is left out where that is nothing. Their fields count once they have a value, so that installing a package changes no
 run that does not use it.
-Results and checkpoints carry the fingerprint. Two runs are compared by their fields, those that an earlier version
-lacked at their defaults; so a field that is added later, or another place of the same files, changes no run.
+Results and checkpoints carry the fingerprint. Two runs are compared by their fields, those that a `config.json` lacks
+at their defaults; so another place of the same files changes no run.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import extensions
 from gan2shape_jax.config import set_field
-from gan2shape_jax.config.load import TOLD, config_of_tree
+from gan2shape_jax.config.load import config_of_tree
 from gan2shape_jax.config.schema import fields, flatten
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
@@ -42,12 +41,6 @@ _LEFT_OPEN = {
     "runtime.precision": "auto",
     "schedule.batches_per_iteration": 0,
 }
-# What was not hashed before there were identities; the hash of all other fields is what results of such runs carry.
-_FORMERLY_FREE = (
-    *("workdir", "data.image_list", "lift.detail_pictures", "checkpoint.every_iterations", "checkpoint.keep"),
-    *("checkpoint.folder", "outputs.networks", "logging.every_iterations", "logging.tensorboard"),
-    *("runtime.compilation_cache", "runtime.images_at_once", "runtime.hosts", "runtime.hosts_timeout_s"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +49,6 @@ class Identity:
 
     computed: Mapping[str, Any]  # the fields that change what is computed; of a file that one names, the SHA-256
     drawn: Mapping[str, Any]  # the fields that change only how results are drawn
-    formerly: tuple[str, ...] = ()  # the fingerprints that the run had in earlier versions, which had other fields
 
     @property
     def fingerprint(self) -> str:
@@ -82,7 +74,7 @@ class Identity:
 
     def record(self) -> dict[str, Any]:
         """Returns what `config.json` says of it, as JSON values."""
-        told = {"fingerprint": self.fingerprint, "formerly": list(self.formerly), "files": self.files}
+        told = {"fingerprint": self.fingerprint, "files": self.files}
         return told | ({"extensions": self.extensions} if self.extensions else {})
 
 
@@ -131,12 +123,11 @@ def identity_of(
     *,
     files: Mapping[str, str] | None = None,
     used: Mapping[str, str] | None = None,
-    locate: Callable[[str], Any] = pathlib.Path,
 ) -> Identity:
     """Returns the identity of a new run with this configuration, resolved as in `Plan.config`.
 
     `files` are the SHA-256 of files, by field, as far as they are known; `used` is what a run has used of other
-    packages, None for what one would use now; `locate` says where a path in the configuration leads now.
+    packages, None for what one would use now.
     """
     recipe, known = RECIPES[config.recipe], files or {}
     values = flatten(json.loads(json.dumps(config.to_dict())))
@@ -145,10 +136,8 @@ def identity_of(
         unset = field.added and not values[path]
         if field.role != "compute" or path == "recipe" or _in(path, recipe.unread) or unset:
             continue
-        content = (
-            known.get(path) or content_of(str(locate(values[path]))) if field.file and values[path] else values[path]
-        )
-        computed[path] = content
+        is_file = field.file and values[path]
+        computed[path] = known.get(path) or content_of(values[path]) if is_file else values[path]
     computed["recipe"] = recipe.name
     drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
     if used is None:
@@ -164,29 +153,20 @@ def _in(path: str, groups: tuple[str, ...]) -> bool:
     return any(path == group or path.startswith(f"{group}.") for group in groups)
 
 
-def read_identity(path: pathlib.Path, locate: Callable[[str], Any] = pathlib.Path) -> tuple[ConfigDict, Identity]:
-    """Returns the configuration and the identity in a run's `config.json`, also in one of an earlier version.
+def read_identity(path: pathlib.Path) -> tuple[ConfigDict, Identity]:
+    """Returns the configuration and the identity in a run's `config.json`.
 
     Raises `UserError`, or `FileNotFoundError`: the file cannot be read as one.
     """
     tree = read_object(path, "a run's configuration")
-    config, kept = config_of_tree(tree, path), tree.get("identity")
-    if not isinstance(kept, dict):
-        former = {field: value for field, value in flatten(without_told(tree)).items() if field not in _FORMERLY_FREE}
-        return config, dataclasses.replace(identity_of(config, used={}, locate=locate), formerly=(digest(former),))
+    config = config_of_tree(tree, path)
     try:
+        kept = tree["identity"]
         files = {str(field): str(value) for field, value in kept["files"].items()}
-        before = [str(kept["fingerprint"]), *map(str, kept["formerly"])]
         used = {str(name): str(version) for name, version in kept.get("extensions", {}).items()}
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is damaged: its identity cannot be read ({error!r})") from error
-    now = identity_of(config, files=files, used=used)
-    return config, dataclasses.replace(now, formerly=tuple(each for each in before if each != now.fingerprint))
-
-
-def without_told(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a `config.json`, without what is told beside them."""
-    return {group: value for group, value in tree.items() if group not in TOLD}
+    return config, identity_of(config, files=files, used=used)
 
 
 def left_open(config: ConfigDict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import former, load_config, set_field
+from gan2shape_jax.config import load_config, set_field
 from gan2shape_jax.config import names as config_names
 from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.errors import ConfigError
@@ -71,7 +71,7 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
       UserError: there is no such model, and the message lists the names; or its file is unusable.
     """
     spec = os.fspath(model)
-    name, _, variant = former.config(spec).partition(":")
+    name, _, variant = spec.partition(":")
     if name in config_names() or name.endswith((".py", ".yml", ".yaml")):
         files = cached_weights(cache("weights") / name)
         if not variant and files and not os.path.isfile(asset(f"{name}/model.safetensors")):

@@ -518,7 +518,6 @@ class Trainer(RunContext):
                 groups.record(self.folder.root, names)
             facts: dict[str, Any] = {"configuration": self.identity.fingerprint, "images": names}
             facts |= {"inputs": [dict(self.started.wanted(name).inputs) for name in names]}
-            wanted = Wanted(facts, formerly=self.identity.formerly)
             with self.monitor.watch(stems) as watcher:
                 state, history = loop.run_schedule(
                     task.independent(prepared, self.frozen),
@@ -527,7 +526,7 @@ class Trainer(RunContext):
                     self._checkpoints(names),
                     cadence_of(self.config),
                     watcher,
-                    wanted,
+                    Wanted(facts),
                 )
         except FAILURES as error:
             failures = failures_of(names, error)

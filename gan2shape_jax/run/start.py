@@ -64,7 +64,7 @@ class Start:
         """Returns what is asked for of networks that the run trains together, on these images if they are a user's."""
         facts: dict[str, Any] = {"configuration": self.identity.fingerprint}
         facts |= {} if names is None else {"images": list(names)}
-        return networks_wanted(self.folder, facts, self.identity.formerly)
+        return networks_wanted(self.folder, facts)
 
     def wanted(self, name: str) -> Wanted:
         """Returns what is asked for of an image's result."""
@@ -75,7 +75,7 @@ def wanted_of(plan: Plan, identity: Identity, folder: RunFolder, name: str) -> W
     """Returns what is asked for of the result of an image in the list."""
     facts = {"configuration": identity.fingerprint, **inputs_of(plan.config, name)}
     place = f"{folder.result(stem_of(name))} holds a result"
-    return Wanted(facts, identity.drawing, identity.formerly, place=place)
+    return Wanted(facts, identity.drawing, place=place)
 
 
 def require_startable(plan: Plan, names: Sequence[str]) -> None:
@@ -94,14 +94,14 @@ def require_startable(plan: Plan, names: Sequence[str]) -> None:
     require_apart(folder.root, map(stem_of, names))
 
 
-def networks_wanted(folder: RunFolder, facts: Mapping[str, Any], formerly: tuple[str, ...] = ()) -> Wanted:
+def networks_wanted(folder: RunFolder, facts: Mapping[str, Any]) -> Wanted:
     """Returns what is asked for of networks that are trained together."""
     file = folder.root / "networks.safetensors"
     advice = (
         "choose another --config.workdir; for new images and these networks use --config.recipe=predict "
         f"--config.networks.pretrained={file}"
     )
-    return Wanted(facts, formerly=formerly, place=f"{folder.root} holds networks", advice=advice)
+    return Wanted(facts, place=f"{folder.root} holds networks", advice=advice)
 
 
 def _decided(plan: Plan, folder: RunFolder) -> tuple[Decision, Plan, Identity]:
@@ -119,13 +119,7 @@ def _decided(plan: Plan, folder: RunFolder) -> tuple[Decision, Plan, Identity]:
         config = adopted(config, left_open(kept[0]))
     identity = identity_of(config)
     decision = require(decide(there, Wanted(identity.computed, place=f"{config.workdir} holds a run")))
-    before = (*kept[1].formerly, kept[1].fingerprint) if kept else ()
-    return decision, dataclasses.replace(plan, config=config), _known_as(identity, before)
-
-
-def _known_as(identity: Identity, before: Sequence[str]) -> Identity:
-    """Returns an identity with the fingerprints that the run had before, other than today's."""
-    return dataclasses.replace(identity, formerly=tuple(each for each in before if each != identity.fingerprint))
+    return decision, dataclasses.replace(plan, config=config), identity
 
 
 @contextlib.contextmanager
@@ -149,7 +143,7 @@ def begin(plan: Plan, names: Sequence[str], *, stay: bool = False) -> Iterator[S
     with contextlib.ExitStack() as stack:
         requires = _lock(stack, plan, names, team)
         folder = dataclasses.replace(RunFolder.at(config), team=team, requires=requires)
-        decision, plan, identity = _decided(plan, folder)
+        decision, plan, _ = _decided(plan, folder)
         if isinstance(decision, Fresh) and decision.fault and team.leads:
             set_aside(folder.root / "config.json", decision.fault)
         share = _share(plan, folder, names)
@@ -158,7 +152,7 @@ def begin(plan: Plan, names: Sequence[str], *, stay: bool = False) -> Iterator[S
             if not connected:
                 hosts.connect(team, timeout_s)
         plan = dataclasses.replace(plan, config=settled(plan.config, plan.recipe))
-        identity = _known_as(identity_of(plan.config), identity.formerly)
+        identity = identity_of(plan.config)
         redraw = _redrawn(plan, identity, folder, [name for unit in share for name in unit])
         try:
             yield Start(plan, identity, folder, share, redraw)

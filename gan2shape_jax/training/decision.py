@@ -38,7 +38,6 @@ class Wanted:
 
     made_with: Mapping[str, Any]
     drawing: str = ""
-    formerly: tuple[str, ...] = ()  # what the fact `configuration` was in earlier versions, for the same run
     replaces: bool = False  # whether another one that is there gives way
     place: str = ""  # where it is and what, for messages
     advice: str = "choose another --config.workdir, or move that folder away"
@@ -95,10 +94,8 @@ def decide(there: There, wanted: Wanted) -> Decision:
         return Start(there.fault)
     if there.state == "nothing":
         return Start()
-    told, before = dict(wanted.made_with), dict(there.made_with)
-    if before.get("configuration") in wanted.formerly:
-        before["configuration"] = told["configuration"]
-    if other := differences(before, {name: value for name, value in told.items() if name in before}):
+    asked = {name: value for name, value in wanted.made_with.items() if name in there.made_with}
+    if other := differences(there.made_with, asked):
         if wanted.replaces:
             return Start()
         return Refuse(f"{wanted.place} made with other values: {', '.join(other)}; {wanted.advice}")

@@ -1,6 +1,5 @@
 """What makes a run itself: fields and files' contents, whatever their paths and whichever version wrote them."""
 
-import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,14 +9,13 @@ import pytest
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import load_config, set_field, to_json
-from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.run import experiment, start
-from gan2shape_jax.run.folder import RunFolder, SavedRun
-from gan2shape_jax.run.identity import adopted, digest, identity_of, left_open, read_identity, settled
+from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.identity import digest, identity_of, read_identity, settled
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import RECIPES
 from gan2shape_jax.training import checkpoint
@@ -138,43 +136,20 @@ def test_values_left_open_are_those_that_the_run_began_with(tmp_path):
         start.require_startable(resolve(config.lock()), ["001.png", "005.png"])
 
 
-def test_a_run_from_before_a_field_was_added_goes_on(tmp_path):
-    """Its `config.json` lacks the field, and its fingerprint is another."""
+def test_a_field_that_a_run_lacks_has_its_default(tmp_path):
     plan = resolve(tiny_config(tmp_path))
     config = settled(plan.config, plan.recipe)
     folder, identity = RunFolder.at(config), identity_of(config)
     mark(folder.root, RUN)
-    tree = json.loads(to_json(config)) | {"identity": {**identity.record(), "fingerprint": "0123456789abcdef"}}
+    tree = json.loads(to_json(config)) | {"identity": identity.record()}
     del tree["camera"]["fov_deg"], tree["detail"]
     (folder.root / "config.json").write_text(json.dumps(tree))
+    assert read_identity(folder.root / "config.json")[1] == identity
     with start.begin(plan, ["001.png"]) as started:
-        assert started.identity == dataclasses.replace(identity, formerly=("0123456789abcdef",))
-    folder.describe(config, started.identity)
-    assert read_identity(folder.root / "config.json")[1].formerly == ("0123456789abcdef",)
+        assert started.identity == identity
     other = tiny_config(tmp_path, camera__fov_deg=11.0)
     with pytest.raises(UserError, match=r"camera\.fov_deg \(was 10\.0, is 11\.0\)"):
         start.require_startable(resolve(other), ["001.png"])
-
-
-_FORMER = pathlib.Path(__file__).parents[1] / "data" / "former"
-
-
-@pytest.mark.parametrize(
-    ("name", "recipe"),
-    [("instance", "train"), ("refine", "refine"), ("predict", "predict"), ("joint", "joint"), ("lift", "lift")],
-)
-def test_config_json_from_before_recipes_is_read(name, recipe, tmp_path):
-    """Written in another clone, with the hash that its results carry."""
-    tree = json.loads((_FORMER / f"{name}.json").read_text())
-    told = tree.pop("hash")
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(tree))
-    config, identity = read_identity(path, SavedRun(tmp_path, read_config(path)).locate)
-    assert (config.recipe, identity.formerly) == (recipe, (told,))
-    variants = {"instance": ":scratch", "refine": ""}
-    today = resolve(load_config(f"ictface{variants.get(name, f':{name}')}")).config
-    today = adopted(today, left_open(config))
-    assert differences(identity.computed, identity_of(today).computed) == []
 
 
 @pytest.fixture(scope="module")
@@ -215,13 +190,10 @@ def test_another_image_under_the_same_name_is_refused(finished, tmp_path):
         experiment.run_experiment(config)
 
 
-def test_a_checkpoint_of_an_earlier_fingerprint_is_gone_on_from(tmp_path):
+def test_a_checkpoint_of_another_fingerprint_is_refused(tmp_path):
     state = {"depth": np.zeros(3, np.float32)}
     with checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "old"})) as kept:
         kept.save(2, state, {"done": 2})
-    now = Wanted({"configuration": "new"}, formerly=("old",))
-    with checkpoint.Checkpoints(tmp_path, keep=1, wanted=now) as kept:
-        assert kept.restore(lambda record: state)[1] == {"done": 2}
     with (
         checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "new"})) as kept,
         pytest.raises(UserError, match=r"cannot be used: it was made with other values: configuration"),

@@ -25,8 +25,6 @@ def _there(state="complete", *, drawing="plain", fault="", **facts) -> There:
         (_there(), {}, Skip()),
         (_there(drawing="fine"), {}, Redraw()),
         (_there(drawing=""), {}, Skip()),  # an earlier version did not say
-        (_there(configuration="old"), {"formerly": ("old",)}, Skip()),
-        (_there("begun", configuration="old"), {"formerly": ("old", "older")}, Resume()),
         (There("complete", {"image": "1234"}), {}, Skip()),  # facts that an earlier version did not note
         (There("complete"), {}, Skip()),
         (_there(more="unknown"), {}, Skip()),
