@@ -3,7 +3,7 @@
 Nothing here depends on gain, contrast or colour, as far as the object can still be seen.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -12,10 +12,10 @@ from gan2shape_jax.detection.detector import LIGHTEST, LUMA, SIDE
 
 # Distances in pixels of a crop of `SIDE`, whose differences are compared: in a sharp picture those of neighbours are
 # nearly as large as those of pixels further apart; where it is out of focus, they are as small as a plane's.
-_NEAR, _FAR = 1, 4
-_LOW, _HIGH = 5, 95  # percentiles of luma between which contrast is measured
-_AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
-_MOUTH_WIDE, _MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
+NEAR, FAR = 1, 4
+LOW, HIGH = 5, 95  # percentiles of luma between which contrast is measured
+AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
+MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
 
 
 class Assessment(NamedTuple):
@@ -50,21 +50,14 @@ def assessed(
     """Returns the assessment of a crop of `SIDE` pixels, not lightened; `inside` is where its object usually is."""
     luma = crop @ np.array(LUMA)
     light = float(np.percentile(luma, LIGHTEST))
-    low, high = np.percentile(luma[inside], (_LOW, _HIGH))
+    low, high = np.percentile(luma[inside], (LOW, HIGH))
     return Assessment(score, pixels, outside, light, float(high - low) / max(light, 1.0), softness(luma, inside))
-
-
-def numbers() -> dict[str, Any]:
-    """Returns the numbers that pictures are assessed by, for whoever does the same elsewhere, as in a browser."""
-    apart = {"near": _NEAR, "far": _FAR, "low": _LOW, "high": _HIGH, "around": _AROUND}
-    spread = {"wide": _MOUTH_WIDE, "high": _MOUTH_HIGH}
-    return {"luma": list(LUMA), "percentile": LIGHTEST, "mouth": spread} | apart
 
 
 def softness(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
     """Returns a picture's softness where it shows its object, see `Assessment`; gain and contrast do not change it."""
-    near, far = (_difference(luma, inside, apart) for apart in (_NEAR, _FAR))
-    return float(np.log(max(far, 1e-6) / max(near, 1e-6)) / (2 * np.log(_FAR / _NEAR)))
+    near, far = (_difference(luma, inside, apart) for apart in (NEAR, FAR))
+    return float(np.log(max(far, 1e-6) / max(near, 1e-6)) / (2 * np.log(FAR / NEAR)))
 
 
 def _difference(luma: np.ndarray, inside: np.ndarray, apart: int) -> float:
@@ -86,7 +79,7 @@ def unlikeness(
     It is 1 minus the correlation of luma after the mean of each pixel's surroundings is subtracted from it, so that
     neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
     """
-    around = max(1, round(_AROUND * len(picture) / SIDE))
+    around = max(1, round(AROUND * len(picture) / SIDE))
     there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
     return 1.0 - float(np.sum(there * other) / max(np.sqrt(np.sum(there**2) * np.sum(other**2)), 1e-9))
 
@@ -108,10 +101,10 @@ def mouth(
     if not np.isfinite(landmarks).all():
         return float("nan")
     side = len(picture)
-    detail = _detail(picture @ np.array(LUMA), inside, max(1, round(_AROUND * side / SIDE)))
+    detail = _detail(picture @ np.array(LUMA), inside, max(1, round(AROUND * side / SIDE)))
     (x, y), (_, eyes) = landmarks[3:].mean(0), landmarks[:2].mean(0)
-    wide = max(_MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0]), 1.0)
-    high = max(_MOUTH_HIGH * abs(y - eyes), 1.0)
+    wide = max(MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0]), 1.0)
+    high = max(MOUTH_HIGH * abs(y - eyes), 1.0)
     rows, columns = np.mgrid[:side, :side]
     weight = inside * np.exp(-((columns - x) ** 2) / (2 * wide**2) - (rows - y) ** 2 / (2 * high**2))
     total = max(float(weight.sum()), 1e-9)

@@ -4,7 +4,7 @@ GANs hardly draw underexposed pictures, so detectors and networks know little of
 Lightness is that of the picture's lightest parts, not its mean, so that what is dark in good light stays dark.
 """
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,8 +16,8 @@ SIDE = 64  # pixels of the crops that are assessed
 PERHAPS, SURE = 0.6, 0.85
 # Of 255, the luma that 1% of a picture exceeds: of the bundled GANs' samples, 5% are below the second (108 to 159), and
 # half are below the third (191 to 226). What is below the first is lightened to the third, up to the second less so.
-_DIM, _FAIR, _LIGHT = 128, 160, 210
-_MOST_GAIN = 4.0
+DIM, FAIR, LIGHT = 128, 160, 210
+MOST_GAIN = 4.0
 LUMA, LIGHTEST = (0.299, 0.587, 0.114), 99  # weights of a pixel's colours, and of which percentile lightness is
 APART = 0.5  # sides of the larger of two boxes: those that are nearer to each other show one object
 
@@ -61,23 +61,11 @@ def apart(first: CropBox, other: CropBox, least: float = APART) -> bool:
 def exposure_gain(picture: UInt8[np.ndarray, "h w 3"]) -> float:
     """Returns the factor by which a picture's values are multiplied to be as light as a GAN's: 1 for most pictures."""
     light = float(np.percentile(picture @ np.array(LUMA), LIGHTEST))
-    share = np.clip((_FAIR - light) / (_FAIR - _DIM), 0, 1)
-    return float(min((_LIGHT / max(light, 1.0)) ** share, _MOST_GAIN))
+    share = np.clip((FAIR - light) / (FAIR - DIM), 0, 1)
+    return float(min((LIGHT / max(light, 1.0)) ** share, MOST_GAIN))
 
 
 def exposed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Returns a picture as light as a GAN's, see `exposure_gain`; most stay as they are."""
     gain = exposure_gain(picture)
     return picture if gain == 1 else np.clip(np.rint(picture * gain), 0, 255).astype(np.uint8)
-
-
-def exposure_numbers() -> dict[str, Any]:
-    """Returns the numbers that `exposed` goes by, for whoever does the same elsewhere, as in a browser."""
-    return {
-        "luma": list(LUMA),
-        "percentile": LIGHTEST,
-        "dim": _DIM,
-        "fair": _FAIR,
-        "light": _LIGHT,
-        "most_gain": _MOST_GAIN,
-    }

@@ -17,14 +17,14 @@ import dataclasses
 import math
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from etils import epy
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import APART, PERHAPS, SURE, Detection, apart, certain
+from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, apart, certain
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -34,34 +34,34 @@ with epy.lazy_imports():  # importing it changes the environment
     import cv2
 
 _MODEL = "yunet/yunet_n_dynamic.onnx"
-_LONGER, _LARGEST = 640, 1920  # pixels of the photo's longer side in the search, and for small faces
-_ENLARGED = 1.5  # photos are searched for small faces if they are larger than `_LONGER` by this factor
-_CANDIDATE = 0.6  # YuNet's score from which a face is looked at again
-_LEAST_SCORE = 0.3  # from which it is still one there
+LONGER, _LARGEST = 640, 1920  # pixels of the photo's longer side in the search, and for small faces
+_ENLARGED = 1.5  # photos are searched for small faces if they are larger than `LONGER` by this factor
+CANDIDATE = 0.6  # YuNet's score from which a face is looked at again
+LEAST_SCORE = 0.3  # from which it is still one there
 _FACE = 0.8  # from which it is certain
 _LEAST = 20  # pixels of the photo: smaller faces are not searched for
 _MOST = 100  # faces of one photo
-_OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one face
+OVERLAP = 0.3  # intersection over union above which YuNet's boxes are of one face
 
-_LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
-_WIDE, _LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
+LOOKS = 3  # times that a face is looked at again, each time where the last one has found it
+WIDE, LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
 _UPRIGHT_SCORE = 0.92  # YuNet's score from which a face is the right way up: others have at most 0.89
 _OVER = 0.02  # by what YuNet's score must be higher for a face that is turned
 _UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
-_NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
+NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
 # The score's odds, from the lowest of YuNet's: 0.76 may be a face, 0.83 is one (docs/reports/framing.md).
-_MIDDLE, _STEEPNESS = 0.7387, 19.0
+MIDDLE, STEEPNESS = 0.7387, 19.0
 _LEAST_FOUND = 0.9  # share of the GAN's samples that faces must be found in
 _RIDGE = 1e-6
 
 # Where eyes, nose and mouth lie in pictures of faces, before a GAN's own samples have been measured.
-_USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
+USUAL = np.array([[0.34, 0.31], [0.66, 0.31], [0.5, 0.5], [0.36, 0.66], [0.64, 0.66]])
 
 _own = threading.local()  # each thread's YuNet, which takes longer to load than to search a small picture
 
 Landmarks = Float[np.ndarray, "5 2"]  # right eye, left eye, nose, right and left corner of the mouth, (x, y)
-_NOSE, _MIRRORED = 2, [1, 0, 2, 4, 3]  # and which landmark is which in the mirror image
+NOSE, MIRRORED = 2, [1, 0, 2, 4, 3]  # and which landmark is which in the mirror image
 
 
 class Framing(NamedTuple):
@@ -111,9 +111,9 @@ class FaceDetector:
 
 def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
     """Returns how a GAN frames faces, measured on its samples; None if too few of them show a face."""
-    expected = Framing(_USUAL, np.zeros((3, 3)))
+    expected = Framing(USUAL, np.zeros((3, 3)))
     faces = [_look(sample, _whole(sample), expected) for sample in samples]
-    landmarks = np.stack([face.landmarks for face in faces if face is not None] or [_USUAL]) / samples.shape[1]
+    landmarks = np.stack([face.landmarks for face in faces if face is not None] or [USUAL]) / samples.shape[1]
     if len(landmarks) < _LEAST_FOUND * len(samples):
         return None
     mean, home = landmarks.mean(axis=0), CropBox(0.5, 0.5, 1.0)
@@ -125,8 +125,8 @@ def measure(samples: UInt8[np.ndarray, "n s s 3"]) -> Framing | None:
 
 def landmarks_in(picture: UInt8[np.ndarray, "s s 3"]) -> Landmarks:
     """Returns a framed face's landmarks, pixels with centres at integers; NaN if no face is detected."""
-    face = _look(picture, _whole(picture), Framing(_USUAL, np.zeros((3, 3))))
-    places = np.full((len(_USUAL), 2), np.nan) if face is None else face.landmarks - 0.5
+    face = _look(picture, _whole(picture), Framing(USUAL, np.zeros((3, 3))))
+    places = np.full((len(USUAL), 2), np.nan) if face is None else face.landmarks - 0.5
     return np.asarray(places, np.float32)
 
 
@@ -142,17 +142,17 @@ def measure_points(
     if usable.mean() < _LEAST_FOUND:
         return None
     fx, fy, cx, cy = camera.intrinsics
-    usual = _USUAL * pictures.shape[1] - 0.5
+    usual = USUAL * pictures.shape[1] - 0.5
     plane = np.stack([(usual[:, 0] - cx) / fx, (usual[:, 1] - cy) / fy, np.ones(len(usual))], axis=1)
     start = np.asarray(plane * camera.rot_center_depth, np.float32)
-    return landmark_pose.fit_points(landmarks[usable], views[usable], start, tuple(_MIRRORED), camera)
+    return landmark_pose.fit_points(landmarks[usable], views[usable], start, tuple(MIRRORED), camera)
 
 
 def _detect_turned(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float, CropBox]]:
     """Yields score and box of each face in a photo as it is or, if there is none, turned; some may come twice."""
     height, width = photo.shape[:2]
     longer = max(height, width)
-    sides = [_LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * _LONGER)
+    sides = [LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * LONGER)
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
         candidates = sorted(
@@ -180,14 +180,14 @@ def _search(photo: np.ndarray, side: int) -> list[_Face]:
     factor = side / max(photo.shape[:2])
     sides = max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
     work = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    candidates = [_Face(score, landmarks / factor) for score, landmarks in _yunet(work, _CANDIDATE)]
-    return [candidate for candidate in candidates if _similarity(candidate.landmarks, _USUAL)[0].side >= _LEAST][:_MOST]
+    candidates = [_Face(score, landmarks / factor) for score, landmarks in _yunet(work, CANDIDATE)]
+    return [candidate for candidate in candidates if _similarity(candidate.landmarks, USUAL)[0].side >= _LEAST][:_MOST]
 
 
 def _look_again(photo: np.ndarray, candidate: _Face, framing: Framing) -> tuple[float, CropBox]:
     """Returns how certainly there is a face where one was seen, 0 to 1, and the crop as the GAN frames it."""
     scores, box = [candidate.score], _framed(candidate.landmarks, framing)
-    for number in range(_LOOKS):
+    for number in range(LOOKS):
         closer = _look(photo, box, framing)
         if number == 0 and (closer is None or closer.score < _UPRIGHT_SCORE):
             for turn in (90, 180, 270):  # YuNet takes some faces that lie or are upside down for upright ones
@@ -205,21 +205,21 @@ def _look(photo: np.ndarray, box: CropBox, framing: Framing) -> _Face | None:
     """Returns the face that `box` frames, seen upright and as large as any, as it is and mirrored; None if none is."""
     if not _lies_in(photo, box):
         return None
-    wide = dataclasses.replace(box, side=_WIDE * box.side)
-    crop = sample_crop(photo, wide, _LOOKED_AT)
-    side, best = _LOOKED_AT / _WIDE, list[_Face]()
+    wide = dataclasses.replace(box, side=WIDE * box.side)
+    crop = sample_crop(photo, wide, LOOKED_AT)
+    side, best = LOOKED_AT / WIDE, list[_Face]()
     for mirrored in (False, True):
-        for score, landmarks in _yunet(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop, _LEAST_SCORE):
+        for score, landmarks in _yunet(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop, LEAST_SCORE):
             if mirrored:
-                landmarks = (landmarks * (-1, 1) + (_LOOKED_AT, 0))[_MIRRORED]
+                landmarks = (landmarks * (-1, 1) + (LOOKED_AT, 0))[MIRRORED]
             place = _framed(landmarks, framing)
-            if math.hypot(place.x - _LOOKED_AT / 2, place.y - _LOOKED_AT / 2) < _NEAR * side:
+            if math.hypot(place.x - LOOKED_AT / 2, place.y - LOOKED_AT / 2) < NEAR * side:
                 best.append(_Face(score, landmarks))
                 break  # the surest
     if not best:
         return None
     landmarks = np.mean([face.landmarks for face in best], axis=0)
-    return _Face(max(face.score for face in best), crop_to_photo(landmarks, wide, _LOOKED_AT))
+    return _Face(max(face.score for face in best), crop_to_photo(landmarks, wide, LOOKED_AT))
 
 
 def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Face]:
@@ -228,7 +228,7 @@ def _yunet(picture: UInt8[np.ndarray, "h w 3"], least: float) -> list[_Face]:
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target nobody asked for
         try:
-            _own.yunet = cv2.FaceDetectorYN.create(asset(_MODEL), "", (1, 1), least, _OVERLAP, 5000)
+            _own.yunet = cv2.FaceDetectorYN.create(asset(_MODEL), "", (1, 1), least, OVERLAP, 5000)
         finally:
             cv2.utils.logging.setLogLevel(level)
     _own.yunet.setScoreThreshold(least)
@@ -250,7 +250,7 @@ def _similarity(landmarks: Landmarks, mean: Landmarks) -> tuple[CropBox, Float[n
     middle, moved = there.mean(), here - here.mean()
     turn = np.vdot(moved, there - middle) / np.vdot(moved, moved).real or 1e-9
     centre = middle - turn * here.mean()
-    nose = (there[_NOSE] - centre) / turn - here[_NOSE]
+    nose = (there[NOSE] - centre) / turn - here[NOSE]
     box = CropBox(centre.real, centre.imag, float(np.abs(turn)), math.degrees(np.angle(turn)))
     return box, np.array([1.0, nose.real, nose.imag])
 
@@ -267,24 +267,4 @@ def _whole(crop: np.ndarray, roll_deg: float = 0.0) -> CropBox:
 
 def _certainty(score: float) -> float:
     """Returns how certainly there is a face, 0 to 1, from YuNet's score."""
-    return 1 / (1 + math.exp(-_STEEPNESS * (score - _MIDDLE)))
-
-
-def numbers() -> dict[str, Any]:
-    """Returns the numbers that faces are found by, for whoever does the same elsewhere, as in a browser."""
-    return {
-        "searched": _LONGER,
-        "looked_at": _LOOKED_AT,
-        "wide": _WIDE,
-        "looks": _LOOKS,
-        "near": _NEAR,
-        "candidate": _CANDIDATE,
-        "least_score": _LEAST_SCORE,
-        "overlap": _OVERLAP,
-        "apart": APART,
-        "middle": _MIDDLE,
-        "steepness": _STEEPNESS,
-        "usual": _USUAL.tolist(),
-        "nose": _NOSE,
-        "mirrored": _MIRRORED,
-    }
+    return 1 / (1 + math.exp(-STEEPNESS * (score - MIDDLE)))

@@ -23,12 +23,12 @@ from gan2shape_jax.geometry.camera import Camera
 # since networks err most where an object is turned far; and of the object's size, as a logarithm. Chosen by rendered
 # heads (docs/reports/views.md). Pictures are framed alike, which says more of where an object lies than a network
 # does: with its translations for the truth, yaw makes up for their errors.
-_LANDMARK = 1.5 / 64
-_GUESS, _MORE_OF_YAW = (0.06, 0.06, 0.04, 0.004, 0.004), 0.3
-_SIZE = 0.04
-_OUTLIER = 3.0  # standard deviations beyond which a landmark's distance counts linearly (Huber)
-_LARGEST_TURN = 0.6  # radians by which a guess is corrected at most
-_STEPS, _ROUNDS = 8, 30
+LANDMARK = 1.5 / 64
+GUESS, MORE_OF_YAW = (0.06, 0.06, 0.04, 0.004, 0.004), 0.3
+SIZE = 0.04
+OUTLIER = 3.0  # standard deviations beyond which a landmark's distance counts linearly (Huber)
+LARGEST_TURN = 0.6  # radians by which a guess is corrected at most
+STEPS, _ROUNDS = 8, 30
 
 Landmarks = Float[Array, "k 2"]
 Points = Float[Array, "k 3"]
@@ -57,7 +57,7 @@ def corrected_view(
     error = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(apart), -1))) / camera.width
     change = unknowns[:5] - guess[:5]
     # One that a detector has misplaced may be the nose, which alone says where a face is turned to.
-    share = jnp.minimum(1.0, _LARGEST_TURN / jnp.maximum(jnp.abs(change[:3]).max(), 1e-9))
+    share = jnp.minimum(1.0, LARGEST_TURN / jnp.maximum(jnp.abs(change[:3]).max(), 1e-9))
     return jnp.where(finite, guess.at[:5].add(change * share), view), jnp.where(finite, error, jnp.nan)
 
 
@@ -84,18 +84,6 @@ def fit_points(
     return np.asarray(points)
 
 
-def numbers() -> dict[str, Any]:
-    """Returns the numbers that views are corrected by, for whoever does the same elsewhere, as in a browser."""
-    known = {
-        "landmark": _LANDMARK,
-        "guess": list(_GUESS),
-        "more_of_yaw": _MORE_OF_YAW,
-        "size": _SIZE,
-        "outlier": _OUTLIER,
-    }
-    return known | {"steps": _STEPS, "largest_turn": _LARGEST_TURN}
-
-
 def _framed(view: Float[Array, "6"]) -> Float[Array, "6"]:
     """Returns the view of an object that lies where objects are framed to lie."""
     return view.at[3:5].set(0.0)
@@ -117,10 +105,10 @@ def _residuals(
     unknowns: Float[Array, "6"], points: Points, landmarks: Landmarks, view: Float[Array, "6"], camera: Camera
 ) -> Float[Array, " r"]:
     """Returns what is minimised, in standard deviations; far landmarks have the weights of Huber's loss."""
-    apart = _distances(unknowns, points, landmarks, camera).ravel() / (_LANDMARK * camera.width)
-    far = jnp.maximum(jnp.abs(jax.lax.stop_gradient(apart)), _OUTLIER)
-    guess = (unknowns[:5] - view[:5]) / jnp.array(_GUESS).at[1].add(_MORE_OF_YAW * jnp.abs(view[1]))
-    return jnp.concatenate([apart * jnp.sqrt(_OUTLIER / far), guess, unknowns[5:] / _SIZE])
+    apart = _distances(unknowns, points, landmarks, camera).ravel() / (LANDMARK * camera.width)
+    far = jnp.maximum(jnp.abs(jax.lax.stop_gradient(apart)), OUTLIER)
+    guess = (unknowns[:5] - view[:5]) / jnp.array(GUESS).at[1].add(MORE_OF_YAW * jnp.abs(view[1]))
+    return jnp.concatenate([apart * jnp.sqrt(OUTLIER / far), guess, unknowns[5:] / SIZE])
 
 
 def _solved(points: Points, landmarks: Landmarks, view: Float[Array, "6"], camera: Camera) -> Float[Array, "6"]:
@@ -131,7 +119,7 @@ def _solved(points: Points, landmarks: Landmarks, view: Float[Array, "6"], camer
         residuals, slopes = _residuals(*arguments), jax.jacfwd(_residuals)(*arguments)
         return unknowns - _solve(slopes.T @ slopes, slopes.T @ residuals)
 
-    solved: Array = jax.lax.fori_loop(0, _STEPS, step, view.at[5].set(0.0))
+    solved: Array = jax.lax.fori_loop(0, STEPS, step, view.at[5].set(0.0))
     return solved
 
 

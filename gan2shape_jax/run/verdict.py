@@ -1,6 +1,6 @@
 """From measures of a picture and of its 3D to a verdict: a grade, and sentences that anybody understands.
 
-One pure function, `verdict`, for every command and, by the numbers and words of `numbers`, for the browser page: the
+One pure function, `verdict`, for every command and, by `apps.export.web.browser_constants`, for the browser page: the
 same measures give the same words everywhere (`assets/web/verdict.js`). What is measured has to do with the shape: how
 surely there is such an object, how far it is turned, how well its landmarks fit a view of it, how large, sharp and
 complete it is in the photo. Brightness, contrast, colour and compression change nothing until they hide the object.
@@ -21,11 +21,11 @@ from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.detection.detector import PERHAPS, SURE
 
 # The logarithm of the odds that there is such an object: of 1, those of the detector, `misfit` and `unlike`.
-_ODDS = (-1.8, 2.0, -30.0, -3.0)
+ODDS = (-1.8, 2.0, -30.0, -3.0)
 # How far to trust a shape; 'unmeasured': nothing speaks against it, and how exact it is nobody knows.
 Grade = Literal["trust", "unmeasured", "doubt", "no"]
-_LOST = 0.1  # what counts as the misfit of landmarks that the detector does not see in the crop
-_UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
+LOST = 0.1  # what counts as the misfit of landmarks that the detector does not see in the crop
+UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
 
 
 class Measure(NamedTuple):
@@ -107,7 +107,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
     pitch, yaw = (abs(math.degrees(float(angle))) for angle in view[:2])
     return {
         "unsure": 1.0 - assessment.score,
-        "misfit": _LOST if misfit is None else float(misfit),
+        "misfit": LOST if misfit is None else float(misfit),
         "turned": yaw,
         "nodding": pitch,
         "size": assessment.pixels,
@@ -152,7 +152,7 @@ def certainty(score: float, measured: Mapping[str, float]) -> float:
         return score
     bounded = min(max(score, 1e-6), 1 - 1e-6)
     parts = (1.0, math.log(bounded / (1 - bounded)), misfit, unlike)
-    return 1 / (1 + math.exp(-sum(weight * part for weight, part in zip(_ODDS, parts, strict=True))))
+    return 1 / (1 + math.exp(-sum(weight * part for weight, part in zip(ODDS, parts, strict=True))))
 
 
 def verdict(
@@ -187,7 +187,7 @@ def verdict(
     reasons = [_words_of(name, measured[name], kind) for name in beyond]
     if worse:
         reasons.insert(0, WORDS["worse"])
-    if score < _UNLIKELY:
+    if score < UNLIKELY:
         reasons = [WORDS["nothing"]]  # of what is not there, nothing else needs saying
     elif score < SURE:
         reasons.insert(0, WORDS["perhaps"])
@@ -203,7 +203,7 @@ def verdict(
     elif grade != "no":
         shape += WORDS["unknown error"]
     detected = WORDS[_detected(score)].format(**words)
-    invented = WORDS["all" if score < _UNLIKELY else "turned away"]
+    invented = WORDS["all" if score < UNLIKELY else "turned away"]
     return {
         "grade": grade,
         "found": detected,
@@ -214,13 +214,6 @@ def verdict(
         "expected_side": expected,
         "side_range": span,
     }
-
-
-def numbers() -> dict[str, Any]:
-    """Returns the numbers and words that verdicts are made of, for whoever does the same elsewhere, as in a browser."""
-    scores = {"sure": SURE, "perhaps": PERHAPS, "unlikely": _UNLIKELY}
-    measures = {name: measure._asdict() for name, measure in MEASURES.items()}
-    return {"scores": scores, "lost": _LOST, "odds": list(_ODDS), "words": dict(WORDS), "measures": measures}
 
 
 def _beyond(measured: Mapping[str, float], limit: Literal["doubt", "no"]) -> list[str]:
@@ -236,4 +229,4 @@ def _words_of(name: str, value: float, kind: str) -> str:
 def _detected(score: float) -> str:
     if score >= PERHAPS:
         return "found" if score >= SURE else "perhaps found"
-    return "hardly found" if score >= _UNLIKELY else "not found"
+    return "hardly found" if score >= UNLIKELY else "not found"

@@ -140,11 +140,66 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
         "framing": None
         if framing is None
         else {name: np.asarray(part).tolist() for name, part in framing._asdict().items()},
-        "landmarks": None if points is None else landmark_pose.numbers() | {"points": points.tolist()},
-        "detector": None if framing is None else faces.numbers() | {"still": _STILL},
-        "exposure": detector.exposure_numbers(),
-        "assessment": assessment.numbers(),
-        "verdict": verdict.numbers() | {"kind": str(category), "side": _side(grader, camera)},
+        "points": None if points is None else points.tolist(),
+        "side": _side(grader, camera),
+        **browser_constants(),
+    }
+
+
+def browser_constants() -> dict[str, Any]:
+    """Returns the numbers and words of Python's modules that the page's scripts go by, by what they decide."""
+    luma = {"luma": detector.LUMA, "percentile": detector.LIGHTEST}
+    scores = {"sure": detector.SURE, "perhaps": detector.PERHAPS, "unlikely": verdict.UNLIKELY}
+    return {
+        "detector": {
+            "searched": faces.LONGER,
+            "looked_at": faces.LOOKED_AT,
+            "wide": faces.WIDE,
+            "looks": faces.LOOKS,
+            "near": faces.NEAR,
+            "candidate": faces.CANDIDATE,
+            "least_score": faces.LEAST_SCORE,
+            "overlap": faces.OVERLAP,
+            "apart": detector.APART,
+            "middle": faces.MIDDLE,
+            "steepness": faces.STEEPNESS,
+            "usual": faces.USUAL.tolist(),
+            "nose": faces.NOSE,
+            "mirrored": faces.MIRRORED,
+            "still": _STILL,
+        },
+        "exposure": {
+            **luma,
+            "dim": detector.DIM,
+            "fair": detector.FAIR,
+            "light": detector.LIGHT,
+            "most_gain": detector.MOST_GAIN,
+        },
+        "assessment": {
+            **luma,
+            "mouth": {"wide": assessment.MOUTH_WIDE, "high": assessment.MOUTH_HIGH},
+            "near": assessment.NEAR,
+            "far": assessment.FAR,
+            "low": assessment.LOW,
+            "high": assessment.HIGH,
+            "around": assessment.AROUND,
+        },
+        "landmarks": {
+            "landmark": landmark_pose.LANDMARK,
+            "guess": landmark_pose.GUESS,
+            "more_of_yaw": landmark_pose.MORE_OF_YAW,
+            "size": landmark_pose.SIZE,
+            "outlier": landmark_pose.OUTLIER,
+            "largest_turn": landmark_pose.LARGEST_TURN,
+            "steps": landmark_pose.STEPS,
+        },
+        "verdict": {
+            "scores": scores,
+            "lost": verdict.LOST,
+            "odds": verdict.ODDS,
+            "words": dict(verdict.WORDS),
+            "measures": {name: measure._asdict() for name, measure in verdict.MEASURES.items()},
+        },
     }
 
 

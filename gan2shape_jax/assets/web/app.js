@@ -246,14 +246,14 @@ async function factorsOf(place) {
   const interleaved = new Float32Array(albedo.length);
   albedo.forEach((value, k) => (interleaved[3 * (k % (size * size)) + Math.floor(k / (size * size))] = value));
   const face = detector ? await faceIn(detector, crop, size, facts.detector) : null;
-  const corrected = face && facts.landmarks ? correctedView([...view], face.landmarks, facts) : { view: [...view] };
+  const corrected = face && facts.points ? correctedView([...view], face.landmarks, facts) : { view: [...view] };
   const factors = { depth: Float32Array.from(depth), albedo: interleaved, view: corrected.view, light: [...light], input, gain };
   const { picture, inside } = rendered(factors, facts);
   const [pitch, yaw] = factors.view.map((angle) => Math.abs((angle * 180) / Math.PI));
   const usual = facts.input_mask.map((value) => value >= 0.5);
   factors.measured = {
     ...assessed(raw, place, photo, usual, facts.assessment),
-    misfit: detector && facts.landmarks ? (corrected.error ?? facts.verdict.lost) : undefined,
+    misfit: detector && facts.points ? (corrected.error ?? facts.verdict.lost) : undefined,
     turned: yaw,
     nodding: pitch,
     mouth: corrected.error === undefined ? undefined : mouth(input, face.landmarks, inside, facts.assessment),
@@ -276,7 +276,7 @@ async function make() {
     times.networks = performance.now() - start;
     model = modelOf(factors, photo, box, factors.gain, facts);
     const sure = certaintyOf(factors.score, factors.measured, facts.verdict);
-    const told = verdict(sure, factors.measured, facts.verdict);
+    const told = verdict(sure, factors.measured, facts);
     Object.assign(model, { factors, verdict: told });
     times.all = performance.now() - start;
     tellVerdict(at("verdict"), { done: true, trust: detector ? told : { ...told, found: "framed by hand", category: undefined } });

@@ -111,10 +111,10 @@ function solved(matrix, right) {
 }
 
 /** Returns a view that agrees with landmarks, pixels, too, and their error: geometry/landmark_pose.py. */
-export function correctedView(view, landmarks, { size, focal, centre, landmarks: by }) {
+export function correctedView(view, landmarks, { size, focal, centre, points: shape, landmarks: by }) {
   const middle = (size - 1) / 2;
   const apart = (unknowns) => {
-    const grown = by.points.map(([x, y, z]) => [x, y, z - centre].map((value, i) => value * Math.exp(unknowns[5]) + (i === 2 ? centre : 0)));
+    const grown = shape.map(([x, y, z]) => [x, y, z - centre].map((value, i) => value * Math.exp(unknowns[5]) + (i === 2 ? centre : 0)));
     const points = moved(grown.flat(), [...unknowns.slice(0, 5), 0], centre);
     return landmarks.flatMap(([u, v], k) => {
       const [x, y, z] = points.slice(3 * k, 3 * k + 3);

@@ -68,8 +68,7 @@ export function certaintyOf(score, measured, by) {
 }
 
 /** Returns the verdict: grade, three statements, warnings. */
-export function verdict(score, measured, by) {
-  const { words, scores, measures, kind, side } = by;
+export function verdict(score, measured, { verdict: { words, scores, measures }, kind, side }) {
   const fill = (text, given) => text.replace(/\{(\w+)\}/g, (_, name) => ({ kind, a: "aeiou".includes(kind[0]) ? "an" : "a", ...given })[name]);
   const beyond = (name, limit) => limit !== null && Number.isFinite(measured[name]) && (measures[name].worst > measures[name].usual ? measured[name] >= limit : measured[name] <= limit);
   const names = Object.keys(measures);

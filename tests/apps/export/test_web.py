@@ -19,12 +19,11 @@ import gan2shape_jax
 from benchmarks.pages import chromium
 from gan2shape_jax.apps.export import command, networks, web
 from gan2shape_jax.apps.photo import crops, photo_run
-from gan2shape_jax.detection import assessment, detector, faces
+from gan2shape_jax.detection import detector
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.method import factors, models
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import predict, verdict
+from gan2shape_jax.run import predict
 from gan2shape_jax.run.plan import resolve
 
 _ROOT = pathlib.Path(__file__).parents[3]
@@ -85,23 +84,23 @@ def _numbers_in(script):
 def test_the_pages_detector_and_trust_have_no_numbers_of_their_own():
     # What is left is geometry, the layout of YuNet's outputs (5 landmarks, strides of 8, 16 and 32), and 8 bits.
     assert _numbers_in("framing.js") <= {0, 1, 2, 3, 4, 8, 10, 16, 32, 100, 255, 0.5, 1e-9}
-    trusted = {number for number in jax.tree.leaves(verdict.numbers()) if isinstance(number, float)}
-    detected = {*jax.tree.leaves([faces.numbers(), detector.exposure_numbers()]), web._STILL}
+    constants = {number for number in jax.tree.leaves(web.browser_constants()) if isinstance(number, float)}
     for script in ("app.js", "start.js", "sw.js"):  # scene.js makes the surface and its texture
-        found = _numbers_in(script) & {number for number in trusted | detected if number != int(number)}
+        found = _numbers_in(script) & {number for number in constants if number != int(number)}
         assert not found - {detector.APART}, script  # that is a half
     assert _numbers_in("verdict.js") <= {0, 1, 2, 3, 100, 0.5, 1e-6, 1e-9}  # all others are Python's
 
 
 def test_the_page_reads_every_number_that_it_is_given():
     script = (_WEB / "framing.js").read_text(encoding="utf-8")
-    given = {*faces.numbers(), *detector.exposure_numbers(), "still"} - {"luma"}
+    constants = web.browser_constants()
+    given = {*constants["detector"], *constants["exposure"]} - {"luma"}
     assert set(re.findall(r"\bby\.(\w+)", script)) == given
     script = (_WEB / "verdict.js").read_text(encoding="utf-8")
     read = set(re.findall(r"\bby\.(\w+)|{ luma: ", script)) - {""}
-    assert read == {*assessment.numbers(), "odds"} - {"luma"}
+    assert read == {*constants["assessment"], "odds"} - {"luma"}
     script = (_WEB / "scene.js").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bby\.(\w+)", script)) == {*landmark_pose.numbers(), "points"}
+    assert set(re.findall(r"\bby\.(\w+)", script)) == {*constants["landmarks"]}
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
