@@ -267,11 +267,6 @@ def _inside(p, s, q, ray, part):
     return (dim[..., None] + 0.5 * light[..., None] * clear * (part != shape.HATCH)[..., None]) * s["horizon"]
 
 
-def ours(p):
-    """Returns a car's mesh by `shape`: vertices, normals and places, and its faces with their parts."""
-    return *shape.mesh(p), jnp.asarray(shape.FACES), jnp.asarray(shape.PARTS)
-
-
 class Surface(typing.NamedTuple):
     """What points of a car (...) are like; colours (..., 3) are linear."""
 
@@ -285,7 +280,7 @@ class Surface(typing.NamedTuple):
 
 
 def painted(p, s, q, at, part, normal, ray) -> Surface:
-    """Paints points of `ours` by formulas: q on the car, at on the cube of its mesh, seen along a ray."""
+    """Paints points of a car by formulas: q on the car, at on the cube of its mesh, seen along a ray."""
     albedo, mirror, coat, glow = _body(p, q, at, part, normal)
     wheel, rim = _wheel(p, q)
     is_wheel = part == shape.WHEEL
@@ -298,9 +293,10 @@ def painted(p, s, q, at, part, normal, ray) -> Surface:
     return Surface(albedo, mirror, coat, glass, glow, is_wheel, _inside(p, s, q, ray, part))
 
 
-def _draw_one(p, s, size: int, supersample: int, mesh, paint):
+def _draw_one(p, s, size: int, supersample: int):
     camera = Camera(image_size=size, far=photograph.FAR)
-    points, normals, places, faces, parts = mesh(p)
+    points, normals, places = shape.mesh(p)
+    faces, parts = jnp.asarray(shape.FACES), jnp.asarray(shape.PARTS)
     metre = unit_of(p) * s["zoom"]
     middle = jnp.stack([0.0, p["high"] / 2, 0.0])
     # Into the scene; other focal lengths come nearer and are scaled to the camera's.
@@ -338,7 +334,7 @@ def _draw_one(p, s, size: int, supersample: int, mesh, paint):
     wet = s["wet"] * sky_share * (1 - jnp.abs(ray[..., 1])) ** 5
     behind = _over(far, on_road, road + wet[..., None] * s["horizon"])
     # The car.
-    albedo, mirror, coat, glass, glow, is_wheel, through = paint(p, s, q, at, part, normal, ray)
+    albedo, mirror, coat, glass, glow, is_wheel, through = painted(p, s, q, at, part, normal, ray)
     grazing = (1 - jnp.abs((normal * ray).sum(-1))) ** 5
     # Flakes in the paint mirror the surroundings dimly and shine where the eye looks straight at them.
     metal = p["metallic"] * coat * (1 - glass) * ~is_wheel * (mirror < 0.09)
@@ -377,7 +373,7 @@ def _draw_one(p, s, size: int, supersample: int, mesh, paint):
     return photograph.told(shown, surface, turned, gain=gain, supersample=supersample)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "supersample", "mesh", "paint"))
-def draw(shown, scenes, *, size: int, supersample: int, mesh=ours, paint=painted):
-    """Draws a batch: dictionaries of arrays with a leading axis, see `cars`; of other meshes, see `lowpoly`."""
-    return jax.lax.map(lambda row: _draw_one(*row, size, supersample, mesh, paint), (shown, scenes))
+@functools.partial(jax.jit, static_argnames=("size", "supersample"))
+def draw(shown, scenes, *, size: int, supersample: int):
+    """Draws a batch: dictionaries of arrays with a leading axis, see `cars`."""
+    return jax.lax.map(lambda row: _draw_one(*row, size, supersample), (shown, scenes))

@@ -37,7 +37,6 @@ import sys
 
 import cars
 import drawing
-import lowpoly
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
@@ -52,27 +51,21 @@ TRUTH = ("car", "kind", "colour", "view", "light", "harmonics", "key", "fov")
 def described(numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
     """Returns which cars are in the pictures with these numbers and how they are taken, stacked; see `cars`."""
     split = chance.SPLITS.index(options.split)
-    if options.models:
-        models = lowpoly.read(options.models)
-        shown = [models[car] for car in which_car(numbers, options)]
-    else:
-        shown = [cars.car(chance.generator(options.seed, split, car, 0)) for car in which_car(numbers, options)]
+    shown = [cars.car(chance.generator(options.seed, split, car, 0)) for car in which_car(numbers, options)]
     chances = [chance.generator(options.seed, split, number, 1) for number in numbers]
     scenes = [cars.scene(how, yaw=options.yaw, focal=options.focal) for how in chances]
     return chance.stacked(shown), chance.stacked(scenes)
 
 
 def which_car(numbers: list[int], options: argparse.Namespace) -> np.ndarray:
-    """Returns the number of the car in each picture; others' cars come again when all have been drawn."""
-    car = np.array(numbers, np.int32) // options.pictures
-    return car % len(lowpoly.MODELS) if options.models else car
+    """Returns the number of the car in each picture."""
+    return np.array(numbers, np.int32) // options.pictures
 
 
 def batch(numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Draws the pictures with these numbers, and says what is true of them."""
     shown, scenes = described(numbers, options)
-    how = {"mesh": lowpoly.mesh, "paint": lowpoly.painted} if options.models else {}
-    drawn = drawing.draw(shown, scenes, size=options.size, supersample=options.supersample, **how)
+    drawn = drawing.draw(shown, scenes, size=options.size, supersample=options.supersample)
     facts = {key: scenes[key] for key in ("jpeg", "view", "fov")} | {key: shown[key] for key in ("kind", "colour")}
     return {key: np.asarray(value) for key, value in drawn.items()} | facts | {"car": which_car(numbers, options)}
 
@@ -90,11 +83,6 @@ def statistics(truth: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]
 def render(options: argparse.Namespace) -> int:
     """Renders what is missing; returns how many pictures were drawn."""
     facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "focal")}
-    if options.models:
-        if options.split != "test":
-            raise folders.RefusedError("--models are to judge by only: say --split test")
-        lowpoly.read(options.models)  # a command that is refused writes nothing
-        facts["models"] = sorted(lowpoly.MODELS)
     wanted, together = folders.missing(options, facts), _BATCH[options.size]
     batches = (
         (numbers, functools.partial(batch, numbers, options))
@@ -121,7 +109,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: the canonical view")
     parser.add_argument("--focal", type=float, help="millimetres; 50 to 150, different for each picture, if not given")
-    parser.add_argument("--models", type=pathlib.Path, help="folder of others' cars, in place of ours (`lowpoly`)")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
     try:

@@ -16,11 +16,11 @@ import numpy as np
 import render
 from PIL import Image
 
+import gan2shape_jax
 from gan2shape_jax.geometry.camera import Camera
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
-import depths
 import packed
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -46,7 +46,7 @@ def spread(rendered: pathlib.Path, *models: pathlib.Path) -> None:
     images = [np.asarray(Image.open(rendered / "image" / f"{name}.png")) for name in names]
     found = {"truth": true}
     for model in models:
-        networks = depths.network_of(model)
+        networks = gan2shape_jax.load_model(model)
         found[str(model)] = np.stack([networks.reconstruct(image).depth for image in images])
     print(f"{len(true)} faces, on {everywhere.mean():.0%} of the pixels: between, within, correlation; the mean shape")
     rows = np.nonzero(everywhere)[0] - (len(everywhere) - 1) / 2

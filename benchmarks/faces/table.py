@@ -5,10 +5,9 @@
     python benchmarks/faces/table.py --results results/refined results/scratch
 
 Columns are those of `studio/depths.py`. `flat` is a plane, `mean` the mean depth of 256 pictures of the training split,
-`ellipsoid` the prior fitted to the true mask; they know no view. `--model` takes lifted models and Unsup3D's networks,
-`--ceiling` depth networks trained with true depth (`studio/learn.py`), `--results` folders of runs on these pictures
-(`committed.py unpack`): all rows are then of the pictures that all of these folders have results of, so that rows can
-be compared.
+`ellipsoid` the prior fitted to the true mask; they know no view. `--model` takes lifted models,
+`--results` folders of runs on these pictures (`committed.py unpack`): all rows are then of the pictures that all of
+these folders have results of, so that rows can be compared.
 """
 
 import argparse

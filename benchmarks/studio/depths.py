@@ -10,7 +10,6 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import packed
@@ -20,8 +19,7 @@ from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, m
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.lift.model_file import read_facts
-from gan2shape_jax.method import metrics, models, prior
+from gan2shape_jax.method import metrics, prior
 
 _RIM = 4  # pixels of 64
 _DIGITS = {"side": 4, "inside": 4, "mad": 1, "pitch": 1, "yaw": 1}
@@ -29,28 +27,14 @@ _DIGITS = {"side": 4, "inside": 4, "mad": 1, "pitch": 1, "yaw": 1}
 Explain = Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]
 
 
-def network_of(model: pathlib.Path, config: str = "") -> gan2shape_jax.Model:
-    """Returns the networks of a lifted model, or plain ones of `ictface`'s sizes, as `learn.py` writes them.
-
-    `config` names the configuration of a lifted model, by default the bundled one of its category.
-    """
-    return gan2shape_jax.load_model(model, config=(config or None) if read_facts(model) else "ictface:predict")
-
-
 def _network(model: str, config: str) -> Explain:
-    networks = network_of(pathlib.Path(model), config)
+    networks = gan2shape_jax.load_model(pathlib.Path(model), config=config or None)
 
     def explain(truth: dict, number: int) -> tuple[np.ndarray, np.ndarray]:
         result = networks.reconstruct(truth["image"][number])
         return result.input_depth, np.degrees(result.view[:2])
 
     return explain
-
-
-def _ceiling(model: str) -> Explain:
-    networks = network_of(pathlib.Path(model)).networks
-    depth = jax.jit(lambda image: models.depth(networks.params, image[None] / 127.5 - 1, networks.settings)[0])
-    return lambda truth, number: (np.asarray(depth(truth["image"][number].astype(np.float32))), None)
 
 
 def _run(folder: pathlib.Path) -> Explain:
@@ -99,9 +83,8 @@ def arguments(
 ) -> argparse.Namespace:
     """Parses the command line of a table, given what it is of by default."""
     parser.add_argument("--data", type=pathlib.Path, default=data, help="as committed.py packs it")
-    parser.add_argument("--model", nargs="+", default=[*model_files], help="files of lifted models, or networks")
+    parser.add_argument("--model", nargs="+", default=[*model_files], help="files of lifted models")
     parser.add_argument("--config", default="", help="of lifted models (default: that of their category)")
-    parser.add_argument("--ceiling", nargs="+", default=[], help="files of depth networks trained with true depth")
     parser.add_argument("--results", nargs="+", type=pathlib.Path, default=[], help="folders of runs on the pictures")
     return parser.parse_args()
 
@@ -119,7 +102,6 @@ def ways(options: argparse.Namespace, mean: np.ndarray, category: str) -> dict[s
         "mean": lambda truth, number: (mean, None),
         "ellipsoid": lambda truth, number: (prior.prior_depth(config, truth["mask"][number].astype(np.float32)), None),
         **{f"networks ({name})": explain for name, explain in lifted.items()},
-        **{f"ceiling ({pathlib.Path(model).stem})": _ceiling(model) for model in options.ceiling},
         **{f"run ({folder.name})": _run(folder) for folder in options.results},
     }
 

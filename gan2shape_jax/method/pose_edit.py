@@ -79,7 +79,7 @@ def find(
     gan = {"generator": frozen.generator, "discriminator": frozen.discriminator}
     subspace = find_subspace(key_of(key, Stream.FLIPPED_SAMPLES), gan, arch=arch, samples=samples)
     latents = sample_w(key_of(key, Stream.WALKED_SAMPLES), frozen.generator, arch=arch, samples=NAMED_BY)
-    subspace, _ = named(subspace, latents, params, frozen, settings)
+    subspace = named(subspace, latents, params, frozen, settings)
     values = np.zeros_like(OFFSETS)
     for axis, place in np.ndindex(*OFFSETS.shape):
         there = along(subspace, latents[:WALKED], axis, float(OFFSETS[axis, place]))
@@ -123,13 +123,11 @@ def taught(
 
 def named(
     subspace: FlipSubspace, latents: Float[Any, "n w"], params: models.Params, frozen: FrozenModels, settings: Settings
-) -> tuple[FlipSubspace, list[float]]:
-    """Returns the axes of yaw and the light's side, and their correlations with what a model sees of samples."""
+) -> FlipSubspace:
+    """Returns the axes of yaw and the light's side, by what a model sees of samples."""
     values, own = predicted_sides(params, latents, frozen, settings), np.asarray(subspace.coordinates(latents))
     mixing = np.linalg.lstsq(own - own.mean(axis=0), values - values.mean(axis=0), rcond=None)[0]
-    subspace = subspace.turned(mixing, latents)
-    pairs = zip(np.asarray(subspace.coordinates(latents)).T, values.T, strict=True)
-    return subspace, [float(np.corrcoef(coordinate, value)[0, 1]) for coordinate, value in pairs]
+    return subspace.turned(mixing, latents)
 
 
 def along(

@@ -31,8 +31,6 @@ edit results/001
 edit results/001 --yaw 20
 render results/001 --yaw 20 --out results/001/depth.npy
 render none --yaw 20
-mirror --gan ictface --out results
-mirror --out turned
 lift --config=ictface --config.workdir=results --config.lift.samples=-1
 lift --config=ictface --config.workdir=results --config.gan.checkpoint=none.safetensors
 --config=ictface --config.workdir=results
@@ -96,7 +94,6 @@ lift --config=ictface --config.workdir=own
 train-gan photos --out own
 train-gan photos --out own --check
 sample --config=ictface --out own
-mirror --gan ictface --out own
 edit results/001 --yaw 20 --version 3d --out own
 render results/001 --yaw 20 --out own
 export texture results/001 a.png --out own

@@ -18,7 +18,7 @@ from gan2shape_jax.io.data import load_item
 
 _CARS = pathlib.Path(__file__).parents[2] / "benchmarks" / "cars"
 _there = pytest.mark.skipif(not (_CARS / "data").is_dir(), reason="benchmarks/cars/data is not in the distribution")
-_NAMES = ("chance", "folders", "packed", "photograph", "shape", "cars", "drawing", "lowpoly", "render", "committed")
+_NAMES = ("chance", "folders", "packed", "photograph", "shape", "cars", "drawing", "render", "committed")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def scripts(monkeypatch):
 
 
 def _described(scripts, numbers, split="train"):
-    options = argparse.Namespace(seed=0, split=split, pictures=2, yaw=45.0, focal=None, models=None)
+    options = argparse.Namespace(seed=0, split=split, pictures=2, yaw=45.0, focal=None)
     return scripts.render.described(numbers, options)
 
 
@@ -94,36 +94,6 @@ def test_the_committed_cars_are_what_a_run_takes(scripts, tmp_path):
     item = load_item(config, (tmp_path / "list.txt").read_text().split()[5])
     np.testing.assert_array_equal(item.mask > 0.5, truth["mask"][5])
     np.testing.assert_allclose(item.depth[truth["mask"][5]], truth["depth"][5][truth["mask"][5]])
-
-
-def test_cars_of_others_are_to_judge_by_only_and_asked_for_by_name(scripts, tmp_path, monkeypatch):
-    asked = ["--models", str(tmp_path / "none"), "--count", "1", "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match="to judge by only: say --split test"):
-        scripts.render.main(asked)
-    monkeypatch.setitem(sys.modules, "assimp_py", None)
-    with pytest.raises(SystemExit, match="pip install assimp-py"):
-        scripts.render.main([*asked, "--split", "test"])
-    monkeypatch.setitem(sys.modules, "assimp_py", argparse.Namespace())
-    with pytest.raises(SystemExit, match="NormalCar1.fbx is missing: clone the models"):
-        scripts.render.main([*asked, "--split", "test"])
-    assert not (tmp_path / "out").exists()
-
-
-def test_materials_say_what_is_wheel_glass_and_paint(scripts):
-    def mesh(name, *corners):
-        return argparse.Namespace(
-            name=name, vertices=np.float32(corners).ravel(), normals=np.ones(9, np.float32), indices=range(3)
-        )
-
-    whole = mesh("Cube", (0, 5, 0), (0, 150, 0), (9, 150, 9))
-    tyre = mesh("Cube", (0, 0, 0), (0, 60, 0), (0, 30, 30))
-    pieces = {
-        name: scripts.lowpoly._piece(shape, {"NAME": name, "COLOR_DIFFUSE": [0.3, 0.2, 0.1]}, None, 0.0, 150.0)
-        for name, shape in (("Windows", whole), ("Grey", tyre), ("Black", whole), ("TailLights", whole))
-    }
-    assert [int(piece["part"][0]) for piece in pieces.values()] == [2, 3, 0, 4]
-    np.testing.assert_allclose(pieces["Black"]["colours"], [[0.3, 0.2, 0.1]])
-    assert all(piece["corners"].shape == piece["normals"].shape == (1, 3, 3) for piece in pieces.values())
 
 
 @pytest.mark.heavy

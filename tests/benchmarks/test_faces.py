@@ -1,7 +1,6 @@
 """Rendered faces: what is said to be true of a picture is, people of one split are in no other, refusals."""
 
 import argparse
-import functools
 import importlib
 import json
 import pathlib
@@ -14,7 +13,6 @@ import pytest
 from helpers.plain_result import plain_result
 from PIL import Image
 
-import gan2shape_jax
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
@@ -38,7 +36,7 @@ _SIZE = 32
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
     monkeypatch.syspath_prepend(_FACES.parent / "studio")
-    names = ("sources", "people", "drawing", "render", "committed", "table", "learn", "rigidity")
+    names = ("sources", "people", "drawing", "render", "committed", "table")
     names += ("chance", "folders", "packed", "photograph", "depths")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
@@ -301,42 +299,10 @@ def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(script
         }
         save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
     kept = scripts.depths.finished(truth, [tmp_path])
-    options = argparse.Namespace(model=[], config="", ceiling=[], results=[tmp_path])
+    options = argparse.Namespace(model=[], config="", results=[tmp_path])
     ways = scripts.depths.ways(options, np.load(scripts.committed.MEAN), "ictface")
     errors = {name.split()[0]: scripts.depths.measured(kept, way) for name, way in ways.items()}
     assert len(kept["depth"]) == 2 and np.allclose([errors["run"]["side"], errors["run"]["yaw"]], 0, atol=1e-5)
     assert errors["ellipsoid"]["side"].mean() < 0.9 * errors["flat"]["side"].mean()
     with pytest.raises(UserError, match="is not the picture"):
         scripts.depths.measured(scripts.depths.finished(other, [tmp_path]), ways[f"run ({tmp_path.name})"])
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("what", ["ceiling", "unsup3d"])
-def test_what_learns_from_faces_gets_better_and_is_a_function_of_them(scripts, tmp_path, monkeypatch, capsys, what):
-    monkeypatch.setattr(scripts.learn, "_BATCH", 4)
-    monkeypatch.setattr(scripts.learn, "_AT_ONCE", 1)
-    for kind in ("image", "depth"):
-        (tmp_path / kind).mkdir()
-    for name, rng in (("0", np.random.default_rng(0)), ("1", np.random.default_rng(1))):
-        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / f"image/{name}.png")
-        np.save(tmp_path / f"depth/{name}.npy", rng.uniform(0.95, 1.05, (32, 32)))
-    (tmp_path / "list.txt").write_text("0.png\n1.png\n")
-    files = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
-    for file in files:
-        scripts.learn.main([what, "--data", str(tmp_path), "--steps", "21", "--out", str(file)])
-    losses = [float(line.split(": ")[1]) for line in capsys.readouterr().out.splitlines()]
-    assert losses[:2] == losses[2:] and losses[1] < losses[0] and files[0].read_bytes() == files[1].read_bytes()
-    config = load_config("ictface:predict").unlock()
-    config.image_size = 32
-    assert gan2shape_jax.load_model(files[0], config=config).networks.settings.image_size == 32
-
-
-@pytest.mark.heavy
-def test_what_a_shape_lacks_is_told_by_pictures_of_it_turned(scripts):
-    rigidity = scripts.rigidity
-    bench = rigidity.Bench("people")
-    flatten = functools.partial(rigidity._flattened, bench.params, settings=bench.settings)
-    *observed, lacking = rigidity.measured(bench.sampled(8, own=True), flatten, 0.85)
-    before, left, change, _ = rigidity.explained(*observed, turns=False)
-    told, lacking = (part[rigidity._INSIDE].ravel() for part in (change, lacking))
-    assert left < before / 4 and np.corrcoef(told, lacking)[0, 1] > 0.85

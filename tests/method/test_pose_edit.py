@@ -80,7 +80,7 @@ def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     assert model_file.pose_edit_tensors(None) == {}
     nothing = pose_edit.predicted_sides
     monkeypatch.setattr(pose_edit, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
-    monkeypatch.setattr(pose_edit, "named", lambda actual, *_: (actual, []))
+    monkeypatch.setattr(pose_edit, "named", lambda actual, *_: actual)
     assert pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
 
 
