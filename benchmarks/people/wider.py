@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.bundled import MODEL, weights_file
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift.model_file import read_model
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import blend_border, depth_from_raw

@@ -27,7 +27,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.method import models
 from gan2shape_jax.method.streams import Stream

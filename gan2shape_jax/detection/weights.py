@@ -29,7 +29,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
 from gan2shape_jax.io.grabcut import estimate_mean_mask
-from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
+from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.platforms import in_batches

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError, refused
+from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, grey_mask, open_square, shrunk_mask
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 Map = Float[np.ndarray, "s s"]
 Latent = Float[np.ndarray, "..."]

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, UInt8
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.categories import Parser
-from gan2shape_jax.io.weights.tensors import listed, open_safetensors, short
+from gan2shape_jax.io.weights import listed, open_safetensors, short
 
 FORMAT = "gan2shape-jax/parser/1"
 _ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"

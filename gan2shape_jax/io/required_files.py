@@ -23,8 +23,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
 from gan2shape_jax.io.image_lists import names_of, read_names, stem_of
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import convert_command, listed
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
@@ -73,7 +72,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
         source = next((file for file in beside if os.path.isfile(file)), "")
         named = "" if source else _published(pathlib.Path(path).name)
-        convert = families.command(source or beside[0], target=path or _OUT)
+        convert = convert_command(source or beside[0], target=path or _OUT)
         need("gan.checkpoint", f"gan2shape-jax get {named}" if named else convert)
     need("sampling.view_mvn")
     need("sampling.light_mvn")
@@ -105,7 +104,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         if name == "lpips" or (name in extensions.names("distance") and extensions.load("distance", name).load):
             advice = f"parameters of the distance {name!r}"
             if name == "lpips":
-                command = families.command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
+                command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
                 advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}"
             need(f"loss.{name}_weights", f"{advice}; --config.loss.perceptual=discriminator needs none")
     return files
@@ -125,7 +124,7 @@ def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., No
         what = "a picture that is white where the object usually is, for --config.lift.masks=mean"
         need("lift.mean_mask", what)
     elif source == "parser" and parser is not None:
-        command = families.command(_beside(path, ".pth"), target=path or _OUT)
+        command = convert_command(_beside(path, ".pth"), target=path or _OUT)
         own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
         need("parsing.weights", f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; {own}")
 

@@ -26,7 +26,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays
 from gan2shape_jax.io.bundled import FORMER
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
+from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, pose_edit, reconstruction

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import extensions, stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.tensors import misfits, open_safetensors
+from gan2shape_jax.io.weights import misfits, open_safetensors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import convolution

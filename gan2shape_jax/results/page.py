@@ -42,7 +42,7 @@ from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_text, file_inside, parsed
 from gan2shape_jax.io.image_files import open_upright
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import listed
 from gan2shape_jax.results.files import finite, open_file
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, Output, fragment_of, outputs
 from gan2shape_jax.results.pictures import encoded

@@ -28,7 +28,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.tensors import open_safetensors, safetensors_bytes
+from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
 from gan2shape_jax.results import AWAITS, Reconstruction, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.run.plan import Plan

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
-from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.networks import Params as Params
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2

@@ -20,8 +20,7 @@ from jaxtyping import PRNGKeyArray
 
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.tensors import misfits, open_safetensors, safetensors_bytes
+from gan2shape_jax.io.weights import convert_command, misfits, open_safetensors, safetensors_bytes
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
@@ -77,7 +76,7 @@ def save(
 def _conversion(path: str | os.PathLike[str]) -> str:
     source = pathlib.Path(path)
     source = source if source.suffix in (".pt", ".pth", ".pkl") else source.with_suffix(".pt")
-    return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {families.command(source)}"
+    return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {convert_command(source)}"
 
 
 def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Architecture:

@@ -16,9 +16,17 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, misfits, open_safetensors, safetensors_bytes, short
+from gan2shape_jax.io.checkpoints import read_checkpoint
+from gan2shape_jax.io.weights import (
+    explain,
+    listed,
+    misfits,
+    open_safetensors,
+    recognise,
+    safetensors_bytes,
+    short,
+    tensor_names,
+)
 from gan2shape_jax.method.models import DETAIL, NAMES, Params, detail_module, modules, published
 from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.networks.layers import placed
@@ -84,8 +92,8 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
     nets = modules(settings)
     names = {theirs: ours for ours, theirs in TORCH_NAMES.items() if isinstance(content, dict) and theirs in content}
     if not names:
-        family = families.recognise(families.names_of(content))
-        advice = f"; {families.explain(family, path)}" if family else ""
+        family = recognise(tensor_names(content))
+        advice = f"; {explain(family, path)}" if family else ""
         raise UserError(
             f"{path} holds none of {', '.join(TORCH_NAMES.values())}: it is not a checkpoint of the "
             f"published implementation's networks{advice}"

@@ -13,9 +13,8 @@ from helpers.tiny import asset
 from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError, UserError
-from gan2shape_jax.io import arrays
+from gan2shape_jax.io import arrays, checkpoints
 from gan2shape_jax.io.data import load_mask
-from gan2shape_jax.io.weights import checkpoints
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 

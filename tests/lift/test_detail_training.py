@@ -16,7 +16,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.output_folders import RUN, mark
-from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import detail_training, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit

@@ -19,8 +19,8 @@ from safetensors.numpy import save
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import weights
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights import tensors
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
@@ -201,13 +201,13 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
 @pytest.fixture
 def openings(monkeypatch):
     """The paths of the safetensors files that are opened."""
-    paths, safe_open = [], tensors.safetensors.safe_open
+    paths, safe_open = [], weights.safetensors.safe_open
 
     def counted(path, **options):
         paths.append(str(path))
         return safe_open(path, **options)
 
-    monkeypatch.setattr(tensors.safetensors, "safe_open", counted)
+    monkeypatch.setattr(weights.safetensors, "safe_open", counted)
     return paths
 
 

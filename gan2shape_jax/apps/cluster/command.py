@@ -23,7 +23,7 @@ from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.image_files import ENDINGS
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import listed
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan2shape_jax.errors import exit_code
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint
+from gan2shape_jax.io.checkpoints import read_checkpoint
+from gan2shape_jax.io.weights import recognise, tensor_names
 
 _KINDS = ("stylegan2", "networks")
 _USAGE = """\
@@ -48,5 +48,5 @@ def _convert(kind: str, argv: Sequence[str], content: Any = None) -> int:
 def _recognised(argv: Sequence[str]) -> int:
     """Reads the first file once, and lets the converter go on that knows it, or else one that explains the problem."""
     content = read_checkpoint(argv[0])
-    family = families.recognise(families.names_of(content))
+    family = recognise(tensor_names(content))
     return _convert("networks" if family is None else family.tool or "stylegan2", argv, content)

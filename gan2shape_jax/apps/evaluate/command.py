@@ -24,7 +24,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import listed
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.reconstruction import load

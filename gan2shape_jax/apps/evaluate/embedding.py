@@ -18,7 +18,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError, install
 from gan2shape_jax.io.files import MIB
 from gan2shape_jax.io.sandbox import run_limited
-from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 
 _MOST = 1024  # pixels of a side, pictures of a batch

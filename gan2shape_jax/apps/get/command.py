@@ -32,6 +32,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights
+from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import (
     MIB,
     atomic_file,
@@ -44,8 +45,7 @@ from gan2shape_jax.io.files import (
 )
 from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
 from gan2shape_jax.io.sandbox import run_limited
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.io.weights import listed, short
 
 MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
 _SPARE = MIB  # bytes that a download may have beyond the published size, which may be rounded

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.image_files import ENDINGS, pictures_in
 from gan2shape_jax.io.image_lists import fault_of, filing_key, natural_key
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import listed
 
 _LONGEST = 60  # characters of a made-up name
 _NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart

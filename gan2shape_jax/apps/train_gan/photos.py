@@ -39,7 +39,6 @@ from gan2shape_jax.io.files import (
 )
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.sandbox import run_limited
-from gan2shape_jax.io.weights import tensors
 from gan2shape_jax.method.streams import Stream, generator_of, run_key
 from gan2shape_jax.training.decision import Start, There, Wanted, decide
 
@@ -117,7 +116,7 @@ def load(
     """
     listed, others = _find(source)
     if others:
-        names = tensors.listed(others, _SHOWN)
+        names = listed(others, _SHOWN)
         say(f"{source}: {len(others)} that are not pictures were skipped: {names}")
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
     request = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan2shape_jax.io.weights import checkpoints
+from gan2shape_jax.io import checkpoints
 
 
 @pytest.fixture(autouse=True)

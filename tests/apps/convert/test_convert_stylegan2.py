@@ -14,7 +14,7 @@ from gan2shape_jax.apps.convert.stylegan2 import convert, read_checkpoint
 from gan2shape_jax.apps.convert.stylegan2.command import main
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
+from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
 from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import inversion
 

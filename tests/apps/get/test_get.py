@@ -24,7 +24,7 @@ from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of, weights_file
 from gan2shape_jax.io.output_folders import MARKER, WEIGHTS
 from gan2shape_jax.run.start import hold
 
-_CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
+_CORPUS = pathlib.Path(__file__).parents[2] / "io" / "corpus" / "torch_zip"
 _URL = "https://example.org/gan.pkl"
 
 

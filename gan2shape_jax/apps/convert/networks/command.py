@@ -20,7 +20,7 @@ from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_square
-from gan2shape_jax.io.weights.tensors import safetensors_bytes
+from gan2shape_jax.io.weights import safetensors_bytes
 
 
 def _parser() -> argparse.ArgumentParser:

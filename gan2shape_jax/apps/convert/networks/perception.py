@@ -17,7 +17,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
 from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.image_files import crop_and_resize
-from gan2shape_jax.io.weights.tensors import listed, misfits
+from gan2shape_jax.io.weights import listed, misfits
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.results import pictures

@@ -6,9 +6,9 @@ from typing import Any
 
 from gan2shape_jax.apps.convert.stylegan2 import nvidia, nvidia_tf, rosinality
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
+from gan2shape_jax.io.weights import explain, recognise, tensor_names
 from gan2shape_jax.stylegan2 import Architecture, Params
 
 _UNSTATED = "not stated; see where the checkpoint is from"
@@ -22,7 +22,7 @@ class Converted:
       arch, params: what `stylegan2.save` takes.
       source_sha256: the file's hash.
       notes: what the source lacked and how that was made up, what was fixed, what is computed differently.
-      family: the name of its family (see `checkpoint_families`).
+      family: the name of its family.
       license_note: what is known about the weights' licence.
     """
 
@@ -93,9 +93,9 @@ def read_checkpoint(
 
 def _family(content: Any, path: str | os.PathLike) -> str:
     """Returns the StyleGAN2 family; raises `UserError` for other families, naming the command for them."""
-    family = families.recognise(families.names_of(content))
+    family = recognise(tensor_names(content))
     if family is not None and family.tool != "stylegan2":
-        raise UserError(families.explain(family, path))
+        raise UserError(explain(family, path))
     if family is not None:
         return family.name
     keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""

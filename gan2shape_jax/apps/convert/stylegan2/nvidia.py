@@ -24,7 +24,7 @@ from gan2shape_jax.apps.convert.stylegan2 import tensors
 from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.sandbox import Record
-from gan2shape_jax.io.weights.tensors import short
+from gan2shape_jax.io.weights import short
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes, generator_shapes
 

@@ -25,9 +25,9 @@ from gan2shape_jax.apps.convert.stylegan2 import tensors
 from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps
 from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
 from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.checkpoints import TENSORFLOW
 from gan2shape_jax.io.sandbox import Record
-from gan2shape_jax.io.weights.checkpoints import TENSORFLOW
-from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes, generator_shapes
 

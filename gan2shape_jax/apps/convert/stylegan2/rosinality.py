@@ -16,8 +16,7 @@ import numpy as np
 from gan2shape_jax.apps.convert.stylegan2 import tensors
 from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, State, Table, Tensor
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.families import WRAPPERS
-from gan2shape_jax.io.weights.tensors import listed
+from gan2shape_jax.io.weights import WRAPPERS, listed
 from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes

@@ -12,8 +12,8 @@ import pytest
 from helpers.pickles import Call, Storage, dumps, network_record
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 from gan2shape_jax.io.sandbox import Record
-from gan2shape_jax.io.weights.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 
 _VALUES = np.arange(4, dtype=np.float32)
 

@@ -22,7 +22,7 @@ import numpy as np
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.sandbox import Record, run_limited
-from gan2shape_jax.io.weights.tensors import LIMIT, short
+from gan2shape_jax.io.weights import LIMIT, short
 
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size

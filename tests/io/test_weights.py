@@ -11,9 +11,8 @@ from helpers.pickles import Call, dumps, network_record
 from gan2shape_jax import load_model, stylegan2
 from gan2shape_jax.apps.convert.stylegan2 import convert
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.tensors import listed, misfits, safetensors_bytes, short
+from gan2shape_jax.io.checkpoints import read_checkpoint
+from gan2shape_jax.io.weights import FAMILIES, listed, misfits, recognise, safetensors_bytes, short
 from gan2shape_jax.method.perceptual import load_lpips
 
 
@@ -99,11 +98,11 @@ _NAMES = {
 
 
 def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
-    assert {reference.name for reference in families.FAMILIES} == set(_NAMES)
-    assert all(bool(reference.tool) != bool(reference.advice) for reference in families.FAMILIES)
+    assert {reference.name for reference in FAMILIES} == set(_NAMES)
+    assert all(bool(reference.tool) != bool(reference.advice) for reference in FAMILIES)
     for name, names in _NAMES.items():
         for wrapper in ("", "module.", "state_dict.", "state_dict.module."):
-            family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in names})
+            family = recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in names})
             assert family is not None and family.name == name
 
 
@@ -120,13 +119,13 @@ def test_families_are_recognised_by_their_names_and_have_a_tool_or_advice():
     ],
 )
 def test_other_names_are_no_family(names):
-    assert families.recognise(names) is None
+    assert recognise(names) is None
 
 
 def test_other_layouts_are_known_and_other_names_are_no_family():
-    assert families.recognise({"conv1.conv.modulation.weight"}).name == "stylegan2-rosinality"
-    assert families.recognise({"lins.0.model.1.weight", "net.slice1.0.weight"}).name == "lpips"
-    assert families.recognise({"g_running.x"}).name == "stylegan1"
+    assert recognise({"conv1.conv.modulation.weight"}).name == "stylegan2-rosinality"
+    assert recognise({"lins.0.model.1.weight", "net.slice1.0.weight"}).name == "lpips"
+    assert recognise({"g_running.x"}).name == "stylegan1"
 
 
 def _refusal(path, content):

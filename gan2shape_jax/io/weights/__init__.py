@@ -1,1 +1,0 @@
-"""Reads foreign checkpoints (torch, NVIDIA pickles) as data: no code in a file is ever run."""
