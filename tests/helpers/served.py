@@ -48,7 +48,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(cache: pathlib.Path, limits: Limits, *, log: IO[str] | None = None, **constants: float):
-    """Yields a server; `constants` are those of guard and connections, by name, that shall be others."""
+    """Yields a server; `constants` are those of guard, by name, that shall be others."""
     code = f"from helpers import served; served.main({dataclasses.asdict(limits)!r}, {constants!r})"
     places = [str(pathlib.Path(__file__).parents[number]) for number in (1, 2)]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join(places)}
@@ -64,12 +64,11 @@ def served(cache: pathlib.Path, limits: Limits, *, log: IO[str] | None = None, *
 
 def main(limits: dict, constants: dict) -> None:
     """Serves until the process is ended."""
-    from gan2shape_jax.apps.serve import command, connections, guard
+    from gan2shape_jax.apps.serve import command, guard
     from helpers import fake_worker
 
     for name, value in constants.items():
-        (module,) = (module for module in (guard, connections) if hasattr(module, name))
-        setattr(module, name, value)
+        setattr(guard, name, value)
     command.performer = fake_worker.quick
     kinds = {"people": "face", "cat": "cat's face"}
     command.serve([*kinds], kinds, command.listening("127.0.0.1", 0), Limits(**limits), browser=False)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _HOST, _PORT = "127.0.0.1", 7860
-_WAITING = 32  # connections that the system keeps until they are taken, see `connections`
+_WAITING = 32  # connections that the system keeps until they are taken, see `guard`
 _FAREWELL_S = 2  # for connections still open at shutdown
 _BETWEEN_S = 2.0  # between checks for files that have to be removed
 # Of a result, whose page contains a visitor's text and pictures, and so runs without an origin.
@@ -187,7 +187,7 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
     """
     import uvicorn
 
-    from gan2shape_jax.apps.serve.connections import limited
+    from gan2shape_jax.apps.serve.guard import limited_connections
 
     host, port = door.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -199,7 +199,7 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False
         )
-        config.http = limited(config.forwarded_allow_ips, _WAITING)
+        config.http = limited_connections(config.forwarded_allow_ips, _WAITING)
         config.ws, config.backlog = "none", _WAITING
         tidying = asyncio.create_task(_tidy(visits))
         try:

@@ -1,4 +1,4 @@
-"""Which requests are refused before Gradio reads them, and how uploads are taken in.
+"""Which connections and requests are refused before Gradio reads them, and how uploads are taken in.
 
 Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
@@ -14,13 +14,14 @@ Gradio's answers, and the links in them, have the paths of files: visitors get `
 
 import asyncio
 import collections
+import contextlib
 import json
+import math
 import os
 import pathlib
 import re
-import time
 from collections.abc import AsyncIterator, Container, Mapping
-from typing import Any
+from typing import Any, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -28,6 +29,8 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from gan2shape_jax.apps.serve.visits import Limits, Visits, no_room, visitor_of
 
@@ -39,6 +42,12 @@ _LONGEST = 64  # characters by which a page may call itself or its job; Gradio's
 _MOST_OPEN = 100  # requests of one address at a time: a page has two for as long as it is open
 # A body may take `_BODY_S` seconds, and after the first `_GRACE_S` comes at this many bytes a second or more.
 _BODY_S, _GRACE_S, _LEAST_RATE = 600.0, 10.0, 10_000
+_MOST_CONNECTIONS = 200  # of one address: twice the requests that it may make at a time
+_OTHERS, _LEAST = 32, 16  # files that stay free for what is no connection; connections that there may be all the same
+# A connection that is refused is open for three turns of asyncio's loop: it is taken in the first, looked at in the
+# third, and closed in the fourth, before more are taken. Each turn takes up to one more than may wait.
+_TURNS = 3
+_SILENT_S = 10.0  # after which a connection without a new request is closed, up to twice this long
 _TELLING = ("application/json", "text/event-stream", "text/html")  # the answers that may name files
 UPLOAD = "/gradio_api/upload"
 # Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
@@ -173,14 +182,15 @@ class Uploads:
 
 def _paced(receive: Receive) -> Receive:
     """Returns what receives a request, and takes it for broken off when its body comes too slowly."""
-    began, received, whole = time.monotonic(), 0, False
+    now = asyncio.get_running_loop().time
+    began, received, whole = now(), 0, False
 
     async def paced() -> Message:
         nonlocal received, whole
         if whole:
             return await receive()
         try:
-            async with asyncio.timeout_at(_loop_time(began + min(_BODY_S, _GRACE_S + received / _LEAST_RATE))):
+            async with asyncio.timeout_at(began + min(_BODY_S, _GRACE_S + received / _LEAST_RATE)):
                 message = await receive()
         except TimeoutError:
             return {"type": "http.disconnect"}
@@ -189,11 +199,6 @@ def _paced(receive: Receive) -> Receive:
         return message
 
     return paced
-
-
-def _loop_time(moment: float) -> float:
-    """Returns a moment of `time.monotonic()` by the event loop's clock."""
-    return asyncio.get_running_loop().time() + moment - time.monotonic()
 
 
 def _from_here(headers: Mapping[str, str]) -> bool:
@@ -228,3 +233,59 @@ def _lies_in(path: Any, folder: pathlib.Path) -> bool:
     """Returns whether a path is that of a file in a folder; only absolute paths count, never addresses."""
     inside = isinstance(path, str) and os.path.isabs(path) and os.path.isfile(path)
     return inside and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
+
+
+def limited_connections(trusted: list[str] | str, waiting: int) -> type[asyncio.Protocol]:
+    """Returns uvicorn's protocol with limits: how many connections an address may hold, and for how long in silence.
+
+    `trusted` are the proxies' addresses, as uvicorn knows them: their connections are their visitors', and may be many.
+    `waiting` is how many connections the system keeps until they are taken.
+    """
+    proxies: Any = ProxyHeadersMiddleware(cast(Any, None), trusted).trusted_hosts
+    held: collections.Counter[str] = collections.Counter()  # by visitor
+    most = _most_open(waiting)
+
+    class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """One connection."""
+
+        def connection_made(self, transport: Any) -> None:
+            """Counts a connection, and ends one too many."""
+            super().connection_made(transport)
+            peer = transport.get_extra_info("peername")
+            self._visitor = visitor_of(peer)
+            held[self._visitor] += 1
+            self._watch = self.loop.call_later(_SILENT_S, self._close_silent, None)
+            many = held[self._visitor] > _MOST_CONNECTIONS and not (peer and peer[0] in proxies)
+            if many or held.total() > most:
+                transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Forgets a connection."""
+            self._watch.cancel()
+            held[self._visitor] -= 1
+            if not held[self._visitor]:
+                del held[self._visitor]
+            super().connection_lost(exc)
+
+        def _close_silent(self, before: Any) -> None:
+            """Closes a connection whose latest request is over and was so when this was last looked at."""
+            over = self.cycle is None or self.cycle.response_complete
+            if over and self.cycle is before:
+                self.transport.close()
+            else:
+                self._watch = self.loop.call_later(_SILENT_S, self._close_silent, self.cycle)
+
+    return Limited
+
+
+def _most_open(waiting: int) -> float:
+    """Returns how many connections there is room for among the files that this process may open.
+
+    Without any left, asyncio would write a traceback for each connection that it cannot take, and take none.
+    """
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) != resource.RLIM_INFINITY:
+            return max(files - _TURNS * (waiting + 1) - _OTHERS, _LEAST)
+    return math.inf

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import html
-import inspect
 import math
 import pathlib
 import re
@@ -24,7 +23,7 @@ from PIL import Image
 from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
-from gan2shape_jax.errors import ArgumentError, UserError, message_line
+from gan2shape_jax.errors import UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.image_files import ENDINGS
 from gan2shape_jax.results.page import offers
@@ -67,7 +66,7 @@ _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
-_REMEMBERED_S, _REMEMBERED = 60.0, 1000  # seconds for which it is known that a job was cancelled, and of how many pages
+_REMEMBERED = 1000  # pages whose latest job is known to have been cancelled, and jobs in Gradio's queue
 # What the bundled models know, for those who choose; the last of all are for trying things out.
 _KNOWN = {"people": "People", "cat": "Cats", "car": "Cars that face right", "ictface": "Computer-made test faces"}
 # What else messages say, in the page's terms.
@@ -93,33 +92,17 @@ CSS = """
 Updates = dict[Any, Any]  # new values of components
 
 
-def _told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Has a handler tell of an exception that nobody expected; Gradio would only tell that there was one."""
-    if inspect.isasyncgenfunction(handler):
-
-        @functools.wraps(handler)
-        async def told_last(self: "Page", *args: Any) -> AsyncGenerator[Updates]:
-            async with contextlib.aclosing(handler(self, *args)) as steps:
-                last = False
-                while not last:
-                    try:
-                        updates = await anext(steps)
-                    except StopAsyncIteration:
-                        return
-                    except Exception:
-                        updates, last = self._idle(failure(jobs.fault()), go=self._framed(args[-1]) is not None), True
-                    yield updates  # where Gradio may close this
-
-        return told_last
+def _reported(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a handler report an exception that nobody expected; Gradio would only say that there was one."""
 
     @functools.wraps(handler)
-    async def told(self: "Page", *args: Any) -> Updates:
+    async def reported(self: "Page", *args: Any) -> Updates:
         try:
             return await handler(self, *args)
-        except Exception:
-            return {self.status: failure(jobs.fault())}
+        except Exception as error:
+            return {self.status: self._failure(error)}
 
-    return told
+    return reported
 
 
 class Page:
@@ -128,7 +111,7 @@ class Page:
     def __init__(self, visits: Visits, worker: jobs.Worker, limits: Limits, *, kinds: dict[str, str]):
         """Builds the page, `blocks`; `kinds` are what the models, by name, know, in one word; the first is chosen."""
         self._visits, self._worker, self._limits, self._kinds = visits, worker, limits, kinds
-        self._cancelled: dict[str, float] = {}  # when the latest job of a page was cancelled, `time.monotonic()`
+        self._cancelled: dict[str, None] = {}  # the pages whose latest job was cancelled, in that order
         self._labels = {name: _KNOWN.get(name, f"{kind.capitalize()} ({name})") for name, kind in kinds.items()}
         minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
@@ -201,7 +184,6 @@ class Page:
         self._cancelled.pop(str(request.session_hash), None)
         return self._busy(note("Waiting for its turn."))
 
-    @_told
     async def photo_framed(
         self, upload: dict[str, Any] | None, model: str, request: gr.Request
     ) -> AsyncGenerator[Updates]:
@@ -217,26 +199,29 @@ class Page:
             async with contextlib.aclosing(job):
                 async for status in job:
                     yield self._busy(status) | self._nothing()
-        except UserError as error:
-            yield self._idle(failure(self._in_page_terms(str(error), visit)), go=False) | self._nothing()
-            return
-        visit.facts = done[jobs.FRAMING] | {"model": model}
-        count = len(visit.facts["boxes"])
-        kind = self._kinds[model]
-        message = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square if it is wrong."
-        if said := visit.facts["note"]:
-            message += f" {said[0].upper()}{self._in_page_terms(said[1:], visit)}."
-        if absent := visit.facts["absent"]:
-            message = f"{self._in_page_terms(absent, visit)}. If there is one, put the square around it."
-        yield self._idle(note(message)) | self._choice(visit.facts) | self._pictures(visit, "1")
+            visit.facts = done[jobs.FRAMING] | {"model": model}
+            yield self._idle(note(self._found(visit))) | self._choice(visit.facts) | self._pictures(visit, "1")
+        except Exception as error:
+            yield self._idle(self._failure(error, visit), go=False) | self._nothing()
 
-    @_told
+    def _found(self, visit: Visit) -> str:
+        """Returns what a photo's framing has found, and what can be done about it."""
+        if absent := visit.facts["absent"]:
+            return f"{self._in_page_terms(absent, visit)}. If there is one, put the square around it."
+        count = len(visit.facts["boxes"])
+        kind = self._kinds[visit.facts["model"]]
+        message = f"{count} {kind}s found: choose one." if count > 1 else "Found. Move the square if it is wrong."
+        if said := self._in_page_terms(visit.facts["note"], visit):
+            message += f" {said[0].upper()}{said[1:]}."
+        return message
+
+    @_reported
     async def photo_removed(self, request: gr.Request) -> Updates:
         """Removes everything that a visitor has sent."""
         self._visits.forget(str(request.session_hash))
         return self._idle("", go=False) | self._nothing()
 
-    @_told
+    @_reported
     async def object_chosen(self, which: str, request: gr.Request) -> Updates:
         """Moves the crop to another of the objects found."""
         if (visit := self._framed(request)) is None:
@@ -244,7 +229,7 @@ class Page:
         box = _rounded(_boxes(visit)[int(which or 1) - 1])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
 
-    @_told
+    @_reported
     async def photo_clicked(
         self, which: str, side: float, roll: float, event: gr.SelectData, request: gr.Request
     ) -> Updates:
@@ -255,50 +240,43 @@ class Page:
         x, y = (round((place + 0.5) * factor) for place in event.index)
         return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, CropBox(x, y, side, roll))
 
-    @_told
+    @_reported
     async def crop_changed(
         self, which: str, x: float, y: float, side: float, roll: float, request: gr.Request
     ) -> Updates:
         """Draws a crop that was changed."""
         visit = self._framed(request)
-        try:
-            return self._pictures(visit, which, CropBox(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
-        except ArgumentError as error:
-            return {self.status: failure(str(error))}
+        return self._pictures(visit, which, CropBox(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
 
-    @_told
     async def reconstructed(
         self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
     ) -> AsyncGenerator[Updates]:
         """Reconstructs a crop; where Gradio closes this, the job stops."""
         visit = self._framed(request)
-        done: dict[str, Any] = {}
         if visit is None:
             yield self._idle(failure("the photo has been deleted: drop it again"), go=False)
             return
-        entered, folder = CropBox(x, y, side, roll), visit.new_folder("result")
-        box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
-        base = f"results/{visit.folder.name}/{folder.name}"
-        shown = 0  # stages whose results the page has; it would restart if it were sent again
         try:
+            entered, folder = CropBox(x, y, side, roll), visit.new_folder("result")
+            box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
+            base, done, shown = f"results/{visit.folder.name}/{folder.name}", dict[str, Any](), 0
             yield {self.files: "", self.frame: ""}
             chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(box), "refine": refine}
             job = self._followed(visit, "Making it 3D", done, folder, **chosen)
             async with contextlib.aclosing(job):
                 async for status in job:
-                    new = self._results(base, done) if len(done) > shown else {}
+                    new = self._results(base, done) if len(done) > shown else {}  # once: the frame would restart
                     shown = len(done)
                     yield self._busy(status) | {self.stages: _drawing(done, base)} | new
-        except UserError as error:
-            yield self._idle(failure(self._in_page_terms(str(error), visit)))
-            return
-        yield self._idle(note("Done."))
+            yield self._idle(note("Done."))
+        except Exception as error:
+            yield self._idle(self._failure(error, visit))
 
     async def cancelled(self, request: gr.Request) -> Updates:
         """Gradio cancels a job."""
-        now = time.monotonic()
-        recent = [(page, at) for page, at in self._cancelled.items() if now - at < _REMEMBERED_S]
-        self._cancelled = dict(recent[-_REMEMBERED:]) | {str(request.session_hash): now}
+        self._cancelled[str(request.session_hash)] = None
+        if len(self._cancelled) > _REMEMBERED:
+            self._cancelled.pop(next(iter(self._cancelled)))
         return self._idle(note("Cancelled."), go=self._framed(request) is not None)
 
     async def refused(self, request: gr.Request) -> Updates:
@@ -333,6 +311,10 @@ class Page:
         finally:
             visit.used = time.monotonic()
         await asyncio.to_thread(visit.measure)
+
+    def _failure(self, error: Exception, visit: Visit | None = None) -> str:
+        """Returns the sentence for the error that is being handled; the log has those that nobody expected."""
+        return failure(self._in_page_terms(str(error), visit) if isinstance(error, UserError) else jobs.fault())
 
     def _in_page_terms(self, text: str, visit: Visit | None) -> str:
         """Returns a message without the server's paths and the command line's options."""

@@ -210,15 +210,8 @@ class Visits:
             self.drop(token)
         # Folders are listed first: what is there by then and belongs to something is in the tables by now.
         kept = {visit.folder for visit in list(self._visits.values())}
-        pictures = sorted(
-            ((_age(picture), picture) for picture in sent if picture.name not in self._uploads),
-            key=lambda pair: pair[0],
-        )
-        old = [
-            picture
-            for number, (age, picture) in enumerate(pictures)
-            if age > self._limits.keep_s or number >= _PICTURES
-        ]
+        pictures = sorted((picture for picture in sent if picture.name not in self._uploads), key=_age)
+        old = [p for number, p in enumerate(pictures) if number >= _PICTURES or _age(p) > self._limits.keep_s]
         for folder in [folder for folder in folders if folder not in kept] + old:
             _remove(folder)
 

@@ -22,7 +22,7 @@ from helpers import fake_worker
 from helpers.served import Visitor, picture, served
 from starlette.testclient import TestClient
 
-from gan2shape_jax.apps.serve import command, connections
+from gan2shape_jax.apps.serve import command, guard
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import Worker
 
@@ -119,7 +119,7 @@ def test_connections_that_are_refused_have_room_until_they_are_closed(monkeypatc
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 256))
     waiting, most = 16, 0
-    protocol = connections.limited([], waiting)
+    protocol = guard.limited_connections([], waiting)
     settings = uvicorn.Config(lambda: None)
     settings.load()
 
@@ -151,7 +151,7 @@ def test_connections_that_are_refused_have_room_until_they_are_closed(monkeypatc
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(crowd(), 60))
-    assert 200 < most <= 256 - connections._OTHERS
+    assert 200 < most <= 256 - guard._OTHERS
 
 
 def _closed(lines):
