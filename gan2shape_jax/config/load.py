@@ -23,7 +23,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax import extensions
-from gan2shape_jax.config import former, schema
+from gan2shape_jax.config import schema
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import configs
@@ -57,7 +57,7 @@ def load_config(spec: str) -> ConfigDict:
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
     """
-    name, *variants = former.config(spec).split(":")
+    name, *variants = spec.split(":")
     config, variants = _found(name, variants)
     for variant in variants:
         if variant not in VARIANTS:
@@ -141,23 +141,14 @@ def _needs_variant(get_config: Callable[..., Any]) -> bool:
 
 
 def _checked(config: Any, path: pathlib.Path) -> ConfigDict:
-    """Returns what a user's `get_config` has given, unlocked, with today's names; raises `ConfigError`."""
+    """Returns what a user's `get_config` has given, unlocked; raises `ConfigError`."""
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
-    config = _modernised(path, ConfigDict(config).unlock())
+    config = ConfigDict(config).unlock()
     if faults := schema.faults(schema.flatten(config), only_types=True):
         raise ConfigError(f"{path}: {faults[0]}")
     _drop_foreign_roots(config)
     return config
-
-
-def _modernised(path: pathlib.Path, config: ConfigDict) -> ConfigDict:
-    """Returns a user's configuration with today's names for fields that it calls as earlier versions did."""
-    values = schema.flatten(config)
-    if not (old := [field for field in values if former.instead_of(field)]):
-        return config
-    warnings.warn(f"{path}: {'; '.join(f'config.{field}: {former.instead_of(field)}' for field in old)}", stacklevel=5)
-    return _from_values(former.modernised(values))
 
 
 def _from_values(values: Mapping[str, Any]) -> ConfigDict:
@@ -269,7 +260,7 @@ def to_json(config: ConfigDict) -> str:
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration in a run's `config.json`; fields that an earlier version lacked have defaults.
+    """Returns the locked configuration in a run's `config.json`; fields that it lacks have defaults.
 
     Raises:
         UserError: the file cannot be read, or holds a configuration that no run could have had.
@@ -282,14 +273,12 @@ def read_config(path: pathlib.Path) -> ConfigDict:
 
 def config_of_tree(tree: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
     """Returns what `read_config` does, from the content of `path`."""
-    plan, known = tree.get("plan"), schema.fields()
-    kind = plan.get("kind", "") if isinstance(plan, dict) else ""
+    known = schema.fields()
     _require_extensions(tree, path)
     fields = schema.flatten({group: value for group, value in tree.items() if group not in TOLD})
     # The weight of a loss that a package added, which is not installed any more and which the run did not use.
     fields = {name: value for name, value in fields.items() if value or not name.startswith("loss.") or name in known}
-    fields = former.modernised({field: schema.as_tuples(value) for field, value in fields.items()}, kind=str(kind))
-    values = schema.flatten(load_config("base")) | fields
+    values = schema.flatten(load_config("base")) | {field: schema.as_tuples(value) for field, value in fields.items()}
     problems = schema.faults(values)
     if problems or (problems := schema.problems(config := _from_values(values))):
         raise UserError(f"{path}: {problems[0]}")
@@ -433,7 +422,7 @@ def as_detail_training(config: ConfigDict, *, model: str, folder: str, pictures:
     return config
 
 
-# What every configuration can be changed to, unlocked. The last two had other names before.
+# What every configuration can be changed to, unlocked.
 VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
     "predict": _predicted,
     "scratch": _from_scratch,
@@ -442,6 +431,4 @@ VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {
     LIFT: _lifted,
     "finetune": _finetuned,
     "train_detail": _detail_trained,
-    "relift": _finetuned,
-    "amortize": _detail_trained,
 }

@@ -19,7 +19,6 @@ import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from gan2shape_jax.config import former
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
@@ -155,9 +154,7 @@ def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
 
 
 def no_field(path: str) -> str:
-    """Returns the sentence about a field that does not exist, or has another name now."""
-    if now := former.instead_of(path):
-        return f"there is no field config.{path} any more: {now}"
+    """Returns the sentence about a field that does not exist."""
     close, name = nearest(path, fields()), shown(path)[1:-1]
     return f"there is no field config.{name}; did you mean config.{close}? (--help lists the groups of fields)"
 

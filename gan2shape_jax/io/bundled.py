@@ -13,8 +13,6 @@ GAN, MODEL = "gan.checkpoint", "networks.pretrained"  # the fields of a configur
 RECORD = "record.json"  # of weights in the cache
 DEFAULT = "people"  # the model where none is named
 _BUNDLED = {GAN: "gan.safetensors", MODEL: "model.safetensors"}
-# What a category, its configuration and its weights were called before 0.1; these names go with the next version.
-FORMER = {"catface": "cat", "head": DEFAULT}
 # What people call what a model knows, where that is not nearly its name.
 _CALLED = dict.fromkeys(("face", "faces", "person", "human", "portrait", "ffhq"), DEFAULT)
 _IN_CHECKOUT = "people/head"  # of the assets: what setup.cfg and MANIFEST.in leave out (indexes take 100 MB)
@@ -75,8 +73,8 @@ def weights_file(name_or_path: str | os.PathLike[str], field: str) -> pathlib.Pa
     path, named = pathlib.Path(name_or_path), names_of(field)
     if path.suffix or path.name != os.fspath(name_or_path) or os.path.isfile(path):
         return path
-    if (name := FORMER.get(path.name, path.name)) in named:
-        return named[name]
+    if path.name in named:
+        return named[path.name]
     what, names, meant = "GAN" if field == GAN else "model", ", ".join(named), suggestion(named, path.name)
     raise ConfigError(f"there is no {what} {path.name[:80]!r}{meant}: name a file (.safetensors), or one of {names}")
 

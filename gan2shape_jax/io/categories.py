@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from gan2shape_jax import extensions
-from gan2shape_jax.io.bundled import FORMER, configs
+from gan2shape_jax.io.bundled import configs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ def categories() -> dict[str, Category]:
 
 def category_of(name: str) -> Category:
     """Returns the record of a category; for a word of the user's own without a record, the values it starts from."""
-    return getattr(name, "record", None) or categories().get(FORMER.get(name, name)) or Category(name)
+    return getattr(name, "record", None) or categories().get(name) or Category(name)
 
 
 def parsers() -> dict[str, Parser]:

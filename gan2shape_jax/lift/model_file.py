@@ -24,7 +24,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays
-from gan2shape_jax.io.bundled import FORMER
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
 from gan2shape_jax.lift.samples import SampleMaker
@@ -169,7 +168,6 @@ def _facts_of(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts | None
         values: dict[str, Any] = {
             field.name: texts[field.name] if field.type is str else json.loads(texts[field.name]) for field in fields
         }
-        values["category"] = FORMER.get(values["category"], values["category"])
         if not all(isinstance(values[name], dict) for name in ("fits", "errors", "training")):
             raise ValueError("a mapping is missing or is not one")
     except (KeyError, ValueError, RecursionError) as error:

@@ -64,8 +64,6 @@ _ARRAYS = {
 }
 _OPTIONAL = ("gan_image", "true_depth", "uncertainty")
 _FACTS = ("name", "category", "reference", "original_size", "metrics")  # that `result.json` holds
-_FORMER_NAMES = {"uncertainty": ("depth_spread",)}  # what earlier versions called an array, in the record and as a file
-_FORMER_GRADES = {"found": "unmeasured"}
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -350,7 +348,6 @@ def load(folder: str | os.PathLike[str]) -> Reconstruction:
     try:
         facts = {key: record[key] for key in _FACTS if key in record}
         for key, (name, _) in _ARRAYS.items():
-            name = next((former for former in _FORMER_NAMES.get(key, ()) if former in record["arrays"]), name)
             if name in record["arrays"] or key not in _OPTIONAL:
                 path = folder / f"{name}.npy"
                 open_file(folder, path.name).close()
@@ -381,9 +378,6 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path} has another format than {_FORMAT}, this program's: reconstruct again")
     if fault := next(_faults(record), ""):
         raise UserError(f"{path} is damaged, {fault}: reconstruct again")
-    trust = record.get("metrics", {}).get("trust", {})
-    if "grade" in trust:
-        trust["grade"] = _FORMER_GRADES.get(trust["grade"], trust["grade"])
     return record
 
 

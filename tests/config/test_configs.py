@@ -123,15 +123,6 @@ def test_unknown_config_is_an_error_with_a_hint(spec, message):
         load_config(spec)
 
 
-def test_what_had_another_name_is_told_and_found():
-    with pytest.warns(UserWarning, match="the configuration catface is called cat today"):
-        assert to_json(load_config("catface:predict")) == to_json(load_config("cat:predict"))
-    with pytest.warns(UserWarning, match="the configuration head is called people today"):
-        assert load_config("configs/head.py:predict").category == "people"
-    with pytest.warns(UserWarning, match="celeba_pretrain is called celeba:published_joint today"):
-        assert to_json(load_config("configs/celeba_pretrain.py")) == to_json(load_config("celeba:published_joint"))
-
-
 def test_a_files_own_variant_is_taken_before_one_that_all_have(tmp_path):
     text = (
         "from gan2shape_jax.config import load_config\nVARIANTS = ('quick', 'slow')\n"

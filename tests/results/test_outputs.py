@@ -48,17 +48,6 @@ def test_committed_results_are_read(saved_results, name):
     assert "configuration" in examine(saved_results / name)
 
 
-def test_names_of_earlier_versions_are_read(result, tmp_path):
-    spread = np.full_like(result.depth, 0.01)
-    save_result(dataclasses.replace(result, uncertainty=spread, metrics={"trust": {"grade": "found"}}), tmp_path / "r")
-    (tmp_path / "r" / "uncertainty.npy").rename(tmp_path / "r" / "depth_spread.npy")
-    path = tmp_path / "r" / "result.json"
-    path.write_text(path.read_text().replace('"uncertainty"', '"depth_spread"'))
-    again = load(tmp_path / "r")
-    np.testing.assert_array_equal(again.uncertainty, spread)
-    assert again.metrics == load_metrics(tmp_path / "r") == {"trust": {"grade": "unmeasured"}}
-
-
 @pytest.mark.parametrize("name", ["result.json", "true_depth.npy"])
 def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, name):
     save_result(result, tmp_path / "r")

@@ -62,7 +62,7 @@ _DIGITS = 5
 _STILL = 0.005  # sides of its crop: a face that has moved less is not looked at again, which saves a visitor time
 _EPILOG = """\
 example:
-  gan2shape-jax export web head --out site      # then serve the folder, by any static web server
+  gan2shape-jax export web people --out site      # then serve the folder, by any static web server
 """
 
 
