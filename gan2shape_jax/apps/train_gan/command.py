@@ -13,8 +13,8 @@ from typing import Any
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan import loop, photos
-from gan2shape_jax.apps.train_gan.measure import load_features
 from gan2shape_jax.apps.train_gan.photos import Selection
+from gan2shape_jax.apps.train_gan.record import load_features
 from gan2shape_jax.apps.train_gan.training import AUGMENTATIONS, TrainingSettings, architecture_for
 from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
 from gan2shape_jax.io import option_types, output_folders
@@ -108,13 +108,13 @@ def _run(options: argparse.Namespace) -> None:
     with hold(options.out, output_folders.GAN):
         clear_leftovers(options.out)
         selection = Selection(options.typical, not options.no_grey)
-        packed = photos.load(options.photos, options.out, training.arch.size, selection, say=_say)
+        packed = photos.load(options.photos, options.out, training.arch.size, selection, log=_log)
         if options.check:
-            loop.check(training, say=_say)
+            loop.check(training, log=_log)
         else:
             if importlib.util.find_spec("matplotlib") is None:
                 _warn(f"no curves.png is drawn: it needs matplotlib, {install('plots')}")
-            loop.train(training, packed, say=_say, warn=_warn)
+            loop.train(training, packed, log=_log, warn=_warn)
 
 
 def _training_of(options: argparse.Namespace) -> loop.Training:
@@ -159,7 +159,7 @@ def _training_of(options: argparse.Namespace) -> loop.Training:
     )
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(one_line(line), flush=True)
 
 

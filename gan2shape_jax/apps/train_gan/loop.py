@@ -27,9 +27,8 @@ import numpy as np
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan import record
-from gan2shape_jax.apps.train_gan.measure import Features, drawn_samples, kernel_distance
 from gan2shape_jax.apps.train_gan.photos import Photos, rows_of
-from gan2shape_jax.apps.train_gan.record import HistoryRow
+from gan2shape_jax.apps.train_gan.record import Features, HistoryRow, drawn_samples, kernel_distance
 from gan2shape_jax.apps.train_gan.training import (
     TrainingSettings,
     TrainingState,
@@ -103,10 +102,10 @@ class _Course:
 
     def settle(self) -> None:
         """Fetches the scalars of iterations that are not in a row yet."""
-        self.pending = [{name: float(x) for name, x in told.items()} for told in jax.device_get(self.pending)]
+        self.pending = [{name: float(x) for name, x in metrics.items()} for metrics in jax.device_get(self.pending)]
 
 
-def train(training: Training, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+def train(training: Training, photos: Photos, *, log: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Trains until `training.images` photos have been shown, resuming from the last checkpoint if there is one.
 
     Raises `UserError` if a checkpoint belongs to another training, training has diverged, or the file system fails;
@@ -114,7 +113,7 @@ def train(training: Training, photos: Photos, *, say: Callable[[str], None], war
     """
     mesh = devices.mesh_of(training.settings.batch, jax.devices())
     if note := devices.padding_note(training.settings.batch, mesh, "photos"):
-        say(note)
+        log(note)
     state: TrainingState = devices.replicate(fresh_state(training.arch, training.settings, training.start), mesh)
     made_with = {
         "settings": dataclasses.asdict(training.settings),
@@ -128,15 +127,17 @@ def train(training: Training, photos: Photos, *, say: Callable[[str], None], war
         course = _Course()
         if restored is not None:
             state, course = restored[0], _Course(**restored[1])
-            say(f"continuing after {course.done * training.settings.batch} photos")
-        updates, clock = make_updates(training.arch, training.settings, mesh), _Clock(training, say)
-        snapshots, warned = _Snapshots(training, photos), False
+            log(f"continuing after {course.done * training.settings.batch} photos")
+        updates, clock = make_updates(training.arch, training.settings, mesh), _Clock(training, log)
+        warned, of_photos = False, None
+        if training.features is not None and course.done < training.iterations:
+            of_photos = _features_of_photos(training, photos, training.features)
         with interrupt.noted() as check:
             while course.done < training.iterations:
                 rows = rows_of(len(photos.pixels), training.settings.batch, course.done, training.settings.seed)
                 batch = on_devices(photos.pixels, rows, mesh)
-                state, told = iterate(updates, training.settings, state, batch, course.done)
-                course.pending.append(told)
+                state, metrics = iterate(updates, training.settings, state, batch, course.done)
+                course.pending.append(metrics)
                 course.done += 1
                 shown, due = course.done * training.settings.batch, training.is_due(course.done)
                 if course.done % record.WINDOW == 0 or course.done == training.iterations:
@@ -144,15 +145,15 @@ def train(training: Training, photos: Photos, *, say: Callable[[str], None], war
                     course.rows.append(record.mean_row(shown, course.pending))
                     course.pending = []
                     record.require_sound(course.rows[-1], kept=_kept(training))
-                    if not warned and (said := record.warning_of(course.rows, training.settings)):
-                        warn(said)
+                    if not warned and (warning := record.warning_of(course.rows, training.settings)):
+                        warn(warning)
                         warned = True
                     clock.report(course.done, course.rows[-1])
                 if due:
                     course.settle()
                     if course.pending:
                         record.require_sound(record.mean_row(shown, course.pending), kept=_kept(training))
-                    snapshots.take(state, course, say)
+                    _write_snapshot(training, state, course, of_photos, len(photos.pixels), log)
                 try:
                     check()
                 except KeyboardInterrupt:
@@ -170,8 +171,8 @@ def _kept(training: Training) -> str:
 
 
 class _Clock:
-    def __init__(self, training: Training, say: Callable[[str], None]):
-        self._training, self._say = training, say
+    def __init__(self, training: Training, log: Callable[[str], None]):
+        self._training, self._log = training, log
         self._start: tuple[float, int] | None = None
         self._last = -_REPORTED_EVERY_S
 
@@ -185,71 +186,69 @@ class _Clock:
         if speed := (done - self._start[1]) * batch / max(now - self._start[0], 1e-9):
             seconds = (self._training.iterations - done) * batch / speed
             left = f", {speed:.1f} photos a second, {datetime.timedelta(seconds=round(seconds))} left"
-        self._say(
+        self._log(
             f"{row['images']} of {self._training.images} photos: generator {row['generator_loss']:.3f}, discriminator "
             f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
         )
 
 
-class _Snapshots:
-    """Writes the GAN, its samples and how far they are from photos."""
+def _features_of_photos(training: Training, photos: Photos, features: Features) -> np.ndarray:
+    """Returns the features of some photos, which samples are compared with."""
+    drawn_by = generator_of(run_key(training.settings.seed), Stream.GAN_COMPARED_PHOTOS)
+    chosen = drawn_by.permutation(len(photos.pixels))[:_COMPARED]
+    return features.of(np.asarray(photos.pixels[np.sort(chosen)]))
 
-    def __init__(self, training: Training, photos: Photos):
-        self._training, self._photos = training, photos
-        self._of_photos: np.ndarray | None = None
 
-    def take(self, state: TrainingState, course: _Course, say: Callable[[str], None]) -> None:
-        """Writes a snapshot of the state; of several hosts, only the first does."""
-        training, shown = self._training, course.done * self._training.settings.batch
-        average = jax.tree.map(np.asarray, state.average)
-        distance = ""
-        if training.features is not None:
-            measured = self._distance(average, training.features)
-            course.distances.append({"images": shown, "distance": measured})
-            distance = f"; {training.features.name} {measured:.5f}"
-        if jax.process_index() != 0:
-            return
-        stylegan2.save(
-            training.out / GAN,
-            training.arch,
-            {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
-            license_note=training.license_note,
-            notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
-        )
-        written = record.write_config(training.out, training.arch)
-        if written is not None:
-            say(f"wrote {written}: gan2shape-jax lift --config={written} is the next step")
-        samples = training.out / "samples"
-        samples.mkdir(exist_ok=True)
-        grid = samples / f"{shown:08d}.png"
-        shown_samples = drawn_samples(self._key(Stream.GAN_SHOWN), training.arch, average, count=_GRID * _GRID)
-        pictures.write_png(grid, pictures.strip(np.split(shown_samples, _GRID), gap=0))
-        if course.rows:
-            record.write_table(training.out / "history.csv", course.rows)
-            name = training.features.name if training.features else ""
-            record.write_curves(training.out / "curves.png", course.rows, course.distances, name)
-        if course.distances:
-            record.write_table(training.out / "distances.csv", course.distances)
-        say(f"wrote {training.out / GAN} and {grid}{distance}")
+def _write_snapshot(
+    training: Training,
+    state: TrainingState,
+    course: _Course,
+    of_photos: np.ndarray | None,
+    count: int,
+    log: Callable[[str], None],
+) -> None:
+    """Writes the GAN, its samples and how far they are from the `count` photos; of several hosts, only the first does.
 
-    def _distance(self, average: Params, features: Features) -> float:
-        count = min(_COMPARED, len(self._photos.pixels))
-        if self._of_photos is None:
-            drawn_by = generator_of(run_key(self._training.settings.seed), Stream.GAN_COMPARED_PHOTOS)
-            chosen = drawn_by.permutation(len(self._photos.pixels))[:count]
-            self._of_photos = features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
-        samples = drawn_samples(self._key(Stream.GAN_COMPARED), self._training.arch, average, count=count)
-        return kernel_distance(self._of_photos, features.of(samples))
-
-    def _key(self, stream: Stream) -> jax.Array:
-        return key_of(run_key(self._training.settings.seed), stream)
+    `of_photos` are features of some of these, or None.
+    """
+    arch, shown = training.arch, course.done * training.settings.batch
+    average = jax.tree.map(np.asarray, state.average)
+    key, distance = run_key(training.settings.seed), ""
+    if training.features is not None and of_photos is not None:
+        samples = drawn_samples(key_of(key, Stream.GAN_COMPARED), arch, average, count=len(of_photos))
+        measured = kernel_distance(of_photos, training.features.of(samples))
+        course.distances.append({"images": shown, "distance": measured})
+        distance = f"; {training.features.name} {measured:.5f}"
+    if jax.process_index() != 0:
+        return
+    stylegan2.save(
+        training.out / GAN,
+        arch,
+        {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
+        license_note=training.license_note,
+        notes=f"trained on {count} photos, {shown} shown",
+    )
+    written = record.write_config(training.out, arch)
+    if written is not None:
+        log(f"wrote {written}: gan2shape-jax lift --config={written} is the next step")
+    grid = training.out / "samples" / f"{shown:08d}.png"
+    grid.parent.mkdir(exist_ok=True)
+    samples = drawn_samples(key_of(key, Stream.GAN_SHOWN), arch, average, count=_GRID * _GRID)
+    pictures.write_png(grid, pictures.strip(np.split(samples, _GRID), gap=0))
+    if course.rows:
+        record.write_table(training.out / "history.csv", course.rows)
+        name = training.features.name if training.features else ""
+        record.write_curves(training.out / "curves.png", course.rows, course.distances, name)
+    if course.distances:
+        record.write_table(training.out / "distances.csv", course.distances)
+    log(f"wrote {training.out / GAN} and {grid}{distance}")
 
 
 _REPEATS = 2
 
 
-def check(training: Training, *, say: Callable[[str], None]) -> None:
-    """Compiles and runs every update, and says how much an iteration and the whole training take.
+def check(training: Training, *, log: Callable[[str], None]) -> None:
+    """Compiles and runs every update, and logs how much an iteration and the whole training take.
 
     Raises:
       UserError: it does not fit into memory.
@@ -262,7 +261,7 @@ def check(training: Training, *, say: Callable[[str], None]) -> None:
     noise_by = generator_of(run_key(settings.seed), Stream.GAN_CHECK)
     noise = noise_by.integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
     batch = on_devices(noise, np.arange(settings.batch), mesh)
-    say(
+    log(
         f"{arch.size} pixels, batch {settings.batch} on {mesh.size} x {jax.devices()[0].device_kind}; generator "
         f"{_millions(state.generator)}, discriminator {_millions(state.discriminator)} million weights"
     )
@@ -287,15 +286,15 @@ def check(training: Training, *, say: Callable[[str], None]) -> None:
         seconds = np.inf
         for _ in range(_REPEATS):
             begun = time.perf_counter()
-            state, _told = jax.block_until_ready(compiled(state, batch, key, number))
+            state, _ = jax.block_until_ready(compiled(state, batch, key, number))
             seconds = min(seconds, time.perf_counter() - begun)
         whole += seconds * each
-        say(
+        log(
             f"  {name.replace('_', ' ')}: {seconds:.3f} s, {needed / 2**20:.0f} MiB a device, every "
             f"{round(1 / each)} iterations; compiled in {compiling:.0f} s"
         )
     total = datetime.timedelta(seconds=round(whole * training.iterations))
-    say(
+    log(
         f"an iteration: {whole:.3f} s, {settings.batch / whole:.1f} photos a second; {training.images} photos: "
         f"{total}, snapshots not counted; {most / 2**20:.0f} MiB a device at most"
     )

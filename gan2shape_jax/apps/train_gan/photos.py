@@ -3,8 +3,8 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-They come from a folder and all below it, a list, or a zip file, which is read in a sandbox like HEIC: `io.sandbox`.
-The file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
+They come from a folder and all below it, a list, or a zip file. The file of pixels is memory-mapped, not loaded:
+training needs no more memory for many photos than for few.
 
 All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.
 Likeness is measured on small grey pictures without their coarse shading, by their distance from the others' mean and
@@ -13,6 +13,7 @@ first principal components: photos framed differently from the rest stand out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -34,20 +35,15 @@ from gan2shape_jax.io.files import (
     open_regular,
     read_object,
     read_text,
-    set_aside,
     sha256,
 )
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
-from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.method.streams import Stream, generator_of, run_key
-from gan2shape_jax.training.decision import Start, There, Wanted, decide
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
 _LARGEST_TEXT = 256 * MIB  # of a list of photos, and of photos.json
 _LARGEST_MEMBER = 128 * MIB  # of one picture in a zip file
-_TOGETHER = 256  # pictures of a zip file that one child process reads
-_CHILD = {"memory": 2048 * MIB, "seconds": 900}
 _LEAST_SIDE = 8  # pixels; whether a photo is too small for its GAN is checked later
 _REPORTED_EVERY = 2000  # photos
 _SHOWN = 5  # names per kind on the console; the file has all
@@ -85,12 +81,12 @@ class Photos(NamedTuple):
 
 
 class _Listed(NamedTuple):
-    """A photo not read yet: its name in messages, a mark that changes with it, its file, its place in a zip file."""
+    """A photo not read yet: its name in messages, a mark that changes with it, its file, or its place in a zip file."""
 
     name: str
     mark: str
     path: pathlib.Path
-    member: int | None = None
+    member: int = -1
 
 
 # A photo's pixels and original side; or None and why there are none.
@@ -106,21 +102,21 @@ def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
 
 
 def load(
-    source: pathlib.Path, out: pathlib.Path, size: int, selection: Selection, *, say: Callable[[str], None]
+    source: pathlib.Path, out: pathlib.Path, size: int, selection: Selection, *, log: Callable[[str], None]
 ) -> Photos:
     """Returns the photos of a folder, zip file or list, from the file of an earlier start if nothing has changed since.
 
-    `out` is the folder that the file is kept in, `size` their side as trained on in pixels; `say` is called with what
+    `out` is the folder that the file is kept in, `size` their side as trained on in pixels; `log` is called with what
     was left out and what looks odd. Raises `UserError` if there are no photos, hardly any can be read, or the file
     system fails.
     """
     listed, others = _find(source)
     if others:
         names = listed(others, _SHOWN)
-        say(f"{source}: {len(others)} that are not pictures were skipped: {names}")
+        log(f"{source}: {len(others)} that are not pictures were skipped: {names}")
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
     request = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
-    photos = _kept(out, request, say)
+    photos = _kept(out, request)
     if photos is None:
         needed, free = 2 * len(listed) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
@@ -128,8 +124,8 @@ def load(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
-        photos = _pack(listed, out, selection, request, say)
-    _report(photos.facts, out / _FACTS, say)
+        photos = _pack(listed, out, selection, request, log)
+    _report(photos.facts, out / _FACTS, log)
     return photos
 
 
@@ -139,8 +135,6 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
     if source.is_dir():
         paths, others = pictures_in(source, below=True)
         listed = [_file(path, str(path.relative_to(source))) for path in paths]
-    elif not source.exists():
-        raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif not source.is_file():  # a named pipe would be waited for
         raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif ending == ".txt":
@@ -151,10 +145,15 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
         names = filter(None, map(str.strip, lines))
         listed = [_file(source.parent / name, name) for name in names if not name.startswith("#")]
     elif ending == ".zip":
-        every = run_limited(members_of, str(source), **_CHILD, source=source)
+        with _opened(source) as archive:
+            every = [
+                (entry.filename, f"{entry.file_size} {entry.CRC}", number)
+                for number, entry in enumerate(archive.infolist())
+                if not entry.is_dir() and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
+            ]
         members = sorted(member for member in every if member[0].lower().endswith(ENDINGS))
         listed = [_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members]
-        others = [member[0] for member in every if member not in members]
+        others = [name for name, _, _ in every if not name.lower().endswith(ENDINGS)]
     else:
         raise UserError(f"{source} is neither a folder nor a zip file nor a list (.txt) of photos")
     if not listed:
@@ -171,44 +170,14 @@ def _file(path: pathlib.Path, name: str) -> _Listed:
     return _Listed(one_line(name)[:300], mark, path)
 
 
-def members_of(path: str) -> list[tuple[str, str, int]]:
-    """Returns name, mark and index of every file in a zip file; called in a child process."""
-    with _opened(path) as archive:
-        return [
-            (entry.filename, f"{entry.file_size} {entry.CRC}", number)
-            for number, entry in enumerate(archive.infolist())
-            if not entry.is_dir() and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
-        ]
-
-
-def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[_Read]:
-    """Returns pictures of a zip file, given by name and index, as `_read` does; called in a child process.
-
-    The name in the archive is never used as a file name.
-    """
-    read: list[_Read] = []
-    with _opened(path) as archive, tempfile.TemporaryDirectory() as folder:
-        members = archive.infolist()
-        for name, number in photos:
-            place = pathlib.Path(folder, f"photo{pathlib.PurePosixPath(members[number].filename).suffix.lower()}")
-            try:
-                with archive.open(members[number]) as member:
-                    content = member.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive claims
-                if len(content) > _LARGEST_MEMBER:
-                    raise ValueError(f"it holds more than {_LARGEST_MEMBER // MIB} MiB")
-            except Exception as error:  # a damaged archive can raise anything
-                read.append((None, 0, f"{name} cannot be unpacked: {error}"))
-                continue
-            place.write_bytes(content)
-            read.append(_read(place, name, size))
-    return read
-
-
-def _opened(path: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(open_regular(path))
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise UserError(f"{path} is not a readable zip file: {error}") from error
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular(path))))
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise UserError(f"{path} is not a readable zip file: {error}") from error
+        yield archive
 
 
 def _read(path: pathlib.Path, name: str, size: int) -> _Read:
@@ -224,47 +193,45 @@ def _read(path: pathlib.Path, name: str, size: int) -> _Read:
 
 
 def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
-    if listed[0].member is None:
+    if listed[0].member < 0:
         for photo in listed:
             read = _read(photo.path, photo.name, size)
             changed = not read[2] and _file(photo.path, photo.name) != photo
             yield (None, 0, f"{photo.name} changed while it was read") if changed else read
         return
-    archive = listed[0].path
-    for start in range(0, len(listed), _TOGETHER):
-        part = [(photo.name, photo.member) for photo in listed[start : start + _TOGETHER]]
-        yield from run_limited(members_read, str(archive), part, size, **_CHILD, source=archive)
+    with _opened(listed[0].path) as archive, tempfile.TemporaryDirectory() as folder:
+        members = archive.infolist()
+        for photo in listed:
+            member = members[photo.member]
+            # The name in the archive is never used as a file name.
+            place = pathlib.Path(folder, f"photo{pathlib.PurePosixPath(member.filename).suffix.lower()}")
+            try:
+                with archive.open(member) as file:
+                    content = file.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive claims
+                if len(content) > _LARGEST_MEMBER:
+                    raise ValueError(f"it holds more than {_LARGEST_MEMBER // MIB} MiB")
+            except Exception as error:  # a damaged archive can raise anything
+                yield None, 0, f"{photo.name} cannot be unpacked: {error}"
+                continue
+            place.write_bytes(content)
+            yield _read(place, photo.name, size)
 
 
-def _kept(out: pathlib.Path, request: dict[str, Any], say: Callable[[str], None]) -> Photos | None:
-    """Returns the photos that an earlier start has kept; None if there are none, or others; sets damaged ones aside."""
-    why: object = "another checksum"
-    try:
+def _kept(out: pathlib.Path, request: dict[str, Any]) -> Photos | None:
+    """Returns the photos that an earlier start has kept; None if there are none, or others, or damaged ones."""
+    with contextlib.suppress(OSError, ValueError, KeyError, UserError):
         facts = read_object(out / _FACTS, "facts about photos", limit=_LARGEST_TEXT)
-        there = There("complete", {"photos": facts["asked"]})
-        if isinstance(decide(there, Wanted({"photos": request}, replaces=True)), Start):
-            return None
-        kept = Photos(_mapped(out, facts["photos"], request["size"]), facts)
-        if sha256(out / _PIXELS) == facts["fingerprint"]:
-            return kept
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
-        why = error
-    for path in (out / _FACTS, out / _PIXELS):
-        set_aside(path, why)
-    say("the photos are read again")
+        if facts["asked"] == request and sha256(out / _PIXELS) == facts["fingerprint"]:
+            return Photos(_mapped(out, facts["photos"], request["size"]), facts)
     return None
 
 
 def _mapped(out: pathlib.Path, count: int, size: int) -> np.ndarray:
-    if (out / _PIXELS).stat().st_size != count * size * size * 3:
-        raise ValueError("another size")
     return np.memmap(out / _PIXELS, np.uint8, "r", shape=(count, size, size, 3))
 
 
 def _pack(
-    listed: list[_Listed], out: pathlib.Path, selection: Selection, request: dict[str, Any], say: Callable[[str], None]
+    listed: list[_Listed], out: pathlib.Path, selection: Selection, request: dict[str, Any], log: Callable[[str], None]
 ) -> Photos:
     size = request["size"]
     surveyor, names, small, unreadable = _Surveyor(), list[str](), list[str](), list[str]()
@@ -281,7 +248,7 @@ def _pack(
                 file.write(pixels.tobytes())
                 names.append(photo.name)
                 if len(names) % _REPORTED_EVERY == 0:
-                    say(f"photos: {len(names)} of {len(listed)} read")
+                    log(f"photos: {len(names)} of {len(listed)} read")
             if not names:
                 raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
             unlikeness = surveyor.unlikeness()
@@ -323,7 +290,7 @@ def _pack(
     return Photos(_mapped(out, len(chosen), size), facts)
 
 
-def _report(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], None]) -> None:
+def _report(facts: dict[str, Any], where: pathlib.Path, log: Callable[[str], None]) -> None:
     left, of_all = facts["left out"], f"of {facts['found']} photos"
     copies = [f"{name} is {first} again" for name, first in left["copies"].items()]
     for lines, sentence in (
@@ -334,16 +301,16 @@ def _report(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], Non
         (facts["odd"], "photos look unlike the others; --typical leaves such photos out:"),
     ):
         if lines:
-            say(f"{len(lines)} {sentence}")
+            log(f"{len(lines)} {sentence}")
             for line in lines[:_SHOWN]:
-                say(f"  {line}")
+                log(f"  {line}")
             if len(lines) > _SHOWN:
-                say(f"  ... and {len(lines) - _SHOWN} more, all in {where}")
+                log(f"  ... and {len(lines) - _SHOWN} more, all in {where}")
     if facts["enlarged"]:
-        say(f"{len(facts['enlarged'])} photos are smaller than the GAN's images and were enlarged")
-    say(f"{facts['photos']} photos are used")
+        log(f"{len(facts['enlarged'])} photos are smaller than the GAN's images and were enlarged")
+    log(f"{facts['photos']} photos are used")
     if facts["photos"] < FEW:
-        say(
+        log(
             f"warning: fewer than {FEW} photos: expect samples that repeat a few of them, or that no shape can be "
             "learnt; some thousands are usual, and starting from another GAN (--start) helps"
         )

@@ -1,21 +1,36 @@
-"""What is recorded of a training beside its GAN: the history as a table and curves, warnings, and a configuration."""
+"""What is recorded of a training beside its GAN: history, curves, distances, warnings, and a configuration.
+
+Samples and photos are compared by the kernel distance of features (KID, Binkowski et al., 2018), unbiased. Features are
+those of a network that the user provides as ONNX, such as Inception without its classifier, or else those of another
+GAN's discriminator, averaged over each picture. The second kind may or may not rank states of one training as KID does,
+and its numbers are not KID's: it is called "discriminator distance".
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import pathlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, PRNGKeyArray, UInt8
 
-from gan2shape_jax.apps.train_gan.training import TrainingSettings
-from gan2shape_jax.errors import DivergedError, one_line
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
+from gan2shape_jax.apps.train_gan.training import TrainingSettings, to_pixels
+from gan2shape_jax.errors import DivergedError, UserError, one_line
 from gan2shape_jax.io.files import atomic_file, atomic_text
-from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.platforms import in_batches
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
 WINDOW = 50  # iterations averaged in a row
 
@@ -32,6 +47,9 @@ _HOPELESS = 6.0  # generator's loss: a sample is taken for a photo one time in 4
 _LOSSES = ("generator_loss", "discriminator_loss")
 _GONE = 1000.0  # losses are of the order of one when training goes well
 _WINDOWS = 4  # in a row
+
+_TOGETHER = 32  # pictures whose features are computed at a time
+_DEGREE = 3
 
 CONFIG = "config.py"
 _LARGEST_SHAPE = 128  # pixels; a larger GAN's images are downscaled for the shape
@@ -78,8 +96,8 @@ _WIDE_NETWORKS = """\
 
 def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> HistoryRow:
     """Returns the means of the iterations' scalars, each over the iterations that have it, after `images` photos."""
-    names = sorted({name for told in window for name in told})
-    means = {name: float(np.mean([told[name] for told in window if name in told])) for name in names}
+    names = sorted({name for metrics in window for name in metrics})
+    means = {name: float(np.mean([metrics[name] for metrics in window if name in metrics])) for name in names}
     return {"images": images, **means}
 
 
@@ -163,3 +181,68 @@ def write_config(folder: pathlib.Path, arch: Architecture) -> pathlib.Path | Non
     )
     atomic_text(path, text)
     return path
+
+
+class Features(NamedTuple):
+    """What pictures are compared by.
+
+    Attributes:
+      name: the distance's name, as printed and plotted.
+      of: from pictures (n, s, s, 3) uint8 to vectors (n, d).
+    """
+
+    name: str
+    of: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
+
+
+def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
+    """Returns the unbiased squared distance of two sets of two vectors or more under the kernel (x.y / d + 1)^3."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** _DEGREE
+
+    def within(x: np.ndarray) -> float:
+        values, count = kernel(x, x), len(x)
+        return float((values.sum() - np.trace(values)) / (count * (count - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+
+
+def drawn_samples(
+    key: PRNGKeyArray, arch: Architecture, generator: Params, *, count: int
+) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns untruncated samples of a generator; the same for the same key."""
+    nothing = jnp.zeros((1, arch.style_dim))
+    parts = random_images_in_parts(key, generator, arch=arch, count=count, truncation=1.0, mean=nothing)
+    return np.concatenate([to_uint8(images) for images, _ in parts])
+
+
+def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
+    """Returns the features defined by a file: a network (.onnx), or a GAN whose discriminator is used (.safetensors).
+
+    An ONNX network takes RGB pictures in [-1, 1], of `side` pixels if its input does not say so, and returns a vector
+    for each. Raises `UserError` for other files.
+    """
+    if path.suffix.lower() == ".onnx":
+        try:
+            embed = load_embedding(path, Preparation(size=side))
+        except UserError as error:
+            raise UserError(str(error).replace("--size", "--features-side")) from error
+        return Features("KID", lambda pictures: embed(pictures / np.float32(127.5) - 1))
+    arch, params = stylegan2.load(path)
+
+    averaged = functools.partial(_averaged, params["discriminator"], arch=arch)
+    return Features(
+        "discriminator distance", lambda pictures: np.asarray(in_batches(averaged, pictures, size=_TOGETHER))
+    )
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _averaged(params: Params, pictures: jax.Array, *, arch: Architecture) -> jax.Array:
+    side = arch.discriminator_size
+    images = to_pixels(pictures)
+    if images.shape[1] != side:
+        images = jax.image.resize(images, (len(images), side, side, 3), "linear")
+    maps = stylegan2.discriminator_features(params, images, arch=arch)
+    return jnp.concatenate([jnp.mean(x, axis=(1, 2)) for x in maps], axis=1)

@@ -240,8 +240,8 @@ def iterate(
     )
     metrics: Metrics = {}
     for stream, update in due:
-        state, told = update(state, photos, key_of(key, stream, number), jnp.int32(number))
-        metrics |= told
+        state, scalars = update(state, photos, key_of(key, stream, number), jnp.int32(number))
+        metrics |= scalars
     return state, metrics
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan import command as program
-from gan2shape_jax.apps.train_gan import measure, record
+from gan2shape_jax.apps.train_gan import record
 from gan2shape_jax.apps.train_gan.training import TrainingSettings, architecture_for
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
@@ -164,7 +164,7 @@ def test_what_a_folder_goes_on_with_and_from(photos, straight, tmp_path, capsys)
 
 
 def test_check_counts_the_photos_before_it_compiles(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(program.loop, "check", lambda training, say: say("compiles"))
+    monkeypatch.setattr(program.loop, "check", lambda training, log: log("compiles"))
     assert _train(photos, tmp_path / "gan", 8000, "--check") == 0
     printed = capsys.readouterr().out
     assert "60 photos are used" in printed and printed.index("fewer than 500") < printed.index("compiles")
@@ -285,8 +285,8 @@ def test_the_distance_of_samples_from_photos_is_that_of_its_definition_and_unbia
         return np.mean(values)
 
     expected = mean(a, a, same=True) + mean(b, b, same=True) - 2 * mean(a, b, same=False)
-    assert measure.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
-    equal = [measure.kernel_distance(*rng.normal(size=(2, 60, 8))) for _ in range(40)]
+    assert record.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    equal = [record.kernel_distance(*rng.normal(size=(2, 60, 8))) for _ in range(40)]
     assert abs(np.mean(equal)) < 3 * np.std(equal) / np.sqrt(40)
 
 
@@ -297,17 +297,17 @@ def _pictures(count, side, seed, contrast=1.0):
 
 
 def test_what_samples_are_compared_by(tmp_path, monkeypatch):
-    features = measure.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
+    features = record.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
     assert features.name == "discriminator distance"
     photos, same, other = (features.of(_pictures(32, 32, seed, by)) for seed, by in ((0, 1.0), (1, 1.0), (2, 0.3)))
-    assert measure.kernel_distance(photos, other) > 3 * abs(measure.kernel_distance(photos, same))
-    network = measure.load_features(write_network(tmp_path / "f.onnx", ("n", 3, 16, 16)))
+    assert record.kernel_distance(photos, other) > 3 * abs(record.kernel_distance(photos, same))
+    network = record.load_features(write_network(tmp_path / "f.onnx", ("n", 3, 16, 16)))
     pictures = _pictures(5, 16, 0)
     assert network.name == "KID"
     np.testing.assert_allclose(network.of(pictures), pictures.mean(axis=(1, 2)) / 127.5 - 1, atol=0.01)
-    monkeypatch.setattr(measure, "load_embedding", mock.Mock(side_effect=UserError("give --size")))
+    monkeypatch.setattr(record, "load_embedding", mock.Mock(side_effect=UserError("give --size")))
     with pytest.raises(UserError, match="give --features-side"):
-        measure.load_features(tmp_path / "f.onnx")
+        record.load_features(tmp_path / "f.onnx")
     (tmp_path / "f.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="f.safetensors"):
-        measure.load_features(tmp_path / "f.safetensors")
+        record.load_features(tmp_path / "f.safetensors")
