@@ -29,9 +29,8 @@ from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
 from gan2shape_jax.run import start, trust
 from gan2shape_jax.run.folder import is_result
-from gan2shape_jax.training.decision import Skip, There, Wanted, decide
 
-_SPACING_S, _SPACING = 60, 20  # between two versions of the table: seconds, or times that the last one took
+_SPACING_S = 300  # seconds between two versions of the table
 _PRINTED = 50  # rows of the table that are printed
 _FAILURES = "failures.json"
 _NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
@@ -158,7 +157,7 @@ def _drive(
     at_once = 1 if task["refine"] else engine.AT_ONCE
     unusable, due = False, time.monotonic() + _SPACING_S
     try:
-        answers = engine.answers(_MAKER, task, left, at_once=at_once, say=say) if left else ()
+        answers = engine.answers(_MAKER, task, left, at_once=at_once, log=say) if left else ()
         for count, answer in enumerate(answers, start=1):
             made = {name: result["status"] for name, result in answer.get("results", {}).items()}
             if made:
@@ -171,9 +170,9 @@ def _drive(
                 say(f"{count:,} of {len(left):,}: {name}: {status}")
             if limit := answer.get("limit"):
                 say(f"{answer['name']}: {limit}")
-            if (began := time.monotonic()) > due:
+            if time.monotonic() > due:
                 _write_tables(out, _rows(out, records, failed), failed)
-                due = time.monotonic() + max(_SPACING_S, _SPACING * (time.monotonic() - began))
+                due = time.monotonic() + _SPACING_S
     finally:
         rows = _rows(out, records, failed)
         _write_tables(out, rows, failed)
@@ -190,9 +189,7 @@ def _is_done(record: Mapping[str, Any] | None, item: Mapping[str, Any], task: Ma
     """Returns whether a record is of the same photo, made with the same configuration, and whole."""
     if not record or record.get("failed"):
         return False
-    there = There("complete", {"photo": record.get("version"), "configuration": record.get("made_with")})
-    wanted = Wanted({"photo": item["version"], "configuration": task["made_with"]}, replaces=True)
-    return isinstance(decide(there, wanted), Skip)
+    return (record.get("version"), record.get("made_with")) == (item["version"], task["made_with"])
 
 
 def _failures(out: Storage) -> dict[str, str]:

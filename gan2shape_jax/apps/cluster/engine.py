@@ -46,7 +46,7 @@ def answers(
     items: Sequence[Mapping[str, Any]],
     *,
     at_once: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """Yields one answer for each item, in any order, made by the actors of a cluster.
 
@@ -59,7 +59,7 @@ def answers(
       task: what all items share.
       items: each has a `name`.
       at_once: how many items a batch has; what dies with it is made again.
-      say: is told which workers there are, and of items that are tried again.
+      log: is told which workers there are, and of items that are tried again.
 
     Raises:
       UserError: an actor cannot do anything with the task, or the cluster is lost.
@@ -71,7 +71,7 @@ def answers(
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         cpus, gpus, count = _workers(ray.nodes())
         kind = "a GPU" if gpus else f"{cpus} core{'s'[: cpus > 1]}"
-        say(f"Ray: {count} worker{'s'[: count > 1]} with {kind} each")
+        log(f"Ray: {count} worker{'s'[: count > 1]} with {kind} each")
         environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
         environment |= {} if gpus else {"NPROC": str(cpus)}  # XLA's threads
         setting = json.dumps(
@@ -82,7 +82,7 @@ def answers(
         left = {item["name"]: item for item in items}
         for attempt, most in enumerate((at_once, *[1] * (_ATTEMPTS - 1))):
             if attempt and left:
-                say(f"{len(left)} whose worker died or failed: tried again, one by one")
+                log(f"{len(left)} whose worker died or failed: tried again, one by one")
             size = max(1, min(most, math.ceil(len(left) / (2 * count))))
             waiting = list(left.values())
             batches = [{"items": json.dumps(waiting[k : k + size])} for k in range(0, len(waiting), size)]

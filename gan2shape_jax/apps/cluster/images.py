@@ -42,12 +42,12 @@ def run_images(config: ConfigDict) -> int:
     names = names_of(config)
     at_once = engine.AT_ONCE if config.recipe == "predict" else 1
 
-    def say(line: Any) -> None:
+    def log(line: Any) -> None:
         print(one_line(str(line)), flush=True)
 
     with (
         start.begin(plan.resolve(config), names) as started,
-        runner.WorkItems(started.folder, names, say) as work_items,
+        runner.WorkItems(started.folder, names, log) as work_items,
     ):
         settled = started.plan.config  # what the run leaves open is the same for every worker
         task = {"config": to_json(settled), "workdir": os.path.abspath(config.workdir), "folder": os.getcwd()}
@@ -55,10 +55,10 @@ def run_images(config: ConfigDict) -> int:
         every = [name for unit in started.work_items for name in unit]
         left = [name for name in every if not started.folder.is_finished(stem_of(name))]
         items = [{"name": stem_of(name), "file": name} for name in left]
-        for answer in engine.answers(_MAKER, task, items, at_once=at_once, say=say) if items else ():
+        for answer in engine.answers(_MAKER, task, items, at_once=at_once, log=log) if items else ():
             work_items.fail(answer["failed"])
             if not answer["failed"]:
-                say(f"{answer['name']}: done")
+                log(f"{answer['name']}: done")
                 work_items.note(answer["name"])
         for _ in work_items.unfinished([[name] for name in names if name not in left]):
             pass

@@ -202,7 +202,7 @@ def _answers(tmp_path, items, maker="maker", **task):
     """Returns the answers by name, of which there is one for each item, and what was said."""
     said = []
     task = {"folder": str(tmp_path), **task}
-    answers = list(engine.answers(f"helpers.makers:{maker}", task, items, at_once=2, say=said.append))
+    answers = list(engine.answers(f"helpers.makers:{maker}", task, items, at_once=2, log=said.append))
     assert sorted(answer["name"] for answer in answers) == sorted(item["name"] for item in items)
     return {answer["name"]: answer for answer in answers}, said
 
@@ -230,7 +230,7 @@ def test_without_a_cluster_one_is_started(tmp_path):
         "from gan2shape_jax.apps.cluster import engine\n"
         "items = [{'name': 'a', 'number': 21}]\n"
         f"task = {{'folder': {str(tmp_path)!r}}}\n"
-        "print(list(engine.answers('helpers.makers:maker', task, items, at_once=1, say=print)))"
+        "print(list(engine.answers('helpers.makers:maker', task, items, at_once=1, log=print)))"
     )
     tests = pathlib.Path(__file__).parents[2]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
