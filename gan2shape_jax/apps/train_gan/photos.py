@@ -28,16 +28,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
-from gan2shape_jax.io.files import (
-    MIB,
-    atomic_file,
-    atomic_text,
-    open_regular,
-    read_object,
-    read_text,
-    sha256,
-)
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
+from gan2shape_jax.io.weights import listed
 from gan2shape_jax.method.streams import Stream, generator_of, run_key
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
@@ -110,21 +103,21 @@ def load(
     was left out and what looks odd. Raises `UserError` if there are no photos, hardly any can be read, or the file
     system fails.
     """
-    listed, others = _find(source)
+    found, others = _find(source)
     if others:
         names = listed(others, _SHOWN)
         log(f"{source}: {len(others)} that are not pictures were skipped: {names}")
-    marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
+    marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in found]).encode()).hexdigest()
     request = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     photos = _kept(out, request)
     if photos is None:
-        needed, free = 2 * len(listed) * size * size * 3, shutil.disk_usage(out).free
+        needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
             raise RunEndingError(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
-        photos = _pack(listed, out, selection, request, log)
+        photos = _pack(found, out, selection, request, log)
     _report(photos.facts, out / _FACTS, log)
     return photos
 
@@ -134,7 +127,7 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
     ending, others = source.suffix.lower(), list[str]()
     if source.is_dir():
         paths, others = pictures_in(source, below=True)
-        listed = [_file(path, str(path.relative_to(source))) for path in paths]
+        found = [_file(path, str(path.relative_to(source))) for path in paths]
     elif not source.is_file():  # a named pipe would be waited for
         raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif ending == ".txt":
@@ -143,7 +136,7 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
         except (OSError, ValueError) as error:
             raise UserError(f"{source} cannot be read as a list of photos: {error}") from error
         names = filter(None, map(str.strip, lines))
-        listed = [_file(source.parent / name, name) for name in names if not name.startswith("#")]
+        found = [_file(source.parent / name, name) for name in names if not name.startswith("#")]
     elif ending == ".zip":
         with _opened(source) as archive:
             every = [
@@ -152,13 +145,13 @@ def _find(source: pathlib.Path) -> tuple[list[_Listed], list[str]]:
                 if not entry.is_dir() and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
             ]
         members = sorted(member for member in every if member[0].lower().endswith(ENDINGS))
-        listed = [_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members]
+        found = [_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members]
         others = [name for name, _, _ in every if not name.lower().endswith(ENDINGS)]
     else:
         raise UserError(f"{source} is neither a folder nor a zip file nor a list (.txt) of photos")
-    if not listed:
+    if not found:
         raise UserError(f"{source} holds no photos: files ending in {', '.join(ENDINGS)} are looked for")
-    return listed, others
+    return found, others
 
 
 def _file(path: pathlib.Path, name: str) -> _Listed:
@@ -192,16 +185,16 @@ def _read(path: pathlib.Path, name: str, size: int) -> _Read:
     return np.asarray(square), picture.width, ""
 
 
-def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
-    if listed[0].member < 0:
-        for photo in listed:
+def _all_read(found: list[_Listed], size: int) -> Iterator[_Read]:
+    if found[0].member < 0:
+        for photo in found:
             read = _read(photo.path, photo.name, size)
             changed = not read[2] and _file(photo.path, photo.name) != photo
             yield (None, 0, f"{photo.name} changed while it was read") if changed else read
         return
-    with _opened(listed[0].path) as archive, tempfile.TemporaryDirectory() as folder:
+    with _opened(found[0].path) as archive, tempfile.TemporaryDirectory() as folder:
         members = archive.infolist()
-        for photo in listed:
+        for photo in found:
             member = members[photo.member]
             # The name in the archive is never used as a file name.
             place = pathlib.Path(folder, f"photo{pathlib.PurePosixPath(member.filename).suffix.lower()}")
@@ -231,7 +224,7 @@ def _mapped(out: pathlib.Path, count: int, size: int) -> np.ndarray:
 
 
 def _pack(
-    listed: list[_Listed], out: pathlib.Path, selection: Selection, request: dict[str, Any], log: Callable[[str], None]
+    found: list[_Listed], out: pathlib.Path, selection: Selection, request: dict[str, Any], log: Callable[[str], None]
 ) -> Photos:
     size = request["size"]
     surveyor, names, small, unreadable = _Surveyor(), list[str](), list[str](), list[str]()
@@ -239,7 +232,7 @@ def _pack(
     try:
         # Without a name: nothing of it is left, however this process ends, and nothing is overwritten.
         with tempfile.TemporaryFile(dir=out) as file:
-            for photo, (pixels, side, why) in zip(listed, _all_read(listed, size), strict=True):
+            for photo, (pixels, side, why) in zip(found, _all_read(found, size), strict=True):
                 if why:
                     unreadable.append(why)
                     continue
@@ -248,9 +241,9 @@ def _pack(
                 file.write(pixels.tobytes())
                 names.append(photo.name)
                 if len(names) % _REPORTED_EVERY == 0:
-                    log(f"photos: {len(names)} of {len(listed)} read")
+                    log(f"photos: {len(names)} of {len(found)} read")
             if not names:
-                raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
+                raise UserError(f"none of {len(found)} photos can be used; the first: {unreadable[0]}")
             unlikeness = surveyor.unlikeness()
             grey = set() if selection.grey else {i for i, grey in enumerate(surveyor.grey) if grey}
             fitting = [i for i in range(len(names)) if i not in surveyor.copies and i not in grey]
@@ -275,7 +268,7 @@ def _pack(
     facts = {
         "asked": request,
         "photos": len(chosen),
-        "found": len(listed),
+        "found": len(found),
         "fingerprint": digest.hexdigest(),
         "left out": {
             "unreadable or too small": unreadable,
