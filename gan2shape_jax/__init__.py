@@ -16,7 +16,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan2shape_jax.apps.photo import photo
     from gan2shape_jax.config import load_config
     from gan2shape_jax.errors import UserError
     from gan2shape_jax.geometry.camera import Camera
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
     from gan2shape_jax.geometry.texture import texture
-    from gan2shape_jax.interface import Gan, Model, Progress, load_gan, load_model, reconstruct
+    from gan2shape_jax.interface import Gan, Model, Progress, load_gan, load_model, photo, reconstruct
     from gan2shape_jax.method.metrics import depth_errors
     from gan2shape_jax.results.reconstruction import Reconstruction, load
 
@@ -54,7 +53,6 @@ _warn_of_jaxlib()
 _MODULES = {
     name: module
     for module, names in {
-        "apps.photo": ["photo"],
         "config": ["load_config"],
         "errors": ["UserError"],
         "geometry.camera": ["Camera"],
@@ -62,7 +60,7 @@ _MODULES = {
         "geometry.render": ["warp_depth"],
         "geometry.resample": ["grid_sample"],
         "geometry.texture": ["texture"],
-        "interface": ["Gan", "Model", "Progress", "load_gan", "load_model", "reconstruct"],
+        "interface": ["Gan", "Model", "Progress", "load_gan", "load_model", "photo", "reconstruct"],
         "method.metrics": ["depth_errors"],
         "results.reconstruction": ["Reconstruction", "load"],
     }.items()

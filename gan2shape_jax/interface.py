@@ -13,8 +13,10 @@ import operator
 import os
 import pathlib
 import re
+import sys
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,26 +31,28 @@ from rich.console import Console
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.schema import gan_problems, validate
-from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
+from gan2shape_jax.errors import ArgumentError, ConfigError, UserError, one_line
+from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io.arrays import ImageLike, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, weights_file
 from gan2shape_jax.io.data import Item, needs_masks
-from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.image_files import crop_and_resize, open_upright
 from gan2shape_jax.io.required_files import required_files_of
-from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Decomposition, decomposition
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
+from gan2shape_jax.photos import explain, judge, pipeline
+from gan2shape_jax.photos.find import NoDetectionError, absence, find, is_found, person_note
+from gan2shape_jax.photos.subject import LEAST_SIDE, subjects_of
 from gan2shape_jax.platforms import as_tested, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import inference, predict, prepare, runtime, trust
+from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
@@ -263,7 +267,6 @@ def reconstruct(
     if w is None:
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
-    initial = prepare.initial_params(plan, prepared.settings)
     folder, example = None, prepared.example
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
@@ -287,16 +290,11 @@ def reconstruct(
         watcher, console = loop.Watcher(on_progress=report), Console(stderr=True)
         if callback is None and (console.is_terminal or console.is_jupyter):
             watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
-        state, history = loop.train(
-            prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, Wanted(facts)
-        )
-    params, measured = state.params, dict[str, Any]()
-    if plan.recipe.name == "refine":
-        params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
-    grader = trust.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-    result = inference.reconstruct(params, prepared, frozen, grader, history=history, start=initial, measured=measured)
+        grader = judge.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
+        keeping = {"folder": folder, "watcher": watcher, "wanted": Wanted(facts)}
+        result, params = explain.train(plan, prepared, frozen, grader, schedule, **keeping)
     write = functools.partial(_write_trained, config=chosen, params=params, prepared=prepared, frozen=frozen)
-    return dataclasses.replace(result, history=history, _write=write)
+    return dataclasses.replace(result, _write=write)
 
 
 def _write_trained(
@@ -309,10 +307,69 @@ def _write_trained(
     frozen: FrozenModels,
 ) -> None:
     """Writes a reconstruction with its networks and pictures through the GAN."""
-    files = inference.training_files(
+    files = explain.training_files(
         params, result.history, networks=config.outputs.networks, depth=config.networks.depth
     )
-    inference.write(result, folder, config, project=inference.projector(params, prepared, frozen), extra=files)
+    explain.write(result, folder, config, project=explain.projector(params, prepared, frozen), extra=files)
+
+
+@as_tested()
+def photo(
+    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] = DEFAULT,
+    *,
+    box: Sequence[float] | None = None,
+    which: int | None = None,
+    mask: str | os.PathLike[str] | None = None,
+    refine: bool = False,
+    anyway: bool = False,
+) -> Reconstruction:
+    """Finds the object in a photo of any size and reconstructs it, as `gan2shape-jax photo` does; writes no files.
+
+    Args:
+      path: the photo's file.
+      model: what it shows, see `load_model`.
+      box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
+        clockwise; without it the object is searched for.
+      which: the number of the object from left to right, if several are found; without it, the surest is taken.
+      mask: a picture's file, white on the object: of the photo's proportions, or square and of the crop.
+      refine: whether light and colours, and the shape of some models, are fitted to the photo, which takes minutes.
+      anyway: whether the best candidate is reconstructed where nothing is found.
+
+    Returns:
+      The reconstruction, with the photo's own texture on its mesh. `metrics` has `frame`, where the object was found
+      (x, y, side, roll_deg), and `trust`, how far to trust the shape.
+
+    Raises:
+      ArgumentError: a box of another length or range (a `ValueError` too).
+      UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
+    """
+    if box is not None and len(box) not in (3, 4):
+        raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
+    place = None if box is None else CropBox(*box)
+    kind = explain.load_kind(model)
+    loaded = pipeline.load_photo_model(kind, log=lambda line: print(one_line(line), file=sys.stderr))
+    finder, file = loaded.finder, pathlib.Path(path)
+    picture = open_upright(file, least=LEAST_SIDE)
+    detections = find(picture, finder, place)
+    if not (is_found(detections) or (detections and (anyway or box is not None))):
+        raise NoDetectionError(absence(file.name, picture, detections, finder), candidate=bool(detections))
+    shown = None if mask is None else (os.fspath(mask), open_upright(mask, least=LEAST_SIDE))
+    subjects = subjects_of(file.stem, picture, detections, finder, photo=str(file), which=which, mask=shown)
+    subject = max(subjects, key=lambda subject: subject.detection.score)
+    count = len(subjects)
+    others = (
+        f"{count} {finder.kind}s were found, {subject.name} is used{finder.limit_words(count)}" if count > 1 else ""
+    )
+    for note in filter(None, [others, subject.mask_fault, person_note(picture, subject.detection, finder)]):
+        warnings.warn(note, stacklevel=2)
+    if refine:
+        refiner = pipeline.load_refiner(kind)
+        result, _ = pipeline.refined(subject, refiner, pipeline.invert(subject, refiner))
+    else:
+        result = pipeline.explained(subject, loaded)
+    result, _ = pipeline.textured(result, subject, picture, mirror=any(kind.schedule.flip3))
+    return dataclasses.replace(result, metrics=result.metrics | {"frame": dataclasses.asdict(subject.detection.box)})
 
 
 @as_tested()
@@ -331,14 +388,14 @@ def load_model(model: str | os.PathLike[str] | None = None, *, config: str | Con
       UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
     """
     if config is None:
-        chosen = predict.load_kind(DEFAULT if model is None else model).unlock()
+        chosen = explain.load_kind(DEFAULT if model is None else model).unlock()
     else:
         chosen = _named(config)
         chosen.networks.pretrained = chosen.networks.pretrained if model is None else str(weights_file(model, MODEL))
     chosen.recipe = "predict"
     validate(chosen)
     _require_files(chosen)
-    networks = predict.load_predictor(resolve(chosen.lock()), None)
+    networks = explain.load_predictor(resolve(chosen.lock()), None)
     return Model(dataclasses.replace(networks, grader=networks.grader.without_files()))
 
 
@@ -354,7 +411,7 @@ class Model:
       networks: what is applied to an image.
     """
 
-    networks: predict.Predictor
+    networks: explain.Predictor
 
     @property
     def config(self) -> ConfigDict:
@@ -424,8 +481,8 @@ class Model:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
         item, _ = _item(self.config, image, mask, true_depth, name)
-        result = self.networks.reconstruct(self.networks.prepared(item))
-        return dataclasses.replace(result, _write=functools.partial(inference.write, config=self.config))
+        result = self.networks.reconstruct(item)
+        return dataclasses.replace(result, _write=functools.partial(explain.write, config=self.config))
 
 
 def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:

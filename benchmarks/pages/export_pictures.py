@@ -17,10 +17,10 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from gan2shape_jax.apps.export.texture import photo_texture, source_colours
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
+from gan2shape_jax.photos.texture import photo_texture, source_colours
 from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
 from gan2shape_jax.results.solid import cut_surface
 

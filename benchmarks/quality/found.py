@@ -23,7 +23,6 @@ import itertools
 import json
 import math
 import pathlib
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -36,13 +35,17 @@ from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing, photo_run
-from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
+from gan2shape_jax.apps.photo import framing
 from gan2shape_jax.apps.photo.naming import expand
 from gan2shape_jax.detection import alignment, gan_detector, weights
 from gan2shape_jax.detection.detector import PERHAPS, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
+from gan2shape_jax.io.image_files import open_upright
+from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import Finder, find
+from gan2shape_jax.photos.pipeline import load_photo_model
+from gan2shape_jax.photos.subject import LEAST_SIDE
 from gan2shape_jax.results.pictures import strip
 from gan2shape_jax.stylegan2 import typicality
 
@@ -123,7 +126,7 @@ def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox, *, away: float | N
 
 
 def _others(options: argparse.Namespace) -> None:
-    config = photo_run.load_kind(options.model)
+    config = load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
     detector_weights = weights.weights_of(file, arch, gan, "gan", say=print)
@@ -143,8 +146,7 @@ def _others(options: argparse.Namespace) -> None:
 
 
 def _detections(options: argparse.Namespace) -> None:
-    config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
-    cropper = load_cropper(config, say=print)
+    finder = load_photo_model(load_kind(options.model), log=print).finder
     truth: dict[str, list[float]] = {}
     for file in (pathlib.Path(folder, _TRUTH) for folder in options.kind):
         truth |= json.loads(file.read_text()) if file.is_file() else {}
@@ -156,8 +158,8 @@ def _detections(options: argparse.Namespace) -> None:
         enough = sum(row["with"] is shows for row in rows.values()) >= options.most
         if options.half not in (None, _half(file)) or enough or file.stem in rows:
             continue
-        began, photo = time.monotonic(), cropper.opened(file)
-        detections = cropper.detect(np.asarray(photo.picture), photo.reduction)
+        began, photo = time.monotonic(), open_upright(file, least=LEAST_SIDE)
+        detections = find(photo, finder)
         if not detections:
             continue
         best = max(detections, key=lambda detection: detection.score)
@@ -172,15 +174,15 @@ def _detections(options: argparse.Namespace) -> None:
         rows[file.stem] = row
         atomic_text(options.out, json.dumps(rows, indent=1) + "\n")
         print(f"{file.stem}: {row['certainty']:.3f}, {row['seconds']:.1f} s", flush=True)
-    _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], cropper).save(f"{options.out}.png")
+    _sheet([(file, rows[file.stem]) for file, _ in files if file.stem in rows], finder).save(f"{options.out}.png")
     _tell(rows)
 
 
-def _sheet(rows: Sequence[tuple[pathlib.Path, dict[str, Any]]], cropper: Cropper) -> Image.Image:
+def _sheet(rows: Sequence[tuple[pathlib.Path, dict[str, Any]]], finder: Finder) -> Image.Image:
     cells = []
     for file, row in rows:
-        picture = np.asarray(cropper.opened(file).picture)
-        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, cropper.mean_mask)
+        picture = np.asarray(open_upright(file, least=LEAST_SIDE).picture)
+        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, finder.mean_mask)
         cell = ImageOps.pad(drawn, (_DRAWN, _DRAWN))
         ImageDraw.Draw(cell).text((2, 2), f"{file.stem} {row['certainty']:.2f}", fill="red")
         cells.append(np.asarray(cell))

@@ -20,10 +20,10 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples, view_training
+from gan2shape_jax.photos.judge import beside, read_trust, trust_bytes
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.lift import measured_landmarks
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.trust import beside, read_trust, trust_bytes
 
 
 def main() -> None:

@@ -7,12 +7,12 @@
     python benchmarks/quality/verdicts.py uncertainty --heads OTHERS
 
 `measure` does what `gan2shape-jax photo` does, with the largest face of each photo, or of each picture of HEADS with
-something around it, and writes what `run.verdict` goes by and, where the true depth is known, the SIDE inside the crop
+something around it, and writes what `photos.judge` goes by and, where the true depth is known, the SIDE inside the crop
 that was found. Changes are a function of the photo's name; those that a verdict should not notice are `harmless`, of
 those that are `harmful` heads get one of each group at random. What is in OUT already is not done again.
 
 `record` writes the model's trust record (`NAME.trust.safetensors`): the SIDE to expect, a ridge regression of its
-logarithm on the severities of `run.verdict.MEASURES`, with its interval; and the usual error at each place of the
+logarithm on the severities of `photos.judge.MEASURES`, with its interval; and the usual error at each place of the
 canonical frame, of heads as they are framed in HEADS.
 
 `tell` prints, for each kind of change, how many photos were found, their grades, how many keep the grade of the
@@ -27,7 +27,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,8 +39,6 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.apps.photo.crops import Cropper, Searched, assessed_in, load_cropper
 from gan2shape_jax.detection import faces
 from gan2shape_jax.detection.detector import PERHAPS, SIDE, exposed
 from gan2shape_jax.geometry import camera as cam
@@ -51,9 +48,12 @@ from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.method import metrics
-from gan2shape_jax.run import predict, trust, verdict
+from gan2shape_jax.photos import explain, judge
+from gan2shape_jax.photos.explain import Predictor, load_kind
+from gan2shape_jax.photos.find import find
+from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
+from gan2shape_jax.photos.subject import assess
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.predict import Predictor
 
 LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head
@@ -171,22 +171,23 @@ def _cut(
 
 
 def measure_largest_face(
-    photo: np.ndarray, truth: _Truth | None, cropper: Cropper, networks: Predictor
+    photo: np.ndarray, truth: _Truth | None, model: PhotoModel
 ) -> tuple[dict[str, Any], np.ndarray] | None:
     """Returns what a verdict on the largest face goes by, and its landmarks in the photo; None if there is none."""
-    detections = [one for one in cropper.detect(photo, 1) if one.score >= PERHAPS]
+    picture, finder, networks = Picture(Image.fromarray(photo), None, 1, False), model.finder, model.predictor
+    detections = [one for one in find(picture, finder) if one.score >= PERHAPS]
     if not detections:
         return None
     largest = max(range(len(detections)), key=lambda k: detections[k].box.side)
-    searched = Searched(pathlib.Path(), Picture(Image.fromarray(photo), None, 1, False), photo, detections, None)
-    box, assessment = detections[largest].box, assessed_in(searched, largest + 1, cropper)
+    box = detections[largest].box
+    assessment = assess(photo, detections[largest], box, finder)
     crop = exposed(sample_crop(photo, box, networks.settings.image_size))
     image, side = crop.astype(np.float32) / 127.5 - 1, len(crop)
-    mask = cv2.resize(cropper.mean_mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    result = networks.reconstruct(networks.prepared(Item("a", image, mask, None, None, side)))
+    mask = cv2.resize(finder.mean_mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    result = networks.reconstruct(Item("a", image, mask, None, None, side))
     marks = faces.landmarks_in(crop)
     row = {"score": assessment.score, "view": np.round(result.view, 4).tolist()}
-    row |= {name: float(value) for name, value in verdict.measured(assessment, result.view, result.metrics).items()}
+    row |= {name: float(value) for name, value in judge.measured(assessment, result.view, result.metrics).items()}
     if truth is not None:
         rows, columns = np.mgrid[:side, :side] + 0.5
         places = crop_to_photo(np.stack([columns.ravel(), rows.ravel()], axis=1), box, side)
@@ -229,8 +230,7 @@ def _heads(folder: pathlib.Path, count: int) -> Iterator[tuple[str, np.ndarray, 
 
 
 def _measure(options: argparse.Namespace) -> None:
-    config = photo_run.config_of(photo_run.load_kind(options.model), pathlib.Path(tempfile.gettempdir()), refine=False)
-    cropper, networks = load_cropper(config, say=print), predict.load_predictor(resolve(config), None)
+    model = load_photo_model(load_kind(options.model), log=print)
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []
     done = {row["name"] for row in rows}
     pictures = _heads(options.heads, options.most) if options.heads else _photographs(options.photos)
@@ -238,7 +238,7 @@ def _measure(options: argparse.Namespace) -> None:
         if name in done:
             continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        first = measure_largest_face(photo, truth, cropper, networks)
+        first = measure_largest_face(photo, truth, model)
         fresh = [{"name": name, "change": "none", "found": first is not None} | (first[0] if first else {})]
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
@@ -252,7 +252,7 @@ def _measure(options: argparse.Namespace) -> None:
                 other, known = changed(photo, change, eyes, marks, rng), truth
                 if known is not None and other.shape != photo.shape:
                     known = _resized(known, other.shape)
-            again = measure_largest_face(other, known, cropper, networks)
+            again = measure_largest_face(other, known, model)
             fresh.append({"name": name, "change": change, "found": again is not None} | (again[0] if again else {}))
         rows += fresh
         if len(rows) // 40 != (len(rows) - len(fresh)) // 40:
@@ -277,12 +277,12 @@ def _rows(files: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 
 def verdict_inputs(row: dict[str, Any]) -> dict[str, float]:
     """Returns the values of a row that verdicts go by."""
-    return {name: row.get(name, np.nan) for name in verdict.MEASURES}
+    return {name: row.get(name, np.nan) for name in judge.MEASURES}
 
 
-def _fitted(rows: Sequence[dict[str, Any]]) -> tuple[verdict.SideModel, np.ndarray]:
+def _fitted(rows: Sequence[dict[str, Any]]) -> tuple[judge.SideModel, np.ndarray]:
     """Returns the SIDE to expect, fitted to rows, and what each row would have if its own head had no part in it."""
-    severities = np.array([[verdict.MEASURES[k].severity(v) for k, v in verdict_inputs(row).items()] for row in rows])
+    severities = np.array([[judge.MEASURES[k].severity(v) for k, v in verdict_inputs(row).items()] for row in rows])
     columns, logs = np.column_stack([np.ones(len(rows)), severities]), np.log([row["side"] for row in rows])
     penalty = _RIDGE * np.diag([0.0] + [1.0] * severities.shape[1])
 
@@ -292,20 +292,20 @@ def _fitted(rows: Sequence[dict[str, Any]]) -> tuple[verdict.SideModel, np.ndarr
     fold = np.array([zlib.crc32(row["name"].encode()) % _FOLDS for row in rows])
     without = np.concatenate([[columns[i] @ fit(fold != fold[i])] for i in range(len(rows))])
     interval = np.exp(np.percentile(logs - without, [5, 95]))
-    return verdict.SideModel(fit(np.ones(len(rows), bool)), interval), np.exp(without)
+    return judge.SideModel(fit(np.ones(len(rows), bool)), interval), np.exp(without)
 
 
 def _record(options: argparse.Namespace) -> None:
     rows = [row for row in _rows(options.files) if np.isfinite(row.get("side", np.nan))]
     side, _ = _fitted(rows)
-    config = photo_run.load_kind(options.model)
-    usual_error, level = _usual_error(predict.load_predictor(resolve(config), None), options.heads, options.most)
+    config = load_kind(options.model)
+    usual_error, level = _usual_error(explain.load_predictor(resolve(config), None), options.heads, options.most)
     model = pathlib.Path(config.networks.pretrained)
-    record = trust.TrustRecord(usual_error, level, side)
-    atomic_bytes(trust.beside(model), trust.trust_bytes(record, sha256(model)))
-    weights = dict(zip(("usual", *verdict.MEASURES), np.round(side.weights, 2).tolist(), strict=True))
+    record = judge.TrustRecord(usual_error, level, side)
+    atomic_bytes(judge.beside(model), judge.trust_bytes(record, sha256(model)))
+    weights = dict(zip(("usual", *judge.MEASURES), np.round(side.weights, 2).tolist(), strict=True))
     print(
-        f"{trust.beside(model)}: level {level:.3f}, interval {np.round(side.interval, 2).tolist()}, weights {weights}"
+        f"{judge.beside(model)}: level {level:.3f}, interval {np.round(side.interval, 2).tolist()}, weights {weights}"
     )
 
 
@@ -344,7 +344,7 @@ def _usual_error(networks: Predictor, folder: pathlib.Path, most: int) -> tuple[
 
 
 def _covered(options: argparse.Namespace) -> None:
-    networks = predict.load_predictor(resolve(photo_run.load_kind(options.model)), None)
+    networks = explain.load_predictor(resolve(load_kind(options.model)), None)
     heads = _errors(networks, options.heads, options.most)
     shares = [
         np.mean(np.abs(error[inside]) <= _seen(result.uncertainty, result)[inside])
@@ -366,13 +366,13 @@ def _area(risk: np.ndarray, doubt: np.ndarray) -> float:
 
 def _tell(options: argparse.Namespace) -> None:
     rows, console = _rows(options.files), Console(width=130)
-    record = trust.read_trust(pathlib.Path(photo_run.load_kind(options.model).networks.pretrained), SIDE)
+    record = judge.read_trust(pathlib.Path(load_kind(options.model).networks.pretrained), SIDE)
     side = None if record is None else record.side
     for row in rows:
         row["grade"] = "none"
         if row["found"]:
             measured = verdict_inputs(row)
-            told = verdict.verdict(verdict.certainty(row["score"], measured), measured, kind="face", side=side)
+            told = judge.verdict(judge.certainty(row["score"], measured), measured, kind="face", side=side)
             row |= {"grade": told["grade"], "expected": told["expected_side"], "why": told["warnings"]}
     plain = {(row["file"], row["name"]): row["grade"] for row in rows if row["change"] == "none"}
     table = Table("photos", "change", "number", "not found", "trusted", "doubted", "a guess", "grade kept")

@@ -26,7 +26,8 @@ from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.output_folders import require_places
 from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
-from gan2shape_jax.run import joint, predict, prepare, runner, start
+from gan2shape_jax.photos import explain
+from gan2shape_jax.run import joint, prepare, runner, start
 from gan2shape_jax.run.identity import settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
@@ -99,7 +100,7 @@ def examine(config: ConfigDict) -> list[str]:
 def _architecture(config: ConfigDict) -> Architecture | None:
     """Returns the architecture of the run's GAN; None if its file is missing."""
     if config.recipe == "predict" and runner.no_gan_because(config) is not None:
-        return predict.stand_in_sizes(config)
+        return explain.stand_in_sizes(config)
     return prepare.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
 
 
@@ -107,7 +108,7 @@ def _load_networks(plan: Plan, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
     config = plan.config
     gan = config.recipe != "predict" or runner.no_gan_because(config) is None
-    needed = predict.needed_networks(gan=gan) if config.recipe == "predict" else ("depth",)
+    needed = explain.needed_networks(gan=gan) if config.recipe == "predict" else ("depth",)
     sizes = plan.settings(architecture, original_size=config.image_size)
     like = models.shapes(sizes)
     plan.require_model_fits(sizes, gan=gan)

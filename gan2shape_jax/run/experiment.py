@@ -13,15 +13,13 @@ from gan2shape_jax.io.required_files import require_all
 
 if TYPE_CHECKING:
     from gan2shape_jax.run.plan import Plan
-    from gan2shape_jax.run.runner import RunHooks
 
 
-def run_experiment(config: ConfigDict, hooks: "RunHooks | None" = None) -> int:
+def run_experiment(config: ConfigDict) -> int:
     """Does what `config.recipe` says, for every image of the list.
 
     An image that fails is reported in `failures.json` and does not stop the others; an image that already
-    has results is skipped; a run that was interrupted resumes from its last checkpoint. Where images have results
-    in turn, `hooks` takes them, and table and page of all images are left to it.
+    has results is skipped; a run that was interrupted resumes from its last checkpoint.
 
     Returns:
       0, or 1 if an image failed.
@@ -30,12 +28,10 @@ def run_experiment(config: ConfigDict, hooks: "RunHooks | None" = None) -> int:
       ConfigError: a value, or a pair of values, is unusable in any run.
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
-    return prepared(config, hooks)()
+    return prepared(config)()
 
 
-def prepared(
-    config: ConfigDict, hooks: "RunHooks | None" = None, only: Sequence[str] | None = None
-) -> Callable[[], int]:
+def prepared(config: ConfigDict, only: Sequence[str] | None = None) -> Callable[[], int]:
     """Checks what can be checked before anything is computed; returns the call that makes the run.
 
     `only` are names of the image list, if the others are left to other processes.
@@ -54,7 +50,7 @@ def prepared(
     if resolved.recipe.lifts:
         return functools.partial(_lift_whole, resolved, names)
     run = runner.train_images if resolved.recipe.trains_each else runner.predict_images
-    return functools.partial(run, resolved, names, hooks or runner.RunHooks())
+    return functools.partial(run, resolved, names)
 
 
 def _lift_whole(plan: "Plan", names: Sequence[str]) -> int:

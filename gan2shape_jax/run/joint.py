@@ -22,8 +22,9 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.streams import run_key
+from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import Projection
-from gan2shape_jax.run import hosts, inference, prepare, start, trust
+from gan2shape_jax.run import hosts, prepare, start
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
@@ -87,7 +88,7 @@ def _run(context: RunContext, names: list[str]) -> int:
     if note := padding_note(task.replicas, task.mesh, "batches"):
         context.monitor.say(note)
     by_name = dict(zip(names, images, strict=True))
-    grader = trust.load_grader(context.plan, (context.architecture, frozen.discriminator))
+    grader = judge.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not trained:
         initial = prepare.initial_params(context.plan, task.settings)
         if context.plan.model is None:
@@ -111,17 +112,17 @@ def _run(context: RunContext, names: list[str]) -> int:
         folder.require()
         prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
         own = loop.own_history(history, prepared.name)
-        inference.write(
-            inference.reconstruct(params, prepared, frozen, grader, history=own),
+        explain.write(
+            explain.reconstruct(params, prepared, frozen, grader, history=own),
             folder.result(prepared.name),
             config,
-            project=inference.projector(params, prepared, frozen),
-            extra={"history.csv": inference.history_csv(own).encode()},
+            project=explain.projector(params, prepared, frozen),
+            extra={"history.csv": explain.history_csv(own).encode()},
             made_with=started.wanted(name).record,
         )
 
     def projector(name: str) -> Projection:
-        return inference.projector(params, dataclasses.replace(by_name[name], settings=task.settings), frozen)
+        return explain.projector(params, dataclasses.replace(by_name[name], settings=task.settings), frozen)
 
     with WorkItems(folder, names, context.monitor.say) as work_items:
         work_items.redraw(started, config, projector)
@@ -162,5 +163,5 @@ def train(
         return
     folder.require()
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
-    atomic_text(folder.root / "history.csv", inference.history_csv(history))
+    atomic_text(folder.root / "history.csv", explain.history_csv(history))
     atomic_bytes(folder.networks, network_files.networks_bytes(state.params, depth=context.config.networks.depth))

@@ -12,9 +12,9 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
+from gan2shape_jax.photos import explain
 from gan2shape_jax.results import Projection, examine, load
 from gan2shape_jax.results.outputs import BY_GAN, undrawn_files
-from gan2shape_jax.run import inference
 from gan2shape_jax.training import network_files
 
 
@@ -29,7 +29,7 @@ def kept_projector(path: pathlib.Path, prepared: PreparedImage, frozen: FrozenMo
         return None
     like = {"encoder": param_shapes(models.modules(prepared.settings)["encoder"])}
     params = network_files.load_networks(path, like, prepared.settings, needed=("encoder",))
-    return inference.projector({"encoder": params["encoder"]}, prepared, frozen)
+    return explain.projector({"encoder": params["encoder"]}, prepared, frozen)
 
 
 def redraw(
@@ -49,4 +49,4 @@ def redraw(
     made_with: dict[str, Any] = examine(folder) | {"drawing": drawing}
     project = projector() if draws_by_gan(config) else None
     keep = BY_GAN if draws_by_gan(config) and project is None else ()
-    inference.write(result, folder, config, project=project, extra=undrawn_files(folder, keep), made_with=made_with)
+    explain.write(result, folder, config, project=project, extra=undrawn_files(folder, keep), made_with=made_with)

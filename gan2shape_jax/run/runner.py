@@ -22,7 +22,6 @@ import jax
 from ml_collections import ConfigDict
 from rich.text import Text
 
-from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
@@ -33,8 +32,9 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
+from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import AWAITS, Projection, Reconstruction, Row, print_table, write_page, write_table
-from gan2shape_jax.run import inference, predict, prepare, redraw, start, trust
+from gan2shape_jax.run import prepare, redraw, start
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import Identity
 from gan2shape_jax.run.plan import Plan
@@ -70,17 +70,6 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
     return dict.fromkeys(map(stem_of, names), message)
 
 
-@dataclasses.dataclass(frozen=True)
-class RunHooks:
-    """What the caller of a run knows of its images, and does with their results, in the thread that writes these."""
-
-    assessed: Mapping[str, Assessment] | None = None  # what each image shows, by name without ending
-    # Returns a result as it is to be written, and further files of its folder, contents as for `write_folder`.
-    decorate: Callable[[Reconstruction], tuple[Reconstruction, dict[str, Any]]] = lambda result: (result, {})
-    # Takes the results of an image, by its name, when they are there; table and page of all images are its task then.
-    finished: Callable[[str], None] | None = None
-
-
 class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
     """A run's work items, that is, images by name in groups that are trained together; most have one image.
 
@@ -94,17 +83,12 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         folder: RunFolder,
         names: Sequence[str],
         say: Callable[[Any], None],
-        hooks: RunHooks = RunHooks(),
         *,
         ahead: int = 1,
     ):
-        """Goes through the images of a list; `say` prints a line, `ahead` work items' results may wait to be written.
-
-        If `hooks` takes the results, the only summary is `failures.json`.
-        """
+        """Goes through a list of images; `say` prints a line, `ahead` work items may wait to be written."""
         self.folder = folder
         self._say = say
-        self._hooks = hooks
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
@@ -124,6 +108,11 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             self.wait()
 
     @property
+    def failures(self) -> dict[str, str]:
+        """Why images have failed, by their stems."""
+        return dict(self._failures)
+
+    @property
     def status(self) -> int:
         """0, or 1 if an image has failed."""
         return 1 if self._failures else 0
@@ -138,8 +127,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             if len(finished) < len(group):
                 yield list(group)
         self.wait()
-        if self._hooks.finished is None:
-            print_table(self._rows)
+        print_table(self._rows)
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
         """Returns those images, by name, that can be prepared, and reports the others, unless they failed before."""
@@ -169,6 +157,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
     def note(self, stem: str) -> None:
         """Notes that an image has another result than before; updates the summaries as `fail` does."""
         self._finished.pop(stem, None)
+        self._failures.pop(stem, None)
         self.fail({})
 
     def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
@@ -179,8 +168,6 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             for name, job in jobs.items():
                 try:
                     job()
-                    if self._hooks.finished is not None:
-                        self._hooks.finished(stem_of(name))
                 except FAILURES as error:
                     failures |= failures_of([name], error)
             if not failures:
@@ -230,9 +217,9 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         while True:
             left = [stem for stem in self._stems if stem not in self._finished]
             new = [stem for stem in left if self.folder.is_finished(stem)]
-            self._finished |= {stem: trust.row_of(stem, self.folder.result(stem)) for stem in new}
+            self._finished |= {stem: judge.row_of(stem, self.folder.result(stem)) for stem in new}
             predicted = {
-                stem: self._predicted.get(stem) or trust.row_of(stem, self.folder.result(stem))
+                stem: self._predicted.get(stem) or judge.row_of(stem, self.folder.result(stem))
                 for stem in left
                 if stem not in self._finished and is_result(self.folder.result(stem))
             }
@@ -246,9 +233,8 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             }
             rows = predicted | self._finished | unmade
             self._rows = [rows[stem] for stem in self._stems if stem in rows]
-            if self._hooks.finished is None:
-                write_table(self.folder.root, self._rows)
-                write_page(self.folder.root, self._rows)
+            write_table(self.folder.root, self._rows)
+            write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
 
 
@@ -302,7 +288,7 @@ def write_predictions(
     work_items: WorkItems,
     prepare: Callable[[str], PreparedImage],
     networks: Callable[[Settings], models.Params],
-    grader: trust.Grader,
+    grader: judge.Grader,
 ) -> None:
     """Writes what the run's model makes of those images that have no result yet, and the page, and says so.
 
@@ -316,7 +302,7 @@ def write_predictions(
     def write(result: Reconstruction) -> None:
         folder.require()
         made_with = context.started.wanted(names_by_stem[result.name]).record
-        inference.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
+        explain.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
 
     for name in new:
         monitor.check()
@@ -324,7 +310,7 @@ def write_predictions(
             try:
                 measured = {AWAITS: True}
                 params = networks(prepared.settings)
-                result = inference.reconstruct(params, prepared, context.frozen, grader, measured=measured)
+                result = explain.reconstruct(params, prepared, context.frozen, grader, measured=measured)
             except FAILURES as error:
                 work_items.fail(failures_of([name], error))
                 continue
@@ -339,15 +325,15 @@ def write_predictions(
         monitor.say(f"page: {page}, {images} as the model sees {them}; {then} now")
 
 
-def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
+def train_images(plan: Plan, names: list[str]) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the GAN or the folder is unusable, so that no image could succeed.
     """
     with start.begin(plan, names) as started, run_context(started) as context:
         monitor, plan, config = context.monitor, context.plan, context.config
-        grader = trust.load_grader(plan, (context.architecture, context.frozen.discriminator), assessed=hooks.assessed)
-        trainer = Trainer(**vars(context), names=names, grader=grader, hooks=hooks)
+        grader = judge.load_grader(plan, (context.architecture, context.frozen.discriminator))
+        trainer = Trainer(**vars(context), names=names, grader=grader)
         left = [
             name
             for work_item in started.work_items
@@ -356,11 +342,9 @@ def train_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
         ]
         monitor.expect(len(left))
         # Without `reset_weight`, an image starts from the results of the one before it.
-        with WorkItems(
-            context.folder, names, monitor.say, hooks, ahead=int(config.schedule.reset_weight)
-        ) as work_items:
+        with WorkItems(context.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as work_items:
             work_items.redraw(started, config, trainer.kept_projector)
-            if plan.recipe.name == "refine" and hooks.finished is None:
+            if plan.recipe.name == "refine":
                 trainer.predict(
                     [name for name in left if not is_result(context.folder.result(stem_of(name)))], work_items
                 )
@@ -381,7 +365,7 @@ def no_gan_because(config: ConfigDict) -> str | None:
     return None
 
 
-def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
+def predict_images(plan: Plan, names: list[str]) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the networks or the statistics are unusable.
@@ -390,29 +374,26 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
         plan, config = started.plan, started.plan.config
         reason, folder = no_gan_because(config), started.folder
         gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
-        networks = predict.load_predictor(plan, gan, hooks.assessed)
+        networks = explain.load_predictor(plan, gan)
         folder.describe(config, started.identity, plan.record)
         params, frozen = networks.params, networks.frozen
         at_once = _AT_ONCE if len(started.work_items) >= _MANY and frozen.generator is None else 1
-        with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say, hooks) as work_items:
+        with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say) as work_items:
             monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
             if reason:
                 monitor.say(f"no pictures by the GAN: {reason}")
 
             def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
-                if sentence := trust.sentence_of(result.name, result.metrics):
+                if sentence := judge.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.example.latent is not None
-                project = inference.projector(params, prepared, frozen) if has_latent else None
-                result, files = hooks.decorate(result)
+                project = explain.projector(params, prepared, frozen) if has_latent else None
                 made_with = started.wanted(name).record
-                inference.write(
-                    result, folder.result(result.name), config, project=project, extra=files, made_with=made_with
-                )
+                explain.write(result, folder.result(result.name), config, project=project, made_with=made_with)
 
             def projector(name: str) -> Projection | None:
                 prepared = networks.prepared(data.load_item(config, name))
-                return None if prepared.example.latent is None else inference.projector(params, prepared, frozen)
+                return None if prepared.example.latent is None else explain.projector(params, prepared, frozen)
 
             work_items.redraw(started, config, projector)
             for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
@@ -425,15 +406,19 @@ def predict_images(plan: Plan, names: list[str], hooks: RunHooks) -> int:
                         views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
                     else:
                         views = [
-                            inference.predict(params, prepared.example, frozen, prepared.settings)
+                            explain.predict(params, prepared.example, frozen, prepared.settings)
                             for prepared in images.values()
                         ]
                     ungraded = {
-                        name: inference.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
+                        name: explain.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
                         for (name, prepared), view in zip(images.items(), views, strict=True)
                         if not folder.is_finished(stem_of(name))
                     }
-                    results = dict(zip(ungraded, trust.graded(networks.grader, [*ungraded.values()]), strict=True))
+                    seen = judge.assessments(networks.grader, [*ungraded.values()])
+                    results = {
+                        name: judge.graded(networks.grader, result, assessment)
+                        for (name, result), assessment in zip(ungraded.items(), seen, strict=True)
+                    }
                 except FAILURES as error:
                     work_items.fail(failures_of(list(images), error))
                     continue
@@ -448,8 +433,7 @@ class Trainer(RunContext):
     """A run of images that have networks of their own: trains one or several at once."""
 
     names: Sequence[str]
-    grader: trust.Grader
-    hooks: RunHooks = RunHooks()
+    grader: judge.Grader
     _kept: dict[str, models.Params] = dataclasses.field(default_factory=dict, init=False)
 
     def groups(self, work_items: Sequence[list[str]]) -> list[list[str]]:
@@ -580,19 +564,18 @@ class Trainer(RunContext):
             params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
             release_freed_memory()
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
-        result = inference.reconstruct(params, prepared, self.frozen, self.grader, **facts)
-        if sentence := trust.sentence_of(result.name, result.metrics):
+        result = explain.reconstruct(params, prepared, self.frozen, self.grader, **facts)
+        if sentence := judge.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
-        result, files = self.hooks.decorate(result)
         depth = self.config.networks.depth
-        inference.write(
+        explain.write(
             result,
             self.folder.result(prepared.name),
             self.config,
-            project=inference.projector(params, prepared, self.frozen),
-            extra=files | inference.training_files(params, trained.history, networks=kept, depth=depth),
+            project=explain.projector(params, prepared, self.frozen),
+            extra=explain.training_files(params, trained.history, networks=kept, depth=depth),
             made_with=made_with,
         )
         release_freed_memory()

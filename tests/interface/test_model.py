@@ -26,8 +26,9 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io import bundled
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import decomposition
+from gan2shape_jax.photos import explain
 from gan2shape_jax.results import load
-from gan2shape_jax.run import experiment, predict
+from gan2shape_jax.run import experiment
 from gan2shape_jax.training import network_files
 
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "input_depth", "reconstruction", "canonical", "true_depth")
@@ -120,7 +121,7 @@ def test_a_name_without_a_model_is_answered_with_the_nearest(tmp_path, monkeypat
 def test_what_an_installed_package_leaves_out_is_said_to_be_in_a_checkout(monkeypatch):
     config = load_config("people:head").unlock()
     config.networks.pretrained += ".gone"
-    monkeypatch.setattr("gan2shape_jax.run.predict.load_config", lambda name: config)
+    monkeypatch.setattr("gan2shape_jax.photos.explain.load_config", lambda name: config)
     with pytest.raises(g2s.UserError, match="it comes with a checkout of the repository, not with an installed"):
         g2s.load_model("people:head")
     assert bundled.advice(bundled.asset("people/model.safetensors")) == "comes with the package: install it again"
@@ -158,7 +159,7 @@ def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, m
         (cached / name).write_bytes(b"12345")
     record = {"files": {field: [name, 5] for field, name in files.items()}}
     (cached / "record.json").write_text(json.dumps(record))
-    config = predict.load_kind("celeba")
+    config = explain.load_kind("celeba")
     assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
     assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
     with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, ictface, people$"):

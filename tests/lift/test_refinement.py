@@ -26,12 +26,12 @@ from gan2shape_jax.method import models, perceptual, reconstruction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of, run_key
+from gan2shape_jax.photos.judge import MEASURES
 from gan2shape_jax.results import load, load_metrics
 from gan2shape_jax.run import check, experiment, joint, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
-from gan2shape_jax.run.verdict import MEASURES
 from gan2shape_jax.training import groups, loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.task import Independent

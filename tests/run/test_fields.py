@@ -33,7 +33,8 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import from_config
 from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
-from gan2shape_jax.run import inference, joint, prepare, runner, runtime
+from gan2shape_jax.photos import explain
+from gan2shape_jax.run import joint, prepare, runner, runtime
 from gan2shape_jax.run.identity import settled
 from gan2shape_jax.run.plan import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
@@ -125,7 +126,7 @@ def _observed(config) -> Iterator[object]:
         return
     yield [(file.field, file.path, file.present) for file in required_files_of(config)]
     yield runner.no_gan_because(config), dataclasses.astuple(runtime.cadence_of(config))
-    yield dataclasses.astuple(inference.options_of(config)), jax.random.key_data(prepare.image_key(config.seed, "001"))
+    yield dataclasses.astuple(explain.options_of(config)), jax.random.key_data(prepare.image_key(config.seed, "001"))
     yield _told(runtime.set_up_runtime, config)
     plan = _told(resolve, config)
     if not isinstance(plan, Plan):

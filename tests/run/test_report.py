@@ -22,8 +22,9 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import inference, prepare, runner, start, trust
+from gan2shape_jax.run import prepare, runner, start
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.run.plan import resolve
@@ -231,8 +232,6 @@ def test_summaries_are_written_again_only_where_they_say_something_new(tmp_path,
     _save(folder, "a", side=0.05, worse_than_prior=True)  # in its place
     work_items.note("a")
     assert written[1:] == [["done, worse than its prior"]]
-    list(WorkItems(folder, ["a.png"], print, runner.RunHooks(finished=print)).unfinished([]))  # another one's task
-    assert len(written) == 2
 
 
 def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
@@ -301,13 +300,13 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
 def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatch):
     prepared, frozen = tiny_image(tmp_path)
     params, like = (models.init_params(jax.random.key(seed), prepared.settings) for seed in (3, 4))
-    monkeypatch.setattr(inference, "reconstruct", lambda *_, **__: plain_result("001"))
+    monkeypatch.setattr(explain, "reconstruct", lambda *_, **__: plain_result("001"))
 
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
-        monkeypatch.setattr(inference, "write", lambda *_, extra, **__: files.update(extra))
+        monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
         started = start.Start(plan, identity_of(plan.config), RunFolder(tmp_path), [], ())
-        trainer = runner.Trainer(started, None, frozen, None, names=(), grader=trust.Grader(plan))
+        trainer = runner.Trainer(started, None, frozen, None, names=(), grader=judge.Grader(plan))
         trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []), {})
         return files.get("networks.safetensors")
 

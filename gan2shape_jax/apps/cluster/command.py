@@ -16,19 +16,22 @@ from ml_collections import ConfigDict
 from gan2shape_jax.apps.cluster import engine
 from gan2shape_jax.apps.cluster.making import DONE
 from gan2shape_jax.apps.cluster.storage import Storage, in_words, is_remote
-from gan2shape_jax.apps.photo import files as photo_files
-from gan2shape_jax.apps.photo import naming, photo_run
+from gan2shape_jax.apps.photo import folder as photo_folder
+from gan2shape_jax.apps.photo import naming
 from gan2shape_jax.config import flatten, set_field, to_json
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.image_files import ENDINGS
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
 from gan2shape_jax.io.weights import listed
+from gan2shape_jax.photos import judge
+from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
-from gan2shape_jax.run import start, trust
+from gan2shape_jax.run import start
 from gan2shape_jax.run.folder import is_result
+from gan2shape_jax.run.identity import digest, identity_of
 
 _SPACING_S = 300  # seconds between two versions of the table
 _PRINTED = 50  # rows of the table that are printed
@@ -46,10 +49,11 @@ def run_photos(options: argparse.Namespace, *, say: Say) -> int:
     found = dict(_expand(options.photos, say=say))
     with _held(out):
         records = out.records(DONE)
-        kind = _everywhere(photo_run.load_kind(options.model))
-        config = photo_run.config_of(kind, pathlib.Path(), refine=options.refine)
+        kind = _everywhere(load_kind(options.model))
+        config = photo_folder.config_of(kind, pathlib.Path(), refine=options.refine)
         if options.refine:
-            say(photo_run.refinement_line(config))
+            say(photo_folder.refinement_line(config))
+        identity = identity_of(config)
         task = {
             "kind": to_json(kind),
             "folder": pathlib.PurePosixPath(out.root).name or "results",
@@ -57,9 +61,9 @@ def run_photos(options: argparse.Namespace, *, say: Say) -> int:
             "refine": options.refine,
             "anyway": options.anyway,
             "texture": options.texture,
-            "made_with": photo_files.work_folder(config).name,
+            "made_with": digest([identity.fingerprint, identity.drawing]),
         }
-        taken = {} if out.folder is None else photo_files.names_in(out.folder)
+        taken = {} if out.folder is None else photo_folder.names_in(out.folder)
         taken |= {name: record["path"] for name, record in records.items()}
         taken = {name: _key(path) for name, path in taken.items()}
         names = naming.names_for([pathlib.Path(_key(path)) for path in found], taken)
@@ -75,7 +79,7 @@ def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[A
     for argument in arguments:
         if not is_remote(argument):
             for path in naming.expand([argument], say=say):
-                yield naming.place_of(path), list(photo_files.version_of(path) or (0, 0))
+                yield naming.place_of(path), list(photo_folder.version_of(path) or (0, 0))
             continue
         place = Storage.at(argument)
         with in_words(f"{argument} cannot be listed"):
@@ -203,8 +207,8 @@ def _rows(out: Storage, records: Mapping[str, Any], failed: Mapping[str, str]) -
     """Returns the table: every result in the storage, and every failure, in their names' natural order."""
     rows = {name: Row(name, status) for name, status in failed.items()}
     if out.folder is not None:  # results that `photo` has put there without a cluster
-        others = [name for name in photo_files.records_in(out.folder) if is_result(out.folder / "results" / name)]
-        rows |= {name: trust.row_of(name, out.folder / "results" / name) for name in others}
+        others = [name for name in photo_folder.records_in(out.folder) if is_result(out.folder / "results" / name)]
+        rows |= {name: judge.row_of(name, out.folder / "results" / name) for name in others}
     for record in records.values():
         rows |= {name: Row(name, told["status"], told["metrics"]) for name, told in record["results"].items()}
     return [rows[name] for name in sorted(rows, key=natural_key)]
@@ -215,9 +219,9 @@ def _write_tables(out: Storage, rows: Sequence[Row], failed: Mapping[str, str]) 
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         write_table(folder, rows)
-        photo_files.write_list(folder, [row.name for row in rows if row.metrics])
+        photo_folder.write_list(folder, [row.name for row in rows if row.metrics])
         out.write({name: (folder / name).read_bytes() for name in ("results.csv", "results.md")})
-        out.write({f"{photo_files.FOLDER}/list.txt": (folder / "list.txt").read_bytes()})
+        out.write({f"{photo_folder.FOLDER}/list.txt": (folder / "list.txt").read_bytes()})
     if failed:
         out.write({_FAILURES: f"{json.dumps(failed, indent=2)}\n".encode()})
     else:

@@ -1,6 +1,6 @@
 """What an actor does with a batch of photos: fetches them, makes results as `photo` does, writes these to storage.
 
-OUT/results/NAME/, OUT/photos/   as `gan2shape-jax photo` writes them (apps/photo/files.py)
+OUT/results/NAME/, OUT/photos/   as `gan2shape-jax photo` writes them (apps/photo/folder.py)
 OUT/done/NAME.json               that all of a photo is there, and what the table and the page say of it; written last
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 
 from gan2shape_jax.apps.cluster import engine
 from gan2shape_jax.apps.cluster.storage import Storage, in_words
-from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.apps.photo.crops import load_cropper
-from gan2shape_jax.apps.photo.files import FOLDER, parts_of
+from gan2shape_jax.apps.photo.folder import FOLDER, Prepared, Request, config_of, make_results, parts_of, prepare
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.io.image_files import LARGEST_FILE
-from gan2shape_jax.run.trust import row_of
+from gan2shape_jax.photos.find import NoDetectionError
+from gan2shape_jax.photos.judge import row_of
+from gan2shape_jax.photos.pipeline import load_photo_model, load_refiner
 
 DONE = "done"  # the folder of records
 _FETCHED = pathlib.Path("..", "fetched")
@@ -32,29 +32,30 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
     os.chdir(work)  # the paths in a result's `config.json` are the same in every actor
     pathlib.Path("kind.json").write_text(task["kind"])
     folder = pathlib.Path(task["folder"])
-    config = photo_run.config_of(read_config(pathlib.Path("kind.json")), folder, refine=task["refine"])
-    cropper, out = load_cropper(config, say=lambda line: None), Storage.at(task["out"])
+    kind, out = read_config(pathlib.Path("kind.json")), Storage.at(task["out"])
+    config, model = config_of(kind, folder, refine=task["refine"]), load_photo_model(kind, log=lambda line: None)
+    refiner = load_refiner(kind) if task["refine"] else None
 
     def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        found: dict[str, list[photo_run.Prepared]] = {}
+        found: dict[str, list[Prepared]] = {}
         refused: dict[str, UserError] = {}
         for item in items:
             local = _local(item)
             try:
                 _fetch(item, local)
-                request = photo_run.Request(local, item["name"], anyway=task["anyway"], source=item["path"])
-                found[item["name"]] = photo_run.prepare(request, config, cropper)
+                request = Request(local, item["name"], anyway=task["anyway"], source=item["path"])
+                found[item["name"]] = prepare(request, config, model.finder)
             except RunEndingError:
                 raise
             except UserError as error:
                 refused[item["name"]] = error
         every = [photo for photos in found.values() for photo in photos]
-        failed = photo_run.run_over(config, every, cropper if task["texture"] else None)
+        failed = make_results(config, every, model, refiner, texture=task["texture"])
         answers = []
         for item in items:
             name = item["name"]
             answers.append(_answer(item, task, found.get(name, []), failed, refused.get(name)))
-            answers[-1]["limit"] = cropper.limit_words(len(found.get(name, []))).removeprefix("; ")
+            answers[-1]["limit"] = model.finder.limit_words(len(found.get(name, []))).removeprefix("; ")
             _put(out, folder, answers[-1])
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(_FETCHED, ignore_errors=True)
@@ -82,13 +83,13 @@ def _fetch(item: Mapping[str, Any], local: pathlib.Path) -> None:
 def _answer(
     item: Mapping[str, Any],
     task: Mapping[str, Any],
-    photos: Sequence[photo_run.Prepared],
+    photos: Sequence[Prepared],
     failed: Mapping[str, str],
     refused: UserError | None,
 ) -> dict[str, Any]:
     """Returns the record of a photo: the names of its results, and why others failed."""
     answer = {"name": item["name"], "path": item["path"], "version": item["version"], "made_with": task["made_with"]}
-    answer |= {"before": item["before"], "undetected": isinstance(refused, photo_run.NoDetectionError)}
+    answer |= {"before": item["before"], "undetected": isinstance(refused, NoDetectionError)}
     answer["used"] = refused is None
     answer["failed"] = {photo.name: failed[photo.name] for photo in photos if photo.name in failed}
     if refused is not None:

@@ -32,6 +32,7 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
+from gan2shape_jax.photos.explain import projector
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.page import csv_text, markdown_cell
@@ -39,7 +40,6 @@ from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun
-from gan2shape_jax.run.inference import projector
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files

@@ -21,7 +21,7 @@ from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 if TYPE_CHECKING:
     import onnx
 
-    from gan2shape_jax.run.predict import Predictor
+    from gan2shape_jax.photos.explain import Predictor
 
 _OPSET, _IR = 17, 8
 OUTPUTS = ("depth", "albedo", "view", "light")

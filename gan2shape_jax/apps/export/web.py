@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps.export import networks, texture
-from gan2shape_jax.detection import assessment, detector, faces, weights
+from gan2shape_jax.detection import detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
@@ -36,8 +36,8 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
+from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import predict, trust, verdict
 from gan2shape_jax.run.plan import resolve
 
 with epy.lazy_imports():  # an extra, which --help does without
@@ -80,8 +80,8 @@ def run(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     out = options.out or pathlib.Path("site")
     require_output_folder(out, WEB)
-    config = predict.load_kind(options.model)
-    predictor = predict.load_predictor(resolve(config), None)
+    config = explain.load_kind(options.model)
+    predictor = explain.load_predictor(resolve(config), None)
     if config.data.crop or predictor.grader.mask is None:
         raise UserError(f"{options.model}: a page needs a lifted model of uncropped pictures, with its mean mask")
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def run(words: Sequence[str]) -> None:
     print(one_line(f"to try it: python -m http.server --directory {out}, and open http://localhost:8000"))
 
 
-def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, Any]:
+def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, Any]:
     """Returns what the page knows of a model besides its networks, as JSON's types; maps are lists, row by row."""
     grader, camera, size = predictor.grader, predictor.settings.camera, predictor.settings.image_size
     category = category_of(config.category)
@@ -149,7 +149,7 @@ def model_facts(config: ConfigDict, predictor: predict.Predictor) -> dict[str, A
 def browser_constants() -> dict[str, Any]:
     """Returns the numbers and words of Python's modules that the page's scripts go by, by what they decide."""
     luma = {"luma": detector.LUMA, "percentile": detector.LIGHTEST}
-    scores = {"sure": detector.SURE, "perhaps": detector.PERHAPS, "unlikely": verdict.UNLIKELY}
+    scores = {"sure": detector.SURE, "perhaps": detector.PERHAPS, "unlikely": judge.UNLIKELY}
     return {
         "detector": {
             "searched": faces.LONGER,
@@ -177,12 +177,12 @@ def browser_constants() -> dict[str, Any]:
         },
         "assessment": {
             **luma,
-            "mouth": {"wide": assessment.MOUTH_WIDE, "high": assessment.MOUTH_HIGH},
-            "near": assessment.NEAR,
-            "far": assessment.FAR,
-            "low": assessment.LOW,
-            "high": assessment.HIGH,
-            "around": assessment.AROUND,
+            "mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH},
+            "near": judge.NEAR,
+            "far": judge.FAR,
+            "low": judge.LOW,
+            "high": judge.HIGH,
+            "around": judge.AROUND,
         },
         "landmarks": {
             "landmark": landmark_pose.LANDMARK,
@@ -195,21 +195,21 @@ def browser_constants() -> dict[str, Any]:
         },
         "verdict": {
             "scores": scores,
-            "lost": verdict.LOST,
-            "odds": verdict.ODDS,
-            "words": dict(verdict.WORDS),
-            "measures": {name: measure._asdict() for name, measure in verdict.MEASURES.items()},
+            "lost": judge.LOST,
+            "odds": judge.ODDS,
+            "words": dict(judge.WORDS),
+            "measures": {name: measure._asdict() for name, measure in judge.MEASURES.items()},
         },
     }
 
 
-def _side(grader: trust.Grader, camera: Camera) -> dict[str, Any] | None:
-    """Returns the depth error to expect, see `verdict.SideModel`, and in what it is told; None if it is unknown."""
+def _side(grader: judge.Grader, camera: Camera) -> dict[str, Any] | None:
+    """Returns the depth error to expect, see `judge.SideModel`, and in what it is told; None if it is unknown."""
     if grader.record is None:
         return None
     side = grader.record.side
     known = {"weights": side.weights.tolist(), "interval": side.interval.tolist()}
-    return known | {"widths": trust.widths(camera)}
+    return known | {"widths": judge.widths(camera)}
 
 
 def _listed(values: np.ndarray) -> list[float]:

@@ -11,9 +11,8 @@ from collections.abc import Generator, Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.photo import naming, photo_run
-from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
-from gan2shape_jax.apps.photo.files import FOLDER, decided, names_in
+from gan2shape_jax.apps.photo import folder, naming
+from gan2shape_jax.apps.photo.folder import Prepared, Request
 from gan2shape_jax.errors import (
     ConfigError,
     RunEndingError,
@@ -28,8 +27,12 @@ from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
+from gan2shape_jax.photos import judge
+from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import Finder, NoDetectionError
+from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
 from gan2shape_jax.results import Row, load_metrics, print_table
-from gan2shape_jax.run import start, trust
+from gan2shape_jax.run import start
 from gan2shape_jax.training.decision import Redraw, Skip
 
 _OUT = "results/photos"
@@ -101,12 +104,13 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo, not {len(paths)}")
     out = options.out
     require_output_folder(out, RUN)
-    config = photo_run.config_of(photo_run.load_kind(options.model), out, refine=options.refine)
+    kind = load_kind(options.model)
+    config = folder.config_of(kind, out, refine=options.refine)
     if options.refine:
-        _say(photo_run.refinement_line(config))
-    cropper = load_cropper(config, say=_say)
+        _say(folder.refinement_line(config))
+    model, refiner = load_photo_model(kind, log=_say), load_refiner(kind) if options.refine else None
     with start.hold(out):
-        code = _reconstruct(options, config, cropper, paths)
+        code = _reconstruct(options, config, model, refiner, paths)
     page = out / "index.html"
     if page.is_file():
         print(one_line(f"page: {page}"))
@@ -138,21 +142,22 @@ def _on_cluster(options: argparse.Namespace) -> int:
 def _reconstruct(
     options: argparse.Namespace,
     config: ConfigDict,
-    cropper: Cropper,
+    model: PhotoModel,
+    refiner: Refiner | None,
     paths: list[pathlib.Path],
 ) -> int:
     """Searches the photos and reconstructs the objects in them, some at a time; returns the exit status."""
-    names = naming.names_for(paths, names_in(pathlib.Path(config.workdir)))
+    names = naming.names_for(paths, folder.names_in(pathlib.Path(config.workdir)))
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
     wishes["box"] = CropBox(*options.box) if options.box else None
-    requests = [photo_run.Request(path, name, **wishes) for path, name in zip(paths, names, strict=True)]
+    requests = [Request(path, name, **wishes) for path, name in zip(paths, names, strict=True)]
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     made: list[str] = []
     unusable = False  # whether a photo could not be read
-    with contextlib.closing(_searched_ahead(requests, config, cropper)) as groups:
+    with contextlib.closing(_searched_ahead(requests, config, model.finder)) as groups:
         for group in groups:
-            prepared: list[photo_run.Prepared] = []
+            prepared: list[Prepared] = []
             for number, search in group:
                 count = f"{number + 1} of {len(paths)}: " if len(paths) > 1 else ""
                 try:
@@ -161,37 +166,37 @@ def _reconstruct(
                     raise
                 except UserError as error:
                     refused[names[number]] = str(error)
-                    unusable |= not isinstance(error, photo_run.NoDetectionError)
+                    unusable |= not isinstance(error, NoDetectionError)
                     _tell_refusal(error, count, pathlib.Path(config.workdir), names[number])
                     continue
                 if len(photos) > 1:
                     ends = f"{photos[0].name} to {photos[-1].name}"
-                    found = f"{len(photos)} {cropper.kind}s, from left to right {ends}"
-                    _say(f"{count}{paths[number].name}: {found}{cropper.limit_words(len(photos))}")
+                    found = f"{len(photos)} {model.finder.kind}s, from left to right {ends}"
+                    _say(f"{count}{paths[number].name}: {found}{model.finder.limit_words(len(photos))}")
                 for note in itertools.chain.from_iterable(photo.notes for photo in photos):
                     _say(f"{count}{note}")
                 prepared += photos
             made += [photo.name for photo in prepared]
             _tell_done(config, prepared)
-            texturer = cropper if options.texture else None
-            failed |= photo_run.run_over(config, prepared, texturer, refused=refused, failed=failed, say=_say)
+            unmade = {"refused": refused, "failed": failed}
+            failed |= folder.make_results(config, prepared, model, refiner, texture=options.texture, log=_say, **unmade)
     results = pathlib.Path(config.workdir, "results")
-    rows = [trust.row_of(name, results / name) for name in made if name not in failed]
+    rows = [judge.row_of(name, results / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]
     print_table(rows + [Row(name, f"not used: {why}") for name, why in refused.items()])
     return int(bool(failed or unusable) or not made)
 
 
 def _searched_ahead(
-    requests: Sequence[photo_run.Request], config: ConfigDict, cropper: Cropper
-) -> Generator[list[tuple[int, concurrent.futures.Future[list[photo_run.Prepared]]]], None, None]:
+    requests: Sequence[Request], config: ConfigDict, finder: Finder
+) -> Generator[list[tuple[int, concurrent.futures.Future[list[Prepared]]]], None, None]:
     """Yields the searches through some photos at a time, with their numbers; another thread does the next ones."""
     searching = concurrent.futures.ThreadPoolExecutor(1, "search")
     try:
-        former: list[tuple[int, concurrent.futures.Future[list[photo_run.Prepared]]]] = []
+        former: list[tuple[int, concurrent.futures.Future[list[Prepared]]]] = []
         numbered, size = enumerate(requests), _AT_ONCE if config.recipe == "refine" else _FIRST
         while group := list(itertools.islice(numbered, size)):
-            following = [(k, searching.submit(photo_run.prepare, request, config, cropper)) for k, request in group]
+            following = [(k, searching.submit(folder.prepare, request, config, finder)) for k, request in group]
             if former:
                 yield former
             former, size = following, min(2 * size, _AT_ONCE)
@@ -202,23 +207,23 @@ def _searched_ahead(
 
 def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) -> None:
     """Says why there is no 3D of a photo."""
-    if isinstance(error, photo_run.NoDetectionError):
-        drawing = out / FOLDER / "framing" / f"{name}.jpg"
+    if isinstance(error, NoDetectionError):
+        drawing = out / folder.FOLDER / "framing" / f"{name}.jpg"
         nearest = f"{drawing} shows the best candidate, --anyway uses it, --box another square"
         _say(f"{count}{error}; {nearest if error.candidate else '--box names a square of your own'}")
     else:
         print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
 
 
-def _tell_done(config: ConfigDict, prepared: Sequence[photo_run.Prepared]) -> None:
+def _tell_done(config: ConfigDict, prepared: Sequence[Prepared]) -> None:
     """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
     for photo in prepared:
-        name, decision = photo.name, decided(config, photo.name, photo.files)
+        name, decision = photo.name, folder.decided(config, photo)
         if not isinstance(decision, Skip | Redraw):
             continue
         _say(f"{name}: finished before, {'skipped' if isinstance(decision, Skip) else 'drawn anew'}")
         with contextlib.suppress(UserError):
-            if sentence := trust.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):
+            if sentence := judge.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):
                 _say(sentence)
 
 

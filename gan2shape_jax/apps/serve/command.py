@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gan2shape_jax.apps.photo.photo_run import load_kind
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, DRAWING, Worker, performer, result_files
 from gan2shape_jax.detection.weights import stored_weights
@@ -24,6 +23,7 @@ from gan2shape_jax.errors import UserError, exit_code, install, require_applicat
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.photos.explain import load_kind
 
 if TYPE_CHECKING:
     from starlette.responses import Response

@@ -27,15 +27,15 @@ from collections.abc import AsyncGenerator, Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.apps.photo.crops import Cropper, load_cropper
+from gan2shape_jax.apps.photo import folder as photo_folder
 from gan2shape_jax.apps.serve.visits import Limits
-from gan2shape_jax.detection.detector import PERHAPS
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.geometry.crop_box import CropBox, centred_box, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box
+from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import absence, find, is_found, person_note
+from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model, load_refiner
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
 Report = Callable[[str, dict[str, Any]], None]
@@ -239,30 +239,33 @@ def performer(*models: str) -> Perform:
     """Returns what performs jobs, in the worker; what those of the first of these models need is loaded at once.
 
     A task has these fields: `photo`, path of the file; `folder` of the job, empty; `name` under which results are
-    filed; `pixels`, maximum number of pixels of the photo; `model`, a number in `models`, see `photo_run.load_kind`.
+    filed; `pixels`, maximum number of pixels of the photo; `model`, a number in `models`, see `explain.load_kind`.
     With `box` (x, y, side, roll_deg of the crop in the photo's pixels) and `refine` (whether the model is refined on
     the photo), the crop is reconstructed; without, the objects in the photo are found.
     """
 
     @functools.cache
-    def loaded(number: int) -> tuple[ConfigDict, Cropper]:
-        kind = photo_run.load_kind(models[number])
-        config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
-        return kind, load_cropper(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
+    def loaded(number: int) -> tuple[ConfigDict, PhotoModel]:
+        kind = load_kind(models[number])
+        return kind, load_photo_model(kind, log=lambda line: print(line, file=sys.stderr))
 
     def perform(task: dict[str, Any], report: Report) -> None:
-        kind, cropper = loaded(task["model"])
+        kind, model = loaded(task["model"])
         if "box" in task:
-            _reconstruct(task, kind, cropper, report)
+            _reconstruct(task, kind, model, report)
         else:
-            _frame(task, kind, cropper, report)
+            _frame(task, kind, model, report)
 
     loaded(0)
     return perform
 
 
-def _frame(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:
-    photo = cropper.opened(pathlib.Path(task["photo"]))
+def _request(task: dict[str, Any], box: CropBox | None = None) -> photo_folder.Request:
+    return photo_folder.Request(pathlib.Path(task["photo"]), task["name"], box, foreign=True)
+
+
+def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
+    photo, finder = _request(task).opened(), model.finder
     width, height = (side * photo.reduction for side in photo.picture.size)
     if width * height > task["pixels"]:
         raise UserError(
@@ -274,30 +277,28 @@ def _frame(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Rep
             f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
             "as the shorter one, crop the part that you want"
         )
-    pixels = np.asarray(photo.picture)
-    detections = cropper.detect(pixels, photo.reduction)
-    boxes, absent = [detection.box for detection in detections], ""
-    candidates = [scaled_box(box, 1 / photo.reduction) for box in boxes]
-    note = cropper.limit_words(len(boxes)).removeprefix("; ")
-    if not any(detection.score >= PERHAPS for detection in detections):
-        absent = photo_run.absence(task["photo"], pixels, candidates, kind, cropper)
+    detections, absent = find(photo, finder), ""
+    boxes = [detection.box for detection in detections]
+    note = finder.limit_words(len(boxes)).removeprefix("; ")
+    if not is_found(detections):
+        absent = absence(task["photo"], photo, detections, finder)
     elif len(boxes) == 1:
-        note = note or photo_run.person_note(pixels, detections[0], candidates[0], kind)
+        note = note or person_note(photo, detections[0], finder)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     photo.picture.save(pathlib.Path(task["folder"], PREVIEW), quality=92)
     squares = [dataclasses.asdict(box) for box in boxes or [centred_box(width, height)]]
     facts = {"width": width, "height": height, "boxes": squares, "absent": absent, "note": note}
-    report(FRAMING, facts | {"refines": photo_run.refined_words(kind)})
+    report(FRAMING, facts | {"refines": photo_folder.refined_words(kind)})
 
 
-def _reconstruct(task: dict[str, Any], kind: ConfigDict, cropper: Cropper, report: Report) -> None:
-    out = pathlib.Path(task["folder"])
-    config = photo_run.config_of(kind, out, refine=task["refine"])
-    box = CropBox(*task["box"])
-    (photo,) = photo_run.prepare(photo_run.Request(pathlib.Path(task["photo"]), task["name"], box), config, cropper)
+def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
+    out, refine = pathlib.Path(task["folder"]), task["refine"]
+    config = photo_folder.config_of(kind, out, refine=refine)
+    (photo,) = photo_folder.prepare(_request(task, CropBox(*task["box"])), config, model.finder)
     (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
-    report(MASK, {"mask": photo.mask_source})
-    if failed := photo_run.run_over(config, [photo], cropper):
+    report(MASK, {"mask": photo.subject.mask_source})
+    refiner = load_refiner(kind) if refine else None
+    if failed := photo_folder.make_results(config, [photo], model, refiner):
         raise UserError(failed[photo.name])
     files = result_files(out, photo.name)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,5 +1,5 @@
 // From the networks' factors to the model that the viewer shows: outline, texture of the photo, how well the factors explain
-// the picture; after results/surface.py, apps/export/texture.py and run/inference.py. Maps are (size, size), row by row.
+// the picture; after results/surface.py, photos/texture.py and photos/explain.py. Maps are (size, size), row by row.
 
 import { backProjected, facesOf, normalsOf, rotation, shadingOf } from "./viewer/geometry.js";
 import { cropToPhoto } from "./framing.js";

@@ -1,4 +1,4 @@
-// How far to trust a shape: detection/assessment.py and run/verdict.py, whose numbers and words, `by`, come with model.json.
+// How far to trust a shape: photos/judge.py, whose numbers and words, `by`, come with model.json.
 
 /** Returns what a crop of the photo (RGB bytes, not lightened) shows, and how well; `box` is its place in the photo. */
 export function assessed(crop, box, photo, inside, by) {

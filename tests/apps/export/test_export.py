@@ -28,10 +28,10 @@ from PIL import Image
 
 from gan2shape_jax.apps.export import command
 from gan2shape_jax.apps.export.command import write_solid
-from gan2shape_jax.apps.export.texture import photo_texture, photo_textured
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.main import main
+from gan2shape_jax.photos.texture import photo_texture, photo_textured
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.solid import cut_surface

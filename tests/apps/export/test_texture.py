@@ -13,12 +13,12 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.apps.export import command
-from gan2shape_jax.apps.export.texture import filled, photo_texture, project_texels
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
+from gan2shape_jax.photos.texture import filled, photo_texture, project_texels
 from gan2shape_jax.results import OutputOptions, examine, load, save_result, write_outputs
 from gan2shape_jax.results.surface import surface
 

@@ -18,12 +18,14 @@ from PIL import ExifTags, Image, ImageFilter, ImageOps
 import gan2shape_jax
 from benchmarks.pages import chromium
 from gan2shape_jax.apps.export import command, networks, web
-from gan2shape_jax.apps.photo import crops, photo_run
 from gan2shape_jax.detection import detector
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.method import factors, models
+from gan2shape_jax.photos import explain
+from gan2shape_jax.photos.find import find
+from gan2shape_jax.photos.pipeline import load_photo_model
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import predict
 from gan2shape_jax.run.plan import resolve
 
 _ROOT = pathlib.Path(__file__).parents[3]
@@ -58,7 +60,7 @@ def _factors(predictor, picture):
 
 @pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
 def test_onnx_networks_agree_with_the_methods_own(bits, close):
-    predictor = predict.load_predictor(resolve(predict.load_kind("people")), None)
+    predictor = explain.load_predictor(resolve(explain.load_kind("people")), None)
     model = networks.factors_model(predictor, bits=dict.fromkeys(networks.OUTPUTS, bits))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
@@ -209,11 +211,8 @@ def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browse
         _open(browser, address)
         _make(browser, portrait)
         box = browser.evaluate("gan2shape.box()")
-        cropper = crops.load_cropper(
-            photo_run.config_of(predict.load_kind("people"), portrait.parent, refine=False), say=print
-        )
-        photo = cropper.opened(portrait)
-        (wanted,) = cropper.detect(np.asarray(photo.picture), photo.reduction)
+        finder = load_photo_model(explain.load_kind("people"), log=print).finder
+        (wanted,) = find(open_upright(portrait, least=1), finder)
         assert np.hypot(box["x"] - wanted.box.x, box["y"] - wanted.box.y) < 0.02 * wanted.box.side
         assert box["side"] == pytest.approx(wanted.box.side, rel=0.02)
         assert np.degrees(box["roll"]) == pytest.approx(wanted.box.roll_deg, abs=2)

@@ -18,10 +18,12 @@ from PIL import Image
 
 import gan2shape_jax
 from benchmarks.pages import chromium
-from gan2shape_jax.apps.photo import photo_run
-from gan2shape_jax.apps.photo.crops import load_cropper
+from gan2shape_jax.apps.photo.folder import Request, config_of, prepare
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import NoDetectionError
+from gan2shape_jax.photos.pipeline import load_photo_model
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio", reason="the extra `web` is not installed")
@@ -179,14 +181,14 @@ def _ends_with(page, text):
 def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has_a_square_to_draw(
     address, without_faces, model, tmp_path
 ):
-    config = photo_run.config_of(photo_run.load_kind(model), tmp_path, refine=False)
-    cropper = load_cropper(config, say=print)
+    kind = load_kind(model)
+    config, finder = config_of(kind, tmp_path, refine=False), load_photo_model(kind, log=print).finder
     with _opened(address) as page:
         for photo in without_faces:
             _start(page, address)
             page.press(f"#model input[value={model}]")
-            with pytest.raises(photo_run.NoDetectionError) as said:
-                photo_run.prepare(photo_run.Request(photo, photo.stem), config, cropper)
+            with pytest.raises(NoDetectionError) as said:
+                prepare(Request(photo, photo.stem), config, finder)
             sentence = str(said.value).replace("use --model cat", 'choose "Cats" above')
             _send(page, photo)
             _ends_with(page, f"{sentence}. If there is one, put the square around it.")

@@ -155,7 +155,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
 
 
 def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(module.photo_run, "run_over", lambda config, photos, cropper: {"face": "not made"})
+    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: {"face": "not made"})
     task = {"photo": str(asset("ictface/image/006.png")), "folder": str(tmp_path), "name": "face", "model": 0}
     told = {}
 

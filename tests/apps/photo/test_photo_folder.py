@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import os
-import pathlib
 import queue
 import threading
 import types
@@ -17,48 +16,43 @@ from helpers.plain_result import plain_result
 from PIL import Image
 
 from gan2shape_jax.apps.evaluate.reports import find_runs
-from gan2shape_jax.apps.photo import command, crops, photo_run
-from gan2shape_jax.apps.photo import files as photo_files
-from gan2shape_jax.apps.photo.crops import Cropper, other_kind
-from gan2shape_jax.apps.photo.files import names_in
-from gan2shape_jax.apps.photo.masks import mask_of_crop
+from gan2shape_jax.apps.photo import command
+from gan2shape_jax.apps.photo import folder as photo_folder
+from gan2shape_jax.apps.photo.folder import Request, make_results, names_in, prepare
 from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
 from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.grabcut import middle
-from gan2shape_jax.io.image_files import Picture
+from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import fault_of, read_names
-from gan2shape_jax.results.files import write_folder
-from gan2shape_jax.results.reconstruction import array_files, load_metrics
+from gan2shape_jax.photos import pipeline
+from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind
+from gan2shape_jax.photos.pipeline import PhotoModel, load_refiner
+from gan2shape_jax.photos.subject import subject_of
+from gan2shape_jax.results.reconstruction import load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
 
 
-def _cropper(**changes):
-    """Returns a cropper for boxes that are given: nothing is searched."""
-    detector = types.SimpleNamespace(detect=lambda photo: [], scores=lambda crops: [0.9] * len(crops))
-    fields = {"side": 64, "style_dim": 8, "detector": detector, "kind": "face"}
-    fields |= {"mean_mask": middle(64), "finds_masks": True}
-    return Cropper(**(fields | changes))
+def _finder(found=(), **changes):
+    """Returns a finder that finds these boxes."""
+    detections = [Detection(box, 0.9) for box in found]
+    detector = types.SimpleNamespace(detect=lambda photo: detections, scores=lambda crops: [0.9] * len(crops), most=12)
+    fields = {"category": "ictface", "kind": "face", "side": 64, "detector": detector}
+    return Finder(**(fields | {"mean_mask": middle(64), "segments": True} | changes))
 
 
 def _config(out, *, refine=False):
-    return photo_run.config_of(photo_run.load_kind("ictface"), out, refine=refine)
+    return photo_folder.config_of(load_kind("ictface"), out, refine=refine)
 
 
-def _prepare(path, out, *, refine=False, **wishes):
-    request = photo_run.Request(path, "a", **({"box": _BOX} | wishes))
-    (prepared,) = photo_run.prepare(request, _config(out, refine=refine), _cropper())
+def _prepare(path, out, *, refine=False, finder=None, **wishes):
+    request = Request(path, "a", **({"box": _BOX} | wishes))
+    (prepared,) = prepare(request, _config(out, refine=refine), finder or _finder())
     return prepared
-
-
-def _start(path, out, **wishes):
-    """Prepares a photo and writes what a run reads of it; returns it and the run's folder."""
-    prepared, work = _prepare(path, out, **wishes), photo_files.work_folder(_config(out))
-    photo_files.write(work, "a", prepared.files)
-    return prepared, work
 
 
 def _opened(prepared, name):
@@ -77,7 +71,8 @@ def test_crop_mask_drawing_and_record_are_prepared(photo, tmp_path, face_photo):
     record = json.loads(prepared.files["a.json"])
     assert record["photo"]["path"] == str(photo.resolve()) and record["photo"]["width"] == 300
     assert record["box"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0} and record["given"]
-    assert (prepared.mask_source, record["mask"], prepared.detection.box) == ("grabcut", "grabcut", _BOX)
+    subject = prepared.subject
+    assert (subject.mask_source, record["mask"], subject.detection.box) == ("grabcut", "grabcut", _BOX)
 
 
 def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
@@ -91,9 +86,9 @@ def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
 
 @pytest.mark.parametrize(("refine", "sizes"), [(False, [2, 4, 8, 6]), (True, [8, 8, 4])])
 def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, monkeypatch, refine, sizes):
-    requests, searched = [photo_run.Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
-    monkeypatch.setattr(photo_run, "prepare", lambda request, *_: searched.put(request.name) or [request.name])
-    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=refine), _cropper())
+    requests, searched = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
+    monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: searched.put(request.name) or [request.name])
+    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=refine), _finder())
     first = next(groups)
     begun = [searched.get(timeout=10) for _ in range(sizes[0] + sizes[1])]  # while the first are reconstructed
     assert begun == [f"{k}" for k in range(sizes[0] + sizes[1])]
@@ -103,129 +98,113 @@ def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, m
 
 def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
     begun, go_on = [], threading.Event()
-    requests = [photo_run.Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)]
-    monkeypatch.setattr(photo_run, "prepare", lambda request, *_: begun.append(request.name) or go_on.wait(10))
-    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=True), _cropper())
+    requests = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)]
+    monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: begun.append(request.name) or go_on.wait(10))
+    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=True), _finder())
     next(groups)
     threading.Timer(0.2, go_on.set).start()
     groups.close()  # waits for the search under way
     assert begun == ["0"]
 
 
+_MODEL = PhotoModel(_finder(), None)
+_REFINER = types.SimpleNamespace(plan=types.SimpleNamespace(schedule=()))
+
+
 @pytest.fixture
 def made(monkeypatch):
-    """Has runs write a result that says which configuration made it, or fail; returns the configurations that ran."""
-    configs = []
+    """Makes plain results in place of the networks' and notes how, in the returned list; a seed makes them fail."""
+    ways = []
 
-    def run(config, hooks):
-        configs.append(config)
-        work = pathlib.Path(config.workdir)
-        if config.seed:
-            (work / "failures.json").write_text('{"a": "it failed"}')
-            return 1
-        for name, assessed in hooks.assessed.items():
-            result, files = hooks.decorate(plain_result(name))
-            write_folder(work / "results" / name, [array_files(result), files | {"recipe.txt": config.recipe}])
-            assert assessed.score == 0.9 and assessed.pixels > 0
-            hooks.finished(name)
-        return 0
+    def result(subject, way):
+        ways.append(way)
+        assert subject.assessment.score == 0.9 and subject.assessment.pixels > 0
+        return plain_result(subject.name)
 
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", run)
-    return configs
+    def refined(subject, refiner, latent, folder, watcher):
+        assert latent.shape == (1, 8) and folder.parent.parent.name == ".work"
+        return result(subject, "refine"), {"history.csv": b""}
+
+    monkeypatch.setattr(pipeline, "explained", lambda subject, model: result(subject, "predict"))
+    monkeypatch.setattr(pipeline, "invert", lambda subject, refiner: np.zeros((1, 8), np.float32))
+    monkeypatch.setattr(pipeline, "refined", refined)
+    return ways
 
 
-def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made):
+def _make(config, photos, refine=False, **how):
+    return make_results(config, photos, _MODEL, _REFINER if refine else None, texture=False, **how)
+
+
+def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made, monkeypatch):
     out, place = tmp_path / "out", CropBox(x=180, y=100, side=96)
 
-    def do(seed=0, **wishes):
-        config = _config(out, refine=wishes.get("refine", False)).copy_and_resolve_references()
-        with config.unlocked():
-            config.seed = seed
-        request = photo_run.Request(photo, "a", box=wishes.get("box", _BOX))
-        (done,) = photo_run.prepare(request, config, _cropper())
-        return photo_run.run_over(config.lock(), [done]), len(made)
+    def do(refine=False, **wishes):
+        return _make(_config(out, refine=refine), [_prepare(photo, out, refine=refine, **wishes)], refine), len(made)
 
     assert do() == ({}, 1) and do() == ({}, 1)  # the second time there is nothing to do
-    record, mode = out / "photos/a.json", out / "results/a/recipe.txt"
-    assert mode.read_text() == "predict" and json.loads((out / "results/a/config.json").read_text())
+    record, config = out / "photos/a.json", out / "results/a/config.json"
+    assert json.loads(config.read_text())["recipe"] == "predict"
     assert find_runs([out])[0].images == {"a": out / "results/a"} and read_names(out / "photos/list.txt") == ["a.png"]
     assert do(box=place) == ({}, 2) and json.loads(record.read_text())["box"]["x"] == 180
-    assert do(box=place, refine=True) == ({}, 3) and mode.read_text() == "refine"
+    assert do(box=place, refine=True) == ({}, 3) and json.loads(config.read_text())["recipe"] == "refine"
+    assert np.load(out / "latents/a.npy").shape == (1, 8) and not (out / "photos/.work").exists()
     before = _files(out)
-    assert do(seed=1) == ({"a": "it failed"}, 4)
+
+    def fails(subject, model):
+        raise UserError("it failed")
+
+    monkeypatch.setattr(pipeline, "explained", fails)
+    assert do() == ({"a": "it failed"}, 3)
     after = _files(out)
-    last = {out / "config.json", out / "versions.json"}  # those of the last command
-    assert {path for path in before | after if before.get(path) != after.get(path)} == last and not (
-        out / "photos/.work"
-    ).exists()
+    summaries = {"config.json", "failures.json", "results.csv", "results.md", "index.html"}
+    assert {path.name for path in before | after if before.get(path) != after.get(path)} <= summaries
     (out / "photos/damaged.json").write_text("{")
     assert names_in(out) == {"a": str(photo.resolve())}
 
 
 def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_path, made, monkeypatch, capsys):
     out = tmp_path / "out"
-    result, mode, page = out / "results/a", out / "results/a/recipe.txt", out / "index.html"
-    write = photo_run.experiment.run_experiment
+    result, page = out / "results/a", out / "index.html"
 
-    def killed(config, hooks):
-        if config.recipe == "refine":
-            assert mode.read_text() == "predict" and load_metrics(result)["awaits_refinement"]
-            assert "not refined yet" in page.read_text()
-            raise KeyboardInterrupt
-        return write(config, hooks)
+    def killed(*_, **__):
+        assert load_metrics(result)["awaits_refinement"] and "not refined yet" in page.read_text()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", killed)
-    with pytest.raises(KeyboardInterrupt):
-        photo_run.run_over(_config(out, refine=True), [_prepare(photo, out, refine=True)], say=print)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "refined", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _make(_config(out, refine=True), [_prepare(photo, out, refine=True)], True, log=print)
     assert "as the model sees them; refining each now" in capsys.readouterr().out
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", write)
+    assert list((out / "photos/.work").glob("*/latent.npy"))  # which is not looked for again
+    monkeypatch.setattr(pipeline, "invert", lambda *_: pytest.fail("a latent that was found is looked for again"))
     # What awaits its refinement is not done, for either way.
     for refine, ways in ((True, ["predict", "refine"]), (False, ["predict", "refine", "predict"])):
-        prepared = _prepare(photo, out, refine=refine)
-        assert photo_run.run_over(_config(out, refine=refine), [prepared]) == {}
-        assert [config.recipe for config in made] == ways and mode.read_text() == ways[-1]
-        assert "awaits_refinement" not in load_metrics(result) and not (out / "photos/.work").exists()
+        assert _make(_config(out, refine=refine), [_prepare(photo, out, refine=refine)], refine) == {}
+        assert made == ways and "awaits_refinement" not in load_metrics(result)
+        assert not (out / "photos/.work").exists()
 
 
-@pytest.mark.parametrize("say", [print, None])
-def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_path, made, monkeypatch, say):
-    out, write = tmp_path / "out", photo_run.experiment.run_experiment
+@pytest.mark.parametrize("log", [print, None])
+def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_path, made, monkeypatch, log):
+    out = tmp_path / "out"
 
-    def broken(config, hooks):
-        if config.recipe == "refine":
-            made.append(config)
-            (pathlib.Path(config.workdir) / "failures.json").write_text('{"a": "it failed"}')
-            return 1
-        return write(config, hooks)
+    def broken(*_, **__):
+        raise UserError("it failed")
 
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", broken)
+    monkeypatch.setattr(pipeline, "refined", broken)
     prepared = _prepare(photo, out, refine=True)
-    assert photo_run.run_over(_config(out, refine=True), [prepared], say=say) == {"a": "it failed"}
+    assert _make(_config(out, refine=True), [prepared], True, log=log) == {"a": "it failed"}
     # Without somebody who waits, nothing is predicted that nobody would look at.
-    assert [config.recipe for config in made] == (["predict"] if say else []) + ["refine"]
-    assert (out / "results/a").exists() == bool(say)
+    assert made == (["predict"] if log else [])
+    assert (out / "results/a").exists() == bool(log)
     assert "failed: it failed" in (out / "results.md").read_text()
 
 
-def test_what_was_made_before_a_kill_is_put_in_its_place_and_parts_of_other_crops_are_not_used(
-    photo, tmp_path, made, monkeypatch
-):
-    out = tmp_path / "out"
-    _, work = _start(photo, out)
-    (work / "checkpoints/a").mkdir(parents=True)
-    write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
-    _start(photo, out)
-    assert (work / "checkpoints/a").is_dir()
-    prepared, _ = _start(photo, out, box=CropBox(x=180, y=100, side=96))
-    assert not (work / "checkpoints/a").exists() and not (work / "results/a").exists()
-    write_folder(work / "results" / "a", [{"result.json": {}, "metrics.json": {}}])
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", lambda config, hooks: 0)  # finished before, skipped
-    photo_run.run_over(_config(out), [prepared])
-    assert (out / "results/a/result.json").is_file() and json.loads((out / "photos/a.json").read_text())["given"]
+def test_a_folder_that_cannot_be_written_is_named(photo, tmp_path, made):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photos").write_text("a file where the folder would be")
-    with pytest.raises(UserError, match="cannot hold the files of a: "):
-        photo_run.run_over(_config(tmp_path / "other"), [_prepare(photo, tmp_path / "other")])
+    failed = _make(_config(tmp_path / "other"), [_prepare(photo, tmp_path / "other")])
+    assert str(tmp_path / "other" / "photos") in failed["a"]
 
 
 def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo):
@@ -237,39 +216,38 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
     assert np.abs(crop - expected).mean() < 3
 
 
-def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path, monkeypatch):
-    out, nearest = tmp_path / "out", Detection(_BOX, 0.01)
-    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [nearest])
-    with pytest.raises(photo_run.NoDetectionError, match="a.png: no face found, so it has no 3D result"):
-        _prepare(photo, out, box=None)
+def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wished(photo, tmp_path):
+    out, nearest, finder = tmp_path / "out", Detection(_BOX, 0.01), _finder()
+    finder.detector.detect = lambda photo: [nearest]
+    with pytest.raises(NoDetectionError, match="a.png: no face found, so it has no 3D result"):
+        _prepare(photo, out, finder=finder, box=None)
     assert [file.name for file in _files(out)] == ["a.jpg"]  # the drawing
-    assert _prepare(photo, out, box=None, anyway=True).detection == nearest
+    assert _prepare(photo, out, finder=finder, box=None, anyway=True).subject.detection == nearest
     before = _files(out)
-    with pytest.raises(photo_run.NoDetectionError):
-        _prepare(photo, out, box=None)
+    with pytest.raises(NoDetectionError):
+        _prepare(photo, out, finder=finder, box=None)
     assert _files(out) == before
 
 
 def test_a_crop_is_assessed_where_its_object_is(photo, tmp_path):
     whole = _prepare(photo, tmp_path / "out")
     assert whole.notes == ("a.png: 96 pixels around (190, 100); model: ictface; mask: found",)
-    known = whole.assessment
+    known = whole.subject.assessment
     assert (known.score, known.pixels, known.outside) == (0.9, 96, 0) and known.light > 100 and known.softness < 0.9
-    assert _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).assessment.pixels == 30
-    half = _prepare(photo, tmp_path / "out", box=CropBox(x=0, y=100, side=96)).assessment
+    assert _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).subject.assessment.pixels == 30
+    half = _prepare(photo, tmp_path / "out", box=CropBox(x=0, y=100, side=96)).subject.assessment
     assert half.outside == pytest.approx(0.5, abs=0.02)
     with Image.open(photo) as lit:
         lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
     night = _prepare(tmp_path / "night.png", tmp_path / "out")
-    assert len(night.notes) == 1 and night.assessment.light < 45
+    assert len(night.notes) == 1 and night.subject.assessment.light < 45
 
 
 def test_latents_are_taken_along_and_what_is_unusable_is_refused(photo, tmp_path):
-    np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
-    _, work = _start(photo, tmp_path / "out", latent=tmp_path / "w.npy")
-    assert np.load(work / "latent" / "a.npy").shape == (1, 8)
-    _start(photo, tmp_path / "out")
-    assert not list((work / "latent").iterdir())  # it is not given any longer
+    np.save(tmp_path / "w.npy", np.zeros((1, 128), np.float32))
+    prepared = _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
+    assert np.load(io.BytesIO(prepared.files["latent/a.npy"])).shape == prepared.latent.shape == (1, 128)
+    assert "latent/a.npy" not in _prepare(photo, tmp_path / "out").files
     np.save(tmp_path / "w.npy", np.zeros((1, 9), np.float32))
     with pytest.raises(UserError, match=r"w\.npy"):
         _prepare(photo, tmp_path / "other", latent=tmp_path / "w.npy")
@@ -297,10 +275,11 @@ _SEEN = _disc(80, 120, 60, 40, 16)  # a bright disc on a dark wall, in the middl
 def _mask(alpha=None, file=None, **changes):
     noise = np.random.default_rng(0).normal(0, 5, (80, 120, 3))
     photo = np.clip(np.where(_SEEN[..., None], (220, 180, 60), (30, 50, 90)) + noise, 0, 255).astype(np.uint8)
-    box, cropper = CropBox(x=60, y=40, side=48), _cropper(side=96, mean_mask=middle(96), **changes)
+    detection, finder = Detection(CropBox(x=60, y=40, side=48), 0.9), _finder(side=96, mean_mask=middle(96), **changes)
     whole = Picture(Image.fromarray(photo), None if alpha is None else Image.fromarray(alpha), 1, alpha is not None)
-    crop = sample_crop(photo, box, 96)
-    return mask_of_crop(crop, whole, box, cropper, pathlib.Path("a.jpg"), file)
+    mask = None if file is None else (str(file), open_upright(file, least=16))
+    subject = subject_of("a", whole, detection, finder, photo="a.jpg", mask=mask)
+    return subject.mask / 255, subject.mask_source, subject.mask_fault
 
 
 def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
@@ -313,8 +292,8 @@ def test_a_mask_is_a_file_an_alpha_channel_found_or_the_usual_one(tmp_path):
     white = _SEEN.astype(np.uint8) * 255
     prepared, source, _ = _mask(alpha=white)
     assert source == "alpha" and overlap(prepared) > 0.95
-    usual, source, _ = _mask(finds_masks=False)
-    assert source == "mean" and (usual == middle(96)).all()
+    usual, source, _ = _mask(segments=False)
+    assert source == "mean" and np.abs(usual - middle(96)).max() < 0.002
     own = _disc(48, 48, 24, 24, 16).astype(np.uint8) * 255  # of the crop
     cut_out = Image.fromarray(np.dstack([255 - white] * 3 + [white]))
     for picture in (Image.fromarray(white), Image.fromarray(white).resize((240, 160)), Image.fromarray(own), cut_out):
@@ -419,27 +398,25 @@ def test_no_photo_has_a_name_that_the_objects_of_another_one_have(tmp_path):
     assert names_for(paths, {}) == ["a", "x-a-1", "b-2", "x-b", "a-1-1"]
 
 
-def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, monkeypatch, made):
+def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(photo, tmp_path, made):
     out = tmp_path / "out"
     boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
-    monkeypatch.setattr(Cropper, "detect", lambda self, photo, reduction: [Detection(box, 0.9) for box in boxes])
 
-    def prepare(**wishes):
-        return photo_run.prepare(photo_run.Request(photo, "a", **wishes), _config(out), _cropper())
+    def prepared(**wishes):
+        return prepare(Request(photo, "a", **wishes), _config(out), _finder(boxes))
 
-    prepared = prepare()
-    assert [photo.name for photo in prepared] == ["a-1", "a-2", "a-3"] and [
-        photo.detection.box for photo in prepared
-    ] == boxes
-    assert prepared[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
-    assert [photo.name for photo in prepare(which=2)] == ["a-2"]
-    record = json.loads(prepared[1].files["a-2.json"])
+    everybody = prepared()
+    assert [photo.name for photo in everybody] == ["a-1", "a-2", "a-3"]
+    assert [photo.subject.detection.box for photo in everybody] == boxes
+    assert everybody[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
+    assert [photo.name for photo in prepared(which=2)] == ["a-2"]
+    record = json.loads(everybody[1].files["a-2.json"])
     assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")
-    (only,) = prepare(which=1)
-    assert photo_run.run_over(_config(out), [only]) == {} and (out / "results/a-1/recipe.txt").is_file()
+    (only,) = prepared(which=1)
+    assert _make(_config(out), [only]) == {} and (out / "results/a-1/result.json").is_file()
     assert names_in(out) == {"a": os.path.realpath(photo)}
     with pytest.raises(UserError, match="3 objects were found, so there is no number 4"):
-        prepare(which=4)
+        prepared(which=4)
 
 
 def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_path):
@@ -447,15 +424,15 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
     (tmp_path / "out/photos/framing").mkdir(parents=True)
     Image.new("RGB", (600, 400), (200, 30, 30)).save(tmp_path / "out/photos/framing/b.jpg")
     refused = {"b": "b.png: no face found, so it has no 3D result", "c": "c.png is damaged"}
-    assert photo_run.run_over(config, [], refused=refused) == {}
+    assert _make(config, [], refused=refused) == {}
     page, table = (tmp_path / "out" / name for name in ("index.html", "results.md"))
     for text in (page.read_text(), table.read_text()):
         assert "no face found" in text and "damaged" in text
     assert page.read_text().count("data:image/jpeg;base64,") == 1
 
 
-def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch):
-    out, opened = tmp_path / "out", crops.open_upright
+def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch, made):
+    out, opened = tmp_path / "out", photo_folder.open_upright
 
     def changing(path, **arguments):
         picture = opened(path, **arguments)
@@ -463,27 +440,21 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
         return picture
 
     with monkeypatch.context() as patch:
-        patch.setattr(crops, "open_upright", changing)
+        patch.setattr(photo_folder, "open_upright", changing)
         with pytest.raises(UserError, match="a.png changed while it was processed: run the same command again"):
             _prepare(photo, out)
     assert not out.exists()
     prepared = _prepare(photo, out)
     os.utime(photo, ns=(2, 2))
-
-    def run(config, hooks):
-        with pytest.raises(UserError, match="a.png changed while it was processed"):
-            hooks.decorate(plain_result("a"))
-        return 1
-
-    monkeypatch.setattr(photo_run.experiment, "run_experiment", run)
-    photo_run.run_over(_config(out), [prepared], _cropper())
+    failed = make_results(_config(out), [prepared], _MODEL)
+    assert "a.png changed while it was processed" in failed["a"] and not (out / "results/a").exists()
 
 
 @pytest.mark.parametrize(("picture", "model"), [("cat/image/026.png", "cat"), ("ictface/image/006.png", None)])
 def test_another_model_is_named_where_it_knows_what_a_photo_shows(picture, model):
     photo = placed(picture, x=190, y=100, side=96)
     near = dataclasses.replace(_BOX, side=1.15 * _BOX.side)  # as YuNet may frame it
-    other = other_kind(photo, [near], _config(pathlib.Path("out")))
+    other = other_kind(photo, [near], "ictface")
     assert other == (None if model is None else (model, "a cat's face"))
 
 
@@ -499,27 +470,27 @@ def test_a_model_of_cats_that_is_unsure_names_the_model_of_people(tmp_path, pict
     path = tmp_path / "a.png"
     Image.fromarray(placed(picture, x=190, y=100, side=96)).save(path)
     detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, score)], most=12)
-    config = photo_run.config_of(photo_run.load_kind("cat"), tmp_path / "out", refine=False)
-    cropper = _cropper(detector=detector, kind="cat's face")
-    (prepared,) = photo_run.prepare(photo_run.Request(path, "a"), config, cropper)
+    config = photo_folder.config_of(load_kind("cat"), tmp_path / "out", refine=False)
+    finder = _finder(category="cat", detector=detector, kind="cat's face")
+    (prepared,) = prepare(Request(path, "a"), config, finder)
     assert [note.removeprefix("a.png: ") for note in prepared.notes[1:]] == ([said] if said else [])
     detector.detect = lambda photo: [Detection(_BOX, 0.1)]
-    request = photo_run.Request(path, "b")
+    request = Request(path, "b")
     absent = "it shows a face: use --model people" if "ict" in picture else "so it has no 3D result$"
-    with pytest.raises(photo_run.NoDetectionError, match=absent):
-        photo_run.prepare(request, config, cropper)
+    with pytest.raises(NoDetectionError, match=absent):
+        prepare(request, config, finder)
 
 
-def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from(tmp_path):
-    kind = photo_run.load_kind("people").copy_and_resolve_references().unlock()
+def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from():
+    kind = load_kind("people").copy_and_resolve_references().unlock()
     kind.gan.checkpoint = asset("cat/gan.safetensors")
-    photo_run.config_of(kind, tmp_path, refine=False)
     with pytest.raises(UserError, match="lifted from another GAN"):
-        photo_run.config_of(kind, tmp_path, refine=True)
+        load_refiner(kind)
 
 
 def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(tmp_path, monkeypatch, photo, capsys):
-    monkeypatch.setattr(command, "load_cropper", lambda config, say: _cropper())
+    monkeypatch.setattr(command, "load_photo_model", lambda kind, log: _MODEL)
+    monkeypatch.setattr(command, "load_refiner", lambda kind: _REFINER)
     told = []
     monkeypatch.setattr(command, "_reconstruct", lambda *_: told.append(capsys.readouterr().err) or 0)
     for model in ("people", "ictface"):
@@ -532,8 +503,11 @@ def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(t
 def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, monkeypatch, capsys):
     for most, words in ((2, "; more than 2 are not taken from one photo\n"), (3, "a-2\n")):
         detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, 0.9)] * 2, most=most)
-        monkeypatch.setattr(command, "load_cropper", lambda config, say, found=detector: _cropper(detector=found))
-        monkeypatch.setattr(photo_run, "run_over", lambda config, photos, *_, **__: {one.name: "x" for one in photos})
+        model = PhotoModel(_finder(detector=detector), None)
+        monkeypatch.setattr(command, "load_photo_model", lambda kind, log, model=model: model)
+        monkeypatch.setattr(
+            photo_folder, "make_results", lambda config, photos, *_, **__: {one.name: "x" for one in photos}
+        )
         assert command.main([str(photo), "--out", str(tmp_path / "out")]) == 1
         printed = capsys.readouterr()
         assert "a.png: 2 faces, from left to right a-1 to a-2" in printed.err and words in printed.err
@@ -542,6 +516,6 @@ def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, 
 
 def test_a_photo_that_cannot_be_read_is_not_used_and_one_whose_run_ends_badly_has_failed(tmp_path):
     unmade = {"refused": {"a": "a.png is damaged"}, "failed": {"b": "the device failed"}}
-    assert photo_run.run_over(_config(tmp_path / "out"), [], **unmade) == {}
+    assert _make(_config(tmp_path / "out"), [], **unmade) == {}
     table = (tmp_path / "out/results.md").read_text()
     assert "not used: a.png is damaged" in table and "failed: the device failed" in table

@@ -7,12 +7,21 @@ import pytest
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection.assessment import Assessment
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.run import trust
+from gan2shape_jax.photos import judge
+from gan2shape_jax.photos.judge import (
+    MEASURES,
+    WORDS,
+    Assessment,
+    SideModel,
+    TrustRecord,
+    beside,
+    compare_with_prior,
+    read_trust,
+    remarks,
+    trust_bytes,
+)
 from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
-from gan2shape_jax.run.verdict import MEASURES, WORDS, SideModel
 
 _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),
@@ -22,8 +31,8 @@ _RECORD = TrustRecord(
 
 
 def test_the_uncertainty_grows_with_the_side_to_expect():
-    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, 0.01), 0.015, rtol=1e-5)
-    np.testing.assert_allclose(trust.depth_uncertainty(_RECORD, 0.02), 0.03, rtol=1e-5)
+    np.testing.assert_allclose(judge.depth_uncertainty(_RECORD, 0.01), 0.015, rtol=1e-5)
+    np.testing.assert_allclose(judge.depth_uncertainty(_RECORD, 0.02), 0.03, rtol=1e-5)
 
 
 def test_remarks_in_tables():
@@ -78,9 +87,8 @@ def test_without_evidence_no_shape_is_worse(history):
 
 
 def _graded(metrics=None, assessment=None):
-    assessed = {"a": assessment or Assessment(0.97)}
-    grader = trust.Grader(load_config("ictface"), None, assessed, _RECORD, by_model=True)
-    return trust.graded(grader, [plain_result("a", 8, metrics=metrics or {})])[0]
+    grader = judge.Grader(load_config("ictface"), None, _RECORD, by_model=True)
+    return judge.graded(grader, plain_result("a", 8, metrics=metrics or {}), assessment or Assessment(0.97))
 
 
 def test_no_shape_is_promised_of_what_shows_nothing_of_the_kind():
@@ -96,7 +104,7 @@ def test_what_was_measured_is_kept_with_the_verdict():
     measured = result.metrics["trust"]["measured"]
     assert measured == {"unsure": 0.03, "turned": 0.0, "nodding": 0.0, "size": 30.0, "softness": 0.5, "unlike": 0.5}
     assert result.metrics["trust"]["warnings"] == ["it has only 30 pixels in the photo"]
-    assert trust.graded(trust.Grader(load_config("ictface")), [plain_result("a", 8)])[0].metrics == {}
+    assert judge.graded(judge.Grader(load_config("ictface")), plain_result("a", 8), None).metrics == {}
 
 
 @pytest.mark.parametrize(
@@ -110,9 +118,9 @@ def test_a_refined_shape_is_the_pictures_own_only_where_held_out_samples_confirm
 def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
-    grader = trust.load_grader(resolve(config.lock()))
+    grader = judge.load_grader(resolve(config.lock()))
     assert grader.detector is not None and grader.record is not None and grader.by_model
-    assert trust.assessments(grader, [plain_result("a")]) == [None]
+    assert judge.assessments(grader, [plain_result("a")]) == [None]
     assert grader.without_files().detector is None
     plain = dataclasses.replace(grader, config=load_config("ictface"))
     assert plain.without_files() is plain

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from gan2shape_jax.detection.assessment import Assessment
-from gan2shape_jax.run import verdict
-from gan2shape_jax.run.verdict import MEASURES, SideModel
+from gan2shape_jax.photos import judge
+from gan2shape_jax.photos.judge import MEASURES, Assessment, SideModel
 
 _SIDE = SideModel(np.log(np.array([0.012, *[1.5] * len(MEASURES)], np.float32)), np.array([0.7, 1.4], np.float32))
 _GOOD = {name: measure.usual for name, measure in MEASURES.items()}
 
 
 def _told(score=0.97, side=_SIDE, **measured):
-    return verdict.verdict(score, _GOOD | measured, kind="face", side=side, widths=5.7)
+    return judge.verdict(score, _GOOD | measured, kind="face", side=side, widths=5.7)
 
 
 def test_a_good_photo_is_trusted_and_the_sentence_says_how_exact_it_is():
@@ -33,7 +32,7 @@ def test_what_nobody_has_measured_is_said():
     told = _told(side=None)
     assert told["grade"] == "unmeasured" and told["expected_side"] is None
     assert told["shape"].endswith("not this one's own; how exact it is has not been measured")
-    own = verdict.verdict(0.9, {}, kind="object", own=True)
+    own = judge.verdict(0.9, {}, kind="object", own=True)
     assert own["found"] == "an object" and own["shape"].startswith("its own shape;")
 
 
@@ -54,9 +53,9 @@ def test_each_measure_doubts_and_denies_at_its_limits_and_says_why(name):
 
 
 def test_what_is_unknown_does_not_count():
-    told = verdict.verdict(0.97, dict.fromkeys(MEASURES, math.nan), kind="face", side=_SIDE)
+    told = judge.verdict(0.97, dict.fromkeys(MEASURES, math.nan), kind="face", side=_SIDE)
     assert told["grade"] == "trust" and told["expected_side"] == pytest.approx(0.012)
-    assert verdict.verdict(0.97, {}, kind="face", side=_SIDE) == told
+    assert judge.verdict(0.97, {}, kind="face", side=_SIDE) == told
 
 
 @pytest.mark.parametrize(
@@ -88,20 +87,20 @@ def test_the_gravest_comes_first():
         (True, False),
         (False, True),
     ]
-    worse = verdict.verdict(0.97, {}, kind="face", side=_SIDE, worse=True)
+    worse = judge.verdict(0.97, {}, kind="face", side=_SIDE, worse=True)
     assert worse["grade"] == "doubt" and "but training has not made it better" in worse["shape"]
 
 
 def test_a_second_look_lowers_the_score_of_what_fits_no_face():
-    good = verdict.certainty(0.96, {"misfit": 0.01, "unlike": 0.5})
+    good = judge.certainty(0.96, {"misfit": 0.01, "unlike": 0.5})
     assert good > 0.85
-    assert verdict.certainty(0.96, {"misfit": 0.05, "unlike": 0.5}) < good
-    assert verdict.certainty(0.96, {"misfit": 0.01, "unlike": 1.0}) < good
-    assert verdict.certainty(0.96, {"misfit": math.nan, "unlike": 0.5}) == 0.96  # a kind without landmarks
+    assert judge.certainty(0.96, {"misfit": 0.05, "unlike": 0.5}) < good
+    assert judge.certainty(0.96, {"misfit": 0.01, "unlike": 1.0}) < good
+    assert judge.certainty(0.96, {"misfit": math.nan, "unlike": 0.5}) == 0.96  # a kind without landmarks
     assert (
         0
-        <= verdict.certainty(0.0, {"misfit": 1.0, "unlike": 2.0})
-        < verdict.certainty(1.0, {"misfit": 0, "unlike": 0})
+        <= judge.certainty(0.0, {"misfit": 1.0, "unlike": 2.0})
+        < judge.certainty(1.0, {"misfit": 0, "unlike": 0})
         <= 1
     )
 
@@ -109,10 +108,10 @@ def test_a_second_look_lowers_the_score_of_what_fits_no_face():
 def test_measures_of_a_result():
     assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
     view = np.radians([-10, 30, 5, 0, 0, 0])
-    measured = verdict.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "unlikeness": 0.4})
+    measured = judge.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "unlikeness": 0.4})
     assert list(measured) == list(MEASURES)
     expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.4, 200, 0.5]
     np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
-    assert math.isnan(verdict.measured(assessment, view, {})["misfit"])  # the model knows of no landmarks
-    lost = verdict.measured(assessment, view, {"landmark_error": None, "unlikeness": 0.4})
-    assert lost["misfit"] > MEASURES["misfit"].no and verdict.certainty(0.97, lost) < 0.85  # the detector saw none
+    assert math.isnan(judge.measured(assessment, view, {})["misfit"])  # the model knows of no landmarks
+    lost = judge.measured(assessment, view, {"landmark_error": None, "unlikeness": 0.4})
+    assert lost["misfit"] > MEASURES["misfit"].no and judge.certainty(0.97, lost) < 0.85  # the detector saw none

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gan2shape_jax.detection import assessment
 from gan2shape_jax.detection.detector import SIDE
-from gan2shape_jax.run import verdict
+from gan2shape_jax.photos import judge
 
 _INSIDE = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 25
 
@@ -27,39 +26,39 @@ def _changed(picture, gain, offset=0.0):
 
 
 def test_softness_grows_with_blur_and_not_with_gain_or_contrast(picture):
-    sharp = assessment.assessed(picture, 0.9, _INSIDE)
-    soft = [assessment.assessed(cv2.GaussianBlur(picture, (0, 0), sigma), 0.9, _INSIDE).softness for sigma in (1, 2, 4)]
+    sharp = judge.assessed(picture, 0.9, _INSIDE)
+    soft = [judge.assessed(cv2.GaussianBlur(picture, (0, 0), sigma), 0.9, _INSIDE).softness for sigma in (1, 2, 4)]
     assert sharp.softness < soft[0] - 0.1 and soft[0] < soft[1] < soft[2] and soft[2] > 0.9
     for gain, offset in ((0.5, 0), (0.6, 40), (1, -20), (1, 20)):
-        again = assessment.assessed(_changed(picture, gain, offset), 0.9, _INSIDE)
+        again = judge.assessed(_changed(picture, gain, offset), 0.9, _INSIDE)
         assert again.softness == pytest.approx(sharp.softness, abs=0.03)
-    mirrored = assessment.assessed(np.ascontiguousarray(picture[:, ::-1]), 0.9, _INSIDE[:, ::-1])
+    mirrored = judge.assessed(np.ascontiguousarray(picture[:, ::-1]), 0.9, _INSIDE[:, ::-1])
     np.testing.assert_allclose(mirrored, sharp, rtol=1e-9)
 
 
 def test_a_plane_is_as_soft_as_can_be_and_noise_as_sharp():
     slope = np.mgrid[:SIDE, :SIDE].sum(0)
-    assert assessment.softness(slope * 1.0, _INSIDE) == pytest.approx(1.0)
+    assert judge.softness(slope * 1.0, _INSIDE) == pytest.approx(1.0)
     noise = np.random.default_rng(0).normal(size=(SIDE, SIDE))
-    assert abs(assessment.softness(noise, _INSIDE)) < 0.05
+    assert abs(judge.softness(noise, _INSIDE)) < 0.05
 
 
 def test_what_lies_beside_the_object_does_not_count(picture):
     other = np.where(_INSIDE[..., None], picture, 255 - picture)
-    first, second = (assessment.assessed(one, 0.9, _INSIDE) for one in (picture, other))
+    first, second = (judge.assessed(one, 0.9, _INSIDE) for one in (picture, other))
     assert first.softness == second.softness
     assert first.contrast * first.light == pytest.approx(second.contrast * second.light)
 
 
 def test_light_and_contrast_of_a_picture(picture):
-    known = assessment.assessed(picture, 0.7, _INSIDE, pixels=80.0, outside=0.25)
-    dark, flat = (assessment.assessed(_changed(picture, *how), 0.7, _INSIDE) for how in ((0.25,), (0.1, 115)))
+    known = judge.assessed(picture, 0.7, _INSIDE, pixels=80.0, outside=0.25)
+    dark, flat = (judge.assessed(_changed(picture, *how), 0.7, _INSIDE) for how in ((0.25,), (0.1, 115)))
     assert known[:3] == (0.7, 80.0, 0.25) and np.isnan(dark[1:3]).all()
     assert dark.light == pytest.approx(known.light / 4, abs=1) and dark.contrast == pytest.approx(
         known.contrast, abs=0.03
     )
     assert flat.contrast < 0.2 * known.contrast
-    black = assessment.assessed(np.zeros((SIDE, SIDE, 3), np.uint8), 0.7, _INSIDE)
+    black = judge.assessed(np.zeros((SIDE, SIDE, 3), np.uint8), 0.7, _INSIDE)
     assert black.light == black.contrast == 0 and np.isfinite(black.softness)
 
 
@@ -68,7 +67,7 @@ def test_unlikeness_compares_where_features_are_and_not_light_or_colour(picture,
     image = cv2.resize(picture, (size, size)).astype(np.float64) / 127.5 - 1
     inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
     light = np.linspace(0.5, 1.5, size)[None, :, None]
-    unlike = lambda other: assessment.unlikeness(image, other, inside)  # noqa: E731
+    unlike = lambda other: judge.unlikeness(image, other, inside)  # noqa: E731
     assert unlike(image) == pytest.approx(0, abs=1e-9)
     assert unlike(0.3 * image - 0.4) == pytest.approx(0, abs=1e-9)
     assert unlike(image * (0.2, 1.0, 0.6)) == pytest.approx(0, abs=1e-9)
@@ -88,19 +87,19 @@ def test_a_mouth_is_seen_unless_something_plain_covers_it(picture, size):
     face, light, covered = (cv2.resize(one, (size, size)) / 127.5 - 1 for one in (face, light, covered))
     inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
     landmarks = (np.array([[21, 21], [42, 21], [31, 33], [22, 43], [41, 43]]) + 0.5) * size / 64 - 0.5
-    mouth = lambda image: assessment.mouth(image, landmarks, inside)  # noqa: E731
-    doubt = verdict.MEASURES["mouth"].doubt
+    mouth = lambda image: judge.mouth(image, landmarks, inside)  # noqa: E731
+    doubt = judge.MEASURES["mouth"].doubt
     assert mouth(covered) < 0.7 * doubt < 1.2 * doubt < min(mouth(face), mouth(light))
     for other in (0.3 * face - 0.4, -face, face * (0.2, 1.0, 0.6)):
         assert mouth(other) == pytest.approx(mouth(face), rel=1e-6)
     across = np.array([size - 1, 0]) - landmarks[[1, 0, 2, 4, 3]] * (1, -1)
-    assert assessment.mouth(face[:, ::-1], across, inside[:, ::-1]) == pytest.approx(mouth(face), rel=1e-6)
-    assert np.isnan(assessment.mouth(face, np.full((5, 2), np.nan), inside))
+    assert judge.mouth(face[:, ::-1], across, inside[:, ::-1]) == pytest.approx(mouth(face), rel=1e-6)
+    assert np.isnan(judge.mouth(face, np.full((5, 2), np.nan), inside))
     assert mouth(np.zeros_like(face)) == 0
 
 
 def test_sums_around_pixels_are_those_of_the_square():
     values = np.random.default_rng(1).normal(size=(9, 9))
-    summed = assessment._summed(values, 2)
+    summed = judge._summed(values, 2)
     assert summed[4, 4] == pytest.approx(values[2:7, 2:7].sum())
     assert summed[0, 8] == pytest.approx(values[:3, 6:].sum())

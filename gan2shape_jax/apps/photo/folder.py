@@ -1,0 +1,395 @@
+"""Photos and their results in one folder: what is there of each, what is made of it, and how it is put there.
+
+OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
+OUT/photos/mask/NAME.png      the object in it
+OUT/photos/latent/NAME.npy    its latent, if one was given
+OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
+OUT/photos/NAME.json          where all of it comes from
+OUT/results/NAME/             the result, with the photo's own texture (apps/export/texture.py)
+OUT/results/NAME/config.json  what the result was made with: a folder holds results of any models, refined or not
+OUT/photos/.work/             latents and checkpoints of refinements under way
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax.apps.photo.framing import framing_picture
+from gan2shape_jax.apps.photo.naming import place_of
+from gan2shape_jax.config import to_json
+from gan2shape_jax.config.schema import validate
+from gan2shape_jax.detection.detector import Detection
+from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
+from gan2shape_jax.io.arrays import load_latent
+from gan2shape_jax.io.files import (
+    atomic_bytes,
+    atomic_file,
+    atomic_text,
+    read_object,
+    remove_folder,
+    sha256,
+    spare_unreadable,
+)
+from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_lists import natural_key
+from gan2shape_jax.photos import explain, judge, pipeline
+from gan2shape_jax.photos.find import Finder, NoDetectionError, absence, find, is_found, person_note
+from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
+from gan2shape_jax.photos.subject import LEAST_SIDE, SOURCES, Subject, subjects_of
+from gan2shape_jax.results import AWAITS, Reconstruction
+from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.run import redraw, runner
+from gan2shape_jax.run.folder import RunFolder, is_result
+from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity
+from gan2shape_jax.run.report import Monitor
+from gan2shape_jax.training.decision import Decision, Redraw, Skip, There, Wanted, decide
+
+FOLDER = "photos"
+
+
+def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
+    """Returns what the results of photos in `out` say that they were made with; `kind` is that of `load_kind`."""
+    config = kind.copy_and_resolve_references().unlock()
+    folder = out / FOLDER
+    config.workdir, config.recipe = str(out), "refine" if refine else "predict"
+    config.data.image_list, config.data.image_root = str(folder / "list.txt"), str(folder / "image")
+    config.data.mask_root, config.data.mask_source = str(folder / "mask"), "file"
+    config.data.latent_root, config.data.depth_root = str(folder / "latent") if refine else "", ""
+    config.outputs.preset = "overview"  # the page rotates and relights the object
+    config.logging.tensorboard = False
+    config.runtime.hosts = "one"
+    validate(config.lock())
+    return config
+
+
+def refined_words(config: ConfigDict) -> str:
+    """Returns what of a result a refinement changes."""
+    return "light and colours" if config.refinement.freeze_geometry else "shape, view, light and colours"
+
+
+def refinement_line(config: ConfigDict) -> str:
+    """Returns what to say before a refinement starts."""
+    stay = "; the shape does not change" if config.refinement.freeze_geometry else ""
+    return f"--refine fits {refined_words(config)} to each photo{stay}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A photo and what the user says of it; by default, everything in it is searched for."""
+
+    path: pathlib.Path
+    name: str  # what everything is filed under, see `naming.names_for`; of several objects the first is NAME-1
+    box: CropBox | None = None  # the crop, in the pixels of the photo's file
+    which: int | None = None  # the only object to prepare, numbered from left to right
+    mask: pathlib.Path | None = None  # white on the object, with the photo's proportions, or square, showing the crop
+    latent: pathlib.Path | None = None  # of the crop
+    anyway: bool = False  # whether the best candidate is prepared where no object was found
+    source: str = ""  # where the photo is from, if `path` is a copy that was fetched from there
+    foreign: bool = False  # whether it comes from a stranger, see `open_upright`
+
+    def opened(self) -> Picture:
+        """Returns the photo, upright and possibly reduced."""
+        return open_upright(self.path, least=LEAST_SIDE, foreign=self.foreign)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """An object of a photo, cropped and masked, and the files that are kept of that."""
+
+    request: Request
+    subject: Subject
+    files: Mapping[str, bytes] = dataclasses.field(repr=False)  # by their paths below `FOLDER`
+    latent: np.ndarray | None  # of the crop, if it is known
+    notes: tuple[str, ...]  # what the user should read: the crop and its mask, then what is wrong with a given mask
+    version: tuple[int, int] | None  # of the photo's file, see `version_of`
+
+    @property
+    def name(self) -> str:
+        """What the result is filed under."""
+        return self.subject.name
+
+
+def version_of(path: pathlib.Path) -> tuple[int, int] | None:
+    """Returns what differs once a file was written to; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    return None
+
+
+def require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None:
+    """Raises `UserError` if a file was written to since it had this version."""
+    if version_of(path) != version:
+        raise UserError(f"{path} changed while it was processed: run the same command again")
+
+
+def prepare(request: Request, config: ConfigDict, finder: Finder) -> list[Prepared]:
+    """Returns each object in a photo, ready for `make_results`; writes nothing of them.
+
+    Raises:
+      NoDetectionError: nothing was found; a drawing is written that shows the best candidate, if there is one.
+      UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
+    """
+    version, picture = version_of(request.path), request.opened()
+    detections = find(picture, finder, request.box)
+    if request.box is None and not (is_found(detections) or (request.anyway and detections)):
+        boxes = [scaled_box(detection.box, 1 / picture.reduction) for detection in detections]
+        folder = pathlib.Path(config.workdir) / FOLDER
+        if not (folder / f"{request.name}.json").exists():
+            drawing = np.asarray(framing_picture(np.asarray(picture.picture), boxes, 0, finder.mean_mask))
+            _write(folder, {f"framing/{request.name}.jpg": encoded(drawing, "JPEG", quality=90)})
+        raise NoDetectionError(absence(request.path.name, picture, detections, finder), candidate=bool(boxes))
+    mask = None if request.mask is None else (str(request.mask), open_upright(request.mask, least=LEAST_SIDE))
+    latent = None if request.latent is None else load_latent(request.latent, config.gan.style_dim)
+    if latent is not None and request.which is None and len(detections) > 1:
+        raise UserError(f"{request.path}: {len(detections)} objects were found: name the latent's with --which")
+    found = {"photo": str(request.path), "which": request.which, "mask": mask}
+    prepared = []
+    for subject in subjects_of(request.name, picture, detections, finder, **found):
+        files = _files(request, subject, picture, detections, latent)
+        person = person_note(picture, subject.detection, finder)
+        notes = _notes(request, subject, person, config.category)
+        prepared.append(Prepared(request, subject, files, latent, notes, version))
+    require_version(request.path, version)
+    return prepared
+
+
+def _files(
+    request: Request,
+    subject: Subject,
+    picture: Picture,
+    detections: Sequence[Detection],
+    latent: np.ndarray | None,
+) -> dict[str, bytes]:
+    """Returns what is kept of an object besides its result; `detections` are all objects of the photo."""
+    name, number = subject.name, detections.index(subject.detection) + 1
+    boxes = [detection.box for detection in detections]
+    seen = [scaled_box(box, 1 / picture.reduction) for box in boxes]
+    drawing = framing_picture(np.asarray(picture.picture), seen, number - 1, subject.mask / 255)
+    size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
+    place = request.source or place_of(request.path)
+    record = {
+        "photo": {"name": request.name, "path": place, "sha256": sha256(request.path)} | size,
+        "box": dataclasses.asdict(subject.detection.box),
+        "given": request.box is not None,
+        "number": number,
+        "certainty": subject.detection.score,
+        "others": [dataclasses.asdict(box) for box in boxes[: number - 1] + boxes[number:]],
+        "mask": subject.mask_source,
+    }
+    files = {
+        f"image/{name}.png": encoded(subject.crop, "PNG"),
+        f"mask/{name}.png": encoded(subject.mask, "PNG"),
+        f"framing/{name}.jpg": encoded(np.asarray(drawing), "JPEG", quality=90),
+    }
+    if latent is not None:
+        content = io.BytesIO()
+        np.save(content, latent)
+        files[f"latent/{name}.npy"] = content.getvalue()
+    return files | {f"{name}.json": f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()}
+
+
+def _notes(request: Request, subject: Subject, person: str, category: str) -> tuple[str, ...]:
+    """Returns what the user should read of an object that was prepared."""
+    box = subject.detection.box
+    turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
+    where = f"{box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}"
+    notes = [f"{where}; model: {category}; mask: {SOURCES[subject.mask_source]}", subject.mask_fault, person]
+    label = request.path.name if subject.name == request.name else subject.name
+    return tuple(f"{label}: {note}" for note in notes if note)
+
+
+def parts_of(name: str) -> list[str]:
+    """Returns the files that a photo may have below `FOLDER`, the record last."""
+    return [f"image/{name}.png", f"mask/{name}.png", f"framing/{name}.jpg", f"latent/{name}.npy", f"{name}.json"]
+
+
+def _write(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    try:
+        for file, content in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(folder / file, content)
+    except OSError as error:
+        raise refused(error, f"{folder} cannot be written") from error
+
+
+def records_in(out: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns what a folder's records say of photos, by the results' names; those that cannot be read are skipped."""
+    records: dict[str, dict[str, Any]] = {}
+    for file in sorted((out / FOLDER).glob("*.json")):
+        with contextlib.suppress(OSError, UserError, KeyError, TypeError):
+            photo = read_object(file, "the record of a photo")["photo"]
+            records[file.stem] = {"name": file.stem, "path": photo["path"]} | photo
+    return records
+
+
+def names_in(out: pathlib.Path) -> dict[str, str]:
+    """Returns the names of a folder's photos, of which one may have several results, with their places."""
+    return {photo["name"]: photo["path"] for photo in records_in(out).values()}
+
+
+def decided(config: ConfigDict, photo: Prepared) -> Decision:
+    """Returns what happens to a photo's result."""
+    identity, folder, out = identity_of(config), RunFolder.at(config), pathlib.Path(config.workdir) / FOLDER
+    there = folder.there(photo.name)
+    parts = {part: (out / part).read_bytes() for part in parts_of(photo.name) if (out / part).is_file()}
+    if there.state != "nothing" and parts != photo.files:
+        there = There(fault="it is of another crop or mask")
+    elif there.state != "nothing":
+        try:
+            _, own = read_identity(folder.result(photo.name) / "config.json")
+            there = dataclasses.replace(there, made_with=own.computed, drawing=own.drawing)
+        except (OSError, UserError) as error:
+            there = dataclasses.replace(there, fault=str(error))
+    return decide(there, Wanted(identity.computed, identity.drawing, replaces=True))
+
+
+def make_results(
+    config: ConfigDict,
+    photos: Sequence[Prepared],
+    model: PhotoModel,
+    refiner: Refiner | None = None,
+    *,
+    texture: bool = True,
+    refused: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
+    log: Callable[[str], None] | None = None,
+) -> dict[str, str]:
+    """Makes the results of photos that are not done, and puts them in their place; returns why photos failed.
+
+    A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
+    those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
+    refinement of new photos shows first what the model makes of them, and says where.
+    """
+    out, folder, refused, failed = pathlib.Path(config.workdir), RunFolder.at(config), refused or {}, failed or {}
+    decisions = {photo.name: decided(config, photo) for photo in photos}
+    for name, decision in decisions.items():
+        if isinstance(decision, Redraw):
+            redraw.redraw(folder.result(name), config, identity_of(config).drawing)
+    left = [photo for photo in photos if not isinstance(decisions[photo.name], Skip | Redraw)]
+    if not left and not refused and not failed:
+        return {}
+    unmade = refused.keys() | failed.keys()
+    every = sorted(records_in(out).keys() | {photo.name for photo in left} | unmade, key=natural_key)
+    there = {name for name in unmade if is_result(folder.result(name))}
+    with runner.WorkItems(folder, [f"{name}.png" for name in every], lambda line: None) as work_items:
+        work_items.refuse({name: why for name, why in refused.items() if name not in there})
+        work_items.fail({name: why for name, why in failed.items() if name not in there})
+        before = work_items.failures
+        making = _Making(config, identity_of(config), model, refiner, texture, work_items)
+        try:
+            new = [photo for photo in left if not is_result(folder.result(photo.name))]
+            if refiner is not None and log and new:
+                predicting = config_of(config, out, refine=False)
+                first = dataclasses.replace(
+                    making, config=predicting, identity=identity_of(predicting), refiner=None, awaiting=True
+                )
+                first.make(new, None)
+                log(f"page: {out / 'index.html'}, as the model sees them; refining each now")
+            making.make(left, log)
+        finally:
+            work_items.wait()
+        folder.describe(config, making.identity)
+    return {name: why for name, why in work_items.failures.items() if name not in before}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Making:
+    """What making results takes."""
+
+    config: ConfigDict
+    identity: Identity
+    model: PhotoModel
+    refiner: Refiner | None
+    texture: bool
+    work_items: runner.WorkItems
+    awaiting: bool = False  # whether the results are to be replaced by refined ones
+
+    def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> None:
+        """Makes results, which are textured and written in another thread while the next ones are made."""
+        schedule = () if self.refiner is None else self.refiner.plan.schedule
+        with Monitor(schedule, None) as monitor:
+            monitor.expect(len(photos))
+            for photo in photos:
+                monitor.check()
+                try:
+                    result, files = self._result(photo, monitor)
+                except runner.FAILURES as error:
+                    self.work_items.fail(runner.failures_of([photo.name], error))
+                    continue
+                if sentence := judge.sentence_of(photo.name, result.metrics):
+                    monitor.say(sentence)
+                self.work_items.write({photo.name: functools.partial(self._put, photo, result, files)})
+        self.work_items.wait()
+
+    def _result(self, photo: Prepared, monitor: Monitor) -> tuple[Reconstruction, dict[str, bytes]]:
+        if self.refiner is None:
+            return pipeline.explained(photo.subject, self.model), {}
+        work = self._work(photo)
+        if (latent := photo.latent) is None:
+            kept = work / "latent.npy"
+            if not kept.is_file():
+                monitor.say(f"{photo.name}: latent by inversion")
+                found = pipeline.invert(photo.subject, self.refiner)
+                atomic_file(kept, lambda part: np.save(part, found), parents=True)
+            latent = np.load(kept)
+        with monitor.watch([photo.name]) as watcher:
+            return pipeline.refined(photo.subject, self.refiner, latent, folder=work / "checkpoints", watcher=watcher)
+
+    def _work(self, photo: Prepared) -> pathlib.Path:
+        """Returns the folder of a refinement under way: another of every crop, mask, latent and model."""
+        sums = {part: hashlib.sha256(content).hexdigest() for part, content in photo.files.items()}
+        return pathlib.Path(self.config.workdir, FOLDER, ".work", digest([self.identity.fingerprint, sums]))
+
+    def _put(self, photo: Prepared, result: Reconstruction, files: Mapping[str, Any]) -> None:
+        """Puts a photo's files and result in their place, the record last; what was made of others goes."""
+        place, name, folder = pathlib.Path(self.config.workdir, FOLDER), photo.name, RunFolder.at(self.config)
+        if self.awaiting:
+            result = dataclasses.replace(result, metrics=result.metrics | {AWAITS: True})
+        if self.texture:
+            picture = photo.request.opened()
+            require_version(photo.request.path, photo.version)
+            mirror = any(self.config.schedule.flip3)
+            result, own = pipeline.textured(result, photo.subject, picture, mirror=mirror)
+            files = {**files, **own}
+        tree = json.loads(to_json(self.config)) | {"identity": self.identity.record()}
+        files = {**files, "config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
+        spare_unreadable(place / f"{name}.json", lambda path: read_object(path, "the record of a photo"))
+        (place / f"{name}.json").unlink(missing_ok=True)
+        made_with = {"configuration": self.identity.fingerprint, "drawing": self.identity.drawing}
+        explain.write(result, folder.result(name), self.config, extra=files, made_with=made_with)
+        for part in parts_of(name):
+            if part not in photo.files:
+                (place / part).unlink(missing_ok=True)
+        _write(place, photo.files)
+        write_list(place, records_in(pathlib.Path(self.config.workdir)))  # which evaluating the results reads
+        if self.refiner is not None:
+            self._tidy(photo, folder)
+        self.work_items.note(name)
+
+    def _tidy(self, photo: Prepared, folder: RunFolder) -> None:
+        """Keeps the latent that a refinement has found, and removes what else it has left."""
+        work = self._work(photo)
+        if (work / "latent.npy").is_file():
+            folder.latents.mkdir(exist_ok=True)
+            (work / "latent.npy").replace(folder.latents / f"{photo.name}.npy")
+        remove_folder(work)
+        with contextlib.suppress(OSError):
+            work.parent.rmdir()
+
+
+def write_list(folder: pathlib.Path, names: Iterable[str]) -> None:
+    """Writes the image list of photos, by their names."""
+    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    atomic_text(folder / "list.txt", "".join(f'"{name}"\n' for name in quoted))

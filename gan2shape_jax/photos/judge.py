@@ -1,0 +1,606 @@
+"""How far to trust a result, in figures and in words: `metrics["trust"]`, and the uncertainty of its depth.
+
+Three things are put together. What a picture shows and how well (`Assessment`) is judged by a detector and by the photo
+alone; nothing of it depends on gain, contrast or colour, as far as the object can still be seen. How good a model's
+shapes are then is known from its errors against true depth, kept beside the model in `NAME.trust.safetensors`
+(`benchmarks/quality/verdicts.py` writes it). And training may have made things better or worse. `verdict` makes a grade
+and sentences of them, the same for every command and, by `apps.export.web.browser_constants`, for the browser page
+(`assets/web/verdict.js`). What is unknown is not reported. docs/reports/trust.md shows what the answers are worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.detection import weights
+from gan2shape_jax.detection.alignment import resized
+from gan2shape_jax.detection.detector import LIGHTEST, LUMA, PERHAPS, SIDE, SURE, Detector
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.io import categories, data, image_files
+from gan2shape_jax.io.files import sha256
+from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
+from gan2shape_jax.results import AWAITS, Reconstruction, Row, load_metrics
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.stylegan2 import Architecture
+
+# Distances in pixels of a crop of `SIDE`, whose differences are compared: in a sharp picture those of neighbours are
+# nearly as large as those of pixels further apart; where it is out of focus, they are as small as a plane's.
+NEAR, FAR = 1, 4
+LOW, HIGH = 5, 95  # percentiles of luma between which contrast is measured
+AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
+MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
+
+
+class Assessment(NamedTuple):
+    """What a crop shows, and how well, judged by the photo alone; NaN where that is unknown.
+
+    Attributes:
+      score: that it shows an object of the GAN's kind, 0 to 1.
+      pixels: of the photo, along the crop's side.
+      outside: share of where the object usually is that lies outside of the photo, 0 to 1.
+      light: luma that the lightest hundredth of the crop exceeds, 0 to 255.
+      contrast: range of the object's luma (5th to 95th percentile), as a share of `light`.
+      softness: how fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where
+        it is out of focus (the exponent of the structure function, also known as Hurst's).
+    """
+
+    score: float
+    pixels: float = np.nan
+    outside: float = np.nan
+    light: float = np.nan
+    contrast: float = np.nan
+    softness: float = np.nan
+
+
+def assessed(
+    crop: UInt8[np.ndarray, "s s 3"],
+    score: float,
+    inside: Bool[np.ndarray, "s s"],
+    *,
+    pixels: float = np.nan,
+    outside: float = np.nan,
+) -> Assessment:
+    """Returns the assessment of a crop of `SIDE` pixels, not lightened; `inside` is where its object usually is."""
+    luma = crop @ np.array(LUMA)
+    light = float(np.percentile(luma, LIGHTEST))
+    low, high = np.percentile(luma[inside], (LOW, HIGH))
+    return Assessment(score, pixels, outside, light, float(high - low) / max(light, 1.0), softness(luma, inside))
+
+
+def softness(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
+    """Returns a picture's softness where it shows its object, see `Assessment`; gain and contrast do not change it."""
+    near, far = (_difference(luma, inside, apart) for apart in (NEAR, FAR))
+    return float(np.log(max(far, 1e-6) / max(near, 1e-6)) / (2 * np.log(FAR / NEAR)))
+
+
+def _difference(luma: np.ndarray, inside: np.ndarray, apart: int) -> float:
+    """Returns the mean squared difference of the object's pixels that lie this far apart along a row or column."""
+    squares, counts = 0.0, 0
+    for rows in (False, True):
+        values, there = (luma.T, inside.T) if rows else (luma, inside)
+        both = there[:, apart:] & there[:, :-apart]
+        squares += float(np.square(values[:, apart:] - values[:, :-apart])[both].sum())
+        counts += int(both.sum())
+    return squares / max(counts, 1)
+
+
+def unlikeness(
+    picture: Float[np.ndarray, "s s 3"], reconstruction: Float[np.ndarray, "s s 3"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how unlike a model's reconstruction a picture is inside its object: 0 is alike, 1 has nothing in common.
+
+    It is 1 minus the correlation of luma after the mean of each pixel's surroundings is subtracted from it, so that
+    neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
+    """
+    around = max(1, round(AROUND * len(picture) / SIDE))
+    there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
+    return 1.0 - float(np.sum(there * other) / max(np.sqrt(np.sum(there**2) * np.sum(other**2)), 1e-9))
+
+
+def mouth(
+    picture: Float[np.ndarray, "s s 3"], landmarks: Float[np.ndarray, "5 2"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how much there is to see where a face's mouth is, relative to the whole face; NaN without landmarks.
+
+    It is about 1.1 where a mouth is seen and 0.4 where a surgical mask covers it: the standard deviation of luma there,
+    after the mean of each pixel's surroundings is subtracted, over the root mean square of that inside the face.
+    Whether lips are darker or lighter than what is around them does not count.
+
+    Args:
+      picture: of any range; gain and contrast do not change the result.
+      landmarks: eyes, nose, corners of the mouth, in pixels, with pixel centres at integers.
+      inside: where the face is.
+    """
+    if not np.isfinite(landmarks).all():
+        return float("nan")
+    side = len(picture)
+    detail = _detail(picture @ np.array(LUMA), inside, max(1, round(AROUND * side / SIDE)))
+    (x, y), (_, eyes) = landmarks[3:].mean(0), landmarks[:2].mean(0)
+    wide = max(MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0]), 1.0)
+    high = max(MOUTH_HIGH * abs(y - eyes), 1.0)
+    rows, columns = np.mgrid[:side, :side]
+    weight = inside * np.exp(-((columns - x) ** 2) / (2 * wide**2) - (rows - y) ** 2 / (2 * high**2))
+    total = max(float(weight.sum()), 1e-9)
+    mean = float((weight * detail).sum()) / total
+    there = float((weight * np.square(detail - mean)).sum()) / total
+    return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
+
+
+def _detail(luma: np.ndarray, inside: np.ndarray, around: int) -> np.ndarray:
+    """Returns luma less the mean of the object's pixels in the square around each pixel."""
+    count = np.maximum(_summed(inside.astype(np.float64), around), 1)
+    return np.asarray(luma - _summed(np.where(inside, luma, 0.0), around) / count)
+
+
+def _summed(values: np.ndarray, around: int) -> np.ndarray:
+    """Returns the sum of the values in the square around each pixel; those beyond the edge count as 0."""
+    total = np.pad(values, ((around + 1, around), (around + 1, around))).cumsum(0).cumsum(1)
+    wide = 2 * around + 1
+    return np.asarray(total[wide:, wide:] - total[:-wide, wide:] - total[wide:, :-wide] + total[:-wide, :-wide])
+
+
+# The logarithm of the odds that there is such an object: of 1, those of the detector, `misfit` and `unlike`.
+ODDS = (-1.8, 2.0, -30.0, -3.0)
+# How far to trust a shape; 'unmeasured': nothing speaks against it, and how exact it is nobody knows.
+Grade = Literal["trust", "unmeasured", "doubt", "no"]
+LOST = 0.1  # what counts as the misfit of landmarks that the detector does not see in the crop
+UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
+
+
+class Measure(NamedTuple):
+    """Something that a verdict goes by; numbers chosen as docs/reports/trust.md says.
+
+    Attributes:
+      usual: the value from which it counts.
+      worst: the value at which it counts wholly; below `usual` where small values are bad.
+      doubt: from where the shape is doubted; None: never for this alone.
+      no: from where the shape is a guess; None: never for this alone.
+      words: what is told of it then, after "but"; with the value in it, times `scale`, where it says so.
+    """
+
+    usual: float
+    worst: float
+    doubt: float | None = None
+    no: float | None = None
+    words: str = ""
+    scale: float = 1.0
+
+    def severity(self, value: float) -> float:
+        """Returns how much it counts, 0 to 1; unknown values do not."""
+        return 0.0 if math.isnan(value) else float(np.clip((value - self.usual) / (self.worst - self.usual), 0, 1))
+
+    def beyond(self, value: float, limit: float | None) -> bool:
+        """Whether a value is as bad as a limit, or worse."""
+        return limit is not None and ((value >= limit) if self.worst > self.usual else (value <= limit))
+
+
+MEASURES: Mapping[str, Measure] = {
+    "unsure": Measure(0.03, 0.3),
+    "misfit": Measure(0.01, 0.04, 0.03, 0.06, "its features do not fit a {kind} seen from any side"),
+    "turned": Measure(
+        20.0, 70.0, 50.0, None, "it is turned by {value} degrees, so its far side is the mirror image of the near one"
+    ),
+    "nodding": Measure(5.0, 25.0),
+    "size": Measure(64.0, 20.0, 40.0, 20.0, "it has only {value} pixels in the photo"),
+    "softness": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
+    "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it lie outside of the photo", 100.0),
+    "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen"),
+    "unlike": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
+    "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),
+    "contrast": Measure(0.4, 0.1, 0.15, 0.08, "it has hardly any contrast"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SideModel:
+    """The depth error to expect of a model's shapes, measured on objects of known depth.
+
+    Attributes:
+      weights: (1 + m,) of log(SIDE): a constant, and what each of `MEASURES` adds times its severity.
+      interval: (2,) what the 5th and the 95th of a hundred such pictures have, as multiples of the expected SIDE.
+    """
+
+    weights: Float[np.ndarray, " w"]
+    interval: Float[np.ndarray, "2"]
+
+    @property
+    def usual(self) -> float:
+        """The SIDE of a picture of which nothing counts."""
+        return float(np.exp(self.weights[0]))
+
+    def expected(self, measured: Mapping[str, float]) -> float:
+        """Returns the SIDE to expect of a picture with these measures."""
+        severities = [measure.severity(measured.get(name, math.nan)) for name, measure in MEASURES.items()]
+        return float(np.exp(self.weights[0] + np.dot(self.weights[1:].astype(np.float64), severities)))
+
+
+def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the values of `MEASURES`, NaN where they are unknown.
+
+    Args:
+      assessment: what of the picture was seen before its 3D was made.
+      view: the object's, as of `geometry.camera`.
+      metrics: of the result; `landmark_error` (None: no landmarks were detected), `mouth` and `unlikeness` are read.
+    """
+    misfit = metrics.get("landmark_error", math.nan)
+    pitch, yaw = (abs(math.degrees(float(angle))) for angle in view[:2])
+    return {
+        "unsure": 1.0 - assessment.score,
+        "misfit": LOST if misfit is None else float(misfit),
+        "turned": yaw,
+        "nodding": pitch,
+        "size": assessment.pixels,
+        "softness": assessment.softness,
+        "outside": assessment.outside,
+        "mouth": float(metrics.get("mouth", math.nan)),
+        "unlike": float(metrics.get("unlikeness", math.nan)),
+        "light": assessment.light,
+        "contrast": assessment.contrast,
+    }
+
+
+# The sentences, with what goes into their braces; the browser page fills the same ones.
+WORDS: Mapping[str, str] = {
+    "general": "the general shape of {a} {kind}, not this one's own",
+    "own": "its own shape",
+    "trust": "{whose}, as exact as usual",
+    "unmeasured": "{whose}",
+    "doubt": "{whose}, but {why}",
+    "no": "the shape is a guess: {why}",
+    "error": ": depth is off by about {side}% of the picture's width (nine of ten like it: {least}% to {most}%)",
+    "unknown error": "; how exact it is has not been measured",
+    "nothing": "nothing in the picture looks like one",
+    "worse": "training has not made it better, look at it before you use it",
+    "perhaps": "it may be something else, or something may cover it",
+    "found": "{a} {kind}",
+    "perhaps found": "perhaps {a} {kind}",
+    "hardly found": "not clearly {a} {kind}",
+    "not found": "no {kind} found",
+    "turned away": "what is turned away is invented",
+    "all": "all of it is invented",
+}
+
+
+def certainty(score: float, measured: Mapping[str, float]) -> float:
+    """Returns how certain it is that a picture shows what the GAN draws, 0 to 1: a detector's score, looked at again.
+
+    What a face detector takes for a face may have landmarks that fit no view of one, or look nothing like the model's.
+    """
+    misfit, unlike = (measured.get(name, math.nan) for name in ("misfit", "unlike"))
+    if math.isnan(misfit) or math.isnan(unlike):
+        return score
+    bounded = min(max(score, 1e-6), 1 - 1e-6)
+    parts = (1.0, math.log(bounded / (1 - bounded)), misfit, unlike)
+    return 1 / (1 + math.exp(-sum(weight * part for weight, part in zip(ODDS, parts, strict=True))))
+
+
+def verdict(
+    score: float,
+    measured: Mapping[str, float],
+    *,
+    kind: str,
+    side: SideModel | None = None,
+    widths: float = 1.0,
+    own: bool = False,
+    worse: bool = False,
+) -> dict[str, Any]:
+    """Returns what is told of a shape.
+
+    Args:
+      score: how certain it is that the picture shows what the GAN draws, 0 to 1.
+      measured: values of `MEASURES`, as of `measured`.
+      kind: what the GAN draws, in a word.
+      side: the model's errors; None if nobody has measured them.
+      widths: the distance of the object, in widths of what the picture shows there; depth errors are told in widths.
+      own: whether the shape was fitted to this picture.
+      worse: whether training has made it worse.
+
+    Returns:
+      `grade`; `found`, `shape` and `invented`, three statements, and all in one sentence, `verdict`; `warnings`, what
+      speaks against the shape, gravest first; `expected_side` and its `side_range` (5th and 95th percentile), None
+      where unknown.
+    """
+    words = {"a": "an" if kind[0] in "aeiou" else "a", "kind": kind}
+    guess, doubted = (_beyond(measured, limit) for limit in ("no", "doubt"))
+    beyond = [*guess, *(name for name in doubted if name not in guess)]
+    reasons = [_words_of(name, measured[name], kind) for name in beyond]
+    if worse:
+        reasons.insert(0, WORDS["worse"])
+    if score < UNLIKELY:
+        reasons = [WORDS["nothing"]]  # of what is not there, nothing else needs saying
+    elif score < SURE:
+        reasons.insert(0, WORDS["perhaps"])
+    usual: Grade = "unmeasured" if side is None else "trust"
+    grade: Grade = "no" if score < PERHAPS or guess else "doubt" if reasons else usual
+    expected = None if side is None or grade == "no" else side.expected(measured)
+    span = None if side is None or expected is None else [expected * factor for factor in side.interval.tolist()]
+    whose = WORDS["own" if own else "general"].format(**words)
+    shape = WORDS[grade].format(whose=whose, why=", and ".join(reasons))
+    if expected is not None and span is not None:
+        percent = {"side": expected, "least": span[0], "most": span[1]}
+        shape += WORDS["error"].format(**{name: f"{100 * value * widths:.0f}" for name, value in percent.items()})
+    elif grade != "no":
+        shape += WORDS["unknown error"]
+    detected = WORDS[_detected(score)].format(**words)
+    invented = WORDS["all" if score < UNLIKELY else "turned away"]
+    return {
+        "grade": grade,
+        "found": detected,
+        "shape": shape,
+        "invented": invented,
+        "verdict": f"{detected}: {shape}; {invented}",
+        "warnings": reasons,
+        "expected_side": expected,
+        "side_range": span,
+    }
+
+
+def _beyond(measured: Mapping[str, float], limit: Literal["doubt", "no"]) -> list[str]:
+    """Returns what is as bad as its limit, or worse."""
+    values = {name: measured.get(name, math.nan) for name in MEASURES}
+    return [name for name, value in values.items() if MEASURES[name].beyond(value, getattr(MEASURES[name], limit))]
+
+
+def _words_of(name: str, value: float, kind: str) -> str:
+    return MEASURES[name].words.format(value=f"{value * MEASURES[name].scale:.0f}", kind=kind)
+
+
+def _detected(score: float) -> str:
+    if score >= PERHAPS:
+        return "found" if score >= SURE else "perhaps found"
+    return "hardly found" if score >= UNLIKELY else "not found"
+
+
+_FORMAT = {"format": "gan2shape_jax trust", "version": "2"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrustRecord:
+    """The errors to expect of a model.
+
+    Attributes:
+      usual_error: (S, S) root mean square depth error, canonical frame, scene units, up to a factor of depth.
+      level: multiple of `usual_error` that 80% of pixels' errors stay within when SIDE is as usual.
+      side: the SIDE to expect of a picture.
+    """
+
+    usual_error: Float[np.ndarray, "s s"]
+    level: float
+    side: SideModel
+
+
+def beside(model: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a model's trust record."""
+    return model.with_name(f"{model.stem}.trust.safetensors")
+
+
+def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
+    """Returns a record's file content; the same record gives the same bytes."""
+    tensors: dict[str, np.ndarray] = {
+        "usual_error": np.ascontiguousarray(record.usual_error, np.float16),
+        "level": np.array([record.level], np.float32),
+        "side_weights": np.ascontiguousarray(record.side.weights, np.float32),
+        "side_interval": np.ascontiguousarray(record.side.interval, np.float32),
+    }
+    return safetensors_bytes(tensors, _FORMAT | {"measures": " ".join(MEASURES), "model_sha256": model_sha256})
+
+
+def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
+    """Returns a model's trust record; None if there is none, or it cannot be read or belongs to another model."""
+    path = beside(model)
+    shapes = {"usual_error": (image_size, image_size), "level": (1,)}
+    shapes |= {"side_weights": (1 + len(MEASURES),), "side_interval": (2,)}
+    if not (path.is_file() and model.is_file()):
+        return None
+    try:
+        with open_safetensors(path) as file:
+            expected = _FORMAT | {"measures": " ".join(MEASURES), "model_sha256": sha256(model)}
+            if any(file.metadata.get(key) != value for key, value in expected.items()) or dict(file.shapes) != shapes:
+                return None
+            tensors = {name: np.asarray(file.read(name), np.float32) for name in shapes}
+    except UserError:
+        return None
+    if not all(np.isfinite(value).all() for value in tensors.values()) or tensors["usual_error"].min() < 0:
+        return None
+    side = SideModel(tensors["side_weights"], tensors["side_interval"])
+    return TrustRecord(tensors["usual_error"], float(tensors["level"][0]), side)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grader:
+    """Grades a run's results; created by `load_grader`.
+
+    Attributes:
+      config: the run's configuration.
+      detector: what scores crops of pictures; None if there is none for the GAN, or what they show is known.
+      record: what is known about the model's errors; None if nothing is.
+      by_model: whether a lifted model explains the pictures.
+      mask: (S, S) where the model's objects are in the canonical frame; None if the run uses no model that says so.
+    """
+
+    config: ConfigDict
+    detector: Detector | None = None
+    record: TrustRecord | None = None
+    by_model: bool = False
+    mask: Float[np.ndarray, "s s"] | None = None
+
+    def without_files(self) -> Grader:
+        """Returns a grader for pictures that are not files in the run's list: it cannot see beyond their crop."""
+        return dataclasses.replace(self, detector=None) if self.config.data.crop else self
+
+
+def load_grader(
+    plan: Plan,
+    gan: tuple[Architecture, dict[str, Any]] | None = None,
+    *,
+    checkpoint: str | None = None,
+    assesses: bool = True,
+) -> Grader:
+    """Returns the grader of a run's results, as far as the files for it exist.
+
+    `gan` has the architecture and the discriminator's parameters, if already loaded; `checkpoint` is the GAN's file, if
+    it is another than the configuration's; `assesses` says whether it has to judge what pictures show.
+    """
+    config = plan.config
+    file = config.gan.checkpoint if checkpoint is None else checkpoint
+    kind = categories.category_of(config.category).detector
+    detector_weights = weights.stored_weights(pathlib.Path(file), kind) if file and assesses else None
+    if detector_weights is not None and gan is None:
+        architecture, loaded = stylegan2.load(file)
+        gan = architecture, loaded["discriminator"]
+    detector = (
+        None
+        if detector_weights is None or gan is None
+        else weights.detector_by(detector_weights, gan[0], {"discriminator": gan[1]})
+    )
+    # Joint training moves the networks away from the model that they start from, and from what is known about it.
+    by_model = plan.model is not None and plan.recipe.name != "joint"
+    record = read_trust(pathlib.Path(config.networks.pretrained), config.image_size) if by_model else None
+    return Grader(config, detector, record, by_model, plan.mask)
+
+
+def graded(grader: Grader, result: Reconstruction, assessment: Assessment | None) -> Reconstruction:
+    """Returns a result with its grade added: `metrics["trust"]` and `uncertainty`.
+
+    `assessment` is what its picture shows, and how well; None if nobody knows.
+    """
+    metrics = result.metrics
+    if assessment is None and "unlikeness" in metrics:  # without a detector, the model alone says what there is
+        unlike = MEASURES["unlike"]
+        assessment = Assessment(float(not unlike.beyond(metrics["unlikeness"], unlike.no)))
+    if assessment is None:
+        return result
+    # What a refinement has changed is the picture's own only where held-out samples confirm it.
+    own = grader.config.recipe != "predict" and not grader.config.refinement.freeze_geometry
+    own = own and metrics.get("refinement_share", 0 if grader.by_model else 1) > 0 and not metrics.get(AWAITS)
+    known = measured(assessment, result.view, metrics)
+    score = certainty(assessment.score, known)
+    told = verdict(
+        score,
+        known,
+        kind=str(categories.category_of(grader.config.category)),
+        side=None if grader.record is None else grader.record.side,
+        widths=widths(result.camera),
+        own=own,
+        worse=bool(metrics.get("worse_than_prior")),
+    )
+    grading = {"category": round(score, 4), **told}
+    grading["measured"] = {name: round(value, 4) for name, value in known.items() if np.isfinite(value)}
+    expected = told["expected_side"]
+    uncertainty = None if grader.record is None or expected is None else depth_uncertainty(grader.record, expected)
+    return dataclasses.replace(result, metrics=metrics | {"trust": grading}, uncertainty=uncertainty)
+
+
+def widths(camera: Camera) -> float:
+    """Returns how far away an object is in units of the width that a picture shows there, as `verdict` tells errors."""
+    return float(camera.focal_length / camera.image_size)
+
+
+def depth_uncertainty(record: TrustRecord, expected: float) -> Float[np.ndarray, "s s"]:
+    """Returns how far depth may be off (S, S), canonical frame, scene units: 80% of pixels are within this.
+
+    It scales with the ratio of the expected SIDE to the usual one.
+    """
+    return np.asarray(expected / record.side.usual * record.level * record.usual_error, np.float32)
+
+
+def assessments(grader: Grader, results: Sequence[Reconstruction]) -> list[Assessment | None]:
+    """Returns what the image of each result shows, and how well; None where that cannot be determined."""
+    if grader.detector is None:
+        return [None] * len(results)
+    crops = [None if (picture := _picture(grader.config, result)) is None else resized(picture) for result in results]
+    there = [crop for crop in crops if crop is not None]
+    scores = iter(grader.detector.scores(np.stack(there)) if there else [])
+    masks = [np.asarray(Image.fromarray(result.input_mask).resize((SIDE, SIDE))) > 0.5 for result in results]
+    return [
+        None if crop is None else assessed(crop, next(scores), mask) for crop, mask in zip(crops, masks, strict=True)
+    ]
+
+
+def _picture(config: ConfigDict, result: Reconstruction) -> UInt8[np.ndarray, "s s 3"] | None:
+    """Returns what a result's image shows, as the GAN frames it; None if that cannot be read."""
+    if not config.data.crop:
+        return to_uint8(np.asarray(result.signed_image))
+    try:  # the GAN draws more than the crop
+        picture = data.open_picture(config, f"{result.name}.png").picture
+    except UserError:
+        return None
+    return np.asarray(image_files.crop_and_resize(picture, None, SIDE))
+
+
+def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the metrics that compare the end of an image's training with its beginning.
+
+    If true depth is known, SIDE decides. If not, nothing measures the shape itself; what can be checked is whether step
+    3 worked: whether the networks explain the samples that the GAN projected (`l1_samples`) better at the end than when
+    it was first logged. Samples held out of a refinement are better evidence than those trained on.
+
+    Args:
+      metrics: final metrics, with those of the fitted prior under `prior` or, if weights were given instead, under
+        `start`; both contain `side` if true depth is known. A refinement adds `held_out_l1`, for the model and for
+        steps on the way from it.
+      history: the image's own.
+
+    Returns:
+      `samples_l1` with `start` and `end`, if step 3 logged it; `worse_than_prior`, if there is something to compare.
+    """
+    errors = [row["l1_samples"] for row in history if "l1_samples" in row]
+    measured: dict[str, Any] = {"samples_l1": {"start": errors[0], "end": errors[-1]}} if errors else {}
+    pair = _sides(metrics)
+    if pair is None and metrics.get("held_out_l1") and metrics.get("refinement_share") is not None:
+        pair = metrics["held_out_l1"]["0.0"], metrics["held_out_l1"][str(metrics["refinement_share"])]
+    if pair is None and len(errors) > 1:
+        pair = errors[0], errors[-1]
+    return measured if pair is None else measured | {"worse_than_prior": bool(pair[1] > pair[0])}
+
+
+def _sides(metrics: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Returns SIDE before and after training, if both are known."""
+    before = next((metrics[name].get("side") for name in ("prior", "start") if name in metrics), None)
+    return None if before is None or "side" not in metrics else (before, metrics["side"])
+
+
+def sentence_of(name: str, metrics: Mapping[str, Any]) -> str | None:
+    """Returns the line that says how far to trust an image's result; None if nothing is known."""
+    trust = metrics.get("trust")
+    warning = "warning: " if trust and trust["grade"] == "no" else ""
+    return f"{warning}{name}: {trust['verdict']}" if trust else None
+
+
+def row_of(name: str, folder: pathlib.Path) -> Row:
+    """Returns a finished image's row in tables, from its folder, with remarks; it says so if that is unreadable."""
+    try:
+        metrics = load_metrics(folder)
+    except UserError as error:
+        return Row(name, f"unreadable: {error}")
+    return Row(name, ", ".join(["done", *remarks(metrics)]), metrics)
+
+
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns remarks on a finished image, short enough for a table; [] if there are none."""
+    notes = ["not refined yet"] if metrics.get(AWAITS) else []
+    if metrics.get("worse_than_prior"):
+        start = "prior" if "prior" in metrics else "start"
+        notes.append(f"worse than its {start}" if _sides(metrics) else "explains its samples worse and worse")
+    trust = metrics["trust"] if isinstance(metrics.get("trust"), dict) else {}
+    if trust.get("grade") not in ("doubt", "no"):
+        return notes
+    if trust["grade"] == "no" and trust.get("category", 1.0) < SURE:
+        return [*notes, trust.get("found", "far from what the GAN draws")]
+    why = [warning for warning in trust.get("warnings", ()) if warning != WORDS["worse"]]
+    doubted = "the shape is a guess" if trust["grade"] == "no" else "doubtful"
+    if not why and metrics.get("worse_than_prior"):
+        return notes
+    return [*notes, f"{doubted}: {', '.join(why)}" if why else doubted]
