@@ -475,7 +475,8 @@ class Model:
 
         Returns:
           The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
-          (`verdict`), a `grade`, and in figures; and `unlikeness`: how unlike the model's picture of it this image is.
+          (`verdict`), a `grade`, and in figures; and `dissimilarity`: of this image and the
+          model's picture of it.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).

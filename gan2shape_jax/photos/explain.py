@@ -113,7 +113,7 @@ def reconstruct_ungraded(
         by = view if start is None else predict(start, example, frozen, settings)
         picture, seen = np.asarray(example.image)[0], _where(by, grader.mask, settings)
         published = by.reconstruction if by.published is None else by.published
-        metrics["unlikeness"] = judge.unlikeness(picture, np.asarray(published), seen)
+        metrics["dissimilarity"] = judge.dissimilarity(picture, np.asarray(published), seen)
         shown = np.nan if example.landmarks is None else judge.mouth(picture, np.asarray(example.landmarks), seen)
         if np.isfinite(shown):
             metrics["mouth"] = shown

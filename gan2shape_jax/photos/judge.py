@@ -52,7 +52,7 @@ class Assessment(NamedTuple):
       outside: share of where the object usually is that lies outside of the photo, 0 to 1.
       light: luma that the lightest hundredth of the crop exceeds, 0 to 255.
       contrast: range of the object's luma (5th to 95th percentile), as a share of `light`.
-      softness: how fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where
+      blur: how fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where
         it is out of focus (the exponent of the structure function, also known as Hurst's).
     """
 
@@ -61,7 +61,7 @@ class Assessment(NamedTuple):
     outside: float = np.nan
     light: float = np.nan
     contrast: float = np.nan
-    softness: float = np.nan
+    blur: float = np.nan
 
 
 def assessed(
@@ -76,11 +76,11 @@ def assessed(
     luma = crop @ np.array(LUMA)
     light = float(np.percentile(luma, LIGHTEST))
     low, high = np.percentile(luma[inside], (LOW, HIGH))
-    return Assessment(score, pixels, outside, light, float(high - low) / max(light, 1.0), softness(luma, inside))
+    return Assessment(score, pixels, outside, light, float(high - low) / max(light, 1.0), blur(luma, inside))
 
 
-def softness(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
-    """Returns a picture's softness where it shows its object, see `Assessment`; gain and contrast do not change it."""
+def blur(luma: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> float:
+    """Returns how blurred a picture is on its object, see `Assessment`; gain and contrast change nothing."""
     near, far = (_difference(luma, inside, apart) for apart in (NEAR, FAR))
     return float(np.log(max(far, 1e-6) / max(near, 1e-6)) / (2 * np.log(FAR / NEAR)))
 
@@ -96,13 +96,13 @@ def _difference(luma: np.ndarray, inside: np.ndarray, apart: int) -> float:
     return squares / max(counts, 1)
 
 
-def unlikeness(
+def dissimilarity(
     picture: Float[np.ndarray, "s s 3"], reconstruction: Float[np.ndarray, "s s 3"], inside: Bool[np.ndarray, "s s"]
 ) -> float:
-    """Returns how unlike a model's reconstruction a picture is inside its object: 0 is alike, 1 has nothing in common.
+    """Returns how dissimilar a picture and a model's reconstruction are inside the object: 0 is alike, 1 unrelated.
 
-    It is 1 minus the correlation of luma after the mean of each pixel's surroundings is subtracted from it, so that
-    neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
+    It is 1 - NCC, one minus the normalised cross-correlation of luma, from which the mean of each pixel's surroundings
+    is subtracted before: neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
     """
     around = max(1, round(AROUND * len(picture) / SIDE))
     there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
@@ -151,11 +151,12 @@ def _summed(values: np.ndarray, around: int) -> np.ndarray:
     return np.asarray(total[wide:, wide:] - total[:-wide, wide:] - total[wide:, :-wide] + total[:-wide, :-wide])
 
 
-# The logarithm of the odds that there is such an object: of 1, those of the detector, `misfit` and `unlike`.
+# The logarithm of the odds that there is such an object: of 1, of those of the detector, and of two measures,
+# `landmark_residual` and `dissimilarity`.
 ODDS = (-1.8, 2.0, -30.0, -3.0)
-# How far to trust a shape; 'unmeasured': nothing speaks against it, and how exact it is nobody knows.
+# How far to trust a shape; 'unmeasured': nothing speaks against it, but nobody has measured how accurate it is.
 Grade = Literal["trust", "unmeasured", "doubt", "no"]
-LOST = 0.1  # what counts as the misfit of landmarks that the detector does not see in the crop
+LOST = 0.1  # the residual of landmarks that the detector does not see in the crop
 UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
 
 
@@ -188,16 +189,16 @@ class Measure(NamedTuple):
 
 MEASURES: Mapping[str, Measure] = {
     "unsure": Measure(0.03, 0.3),
-    "misfit": Measure(0.01, 0.04, 0.03, 0.06, "its features do not fit a {kind} seen from any side"),
-    "turned": Measure(
+    "landmark_residual": Measure(0.01, 0.04, 0.03, 0.06, "its features do not fit a {kind} seen from any side"),
+    "yaw": Measure(
         20.0, 70.0, 50.0, None, "it is turned by {value} degrees, so its far side is the mirror image of the near one"
     ),
-    "nodding": Measure(5.0, 25.0),
+    "pitch": Measure(5.0, 25.0),
     "size": Measure(64.0, 20.0, 40.0, 20.0, "it has only {value} pixels in the photo"),
-    "softness": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
+    "blur": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
     "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it lie outside of the photo", 100.0),
     "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen"),
-    "unlike": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
+    "dissimilarity": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
     "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),
     "contrast": Measure(0.4, 0.1, 0.15, 0.08, "it has hardly any contrast"),
 }
@@ -232,20 +233,20 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
     Args:
       assessment: what of the picture was seen before its 3D was made.
       view: the object's, as of `geometry.camera`.
-      metrics: of the result; `landmark_error` (None: no landmarks were detected), `mouth` and `unlikeness` are read.
+      metrics: of the result; `landmark_error` (None: no landmarks were detected), `mouth` and `dissimilarity` are read.
     """
-    misfit = metrics.get("landmark_error", math.nan)
+    landmark_residual = metrics.get("landmark_error", math.nan)
     pitch, yaw = (abs(math.degrees(float(angle))) for angle in view[:2])
     return {
         "unsure": 1.0 - assessment.score,
-        "misfit": LOST if misfit is None else float(misfit),
-        "turned": yaw,
-        "nodding": pitch,
+        "landmark_residual": LOST if landmark_residual is None else float(landmark_residual),
+        "yaw": yaw,
+        "pitch": pitch,
         "size": assessment.pixels,
-        "softness": assessment.softness,
+        "blur": assessment.blur,
         "outside": assessment.outside,
         "mouth": float(metrics.get("mouth", math.nan)),
-        "unlike": float(metrics.get("unlikeness", math.nan)),
+        "dissimilarity": float(metrics.get("dissimilarity", math.nan)),
         "light": assessment.light,
         "contrast": assessment.contrast,
     }
@@ -255,12 +256,12 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
 WORDS: Mapping[str, str] = {
     "general": "the general shape of {a} {kind}, not this one's own",
     "own": "its own shape",
-    "trust": "{whose}, as exact as usual",
+    "trust": "{whose}, as accurate as usual",
     "unmeasured": "{whose}",
     "doubt": "{whose}, but {why}",
     "no": "the shape is a guess: {why}",
-    "error": ": depth is off by about {side}% of the picture's width (nine of ten like it: {least}% to {most}%)",
-    "unknown error": "; how exact it is has not been measured",
+    "error": ": depth is off by about {side}% of the picture's width (90% interval {least}% to {most}%)",
+    "unknown error": "; how accurate it is has not been measured",
     "nothing": "nothing in the picture looks like one",
     "worse": "training has not made it better, look at it before you use it",
     "perhaps": "it may be something else, or something may cover it",
@@ -278,11 +279,11 @@ def certainty(score: float, measured: Mapping[str, float]) -> float:
 
     What a face detector takes for a face may have landmarks that fit no view of one, or look nothing like the model's.
     """
-    misfit, unlike = (measured.get(name, math.nan) for name in ("misfit", "unlike"))
-    if math.isnan(misfit) or math.isnan(unlike):
+    landmark_residual, unlike = (measured.get(name, math.nan) for name in ("landmark_residual", "dissimilarity"))
+    if math.isnan(landmark_residual) or math.isnan(unlike):
         return score
     bounded = min(max(score, 1e-6), 1 - 1e-6)
-    parts = (1.0, math.log(bounded / (1 - bounded)), misfit, unlike)
+    parts = (1.0, math.log(bounded / (1 - bounded)), landmark_residual, unlike)
     return 1 / (1 + math.exp(-sum(weight * part for weight, part in zip(ODDS, parts, strict=True))))
 
 
@@ -477,9 +478,9 @@ def graded(grader: Grader, result: Reconstruction, assessment: Assessment | None
     `assessment` is what its picture shows, and how well; None if nobody knows.
     """
     metrics = result.metrics
-    if assessment is None and "unlikeness" in metrics:  # without a detector, the model alone says what there is
-        unlike = MEASURES["unlike"]
-        assessment = Assessment(float(not unlike.beyond(metrics["unlikeness"], unlike.no)))
+    if assessment is None and "dissimilarity" in metrics:  # without a detector, the model alone says what there is
+        unlike = MEASURES["dissimilarity"]
+        assessment = Assessment(float(not unlike.beyond(metrics["dissimilarity"], unlike.no)))
     if assessment is None:
         return result
     # What a refinement has changed is the picture's own only where held-out samples confirm it.

@@ -87,9 +87,9 @@ def test_the_area_of_risk_is_least_in_the_right_order():
     risk = np.array([3.0, 1.0, 2.0])
     assert script._area(risk, risk) == pytest.approx((1 + 1.5 + 2) / 3)
     assert script._area(risk, -risk) == pytest.approx((3 + 2.5 + 2) / 3)
-    rows = [{"name": str(k), "side": 0.01 * (1 + (k % 2)), "turned": 70.0 * (k % 2)} for k in range(200)]
+    rows = [{"name": str(k), "side": 0.01 * (1 + (k % 2)), "yaw": 70.0 * (k % 2)} for k in range(200)]
     side, without = script._fitted(rows)
-    assert side.expected({"turned": 70.0}) / side.expected({}) == pytest.approx(2, rel=0.05)
+    assert side.expected({"yaw": 70.0}) / side.expected({}) == pytest.approx(2, rel=0.05)
     np.testing.assert_allclose(without, [row["side"] for row in rows], rtol=0.05)
 
 

@@ -178,7 +178,7 @@ def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, 
         actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
     (old, depth), (new, same) = actual["old"], actual["new"]
     np.testing.assert_allclose(depth, same, atol=1e-6)  # by two programs, which round differently
-    assert new["unlikeness"] == pytest.approx(old["unlikeness"], abs=1e-4)
+    assert new["dissimilarity"] == pytest.approx(old["dissimilarity"], abs=1e-4)
     assert new["reconstruction_l1"] != old["reconstruction_l1"]
 
 

@@ -280,7 +280,7 @@ def _assert_refined(folder):
     l1 = metrics["held_out_l1"]
     assert list(map(float, l1)) == list(refinement.SHARES)
     assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()), gain=0.8)
-    assert 0 < metrics["unlikeness"] < MEASURES["unlike"].no
+    assert 0 < metrics["dissimilarity"] < MEASURES["dissimilarity"].no
     steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
     assert steps == {"start", "step1", "step2", "step3"}
 
@@ -477,7 +477,7 @@ def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys
     assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
     assert "001: a face: the general shape of a face, not this one's own, but the model's" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
-    assert "refinement_share" not in metrics and metrics["unlikeness"] > MEASURES["unlike"].doubt
+    assert "refinement_share" not in metrics and metrics["dissimilarity"] > MEASURES["dissimilarity"].doubt
     texts = {name: (tmp_path / "run" / name).read_text() for name in ("results.md", "results.csv", "index.html")}
     assert [name for name, text in texts.items() if "looks different" not in text] == []
 

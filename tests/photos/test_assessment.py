@@ -27,26 +27,26 @@ def _changed(picture, gain, offset=0.0):
 
 def test_softness_grows_with_blur_and_not_with_gain_or_contrast(picture):
     sharp = judge.assessed(picture, 0.9, _INSIDE)
-    soft = [judge.assessed(cv2.GaussianBlur(picture, (0, 0), sigma), 0.9, _INSIDE).softness for sigma in (1, 2, 4)]
-    assert sharp.softness < soft[0] - 0.1 and soft[0] < soft[1] < soft[2] and soft[2] > 0.9
+    soft = [judge.assessed(cv2.GaussianBlur(picture, (0, 0), sigma), 0.9, _INSIDE).blur for sigma in (1, 2, 4)]
+    assert sharp.blur < soft[0] - 0.1 and soft[0] < soft[1] < soft[2] and soft[2] > 0.9
     for gain, offset in ((0.5, 0), (0.6, 40), (1, -20), (1, 20)):
         again = judge.assessed(_changed(picture, gain, offset), 0.9, _INSIDE)
-        assert again.softness == pytest.approx(sharp.softness, abs=0.03)
+        assert again.blur == pytest.approx(sharp.blur, abs=0.03)
     mirrored = judge.assessed(np.ascontiguousarray(picture[:, ::-1]), 0.9, _INSIDE[:, ::-1])
     np.testing.assert_allclose(mirrored, sharp, rtol=1e-9)
 
 
 def test_a_plane_is_as_soft_as_can_be_and_noise_as_sharp():
     slope = np.mgrid[:SIDE, :SIDE].sum(0)
-    assert judge.softness(slope * 1.0, _INSIDE) == pytest.approx(1.0)
+    assert judge.blur(slope * 1.0, _INSIDE) == pytest.approx(1.0)
     noise = np.random.default_rng(0).normal(size=(SIDE, SIDE))
-    assert abs(judge.softness(noise, _INSIDE)) < 0.05
+    assert abs(judge.blur(noise, _INSIDE)) < 0.05
 
 
 def test_what_lies_beside_the_object_does_not_count(picture):
     other = np.where(_INSIDE[..., None], picture, 255 - picture)
     first, second = (judge.assessed(one, 0.9, _INSIDE) for one in (picture, other))
-    assert first.softness == second.softness
+    assert first.blur == second.blur
     assert first.contrast * first.light == pytest.approx(second.contrast * second.light)
 
 
@@ -59,7 +59,7 @@ def test_light_and_contrast_of_a_picture(picture):
     )
     assert flat.contrast < 0.2 * known.contrast
     black = judge.assessed(np.zeros((SIDE, SIDE, 3), np.uint8), 0.7, _INSIDE)
-    assert black.light == black.contrast == 0 and np.isfinite(black.softness)
+    assert black.light == black.contrast == 0 and np.isfinite(black.blur)
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -67,7 +67,7 @@ def test_unlikeness_compares_where_features_are_and_not_light_or_colour(picture,
     image = cv2.resize(picture, (size, size)).astype(np.float64) / 127.5 - 1
     inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
     light = np.linspace(0.5, 1.5, size)[None, :, None]
-    unlike = lambda other: judge.unlikeness(image, other, inside)  # noqa: E731
+    unlike = lambda other: judge.dissimilarity(image, other, inside)  # noqa: E731
     assert unlike(image) == pytest.approx(0, abs=1e-9)
     assert unlike(0.3 * image - 0.4) == pytest.approx(0, abs=1e-9)
     assert unlike(image * (0.2, 1.0, 0.6)) == pytest.approx(0, abs=1e-9)

@@ -100,9 +100,9 @@ def test_no_shape_is_promised_of_what_shows_nothing_of_the_kind():
 
 
 def test_what_was_measured_is_kept_with_the_verdict():
-    result = _graded({"unlikeness": 0.5}, Assessment(0.97, 30.0, softness=0.5))
+    result = _graded({"dissimilarity": 0.5}, Assessment(0.97, 30.0, blur=0.5))
     measured = result.metrics["trust"]["measured"]
-    assert measured == {"unsure": 0.03, "turned": 0.0, "nodding": 0.0, "size": 30.0, "softness": 0.5, "unlike": 0.5}
+    assert measured == {"unsure": 0.03, "yaw": 0.0, "pitch": 0.0, "size": 30.0, "blur": 0.5, "dissimilarity": 0.5}
     assert result.metrics["trust"]["warnings"] == ["it has only 30 pixels in the photo"]
     assert judge.graded(judge.Grader(load_config("ictface")), plain_result("a", 8), None).metrics == {}
 

@@ -22,8 +22,8 @@ def test_a_good_photo_is_trusted_and_the_sentence_says_how_exact_it_is():
     assert told["expected_side"] == pytest.approx(0.012) == _SIDE.usual
     assert told["side_range"] == pytest.approx([0.0084, 0.0168])
     assert told["verdict"] == (
-        "a face: the general shape of a face, not this one's own, as exact as usual: depth is off by about 7% of the "
-        "picture's width (nine of ten like it: 5% to 10%); what is turned away is invented"
+        "a face: the general shape of a face, not this one's own, as accurate as usual: depth is off by about 7% of "
+        "the picture's width (90% interval 5% to 10%); what is turned away is invented"
     )
     assert told["verdict"] == f"{told['found']}: {told['shape']}; {told['invented']}"
 
@@ -31,7 +31,7 @@ def test_a_good_photo_is_trusted_and_the_sentence_says_how_exact_it_is():
 def test_what_nobody_has_measured_is_said():
     told = _told(side=None)
     assert told["grade"] == "unmeasured" and told["expected_side"] is None
-    assert told["shape"].endswith("not this one's own; how exact it is has not been measured")
+    assert told["shape"].endswith("not this one's own; how accurate it is has not been measured")
     own = judge.verdict(0.9, {}, kind="object", own=True)
     assert own["found"] == "an object" and own["shape"].startswith("its own shape;")
 
@@ -61,7 +61,7 @@ def test_what_is_unknown_does_not_count():
 @pytest.mark.parametrize(
     ("score", "grade", "found", "words"),
     [
-        (0.85, "trust", "a face", "as exact as usual"),
+        (0.85, "trust", "a face", "as accurate as usual"),
         (0.84, "doubt", "perhaps a face", "but it may be something else, or"),
         (0.59, "no", "not clearly a face", "a guess: it may be something else"),
         (0.29, "no", "no face found", "a guess: nothing in the picture looks like one"),
@@ -74,14 +74,14 @@ def test_the_certainty_that_there_is_one(score, grade, found, words):
 
 
 def test_of_what_is_not_there_nothing_else_is_said():
-    told = _told(0.2, softness=MEASURES["softness"].no, size=MEASURES["size"].no)
+    told = _told(0.2, blur=MEASURES["blur"].no, size=MEASURES["size"].no)
     assert told["verdict"] == (
         "no face found: the shape is a guess: nothing in the picture looks like one; all of it is invented"
     )
 
 
 def test_the_gravest_comes_first():
-    told = _told(0.8, softness=MEASURES["softness"].doubt, size=MEASURES["size"].no)
+    told = _told(0.8, blur=MEASURES["blur"].doubt, size=MEASURES["size"].no)
     assert told["grade"] == "no" and told["warnings"][0].startswith("it may be something else")
     assert [("pixels" in warning, "focus" in warning) for warning in told["warnings"][1:]] == [
         (True, False),
@@ -92,15 +92,17 @@ def test_the_gravest_comes_first():
 
 
 def test_a_second_look_lowers_the_score_of_what_fits_no_face():
-    good = judge.certainty(0.96, {"misfit": 0.01, "unlike": 0.5})
+    good = judge.certainty(0.96, {"landmark_residual": 0.01, "dissimilarity": 0.5})
     assert good > 0.85
-    assert judge.certainty(0.96, {"misfit": 0.05, "unlike": 0.5}) < good
-    assert judge.certainty(0.96, {"misfit": 0.01, "unlike": 1.0}) < good
-    assert judge.certainty(0.96, {"misfit": math.nan, "unlike": 0.5}) == 0.96  # a kind without landmarks
+    assert judge.certainty(0.96, {"landmark_residual": 0.05, "dissimilarity": 0.5}) < good
+    assert judge.certainty(0.96, {"landmark_residual": 0.01, "dissimilarity": 1.0}) < good
+    assert (
+        judge.certainty(0.96, {"landmark_residual": math.nan, "dissimilarity": 0.5}) == 0.96
+    )  # a kind without landmarks
     assert (
         0
-        <= judge.certainty(0.0, {"misfit": 1.0, "unlike": 2.0})
-        < judge.certainty(1.0, {"misfit": 0, "unlike": 0})
+        <= judge.certainty(0.0, {"landmark_residual": 1.0, "dissimilarity": 2.0})
+        < judge.certainty(1.0, {"landmark_residual": 0, "dissimilarity": 0})
         <= 1
     )
 
@@ -108,10 +110,12 @@ def test_a_second_look_lowers_the_score_of_what_fits_no_face():
 def test_measures_of_a_result():
     assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
     view = np.radians([-10, 30, 5, 0, 0, 0])
-    measured = judge.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "unlikeness": 0.4})
+    measured = judge.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "dissimilarity": 0.4})
     assert list(measured) == list(MEASURES)
     expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.4, 200, 0.5]
     np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
-    assert math.isnan(judge.measured(assessment, view, {})["misfit"])  # the model knows of no landmarks
-    lost = judge.measured(assessment, view, {"landmark_error": None, "unlikeness": 0.4})
-    assert lost["misfit"] > MEASURES["misfit"].no and judge.certainty(0.97, lost) < 0.85  # the detector saw none
+    assert math.isnan(judge.measured(assessment, view, {})["landmark_residual"])  # the model knows of no landmarks
+    lost = judge.measured(assessment, view, {"landmark_error": None, "dissimilarity": 0.4})
+    assert (
+        lost["landmark_residual"] > MEASURES["landmark_residual"].no and judge.certainty(0.97, lost) < 0.85
+    )  # the detector saw none

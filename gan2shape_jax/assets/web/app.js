@@ -2,7 +2,7 @@
 
 import { exposed, faceIn, findFaces, sampleCrop } from "./framing.js";
 import { correctedView, glbOf, modelOf, rendered } from "./scene.js";
-import { assessed, certaintyOf, mouth, unlikeness, verdict } from "./verdict.js";
+import { assessed, certaintyOf, mouth, dissimilarity, verdict } from "./verdict.js";
 import { createLight } from "./viewer/light.js";
 import { tellMode, tellVerdict } from "./viewer/telling.js";
 import { createViewer, webglWorks } from "./viewer/viewer.js";
@@ -253,11 +253,11 @@ async function factorsOf(place) {
   const usual = facts.input_mask.map((value) => value >= 0.5);
   factors.measured = {
     ...assessed(raw, place, photo, usual, facts.assessment),
-    misfit: detector && facts.points ? (corrected.error ?? facts.verdict.lost) : undefined,
-    turned: yaw,
-    nodding: pitch,
+    landmark_residual: detector && facts.points ? (corrected.error ?? facts.verdict.lost) : undefined,
+    yaw,
+    pitch,
     mouth: corrected.error === undefined ? undefined : mouth(input, face.landmarks, inside, facts.assessment),
-    unlike: unlikeness(input, picture, inside, facts.assessment),
+    dissimilarity: dissimilarity(input, picture, inside, facts.assessment),
   };
   // Framed by hand, the crop is looked at; other kinds than people have no detector here.
   factors.score = certainty ?? (detector ? (face?.score ?? 0) : 1);

@@ -20,12 +20,12 @@ export function assessed(crop, box, photo, inside, by) {
     outside: beyond / count,
     light,
     contrast: (percentile(object, by.high) - percentile(object, by.low)) / Math.max(light, 1),
-    softness: Math.log(Math.max(difference(luma, inside, side, by.far), 1e-6) / Math.max(difference(luma, inside, side, by.near), 1e-6)) / (2 * Math.log(by.far / by.near)),
+    blur: Math.log(Math.max(difference(luma, inside, side, by.far), 1e-6) / Math.max(difference(luma, inside, side, by.near), 1e-6)) / (2 * Math.log(by.far / by.near)),
   };
 }
 
 /** Returns how unlike its reconstruction (RGB) a picture (RGB) is inside the object: 1 minus a correlation. */
-export function unlikeness(picture, reconstruction, inside, by) {
+export function dissimilarity(picture, reconstruction, inside, by) {
   const [there, other] = [picture, reconstruction].map((one) => detail(lumaOf(one, by), inside, by.around));
   let [both, first, second] = [0, 0, 0];
   inside.forEach((known, k) => {
@@ -61,9 +61,9 @@ export function mouth(picture, landmarks, inside, by) {
 
 /** Returns how certain it is that the picture shows what the GAN draws, from a detector's score and the measures. */
 export function certaintyOf(score, measured, by) {
-  if (!Number.isFinite(measured.misfit) || !Number.isFinite(measured.unlike)) return score;
+  if (!Number.isFinite(measured.landmark_residual) || !Number.isFinite(measured.dissimilarity)) return score;
   const bounded = Math.min(Math.max(score, 1e-6), 1 - 1e-6);
-  const parts = [1, Math.log(bounded / (1 - bounded)), measured.misfit, measured.unlike];
+  const parts = [1, Math.log(bounded / (1 - bounded)), measured.landmark_residual, measured.dissimilarity];
   return 1 / (1 + Math.exp(-parts.reduce((sum, part, k) => sum + by.odds[k] * part, 0)));
 }
 

@@ -147,8 +147,8 @@ def _make(browser, path):
 
 def _assert_alike(got, told, *, detects=True):
     """Whether the page measured of a picture what the command line did."""
-    close = {"size": 2.0, "outside": 0.02, "light": 2.0, "contrast": 0.02, "softness": 0.02, "unlike": 0.06}
-    close |= {"misfit": 0.004, "turned": 1.0, "nodding": 1.0, "mouth": 0.06}
+    close = {"size": 2.0, "outside": 0.02, "light": 2.0, "contrast": 0.02, "blur": 0.02, "dissimilarity": 0.06}
+    close |= {"landmark_residual": 0.004, "yaw": 1.0, "pitch": 1.0, "mouth": 0.06}
     for name, value in told.items():
         if name in close:
             assert got[name] == pytest.approx(value, abs=close[name]), name

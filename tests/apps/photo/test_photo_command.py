@@ -73,7 +73,7 @@ def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsy
         in capsys.readouterr().err
     )
     metrics = json.loads((tmp_path / "results/photos/results/waves/metrics.json").read_text())
-    assert metrics["trust"]["measured"]["unlike"] > 0.8
+    assert metrics["trust"]["measured"]["dissimilarity"] > 0.8
 
 
 @pytest.mark.usefixtures("photo")

@@ -233,7 +233,7 @@ def test_a_crop_is_assessed_where_its_object_is(photo, tmp_path):
     whole = _prepare(photo, tmp_path / "out")
     assert whole.notes == ("a.png: 96 pixels around (190, 100); model: ictface; mask: found",)
     known = whole.subject.assessment
-    assert (known.score, known.pixels, known.outside) == (0.9, 96, 0) and known.light > 100 and known.softness < 0.9
+    assert (known.score, known.pixels, known.outside) == (0.9, 96, 0) and known.light > 100 and known.blur < 0.9
     assert _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).subject.assessment.pixels == 30
     half = _prepare(photo, tmp_path / "out", box=CropBox(x=0, y=100, side=96)).subject.assessment
     assert half.outside == pytest.approx(0.5, abs=0.02)
