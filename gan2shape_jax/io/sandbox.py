@@ -29,7 +29,7 @@ from gan2shape_jax.io.files import MIB
 _ROOT = str(pathlib.Path(os.path.realpath(__file__)).parents[2])  # where the package is imported from
 _INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
 _SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time
-_START = "import sys; sys.path[:] = sys.argv[4:]; from gan2shape_jax.io import sandbox; sandbox.main(*sys.argv[1:4])"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from gan2shape_jax.io import sandbox; sandbox.main()"
 _MARK = "\0"  # the key of an object that stands for an array or a record
 # Libraries reserve address space for each thread.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -57,53 +57,49 @@ def run_limited(
     here = os.path.realpath(".")
     path = [place for place in sys.path if place and (os.path.realpath(place) != here or here == _ROOT)]
     path += [] if _ROOT in map(os.path.realpath, path) else [_ROOT]
-    name = f"{function.__module__}:{function.__qualname__}"
-    command = [sys.executable, "-P", "-c", _START, name, str(memory), str(seconds), *path]
+    request = [f"{function.__module__}:{function.__qualname__}", list(args), memory, seconds, str(source)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | _ONE_THREAD
-    with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as answer:
-        _write(request, list(args))
-        request.seek(0)
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer:
+        _write(asked, request)
+        asked.seek(0)
+        streams: dict[str, Any] = {"stdin": asked, "stdout": answer, "stderr": subprocess.DEVNULL}
         try:
-            streams: dict[str, Any] = {"stdin": request, "stdout": answer, "stderr": subprocess.DEVNULL}
+            command = [sys.executable, "-P", "-c", _START, *path]
             subprocess.run(command, **streams, timeout=seconds + _SPARE_SECONDS, env=environment)
         except subprocess.TimeoutExpired:
             raise UserError(f"{source} takes more than {seconds} s to read, or is damaged") from None
         answer.seek(0)
         try:
-            kind, value = _read(answer)
+            done, value = _read(answer)
         except Exception:  # whatever NumPy and its archives raise for part of an answer, or none
             limits = f"{memory / MIB:.0f} MiB and {seconds} s"
             raise UserError(f"{source} cannot be read within {limits}, or is damaged") from None
-    if kind == "value":
-        return value
-    memory_fault = f"{source} takes more than {memory / MIB:.0f} MiB of memory to read, or is damaged"
-    raise UserError({"fault": value, "memory": memory_fault}.get(kind, f"{source} cannot be read: {value}"))
+    if not done:
+        raise UserError(value)
+    return value
 
 
-def main(name: str, memory: str, seconds: str) -> None:
-    """Runs in the child: calls the function with the arguments on standard input, writes the answer to the output."""
+def main() -> None:
+    """Runs in the child: calls the function that standard input names, and writes its result or an error's sentence."""
     out = os.fdopen(os.dup(1), "w+b")
     os.dup2(2, 1)  # what libraries print goes nowhere
+    name, args, memory, seconds, source = _read(sys.stdin.buffer)
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limits
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CPU, 2 * (int(seconds),))
-        resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(memory),))
-        resource.setrlimit(resource.RLIMIT_AS, 2 * (int(memory) + _INTERPRETER,))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_AS, (memory + _INTERPRETER, memory + _INTERPRETER))
+    module, _, function = name.partition(":")
     try:
-        module, _, function = name.partition(":")
-        answer = ("value", getattr(importlib.import_module(module), function)(*_read(sys.stdin.buffer)))
-        _write(out, answer)
-    except UserError as error:
-        answer = ("fault", str(error))
-    except MemoryError:
-        answer = ("memory", None)
+        _write(out, [True, getattr(importlib.import_module(module), function)(*args)])
     except Exception as error:
-        answer = ("crash", f"{type(error).__name__}: {error}"[:300])
-    if answer[0] != "value":
+        fault = f"{source} cannot be read: {type(error).__name__}: {error}"[:500]
+        if isinstance(error, MemoryError):
+            fault = f"{source} takes more than {memory / MIB:.0f} MiB of memory to read, or is damaged"
         out.seek(0)
         out.truncate()
-        _write(out, answer)
+        _write(out, [False, str(error) if isinstance(error, UserError) else fault])
     out.flush()
     os._exit(0)  # libraries need not clean up
 

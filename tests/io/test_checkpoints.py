@@ -62,8 +62,6 @@ def test_calls_of_names_in_the_list_with_anything_else_are_refused(tmp_path, con
     calls = [
         Call("torch._utils._rebuild_tensor_v2", 1, 0, (1,), (1,)),
         Call("torch.FloatStorage", 10**12),
-        Call("torch.Size", [-1]),
-        Call("torch.Size", "ab"),
         Call("numpy.dtype", "O8"),
         Call("numpy.dtype", "V1000000000"),
         Call("numpy.core.multiarray._reconstruct", list, (0,), b"b"),
