@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     # the networks import jax, which merely checking a configuration should not wait for
-    from gan2shape_jax.io.parsing import ParserArchitecture
+    from gan2shape_jax.networks.parsing import ParserArchitecture
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ with a file is a `UserError` that names it.
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import warnings
@@ -19,15 +20,18 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import image_files
 from gan2shape_jax.io.arrays import load_depth, load_latent
 from gan2shape_jax.io.categories import Parser, category_of
 from gan2shape_jax.io.files import MISSING, content_of
 from gan2shape_jax.io.image_lists import stem_of
+from gan2shape_jax.io.weights import open_safetensors, short
 
 # Below this, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
+PARSER_FORMAT = "gan2shape-jax/parser/1"
+_CONVERT = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 _ADVICE = "use a mask file (--config.data.mask_root=FOLDER) or another image"
 
 Image = Float[np.ndarray, "s s 3"]
@@ -202,27 +206,50 @@ def parse_mask(config: ConfigDict, image: Image) -> Mask:
     The parser is loaded for this image and freed afterwards. Raises `UserError` if its weights are missing, damaged or
     those of another parser.
     """
-    from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
+    from gan2shape_jax.networks import parsing  # imports jax, which merely checking files should not wait for
 
     parser, arch, params = load_parser_of(config)
     normalize = parser.normalize or config.parsing.normalize_all
     labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
-    return parsing.mask_of_labels(labels, parser, image.shape[0])
+    return parsing.mask_of_labels(labels, parser.values, image.shape[0])
 
 
 def load_parser_of(config: ConfigDict) -> tuple[Parser, Any, Any]:
     """Returns the parser of the configuration's category, its architecture and parameters; raises like `parse_mask`."""
-    from gan2shape_jax.io import parsing
-
     parser, weights = category_of(config.category).parser, config.parsing.weights
     assert parser is not None  # masks come from a parser only where the category has one
-    arch, params = parsing.load_parser(weights)
+    arch, params = load_parser(weights)
     if not parser.fits(arch):
         raise UserError(
             f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
             f"{config.category!r} needs {parser}: name its file with --config.parsing.weights"
         )
     return parser, arch, params
+
+
+def load_parser(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
+    """Reads a converted parser: its `ParserArchitecture` and its parameters.
+
+    The file is safetensors; its header holds the architecture as JSON, the licence note of the source and its SHA-256.
+    Raises `UserError`: the file is missing, damaged, not a parser, or its tensors do not match its header.
+    """
+    import jax.numpy as jnp
+
+    from gan2shape_jax.networks.parsing import ParserArchitecture, parameter_shapes
+
+    with open_safetensors(path, f"parser weights (config.parsing.weights): {_CONVERT}") as file:
+        if file.metadata.get("format") != PARSER_FORMAT:
+            stated = short(file.metadata.get("format", "not stated"))
+            raise UserError(f"{path} does not hold a parser (its format is {stated}); {_CONVERT}")
+        try:
+            fields = json.loads(file.metadata["architecture"])
+            arch = ParserArchitecture(**{**fields, "blocks": tuple(fields["blocks"])})
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+            raise UserError(f"{path}: its header does not describe a parser ({why}); {_CONVERT}") from error
+        fault = f"parser weights {path} do not match their header ({_CONVERT})"
+        tensors = file.read_all(parameter_shapes(arch), fault)
+    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
 def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:

@@ -1,5 +1,7 @@
 """Where object masks come from: files, alpha channels, parsers, and their order."""
 
+import dataclasses
+import json
 import pathlib
 import warnings
 from unittest import mock
@@ -11,11 +13,12 @@ from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import arrays, data, parsing
+from gan2shape_jax.io import arrays, data
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
+from gan2shape_jax.networks import parsing
 from gan2shape_jax.run import check
 
 _RNG = np.random.default_rng(0)
@@ -28,7 +31,9 @@ def _weights(path: pathlib.Path, category: str, label: int) -> pathlib.Path:
     arch = parsing.ParserArchitecture(parser.family, parser.classes, 1, (1, 1, 1, 1))
     params = {k: np.zeros(shape, np.float32) for k, shape in parsing.parameter_shapes(arch).items()}
     params["output/bias"][label] = 1
-    safetensors.numpy.save_file(params, path, parsing.header_of(arch))
+    safetensors.numpy.save_file(
+        params, path, {"format": data.PARSER_FORMAT, "architecture": json.dumps(dataclasses.asdict(arch))}
+    )
     return path
 
 

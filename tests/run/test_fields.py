@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import flatten, schema, set_field
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.io import data, parsing
+from gan2shape_jax.io import data
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import model_file, refinement, view_training
@@ -33,6 +33,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import from_config
 from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.networks import parsing
 from gan2shape_jax.photos import explain
 from gan2shape_jax.run import joint, prepare, runner, runtime
 from gan2shape_jax.run.identity import settled
@@ -191,7 +192,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(refinement, "keep_best", _telling("batches", "gain", "criterion"))
     monkeypatch.setattr(model_file, "measure", _telling(2))
     monkeypatch.setattr(
-        parsing, "load_parser", lambda weights: (types.SimpleNamespace(family="bisenet", classes=19), None)
+        data, "load_parser", lambda weights: (types.SimpleNamespace(family="bisenet", classes=19), None)
     )
     monkeypatch.setattr(parsing, "find_labels", _telling("normalize"))
     monkeypatch.setattr(SampleMaker, "images", _telling(2))

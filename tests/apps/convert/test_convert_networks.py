@@ -19,11 +19,12 @@ from gan2shape_jax.apps.convert.networks import convert
 from gan2shape_jax.apps.convert.networks.command import main
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import parsing
 from gan2shape_jax.io.arrays import load_mvn
+from gan2shape_jax.io.data import load_parser
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.method.settings import from_config
+from gan2shape_jax.networks import parsing
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -217,7 +218,7 @@ def test_parsers(tmp_path, family, sizes, side, capsys, parity):
     source, target = tmp_path / "parser.pth", tmp_path / "parser.safetensors"
     _save_parser(net, source)
     assert main([str(source), str(target), "--no-sheet"]) == 0
-    arch, params = parsing.load_parser(target)
+    arch, params = load_parser(target)
     image = np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = net(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()

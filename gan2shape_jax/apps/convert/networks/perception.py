@@ -4,6 +4,8 @@ LPIPS is torchvision's VGG16 and the learned linear weights, two files, or the w
 for faces, PSPNet for VOC and ADE20K.
 """
 
+import dataclasses
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,12 +16,13 @@ from PIL import Image, ImageFilter
 
 from gan2shape_jax.apps.convert.networks.record import Converted, Source, plotted, tensors_of
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import parsing
 from gan2shape_jax.io.categories import Parser, parsers
+from gan2shape_jax.io.data import PARSER_FORMAT
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.weights import listed, misfits
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.method.streams import FIXED_SEED
+from gan2shape_jax.networks import parsing
 from gan2shape_jax.results import pictures
 
 # The module's own normalisation, which is not in torchvision's file (LPIPS v0.1).
@@ -142,7 +145,12 @@ def convert_parser(source: Source) -> Converted:
     note = f"No category has a parser of {arch.classes} labels: it can be converted, but nothing here uses it."
     if fitting:
         note = f"For the categories {', '.join(fitting)}: --config.parsing.weights=OUT"
-    header = {**parsing.header_of(arch), "license": _LICENCES[arch.family], "source_sha256": source.sha256}
+    header = {
+        "format": PARSER_FORMAT,
+        "architecture": json.dumps(dataclasses.asdict(arch)),
+        "license": _LICENCES[arch.family],
+        "source_sha256": source.sha256,
+    }
     return Converted(
         summary=f"{_title(arch, fitting)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
         tensors=params,
@@ -232,7 +240,7 @@ def _parsed(
         tiles.append(pictures.Tile(_coloured(labels), f"labels {present}{' (normalised)' if normalize else ''}"))
         for category, parser in fitting.items():
             if parser.normalize == normalize:
-                mask = parsing.mask_of_labels(labels, parser, _SIZE)
+                mask = parsing.mask_of_labels(labels, parser.values, _SIZE)
                 text = f"{category}: {100 * mask.mean():.0f}% of the picture"
                 tiles.append(pictures.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
     return pictures.contact_sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))

@@ -9,14 +9,11 @@ Pictures are `(N, S, S, 3)` in [-1, 1], features `(N, H, W, C)`, labels `(side, 
 Parameters are `NAME/kernel` (rows, columns, in, out) and, if there is one, `NAME/bias` (out,), float32: batch
 normalisation is an affine map of each channel here, and folded into the convolution before it. In the original, kernels
 are (out, in, rows, columns); a convolution `a` followed by batch normalisation `b` is `a.weight`, `b.weight`, `b.bias`,
-`b.running_mean`, `b.running_var`. A weight file is safetensors; its header holds the architecture as JSON, the licence
-note of the source and its SHA-256. Sources: GAN2Shape's published implementation; He et al. for ImageNet's statistics.
+`b.running_mean`, `b.running_var`. Sources: GAN2Shape's published implementation; He et al. for ImageNet's statistics.
 """
 
 import dataclasses
 import functools
-import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
@@ -27,13 +24,8 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.io.categories import Parser
-from gan2shape_jax.io.weights import listed, open_safetensors, short
 
-FORMAT = "gan2shape-jax/parser/1"
-_ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 _BINS = (1, 2, 3, 6)  # sides of the grids over which PSPNet averages its features
 _STRIDES = ((1, 1), (2, 1), (1, 2), (1, 4))  # stride and dilation of PSPNet's stages: the last two keep their size
 # ImageNet's mean and deviation.
@@ -57,9 +49,9 @@ class ParserArchitecture:
         most = (256, 2**12, 40, 40, 40, 40)
         whole = len(counts) == len(most) and all(type(count) is int for count in counts)
         if not whole or self.classes < 2 or not all(1 <= count <= limit for count, limit in zip(counts, most)):
-            raise ValueError(f"classes, width and blocks {listed(map(short, counts))}")
+            raise ValueError(f"classes, width and blocks {counts!r:.200}")
         if self.family not in ("bisenet", "pspnet"):
-            raise ValueError(f"unknown family {short(self.family)}")
+            raise ValueError(f"unknown family {self.family!r:.80}")
 
 
 class Convolution(NamedTuple):
@@ -128,31 +120,6 @@ def parameter_shapes(arch: ParserArchitecture) -> dict[str, tuple[int, ...]]:
         if conv.norm or conv.bias:
             shapes[f"{conv.name}/bias"] = (conv.outputs,)
     return shapes
-
-
-def header_of(arch: ParserArchitecture) -> dict[str, str]:
-    """Returns the header of a weight file."""
-    return {"format": FORMAT, "architecture": json.dumps(dataclasses.asdict(arch))}
-
-
-def load_parser(path: str | os.PathLike) -> tuple[ParserArchitecture, dict[str, jax.Array]]:
-    """Reads a converted parser: its architecture and its parameters.
-
-    Raises `UserError`: the file is missing, damaged, not a parser, or its tensors do not match its header.
-    """
-    with open_safetensors(path, f"parser weights (config.parsing.weights): {_ADVICE}") as file:
-        if file.metadata.get("format") != FORMAT:
-            stated = short(file.metadata.get("format", "not stated"))
-            raise UserError(f"{path} does not hold a parser (its format is {stated}); {_ADVICE}")
-        try:
-            fields = json.loads(file.metadata["architecture"])
-            arch = ParserArchitecture(**{**fields, "blocks": tuple(fields["blocks"])})
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-            raise UserError(f"{path}: its header does not describe a parser ({why}); {_ADVICE}") from error
-        fault = f"parser weights {path} do not match their header ({_ADVICE})"
-        tensors = file.read_all(parameter_shapes(arch), fault)
-    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
 def _convolve(params: Weights, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
@@ -278,9 +245,11 @@ def find_labels(
     return np.asarray(_labels(params, images, arch=arch, side=side, normalize=normalize)[0])
 
 
-def mask_of_labels(labels: UInt8[np.ndarray, "h h"], parser: Parser, size: int) -> Float[np.ndarray, "size size"]:
-    """Returns the object mask from labels: each label's value, averaged over areas if the mask is smaller."""
-    table = np.zeros(parser.classes, np.float32)
-    table[list(parser.values)] = list(parser.values.values())
+def mask_of_labels(
+    labels: UInt8[np.ndarray, "h h"], values: Mapping[int, float], size: int
+) -> Float[np.ndarray, "size size"]:
+    """Returns the object mask from labels: each label's value, 0 without one, averaged over areas if it is smaller."""
+    table = np.zeros(256, np.float32)
+    table[list(values)] = list(values.values())
     mask = resample.resize(jnp.asarray(table[labels])[..., None], size)[..., 0]
     return np.clip(np.asarray(mask), 0, 1)

@@ -1,4 +1,4 @@
-"""Masks of objects by scene parsers (parity, folding, labels, weight files) and by GrabCut, where they usually are."""
+"""Masks of objects by scene parsers (parity, folding, labels, weight files)."""
 
 import dataclasses
 import json
@@ -14,8 +14,9 @@ from helpers.parity_record import LARGEST, largest, share_off
 
 from gan2shape_jax.apps.convert.networks import perception
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import grabcut, parsing
 from gan2shape_jax.io.categories import parsers
+from gan2shape_jax.io.data import PARSER_FORMAT, load_parser
+from gan2shape_jax.networks import parsing
 
 _TINY = parsing.ParserArchitecture("pspnet", 5, 2, (2, 1, 1, 1))
 
@@ -78,18 +79,18 @@ def test_golden_parser(golden, parity, prefix, category, step):
     parity(f"{name}, labels", share_off((actual.argmax(-1) == labels)[apart]), 0, file, "share of pixels")
     for kind, key in _MASKS.items():
         if f"{prefix}/{key}" in archive:
-            mask = parsing.mask_of_labels(labels.astype(np.uint8), parsers()[kind], image.shape[1])
+            mask = parsing.mask_of_labels(labels.astype(np.uint8), parsers()[kind].values, image.shape[1])
             off = largest(mask, archive[f"{prefix}/{key}"][0, 0])
             parity(f"mask of a {kind} from {name}'s labels", off, 2e-3, file, LARGEST)
 
 
 def test_face_masks_count_the_head_half_and_cloth_not_at_all():
     labels = np.arange(19, dtype=np.uint8).repeat(19).reshape(19, 19)
-    mask = parsing.mask_of_labels(labels, parsers()["face"], 19)[:, 0]
+    mask = parsing.mask_of_labels(labels, parsers()["face"].values, 19)[:, 0]
     wanted = np.where(np.arange(19) <= 13, 1.0, 0.5)
     wanted[[0, 16]] = 0  # background, cloth
     np.testing.assert_array_equal(mask, wanted)
-    plain = parsing.mask_of_labels(labels, parsers()["synface"], 19)[:, 0]
+    plain = parsing.mask_of_labels(labels, parsers()["synface"].values, 19)[:, 0]
     np.testing.assert_array_equal(plain, (np.arange(19) >= 1) & (np.arange(19) <= 14))
 
 
@@ -103,7 +104,7 @@ def test_tensors_that_differ_are_listed_with_variances_that_are_negative():
 
 
 def _saved(path, arch, params, **changes):
-    header = parsing.header_of(arch) | changes
+    header = {"format": PARSER_FORMAT, "architecture": json.dumps(dataclasses.asdict(arch))} | changes
     safetensors.numpy.save_file({k: np.asarray(v) for k, v in params.items()}, path, header)
     return path
 
@@ -111,11 +112,11 @@ def _saved(path, arch, params, **changes):
 def test_weight_files_are_read_back_and_others_refused(tmp_path):
     arch, path = _TINY, tmp_path / "parser.safetensors"
     params = _params(arch)
-    actual, read = parsing.load_parser(_saved(path, arch, params))
+    actual, read = load_parser(_saved(path, arch, params))
     assert actual == arch
     chex.assert_trees_all_equal(dict(params), read)
     with pytest.raises(UserError, match="no such file; .*gan2shape-jax convert"):
-        parsing.load_parser(tmp_path / "absent.safetensors")
+        load_parser(tmp_path / "absent.safetensors")
     for changes, message in (
         ({"format": "other"}, "does not hold a parser"),
         ({"architecture": "{}"}, "does not describe a parser"),
@@ -123,56 +124,10 @@ def test_weight_files_are_read_back_and_others_refused(tmp_path):
         ({"architecture": json.dumps(dataclasses.asdict(arch) | {"classes": 6})}, "misshapen: .*output/bias"),
     ):
         with pytest.raises(UserError, match=message) as caught:
-            parsing.load_parser(_saved(path, arch, params, **changes))
+            load_parser(_saved(path, arch, params, **changes))
         assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="missing: stem0/kernel; unknown: stem9/kernel"):
-        parsing.load_parser(_saved(path, arch, {k.replace("stem0/k", "stem9/k"): v for k, v in params.items()}))
+        load_parser(_saved(path, arch, {k.replace("stem0/k", "stem9/k"): v for k, v in params.items()}))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match="cannot be read"):
-        parsing.load_parser(path)
-
-
-_SIDE = 32
-
-
-def _picture(centre, radius, seed=0):
-    """A bright ball before a dark wall, both with grain; and its mask."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:_SIDE, :_SIDE]
-    mask = np.hypot(y - centre[0], x - centre[1]) < radius
-    grain = 0.05 * rng.normal(size=(_SIDE, _SIDE, 3))
-    return np.clip(np.where(mask[..., None], [0.7, 0.4, 0.1], [-0.6, -0.5, -0.2]) + grain, -1, 1), mask
-
-
-def _overlap(actual, mask):
-    actual = actual > 0.5
-    return (actual & mask).sum() / (actual | mask).sum()
-
-
-def test_an_object_is_found_from_the_middle_whatever_was_found_before():
-    middle, every = grabcut.middle(_SIDE), [_picture(centre, 9) for centre in ((16, 16), (13, 19))]
-    masks = [grabcut.grabcut_mask(image, middle) for image, _ in every]
-    for actual, (_, mask) in zip(masks, every, strict=True):
-        assert actual.shape == (_SIDE, _SIDE) and actual.min() >= 0 and actual.max() <= 1
-        assert _overlap(actual, mask) > 0.9
-    np.testing.assert_array_equal(grabcut.grabcut_mask(every[0][0], middle), masks[0])
-
-
-@pytest.mark.parametrize("image", [np.zeros((_SIDE, _SIDE, 3)), np.ones((_SIDE, _SIDE, 3))])
-def test_a_plain_picture_has_the_mean_mask(image):
-    usual = grabcut.middle(_SIDE)
-    actual = grabcut.grabcut_mask(image, usual)
-    assert 0.05 < actual.mean() < 0.97
-
-
-@pytest.mark.parametrize("value", [0, 1])  # neither says where
-def test_where_nothing_stands_out_the_object_is_where_it_usually_is(value):
-    nothing = np.full_like(grabcut.middle(_SIDE), value)
-    np.testing.assert_array_equal(grabcut.grabcut_mask(_picture((16, 16), 9)[0], nothing), nothing)
-
-
-def test_where_objects_usually_are_is_learned_from_pictures():
-    pictures = [_picture((12 + i % 3, 18 + i % 2), 8, seed=i) for i in range(4)]
-    usual = grabcut.estimate_mean_mask(np.stack([image for image, _ in pictures]))
-    mean = np.mean([mask for _, mask in pictures], axis=0)
-    assert np.abs(usual - mean).mean() < 0.05
+        load_parser(path)
