@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.errors import UserError, message_line, one_line, printable
-from gan2shape_jax.io import option_types
 
 # Any text, control characters and halves of surrogate pairs among it.
 _ANY = st.text(st.characters(codec=None) | st.sampled_from("\x00\x1b\x07\r\n\t\x7f\x85\x9b\u2028\u202e\u2066\ud800"))

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
-from gan2shape_jax.io import option_types
 from gan2shape_jax.platforms import as_tested
 from gan2shape_jax.run import experiment as runner
 from gan2shape_jax.stylegan2 import latents

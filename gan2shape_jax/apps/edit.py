@@ -28,12 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax.apps import render
+from gan2shape_jax.apps import option_types, render
 from gan2shape_jax.apps.render import Shots
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
-from gan2shape_jax.io import arrays, data, option_types
+from gan2shape_jax.io import arrays, data
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels

@@ -17,9 +17,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.errors import UserError, exit_code, one_line
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
+from gan2shape_jax.io.image_files import MOST_GIF_PIXELS
 from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.outputs import outputs
 from gan2shape_jax.results.pictures import MOVING
@@ -226,10 +227,10 @@ def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, i
     what = f"--out {out}: {width} x {height} pixels are more than"
     if max(width, height) > _SIDES[ending]:
         raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
-    if ending == ".gif" and frames * width * height > option_types.MOST_GIF_PIXELS:
+    if ending == ".gif" and frames * width * height > MOST_GIF_PIXELS:
         raise UserError(
             f"--out {out}: {frames} frames of {width} x {height} pixels are more than fit in memory for a GIF, "
-            f"at most {option_types.MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
+            f"at most {MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
         )
     if ending not in MOVING and width * height > _MOST_STILL_PIXELS:
         raise UserError(f"{what} a picture can have here, at most {_MOST_STILL_PIXELS} in all: {_INSTEAD}")

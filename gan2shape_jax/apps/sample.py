@@ -25,11 +25,12 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.render import require_new_folder
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.io import data, option_types, required_files
+from gan2shape_jax.io import data, required_files
 from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile

@@ -22,7 +22,8 @@ from ml_collections.config_dict import placeholder
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
-from gan2shape_jax.io.option_types import MOST_GIF_PIXELS, name_fault
+from gan2shape_jax.io.files import name_fault
+from gan2shape_jax.io.image_files import MOST_GIF_PIXELS
 from gan2shape_jax.io.output_folders import OBJECT_STORAGE
 
 if TYPE_CHECKING:

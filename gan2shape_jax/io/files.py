@@ -368,7 +368,7 @@ def folder_fault(path: _Path) -> str:
 
 def require_folder_place(path: pathlib.Path) -> None:
     """Raises `UserError` if the folder of --out, with its parents, cannot be created or written."""
-    if fault := folder_fault(path) or _name_fault(path):
+    if fault := folder_fault(path) or _place_fault(path):
         raise UserError(f"--out {path} {fault}")
 
 
@@ -389,7 +389,7 @@ def require_file_place(
         raise UserError(f"{option} {path} is a link, and nothing is written through links: name another file")
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{option} {path} exists: name another file, or replace it with --overwrite")
-    if fault := folder_fault(path.parent) or _name_fault(path):
+    if fault := folder_fault(path.parent) or _place_fault(path):
         raise UserError(f"{option} {path} {fault}")
 
 
@@ -410,7 +410,19 @@ def require_targets(
             require_file_place(path, option, overwrite=overwrite)
 
 
-def _name_fault(path: pathlib.Path) -> str:
+def name_fault(text: str) -> str:
+    """Returns why no file or folder can have this name, or ''."""
+    odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
+    if odd:
+        return f"it holds the control character {odd!r}"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "it is not UTF-8"
+    if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
+        return "file names cannot be so long"
+    return ""
+
+
+def _place_fault(path: pathlib.Path) -> str:
     return "is not a folder's name: name a new folder" if path.name in ("", "..") else _length_fault(path)
 
 

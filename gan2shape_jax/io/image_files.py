@@ -27,6 +27,8 @@ from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.sandbox import run_limited
 
 LARGEST = 8192  # pixels per side: more is a scan or a mistake
+MOST_PIXELS = 4096  # per side of one rendered picture
+MOST_GIF_PIXELS = 2**31  # in all frames of one GIF, which its encoder keeps until the last
 # What folders, patterns and archives are searched for; a file given by name is tried whatever its ending.
 ENDINGS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 ENDINGS += (".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif")

@@ -26,8 +26,7 @@ from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
 from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.io.files import file_inside, read_object
-from gan2shape_jax.io.image_files import open_upright
-from gan2shape_jax.io.option_types import MOST_PIXELS
+from gan2shape_jax.io.image_files import MOST_PIXELS, open_upright
 from gan2shape_jax.results.files import open_file, write_folder
 from gan2shape_jax.results.rows import COLUMNS
 

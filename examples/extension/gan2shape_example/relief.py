@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Sequence
 
 from gan2shape_jax import load
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.errors import exit_code
-from gan2shape_jax.io import option_types
 
 
 def main(argv: Sequence[str]) -> int:

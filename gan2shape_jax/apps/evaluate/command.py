@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.reports import Interval, ResultsFolder, find_runs, interval_text, markdown_table
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
 from gan2shape_jax.io.weights import listed

@@ -24,12 +24,12 @@ import optax
 from jaxtyping import Array, Float
 from scipy import ndimage
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.command import depth_errors
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import lighting, render, resample
 from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
-from gan2shape_jax.io import option_types
 from gan2shape_jax.method import metrics, models, prior
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.edit import trained
 from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.io.output_folders import EVALUATION, mark
 from gan2shape_jax.method import models, projection

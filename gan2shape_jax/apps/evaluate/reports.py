@@ -28,9 +28,10 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 import gan2shape_jax
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.config import load
 from gan2shape_jax.errors import UserError, printable
-from gan2shape_jax.io import option_types, output_folders
+from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.files import MIB, atomic_text, file_inside, is_aside, read_object
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.method.streams import FIXED_SEED

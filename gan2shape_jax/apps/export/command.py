@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy import ndimage
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import UserError, exit_code, install, one_line
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import read_object, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder

@@ -25,12 +25,12 @@ from etils import epy
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.export import networks, texture
 from gan2shape_jax.detection import detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask

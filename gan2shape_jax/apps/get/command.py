@@ -28,9 +28,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights
 from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import (

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import folder, naming
 from gan2shape_jax.apps.photo.folder import Prepared, Request
 from gan2shape_jax.errors import (
@@ -24,7 +25,6 @@ from gan2shape_jax.errors import (
     require_applications,
 )
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.photos import judge

@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, DRAWING, Worker, performer, result_files
 from gan2shape_jax.detection.weights import stored_weights
 from gan2shape_jax.errors import UserError, exit_code, install, require_applications
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.photos.explain import load_kind

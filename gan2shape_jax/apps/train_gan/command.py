@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.train_gan import loop, photos
 from gan2shape_jax.apps.train_gan.photos import Selection
 from gan2shape_jax.apps.train_gan.record import load_features
 from gan2shape_jax.apps.train_gan.training import AUGMENTATIONS, TrainingSettings, architecture_for
 from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
-from gan2shape_jax.io import option_types, output_folders
+from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
 from gan2shape_jax.io.files import clear_leftovers, sha256
 from gan2shape_jax.run.start import hold

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.convert.networks import convert
 from gan2shape_jax.errors import UserError, exit_code, install
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_square

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.convert.stylegan2 import Converted, read_checkpoint
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_file, require_targets
 from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2.latents import random_images

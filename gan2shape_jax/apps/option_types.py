@@ -15,11 +15,11 @@ from typing import Any
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import GAN, weights_file
+from gan2shape_jax.io.files import name_fault
+from gan2shape_jax.io.image_files import MOST_PIXELS
 
 MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed would give the same numbers
-MOST_PIXELS = 4096  # per side of one rendered picture
 MOST_FRAMES = 1000  # per animation
-MOST_GIF_PIXELS = 2**31  # in all frames of one GIF, which its encoder keeps until the last
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -113,18 +113,6 @@ def add_gan(parser: argparse._ActionsContainer, option: str, about: str) -> None
     """Adds an option that names a GAN, see `weights_file`; its value is the file."""
     about += ": a name such as cat, or a file"
     parser.add_argument(option, type=lambda text: weights_file(path(option)(text), GAN), metavar="GAN", help=about)
-
-
-def name_fault(text: str) -> str:
-    """Returns why no file or folder can have this name, or ''."""
-    odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
-    if odd:
-        return f"it holds the control character {odd!r}"
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        return "it is not UTF-8"
-    if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
-        return "file names cannot be so long"
-    return ""
 
 
 def _between(kind: Any, what: str, option: str, low: float, high: float, unit: str) -> Callable[[str], Any]:
