@@ -41,7 +41,7 @@ _COMMANDS = {
     "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
     "page": ("apps.page", "RESULT ...: saved results as one self-contained HTML file"),
     "sample": ("apps.sample", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
-    "convert": ("apps.convert.command", "[stylegan2|networks] IN OUT: converts other programs' weights"),
+    "convert": ("apps.convert.command", "IN OUT: converts other programs' weights"),
     "train-gan": ("apps.train_gan.command", "PHOTOS --out GAN: trains a GAN on a folder of photos"),
 }
 

@@ -1,1 +1,1 @@
-"""Commands of the package, as a checkout also starts them: `python -m tools.convert_stylegan2 ...`."""
+"""Commands of the package, as a checkout also starts them: `python -m tools.convert ...`."""

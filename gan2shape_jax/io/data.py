@@ -31,7 +31,7 @@ from gan2shape_jax.io.weights import open_safetensors, short
 # Below this, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
 PARSER_FORMAT = "gan2shape-jax/parser/1"
-_CONVERT = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
+_CONVERT = "convert the published weights with `gan2shape-jax convert` (docs/how-to/converting-weights.md)"
 _ADVICE = "use a mask file (--config.data.mask_root=FOLDER) or another image"
 
 Image = Float[np.ndarray, "s s 3"]

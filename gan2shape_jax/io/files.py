@@ -38,7 +38,6 @@ from gan2shape_jax.errors import UserError, one_line, refused
 
 MIB = 2**20
 MISSING = "no file"  # in place of a SHA-256
-_DEEPEST = 32  # levels of JSON
 # Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
 _LONGER = 22
@@ -84,17 +83,8 @@ def file_inside(folder: _Path, name: str) -> pathlib.Path:
 
 
 def parsed(text: str | bytes) -> Any:
-    """Returns the content of JSON; raises `ValueError` or `RecursionError` if it is none, nested far or not finite."""
-    content = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    _require_flat(content, _DEEPEST)
-    return content
-
-
-def _require_flat(value: Any, levels: int) -> None:
-    if levels < 0:
-        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
-    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _require_flat(entry, levels - 1)
+    """Returns the content of JSON; raises `ValueError` or `RecursionError` if it is none, or holds NaN or infinity."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
 
 
 def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:

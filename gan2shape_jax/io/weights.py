@@ -136,7 +136,7 @@ class Family:
 
     name: str
     title: str  # readable name, as in "this is ..."
-    tool: str | None  # the converter, as `gan2shape-jax convert` names it, or None if nothing here converts it
+    tool: str | None  # what it is converted to, or None if nothing here converts it
     patterns: tuple[str, ...]  # regular expressions; each must match the start of some name
     without: tuple[str, ...] = ()  # regular expressions, none of which may match
     advice: str = ""  # what to do instead if `tool` is None
@@ -144,7 +144,7 @@ class Family:
 
 # What data parallelism, compilation and trainers add to the names of tensors.
 WRAPPERS = ("module", "_orig_mod", "state_dict")
-_STYLEGAN2, _NETWORKS = "stylegan2", "networks"
+STYLEGAN2, NETWORKS = "stylegan2", "networks"  # what `convert` makes of a checkpoint
 _TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 
 # The first match is taken, so narrower families come first.
@@ -160,7 +160,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "stylegan2-nvidia",
         "a StyleGAN2 pickle of NVIDIA's PyTorch repositories",
-        _STYLEGAN2,
+        STYLEGAN2,
         (r"SynthesisBlock$|DiscriminatorBlock$|(.*\.)?synthesis\.b4\.|D\.b\d+\.(fromrgb|conv0|conv1)\.",),
     ),
     Family(
@@ -182,7 +182,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "stylegan2-tensorflow",
         "a StyleGAN2 pickle of NVIDIA's TensorFlow repositories",
-        _STYLEGAN2,
+        STYLEGAN2,
         (_TENSORFLOW, r"tf:(G_main|D_stylegan2?|D_main)$"),
     ),
     Family(
@@ -195,28 +195,28 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "stylegan2-rosinality",
         "a StyleGAN2 of rosinality/stylegan2-pytorch",
-        _STYLEGAN2,
+        STYLEGAN2,
         (r"g_ema\.|[gd]\.(conv1|convs|style|input|final_linear)\.|(.*\.)?conv1\.conv\.modulation\.weight",),
     ),
-    Family("gan2shape", "the original's networks (netD ... netEnc)", _NETWORKS, (r"netEnc\.", r"net[DAVL]\.")),
+    Family("gan2shape", "the original's networks (netD ... netEnc)", NETWORKS, (r"netEnc\.", r"net[DAVL]\.")),
     Family(
         "unsup3d",
         "networks of Unsup3d (netD, netA, netV, netL)",
-        _NETWORKS,
+        NETWORKS,
         (r"netD\.", r"netA\.", r"net[VL]\."),
         (r"netEnc\.",),
     ),
-    Family("lpips", "weights of LPIPS", _NETWORKS, (r"lin0\.model\.1\.weight|lins\.0\.model\.1\.weight",)),
+    Family("lpips", "weights of LPIPS", NETWORKS, (r"lin0\.model\.1\.weight|lins\.0\.model\.1\.weight",)),
     Family(
         "vgg16",
         "torchvision's VGG16",
-        _NETWORKS,
+        NETWORKS,
         (r"features\.0\.weight", r"features\.28\.weight"),
         (r"features\.34\.weight", r".*\.running_mean"),
     ),
-    Family("bisenet", "the BiSeNet that parses faces", _NETWORKS, (r"cp\.resnet\.conv1\.weight",)),
-    Family("pspnet", "the PSPNet that parses scenes", _NETWORKS, (r"layer0\.0\.weight", r"ppm\.|cls\.")),
-    Family("mvn", "the mean and covariance of views or lights", _NETWORKS, (r"mean$", r"cov$")),
+    Family("bisenet", "the BiSeNet that parses faces", NETWORKS, (r"cp\.resnet\.conv1\.weight",)),
+    Family("pspnet", "the PSPNet that parses scenes", NETWORKS, (r"layer0\.0\.weight", r"ppm\.|cls\.")),
+    Family("mvn", "the mean and covariance of views or lights", NETWORKS, (r"mean$", r"cov$")),
 )
 
 

@@ -112,12 +112,10 @@ export print results/001 --out own.3mf
 export spread results/001 --out own.ply
 export usdz results/001 --out own.usdz
 page results --out own.html
-convert stylegan2 a.pt own.safetensors
-convert stylegan2 a.pt new.safetensors --samples own.png
-convert stylegan2 a.pt own.safetensors --no-samples
-convert networks a.pth own.safetensors
-convert networks a.pth new.safetensors --sheet own.png
-convert networks a.pth own.npz
+convert a.pt own.safetensors
+convert a.pt new.safetensors --sheet own.png
+convert a.pt own.safetensors --no-sheet
+convert a.pth own.npz
 """.strip().splitlines()
 # Commands that write neither a folder nor a file that is named; `export blender` writes into RESULT.
 _NEITHER = {"serve", "export blender"}
@@ -151,7 +149,7 @@ def test_no_command_is_forgotten_here(capsys):
         for option in set(re.findall(r"--(?:out|folder|samples|sheet)\b", said)):
             assert any(option in line for line in folders + files), (name, option)
     assert {name.split()[0] for name in names} == program._COMMANDS.keys()
-    assert {"export print", "export usdz", "convert networks", "evaluate identity"} < {*names}
+    assert {"export print", "export usdz", "convert", "evaluate identity"} < {*names}
 
 
 @pytest.mark.parametrize("command", _FOLDERS)

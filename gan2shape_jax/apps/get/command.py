@@ -408,10 +408,9 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
     for product, target in zip(entry.gives, targets.values(), strict=True):
         sources = [files[name] for name in product.made_of]
         if target.suffix == ".safetensors":
-            tool, option = ("stylegan2", "samples") if product.field == "gan.checkpoint" else ("networks", "sheet")
             note = f"--license-note={entry.licence['title']}, {entry.licence['url']}"
-            converter = importlib.import_module(f"gan2shape_jax.apps.convert.{tool}.command")  # imports jax
-            converter.convert_files([*map(str, sources), str(target), f"--no-{option}", "--overwrite", note])
+            converter = importlib.import_module("gan2shape_jax.apps.convert.command")  # imports jax
+            converter.convert_files([*map(str, sources), str(target), "--no-sheet", "--overwrite", note])
         else:
             read_checkpoint(sources[0])  # raises an error for any other kind of file
             atomic_file(target, functools.partial(shutil.copyfile, sources[0]))

@@ -15,8 +15,8 @@ from helpers.parity_record import PER_VALUE, per_value, relative, share_off
 from helpers.pickles import modules_named
 from PIL import Image
 
+from gan2shape_jax.apps.convert.command import main
 from gan2shape_jax.apps.convert.networks import convert
-from gan2shape_jax.apps.convert.networks.command import main
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.arrays import load_mvn
@@ -181,6 +181,7 @@ def test_statistics(tmp_path, numbers, capsys):
         ("x.pth out.safetensors", "not a known kind of checkpoint"),
         ("x.pth out.txt", "must end in .safetensors"),
         ("x.pth out.safetensors --picture absent.png", "absent.png does not exist"),
+        ("x.pth out.safetensors --class 3", "x.pth is not a StyleGAN2: leave --class out"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_and_nothing_written(words, message, tmp_path, capsys):
@@ -190,11 +191,16 @@ def test_what_cannot_be_converted_is_refused_and_nothing_written(words, message,
     assert [place.name for place in tmp_path.iterdir()] == ["x.pth"]
 
 
-def test_other_files_are_refused_and_the_tool_for_them_named(golden_path, tmp_path, capsys):
-    assert main([str(golden_path("stylegan2.pt")), str(tmp_path / "out.safetensors")]) == 1
-    assert re.search("rosinality.*gan2shape-jax convert", capsys.readouterr().err)
+@pytest.mark.parametrize("option", ["--picture=x.png", "--group-base=4"])
+def test_options_of_networks_are_not_for_gans(golden_path, tmp_path, capsys, option):
+    assert main([str(golden_path("stylegan2.pt")), str(tmp_path / "out.safetensors"), option]) == 1
+    assert re.search("is a StyleGAN2 of rosinality.*: leave --", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
-    # And where networks are wanted, another family's checkpoint is told apart too.
+
+
+def test_where_networks_are_wanted_another_familys_checkpoint_is_told_apart(golden_path):
+    with pytest.raises(UserError, match="rosinality.*gan2shape-jax convert"):
+        convert([golden_path("stylegan2.pt")])
     settings = _settings()
     like = jax.eval_shape(lambda key: models.init_params(key, settings), jax.random.key(0))
     with pytest.raises(UserError, match="netEnc.*rosinality.*gan2shape-jax convert"):

@@ -15,8 +15,8 @@ from helpers.parity_record import LARGEST, largest  # noqa: E402
 from helpers.tiny_stylegan2 import discriminate, relative, synthesize  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
+from gan2shape_jax.apps.convert.command import main  # noqa: E402
 from gan2shape_jax.apps.convert.stylegan2 import convert, read_checkpoint  # noqa: E402
-from gan2shape_jax.apps.convert.stylegan2.command import main  # noqa: E402
 from gan2shape_jax.errors import UserError  # noqa: E402
 
 WIDTH, SMALL = 12, (6, 5, 4)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.convert.command import main
 from gan2shape_jax.apps.convert.stylegan2 import convert, read_checkpoint
-from gan2shape_jax.apps.convert.stylegan2.command import main
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
@@ -96,7 +96,7 @@ def test_a_generator_alone_draws_and_is_inverted(tmp_path, states):
 def test_what_the_method_misses_of_a_generator_alone_is_a_sentence(tmp_path, states, capsys):
     _write(tmp_path / "ema.pt", {"g_ema": states["g_ema"]})
     target = tmp_path / "gan.safetensors"
-    assert main([str(tmp_path / "ema.pt"), str(target), "--no-samples"]) == 0
+    assert main([str(tmp_path / "ema.pt"), str(target), "--no-sheet"]) == 0
     arch = stylegan2.read_header(target)[0]
     config = load_config("ictface:scratch").unlock()
     config.gan.update(checkpoint=str(target), size=arch.size, style_dim=arch.style_dim)
@@ -162,7 +162,7 @@ def test_noise_maps_are_made_where_a_file_has_none(tmp_path, states):
 def test_the_command_writes_weights_and_samples(tmp_path, golden_path, capsys):
     source, target = golden_path("stylegan2.pt"), tmp_path / "gan.safetensors"
     samples = tmp_path / "grid.png"
-    assert main([str(source), str(target), "--samples", str(samples), "--license-note", "ours"]) == 0
+    assert main([str(source), str(target), "--sheet", str(samples), "--license-note", "ours"]) == 0
     arch, header = stylegan2.read_header(target)
     assert header["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert header["license"] == "ours"

@@ -142,7 +142,7 @@ _REFUSED = (
     (_kwargs(2, resample_kernel=None), "resample_kernel that is None"),
     (_kwargs(2, latent_size=64), "mapping network is 64 -> 4 wide"),
     (_kwargs(2, dlatent_size=-4), "dlatent_size of the generator is not a whole number: -4"),
-    (_state(2, static_kwargs=[]), "generator has no settings by name"),
+    (_state(2, static_kwargs=[]), "no StyleGAN2 that is supported"),
     (_state(2, version=3), "generator is of version 3; .* version 4 or 5"),
     (_state(1, build_func_name="D_other"), "discriminator is built by 'D_other'"),
     (_state(2, components={}), "generator has no component 'mapping'"),
@@ -151,8 +151,8 @@ _REFUSED = (
     (_variable(1, "Output/bias", len), "refused, because it holds builtins.len"),
     (_variable(1, "Output/bias", "0"), "discriminator has variables that are not numbers: Output/bias"),
     (_variable(2, "lod", np.float32(2.5)), "generator is from an unfinished training"),
-    (_state(1, variables=[("a", 1), ("a", 2)]), "are not a list of"),
-    (_state(1, variables={"a": 1}), "are not a list of"),
+    (_state(1, variables=[("a", 1), ("a", 2)]), "unknown: discriminator: a"),
+    (_state(1, variables={"a": 1}), "no StyleGAN2 that is supported"),
 )
 
 

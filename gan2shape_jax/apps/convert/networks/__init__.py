@@ -8,7 +8,7 @@ from gan2shape_jax.apps.convert.networks.perception import convert_lpips, conver
 from gan2shape_jax.apps.convert.networks.record import Converted, Source, read_source
 from gan2shape_jax.apps.convert.networks.shape_networks import convert_shape_networks, convert_statistics
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import explain, tensor_names
+from gan2shape_jax.io.weights import NETWORKS, explain, tensor_names
 
 _KNOWN = (
     "StyleGAN2s, networks of GAN2Shape or Unsup3d (netD, netA, ...), view or light statistics (mean, cov), LPIPS "
@@ -63,7 +63,7 @@ def _family_name(source: Source) -> str:
         names = sorted(tensor_names(source.content))
         description = f"its tensors are {', '.join(names[:4])} ..." if names else "it holds no tensors"
         raise UserError(f"{source.path}: not a known kind of checkpoint ({description}); known are {_KNOWN}")
-    if family.tool != "networks":
+    if family.tool != NETWORKS:
         raise UserError(explain(family, source.path))
     whole = any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)  # with its VGG16
     return "lpips_linear" if family.name == "lpips" and not whole else family.name

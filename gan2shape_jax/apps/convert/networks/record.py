@@ -13,7 +13,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights import Family, listed, recognise, short, tensor_names
+from gan2shape_jax.io.weights import NETWORKS, Family, listed, recognise, short, tensor_names
 
 _WRAPPER = "module."  # the prefix that data-parallel training puts before every name
 
@@ -76,7 +76,7 @@ def read_source(path: str | os.PathLike, content: Any = None) -> Source:
     path = pathlib.Path(path)
     content = read_checkpoint(path) if content is None else content
     family = recognise(tensor_names(content))
-    if family is not None and family.tool == "networks" and not isinstance(content, Mapping):
+    if family is not None and family.tool == NETWORKS and not isinstance(content, Mapping):
         raise UserError(f"{path}: {family.title} in a {type(content).__name__}; a dictionary of tensors is needed")
     return Source(path, content, family, sha256(path))
 

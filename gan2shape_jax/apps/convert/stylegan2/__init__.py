@@ -5,10 +5,10 @@ import os
 from typing import Any
 
 from gan2shape_jax.apps.convert.stylegan2 import nvidia, nvidia_tf, rosinality
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights import explain, recognise, tensor_names
+from gan2shape_jax.io.weights import STYLEGAN2, explain, recognise, tensor_names
 from gan2shape_jax.stylegan2 import Architecture, Params
 
 _UNSTATED = "not stated; see where the checkpoint is from"
@@ -30,8 +30,30 @@ class Converted:
     params: Params
     source_sha256: str
     notes: str
-    family: str = "stylegan2-rosinality"
-    license_note: str = _UNSTATED
+    family: str
+    license_note: str
+
+    def summary(self) -> list[str]:
+        """Returns what the checkpoint is, one line per network, and the notes."""
+        arch = self.arch
+
+        def clamped(clamp: float | None) -> str:
+            return "" if clamp is None else f", clamped to +-{clamp:g}"
+
+        mean, channels = ", mean latent stored" if arch.stored_mean else "", " ".join(map(str, arch.channels))
+        lines = [
+            f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
+            f"layers{mean} (family {self.family})",
+            f"  generator: {arch.generator_kind}, channels {channels}{clamped(arch.conv_clamp)}",
+        ]
+        if arch.discriminator_channels:
+            deviation = (
+                f"deviation over {arch.stddev_group or 'all'} images" if arch.stddev_channels else "no deviation"
+            )
+            widths = " ".join(map(str, arch.discriminator_channels))
+            clamp = clamped(arch.discriminator_clamp)
+            lines.append(f"  discriminator: {arch.discriminator_kind}, channels {widths}{clamp}, {deviation}")
+        return lines + ([f"  {self.notes}"] if self.notes else [])
 
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
@@ -63,22 +85,27 @@ def read_checkpoint(
         content |= _discriminator(_parts(other, family), family, discriminator)
     elif family != "stylegan2-rosinality":
         _discriminator(content, family, path)
-    if family == "stylegan2-nvidia":
-        arch, params, notes = nvidia.convert(content, path, class_index)
-    elif class_index is not None:
+    if class_index is not None and family != "stylegan2-nvidia":
         raise UserError(
             f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories; this file has no classes "
             "to choose from"
         )
-    elif family == "stylegan2-tensorflow":
-        arch, params, notes = nvidia_tf.convert(content, path)
-    else:
-        arch, params, notes = rosinality.convert(content, path)
-        if not arch.discriminator_channels:
-            notes.append(
-                "No discriminator: fit for samples, inversion and the Python interface; for the method and for "
-                "photos convert it again with --discriminator, a checkpoint of the same training."
-            )
+    try:
+        if family == "stylegan2-nvidia":
+            arch, params, notes = nvidia.convert(content, path, class_index)
+        elif family == "stylegan2-tensorflow":
+            arch, params, notes = nvidia_tf.convert(content, path)
+        else:
+            arch, params, notes = rosinality.convert(content, path)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Of a file that is not what its names say, anything can be missing, or of another type.
+        why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+        raise UserError(f"{path}: no StyleGAN2 that is supported ({why})") from error
+    if not arch.discriminator_channels:
+        notes.append(
+            "No discriminator: fit for samples, inversion and the Python interface; for the method and for "
+            "photos convert it again with --discriminator, a checkpoint of the same training."
+        )
     if discriminator is not None:
         notes.append(f"Discriminator from a file of SHA-256 {sha256(discriminator)}.")
     return Converted(
@@ -94,7 +121,7 @@ def read_checkpoint(
 def _family(content: Any, path: str | os.PathLike) -> str:
     """Returns the StyleGAN2 family; raises `UserError` for other families, naming the command for them."""
     family = recognise(tensor_names(content))
-    if family is not None and family.tool != "stylegan2":
+    if family is not None and family.tool != STYLEGAN2:
         raise UserError(explain(family, path))
     if family is not None:
         return family.name

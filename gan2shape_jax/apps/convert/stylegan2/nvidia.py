@@ -22,7 +22,7 @@ import numpy as np
 
 from gan2shape_jax.apps.convert.stylegan2 import tensors
 from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.sandbox import Record
 from gan2shape_jax.io.weights import short
 from gan2shape_jax.stylegan2 import Architecture, Params
@@ -65,18 +65,12 @@ class Network:
         return f"{self.key}.{name}" if name else self.key
 
     def setting(self, module: str, name: str) -> Any:
-        """Returns a module's setting; raises `UserError` if the module or the setting is missing."""
-        fields = self.modules[module].fields if module in self.modules else {}
-        if name not in fields:
-            raise UserError(f"{self.source}: {self.full(module)} has no {name!r}: this is not a StyleGAN2 of NVIDIA")
-        return fields[name]
+        """Returns a module's setting; raises `KeyError` if the module or the setting is missing."""
+        return self.modules[module].fields[name]
 
     def count(self, module: str, name: str) -> int:
-        """Returns a setting that is a non-negative integer; raises `UserError` for anything else."""
-        value = self.setting(module, name)
-        if type(value) is not int or value < 0:
-            raise UserError(f"{self.source}: {name} of {self.full(module)} is not a whole number: {short(value)}")
-        return value
+        """Returns a setting that is a non-negative integer; raises `ValueError` for anything else."""
+        return whole(name, self.full(module), self.setting(module, name))
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
         """Returns a tensor's shape; zeros if it is missing or has other axes, which is reported later."""
@@ -85,53 +79,40 @@ class Network:
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
-    """Returns a network from its record; raises `UserError` if it is not one."""
+    """Returns a network from its record; what is neither a module nor a tensor is left out, and so missing later."""
     if not isinstance(record, Record):
-        raise UserError(f"{source}: {key!r} is not a network but {_kind(record)}")
-    network = Network(key, source, {}, {})
-    network.modules.update(_modules(record, "", network))
+        raise UserError(f"{source}: {key!r} is not a network but of type {type(record).__name__}")
+    network = Network(key, source, {}, dict(_modules(record, "")))
     for name, module in network.modules.items():
-        for leaf, value in (_entries(module, "_parameters") | _entries(module, "_buffers")).items():
-            full = f"{name}.{leaf}" if name else leaf
+        for leaf, value in (module.fields.get("_parameters", {}) | module.fields.get("_buffers", {})).items():
             if isinstance(value, np.ndarray):
-                network.tensors[full] = value
-            elif value is not None:
-                raise UserError(f"{source}: {network.full(full)} is not a tensor but {_kind(value)}")
+                network.tensors[f"{name}.{leaf}" if name else leaf] = value
     return network
 
 
-def _modules(record: Record, name: str, network: Network) -> Iterator[tuple[str, Record]]:
+def _modules(record: Record, name: str) -> Iterator[tuple[str, Record]]:
     yield name, record
-    for leaf, value in _entries(record, "_modules").items():
-        below = f"{name}.{leaf}" if name else leaf
+    for leaf, value in record.fields.get("_modules", {}).items():
         if isinstance(value, Record):
-            yield from _modules(value, below, network)
-        elif value is not None:
-            raise UserError(f"{network.source}: {network.full(below)} is not a module but {_kind(value)}")
+            yield from _modules(value, f"{name}.{leaf}" if name else leaf)
 
 
-def _entries(record: Record, part: str) -> dict[str, Any]:
-    entries = record.fields.get(part)
-    return {str(key): value for key, value in entries.items()} if isinstance(entries, dict) else {}
-
-
-def _kind(value: Any) -> str:
-    return value.class_name if isinstance(value, Record) else f"of type {type(value).__name__}"
+def whole(name: str, what: str, value: Any) -> int:
+    """Returns the setting `name` of a network; raises `ValueError` if it is not a whole number from 0 on."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} of {what} is not a whole number: {short(value)}")
+    return value
 
 
 def filter_taps(network: Network, module: str) -> tuple[float, ...]:
     """Returns the taps along one axis of a module's low-pass filter, which must be separable."""
-    stored = network.tensors.get(f"{module}.resample_filter")
-    if stored is None or stored.ndim not in (1, 2) or not stored.size:
-        raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
-    if max(stored.shape) > MOST_TAPS:
-        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} has {stored.shape} taps")
-    taps = np.asarray(stored, np.float64)
-    if taps.ndim == 2:
-        taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
-        if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
-            fault = "is not the same along rows and columns, which is not supported"
-            raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} {fault}")
+    stored = np.asarray(network.tensors[f"{module}.resample_filter"], np.float64)
+    if max(stored.shape, default=0) > MOST_TAPS:
+        raise ValueError(f"the low-pass filter of {network.full(module)} has {stored.shape} taps")
+    taps = stored.sum(axis=0) if stored.ndim == 2 and stored.shape[0] == stored.shape[1] else stored.ravel()
+    if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
+        fault = "is not the same along rows and columns, which is not supported"
+        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} {fault}")
     return standard_taps(taps.tolist())
 
 
@@ -167,35 +148,19 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
     return f"Class {index} of {count}, fixed at conversion."
 
 
-def _take(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    value = network.tensors.get(name)
-    if value is None or value.shape != shape or not np.isfinite(value).all():
-        fault = "is missing" if value is None else f"is {value.shape}, not {shape}, or not finite"
-        raise UserError(f"{network.source}: the tensor {network.full(name)} of the class conditioning {fault}")
-    return value.astype(np.float64)
-
-
 def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
-    weight = network.tensors.get(f"{module}.weight")
-    outputs = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
+    weight, bias = (network.tensors[f"{module}.{name}"].astype(np.float64) for name in ("weight", "bias"))
     gains = [network.setting(module, name) for name in ("weight_gain", "bias_gain")]
     kind = network.setting(module, "activation")
-    if kind not in ("linear", "lrelu") or not all(isinstance(gain, (int, float)) for gain in gains):
-        raise UserError(f"{network.source}: {network.full(module)} has settings that are not supported")
-    out = (
-        _take(network, f"{module}.weight", (outputs, len(x))) @ x * gains[0]
-        + _take(network, f"{module}.bias", (outputs,)) * gains[1]
-    )
+    if kind not in ("linear", "lrelu"):
+        raise ValueError(f"activation of {network.full(module)} is {short(kind)}")
+    out = weight @ x * gains[0] + bias * gains[1]
     return out if kind == "linear" else np.where(out >= 0, out, 0.2 * out) * math.sqrt(2)
 
 
 def _embedded(network: Network, index: int) -> np.ndarray:
     """Returns a class's embedding, normalised to a mean square of one."""
-    outputs, inputs = network.shape("mapping.embed.weight", 2)
-    count = network.count("", "c_dim")
-    if not outputs or inputs != count:  # the number of classes is a claim, the tensor is there
-        raise UserError(f"{network.source}: {network.full('mapping.embed')} does not have {count} classes")
-    one_hot = np.zeros(inputs)
+    one_hot = np.zeros(network.shape("mapping.embed.weight", 2)[1])  # the number of classes is only a claim
     one_hot[index] = 1
     embedding = _linear(network, "mapping.embed", one_hot)
     return embedding / np.sqrt(np.mean(embedding**2) + 1e-8)
@@ -215,8 +180,7 @@ def _fix_generator(network: Network, index: int) -> None:
     since a layer of z alone is divided by the square root of fewer inputs.
     """
     y, width = _embedded(network, index), network.count("", "w_dim")
-    weight = _take(network, "mapping.fc0.weight", (width, width + len(y)))
-    bias = _take(network, "mapping.fc0.bias", (width,))
+    weight, bias = (network.tensors[f"mapping.fc0.{name}"].astype(np.float64) for name in ("weight", "bias"))
     _replace(
         network,
         "mapping.embed.",
@@ -230,9 +194,7 @@ def _fix_discriminator(network: Network, index: int) -> None:
     mapped = _embedded(network, index)
     for i in range(network.count("mapping", "num_layers")):
         mapped = _linear(network, f"mapping.fc{i}", mapped)
-    inputs = network.shape("b4.out.weight", 2)[1]
-    weight = _take(network, "b4.out.weight", (len(mapped), inputs))
-    bias = _take(network, "b4.out.bias", (len(mapped),))
+    weight, bias = (network.tensors[f"b4.out.{name}"].astype(np.float64) for name in ("weight", "bias"))
     scale = 1 / math.sqrt(len(mapped))
     _replace(
         network, "mapping.", b4__out__weight=scale * mapped[None] @ weight, b4__out__bias=scale * (mapped @ bias)[None]
@@ -258,26 +220,23 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
     mapped = range(min(generator.count("mapping", "num_layers"), 100))
     latents = [generator.count("", "z_dim"), *(generator.shape(f"mapping.fc{i}.weight", 2)[0] for i in mapped)]
     require_one_width(latents, generator.count("", "w_dim"), source)
-    try:
-        return Architecture(
-            size=size,
-            style_dim=generator.count("", "w_dim"),
-            mapping_layers=generator.count("mapping", "num_layers"),
-            channels=tuple(channels),
-            discriminator_channels=tuple(widths),
-            mapping_scale=float(generator.setting("mapping.fc0", "bias_gain")),
-            stddev_group=group,
-            stddev_channels=extra,
-            generator_kind=generator.setting("synthesis.b8", "architecture"),
-            discriminator_kind=discriminator.setting("b8", "architecture"),
-            conv_clamp=_clamp(generator.setting("synthesis.b4.conv1", "conv_clamp")),
-            discriminator_clamp=_clamp(discriminator.setting("b8.conv0", "conv_clamp")),
-            taps=filter_taps(generator, "synthesis.b8"),
-            discriminator_taps=filter_taps(discriminator, "b8"),
-            stored_mean="mapping.w_avg" in generator.tensors,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
+    return Architecture(
+        size=size,
+        style_dim=generator.count("", "w_dim"),
+        mapping_layers=generator.count("mapping", "num_layers"),
+        channels=tuple(channels),
+        discriminator_channels=tuple(widths),
+        mapping_scale=float(generator.setting("mapping.fc0", "bias_gain")),
+        stddev_group=group,
+        stddev_channels=extra,
+        generator_kind=generator.setting("synthesis.b8", "architecture"),
+        discriminator_kind=discriminator.setting("b8", "architecture"),
+        conv_clamp=_clamp(generator.setting("synthesis.b4.conv1", "conv_clamp")),
+        discriminator_clamp=_clamp(discriminator.setting("b8.conv0", "conv_clamp")),
+        taps=filter_taps(generator, "synthesis.b8"),
+        discriminator_taps=filter_taps(discriminator, "b8"),
+        stored_mean="mapping.w_avg" in generator.tensors,
+    )
 
 
 def _clamp(value: Any) -> float | None:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.apps.convert.stylegan2 import tensors
-from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps
+from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps, whole
 from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import TENSORFLOW
 from gan2shape_jax.io.sandbox import Record
 from gan2shape_jax.io.weights import listed, short
@@ -82,23 +82,13 @@ def is_network(value: Any) -> bool:
     return isinstance(value, Record) and value.class_name == TENSORFLOW
 
 
-def _array_of(value: Any) -> np.ndarray | None:
-    if isinstance(value, np.ndarray):
-        return value
-    # Scalars without axes are stored as numbers.
-    return np.asarray(value) if type(value) in (int, float, bool) and abs(value) < 2**53 else None
-
-
 class Settings:
     """A network, what it is (`generator`), the file's name, and its settings."""
 
     def __init__(self, network: Record, what: str, source: str | os.PathLike) -> None:
         """Checks nothing yet; `check` does."""
         self.network, self.what, self.source = network, what, source
-        kwargs = network.fields.get("static_kwargs", {})
-        if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
-            raise UserError(f"{source}: the {what} has no settings by name")
-        self._kwargs: dict[str, Any] = kwargs
+        self._kwargs: dict[str, Any] = network.fields.get("static_kwargs", {})
 
     @property
     def builder(self) -> str:
@@ -107,37 +97,27 @@ class Settings:
 
     def component(self, name: str) -> "Settings":
         """Returns a component; raises `UserError` if there is none."""
-        components = self.network.fields.get("components")
-        part: Any = components.get(name) if isinstance(components, dict) else None
+        part = self.network.fields.get("components", {}).get(name)
         if not is_network(part):
             raise UserError(f"{self.source}: the {self.what} has no component {name!r}")
         return Settings(part, f"{self.what}'s {name}", self.source)
 
     @property
-    def variables(self) -> dict[str, np.ndarray | None]:
-        """Its own variables by name; None for what is no array of numbers, nor a number.
-
-        Raises:
-          UserError: they are no list of pairs of a name and a value, or two have one name.
-        """
-        entries = self.network.fields.get("variables", [])
-        pairs = [tuple(entry) for entry in entries if isinstance(entry, (list, tuple)) and len(entry) == 2]
-        names = [name for name, _ in pairs if isinstance(name, str)]
-        if not isinstance(entries, (list, tuple)) or len(names) < len(entries) or len(set(names)) < len(names):
-            raise UserError(f"{self.source}: the variables of the {self.what} are not a list of distinct names")
-        return {name: _array_of(value) for name, value in pairs}
+    def variables(self) -> dict[str, np.ndarray]:
+        """Its own variables by name; raises `UserError` if some are not numbers."""
+        arrays = {str(name): np.asarray(value) for name, value in self.network.fields.get("variables", [])}
+        if odd := [name for name, value in arrays.items() if value.dtype.kind not in "fiub"]:
+            raise UserError(f"{self.source}: the {self.what} has variables that are not numbers: {listed(odd)}")
+        return arrays
 
     def get(self, name: str, default: Any) -> Any:
         """Returns a setting, or the default if it is missing."""
         return self._kwargs.get(name, default)
 
     def count(self, name: str, default: int | None, *, none: int | None = None) -> int:
-        """Returns a non-negative integer, or `none` for None; raises `UserError` for anything else."""
+        """Returns a non-negative integer, or `none` for None; raises `ValueError` for anything else."""
         value = self.get(name, default)
-        value = none if value is None and none is not None else value
-        if type(value) is not int or value < 0:
-            raise UserError(f"{self.source}: {name} of the {self.what} is not a whole number: {short(value)}")
-        return value
+        return whole(name, f"the {self.what}", none if value is None and none is not None else value)
 
     def check(self) -> None:
         """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
@@ -203,36 +183,30 @@ def infer(
     clamps = [net.get("conv_clamp", None) for net in (generator, discriminator)]
     if kind == "skip" and clamps[1] is not None:
         raise UserError(f"{source}: a discriminator of kind 'skip' with conv_clamp is not supported")
-    try:
-        conv_clamp, discriminator_clamp = (None if clamp is None else _number(clamp) for clamp in clamps)
-        arch = Architecture(
-            size=sides["generator"][-1],
-            style_dim=style,
-            mapping_layers=layers,
-            channels=tuple(channels),
-            discriminator_channels=tuple(widths),
-            mapping_scale=_number(generator.get("mapping_lrmul", 0.01)),
-            stddev_group=group,
-            stddev_channels=discriminator.count("mbstd_num_features", 1) if measured else 0,
-            generator_kind="orig" if grown_generator else generator.get("architecture", "skip"),
-            discriminator_kind=kind,
-            conv_clamp=conv_clamp,
-            discriminator_clamp=discriminator_clamp,
-            taps=_taps(generator),
-            discriminator_taps=_taps(discriminator),
-            stored_mean=True,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
-    noisy = generator.get("use_noise", True)
-    if not isinstance(noisy, bool):
-        raise UserError(f"{source}: use_noise of the generator is {short(noisy)}")
+    conv_clamp, discriminator_clamp = (None if clamp is None else _number(clamp) for clamp in clamps)
+    arch = Architecture(
+        size=sides["generator"][-1],
+        style_dim=style,
+        mapping_layers=layers,
+        channels=tuple(channels),
+        discriminator_channels=tuple(widths),
+        mapping_scale=_number(generator.get("mapping_lrmul", 0.01)),
+        stddev_group=group,
+        stddev_channels=discriminator.count("mbstd_num_features", 1) if measured else 0,
+        generator_kind="orig" if grown_generator else generator.get("architecture", "skip"),
+        discriminator_kind=kind,
+        conv_clamp=conv_clamp,
+        discriminator_clamp=discriminator_clamp,
+        taps=_taps(generator),
+        discriminator_taps=_taps(discriminator),
+        stored_mean=True,
+    )
     grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
     half = [net.what for net in (generator, discriminator) if net.get("num_fp16_res", 0) not in (0, None)]
     notes = [f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."] * bool(grown)
     computed = "computed in float32 here, clamped as trained"
     notes += [f"Trained with float16 layers ({' and '.join(half)}): {computed}."] * bool(half)
-    return arch, grown, not noisy, notes
+    return arch, grown, not generator.get("use_noise", True), notes
 
 
 def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
@@ -290,9 +264,7 @@ def _arrays(network: Settings) -> dict[str, np.ndarray]:
     for component in ("mapping", "synthesis") if network.what == "generator" else ():
         variables = network.component(component).variables
         arrays |= {f"{component}/{name}": value for name, value in variables.items()}
-    if odd := [name for name, value in arrays.items() if value is None]:
-        raise UserError(f"{network.source}: the {network.what} has variables that are not numbers: {listed(odd)}")
-    return {name: value for name, value in arrays.items() if value is not None}
+    return arrays
 
 
 def _turned(name: str, shape: Shape) -> Tensor:

@@ -101,17 +101,14 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
         _width(discriminator, (f"convs.{i}.conv2.1.weight", 0), (f"convs.{i}.skip.1.weight", 0))
         for i in range(1, blocks + 1)
     ]
-    try:
-        return Architecture(
-            size=2 ** (levels + 1),
-            style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
-            mapping_layers=_count(generator, r"style\.(\d{1,9})\.weight") - 1,
-            channels=tuple(channels),
-            discriminator_channels=tuple(widths[::-1]) if discriminator else (),
-            stored_mean="latent_avg" in generator,
-        )
-    except ValueError as error:
-        raise UserError(f"{source}: its tensors' names are not those of rosinality's StyleGAN2 ({error})") from error
+    return Architecture(
+        size=2 ** (levels + 1),
+        style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
+        mapping_layers=_count(generator, r"style\.(\d{1,9})\.weight") - 1,
+        channels=tuple(channels),
+        discriminator_channels=tuple(widths[::-1]) if discriminator else (),
+        stored_mean="latent_avg" in generator,
+    )
 
 
 def networks_of(content: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`gan2shape-jax convert stylegan2`, and what it calls, as `tools.convert_stylegan2.convert`."""
+"""`gan2shape-jax convert`, and what it calls for a StyleGAN2, as `tools.convert.convert`."""
 
 from gan2shape_jax.apps.convert.stylegan2 import Converted, convert, read_checkpoint
 

@@ -1,1 +1,0 @@
-"""`gan2shape-jax convert networks`."""
