@@ -68,7 +68,7 @@ _MODULES = {
 }
 
 
-def hush_xla() -> None:
+def silence_xla() -> None:
     """Has XLA log no errors, unless the user has chosen what it logs; JAX must not have been imported.
 
     For every kept program that it reads, it would log as errors which features of the processor that program leaves
@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if "jax" not in sys.modules:  # else XLA has its level already, by JAX or by the user
-        hush_xla()
+        silence_xla()
     if name in ("load", "load_model", "photo", "reconstruct"):  # these end in pictures and meshes: told before any work
         importlib.import_module(f"{__name__}.errors").require_applications()
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -41,7 +41,7 @@ class DivergedError(UserError):
     """Training has failed beyond recovery: a loss that is not finite, or networks that have collapsed."""
 
 
-class RunEndingError(UserError):
+class FatalRunError(UserError):
     """An error that would affect every other image too, such as a full disk: it ends the whole run."""
 
 
@@ -49,10 +49,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM has come: the machine wants this process to end."""
 
 
-def refused(error: OSError, message: str) -> UserError:
+def io_error(error: OSError, message: str) -> UserError:
     """Returns the error to raise when the file system refused: `message`, and why it did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunEndingError(f"{message}: the disk is full; make room and run the same command again")
+        return FatalRunError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
 
 

@@ -46,7 +46,7 @@ from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline
 from gan2shape_jax.photos.find import NoDetectionError, absence, find, is_found, person_note
 from gan2shape_jax.photos.subject import LEAST_SIDE, subjects_of
-from gan2shape_jax.platforms import as_tested, in_batches
+from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import prepare, runtime
@@ -65,7 +65,7 @@ _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _decompose = jax.jit(decomposition)
 
 
-@as_tested()
+@default_numerics()
 def load_gan(gan: str | os.PathLike[str]) -> Gan:
     """Loads a StyleGAN2.
 
@@ -116,12 +116,12 @@ class Gan:
         return self.architecture.style_dim
 
     @functools.cached_property
-    @as_tested()
+    @default_numerics()
     def mean_latent(self) -> Float[np.ndarray, "w"]:
         """The mean latent (W,), whose image is the most typical one; always the same for a given GAN."""
         return np.asarray(prepare.mean_latent(self.weights, self.architecture))[0]
 
-    @as_tested()
+    @default_numerics()
     def sample(
         self, key: jax.Array | int | np.integer, count: int = 1, *, truncation: float = 1.0
     ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
@@ -153,7 +153,7 @@ class Gan:
         )
         return to_uint8(images), latents
 
-    @as_tested()
+    @default_numerics()
     def synthesize(self, latents: ArrayLike) -> UInt8[np.ndarray, "n s s 3"]:
         """Generates the images of latents.
 
@@ -202,7 +202,7 @@ class Progress:
     loss: float | None
 
 
-@as_tested()
+@default_numerics()
 def reconstruct(
     image: ImageLike,
     gan: Gan,
@@ -313,7 +313,7 @@ def _write_trained(
     explain.write(result, folder, config, project=explain.projector(params, prepared, frozen), extra=files)
 
 
-@as_tested()
+@default_numerics()
 def photo(
     path: str | os.PathLike[str],
     model: str | os.PathLike[str] = DEFAULT,
@@ -372,7 +372,7 @@ def photo(
     return dataclasses.replace(result, metrics=result.metrics | {"frame": dataclasses.asdict(subject.detection.box)})
 
 
-@as_tested()
+@default_numerics()
 def load_model(model: str | os.PathLike[str] | None = None, *, config: str | ConfigDict | None = None) -> Model:
     """Loads networks that explain images feed-forward.
 
@@ -452,7 +452,7 @@ class Model:
         known = None if landmarks is None else jnp.asarray(landmarks, jnp.float32)
         return _decompose(*inputs, landmarks=known)
 
-    @as_tested()
+    @default_numerics()
     def reconstruct(
         self,
         image: ImageLike,

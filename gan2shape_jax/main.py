@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
     os.environ.update({f"JAX_{name}": value for name, value in _NUMBERS.items()})
-    gan2shape_jax.hush_xla()
+    gan2shape_jax.silence_xla()
     try:
         action, page = _action(list(argv))
         code = action() or 0

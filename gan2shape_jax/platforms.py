@@ -41,7 +41,7 @@ def interpreted() -> bool:
 
 
 @contextlib.contextmanager
-def as_tested() -> Iterator[None]:
+def default_numerics() -> Iterator[None]:
     """Computes in float32 and promotes as NumPy does, however JAX is set; `UserError` without a device. A decorator."""
     try:
         with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

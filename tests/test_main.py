@@ -22,7 +22,7 @@ from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
-from gan2shape_jax.platforms import as_tested
+from gan2shape_jax.platforms import default_numerics
 from gan2shape_jax.run import experiment as runner
 from gan2shape_jax.stylegan2 import latents
 
@@ -125,7 +125,7 @@ def test_a_platform_that_is_absent_is_one_sentence_and_numbers_are_of_32_bits(ex
         "JAX_PLATFORMS=cuda is not available on this machine: unset it, or set it to cpu (its plugin is not installed)"
     )
     assert capsys.readouterr().err == f"error: {said}\n" and os.environ["JAX_ENABLE_X64"] == "0"
-    with pytest.raises(UserError, match=re.escape(said)), as_tested():
+    with pytest.raises(UserError, match=re.escape(said)), default_numerics():
         fail()
 
 

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from PIL import Image, ImageOps
 
-from gan2shape_jax.errors import ArgumentError, UserError, refused
+from gan2shape_jax.errors import ArgumentError, UserError, io_error
 from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import LARGEST, READ, crop_and_resize, finished, grey_mask, open_square, shrunk_mask
@@ -221,7 +221,7 @@ def _content(path: pathlib.Path) -> Any:
                 raise ValueError("it is an archive (.npz) under another name")
             return array
     except OSError as error:
-        raise refused(error, f"{path} cannot be read") from error
+        raise io_error(error, f"{path} cannot be read") from error
     except UserError:
         raise
     except Exception as error:  # NumPy and zipfile raise many kinds for damaged and unusual files

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from gan2shape_jax.errors import UserError, one_line, refused
+from gan2shape_jax.errors import UserError, io_error, one_line
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.sandbox import Record, run_limited
 from gan2shape_jax.io.weights import LIMIT, short
@@ -63,7 +63,7 @@ def parse_checkpoint(path: str) -> Any:
     except (UserError, MemoryError):
         raise
     except OSError as error:
-        raise refused(error, f"{path} cannot be read") from error
+        raise io_error(error, f"{path} cannot be read") from error
     except _Refused as error:
         raise UserError(
             f"{path}: refused, because it holds {error}. Only tensors and plain values in lists and dictionaries are "

@@ -34,7 +34,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
-from gan2shape_jax.errors import UserError, one_line, refused
+from gan2shape_jax.errors import UserError, io_error, one_line
 
 MIB = 2**20
 MISSING = "no file"  # in place of a SHA-256
@@ -147,7 +147,7 @@ def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents
         part.replace(path)
         _write_through(path.parent)
     except OSError as error:
-        raise refused(error, f"cannot write {path}") from error
+        raise io_error(error, f"cannot write {path}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> It
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        raise refused(error, f"cannot write results to {folder}") from error
+        raise io_error(error, f"cannot write results to {folder}") from error
     try:
         yield fresh
         fresh.chmod(0o755)  # mkdtemp creates it private
@@ -191,7 +191,7 @@ def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> It
         _swap(fresh, folder)
         _write_through(folder.parent)
     except OSError as error:
-        raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
+        raise io_error(error, f"cannot write results to {folder} (nothing there was changed)") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty: it was written
@@ -219,7 +219,7 @@ def clear_leftovers(folder: pathlib.Path, *, of: Collection[str] | None = None) 
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise refused(error, f"cannot clear {path}, left by an earlier run") from error
+            raise io_error(error, f"cannot clear {path}, left by an earlier run") from error
 
 
 def set_aside(path: Any, why: object) -> None:
@@ -235,7 +235,7 @@ def set_aside(path: Any, why: object) -> None:
     except FileNotFoundError:  # another host has moved it
         return
     except OSError as error:
-        raise refused(error, f"{path} cannot be read ({reason}), nor be moved aside") from error
+        raise io_error(error, f"{path} cannot be read ({reason}), nor be moved aside") from error
     print(one_line(f"warning: {path} cannot be read ({reason}): it is kept as {aside.name}"), file=sys.stderr)
 
 

@@ -33,7 +33,7 @@ from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import pseudo_image
 from gan2shape_jax.geometry.resample import average_cells, grid_sample
 from gan2shape_jax.io.categories import category_of
-from gan2shape_jax.platforms import as_tested, in_batches
+from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.results.reconstruction import Reconstruction
@@ -128,7 +128,7 @@ def draw_in_parts(
         yield Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, some, unlit)
 
 
-@as_tested()
+@default_numerics()
 @functools.partial(program_cache.jit, static_argnames=("camera", "size", "exchanged"))
 def _draw_chunk(
     depth: Float[jax.Array, "S S"],
@@ -350,7 +350,7 @@ def draw_gan_views(result: Reconstruction, project: Projection, *, batch: int = 
     return GanViews(yaws, pitches, lit_ones.reshape(len(_LIGHT_ROWS), len(_DXS), *lit_ones.shape[1:]))
 
 
-@as_tested()
+@default_numerics()
 @functools.partial(jax.jit, static_argnames=("camera", "sampling"))
 def rough_views(
     depth: Float[jax.Array, "s s"],

@@ -49,7 +49,7 @@ class RunFolder:
     # Where checkpoints are kept, possibly in object storage; None is in the run's folder.
     checkpoint_folder: pathlib.PurePath | None = None
     team: Team = Team()  # this host among those of the run
-    # Functions that raise `RunEndingError` if a folder is this run's no longer.
+    # Functions that raise `FatalRunError` if a folder is this run's no longer.
     requires: tuple[Callable[[], None], ...] = ()
 
     @classmethod
@@ -79,7 +79,7 @@ class RunFolder:
         atomic_text(self.root / "versions.json", json.dumps(versions, indent=2) + "\n")
 
     def require(self) -> None:
-        """Raises `RunEndingError` if one of the folders that the run has locked was taken away from it."""
+        """Raises `FatalRunError` if one of the folders that the run has locked was taken away from it."""
         for require in self.requires:
             require()
 

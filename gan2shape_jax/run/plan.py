@@ -160,7 +160,7 @@ def resolve(config: ConfigDict) -> Plan:
     model = model_file.read_model(pretrained) if config.networks.pretrained else None
     holds = "model" if model else "networks" if config.networks.pretrained else "nothing"
     if holds not in recipe.begins_with:
-        what = {"model": "is a lifted model", "networks": "is no lifted model", "nothing": "is empty"}[holds]
+        what = {"model": "is a lifted model", "networks": "is not a lifted model", "nothing": "is empty"}[holds]
         field, file = "config.networks.pretrained", config.networks.pretrained
         instead = _INSTEAD.get((recipe.name, holds), "name another file" if file else "name a file")
         raise UserError(

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from gan2shape_jax.errors import one_line, printable, refused
+from gan2shape_jax.errors import io_error, one_line, printable
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import interrupt
@@ -252,4 +252,4 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error, "cannot write the curves (config.logging.tensorboard)") from error
+        raise io_error(error, "cannot write the curves (config.logging.tensorboard)") from error

@@ -22,7 +22,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.text import Text
 
-from gan2shape_jax.errors import RunEndingError, UserError, one_line, printable, refused
+from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line, printable
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
@@ -58,12 +58,12 @@ FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
     """Returns what went wrong with images, by their stems; to be called where one of `FAILURES` was caught.
 
-    Raises `RunEndingError`: the error would affect every other image too.
+    Raises `FatalRunError`: the error would affect every other image too.
     """
-    if isinstance(error, RunEndingError):
+    if isinstance(error, FatalRunError):
         raise error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise refused(error, f"{stem_of(names[0])}: {error.filename or 'its files'} cannot be written") from error
+        raise io_error(error, f"{stem_of(names[0])}: {error.filename or 'its files'} cannot be written") from error
     message = str(error) or type(error).__name__
     if isinstance(error, jax.errors.JaxRuntimeError):
         message = f"the device failed: {message.splitlines()[0]}"

@@ -31,7 +31,7 @@ from typing import Any
 from etils import epath
 
 from gan2shape_jax.config import flatten, to_json
-from gan2shape_jax.errors import RunEndingError, UserError, refused
+from gan2shape_jax.errors import FatalRunError, UserError, io_error
 from gan2shape_jax.io.data import inputs_of
 from gan2shape_jax.io.files import atomic_text, clear_leftovers, set_aside
 from gan2shape_jax.io.image_lists import stem_of
@@ -244,7 +244,7 @@ def hold(
 
     The folder is local, or in object storage as an `epath.Path`; `kind` is one of `io.output_folders`, or "" for a part
     of a folder that is marked itself. Hosts of one team and one `run` hold a folder at the same time.
-    Yields a function that raises `RunEndingError` if the folder was removed, or if another run has taken it over.
+    Yields a function that raises `FatalRunError` if the folder was removed, or if another run has taken it over.
     Raises `UserError`: the folder is another's, or another run is at work in it, and nothing in it was changed; or it
     cannot be written to.
     """
@@ -260,7 +260,7 @@ def hold(
 
     def require() -> None:
         if _read(note) != this:
-            raise RunEndingError(
+            raise FatalRunError(
                 f"{folder} was removed, or taken over by another run, during the run: nothing more "
                 "can be written there; start the same command again"
             )
@@ -285,7 +285,7 @@ def hold(
             if lock:
                 _require_own(pathlib.Path(folder), name, team, run)
         except OSError as error:
-            raise refused(error, f"cannot lock {folder} for this run") from error
+            raise io_error(error, f"cannot lock {folder} for this run") from error
         yield require
     finally:
         with contextlib.suppress(OSError):

@@ -28,7 +28,7 @@ from etils import epath, epy
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.io.files import set_aside
 from gan2shape_jax.training.decision import There, Wanted, decide, require
 
@@ -86,7 +86,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
-                raise RunEndingError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
+                raise FatalRunError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
             whole = {"made_with": dict(self._wanted.made_with), "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
@@ -149,7 +149,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         except Exception as error:
             no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             if no_room or any(words in str(error) for words in _NO_ROOM):
-                raise RunEndingError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
+                raise FatalRunError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
 
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.io import files
 from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_file, atomic_folder, atomic_text, read_object
 from gan2shape_jax.io.sandbox import Record, run_limited
@@ -130,7 +130,7 @@ def test_what_fails_halfway_leaves_the_former_file_or_folder_and_no_rubbish(tmp_
         part.write_text("ne")
         raise fault
 
-    error = RunEndingError if isinstance(fault, OSError) else type(fault)
+    error = FatalRunError if isinstance(fault, OSError) else type(fault)
     with pytest.raises(error):
         atomic_file(target, write)
     with pytest.raises(error), atomic_folder(tmp_path / "folder") as fresh:

@@ -257,7 +257,7 @@ def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, 
     params = models.init_params(jax.random.key(0), lifted[1].settings)
     (tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     config.networks.pretrained, config.data.image_list = str(tmp_path / "networks.safetensors"), ""
-    with pytest.raises(UserError, match="is no lifted model, .* name a lift's model.safetensors"):
+    with pytest.raises(UserError, match="is not a lifted model, .* name a lift's model.safetensors"):
         experiment.run_experiment(config)
 
 

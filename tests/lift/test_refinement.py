@@ -243,7 +243,7 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
         ("predict", "model", ""),
         ("predict", "networks", ""),
         ("train", "model", r"is a lifted model, .* 'train': refine it with config\.recipe='refine'"),
-        ("refine", "networks", r"is no lifted model, .* 'refine': config\.recipe='train' goes on from them"),
+        ("refine", "networks", r"is not a lifted model, .* 'refine': config\.recipe='train' goes on from them"),
         ("finetune", "", r"^config\.networks\.pretrained is empty, which does not go with .* 'finetune': name a file$"),
     ],
 )

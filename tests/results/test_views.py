@@ -18,7 +18,7 @@ from helpers.bump import SIZE
 from PIL import Image
 
 from gan2shape_jax.apps import render
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera, back_project
 from gan2shape_jax.results import Reconstruction, draw_gan_views, load, pictures, save_result, views
@@ -187,7 +187,7 @@ def test_a_swing_has_the_bytes_of_its_frames_there_and_back(tmp_path, count, sid
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif", ""])
-@pytest.mark.parametrize("error, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (_NO_SPACE, RunEndingError)])
+@pytest.mark.parametrize("error, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (_NO_SPACE, FatalRunError)])
 def test_frames_that_end_early_leave_the_former_file(ending, error, raised, tmp_path):
     def frames():
         yield "0.png", _FRAME

@@ -20,7 +20,7 @@ from helpers.plain_result import plain_result
 from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark
@@ -198,10 +198,10 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
     with hold(folder) as require:
         require()
         shutil.rmtree(folder)
-        with pytest.raises(RunEndingError, match="run was removed, or taken over by another run, during the run"):
+        with pytest.raises(FatalRunError, match="run was removed, or taken over by another run, during the run"):
             require()
         folder.mkdir()
-        with hold(folder), pytest.raises(RunEndingError):
+        with hold(folder), pytest.raises(FatalRunError):
             require()
 
 
@@ -231,7 +231,7 @@ def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
         with hold(folder) as second:
             assert f"has no locks, and process {os.getpid()} on" in capsys.readouterr().err
             second()
-            with pytest.raises(RunEndingError):
+            with pytest.raises(FatalRunError):
                 first()
     with hold(folder):
         assert capsys.readouterr().err == ""

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 import gan2shape_jax
 from gan2shape_jax import main as program
-from gan2shape_jax.errors import RunEndingError, Terminated, UserError
+from gan2shape_jax.errors import FatalRunError, Terminated, UserError
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
@@ -276,7 +276,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_in_words(tmp_path, monkeypatch, 
 
     with Checkpoints(tmp_path / "001", keep=1) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "save", full)
-        with pytest.raises(RunEndingError, match="the disk is full; make room and run the same command again"):
+        with pytest.raises(FatalRunError, match="the disk is full; make room and run the same command again"):
             checkpoints.save(1, _state(1.0), _record(1))
 
 

@@ -15,7 +15,7 @@ from gan2shape_jax.apps.cluster import engine
 from gan2shape_jax.apps.cluster.storage import Storage, in_words
 from gan2shape_jax.apps.photo.folder import FOLDER, Prepared, Request, config_of, make_results, parts_of, prepare
 from gan2shape_jax.config.load import read_config
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.io.image_files import LARGEST_FILE
 from gan2shape_jax.photos.find import NoDetectionError
 from gan2shape_jax.photos.judge import row_of
@@ -45,7 +45,7 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
                 _fetch(item, local)
                 request = Request(local, item["name"], anyway=task["anyway"], source=item["path"])
                 found[item["name"]] = prepare(request, config, model.finder)
-            except RunEndingError:
+            except FatalRunError:
                 raise
             except UserError as error:
                 refused[item["name"]] = error

@@ -30,7 +30,7 @@ from typing import IO, Any, cast
 
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.config import load_config
-from gan2shape_jax.errors import RunEndingError, UserError, exit_code, install, one_line, printable, refused
+from gan2shape_jax.errors import FatalRunError, UserError, exit_code, install, io_error, one_line, printable
 from gan2shape_jax.io.bundled import RECORD, asset, cache, cached_weights
 from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.files import (
@@ -255,11 +255,11 @@ def obtain(
             members = {name: unpacked / pathlib.PurePosixPath(name).name for name in MEMBERS}
             converted = _convert(entry, folder / entry.name, members if entry.archived else sources)
         except UserError as error:
-            if entry.archived and not isinstance(error, RunEndingError) and unpacked.is_dir():
+            if entry.archived and not isinstance(error, FatalRunError) and unpacked.is_dir():
                 set_aside(unpacked, error)  # so that a good one can take its place
             # Damage to a download without a known hash shows only in use.
             unchecked = [sources[file.file] for file in entry.sources if file.file in sources and not file.sha256]
-            if local_files or isinstance(error, RunEndingError) or not unchecked:
+            if local_files or isinstance(error, FatalRunError) or not unchecked:
                 raise
             for path in unchecked:
                 set_aside(path, "no hash of it is known")
@@ -290,7 +290,7 @@ def _local_sources(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pat
             if source.sha256 not in ("", sha256(path)):
                 raise UserError(_another(source, str(path), "it is not used"))
         except OSError as error:
-            raise refused(error, f"cannot read {path}") from error
+            raise io_error(error, f"cannot read {path}") from error
     return dict(zip(names, paths))
 
 
@@ -329,7 +329,7 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
         untried = "The authors of this program have never tried this address"
         raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and name it with --from") from error
     except OSError as error:
-        raise refused(error, f"cannot write below {folder}") from error
+        raise io_error(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs
         raise UserError(_another(source, source.url, "nothing of it is kept")) from error
 

@@ -16,7 +16,7 @@ from gan2shape_jax.apps.photo import folder, naming
 from gan2shape_jax.apps.photo.folder import Prepared, Request
 from gan2shape_jax.errors import (
     ConfigError,
-    RunEndingError,
+    FatalRunError,
     UserError,
     exit_code,
     message_line,
@@ -162,7 +162,7 @@ def _reconstruct(
                 count = f"{number + 1} of {len(paths)}: " if len(paths) > 1 else ""
                 try:
                     photos = search.result()
-                except RunEndingError:
+                except FatalRunError:
                     raise
                 except UserError as error:
                     refused[names[number]] = str(error)

@@ -29,7 +29,7 @@ from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import Detection
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.errors import UserError, io_error
 from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import (
@@ -221,7 +221,7 @@ def _write(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             atomic_bytes(folder / file, content)
     except OSError as error:
-        raise refused(error, f"{folder} cannot be written") from error
+        raise io_error(error, f"{folder} cannot be written") from error
 
 
 def records_in(out: pathlib.Path) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from typing import Any
 from etils import epy
 
 from gan2shape_jax.apps.photo.naming import names_for
-from gan2shape_jax.errors import UserError, one_line, refused
+from gan2shape_jax.errors import UserError, io_error, one_line
 
 _PICTURES = 500  # of Gradio's, the newest, that are kept: a browser fetches one when it is made
 _LONGEST_NAME = 60  # characters of a file's name, its end
@@ -254,5 +254,5 @@ def server_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
             for inside in ("uploads", "visits"):
                 (folder / inside).mkdir()
         except OSError as error:
-            raise refused(error, f"{root} cannot hold the server's files") from error
+            raise io_error(error, f"{root} cannot hold the server's files") from error
         yield folder

@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import folder as photo_folder
 from gan2shape_jax.apps.serve.visits import Limits
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import absence, find, is_found, person_note
@@ -193,7 +193,7 @@ def _work(pipe: Connection, memory: int, load: Callable[..., Perform], *args: st
             except KeyboardInterrupt:  # by runs, which respond to Ctrl-C between iterations
                 end = "cancelled"
             except (UserError, OSError) as error:
-                full = isinstance(error, RunEndingError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+                full = isinstance(error, FatalRunError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
                 end = str(error) if isinstance(error, UserError) and not full else fault(_FULL if full else _FAULT)
             except Exception as error:
                 end = fault(_MEMORY if _lacks_memory(error) else _FAULT)

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.errors import RunEndingError, UserError, one_line, refused
+from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import listed
@@ -113,7 +113,7 @@ def load(
     if photos is None:
         needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
-            raise RunEndingError(
+            raise FatalRunError(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
@@ -262,7 +262,7 @@ def _pack(
 
             atomic_file(out / _PIXELS, write)
     except OSError as error:
-        raise refused(error, f"cannot write {out / _PIXELS}") from error
+        raise io_error(error, f"cannot write {out / _PIXELS}") from error
     taken = set(chosen)
     odd = [int(i) for i in np.argsort(-unlikeness, kind="stable") if unlikeness[i] > _FAR]
     facts = {
