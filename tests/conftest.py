@@ -1,6 +1,7 @@
 """Shared fixtures: where the reference's tensors lie and how to read them."""
 
 import gc
+import math
 import os
 import pathlib
 import shlex
@@ -76,6 +77,13 @@ def pytest_addoption(parser):
     )
     parser.addoption("--signatures", action="store_true", help="check shapes and types at each call, as .ci/run does")
     parser.addoption("--costs", metavar="FILE", type=pathlib.Path, help="add what each test costs to FILE, a line each")
+    parser.addoption(
+        "--compiling",
+        metavar="SECONDS",
+        type=float,
+        default=math.inf,  # until all quick tests are
+        help="processor seconds that a quick test may trace and compile (5; half as much again with --signatures)",
+    )
     parser.addoption("--optimised", action="store_true", help="compile as users do: slower to compile, faster to run")
 
 
@@ -85,8 +93,8 @@ def pytest_configure(config):
     if config.getoption("--signatures"):
         _check_signatures()
     _keep_programs()
-    limited = not config.getoption("--optimised")
-    costs = Costs(checked=config.getoption("--signatures"), limited=limited, record=config.getoption("--costs"))
+    most = math.inf if config.getoption("--optimised") else config.getoption("--compiling")
+    costs = Costs(most=most, checked=config.getoption("--signatures"), record=config.getoption("--costs"))
     config.pluginmanager.register(costs, "costs")
     # JAX's traces are millions of small objects that live on: looking for cycles among them took a tenth of the suite.
     gc.set_threshold(200_000, 50, 1000)
@@ -145,6 +153,19 @@ def golden(golden_path):
             return dict(archive)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """The finished run of `helpers.tiny`, made once for all of pytest-xdist's workers; tests read it."""
+    import filelock
+    from helpers import tiny
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "tiny_run"
+    folder.mkdir(exist_ok=True)
+    with filelock.FileLock(folder / "made.lock"):
+        return tiny.tiny_run(folder)
 
 
 @pytest.fixture

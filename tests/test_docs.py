@@ -96,6 +96,7 @@ def test_the_examples_of_rasterizing_work():
     assert 1100 < float(names["mask"].sum()) < 1250  # its triangle covers 1,180 pixels
 
 
+@pytest.mark.ci
 def test_the_examples_for_researchers_work():
     names = _after_examples("docs/how-to/researchers.md", 6)
     assert names["turned"].shape == (2, 48, 64) and np.isfinite(names["slope"]) and names["slope"]

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 
+from gan2shape_jax import platforms
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera, crop_box, lighting, mesh_rasterizer, rasterizer, render, resample, texture
 from gan2shape_jax.geometry.camera import Camera
@@ -32,10 +34,9 @@ def _cases():
     image, light = rng.uniform(size=(2, 6, 6, 3)).astype(np.float32), rng.normal(size=(2, 4)).astype(np.float32)
     grid = rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32)
     slopes = rng.uniform(-0.5, 0.5, (2, 4, 4, 2, 2)).astype(np.float32)
-    normal = np.asarray(lighting.normals(depth, six))
-    cells = np.asarray(camera.back_project(depth, six))
+    normal, cells = jax.device_get(jax.jit(lambda d: (lighting.normals(d, six), camera.back_project(d, six)))(depth))
     fragments, mesh = (
-        mesh_rasterizer.rasterize(points, six, faces=faces),
+        compiled.rasterize(points, six, faces=faces),
         {"vertices": points, "faces": faces, "count": count},
     )
     by_camera, box = {"camera": six}, {"box": CropBox(3, 3, 4, 20)}
@@ -92,6 +93,20 @@ def _functions():
 _NAMES = sorted(_functions().keys() - _OTHERS)
 
 
+def _compiled(name):
+    """The function with what `platforms.arrays` makes of its arguments, and the rest of it one program."""
+    function = _functions()[name]
+    if function.__module__ == crop_box.__name__:  # on the host
+        return function
+    arrays, others = _cases()[name]
+    static = [key for key in others if key in ("size", "cell")]
+    return platforms.arrays(jax.jit(function.__wrapped__, static_argnames=static))
+
+
+_WAYS = {"compiled": functools.cache(_compiled), "as called": lambda name: _functions()[name]}
+ways = pytest.mark.parametrize("way", ["compiled", pytest.param("as called", marks=pytest.mark.heavy)])
+
+
 def test_every_public_function_is_listed():
     assert set(_functions()) == set(_cases()) | _OTHERS
     package = importlib.import_module("gan2shape_jax.geometry")
@@ -105,10 +120,11 @@ def _leaves(result):
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(result)]
 
 
+@ways
 @pytest.mark.parametrize("name", _NAMES)
-def test_numpy_jax_and_lists_give_the_same_values(name):
+def test_numpy_jax_and_lists_give_the_same_values(name, way):
     arrays, others = _cases()[name]
-    function = _functions()[name]
+    function = _WAYS[way](name)
     expected = _leaves(function(**jax.tree.map(jnp.asarray, arrays), **others))
 
     def doubled(x):
@@ -119,11 +135,12 @@ def test_numpy_jax_and_lists_give_the_same_values(name):
             np.testing.assert_allclose(first, other, rtol=1e-5, atol=1e-6)
 
 
+@ways
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("name", _NAMES)
-def test_sixteen_bits_are_computed_with_as_thirty_two_and_rounded(name, dtype):
+def test_sixteen_bits_are_computed_with_as_thirty_two_and_rounded(name, dtype, way):
     arrays, others = _cases()[name]
-    function = _functions()[name]
+    function = _WAYS[way](name)
     short = {key: jnp.asarray(x, dtype) if x.dtype == np.float32 else x for key, x in arrays.items()}
     exact = {key: x.astype(np.float32) if x.dtype == dtype else x for key, x in short.items()}
     result, expected = function(**short, **others), function(**exact, **others)

@@ -67,7 +67,8 @@ def test_any_camera_sees_what_rays_see():
     rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames="samples")
     camera, world = Camera((10, 15), K=_K), Camera((10, 15), K=_K, extrinsics=_TURN)
     with jax.enable_x64(True):
-        points = transform(back_project(jnp.asarray(_DEPTH, float), camera), jnp.asarray(_VIEW, float), camera)
+        placed = jax.jit(lambda depth, view: transform(back_project(depth, camera), view, camera))
+        points = placed(jnp.asarray(_DEPTH, float), jnp.asarray(_VIEW, float))
         samples = rasterizer.SampleGrid.over(camera, supersample=3).shifted(0.0123)
         assert samples.shape == (30, 45)
         expected = brute_force(points.reshape(-1, 3), grid_faces(10, 15), camera, samples)
@@ -80,7 +81,7 @@ def test_any_camera_sees_what_rays_see():
                 np.testing.assert_array_equal(actual.triangle, expected[0])
                 np.testing.assert_allclose(actual.depth, expected[2], rtol=1e-9)
         for seen_by in (camera, world):
-            pixels = project(back_project(jnp.asarray(_DEPTH, float), seen_by), seen_by)
+            pixels = jax.jit(lambda depth, c: project(back_project(depth, c), c))(jnp.asarray(_DEPTH, float), seen_by)
             np.testing.assert_allclose(pixels, np.stack(np.meshgrid(np.arange(15), np.arange(10)), -1), atol=1e-9)
     with pytest.raises(ValueError, match="size is 10; it must leave whole rows of 10 x 15 pixels"):
         rasterizer.SampleGrid.over(camera, size=10)
@@ -88,18 +89,19 @@ def test_any_camera_sees_what_rays_see():
         render.warp_depth(jnp.asarray(_DEPTH.T), jnp.asarray(_VIEW), camera)
 
 
-def test_focal_lengths_are_differentiable_and_mapped_and_compile_once():
-    def loss(camera, depth):
-        visible = render.warp_depth(depth, jnp.asarray(_VIEW), camera)
-        mesh = back_project(depth, Camera((10, 15), K=_K)).reshape(-1, 3)
-        fragments = mesh_rasterizer.rasterize(mesh, camera, faces=grid_faces(10, 15))
-        return jnp.sum(visible[3:-3, 3:-3] ** 2) + jnp.sum(
-            jnp.where(fragments.triangle < 0, 0, fragments.depth)[3:-3, 3:-3]
-        )
+def _loss_of_both(camera, depth):
+    visible = render.warp_depth(depth, jnp.asarray(_VIEW), camera)
+    mesh = back_project(depth, Camera((10, 15), K=_K)).reshape(-1, 3)
+    fragments = mesh_rasterizer.rasterize(mesh, camera, faces=grid_faces(10, 15))
+    return jnp.sum(visible[3:-3, 3:-3] ** 2) + jnp.sum(
+        jnp.where(fragments.triangle < 0, 0, fragments.depth)[3:-3, 3:-3]
+    )
 
+
+def test_focal_lengths_are_differentiable_and_compile_once():
     with jax.enable_x64(True):
         depth = jnp.asarray(_DEPTH, float)
-        run = jax.jit(jax.value_and_grad(loss))
+        run = jax.jit(jax.value_and_grad(_loss_of_both))
         camera = Camera((10, 15), K=(31.3, *_K[1:]), near=0.1)  # no sample on an edge
         value, slope = run(camera, depth)
         ahead, behind = (run(dataclasses.replace(camera, K=(31.3 + d, *_K[1:])), depth)[0] for d in (1e-6, -1e-6))
@@ -107,9 +109,14 @@ def test_focal_lengths_are_differentiable_and_mapped_and_compile_once():
         run(Camera((10, 15), K=(41, 40, 7, 5), near=0.2, far=50, rot_center_depth=1.1), depth)
         assert run._cache_size() == 1
 
-        def of_view(fov_deg, depth):
-            return loss(Camera((10, 15), fov_deg=fov_deg), depth)
 
+@pytest.mark.heavy
+def test_fields_of_view_are_mapped_over():
+    def of_view(fov_deg, depth):
+        return _loss_of_both(Camera((10, 15), fov_deg=fov_deg), depth)
+
+    with jax.enable_x64(True):
+        depth = jnp.asarray(_DEPTH, float)
         fields = jnp.array([20.0, 28.0])
         mapped = jax.jit(jax.vmap(jax.value_and_grad(of_view), (0, None)))(fields, depth)
         alone = jax.jit(of_view)(28.0, depth)

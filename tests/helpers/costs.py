@@ -4,6 +4,7 @@ A quick test, or a fixture that several share, that compiles for too long fails 
 before a process grows too large. All of it is about this process: what its children compile is theirs.
 """
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -18,16 +19,21 @@ import jax
 import jax.monitoring
 import pytest
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 _SEEN = (
     "/jax/core/compile/jaxpr_trace_duration",
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
     "/jax/core/compile/backend_compile_duration",
 )
-# Of a test with the fixtures made for it alone; what a module or a session shares, several tests would pay.
-MOST, MOST_SHARED = float("inf"), float("inf")
+# So many times as long as a test may a fixture compile that a module or a session shares: it is made for several.
+_SHARED = 12
 # Checks of signatures make tracing a third longer.
 _CHECKED = 1.5
-_UNLIMITED = ("heavy", "slow", "tpu", "browser")
+_UNLIMITED = ("heavy", "slow", "ci", "tpu", "browser")
 _GIB = 1 << 30
 # A test adds up to 0.7 GiB, and a process is not to grow beyond 3.
 _LARGE = 2.0 * _GIB
@@ -63,6 +69,11 @@ def resident() -> int:
         return 0
 
 
+def _peak() -> int:
+    """Bytes that this process had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if resource else 0
+
+
 def _maps() -> int:
     """How many memory maps this process has: each compiled program is a few, and Linux allows one 65,530 by default."""
     try:
@@ -81,12 +92,12 @@ def drop_programs() -> None:
 
 
 class Costs:
-    """A plugin of pytest: limits and, where a file is named, records costs."""
+    """A plugin of pytest: bounds what a quick test takes for compiling, and records costs in a file if one is named."""
 
-    def __init__(self, *, checked: bool, limited: bool, record: pathlib.Path | None) -> None:
+    def __init__(self, *, most: float, checked: bool, record: pathlib.Path | None) -> None:
         self.meter, self.record = Meter(), record
-        self.factor = (_CHECKED if checked else 1.0) if limited else float("inf")
-        self._own = self._shared = self._floor = 0.0
+        self.most = most * (_CHECKED if checked else 1)
+        self._own = self._shared = self._floor = 0.0  # seconds of this test, and of what it shares; bytes
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item, nextitem) -> Iterator[None]:
@@ -103,6 +114,7 @@ class Costs:
                 "own": self._own,
                 "programs": self.meter.programs - programs,
                 "memory": resident() / _GIB,
+                "peak": _peak() / _GIB,
             }
             with self.record.open("a") as file:
                 file.write(json.dumps(cost) + "\n")
@@ -117,32 +129,40 @@ class Costs:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request) -> Iterator[object]:
-        before, inside = self.meter.seconds, self._shared
+        before, shared = self.meter.seconds, self._shared
         made = yield
         if fixturedef.scope != "function":
             spent = self.meter.seconds - before
-            self._shared = inside + spent
-            if spent > (most := MOST_SHARED * self.factor):
-                pytest.fail(f"the fixture {fixturedef.argname} {_complaint(spent, most)}", pytrace=False)
+            own, self._shared = spent - (self._shared - shared), shared + spent
+            require_quick(request._pyfuncitem, f"fixture {fixturedef.argname}", own, _SHARED * self.most)
         return made
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item) -> Iterator[None]:
-        before = self.meter.seconds
-        yield
-        self._own = self.meter.seconds - before - self._shared
+        with self._counted():
+            yield
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item) -> Iterator[None]:
-        before = self.meter.seconds
-        yield
-        self._own += self.meter.seconds - before
-        if self._own > (most := MOST * self.factor) and not any(map(item.get_closest_marker, _UNLIMITED)):
-            pytest.fail(f"{item.nodeid} {_complaint(self._own, most)}", pytrace=False)
+        with self._counted():
+            yield
+        require_quick(item, f"test {item.nodeid}", self._own, self.most)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        before = self.meter.seconds - self._shared
+        try:
+            yield
+        finally:
+            self._own += self.meter.seconds - self._shared - before
 
 
-def _complaint(spent: float, most: float) -> str:
-    return (
-        f"spent {spent:.1f} processor seconds on tracing and compiling, of which a quick test has {most:g}: let it use "
-        "a smaller model or a program that others use too, or mark it `heavy` (docs/reports/test_suite.md)"
-    )
+def require_quick(item: pytest.Item, what: str, spent: float, most: float) -> None:
+    """Fails a quick test, of which `what` has spent so many processor seconds, if that is too much."""
+    if spent > most and not any(map(item.get_closest_marker, _UNLIMITED)):
+        pytest.fail(
+            f"the {what} spent {spent:.1f} processor seconds on tracing and compiling, and may spend {most:g}: let it "
+            "use a smaller model or a program that others use too, or mark it `heavy` (docs/reports/test_suite.md); on "
+            "a slow machine, allow more by --compiling",
+            pytrace=False,
+        )

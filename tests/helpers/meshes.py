@@ -5,10 +5,10 @@ import numpy as np
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 from helpers import compiled
+from helpers.compiled import FACES, VERTICES
 
 CAMERA = camera_lib.Camera(9, fov_deg=60.0)
 SAMPLES = SampleGrid.over(CAMERA, supersample=3).shifted(0.0123)
-VERTICES, FACES = 24, 40
 KINDS = "small", "large", "around the camera", "slivers", "mixed"
 
 
@@ -36,6 +36,11 @@ def random_mesh(kind, seed):
     again = np.setdiff1d(np.arange(FACES), np.unique(np.sort(faces, 1), axis=0, return_index=True)[1])
     faces[again] = 0
     return points, faces
+
+
+def chosen(faces, which):
+    """The faces that are chosen, in their order, and as many without area as are left."""
+    return np.concatenate([faces[which], np.zeros_like(faces[~which])])
 
 
 def rasterize(vertices, faces):

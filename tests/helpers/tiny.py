@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import pathlib
+import pickle
+import shutil
 import tempfile
 
 import numpy as np
@@ -11,12 +13,14 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io import image_lists
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.main import main
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.stylegan2 import weights
+from helpers.command_line import overrides
 
 SIZE = 32
 
@@ -68,6 +72,43 @@ def _gan() -> bytes:
         return pathlib.Path(folder, "gan").read_bytes()
 
 
+@dataclasses.dataclass(frozen=True)
+class TinyRun:
+    """A run from its beginning to its end, in its folder; tests that change anything in it take a copy."""
+
+    config: ConfigDict
+    code: int  # the command's exit code
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where it is."""
+        return pathlib.Path(self.config.workdir)
+
+
+# What the tiny run and runs with its bits have in common.
+RUN_FIELDS = {"data__latent_root": "", "outputs__turntable_frames": 2, "schedule__stages": ((3, 2, 2),)}
+
+
+def tiny_run(folder: pathlib.Path) -> TinyRun:
+    """A finished run of `001.png`, whose latent is found, and of `005.png`, a damaged file, with all outputs.
+
+    It is made once in a folder: whoever asks again is given the same.
+    """
+    made = folder / "made.pickle"
+    if made.is_file():
+        return pickle.loads(made.read_bytes())
+    for kind in ("image", "mask"):
+        shutil.copytree(asset(f"ictface/{kind}"), folder / kind)
+    damaged = folder / "image" / "005.png"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    everything = {"logging__tensorboard": True, "outputs__gan_images": True, "outputs__animation": True}
+    roots = {f"data__{kind}_root": str(folder / kind) for kind in ("image", "mask")}
+    config = tiny_config(folder, names=("005.png", "001.png"), **RUN_FIELDS, **roots, **everything)
+    run = TinyRun(config, main(["--config=ictface", *overrides(config)]))
+    made.write_bytes(pickle.dumps(run))
+    return run
+
+
 def tiny_lift(tmp_path, **fields) -> ConfigDict:
     """The configuration of a lift as small."""
     lift = {"samples": 3, "batches": 2, "held_out": 2, "measured": 3, "masks": "none", "view_iterations": 1}
@@ -90,4 +131,4 @@ def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
     return image, frozen
 
 
-__all__ = ["asset", "images_of", "tiny_config", "tiny_image", "tiny_lift"]
+__all__ = ["RUN_FIELDS", "TinyRun", "asset", "images_of", "tiny_config", "tiny_image", "tiny_lift", "tiny_run"]

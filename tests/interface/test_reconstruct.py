@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import inspect
 import os
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,7 @@ import gan2shape_jax as g2s
 from gan2shape_jax import interface
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.io.arrays import load_latent, load_mvn
+from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.method import step3
 from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment
@@ -25,8 +24,6 @@ from gan2shape_jax.stylegan2 import Architecture
 
 _FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")
 _DEPTH = np.load(asset("ictface/depth/001.npy"))[::2, ::2]
-_GIVEN = {"true_depth": np.where(_DEPTH > 0, _DEPTH, 1.1)}
-_GIVEN["latent"] = load_latent(pathlib.Path(asset("ictface/latents/001.pt")), 128)
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "input_depth", "reconstruction", "canonical", "true_depth")
 
 
@@ -37,13 +34,15 @@ def _config(folder, **fields):
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return _config(tmp_path_factory.mktemp("command"))
+def config(tiny_run):
+    return tiny_run.config
 
 
-def _by_command(config):
-    assert experiment.run_experiment(config) == 0
-    return load(os.path.join(config.workdir, "results", "001"))
+@pytest.fixture(scope="module")
+def given(tiny_run):
+    """What the command found or read, beside image and mask."""
+    latent = np.load(tiny_run.folder / "latents" / "001.npy")
+    return {"true_depth": np.where(_DEPTH > 0, _DEPTH, 1.1), "latent": latent}
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +51,17 @@ def gan(config):
 
 
 @pytest.fixture(scope="module")
-def face(config, gan, tmp_path_factory):
+def face(config, gan, given, tmp_path_factory):
     """Face 001 by the public interface, and what it wrote into the folder that it was called in."""
     folder = tmp_path_factory.mktemp("caller")
     image, mask = np.asarray(opened(_FACE).convert("RGB")), np.asarray(opened(_MASK).convert("L"))
     with contextlib.chdir(folder):
-        result = g2s.reconstruct(image, gan, mask=mask, config=config, name="001", **_GIVEN)
+        result = g2s.reconstruct(image, gan, mask=mask, config=config, name="001", **given)
     return result, list(folder.rglob("*"))
 
 
-def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, config):
-    (result, written), expected = face, _by_command(config)
+def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, tiny_run):
+    (result, written), expected = face, load(tiny_run.folder / "results" / "001")
     assert written == []
     for name in _ARRAYS:
         np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), err_msg=name)
@@ -74,23 +73,24 @@ def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, config)
 @pytest.mark.heavy  # traces two schedules once more
 def test_without_a_latent_the_gan_is_inverted_as_by_the_command(gan, tmp_path):
     config = _config(tmp_path, data__latent_root="")
-    expected = _by_command(config)
+    assert experiment.run_experiment(config) == 0
+    expected = load(os.path.join(config.workdir, "results", "001"))
     assert np.load(os.path.join(config.workdir, "latents", "001.npy")).shape == (1, 128)
     result = g2s.reconstruct(opened(_FACE), gan, mask=opened(_MASK), config=config, name="001")
     np.testing.assert_array_equal(result.depth, expected.depth)
 
 
 @pytest.mark.heavy  # traces a schedule once more
-def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_path):
+def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, given, tmp_path):
     calls: list[g2s.Progress] = []
 
     def break_off(progress):
         calls.append(progress)
-        if progress.step == "step3" and progress.iteration == 3:
+        if progress.step == "step3" and progress.iteration == 1:
             raise KeyboardInterrupt
 
     def again(**changes):
-        arguments = {"mask": opened(_MASK), "config": config, "checkpoint_folder": tmp_path / "kept"} | _GIVEN
+        arguments = {"mask": opened(_MASK), "config": config, "checkpoint_folder": tmp_path / "kept"} | given
         return g2s.reconstruct(opened(_FACE), gan, name="001", **(arguments | changes))
 
     with pytest.raises(KeyboardInterrupt):
@@ -100,8 +100,8 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
     calls.clear()
     result = again(callback=calls.append)
     np.testing.assert_array_equal(result.depth, face[0].depth)
-    assert (broken_off.stage, broken_off.step, broken_off.iteration) == (1, "step3", 3)
-    assert (calls[0].stage, calls[0].step, calls[0].iteration) == (1, "step3", 4)  # nothing is done twice
+    assert (broken_off.stage, broken_off.step, broken_off.iteration) == (1, "step3", 1)
+    assert (calls[0].stage, calls[0].step, calls[0].iteration) == (1, "step3", 2)  # nothing is done twice
     fractions = [progress.fraction for progress in calls]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert calls[-1].loss is not None and np.isfinite(calls[-1].loss)
@@ -111,14 +111,14 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, config, gan, tmp_pat
 
 
 @pytest.mark.heavy  # traces a schedule once more
-def test_a_loss_of_ones_own_trains(face, config, gan):
+def test_a_loss_of_ones_own_trains(face, config, gan, given):
     def nearer(params, samples, context, *, weight, flip):
         loss, (metrics, extra) = step3.step3_loss(params, samples, context, flip=flip)
         away = jnp.mean(extra[0].depth)  # of the sheet
         return loss + weight * away, (metrics | {"away": away}, extra)
 
     own = {"step3": dataclasses.replace(step3.STEP3, loss=functools.partial(nearer, weight=100))}
-    arguments = {"mask": opened(_MASK), "config": config, "name": "001"} | _GIVEN
+    arguments = {"mask": opened(_MASK), "config": config, "name": "001"} | given
     result = g2s.reconstruct(opened(_FACE), gan, steps=own, **arguments)
     assert result.depth.mean() < face[0].depth.mean() - 1e-4
     assert "away" in result.history[-1]

@@ -43,38 +43,48 @@ def case(image):
 def compiled():
     """What is compiled from here on."""
     names = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: names.append(name) if "backend_compile" in name else None
-    )
+
+    def note(name, *_, **__):
+        if "backend_compile" in name:
+            names.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
     yield names
-    jax.monitoring.clear_event_listeners()
+    jax.monitoring.unregister_event_duration_listener(note)
 
 
 def _phase(step, *, flip=False):
     return Phase(number=1, stage=1, kind=STEPS[step], iterations=2, flip=flip)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_compiles_once_and_transfers_nothing(image, case, step, compiled):
-    """Another weight, rate or range is traced; nothing goes to the host and back inside an iteration."""
+@pytest.fixture(scope="module", params=STEPS)
+def iterated(request, image, case):
+    """The step's name, its program and what it is given, by copies of the state; and what an iteration returned."""
+    step = request.param
     task = task_lib.independent(image[:1], image[1])
     phase = _phase(step, flip=step == "step3")  # the programs that the tests of the loop compile
     state = task.begin(task.initial(case[2]), phase)
     constants = task.phase_constants(state, phase)
-    if step == "step1":
-        assert constants.features is not None  # those of the input, which every iteration needs
     arguments = constants, task.example, task_lib.phase_keys(task.example.key, phase.number, stream=Stream.TRAIN)
     run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
+    _, first = run(states[0], *arguments, jnp.int32(0), task.frozen, task.settings)
+    return step, run, states[1], arguments, task, first
+
+
+def test_a_step_compiles_once_and_transfers_nothing(iterated, compiled):
+    """Another weight, rate or range is traced; nothing goes to the host and back inside an iteration."""
+    step, run, state, arguments, task, first = iterated
+    if step == "step1":
+        assert arguments[0].features is not None  # those of the input, which every iteration needs
     every = jax.tree.map(lambda leaf: leaf * 1.01, task.settings)
     number = jnp.int32(0)
-    # Compiling puts constants on the device; later iterations must not.
-    _, first = run(states[0], *arguments, number, task.frozen, task.settings)
+    # Compiling has put constants on the device; later iterations must not.
     with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     compiled.clear()
     with jax.transfer_guard("disallow_explicit"):
-        after, other = run(states[1], *arguments, number, task.frozen, every)
+        after, other = run(state, *arguments, number, task.frozen, every)
         jax.block_until_ready(after)
     assert not compiled and (other["loss"][0] != first["loss"][0] or step == "prior")
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(other))

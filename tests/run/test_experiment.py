@@ -20,7 +20,7 @@ import trimesh
 from helpers import reference_weights
 from helpers.command_line import overrides
 from helpers.killed import await_checkpoint
-from helpers.tiny import asset, tiny_config
+from helpers.tiny import RUN_FIELDS, tiny_config
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
@@ -39,8 +39,7 @@ _NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "metrics.json", 
 def _config(folder, **fields):
     """One image, whose latent is found; results are the same bits whatever else is in the list."""
     folder.mkdir(exist_ok=True)
-    small = {"outputs__turntable_frames": 2, "schedule__stages": ((3, 2, 2),)}
-    return tiny_config(folder, data__latent_root="", **small | fields)
+    return tiny_config(folder, **RUN_FIELDS | fields)
 
 
 def _command(config) -> list[str]:
@@ -51,22 +50,10 @@ def _bits(run) -> dict[str, bytes]:
     return {file: (run / "results" / "001" / file).read_bytes() for file in _NUMBERS}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+@pytest.fixture
+def finished(tiny_run):
     """A finished run over two images, of which one is unusable; its exit code, folder and configuration."""
-    folder = tmp_path_factory.mktemp("finished")
-    for kind in ("image", "mask"):
-        shutil.copytree(asset(f"ictface/{kind}"), folder / kind)
-    (folder / "image/005.png").write_bytes((folder / "image/005.png").read_bytes()[:500])
-    config = _config(
-        folder,
-        names=("005.png", "001.png"),
-        **{f"data__{kind}_root": str(folder / kind) for kind in ("image", "mask")},
-        logging__tensorboard=True,
-        outputs__gan_images=True,
-        outputs__animation=True,
-    )
-    return main(_command(config)), pathlib.Path(config.workdir), config
+    return tiny_run.code, tiny_run.folder, tiny_run.config
 
 
 @pytest.fixture
@@ -134,6 +121,7 @@ def test_a_finished_run_is_left_as_it_is(copied, capfd):
     assert before == {path: path.stat().st_mtime_ns for path in (run / "results" / "001").iterdir()}
 
 
+@pytest.mark.ci  # trains once more
 def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, finished, capfd):
     command, run = copied
     (run / "config.json").write_bytes(bytes(range(256)))
@@ -150,6 +138,7 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, fini
     assert (run / "latents" / "001.npy.unreadable-1").read_bytes() == b"cut"
 
 
+@pytest.mark.ci
 def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tmp_path, monkeypatch, capfd):
     config = _config(tmp_path / "gone", names=("001.png", "006.png"))
     run, iterations = pathlib.Path(config.workdir), itertools.count(1)

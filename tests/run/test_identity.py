@@ -152,12 +152,13 @@ def test_a_field_that_a_run_lacks_has_its_default(tmp_path):
         start.require_startable(resolve(other), ["001.png"])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run of one image."""
-    config = tiny_config(tmp_path_factory.mktemp("finished"), outputs__preset="overview")
-    assert experiment.run_experiment(config) == 0
-    return config
+@pytest.fixture
+def finished(tiny_run, tmp_path):
+    """The configuration of a run that is finished, with the image that could be read in its list."""
+    config = tiny_run.config.copy_and_resolve_references().unlock()
+    (tmp_path / "names.txt").write_text("001.png\n")
+    config.data.image_list = str(tmp_path / "names.txt")
+    return config.lock()
 
 
 def _factors(run: pathlib.Path) -> dict[str, bytes]:
@@ -167,7 +168,8 @@ def _factors(run: pathlib.Path) -> dict[str, bytes]:
 def test_another_drawing_is_drawn_from_what_is_kept(finished, tmp_path, monkeypatch, capsys):
     run = shutil.copytree(finished.workdir, tmp_path / "run")
     config = finished.copy_and_resolve_references().unlock()
-    config.workdir, config.outputs.preset, config.outputs.turntable_frames = str(run), "all", 3
+    config.workdir = str(run)
+    config.outputs.update(turntable_frames=3, animation=False, gan_images=False)
     before, networks = _factors(run), (run / "results/001/networks.safetensors").read_bytes()
     monkeypatch.setattr("gan2shape_jax.training.loop.run_schedule", lambda *_, **__: pytest.fail("it is trained"))
     assert experiment.run_experiment(config.lock()) == 0
