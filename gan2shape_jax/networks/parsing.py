@@ -251,5 +251,5 @@ def mask_of_labels(
     """Returns the object mask from labels: each label's value, 0 without one, averaged over areas if it is smaller."""
     table = np.zeros(256, np.float32)
     table[list(values)] = list(values.values())
-    mask = resample.resize(jnp.asarray(table[labels])[..., None], size)[..., 0]
-    return np.clip(np.asarray(mask), 0, 1)
+    mask: np.ndarray = np.asarray(resample.resize(jnp.asarray(table[labels])[..., None], size)[..., 0])
+    return mask.clip(0, 1)

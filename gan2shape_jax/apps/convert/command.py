@@ -10,7 +10,7 @@ The kind of IN is recognised by its content. Needs no PyTorch and runs no code f
 import argparse
 import importlib.util
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -101,13 +101,13 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
     require_targets({"OUT": args.target, "--sheet": sheet}, read, overwrite=args.overwrite)
     content = read_checkpoint(args.sources[0])
     family = recognise(tensor_names(content))
-    if is_gan := family is not None and family.tool != NETWORKS:
-        outcome = _gan(args, content, family)
+    if family is not None and family.tool != NETWORKS:
+        outcome, shown = _gan(args, content, family), "samples"
     else:
         if sheet is not None and importlib.util.find_spec("matplotlib") is None:
             print(f"no sheet is drawn: it needs matplotlib, {install('plots')}")
             sheet = None
-        outcome = _networks(args, content, family, drawn=sheet is not None)
+        outcome, shown = _networks(args, content, family), "a look at what it does"
     if args.target.suffix != outcome.suffix:
         raise UserError(f"{args.target}: the target's name must end in {outcome.suffix} for {outcome.lines[0]}")
     outcome.write()
@@ -115,7 +115,7 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
     if sheet is not None:
         drawn = outcome.draw()
         atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
-        print(f"{sheet}: {'samples' if is_gan else 'a look at what it does'}")
+        print(f"{sheet}: {shown}")
 
 
 def _require_options(args: argparse.Namespace, options: dict[str, str], family: Family | None) -> None:
@@ -125,7 +125,7 @@ def _require_options(args: argparse.Namespace, options: dict[str, str], family: 
         raise UserError(f"{args.sources[0]} is {what}: leave {given[0]} out")
 
 
-def _gan(args: argparse.Namespace, content: object, family: Family) -> _Outcome:
+def _gan(args: argparse.Namespace, content: Any, family: Family) -> _Outcome:
     if family.tool == STYLEGAN2:
         _require_options(args, _OF_NETWORKS, family)
     if len(args.sources) > 1:
@@ -152,9 +152,9 @@ def _samples(converted: gans.Converted) -> Image.Image:
     return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
 
 
-def _networks(args: argparse.Namespace, content: object, family: Family | None, *, drawn: bool) -> _Outcome:
+def _networks(args: argparse.Namespace, content: Any, family: Family | None) -> _Outcome:
     _require_options(args, _OF_GANS, family)
-    picture = open_square(args.picture or asset("ictface/image/001.png")).picture if drawn else None
+    picture = open_square(args.picture or asset("ictface/image/001.png")).picture
     converted = convert(args.sources, group_base=args.group_base or 0, content=content)
     published = f"of the published weights: {converted.header['license']}"
     header = converted.header | {"license": published if args.license_note is None else args.license_note}

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.export import networks, texture
+from gan2shape_jax.apps.export import networks
 from gan2shape_jax.detection import detector, faces, weights
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import landmark_pose
@@ -36,7 +36,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
-from gan2shape_jax.photos import explain, judge
+from gan2shape_jax.photos import explain, judge, texture
 from gan2shape_jax.results import surface
 from gan2shape_jax.run.plan import resolve
 

@@ -5,10 +5,14 @@ import os
 
 import numpy as np
 import pytest
+from helpers.placed import placed
+from PIL import Image
 
 import gan2shape_jax as g2s
+from gan2shape_jax.config import to_json
 from gan2shape_jax.main import main
 from gan2shape_jax.results import load
+from gan2shape_jax.run.experiment import run_experiment
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,44 @@ def test_a_photo_is_refined_in_a_box_of_ones_own(photo, short):
     result = g2s.photo(photo, model=str(short), box=(190, 100, 96), refine=True)
     assert "refinement_share" in result.metrics
     assert result.metrics["frame"] == {"x": 190, "y": 100, "side": 96, "roll_deg": 0}
+
+
+_ARRAYS = ("depth", "signed_albedo", "view", "light", "mask", "signed_image", "input_mask", "canonical")
+_ARRAYS += ("reconstruction", "input_depth", "gan_image")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize(
+    ("model", "picture"),
+    [
+        ("people", "people/image/066.png"),
+        ("people:head", "people/head/image/066.png"),
+        ("cat", "cat/image/026.png"),
+        ("car", "car/image/007.png"),
+        ("ictface", "ictface/image/006.png"),
+    ],
+)
+def test_a_photo_has_the_bits_of_a_run_over_its_crop(tmp_path, monkeypatch, model, picture, refine):
+    """With every bundled model, feed-forward and refined: there is no second way to the same 3D."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(placed(picture)).save("a.png")
+    config = g2s.load_config(model).unlock()
+    config.refinement.update(stages=((1, 2, 2),), collect_iters=2, held_out=1)
+    config.inversion.steps = 2
+    (tmp_path / "mine.json").write_text(to_json(config))
+    (tmp_path / "mine.py").write_text(
+        "import pathlib\n\nfrom gan2shape_jax.config.load import read_config\n\n\ndef get_config():\n"
+        f"    return read_config(pathlib.Path({str(tmp_path / 'mine.json')!r}))\n"
+    )
+    command = ["photo", "a.png", "--model", "mine.py", "--box", "190", "100", "96", "--no-texture", "--out", "out"]
+    assert main(command + ["--refine"] * refine) == 0
+    config.update(workdir="run", recipe="refine" if refine else "predict")
+    config.data.update(image_list="out/photos/list.txt", image_root="out/photos/image", mask_root="out/photos/mask")
+    config.data.update(latent_root="", depth_root="", mask_source="file")
+    config.outputs.preset, config.logging.tensorboard = "mesh", False
+    assert run_experiment(config.lock()) == 0
+    photo, run = load("out/results/a"), load("run/results/a")
+    assert [name for name in _ARRAYS if not np.array_equal(getattr(photo, name), getattr(run, name))] == []
+    assert photo.metrics["reconstruction_l1"] == run.metrics["reconstruction_l1"]
+    assert ("refinement_share" in photo.metrics) == refine
