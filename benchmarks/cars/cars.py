@@ -157,8 +157,8 @@ def view_of(azimuth: float, elevation: float, roll: float) -> np.ndarray:
     return np.array([np.arctan2(turn[2, 1], turn[2, 2]), -np.arcsin(turn[2, 0]), np.arctan2(turn[1, 0], turn[0, 0])])
 
 
-def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[str, np.ndarray]:
-    """Returns a picture's view, lens, lights and surroundings; yaw (the greatest) in degrees, focal in millimetres.
+def scene(rng: np.random.Generator, *, yaw: float) -> dict[str, np.ndarray]:
+    """Returns a picture's view, lens, lights and surroundings; yaw (the greatest) in degrees.
 
     Views are relative to the canonical one. With a yaw of 0, cars are seen from exactly there, level and unzoomed.
     """
@@ -168,7 +168,7 @@ def scene(rng: np.random.Generator, *, yaw: float, focal: float | None) -> dict[
     view[:3] = view_of(*np.radians([azimuth, elevation, roll]))
     view[3:5] = rng.normal(0, 0.0015, 2) * free
     varied = np.exp(rng.uniform(*np.log([50, 150])))
-    fov = 2 * np.degrees(np.arctan(12 / (varied if focal is None else focal)))
+    fov = 2 * np.degrees(np.arctan(12 / varied))
     weather = rng.choice(4, p=[0.45, 0.33, 0.12, 0.1])  # sun, clouds, a low sun, a hall
     high = np.radians(rng.uniform(*[(25, 65), (30, 80), (8, 20), (40, 80)][weather]))
     around = rng.normal(0, 1.1)  # mostly from the side of the camera

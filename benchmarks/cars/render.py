@@ -3,7 +3,7 @@
     python benchmarks/cars/render.py --out cars --count 1000
     python benchmarks/cars/render.py --out cars --split test --seed 1 --size 128
 
-A rendering that was stopped goes on where it was, to the same bytes. OUT gets `list.txt`, `image/`, `mask/` and
+OUT, a new folder, gets `list.txt`, `image/`, `mask/` and
 `depth/`, so that every command takes them with `--config.data`; `maps/`, normals and albedo; `view_mvn.npz` and
 `light_mvn.npz`, mean and covariance as `--config.sampling` takes them; and `truth.npz`, where each row is a picture of
 the list. Lights are of linear light and of a sun above the picture: some are beyond what the method's networks can say
@@ -51,15 +51,10 @@ TRUTH = ("car", "kind", "colour", "view", "light", "harmonics", "key", "fov")
 def described(numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
     """Returns which cars are in the pictures with these numbers and how they are taken, stacked; see `cars`."""
     split = chance.SPLITS.index(options.split)
-    shown = [cars.car(chance.generator(options.seed, split, car, 0)) for car in which_car(numbers, options)]
+    shown = [cars.car(chance.generator(options.seed, split, number, 0)) for number in numbers]
     chances = [chance.generator(options.seed, split, number, 1) for number in numbers]
-    scenes = [cars.scene(how, yaw=options.yaw, focal=options.focal) for how in chances]
+    scenes = [cars.scene(how, yaw=options.yaw) for how in chances]
     return chance.stacked(shown), chance.stacked(scenes)
-
-
-def which_car(numbers: list[int], options: argparse.Namespace) -> np.ndarray:
-    """Returns the number of the car in each picture."""
-    return np.array(numbers, np.int32) // options.pictures
 
 
 def batch(numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -67,7 +62,7 @@ def batch(numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarr
     shown, scenes = described(numbers, options)
     drawn = drawing.draw(shown, scenes, size=options.size, supersample=options.supersample)
     facts = {key: scenes[key] for key in ("jpeg", "view", "fov")} | {key: shown[key] for key in ("kind", "colour")}
-    return {key: np.asarray(value) for key, value in drawn.items()} | facts | {"car": which_car(numbers, options)}
+    return {key: np.asarray(value) for key, value in drawn.items()} | facts | {"car": np.array(numbers, np.int32)}
 
 
 def statistics(truth: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -80,39 +75,33 @@ def statistics(truth: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]
     }
 
 
-def render(options: argparse.Namespace) -> int:
-    """Renders what is missing; returns how many pictures were drawn."""
-    facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "focal")}
-    wanted, together = folders.missing(options, facts), _BATCH[options.size]
+def render(options: argparse.Namespace) -> None:
+    """Renders the pictures; raises `RefusedError`."""
+    together = _BATCH[options.size]
     batches = (
         (numbers, functools.partial(batch, numbers, options))
         for first in range(0, options.count, together)
         for numbers in [list(range(first, first + together))]
     )
-    folders.fill(options, facts, TRUTH, wanted, batches)
+    truth = folders.write(options, TRUTH, batches)
     if not options.images_only and options.count > 1:
-        with np.load(options.out / "truth.npz") as truth:
-            for name, arrays in statistics(truth).items():
-                folders.replace(options.out / f"{name}.npz", folders.packed(np.savez, **arrays))
-    return len(wanted)
+        for name, arrays in statistics(truth).items():
+            np.savez(options.out / f"{name}.npz", **arrays)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
-    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no car is in two splits")
+    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no car is in two pictures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--acceptance", action="store_true", help="allow the seed that is kept")
     parser.add_argument("--count", type=int, default=64, help="pictures")
-    parser.add_argument("--pictures", type=int, default=1, help="pictures of each car")
     parser.add_argument("--size", type=int, choices=tuple(_BATCH), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: the canonical view")
-    parser.add_argument("--focal", type=float, help="millimetres; 50 to 150, different for each picture, if not given")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
     try:
-        print(f"{render(options)} pictures drawn, {options.count} are in {options.out}")
+        render(options)
     except (folders.RefusedError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -14,7 +14,6 @@ import pathlib
 import sys
 
 import cars
-import committed
 import drawing
 import jax
 import jax.numpy as jnp
@@ -28,8 +27,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
 import chance
 import depths
-import packed
+import folders
 
+_DATA = pathlib.Path(__file__).parent / "data"
 _YAWS = (0, 15, 30, 45)  # degrees
 _CARS = 256  # whose measures are averaged
 # Corners of the cube, and its sides as triangles.
@@ -49,13 +49,13 @@ def _box(sides: jax.Array, view: jax.Array, size: int) -> jax.Array:
     """Returns the depth of a cuboid with these sides (x, y, z, scene units) in a view, farthest where there is none."""
     points = (_CORNERS * sides / 2) @ drawing.turn_of(view).T + view[3:] + jnp.array([0, 0, 1.0])
     fragments = rasterize(points, Camera(image_size=size), faces=jnp.asarray(_FACES))
-    return jnp.where(fragments.triangle >= 0, fragments.depth, packed.FARTHEST)
+    return jnp.where(fragments.triangle >= 0, fragments.depth, folders.FARTHEST)
 
 
 def main() -> None:
     bundled = [file for name, file in names_of(MODEL).items() if name == "car"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options = depths.arguments(parser, committed.DATA / "test", bundled)
+    options = depths.arguments(parser, _DATA / "test", bundled)
     known = chance.stacked([cars.car(chance.generator(0, chance.SPLITS.index("train"), k, 0)) for k in range(_CARS)])
     mean = {name: known[name].mean() for name in ("long", "wide", "high")}
     sides = np.array([mean["wide"], mean["high"], mean["long"]]) * drawing.unit_of(mean)
@@ -63,7 +63,7 @@ def main() -> None:
     def box(truth: dict[str, np.ndarray], number: int) -> tuple[np.ndarray, None]:
         return np.asarray(_box(sides, truth["view"][number], truth["depth"].shape[-1])), None
 
-    depths.show(options, np.load(committed.MEAN), "car", groups, lambda truth: truth["car"], {"box": box})
+    depths.show(options, np.load(_DATA / "train_mean.npy"), "car", groups, {"box": box})
 
 
 if __name__ == "__main__":

@@ -235,8 +235,6 @@ def _draw_one(family, p, s, size: int, supersample: int):
     radiance = albedo * light + (spec * lit)[..., None] * s["key"] + 0.025 * (gloss * p["gloss"])[..., None] * around
     # Exposure as a camera would choose it, for what is seen and for the room.
     behind = _background(s, size * supersample)
-    if "backdrop" in s:
-        behind = jnp.where(s["photographed"], jax.image.resize(s["backdrop"], behind.shape, "linear"), behind)
     brightness = (radiance.mean(-1) * visible).sum() / jnp.maximum(visible.sum(), 1)
     gain = s["exposure"] * (0.21 / jnp.maximum(brightness, 1e-3)) ** 0.75
     radiance = radiance * gain

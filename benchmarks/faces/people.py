@@ -8,7 +8,6 @@ import pathlib
 import sys
 
 import numpy as np
-from PIL import Image, ImageFilter
 from sources import AGES, ICT, MAKEHUMAN, RACES, SEXES, STYLES, WEIGHTS, macro_names
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
@@ -228,14 +227,3 @@ def scene(
         "busy": np.float32(rng.choice([0, 0.5, 1.0], p=[0.3, 0.2, 0.5])),
         "texture": rng.normal(0, 1, (12, 12)) * max(rng.normal(0.03, 0.09), 0),
     } | chance.film(rng)
-
-
-def backdrop(rng: np.random.Generator, pictures: list[Image.Image], size: int) -> tuple[np.ndarray, np.bool]:
-    """Returns part of a picture, out of focus, as a linear background (size, size, 3), and whether it is shown."""
-    picture = pictures[rng.integers(len(pictures))]
-    side = rng.uniform(0.3, 1) * min(picture.size)
-    left, top = (rng.uniform(0, length - side) for length in picture.size)
-    part = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-    part = part.filter(ImageFilter.GaussianBlur(size * rng.uniform(0, 0.05)))
-    colour = linear(*np.asarray(part, float)) * np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.08, 3))
-    return colour[:, :: rng.choice([-1, 1])].astype(np.float32), np.bool(rng.random() < 0.5)

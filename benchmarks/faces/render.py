@@ -4,11 +4,11 @@
     python benchmarks/faces/render.py --sources DIR --out faces --split test --seed 1 --size 128
 
 DIR holds the clones `ICT-FaceKit`, `makehuman` and `makehuman-assets` (see `sources`). Even numbers are of the first
-family, odd ones of MakeHuman's. A rendering that was stopped goes on where it was, to the same bytes. OUT gets
+family, odd ones of MakeHuman's. OUT, a new folder, gets
 `list.txt`, `image/`, `mask/` and `depth/`, as the bundled faces have them, so that every command takes them with
 `--config.data`; `maps/`, normals and albedo; and `truth.npz`, where each row is a picture of the list:
 
-    family, person   0 or 1, and the person's number; no person is in two splits
+    family, person   0 or 1, and the person's number; no person is in two pictures
     view             rx, ry, rz (radians) and tx, ty, tz, as in `geometry.camera`
     light            ambient, diffuse, dx, dy: the light of the method's kind that comes nearest
     harmonics        (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 of the normal: the light from everywhere
@@ -18,8 +18,6 @@ family, odd ones of MakeHuman's. A rendering that was stopped goes on where it w
 
 import argparse
 import functools
-import hashlib
-import io
 import pathlib
 import sys
 
@@ -27,7 +25,7 @@ import drawing
 import numpy as np
 import people
 import sources
-from PIL import Image
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
@@ -37,43 +35,17 @@ import folders
 _BATCH = {64: 16, 128: 8, 256: 2}  # pictures drawn together, by size: 256 pixels take 1 GB for two
 
 
-def fingerprint(folder: pathlib.Path) -> str:
-    """Returns what tells one state of the sources from another; raises `SourceError` where one is missing."""
-    print_of = hashlib.sha256(f"{sources.FORMAT}".encode())
-    for name, command in sources.CLONE.items():
-        if not (folder / name).is_dir():
-            raise sources.SourceError(f"{name} is not in {folder}: get it there with `{command}`")
-        for path in sorted((folder / name).glob("[!.]*/**/*")):
-            texture = path.name.endswith("_diffuse.png") and path.parent.name in set(sources.STYLES) - {*sources.SOLID}
-            if (texture or path.suffix in (".obj", ".target", ".mhclo")) and path.is_file():
-                print_of.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
-    return print_of.hexdigest()[:12]
-
-
-def heads(folder: pathlib.Path, cache: pathlib.Path) -> dict[str, dict]:
-    """Returns both families, read from their sources once and kept in a file in the folder `cache`."""
-    file = cache / f"heads-{fingerprint(folder)}.npz"
-    if file.is_file():
-        families: dict[str, dict] = {}
-        with np.load(file) as flat:
-            for key in flat.files:
-                family, name = key.split("/")
-                families.setdefault(family, {})[name] = list(flat[key]) if name == "names" else flat[key]
-        return families
-    try:
-        families = sources.read(*(folder / name for name in sources.CLONE))
-    except (ValueError, IndexError, KeyError) as error:  # of files that end too early, say
-        commands = "; ".join(f"`{command}`" for command in sources.CLONE.values())
-        raise sources.SourceError(f"a file in {folder} is damaged ({error}): clone again, {commands}") from error
-    for family in families.values():
-        family["occlusion"] = drawing.occlusion(family)
-    buffer = io.BytesIO()
-    np.savez(
-        buffer, **{f"{family}/{name}": value for family, arrays in families.items() for name, value in arrays.items()}
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    folders.replace(file, buffer.getvalue())
-    return families
+def heads(folder: pathlib.Path) -> dict[str, dict]:
+    """Returns both families, read from their sources once and kept beside them; delete that file if sources change."""
+    file = folder / f"heads-{sources.FORMAT}.npz"
+    if not file.is_file():
+        families = sources.read(*(folder / name for name in sources.CLONES))
+        for family in families.values():
+            family["occlusion"] = drawing.occlusion(family)
+        np.savez(file, **flatten_dict(families, sep="/"))
+    with np.load(file) as flat:
+        families = unflatten_dict(dict(flat), sep="/")
+    return {name: family | {"names": family["names"].tolist()} for name, family in families.items()}
 
 
 def described(names: list[str], family: str, numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
@@ -84,7 +56,7 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
     f, split = sources.FAMILIES.index(family), chance.SPLITS.index(options.split)
     persons, scenes = [], []
     for number in numbers:
-        who = chance.generator(options.seed, split, f, number // options.pictures, 0)
+        who = chance.generator(options.seed, split, f, number, 0)
         how = chance.generator(options.seed, split, f, number, 1)
         person = people.person(who, family, names)
         person["weights"] = person["weights"] + people.expression(how, family, names)
@@ -95,45 +67,32 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
 
 
 def batch(
-    family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace, rooms: list[Image.Image]
+    family: dict, device: dict, name: str, numbers: list[int], options: argparse.Namespace
 ) -> dict[str, np.ndarray]:
     """Draws the pictures of one family with these numbers, and says what is true of them."""
     persons, scenes = described(family["names"], name, numbers, options)
-    if rooms:
-        place = chance.SPLITS.index(options.split), sources.FAMILIES.index(name)
-        rngs = [chance.generator(options.seed, *place, number, 2) for number in numbers]
-        shown = zip(*(people.backdrop(rng, rooms, options.size) for rng in rngs), strict=True)
-        scenes["backdrop"], scenes["photographed"] = map(np.stack, shown)
     persons["weights"] = persons["weights"] - family["mean"]
     drawn = drawing.draw(device, persons, scenes, size=options.size, supersample=options.supersample)
     result = {key: np.asarray(value) for key, value in drawn.items()} | {
         key: scenes[key] for key in ("jpeg", "view", "fov")
     }
     result["family"] = np.full(len(numbers), sources.FAMILIES.index(name), np.int32)
-    result["person"] = np.array(numbers, np.int32) // options.pictures
+    result["person"] = np.array(numbers, np.int32)
     return result
 
 
 TRUTH = ("family", "person", "view", "light", "harmonics", "key", "fov")
 
 
-def render(options: argparse.Namespace) -> int:
-    """Renders what is missing; returns how many pictures were drawn."""
-    facts = {key: getattr(options, key) for key in ("seed", "split", "size", "supersample", "pictures", "yaw", "fov")}
-    facts |= {"turned": options.turned} if options.turned else {}
-    facts |= {"frame": options.frame} if options.frame != 1 else {}
-    facts["heads"] = fingerprint(options.sources)
-    rooms = [Image.open(path).convert("RGB") for path in options.backgrounds]
-    if rooms:
-        facts["backgrounds"] = hashlib.sha256(b"".join(room.tobytes() for room in rooms)).hexdigest()[:12]
-    wanted = folders.missing(options, facts)
+def render(options: argparse.Namespace) -> None:
+    """Renders the pictures; raises `RefusedError`."""
     if fewer := sources.lacking(options.sources / "makehuman-assets"):
         print(f"warning: {fewer}", file=sys.stderr)
-    families = heads(options.sources, options.cache or options.out)
+    families = heads(options.sources)
     devices = {name: drawing.on_device(family) for name, family in families.items()}
 
     def drawn(name: str, numbers: list[int]) -> dict[str, np.ndarray]:
-        return batch(families[name], devices[name], name, [number // 2 for number in numbers], options, rooms)
+        return batch(families[name], devices[name], name, [number // 2 for number in numbers], options)
 
     together = _BATCH[options.size]
     batches = (
@@ -142,20 +101,16 @@ def render(options: argparse.Namespace) -> int:
         for f, name in enumerate(sources.FAMILIES)
         for numbers in [[first + 2 * k + f for k in range(together)]]
     )
-    folders.fill(options, facts, TRUTH, wanted, batches)
-    return len(wanted)
+    folders.write(options, TRUTH, batches)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=pathlib.Path, required=True, help="folder of the three clones")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
-    parser.add_argument("--cache", type=pathlib.Path, help="folder of the heads as read; --out if not given")
-    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no person is in two splits")
+    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no person is in two pictures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--acceptance", action="store_true", help="allow the seed that is kept")
     parser.add_argument("--count", type=int, default=64, help="pictures, of both families together")
-    parser.add_argument("--pictures", type=int, default=1, help="pictures of each person")
     parser.add_argument("--size", type=int, choices=(64, 128, 256), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument(
@@ -166,12 +121,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
     parser.add_argument("--frame", type=float, default=1.0, help="sides of the usual frame: 1.6 shows whole heads")
-    parser.add_argument("--backgrounds", nargs="+", default=[], help="pictures behind half of the heads, out of focus")
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
     try:
-        print(f"{render(options)} pictures drawn, {options.count} are in {options.out}")
-    except (sources.SourceError, folders.RefusedError, OSError) as error:
+        render(options)
+    except (folders.RefusedError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -5,16 +5,15 @@
     python benchmarks/faces/table.py --results results/refined results/scratch
 
 Columns are those of `studio/depths.py`. `flat` is a plane, `mean` the mean depth of 256 pictures of the training split,
-`ellipsoid` the prior fitted to the true mask; they know no view. `--model` takes lifted models,
-`--results` folders of runs on these pictures (`committed.py unpack`): all rows are then of the pictures that all of
-these folders have results of, so that rows can be compared.
+`ellipsoid` the prior fitted to the true mask; they know no view. `--model` takes lifted models, `--results` folders of
+runs on these pictures (`studio/folders.py unpack`): all rows are then of the pictures that all of these folders have
+results of, so that rows can be compared.
 """
 
 import argparse
 import pathlib
 import sys
 
-import committed
 import numpy as np
 import sources
 
@@ -24,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "studio"))
 
 import depths
 
+_DATA = pathlib.Path(__file__).parent / "data"
 _YAWS = (0, 15, 30, 45, 60, 75)  # degrees
 
 
@@ -33,20 +33,15 @@ def groups(truth: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return families | depths.by_yaw(truth, _YAWS)
 
 
-def person(truth: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the number of the person in each picture."""
-    return truth["person"] * 2 + truth["family"]
-
-
 def main() -> None:
     models = [
         weights_file("ictface", MODEL),
-        committed.DATA / "head" / "model.safetensors",
+        _DATA / "head" / "model.safetensors",
         weights_file("people", MODEL),
     ]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options = depths.arguments(parser, committed.DATA / "test", models)
-    depths.show(options, np.load(committed.MEAN), "ictface", groups, person)
+    options = depths.arguments(parser, _DATA / "test", models)
+    depths.show(options, np.load(_DATA / "train_mean.npy"), "ictface", groups)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 SIDE and MAD (unit normals, degrees) over the object less its outermost pixel, as `gan2shape-jax evaluate` has them;
 inside: SIDE less four pixels of 64 more; yaw and pitch: mean absolute errors of the view, degrees. Means with 95%
-intervals (Student's t) over persons or cars. The background is cut off at the method's greatest depth, 1.1.
+intervals (Student's t) over pictures, each of another person or car. The background is cut off at the method's
+greatest depth, 1.1.
 """
 
 import argparse
@@ -10,9 +11,9 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
+import folders
 import jax.numpy as jnp
 import numpy as np
-import packed
 
 import gan2shape_jax
 from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
@@ -82,7 +83,7 @@ def arguments(
     parser: argparse.ArgumentParser, data: pathlib.Path, model_files: Iterable[pathlib.Path]
 ) -> argparse.Namespace:
     """Parses the command line of a table, given what it is of by default."""
-    parser.add_argument("--data", type=pathlib.Path, default=data, help="as committed.py packs it")
+    parser.add_argument("--data", type=pathlib.Path, default=data, help="as folders.py packs it")
     parser.add_argument("--model", nargs="+", default=[*model_files], help="files of lifted models")
     parser.add_argument("--config", default="", help="of lifted models (default: that of their category)")
     parser.add_argument("--results", nargs="+", type=pathlib.Path, default=[], help="folders of runs on the pictures")
@@ -106,11 +107,6 @@ def ways(options: argparse.Namespace, mean: np.ndarray, category: str) -> dict[s
     }
 
 
-def of_each(values: np.ndarray, keys: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Returns the mean of the chosen pictures of each person or car, whose numbers are `keys`."""
-    return np.array([values[chosen & (keys == key)].mean() for key in np.unique(keys[chosen])])
-
-
 def by_yaw(truth: Mapping[str, np.ndarray], edges: Iterable[float]) -> dict[str, np.ndarray]:
     """Returns which pictures are turned so far from the canonical view, by the names of the groups; degrees."""
     yaw, ends = np.abs(np.degrees(truth["view"][:, 1])), [*edges]
@@ -122,12 +118,11 @@ def show(
     mean: np.ndarray,
     category: str,
     groups: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
-    keys: Callable[[Mapping[str, np.ndarray]], np.ndarray],
     more: Mapping[str, Explain] | None = None,
 ) -> None:
     """Prints the table in Markdown; groups without a picture have no row, `more` are rows of its own."""
     try:
-        truth = finished(packed.load(options.data), options.results)
+        truth = finished(folders.load(options.data), options.results)
         rows = []
         for name, explain in ({**ways(options, mean, category), **(more or {})}).items():
             errors = measured(truth, explain)
@@ -135,9 +130,7 @@ def show(
                 if not chosen.any():
                     continue
                 cells = [
-                    interval_text(mean_interval(of_each(errors[key], keys(truth), chosen)), places)
-                    if key in errors
-                    else ""
+                    interval_text(mean_interval(errors[key][chosen]), places) if key in errors else ""
                     for key, places in _DIGITS.items()
                 ]
                 rows.append([name, group, str(chosen.sum()), *cells])

@@ -1,133 +1,148 @@
-"""Writes folders of drawn pictures and of what is true of them: whole or not there, and going on where it stopped.
+"""Folders of drawn pictures and of what is true of them: as they are rendered, and packed as they are committed.
+
+    python benchmarks/studio/folders.py unpack benchmarks/faces/data/test TEST     # a folder as render.py makes it
+    python benchmarks/studio/folders.py pack RENDERED benchmarks/cars/data/test
+    python benchmarks/studio/folders.py mean TRAIN train_mean          # .npy, the mean depth, and .png, the mean mask
 
 What is drawn of a picture is a dictionary: image and albedo uint8 (S, S, 3), mask bool, depth and normal float32, jpeg
-(quality, 100: none) and the facts that become rows of `truth.npz`.
+(quality, 100: none) and the facts that become rows of `truth.npz`. `data/validation` and `data/test` of faces and cars
+are packed: `image/` and `truth.npz`, which has a rendering's facts, and relief (depth - 1, float16, 0 outside), mask,
+normal (127 times, int8) and albedo.
 """
 
 import argparse
 import io
-import json
-import os
 import pathlib
-import shutil
+import sys
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image
 
-KEPT_SEED = 9024  # for acceptance: nothing is trained, chosen or looked at with it
-_BYTES = {True: 13_000, False: 70_000}  # of a picture of 64 pixels, at most; without and with what is true of it
-_MAPS = {"image": "png", "mask": "png", "depth": "npy", "maps": "npz"}  # in the order in which they are written
+FARTHEST = 1.1  # where the method's camera sees the background
+_PACKED = ("image", "relief", "depth", "mask", "normal", "albedo")  # what `truth.npz` has besides facts, or `load` adds
 
 
 class RefusedError(Exception):
     """A rendering that cannot be; the message is for users."""
 
 
-def png(image: np.ndarray, quality: int = 100) -> bytes:
-    """Returns an image as PNG, after JPEG's losses if the quality is below 100."""
-    picture = Image.fromarray(image)
-    if quality < 100:
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=int(quality))
-        picture = Image.open(buffer)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def packed(save, *arrays, **named) -> bytes:
-    """Returns what one of NumPy's functions that save would write."""
-    buffer = io.BytesIO()
-    save(buffer, *arrays, **named)
-    return buffer.getvalue()
-
-
-def replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is whole or not there."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
-def _files(own: dict[str, np.ndarray], facts: tuple[str, ...]) -> dict[str, bytes]:
-    """Returns the content of a picture's files, by their folders."""
-    return {
-        "image": png(own["image"], own["jpeg"]),
-        "mask": png(own["mask"].astype(np.uint8) * 255),
-        "depth": packed(np.save, own["depth"]),
-        "maps": packed(
-            np.savez_compressed,
-            normal=own["normal"].astype(np.float16),
-            albedo=own["albedo"],
-            **{key: own[key] for key in facts},
-        ),
-    }
-
-
-def missing(options: argparse.Namespace, facts: dict) -> set[int]:
-    """Returns the numbers of the pictures that are still to be drawn; raises `RefusedError`, with nothing changed.
-
-    `facts` tells one rendering from another. Of the options it takes out, count, seed, size, acceptance, images_only.
-    """
-    out, count = options.out, options.count
-    if options.seed == KEPT_SEED and not options.acceptance:
-        raise RefusedError(f"seed {KEPT_SEED} is kept for acceptance: choose another, or say --acceptance")
-    if min(count, options.pictures) < 1:
-        raise RefusedError("--count and --pictures are 1 or more")
-    record = out / "render.json"
-    if record.is_file() and (made := json.loads(record.read_text())) != facts:
-        other = ", ".join(f"{key} {made.get(key)}" for key in facts | made if made.get(key) != facts.get(key))
-        raise RefusedError(f"{out} is of another rendering ({other}): choose another --out")
-    stems = ({path.stem for path in (out / kind).glob(f"*.{_MAPS[kind]}")} for kind in _kinds(options))
-    numbers = set(range(count)) - {int(stem) for stem in set.intersection(*stems) if stem.isdigit()}
-    need = len(numbers) * _BYTES[options.images_only] * (options.size / 64) ** 2
-    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
-    if free < need:
-        raise RefusedError(
-            f"{out} has room for {free / 1e9:.2f} GB, but what is missing of {count} pictures may take "
-            f"{need / 1e9:.2f} GB: free some or lower --count"
-        )
-    return numbers
-
-
-def fill(
+def write(
     options: argparse.Namespace,
-    facts: dict,
     truth: tuple[str, ...],
-    wanted: set[int],
     batches: Iterable[tuple[list[int], Callable[[], dict[str, np.ndarray]]]],
-) -> None:
-    """Writes the wanted pictures, batch by batch: their numbers and what draws them, all of a batch or none.
+) -> dict[str, np.ndarray]:
+    """Writes pictures, batch by batch: their numbers and what draws them. Returns what is in `truth.npz`.
 
-    `facts` are as for `missing`, `truth` names those that a row of `truth.npz` has.
+    Of the options it takes out, a new folder; count; and images_only. `truth` names the facts that a row has. Raises
+    `RefusedError`.
     """
-    out, kinds = options.out, _kinds(options)
-    for kind in kinds:
-        (out / kind).mkdir(parents=True, exist_ok=True)
-    replace(out / "render.json", (json.dumps(facts) + "\n").encode())
+    out, rows = options.out, {}
+    if options.count < 1:
+        raise RefusedError("--count is 1 or more")
+    if out.exists():
+        raise RefusedError(f"{out} exists: choose another --out")
+    for kind in ("image",) if options.images_only else ("image", "mask", "depth", "maps"):
+        (out / kind).mkdir(parents=True)
     for numbers, draw in batches:
-        if not wanted.intersection(numbers):
-            continue
-        drawn = draw()
+        drawn = draw() if min(numbers) < options.count else {}
         for k, number in enumerate(numbers):
-            if number in wanted:
-                files = _files({key: value[k] for key, value in drawn.items()}, truth)
-                for kind in kinds:
-                    replace(_path(out, kind, number), files[kind])
-    numbers = range(options.count)
-    replace(out / "list.txt", "".join(f"{number:06d}.png\n" for number in numbers).encode())
+            if number < options.count:
+                own = {key: value[k] for key, value in drawn.items()}
+                _write_one(out, number, own, images_only=options.images_only)
+                rows[number] = {key: own[key] for key in truth}
+    (out / "list.txt").write_text("".join(f"{number:06d}.png\n" for number in range(options.count)))
+    told = {key: np.stack([rows[number][key] for number in range(options.count)]) for key in truth}
     if not options.images_only:
-        rows = []
-        for number in numbers:
-            with np.load(_path(out, "maps", number)) as row:
-                rows.append({key: row[key] for key in truth})
-        replace(out / "truth.npz", packed(np.savez, **{key: np.stack([row[key] for row in rows]) for key in truth}))
+        np.savez(out / "truth.npz", **told)
+    return told
 
 
-def _kinds(options: argparse.Namespace) -> list[str]:
-    return ["image"] if options.images_only else list(_MAPS)
+def _write_one(out: pathlib.Path, number: int, own: dict[str, np.ndarray], *, images_only: bool) -> None:
+    """Writes what is drawn of a picture, its image after JPEG's losses."""
+    picture = Image.fromarray(own["image"])
+    if own["jpeg"] < 100:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=int(own["jpeg"]))
+        picture = Image.open(buffer)
+    picture.save(out / f"image/{number:06d}.png")
+    if not images_only:
+        _write_mask(out / f"mask/{number:06d}.png", own["mask"])
+        np.save(out / f"depth/{number:06d}.npy", own["depth"])
+        maps = {"normal": own["normal"].astype(np.float16), "albedo": own["albedo"]}
+        np.savez_compressed(out / f"maps/{number:06d}.npz", **maps)
 
 
-def _path(out: pathlib.Path, kind: str, number: int) -> pathlib.Path:
-    return out / kind / f"{number:06d}.{_MAPS[kind]}"
+def _write_mask(path: pathlib.Path, mask: np.ndarray) -> None:
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return (folder / "list.txt").read_text().split()
+
+
+def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns a packed folder's arrays: image uint8 (N, S, S, 3), depth float32 (N, S, S), 0 outside, and the rest."""
+    with np.load(folder / "truth.npz") as packed:
+        truth = dict(packed)
+    truth["depth"] = np.where(truth["mask"], 1 + truth.pop("relief").astype(np.float32), 0)
+    truth["normal"] = truth["normal"].astype(np.float32) / 127
+    truth["image"] = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "image").glob("*.png"))])
+    return truth
+
+
+def pack(rendered: pathlib.Path, folder: pathlib.Path) -> None:
+    """Packs a rendering."""
+    (folder / "image").mkdir(parents=True, exist_ok=True)
+    rows = {"relief": [], "mask": [], "normal": [], "albedo": []}
+    for name in _names(rendered):
+        stem = pathlib.Path(name).stem
+        (folder / "image" / name).write_bytes((rendered / "image" / name).read_bytes())
+        mask = np.asarray(Image.open(rendered / "mask" / name)) > 0
+        rows["mask"].append(mask)
+        rows["relief"].append(np.where(mask, np.load(rendered / "depth" / f"{stem}.npy") - 1, 0).astype(np.float16))
+        with np.load(rendered / "maps" / f"{stem}.npz") as maps:
+            rows["normal"].append(np.round(maps["normal"].astype(np.float32) * 127).astype(np.int8))
+            rows["albedo"].append(maps["albedo"])
+    with np.load(rendered / "truth.npz") as truth:
+        np.savez_compressed(folder / "truth.npz", **truth, **{key: np.stack(value) for key, value in rows.items()})
+
+
+def unpack(folder: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes what the commands' `--config.data` takes: list.txt, image, mask and depth; and truth.npz."""
+    truth = load(folder)
+    for kind in ("image", "mask", "depth"):
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    shown = [path.name for path in sorted((folder / "image").glob("*.png"))]
+    for number, name in enumerate(shown):
+        (out / "image" / name).write_bytes((folder / "image" / name).read_bytes())
+        _write_mask(out / "mask" / name, truth["mask"][number])
+        np.save(out / "depth" / f"{pathlib.Path(name).stem}.npy", truth["depth"][number])
+    (out / "list.txt").write_text("".join(f"{name}\n" for name in shown))
+    np.savez(out / "truth.npz", **{key: value for key, value in truth.items() if key not in _PACKED})
+
+
+def mean(rendered: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes the mean of the true depths of a rendering, as seen, with the background at FARTHEST, and of its masks."""
+    depths = (np.load(rendered / "depth" / f"{pathlib.Path(name).stem}.npy") for name in _names(rendered))
+    depth = np.mean([np.where((d > 0) & (d < FARTHEST), d, FARTHEST) for d in depths], 0, dtype=np.float32)
+    np.save(out.with_suffix(".npy"), depth)
+    masks = [np.asarray(Image.open(rendered / "mask" / name)) for name in _names(rendered)]
+    Image.fromarray(np.round(np.mean(masks, axis=0)).astype(np.uint8)).save(out.with_suffix(".png"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ways = {"unpack": unpack, "pack": pack, "mean": mean}
+    parser.add_argument("what", choices=ways)
+    parser.add_argument("source", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    options = parser.parse_args()
+    try:
+        ways[options.what](options.source, options.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,16 +2,13 @@
 
 import argparse
 import importlib
-import json
 import pathlib
-import shutil
 import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.plain_result import plain_result
-from PIL import Image
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
@@ -36,15 +33,15 @@ _SIZE = 32
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
     monkeypatch.syspath_prepend(_FACES.parent / "studio")
-    names = ("sources", "people", "drawing", "render", "committed", "table")
-    names += ("chance", "folders", "packed", "photograph", "depths")
+    names = ("sources", "people", "drawing", "render", "table")
+    names += ("chance", "folders", "photograph", "depths")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         sys.modules.pop(name)
 
 
 def _options(**changed):
-    plain = {"seed": 0, "split": "train", "pictures": 1, "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
+    plain = {"seed": 0, "split": "train", "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
     plain |= {"turned": None, "frame": 1.0}
     return argparse.Namespace(**plain | changed)
 
@@ -148,55 +145,30 @@ def test_the_packages_own_renderer_sees_the_true_depth_from_the_true_view(script
     assert off < 3e-4 and wrong > 3 * off
 
 
-def test_no_person_is_in_two_splits_and_each_is_in_as_many_pictures_as_asked(scripts):
+def test_no_person_is_in_two_splits(scripts):
     observed = {}
     for split in scripts.chance.SPLITS:
-        people, scenes = scripts.render.described(_NAMES, "ict", list(range(8)), _options(split=split, pictures=2))
+        people, scenes = scripts.render.described(_NAMES, "ict", list(range(4)), _options(split=split))
         shapes = people["weights"][:, :100]
-        for first in range(0, 8, 2):
-            np.testing.assert_array_equal(shapes[first], shapes[first + 1])  # the person's; expressions differ
-            assert not np.array_equal(scenes["view"][first], scenes["view"][first + 1])
+        assert len({row.tobytes() for row in scenes["view"]}) == 4
         observed[split] = {row.tobytes() for row in shapes}
         assert len(observed[split]) == 4
     assert len(set.union(*observed.values())) == 12
-    again, scenes = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2))
+    again, scenes = scripts.render.described(_NAMES, "ict", [3], _options(split="test"))
     assert again["weights"][0, :100].tobytes() in observed["test"]  # whatever else is drawn with it
-    wide, around = scripts.render.described(_NAMES, "ict", [3], _options(split="test", pictures=2, frame=1.6))
+    wide, around = scripts.render.described(_NAMES, "ict", [3], _options(split="test", frame=1.6))
     np.testing.assert_array_equal(wide["weights"], again["weights"])
     np.testing.assert_array_equal(around["view"], scenes["view"])
     np.testing.assert_allclose(around["zoom"] * 1.6, scenes["zoom"], rtol=1e-6)
 
 
-def _refused(scripts, capsys, *arguments):
-    with pytest.raises(SystemExit) as refusal:
-        scripts.render.main([str(argument) for argument in arguments])
-    message = str(refusal.value.code)
-    assert message.startswith("error: ") and "\n" not in message
-    return message
-
-
-def test_refusals_are_one_sentence_and_change_nothing(scripts, tmp_path, capsys, monkeypatch):
-    arguments, out = tmp_path / "sources", tmp_path / "out"
-    arguments.mkdir()
-    usual = ("--sources", arguments, "--out", out)
-    assert "`git clone https://github.com/ICT-VGL/ICT-FaceKit`" in _refused(scripts, capsys, *usual)
-    for name in scripts.sources.CLONE:
-        (arguments / name).mkdir()
-    assert "kept for acceptance" in _refused(scripts, capsys, *usual, "--seed", scripts.folders.KEPT_SEED)
-    assert "base.obj is missing" in _refused(scripts, capsys, *usual)
-    base = arguments / "makehuman" / "makehuman" / "data" / "3dobjs" / "base.obj"
-    base.parent.mkdir(parents=True)
-    base.write_text("v 0 0 0\nv 0 0")
-    assert "is damaged" in _refused(scripts, capsys, *usual)
-    base.write_text("v 0 0 0\n")
-    assert "has 1 vertices, not 19158" in _refused(scripts, capsys, *usual)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: argparse.Namespace(free=1e6))
-    assert "room for 0.00 GB" in _refused(scripts, capsys, *usual, "--count", 10_000)
-    assert not out.exists()
-    out.mkdir()
-    (out / "render.json").write_text(json.dumps({"seed": 3}))
-    assert "another rendering (seed 3, " in _refused(scripts, capsys, *usual)
-    assert sorted(path.name for path in out.iterdir()) == ["render.json"]
+def test_a_rendering_needs_a_new_folder(scripts, tmp_path):
+    usual = ["--sources", str(tmp_path), "--out", str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    with pytest.raises(scripts.folders.RefusedError, match="out exists: choose another --out"):
+        scripts.folders.write(argparse.Namespace(out=tmp_path / "out", count=1, images_only=False), (), [])
+    with pytest.raises(SystemExit, match="--count is 1 or more"):
+        scripts.render.main([*usual, "--count", "0"])
 
 
 def test_hair_that_is_not_there_is_said(scripts, tmp_path):
@@ -210,37 +182,22 @@ def test_hair_that_is_not_there_is_said(scripts, tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_rendering_that_was_killed_goes_on_to_the_same_bytes(scripts, tmp_path, monkeypatch):
+def test_a_picture_is_the_same_whatever_is_drawn_with_it(scripts, tmp_path, monkeypatch):
     family, _ = _ellipsoid(scripts)
     family |= {"names": _NAMES, "mean": np.zeros(len(_NAMES), np.float32)}
     styles = {name: np.repeat(family[name], 10, 0) for name in family if name.startswith(("hair", "occlusion"))}
     monkeypatch.setattr(scripts.sources, "FAMILIES", ("ict", "ict"))
-    monkeypatch.setattr(scripts.render, "heads", lambda folder, cache: {"ict": family | styles})
-    monkeypatch.setattr(scripts.render, "fingerprint", lambda folder: "")
-    photo = tmp_path / "room.png"
-    Image.new("RGB", (9, 7), (0, 255, 0)).save(photo)
-    usual = ["--sources", str(tmp_path), "--count", "7", "--supersample", "1", "--backgrounds", str(photo)]
-    scripts.render.main([*usual, "--out", str(tmp_path / "whole")])
-    replace, left = scripts.folders.replace, [9]
-
-    def stopped(path, content):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        replace(path, content)
-
-    monkeypatch.setattr(scripts.folders, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
-    monkeypatch.setattr(scripts.folders, "replace", replace)
-    scripts.render.main([*usual, "--out", str(tmp_path / "killed")])
-    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
-    assert files == {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
-    assert len(files) > 7 and '"backgrounds": "' in (tmp_path / "whole" / "render.json").read_text()
-    behind = [np.asarray(Image.open(tmp_path / f"whole/image/{number:06d}.png"))[0, 0] for number in range(7)]
-    assert 0 < sum(green > 2.0 * max(red, blue) for red, green, blue in behind) < 7  # half of them
-    for file in files:
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
+    monkeypatch.setattr(scripts.render, "heads", lambda folder: {"ict": family | styles})
+    for count in (3, 7):
+        out = ["--out", str(tmp_path / str(count)), "--count", str(count)]
+        scripts.render.main(["--sources", str(tmp_path), "--supersample", "1", *out])
+    for kind, ending in (("image", "png"), ("mask", "png"), ("depth", "npy"), ("maps", "npz")):
+        assert len(list((tmp_path / "7" / kind).iterdir())) == 7
+        both = [(tmp_path / count / kind / f"000002.{ending}").read_bytes() for count in ("3", "7")]
+        assert both[0] == both[1]
+    with np.load(tmp_path / "7/truth.npz") as truth:
+        assert set(truth) == set(scripts.render.TRUTH) and truth["view"].shape == (7, 6)
+        assert truth["person"].tolist() == [0, 0, 1, 1, 2, 2, 3]
 
 
 _there = pytest.mark.skipif(not (_FACES / "data").is_dir(), reason="benchmarks/faces/data is not in the distribution")
@@ -250,7 +207,7 @@ _there = pytest.mark.skipif(not (_FACES / "data").is_dir(), reason="benchmarks/f
 def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
     people = set()
     for split in ("validation", "test"):
-        truth = scripts.packed.load(scripts.committed.DATA / split)
+        truth = scripts.folders.load(_FACES / "data" / split)
         assert truth["image"].shape == (128, 64, 64, 3) and list(np.bincount(truth["family"])) == [64, 64]
         assert all(len(values) == 128 for values in truth.values())
         people |= {row.tobytes() for row in truth["albedo"]}
@@ -260,7 +217,7 @@ def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
         normal = np.asarray(lighting.normals(jnp.asarray(depth), camera))
         assert np.median((normal * truth["normal"]).sum(-1)[truth["mask"]]) > 0.97
     assert len(people) == 256
-    scripts.packed.unpack(scripts.committed.DATA / "test", tmp_path, scripts.render.TRUTH)
+    scripts.folders.unpack(_FACES / "data/test", tmp_path)
     config = load_config("ictface:predict").unlock()
     for root in ("image", "mask", "depth"):
         config.data[f"{root}_root"] = str(tmp_path / root)
@@ -273,23 +230,20 @@ def test_the_committed_faces_are_what_a_run_takes(scripts, tmp_path):
 
 
 @_there
-def test_the_table_averages_over_persons(scripts):
+def test_the_table_has_groups_by_family_and_yaw(scripts):
     truth = {
-        "person": np.array([0, 0, 1, 0]),
         "family": np.array([0, 0, 0, 1]),
         "view": np.radians([[0, 5.0], [0, -20], [0, 50], [0, 0]]),
     }
     groups = scripts.table.groups(truth)
     assert [int(groups[name].sum()) for name in ("ict", "makehuman", "yaw 15 to 30")] == [3, 1, 1]
-    means = scripts.depths.of_each(np.array([1.0, 3, 10, 7]), scripts.table.person(truth), np.ones(4, bool))
-    assert sorted(means) == [2, 7, 10]
-    mean = np.load(scripts.committed.MEAN)
+    mean = np.load(_FACES / "data/train_mean.npy")
     assert mean.shape == (64, 64) and mean[31, 31] < 0.97 < 1.04 < mean[31, 0]
 
 
 @_there
 def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(scripts, tmp_path):
-    truth, other = (scripts.packed.load(scripts.committed.DATA / split) for split in ("test", "validation"))
+    truth, other = (scripts.folders.load(_FACES / "data" / split) for split in ("test", "validation"))
     for number in (2, 5):
         observed = np.where(truth["depth"][number] > 0, np.minimum(truth["depth"][number], 1.1), 1.1)
         shown = {
@@ -300,7 +254,7 @@ def test_a_runs_results_are_measured_on_the_pictures_that_it_has_finished(script
         save_result(plain_result(f"{number:06d}", 64, **shown), tmp_path / "results" / f"{number:06d}")
     kept = scripts.depths.finished(truth, [tmp_path])
     options = argparse.Namespace(model=[], config="", results=[tmp_path])
-    ways = scripts.depths.ways(options, np.load(scripts.committed.MEAN), "ictface")
+    ways = scripts.depths.ways(options, np.load(_FACES / "data/train_mean.npy"), "ictface")
     errors = {name.split()[0]: scripts.depths.measured(kept, way) for name, way in ways.items()}
     assert len(kept["depth"]) == 2 and np.allclose([errors["run"]["side"], errors["run"]["yaw"]], 0, atol=1e-5)
     assert errors["ellipsoid"]["side"].mean() < 0.9 * errors["flat"]["side"].mean()

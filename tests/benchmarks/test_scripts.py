@@ -1,5 +1,6 @@
 """Benchmarks: what those of quality make of faces, the arithmetic of timings, `--help`; the record of parity."""
 
+import argparse
 import importlib.util
 import json
 import pathlib
@@ -11,23 +12,36 @@ import pytest
 from helpers.parity_record import PYTORCH, Record
 from PIL import Image
 
+from gan2shape_jax.detection.detector import SURE
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 
 _BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def _beside(monkeypatch):
-    """Scripts import what lies beside them."""
-    monkeypatch.syspath_prepend(_BENCHMARKS / "quality")
-
-
 def _script(name):
-    spec = importlib.util.spec_from_file_location(f"_quality_{name}", _BENCHMARKS / "quality" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_script_{name.replace('/', '_')}", _BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _finding(*scores):
+    found = [argparse.Namespace(score=score, box=CropBox(49.5, 49.5, 60)) for score in scores]
+    return argparse.Namespace(detect=lambda picture: found)
+
+
+def test_a_portrait_is_one_face_in_colour():
+    portraits = _script("people/portraits")
+    picture = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
+    assert portraits.cut(picture, _finding(SURE)).shape == (128, 128, 3)
+    assert portraits.cut(picture, _finding(SURE, SURE / 2)) is not None
+    assert portraits.cut(picture, _finding()) is None
+    assert portraits.cut(picture, _finding(SURE, SURE)) is None
+    wide = portraits.cut(picture, _finding(SURE), frame=1.6)
+    np.testing.assert_array_equal(wide, sample_crop(picture, CropBox(49.5, 49.5, 96), 128))
+    grey = np.repeat(picture[..., :1], 3, axis=-1)
+    assert portraits.cut(grey, _finding(SURE)) is None
 
 
 def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_there(tmp_path):
@@ -40,7 +54,7 @@ def test_objects_are_placed_where_it_is_said_and_half_of_a_hidden_one_is_not_the
     for number in range(8):
         Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / f"without/{number}.png")
     arguments = ["place", "--kind", str(tmp_path / "cat/image"), "--without", str(tmp_path / "without"), "--out"]
-    script = _script("found")
+    script = _script("quality/found")
     script.main([*arguments, str(tmp_path / "hard"), "--hard"])
     truth = json.loads((tmp_path / "hard/truth.json").read_text())
     boxes = {name: CropBox(*values) for name, values in truth.items()}
@@ -59,7 +73,7 @@ _MARKS = np.array([[40.0, 40], [80, 40], [60, 60], [45, 80], [75, 80]])
 
 
 def test_photos_are_changed_as_it_is_said():
-    script, rng = _script("verdicts"), np.random.default_rng(5)
+    script, rng = _script("quality/verdicts"), np.random.default_rng(5)
     photo = rng.integers(60, 190, (120, 120, 3), dtype=np.uint8)
 
     def changed(change):
@@ -83,7 +97,7 @@ def test_photos_are_changed_as_it_is_said():
 
 
 def test_the_area_of_risk_is_least_in_the_right_order():
-    script = _script("verdicts")
+    script = _script("quality/verdicts")
     risk = np.array([3.0, 1.0, 2.0])
     assert script._area(risk, risk) == pytest.approx((1 + 1.5 + 2) / 3)
     assert script._area(risk, -risk) == pytest.approx((3 + 2.5 + 2) / 3)
@@ -96,42 +110,36 @@ def test_the_area_of_risk_is_least_in_the_right_order():
 @pytest.fixture(name="timing")
 def _timing(monkeypatch):
     monkeypatch.syspath_prepend(str(_BENCHMARKS / "speed"))
-    import timing.clock
-    import timing.report
-    import timing.subjects
+    import speed
 
-    return timing
+    yield speed
+    for name in ("speed", "subjects"):
+        sys.modules.pop(name)
 
 
 def test_calls_take_turns_and_the_first_is_not_counted(timing):
     order = []
-    calls = [timing.clock.Call(lambda name=name: order.append(name)) for name in "ab"]
-    timings = timing.clock.side_by_side(calls, 5)
+    calls = [timing.Call(lambda name=name: order.append(name)) for name in "ab"]
+    timings = timing.side_by_side(calls, 5)
     assert "".join(order) == "ab" + "aaabbb" + "aabb"
     assert len(timings) == 2 and all(0 <= timing.least_s <= timing.median_s for timing in timings)
 
 
 def test_the_whole_schedule_weighs_steps_by_their_iterations(timing):
     def row(ours, theirs):
-        return {"jax": timing.clock.Timing(ours, ours, 2.0), "torch plain": timing.clock.Timing(theirs, theirs, 0.0)}
+        return {"jax": timing.Timing(ours, ours, 2.0), "torch": timing.Timing(theirs, theirs, 0.0)}
 
-    rows = {"step1": row(0.1, 0.2), "step2": row(0.5, 0.4)}
-    report = timing.report.Report("x", (), rows, {}, {"step1": 10, "step2": 2}, {"jax, process": 1.0})
-    content = timing.report.to_json(report)
-    assert content["whole_schedule_s"] == pytest.approx({"jax": 2.0, "torch plain": 2.8})
-    assert content["torch_over_jax"] == pytest.approx({"torch plain": 1.4})
-    assert content["images_per_hour"]["jax"] == pytest.approx(1800)
-    assert len(list(timing.report.tables(report))) == 1
-    # Where a step was left out there is no whole schedule.
-    partial = timing.report.Report("x", (), {"step1": row(0.1, 0.2)}, {}, report.iterations, {})
-    assert timing.report.to_json(partial)["whole_schedule_s"] == {}
+    rows, iterations = {"step1": row(0.1, 0.2), "step2": row(0.5, 0.4)}, {"step1": 10, "step2": 2}
+    assert timing.whole_schedule_s(rows, iterations) == pytest.approx({"jax": 2.0, "torch": 2.8})
+    last = [list(column.cells)[-1] for column in timing.table_of("x", rows, iterations).columns]
+    assert last == ["whole schedule, s", "", "4.0", "2.0", "", "2.8", "", "1.40"]
 
 
 def test_what_is_absent_is_named(timing):
     with pytest.raises(UserError, match="car:published lacks the GAN, images, .*LPIPS"):
         timing.subjects.load("car:published", {}, random_weights=False)
-    with pytest.raises(UserError, match="ictface:full lacks LPIPS"):
-        timing.subjects.load("ictface:full", {}, random_weights=False)
+    with pytest.raises(UserError, match="ictface:scratch lacks LPIPS"):
+        timing.subjects.load("ictface:scratch", {"loss.perceptual": "lpips"}, random_weights=False)
 
 
 @pytest.mark.heavy
@@ -142,7 +150,7 @@ def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
     assert subject.example.image.shape == (1, 32, 32, 3) and subject.example.latent.shape == (1, 8)
     assert subject.settings.architecture.channels == (512, 512, 512)
     assert subject.frozen.distances["lpips"]["conv5_3/kernel"].shape == (3, 3, 512, 512)
-    steps = ("prior", "step1", "step2", "step3", timing.subjects.COLLECT)
+    steps = ("prior", "step1", "step2", "step3", timing.COLLECT)
     assert subject.iterations == dict(zip(steps, (1000, 1300, 2200, 1800, 400), strict=True))
 
 
@@ -163,7 +171,7 @@ def test_script_answers_help(script, monkeypatch, capsys):
         pytest.importorskip("nbclient", reason="needs the extra notebooks")
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
     # As Python starts it: beside the script, without the checkout, whose `tools` the suite imports.
-    checkout = {str(_BENCHMARKS.parent), "", str(_BENCHMARKS / "quality")}
+    checkout = {str(_BENCHMARKS.parent), ""}
     monkeypatch.setattr(sys, "path", [str(script.parent), *(path for path in sys.path if path not in checkout)])
     for name in [name for name in sys.modules if name.split(".")[0] in ("tools", "benchmarks")]:
         monkeypatch.delitem(sys.modules, name)

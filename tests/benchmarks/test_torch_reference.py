@@ -23,11 +23,8 @@ from gan2shape_jax.method.state import Context, ProjectedSamples, PseudoImages
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
 
-from benchmarks.speed.torch_reference import load, rasterizer  # noqa: E402
-from benchmarks.speed.torch_reference import losses as torch_losses  # noqa: E402
+from benchmarks.speed.torch_reference import scene  # noqa: E402
 from benchmarks.speed.torch_reference import steps as torch_steps  # noqa: E402
-from benchmarks.speed.torch_reference.model import Ways  # noqa: E402
-from benchmarks.speed.torch_reference.training import Training  # noqa: E402
 
 _TOLERANCE = 1e-3
 
@@ -43,11 +40,11 @@ class _Case:
     images: jax.Array
     masks: jax.Array
 
-    def model(self, ways=Ways()):  # noqa: B008
-        return load.model_of(self.params, self.example, self.frozen, self.settings, ways=ways)
+    def model(self):
+        return torch_steps.model_of(self.params, self.example, self.frozen, self.settings)
 
     def batch(self):
-        return load.nchw(self.images), torch.from_numpy(np.array(self.masks))
+        return torch_steps.nchw(self.images), torch.from_numpy(np.array(self.masks))
 
 
 @pytest.fixture(name="case", scope="module")
@@ -117,11 +114,10 @@ def _torch_loss_of(case, model, step, flip):
 @pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", True)])
 def test_losses_and_gradients_are_ours(case, step, flip, parity):
     our_terms = _ours(case, step, _loss_of(case, step, flip))
-    for ways in (Ways(), Ways.as_published(), Ways(channels_last=True)):
-        model = case.model(ways)
-        their_terms = _theirs(model, step, _torch_loss_of(case, model, step, flip))
-        for what, theirs, ours in zip(("loss", "gradient's norm"), their_terms, our_terms, strict=True):
-            parity(f"PyTorch reference, {step}, {what}", abs(theirs / ours - 1), _TOLERANCE)
+    model = case.model()
+    their_terms = _theirs(model, step, _torch_loss_of(case, model, step, flip))
+    for what, theirs, ours in zip(("loss", "gradient's norm"), their_terms, our_terms, strict=True):
+        parity(f"PyTorch reference, {step}, {what}", abs(theirs / ours - 1), _TOLERANCE)
 
 
 def test_pseudo_images_are_ours(case):
@@ -143,7 +139,7 @@ def test_pseudo_images_are_ours(case):
     )
     images, masks = jax.jit(functools.partial(pseudo_images, settings=settings))(ours, *drawn)
     assert images.shape == (4, side, side, 3)
-    np.testing.assert_allclose(theirs[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
+    np.testing.assert_allclose(theirs[0].numpy(), torch_steps.nchw(images).numpy(), atol=2e-3)
     # The nearest pixel may be another one where two are equally near.
     assert np.mean(np.asarray(masks) != theirs[1].numpy()) < 0.01
     assert 0.3 < float(masks.mean()) < 1
@@ -168,7 +164,7 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
 
     gradients, warped = run(depth, view)
     arguments = [torch.from_numpy(x).requires_grad_() for x in (depth, view)]
-    their_depth = rasterizer.warp_depth(*arguments, camera, sampling=sampling)
+    their_depth = scene.warp_depth(*arguments, camera, sampling=sampling)
     (their_depth * torch.from_numpy(weight)).sum().backward()
     different = np.abs(their_depth.detach().numpy() - np.asarray(warped)) > 1e-4
     assert different.mean() < 2e-3  # samples on an edge
@@ -182,7 +178,7 @@ def test_lpips_is_ours():
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
     observed = functools.partial(perceptual.lpips_features, params)
     ours = jax.jit(lambda *pair: perceptual.lpips_distance(params, *map(observed, pair)))(a, b)
-    theirs = torch_losses.Lpips(params)(load.nchw(a), load.nchw(b))
+    theirs = torch_steps.Lpips(params)(torch_steps.nchw(a), torch_steps.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 
 
@@ -192,7 +188,7 @@ def test_a_step_trains_its_own_networks(case, step):
     record = STEPS[step]
     model = case.model()
     before = {name: [p.detach().clone() for p in net.parameters()] for name, net in model.networks.items()}
-    training = Training(model, step, flip=False)
+    training = torch_steps.Training(model, step, flip=False)
     assert np.isfinite(training.update().item())
     for name, net in model.networks.items():
         same = all(map(torch.equal, before[name], net.parameters()))
@@ -200,5 +196,5 @@ def test_a_step_trains_its_own_networks(case, step):
 
 
 def test_pseudo_images_are_collected(case):
-    images, masks = Training(case.model(), "step3", flip=False).collect()
+    images, masks = torch_steps.Training(case.model(), "step3", flip=False).collect()
     assert images.shape == (2, 3, 32, 32) and masks.shape == (2, 32, 32)

@@ -63,56 +63,36 @@ class _Filter(nn.Module):
 
 
 class _Modulated(nn.Module):
-    """Modulated convolution: a kernel for each image, or styles applied to features and one kernel for all.
+    """Modulated convolution, with styles applied to features and one kernel for all images.
 
-    The published code uses the first form, a convolution with as many groups as images; the second is equivalent.
+    The published code makes a kernel for each image, and convolves with as many groups as images, which is equivalent.
     """
 
-    def __init__(self, params: dict[str, Any], *, grow: bool, demodulate: bool, grouped: bool):
+    def __init__(self, params: dict[str, Any], *, grow: bool, demodulate: bool):
         super().__init__()
         self.weight = _kernel(params["weight"])
         self.style = _Linear(params["style_weight"], params["style_bias"])
-        self.grow, self.demodulate, self.grouped = grow, demodulate, grouped
+        self.grow, self.demodulate = grow, demodulate
         self.scale = 1 / math.sqrt(self.weight[0].numel())
         self.filter = _Filter()
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         style = self.style(w)
-        x = self._by_groups(x, style) if self.grouped else self._by_features(x, style)
-        return self.filter(x, 1, gain=4.0) if self.grow else x
-
-    def _by_groups(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        count, (outputs, inputs, size, _) = len(x), self.weight.shape
-        kernels = self.scale * self.weight * style[:, None, :, None, None]
-        if self.demodulate:
-            kernels = kernels * torch.rsqrt(kernels.square().sum((2, 3, 4), keepdim=True) + 1e-8)
-        side = x.shape[2]
-        x = x.reshape(1, count * inputs, side, side)
-        if self.grow:
-            kernels = kernels.transpose(1, 2).reshape(count * inputs, outputs, size, size)
-            x = functional.conv_transpose2d(x, kernels, stride=2, groups=count)
-        else:
-            kernels = kernels.reshape(count * outputs, inputs, size, size)
-            x = functional.conv2d(x, kernels, padding=size // 2, groups=count)
-        return x.reshape(count, outputs, *x.shape[2:])
-
-    def _by_features(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         kernel = self.weight * self.scale
         x = x * style[:, :, None, None]
         if self.grow:
             x = functional.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)
         else:
             x = functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
-        if not self.demodulate:
-            return x
-        strength = torch.rsqrt(style.square() @ kernel.square().sum((2, 3)).T + 1e-8)
-        return x * strength[:, :, None, None]
+        if self.demodulate:
+            x = x * torch.rsqrt(style.square() @ kernel.square().sum((2, 3)).T + 1e-8)[:, :, None, None]
+        return self.filter(x, 1, gain=4.0) if self.grow else x
 
 
 class Generator(nn.Module):
     """Latents (B, W) or (B, L, W) to images (B, 3, s, s), with the stored noise."""
 
-    def __init__(self, params: dict[str, Any], arch: Architecture, *, grouped: bool):
+    def __init__(self, params: dict[str, Any], arch: Architecture):
         super().__init__()
         if arch.generator_kind != "skip" or arch.conv_clamp is not None or arch.taps != BINOMIAL:
             raise ValueError(f"the PyTorch reference has no generator of the kind {arch.generator_kind!r}")
@@ -124,17 +104,14 @@ class Generator(nn.Module):
         )
         self.input = _frozen(params["input"], (2, 0, 1))
         self.layers = nn.ModuleList(
-            _Modulated(params["layers"][name], grow=i % 2 == 1, demodulate=True, grouped=grouped)
-            for i, name in enumerate(names)
+            _Modulated(params["layers"][name], grow=i % 2 == 1, demodulate=True) for i, name in enumerate(names)
         )
         for name in names:
             self.register_buffer(f"noise_{name}", _frozen(params["noise"][name]).data)
         self.strengths = nn.ParameterList(_frozen(params["layers"][name]["noise_strength"]) for name in names)
         self.biases = nn.ParameterList(_frozen(params["layers"][name]["bias"]) for name in names)
         levels = [params["to_rgb"][str(level)] for level in range(len(arch.channels))]
-        self.to_rgb = nn.ModuleList(
-            _Modulated(level, grow=False, demodulate=False, grouped=grouped) for level in levels
-        )
+        self.to_rgb = nn.ModuleList(_Modulated(level, grow=False, demodulate=False) for level in levels)
         self.rgb_biases = nn.ParameterList(_frozen(level["bias"]) for level in levels)
         self.filter = _Filter()
 

@@ -25,16 +25,7 @@ from gan2shape_jax.run.plan import resolve
 from gan2shape_jax.run.recipes import recipe_of
 from gan2shape_jax.stylegan2 import Architecture
 
-# The bundled faces with the published code's settings at 64 pixels: its widths, its batch, LPIPS.
-_PRESETS = {
-    "ictface:full": (
-        "ictface:scratch",
-        {"networks.width": "0", "networks.group_base": "0", "sampling.batch_size": "16", "loss.perceptual": "lpips"},
-    )
-}
 COLLECT = "collecting samples"
-# Ambient, diffuse, dx, dy of step 2's renderings.
-LIGHT = (0.5, 0.5, 0.0, 0.0)
 _FLATTENED = 0.01
 
 
@@ -65,7 +56,7 @@ class Subject:
         """The first phase of each kind in the schedule, by label."""
         by_label: dict[str, Phase] = {}
         for phase in recipe_of(self.config).schedule(self.config):
-            by_label.setdefault(label(phase), phase)
+            by_label.setdefault(_label(phase), phase)
         return by_label
 
     @property
@@ -73,11 +64,11 @@ class Subject:
         """How many iterations of each kind the whole schedule has."""
         counts: dict[str, int] = {}
         for phase in recipe_of(self.config).schedule(self.config):
-            counts[label(phase)] = counts.get(label(phase), 0) + phase.iterations
+            counts[_label(phase)] = counts.get(_label(phase), 0) + phase.iterations
         return counts | {COLLECT: self.settings.collect_iters * len(self.config.schedule.stages)}
 
 
-def label(phase: Phase) -> str:
+def _label(phase: Phase) -> str:
     """The name in tables of iterations like this phase's."""
     return phase.step + (" mirrored" if phase.flip else "")
 
@@ -86,15 +77,14 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     """Loads a configuration; what has no file is drawn at random if that is allowed.
 
     Args:
-      name: as on a command line, or `ictface:full`.
+      name: as on a command line.
       overrides: values by field, which take precedence over the configuration's.
       random_weights: whether to draw what is missing.
 
     Raises:
       UserError: something is missing and must not be drawn, or the configuration is invalid.
     """
-    base, fields = _PRESETS.get(name, (name, {}))
-    config = apply_overrides(load_config(base), fields | overrides)
+    config = apply_overrides(load_config(name), overrides)
     drawn = _absent(config)
     if drawn and not random_weights:
         raise UserError(f"{name} lacks {', '.join(drawn)}: fetch what `--check` names, or draw it by --random-weights")
