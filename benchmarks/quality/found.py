@@ -1,13 +1,12 @@
 """How reliably objects of a GAN's kind are found in photos.
 
-    python benchmarks/quality/found.py place --kind CATS/image --without PICTURES --out PLACED [--hard]
+    python benchmarks/quality/found.py place --kind CATS/image --without PICTURES --out PLACED
     python benchmarks/quality/found.py found --model cat --kind PLACED --without PICTURES [--half judging --most 40]
     python benchmarks/quality/found.py others --model cat --without PICTURES --half choosing --out found.safetensors
 
 `place` draws crops of objects into pictures that show none of their kind, at several sizes and turned a little, each
-into two of them, so that `photo` has something to search. With `--hard`, it draws every third lying on its side or half
-way to it, every third small, and half of every third. Object and picture are of the same half: names' hashes split all
-files into those for choosing numbers by and those for judging.
+into two of them, so that `photo` has something to search. Object and picture are of the same half: names' hashes split
+all files into those for choosing numbers by and those for judging.
 
 `found` searches pictures with and without the kind as `photo` does, at most so many of either. It prints the AUROC of
 the certainty, how many of either are called found, perhaps or none, and, for placed objects, how many frames are right.
@@ -53,8 +52,7 @@ _HALVES = ("choosing", "judging")
 _SAMPLES = 2048  # of the GAN, as for weights learnt anew
 _TRUTH = "truth.json"  # where `place` put what
 _LONGER = 640  # pixels of the pictures that objects are placed in
-_SHARES, _SMALL = (0.22, 0.3, 0.42, 0.6, 0.85), 0.18  # of the shorter side
-_TURNS = (-90, -45, 45, 90)  # degrees
+_SHARES = (0.22, 0.3, 0.42, 0.6, 0.85)  # of the shorter side
 # Sides, ratio of sides and degrees within which a frame shows the object that was placed.
 _NEAR, _SIMILAR, _UPRIGHT = 0.3, 1.7, 30
 _DRAWN = 200  # pixels of a picture on the sheet
@@ -68,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kind", nargs="+", help="folders: objects to place, or pictures with some")
     parser.add_argument("--without", nargs="*", default=[], help="folders of pictures without it")
     parser.add_argument("--half", choices=_HALVES, help="(default: both)")
-    parser.add_argument("--hard", action="store_true", help="place objects turned, small and half hidden")
     parser.add_argument("--most", type=int, default=10**6, help="pictures with and without the kind (default: all)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of what is found; folder or weights that are made")
     options = parser.parse_args(arguments)
@@ -85,35 +82,28 @@ def _digest(file: pathlib.Path) -> bytes:
 
 def _place(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures, truth, hard = expand(options.without, say=print), {}, options.hard
-    for number, (file, times) in enumerate(
-        itertools.product(expand(options.kind, say=print), (0,) if hard else (0, 1))
-    ):
+    pictures, truth = expand(options.without, say=print), {}
+    for number, (file, times) in enumerate(itertools.product(expand(options.kind, say=print), (0, 1))):
         rng, name = np.random.default_rng(number), f"{file.parent.parent.name}{file.stem}{'+again' * times}"
         backs = [background for background in pictures if _half(background) == _half(pathlib.Path(name))]
         back = Image.open(backs[rng.integers(len(backs))]).convert("RGB")
         back.thumbnail((_LONGER, _LONGER))
-        turned, small, hidden = (hard and number % 3 == which for which in range(3))
-        side = min(back.size) * (_SMALL if small else rng.choice(_SHARES[2 * hard :])) * rng.uniform(0.9, 1.1)
+        side = min(back.size) * rng.choice(_SHARES) * rng.uniform(0.9, 1.1)
         x, y = (rng.uniform(side / 2, max(side / 2 + 1, length - side / 2)) for length in back.size)
-        box = CropBox(x, y, side, rng.normal(0, 10) + (rng.choice(_TURNS) if turned else 0))
+        box = CropBox(x, y, side, rng.normal(0, 10))
         crop = np.asarray(Image.open(file).convert("RGB"))
-        shown = _placed(crop, np.asarray(back), box, away=rng.uniform(0, 2 * np.pi) if hidden else None)
-        Image.fromarray(shown).save(options.out / f"{name}.png")
+        Image.fromarray(_placed(crop, np.asarray(back), box)).save(options.out / f"{name}.png")
         truth[name] = [box.x, box.y, box.side, box.roll_deg]
     atomic_text(options.out / _TRUTH, json.dumps(truth, indent=1) + "\n")
 
 
-def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox, *, away: float | None) -> np.ndarray:
-    """Returns a picture with a crop drawn into it, but for half of it that lies at the angle `away`; its edges fade."""
+def _placed(crop: np.ndarray, back: np.ndarray, box: CropBox) -> np.ndarray:
+    """Returns a picture with a crop drawn into it, whose edges fade."""
     side, rim = len(crop), len(crop) // 4
     wide = np.pad(crop, ((rim, rim), (rim, rim), (0, 0)), mode="edge").astype(np.float32)
     places = np.arange(len(wide))
     out = np.maximum(np.maximum(rim - places, places - (rim + side - 1)), 0)
     share = np.clip(1 - np.maximum(out[:, None], out[None, :]) / (0.18 * side), 0, 1).astype(np.float32)
-    if away is not None:
-        from_middle = places - (len(wide) - 1) / 2
-        share *= math.cos(away) * from_middle + math.sin(away) * from_middle[:, None] < 0
     if box.side < side:
         wide = cv2.GaussianBlur(wide, (0, 0), 0.4 * side / box.side)
     corners = np.array([[0.0, 0], [len(wide), 0], [0, len(wide)]])

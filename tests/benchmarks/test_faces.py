@@ -163,12 +163,13 @@ def test_no_person_is_in_two_splits(scripts):
 
 
 def test_a_rendering_needs_a_new_folder(scripts, tmp_path):
-    usual = ["--sources", str(tmp_path), "--out", str(tmp_path / "out")]
-    (tmp_path / "out").mkdir()
-    with pytest.raises(scripts.folders.RefusedError, match="out exists: choose another --out"):
-        scripts.folders.write(argparse.Namespace(out=tmp_path / "out", count=1, images_only=False), (), [])
-    with pytest.raises(SystemExit, match="--count is 1 or more"):
-        scripts.render.main([*usual, "--count", "0"])
+    options = argparse.Namespace(out=tmp_path, count=1, images_only=False)
+    with pytest.raises(scripts.folders.RefusedError, match="exists: choose another --out"):
+        scripts.folders.write(options, (), [])
+    options = argparse.Namespace(out=tmp_path / "new", count=0, images_only=False)
+    with pytest.raises(scripts.folders.RefusedError, match="--count is 1 or more"):
+        scripts.folders.write(options, (), [])
+    assert not options.out.exists()
 
 
 def test_hair_that_is_not_there_is_said(scripts, tmp_path):
