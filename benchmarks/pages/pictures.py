@@ -54,11 +54,11 @@ from PIL import Image
 import gan2shape_jax as g2s
 from gan2shape_jax.apps import edit
 from gan2shape_jax.apps.evaluate.reports import find_runs
-from gan2shape_jax.apps.export.texture import photo_texture, source_colours
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.photos.texture import photo_texture, source_colours
 from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
 from gan2shape_jax.results.solid import cut_surface
 
