@@ -40,7 +40,7 @@ def test_a_step_fits_and_is_one_chips_own(compiled):
 
 def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
     program = compiled["rendering"]
-    names = ("visible_triangles", "values_at_samples", "sums_over_samples", "corners", "sums_over_corners")
+    names = ("visible_triangles", "values_at_samples", "sums_over_samples")
     assert program["kernels"] == dict.fromkeys(names, 1)
     assert not {"scatter", "gather", "while", "sort"} & set(program["operations"])
 
