@@ -42,7 +42,7 @@ def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
     program = compiled["rendering"]
     names = ("visible_triangles", "values_at_samples", "sums_over_samples")
     assert program["kernels"] == dict.fromkeys(names, 1)
-    assert not {"scatter", "gather", "while", "sort"} & set(program["operations"])
+    assert not {"scatter", "gather", "sort"} & set(program["operations"])  # two loops, over chunks of the batch
 
 
 def test_joint_training_reduces_gradients_once():
