@@ -37,7 +37,7 @@ _COMMANDS = {
     "render": ("apps.render", "RESULT ...: new views of a saved result"),
     "edit": ("apps.edit", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": ("apps.export.command", "print|texture|usdz|blender|spread|web RESULT ...: results for other programs"),
-    "evaluate": ("apps.evaluate.command", "[identity|consistency] RESULTS ...: errors of finished runs, side by side"),
+    "evaluate": ("apps.evaluate", "[identity] RESULTS ...: errors of finished runs, side by side"),
     "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
     "page": ("apps.page", "RESULT ...: saved results as one self-contained HTML file"),
     "sample": ("apps.sample", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.evaluate import consistency
 from gan2shape_jax.detection import weights
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
@@ -49,7 +48,7 @@ def _tiny(words):
 def test_the_tables_commands_are_those_of_the_steps():
     listed = re.findall(r"^\| \[.*?\| `([^`]+)`", _PAGE.read_text(), re.MULTILINE)
     commands = [" ".join(words) for words in _commands()]
-    assert len(listed) == 6
+    assert len(listed) == 5
     places = [next(k for k, words in enumerate(commands) if words.startswith(first)) for first in listed]
     assert places == sorted(places)
 
@@ -61,8 +60,6 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
     opened = []
     monkeypatch.setenv("BROWSER", "any")
     monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
-    monkeypatch.setattr(consistency, "ENCODER_ITERATIONS", 2)
-    monkeypatch.setattr(consistency, "ITERATIONS", 2)
     checkpoint = pathlib.Path(asset("cat/gan.safetensors"))
     reference = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "gan", say=pytest.fail)
     monkeypatch.setattr(weights, "learn", lambda *_, **__: reference)  # of nearly the same GAN

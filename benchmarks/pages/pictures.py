@@ -53,7 +53,7 @@ from PIL import Image
 
 import gan2shape_jax as g2s
 from gan2shape_jax.apps import edit
-from gan2shape_jax.apps.evaluate.reports import find_runs
+from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box

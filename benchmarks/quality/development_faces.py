@@ -18,7 +18,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from gan2shape_jax.apps.evaluate.reports import markdown_table
+from gan2shape_jax.apps.evaluate import markdown_table
 from gan2shape_jax.run.folder import results_root
 
 DATA = pathlib.Path(__file__).resolve().parent / "data" / "ictface"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan2shape_jax
-from gan2shape_jax.apps.evaluate.reports import interval_text, markdown_table, mean_interval
+from gan2shape_jax.apps.evaluate import markdown_table, mean_of, mean_text
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
@@ -130,7 +130,7 @@ def show(
                 if not chosen.any():
                     continue
                 cells = [
-                    interval_text(mean_interval(errors[key][chosen]), places) if key in errors else ""
+                    mean_text(mean_of(errors[key][chosen]), places) if key in errors else ""
                     for key, places in _DIGITS.items()
                 ]
                 rows.append([name, group, str(chosen.sum()), *cells])

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.evaluate.reports import find_runs
+from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io.files import atomic_text, require_file_place
 from gan2shape_jax.photos.judge import row_of

@@ -55,7 +55,6 @@ class Stream(enum.IntEnum):
     CHOOSE = 24  # which of the projected samples an iteration sees (phase)
     OWN_ENCODER = 25  # the key of an encoder that learns from this image alone (phase)
     HELD_OUT = 26  # projected samples that a refinement is judged by
-    CONSISTENCY = 27  # the key of the encoder whose pictures `evaluate` compares results with
 
     # Of training a GAN
     GAN_WEIGHTS = 40

@@ -41,7 +41,6 @@ train-gan photos --out a.png
 get nothing --folder results
 get celeba --from broken.png --agree --folder results
 evaluate none
-evaluate consistency results
 evaluate identity results
 evaluate results --json results/001
 convert broken.png results/out.safetensors
@@ -100,7 +99,6 @@ export texture results/001 a.png --out own
 export web people --out own
 get lpips --from a.png --agree --folder own
 evaluate results --out own
-evaluate consistency results --out own
 evaluate identity results --embedding face.onnx --out own
 """.strip().splitlines()
 _FILES = """

@@ -7,7 +7,7 @@ import os
 import pytest
 from helpers import bump
 
-from gan2shape_jax.apps.evaluate import reports
+from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import load, load_metrics, save_result, write_outputs
@@ -142,6 +142,7 @@ def test_a_link_inside_a_result_is_read(run):
 
 def test_a_damaged_configuration_of_a_result_stops_no_others(run, capsys):
     (run / "results" / "bad" / "config.json").write_text(_DEEP)
-    (actual,) = reports.find_runs([run])
-    assert actual.config is None and "results/bad/config.json is damaged" in capsys.readouterr().err
+    (actual,) = find_runs([run])
+    with pytest.raises(UserError, match=r"results/bad/config\.json is damaged"):
+        actual.config("bad")
     assert main(["evaluate", "run"]) == 0

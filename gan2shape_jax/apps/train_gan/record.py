@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, UInt8
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
+from gan2shape_jax.apps.embedding import Preparation, load_embedding
 from gan2shape_jax.apps.train_gan.training import TrainingSettings, to_pixels
 from gan2shape_jax.errors import DivergedError, UserError, one_line
 from gan2shape_jax.io.files import atomic_file, atomic_text

@@ -15,7 +15,7 @@ from helpers.placed import placed
 from helpers.plain_result import plain_result
 from PIL import Image
 
-from gan2shape_jax.apps.evaluate.reports import find_runs
+from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.apps.photo import command
 from gan2shape_jax.apps.photo import folder as photo_folder
 from gan2shape_jax.apps.photo.folder import Request, make_results, names_in, prepare

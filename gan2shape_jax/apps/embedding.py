@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import pathlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 
-_MOST = 1024  # pixels of a side, pictures of a batch
+_MOST = 1024  # along each axis of the input
 _PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector
 _LARGEST = 1024 * MIB  # bytes of a file
@@ -37,18 +37,11 @@ Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
 class Preparation:
     """How a network expects its pictures: a value v of 0 to 255 becomes (v - mean) / std."""
 
-    layout: Literal["auto", "nchw", "nhwc"] = "auto"  # order of the axes; "auto" takes it from the network's input
     size: int = 0  # side in pixels; 0 takes it from the network's input
     mean: float = 127.5
     std: float = 127.5
     bgr: bool = False  # True swaps red and blue
     crop: float = 1.0  # fraction of the side that the centred square keeps
-
-
-def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#batch d"]) -> Float[np.ndarray, "*batch"]:
-    """Returns the cosine of the angle between vectors."""
-    product = np.sum(np.asarray(first, np.float64) * second, axis=-1)
-    return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
 
 
 def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) -> Float[np.ndarray, "n t t 3"]:
@@ -75,13 +68,11 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         inputs_text = listed(f"{short(name)} {kind} {_shown(shape)}" for name, kind, shape in inputs) or "nothing"
         raise UserError(f"{path} takes {inputs_text}: it must take one batch of pictures, float32 with four axes")
     name, _, shape = inputs[0]
-    batch, layout, size = _layout(shape, preparation, path)
-    settled = dataclasses.replace(preparation, size=size)
+    batch, colours, size = _layout(shape, preparation.size, path)
+    fitting = dataclasses.replace(preparation, size=size)
 
     def embed(pictures: np.ndarray) -> np.ndarray:
-        ready = prepare(pictures, settled)
-        if layout == "nchw":
-            ready = np.moveaxis(ready, -1, 1)
+        ready = np.moveaxis(prepare(pictures, fitting), -1, colours)
         count = batch or max(1, min(len(ready), _PIXELS // size**2))
         filled = np.concatenate([ready, np.repeat(ready[-1:], -len(ready) % count, axis=0)])
         batches = [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
@@ -95,28 +86,23 @@ def _shown(shape: list[Any]) -> str:
     return f"[{listed(map(short, shape))}]"
 
 
-def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, str, int]:
-    """Returns batch size (0: any), layout and side, from the input's shape where the options leave them open."""
+def _layout(shape: list[Any], size: int, path: pathlib.Path) -> tuple[int, int, int]:
+    """Returns the batch size (0: any), the axis of colours (1 or 3) and the pictures' side.
+
+    They are those of an input's shape; `size` is the side where that leaves it open, otherwise 0.
+    """
     sizes = [axis if isinstance(axis, int) and axis > 0 else 0 for axis in shape]  # 0: any
-    takes = f"{path} takes pictures of shape {_shown(shape)}"
-    if max(sizes) > _MOST:
-        raise UserError(f"{takes}: at most {_MOST} along each axis are supported")
-    colours = {"nchw": sizes[1], "nhwc": sizes[3]}
-    layout: str = preparation.layout
-    if layout == "auto":
-        fits = [name for name, axis in colours.items() if axis == 3]
-        if len(fits) != 1:
-            raise UserError(
-                f"{takes}, which leaves the axis of colours open: name it with --layout nchw or --layout nhwc"
-            )
-        layout = fits[0]
-    sides = sizes[2:] if layout == "nchw" else sizes[1:3]
-    side = preparation.size or max(sides)
+    colours = 3 if sizes[3] == 3 and sizes[1] != 3 else 1
+    side = size or max(sizes[2:] if colours == 1 else sizes[1:3])
     if not side:
         raise UserError(f"{path} takes pictures of any size: name the one that it was trained for with --size")
-    if any(axis not in (0, due) for axis, due in zip((colours[layout], *sides), (3, side, side))):
-        raise UserError(f"{takes}: square pictures of {side} pixels in --layout {layout} do not fit it")
-    return sizes[0], layout, side
+    fitting = (3, side, side) if colours == 1 else (side, side, 3)
+    if max(*sizes, side) > _MOST or any(axis not in (0, due) for axis, due in zip(sizes[1:], fitting)):
+        raise UserError(
+            f"{path} takes pictures of shape {_shown(shape)}: it must take square colour pictures of at most {_MOST} "
+            f"pixels{f', here of {side}' if size else ''}"
+        )
+    return sizes[0], colours, side
 
 
 def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:

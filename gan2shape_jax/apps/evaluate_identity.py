@@ -20,13 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
-from gan2shape_jax.apps import option_types
+from gan2shape_jax.apps import evaluate, option_types
 from gan2shape_jax.apps.edit import trained
-from gan2shape_jax.apps.evaluate import reports
-from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
+from gan2shape_jax.apps.embedding import Embedding, Preparation, load_embedding
+from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import atomic_file
+from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.io.output_folders import EVALUATION, mark
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
@@ -40,7 +42,8 @@ from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
@@ -56,7 +59,7 @@ _SHOWN = 7  # views per row in the picture
 _EPILOG = """\
 examples:
   gan2shape-jax evaluate identity results/mine --embedding arcface.onnx --out results/identity
-  gan2shape-jax evaluate identity results/mine --embedding facenet.onnx --layout nhwc --size 160 --mean 127.5 --std 128
+  gan2shape-jax evaluate identity results/mine --embedding facenet.onnx --size 160 --mean 127.5 --std 128
 
 No network comes with the package: face recognition networks have licences of their own, and need faces cropped and
 scaled as they were trained (--crop, --size, --mean, --std, --bgr).
@@ -65,13 +68,13 @@ scaled as they were trained (--crop, --size, --mean, --std, --bgr).
 
 def evaluate_identity(words: Sequence[str]) -> int:
     """Runs the command; returns 0, or 1 if an image could not be turned; `UserError` if none can be."""
-    arguments = reports.parse(
+    arguments = evaluate.parse(
         words,
         "evaluate identity",
         "How well turning an object keeps its identity, by a face-embedding network of yours.",
         _EPILOG,
         results="folders of runs, or of single images",
-        out="writes identity.md, identity.csv, manifest.json and a picture an image, RUN/NAME.png, there",
+        out="writes identity.md, identity.csv and a picture an image, RUN/NAME.png, there",
         options=_add_options,
     )
     if arguments.embedding is None:
@@ -82,12 +85,12 @@ def evaluate_identity(words: Sequence[str]) -> int:
     fields = (field.name for field in dataclasses.fields(Preparation))
     embedding = load_embedding(arguments.embedding, Preparation(**{name: getattr(arguments, name) for name in fields}))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
-    runs = reports.find_runs(arguments.results)
+    runs = evaluate.find_runs(arguments.results)
     turned = zip(*(_turn_all(each, embedding, yaws, arguments.out) for each in runs), strict=True)
     rows, ways, problems = (list(itertools.chain(*part)) for part in turned)
     tables = {"identity.csv": csv_text(_COLUMNS, rows)}
     parts = _report(rows, ways, problems, arguments.embedding.name, len(yaws))
-    reports.publish(arguments, "identity.md", parts, tables, runs, embedding=str(arguments.embedding))
+    evaluate.publish(arguments.out, "identity.md", parts, tables)
     return 1 if problems else 0
 
 
@@ -98,7 +101,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     max_yaw = number("--max-yaw", 0.001, 90, "degrees")
     add("--views", type=views, default=20, help="how many yaws (default: 20)")
     add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
-    add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: from the file)")
     size = option_types.size(least=0)
     add("--size", type=size, default=0, metavar="PIXELS", help="its pictures' side (default: from the file)")
     mean, std = number("--mean", -1e6, 1e6), number("--std", 1e-6, 1e6)
@@ -110,40 +112,30 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _turn_all(
-    run: reports.ResultsFolder, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
+    run: evaluate.ResultsFolder, embedding: Embedding, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[list[Any]], list[str], list[str]]:
     """Turns every image of a run by every method.
 
     Returns a row of `_COLUMNS` for each view, along which directions images were turned, and why some were left out.
     """
-    config = reports.read_config(run)
-    plan = resolve(config)
-    architecture, frozen = prepare.load_frozen(plan)
-    samples = sample_w(
-        key_of(run_key(config.seed), Stream.DIRECTIONS), frozen.generator, arch=architecture, samples=_SAMPLES
-    )
     views, ways, problems = list[list[Any]](), list[str](), list[str]()
-    for name, folder in run.images.items():
+    shared = dict[str, _Shared]()
+    for name in run.images:
         try:
-            result = load(folder)
-            entry = reports.listed_entry(config, result.name)
-            prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
-            networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
-            subject = Subject(result, prepared, networks, frozen, samples)
+            subject = _subject(run, name, shared)
         except UserError as error:
             problems.append(f"{run.label}: {name}: {error}")
             continue
-        turned = turn(subject, yaws)
-        vectors = embedding(np.concatenate([result.signed_image[None], *(each.pictures for each in turned)]))
-        for each, turned_vectors in zip(turned, np.split(vectors[1:], len(turned)), strict=True):
-            columns = yaws, each.seen_deg, each.reached, cosine(turned_vectors, vectors[:1])
-            for values in zip(*(column.tolist() for column in columns), strict=True):
+        turned, image = turn(subject, yaws), subject.result.signed_image[None]
+        vectors = embedding(np.concatenate([image, *(each.pictures for each in turned)]))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        for each, similarity in zip(turned, np.split(vectors[1:] @ vectors[0], len(turned)), strict=True):
+            for values in zip(yaws.tolist(), each.seen_deg.tolist(), each.reached.tolist(), similarity.tolist()):
                 views.append([run.label, name, each.method, *values])
             ways += [f"{run.label}: {name}: {each.method} along {each.how}"] if each.how else []
         if out is not None:
             chosen = np.linspace(0, len(yaws) - 1, _SHOWN).round().astype(int)
-            rows = [result.signed_image[None], *(each.pictures[chosen] for each in turned)]
-            strip = pictures.strip([*map(pictures.to_uint8, rows)])
+            strip = pictures.strip([*map(pictures.to_uint8, [image, *(each.pictures[chosen] for each in turned)])])
             place = out / run.label.strip("/") / f"{name}.png"
             mark(out, EVALUATION)
             atomic_file(place, functools.partial(pictures.write_png, picture=strip), parents=True)
@@ -159,6 +151,38 @@ class Subject(NamedTuple):
     params: models.Params
     frozen: FrozenModels
     samples: np.ndarray
+
+
+_Shared = tuple[Plan, Architecture, FrozenModels, np.ndarray]
+
+
+def _shared_by(config: ConfigDict) -> _Shared:
+    """Returns what the images of a configuration share: its plan, its GAN, and samples (n, W) of that."""
+    plan = resolve(config)
+    architecture, frozen = prepare.load_frozen(plan)
+    key = key_of(run_key(config.seed), Stream.DIRECTIONS)
+    return plan, architecture, frozen, sample_w(key, frozen.generator, arch=architecture, samples=_SAMPLES)
+
+
+def _subject(run: evaluate.ResultsFolder, name: str, shared: dict[str, _Shared]) -> Subject:
+    """Returns an image of a run; raises `UserError` if something of it is not there any more.
+
+    `shared` keeps what images share, by their configuration: a folder of photos may have several.
+    """
+    config, folder = run.config(name), run.images[name]
+    if config is None:
+        raise UserError(f"{run.home} has no config.json: without it the run's networks are unknown")
+    if (key := to_json(config)) not in shared:
+        shared[key] = _shared_by(config)
+    plan, architecture, frozen, samples = shared[key]
+    result = load(folder)
+    listed = {stem_of(entry): entry for entry in read_names(config.data.image_list, config.data.image_root)}
+    if result.name not in listed:
+        raise UserError(f"{config.data.image_list}, the image list of the run, does not name {result.name} any more")
+    entry = listed[result.name]
+    prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
+    networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
+    return Subject(result, prepared, networks, frozen, samples)
 
 
 class Turned(NamedTuple):
@@ -286,12 +310,10 @@ def _report(
     for method in dict.fromkeys(row[2] for row in views):
         values = [row[3:] for row in views if row[2] == method]
         yaw, yaws_seen, reached, similarity = np.moveaxis(np.array(values, np.float64).reshape(-1, count, 4), -1, 0)
-        similar = [
-            reports.interval_text(reports.mean_interval(each), 3) for each in (similarity.mean(1), similarity.min(1))
-        ]
+        similar = [evaluate.mean_text(evaluate.mean_of(each), 3) for each in (similarity.mean(1), similarity.min(1))]
         range_seen = f"{yaws_seen.min(1).mean():.1f} to {yaws_seen.max(1).mean():.1f}"
         off, share = f"{np.abs(yaws_seen - yaw).mean():.1f}", f"{100 * reached.mean():.0f}%"
         rows.append([method, str(len(similarity)), *similar, range_seen, off, share])
     titles = ["method", "images", "similarity", "least similar view", "predicted yaw, degrees", "off by", "reached"]
-    table = reports.markdown_table(titles, rows) if rows else "no image was turned\n"
-    return [heading, _MEANING, table, reports.bullets(ways), reports.bullets(problems, "Left out:")]
+    table = evaluate.markdown_table(titles, rows) if rows else "no image was turned\n"
+    return [heading, _MEANING, table, evaluate.bullets(ways), evaluate.bullets(problems, "Left out:")]

@@ -1,1 +1,0 @@
-"""Errors of finished runs, comparisons of runs, measures without true depth, identity under rotation."""
