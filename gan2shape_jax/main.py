@@ -38,7 +38,7 @@ _COMMANDS = {
     "edit": ("apps.edit", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": ("apps.export.command", "print|texture|usdz|blender|spread|web RESULT ...: results for other programs"),
     "evaluate": ("apps.evaluate", "[identity] RESULTS ...: errors of finished runs, side by side"),
-    "get": ("apps.get.command", "NAME: published weights, downloaded, checked and converted"),
+    "get": ("apps.get", "NAME: published weights, downloaded, checked and converted"),
     "page": ("apps.page", "RESULT ...: saved results as one self-contained HTML file"),
     "sample": ("apps.sample", "--config=NAME --out FOLDER: new images of a GAN, with their latents"),
     "convert": ("apps.convert.command", "IN OUT: converts other programs' weights"),

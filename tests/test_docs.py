@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import gan2shape_jax
+from gan2shape_jax.config import apply_overrides, flatten, load_config, schema
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
@@ -34,6 +35,37 @@ def test_links_lead_to_files_and_files_that_pages_name_exist():
         broken += [(page.name, link) for link in _LINK.findall(text) if not (page.parent / link).exists()]
         broken += [(page.name, name) for name in _FILE.findall(text) if not (_ROOT / name).exists()]
     assert broken == []
+
+
+# `config.lift.masks = "mean"`, `--config.seed=3`, and "if `config.lift.masks` is `mean`".
+_VALUE = re.compile(
+    r"""config\.([a-z][\w.]*)(?:\s?=\s?|`\ is\ `)("[^"]*"|'[^']*'|\((?:[^()]|\([^()]*\))*\)|[^\s`,;)]*)""", re.VERBOSE
+)
+_STANDS_FOR = re.compile("N|[A-Z]+|None yet")  # what a reader puts in its place
+# Of packages that a page shows how to write.
+_ADDED = {("networks.depth", "local"), ("refinement.criterion", "edges"), ("loss.perceptual", "edges")}
+
+
+def _values_of_pages() -> list[tuple[str, str, str]]:
+    """Returns page, field and value wherever a page says what to write in a configuration."""
+    pages = [page for page in _PAGES if page.name != "CHANGELOG.md"]
+    found = [(page, field, text) for page in pages for field, text in _VALUE.findall(page.read_text())]
+    return sorted({(str(page.relative_to(_ROOT)), *value) for page, *value in found if tuple(value) not in _ADDED})
+
+
+@pytest.mark.parametrize(("page", "field", "text"), _values_of_pages())
+def test_values_that_pages_say_to_write_are_taken(page, field, text, tmp_path):
+    """On the command line, and in a configuration file of one's own."""
+    if _STANDS_FOR.fullmatch(text):
+        assert field in schema.fields()
+        return
+    plain = text[1:-1] if text[:1] in ("'", '"') else text
+    value = flatten(apply_overrides(load_config("own"), {field: plain}))[field]
+    start = (
+        "from gan2shape_jax.config import load_config\ndef get_config():\n    config = load_config('own').unlock()\n"
+    )
+    (tmp_path / "mine.py").write_text(f"{start}    config.{field} = {value!r}\n    return config\n")
+    assert flatten(load_config(str(tmp_path / "mine.py")))[field] == value
 
 
 def test_nothing_says_to_install_a_distribution_that_no_index_has():

@@ -32,7 +32,7 @@ _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
 _BELOW = [
     f"{name} {below}"
     for name, (_, line) in program._COMMANDS.items()
-    for below in (re.findall(r"[\w-]+", line.split()[0]) if "|" in line.split()[0] else ())
+    for below in (re.findall(r"[\w-]+", line.split()[0]) if re.search(r"[\[|]", line.split()[0]) else ())
 ]
 
 pytestmark = pytest.mark.usefixtures("elsewhere")

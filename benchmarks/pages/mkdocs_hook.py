@@ -85,8 +85,8 @@ def command_names() -> list[str]:
     """Returns all commands, each followed by its sub-commands: "export", "export print", ..."""
     names = []
     for name, (_, line) in _COMMANDS.items():
-        below = re.match(r"\[?((?:[a-z0-9]+\|)+[a-z0-9]+)", line)
-        names += [name, *(f"{name} {word}" for word in (below[1].split("|") if below else ()))]
+        below = re.match(r"\[[\w|]+\]|\w+(\|\w+)+", line)
+        names += [name, *(f"{name} {word}" for word in re.findall(r"\w+", below[0] if below else ""))]
     return names
 
 

@@ -24,13 +24,15 @@ from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax import extensions
 from gan2shape_jax.config import schema
+from gan2shape_jax.config.published_yaml import load_yaml
+from gan2shape_jax.config.schema import set_field
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.files import read_object
 
 LIFT = "lift"
-TOLD = ("plan", "identity")  # in `config.json` beside the fields: what the run does, and what makes it itself
+_BESIDE = ("plan", "identity")  # in `config.json` beside the fields: what the run does, and what makes it itself
 
 # What belongs to the images of `config.data.image_root`, and what a run does without it. It is found by
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
@@ -69,9 +71,7 @@ def load_config(spec: str) -> ConfigDict:
 def _found(name: str, variants: list[str]) -> tuple[ConfigDict, list[str]]:
     """Returns the locked configuration of a name or a path, the first variant included if it is its own; the others."""
     if name.endswith((".yml", ".yaml")):
-        from gan2shape_jax.config.published_yaml import load_yaml  # imports YAML and the checks: only where needed
-
-        return load_yaml(name), variants
+        return load_yaml(name, load_config), variants
     if name in extensions.names("category"):
         module = extensions.load("category", name)
         return _made(vars(module), pathlib.Path(module.__file__), variants)
@@ -145,19 +145,9 @@ def _checked(config: Any, path: pathlib.Path) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config of {path} does not return an ml_collections.ConfigDict")
     config = ConfigDict(config).unlock()
-    if faults := schema.faults(schema.flatten(config), only_types=True):
+    if faults := schema.faults(schema.flatten(config)):
         raise ConfigError(f"{path}: {faults[0]}")
     _drop_foreign_roots(config)
-    return config
-
-
-def _from_values(values: Mapping[str, Any]) -> ConfigDict:
-    """Returns an unlocked configuration with these fields, by path, and defaults for others."""
-    config = load_config("base").unlock()
-    for field, value in values.items():
-        if field in (known := schema.fields()):
-            value = float(value) if isinstance(known[field].default, float) else value
-        set_field(config, field, value)
     return config
 
 
@@ -210,7 +200,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     Changing `data.image_root` drops the bundled latents, masks and depths that the overrides do not set themselves.
 
     Raises:
-        ConfigError: a field that does not exist (the message names the nearest one) or text of the wrong type.
+        ConfigError: a field that does not exist (the message names the nearest one), or a text that is no value of it.
     """
     config = ConfigDict(config).copy_and_resolve_references().unlock()
     images, fields = config.data.image_root, schema.fields()
@@ -241,17 +231,9 @@ def _override(config: ConfigDict, path: str, text: str) -> None:
     except (flags.Error, ValueError, TypeError, MemoryError, RecursionError):
         raise ConfigError(f"config.{path} is {field.kind}, not {schema.shown(text)}") from None
     value = schema.as_tuples(schema.flatten(alone)[path])
-    if fault := field.type_fault(value):
+    if fault := field.fault(value):
         raise ConfigError(f"config.{path} {fault}")
     set_field(config, path, value)
-
-
-def set_field(config: ConfigDict, path: str, value: Any) -> None:
-    """Sets the field at a dotted path of an unlocked configuration, regardless of its previous type."""
-    *parents, last = path.split(".")
-    owner = functools.reduce(lambda tree, name: tree[name], parents, config)
-    with owner.ignore_type():
-        owner[last] = value
 
 
 def to_json(config: ConfigDict) -> str:
@@ -275,12 +257,16 @@ def config_of_tree(tree: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
     """Returns what `read_config` does, from the content of `path`."""
     known = schema.fields()
     _require_extensions(tree, path)
-    fields = schema.flatten({group: value for group, value in tree.items() if group not in TOLD})
+    fields = schema.flatten({group: value for group, value in tree.items() if group not in _BESIDE})
     # The weight of a loss that a package added, which is not installed any more and which the run did not use.
     fields = {name: value for name, value in fields.items() if value or not name.startswith("loss.") or name in known}
     values = schema.flatten(load_config("base")) | {field: schema.as_tuples(value) for field, value in fields.items()}
-    problems = schema.faults(values)
-    if problems or (problems := schema.problems(config := _from_values(values))):
+    if problems := schema.faults(values):
+        raise UserError(f"{path}: {problems[0]}")
+    config = load_config("base").unlock()
+    for field, value in values.items():
+        set_field(config, field, float(value) if isinstance(known[field].default, float) else value)
+    if problems := schema.problems(config):
         raise UserError(f"{path}: {problems[0]}")
     return config.lock()
 
@@ -292,9 +278,8 @@ def _require_extensions(tree: Mapping[str, Any], path: pathlib.Path) -> None:
     for name, version in used.items() if isinstance(used, dict) else ():
         kind, _, name = name.partition(".")
         if kind in get_args(extensions.Kind) and kind != "output" and name not in extensions.names(kind):
-            raise UserError(
-                f"{path}: the run uses the {kind} {name!r} of {version}, which is not installed: install it"
-            )
+            what = f"the {kind} {name!r} of {version}"
+            raise UserError(f"{path}: the run uses {what}, which is not installed: install it")
 
 
 def _predicted(config: ConfigDict) -> ConfigDict:

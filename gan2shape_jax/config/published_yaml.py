@@ -15,14 +15,13 @@ import math
 import pathlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.load import load_config, set_field
-from gan2shape_jax.config.schema import Field, as_tuples, problems, shown
+from gan2shape_jax.config.schema import Field, as_tuples, problems, set_field, shown
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import files
 
@@ -32,6 +31,7 @@ _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _STATISTICS = "checkpoints/view_light"
 # The original's categories (those for which it has a parser), and our configuration for each.
 _CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
+_JOINTLY = ("celeba", "synface", "cat")  # those whose networks its authors have trained jointly, too
 # Options without a meaning here: results are always written, one process runs on one device, meshes are
 # drawn without texture cubes. The original itself overwrites the seed and those after it from its command line.
 IGNORED = (
@@ -103,11 +103,12 @@ OPTIONS: dict[str, tuple[str, Any]] = {
 _REQUIRED = ("num_stage", "stage_len_dict", "img_list_path", "img_root", "latent_root", "gan_ckpt")
 
 
-def load_yaml(path: str | pathlib.Path) -> ConfigDict:
+def load_yaml(path: str | pathlib.Path, load: Callable[[str], ConfigDict]) -> ConfigDict:
     """Returns the locked configuration equivalent to a settings file of the published implementation.
 
-    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted file
-    beside it. Raises `ConfigError`: the file cannot be read as YAML, or requests something impossible.
+    `load` returns ours by its name; that of the file's category has the fields that the original does not have.
+    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted
+    file beside it. Raises `ConfigError`: the file cannot be read as YAML, or requests something impossible.
     """
 
     def refuse(problems: Iterable[str]) -> None:
@@ -119,7 +120,7 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     values |= {name: _value(name, value) for name, value in values_given.items() if name in OPTIONS}
     refuse(_unreadable(values_given, values))
     refuse(_impossible(values))
-    config = _configuration(values)
+    config = _configuration(values, load)
     options = {field: name for name, (field, _) in OPTIONS.items() if field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     named = functools.partial(re.sub, r"config\.([\w.]*\w)", lambda field: options.get(field[1], field[0]))
@@ -195,12 +196,9 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         yield f"{rule}, but {values['img_root']} has no image in it"
 
 
-def _configuration(values: dict[str, Any]) -> ConfigDict:
+def _configuration(values: dict[str, Any], load: Callable[[str], ConfigDict]) -> ConfigDict:
     base, joint, stages = _CATEGORIES[values["category"]], values["joint_train"], values["num_stage"]
-    config = load_config(f"{base}:published")
-    with contextlib.suppress(ConfigError):  # some categories were not trained jointly
-        config = load_config(f"{base}:published_joint") if joint else config
-    config = config.unlock()
+    config = load(f"{base}:published_joint" if joint and base in _JOINTLY else f"{base}:published").unlock()
     if values["img_root"] != config.data.image_root:
         config.data.mask_root = ""  # the masks of our configuration do not belong to these images
     checkpoint = pathlib.PurePath(values["gan_ckpt"])

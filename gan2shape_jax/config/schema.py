@@ -141,7 +141,7 @@ def group_of(path: str) -> str:
     return path.partition(".")[0] if "." in path else GENERAL
 
 
-def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
+def faults(values: Mapping[str, Any]) -> list[str]:
     """Returns a sentence for each field that is missing, unknown, or of the wrong type or range, whatever it holds."""
     known_fields = fields()
     problems = [
@@ -149,7 +149,7 @@ def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
     ]
     problems += [no_field(path) for path in values if path not in known_fields]
     for path, item in known_fields.items():
-        if path in values and (fault := (item.type_fault if only_types else item.fault)(values[path])):
+        if path in values and (fault := item.fault(values[path])):
             problems.append(f"config.{path} {fault}")
     return problems
 
@@ -191,6 +191,14 @@ def flatten(tree: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str,
         nested = isinstance(value, (ConfigDict, Mapping))
         leaves |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return leaves
+
+
+def set_field(config: ConfigDict, path: str, value: Any) -> None:
+    """Sets the field at a dotted path of an unlocked configuration, regardless of its previous type."""
+    *parents, last = path.split(".")
+    owner = functools.reduce(lambda tree, name: tree[name], parents, config)
+    with owner.ignore_type():
+        owner[last] = value
 
 
 def as_tuples(value: Any) -> Any:

@@ -51,8 +51,8 @@ def run_check(config: ConfigDict) -> int:
 def examine(config: ConfigDict) -> list[str]:
     """Returns all problems: values, output folders, missing files, weights, statistics, images."""
     problems, values, names = value_problems(config), flatten(config), list[str]()
-    if faults(values, only_types=True):
-        return problems  # all other checks expect values of the right type
+    if faults(values):
+        return problems  # all other checks expect values that fields can have
     sensible = not problems
 
     def tried(action: Callable[..., Any], *arguments: Any) -> Any:

@@ -128,8 +128,8 @@ _FOREIGN = (
 def _leaves(capsys):
     """Yields each command, or form of one such as `export print`, and its help."""
     for name, (_, line) in program._COMMANDS.items():
-        below = re.match(r"\[?(\w+(?:\|\w+)+)", line)
-        for form in (name, *(f"{name} {word}" for word in below[1].split("|"))) if below else (name,):
+        below = re.match(r"\[[\w|]+\]|\w+(\|\w+)+", line)
+        for form in (name, *(f"{name} {word}" for word in re.findall(r"\w+", below[0] if below else ""))):
             with contextlib.suppress(SystemExit):
                 main([*form.split(), "--help"])
             if "--out" in (said := capsys.readouterr().out) or "options:" in said and "{" not in said.split("\n")[0]:

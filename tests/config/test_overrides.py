@@ -156,9 +156,28 @@ def test_the_bundled_faces_keep_what_is_theirs(fields):
     ],
 )
 def test_values_no_run_can_use_are_refused(overrides, message):
-    config = apply_overrides(load_config("ictface:scratch"), overrides)
     with pytest.raises(ConfigError, match=message):
-        schema.validate(config)
+        schema.validate(apply_overrides(load_config("ictface:scratch"), overrides))
+
+
+_WORDS = [path for path, field in schema.fields().items() if field.choices]
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]], ids=["", "check"])
+@pytest.mark.parametrize("field", _WORDS)
+def test_a_misspelt_word_is_answered_with_those_that_there_are(field, check, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    group, _, name = f"config.{field}".rpartition(".")
+    (tmp_path / "mine.py").write_text(
+        "from gan2shape_jax.config import load_config\ndef get_config():\n"
+        f"    config = load_config('ictface').unlock()\n    {group}.{name} = 'trian'\n    return config\n"
+    )
+    for words in (["--config=mine.py"], ["--config=ictface", f"--config.{field}=trian"]):
+        assert main([*words, *check]) == 2
+        printed = capsys.readouterr().err
+        assert f"config.{field} is 'trian': it must be one of {schema.fields()[field].choices[0]}" in printed
+        assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 def test_a_category_of_ones_own_is_taken_and_a_misspelt_one_is_asked_about():

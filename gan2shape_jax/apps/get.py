@@ -5,7 +5,7 @@ archives and converted. `assets/published.toml` says what there is, and where th
 
 CACHE/gan2shape_jax/weights/
   NAME/               the files made from a checkpoint; record.json, which is written last, lists them
-  downloads/          what is being downloaded, or is kept
+  downloads/          what is being downloaded
   unpacked/ARCHIVE/   files of an archive that serves several names
   .lock               held by the process that modifies any of this
 """
@@ -17,7 +17,6 @@ import functools
 import gzip
 import importlib
 import importlib.util
-import io
 import json
 import pathlib
 import shlex
@@ -40,15 +39,13 @@ from gan2shape_jax.io.files import (
     atomic_text,
     clear_leftovers,
     open_regular,
-    set_aside,
     sha256,
 )
 from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
 from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import listed, short
 
-MOST = 4096 * MIB  # bytes of a download, or of a file in an archive: the most that readers of weight files accept
-_SPARE = MIB  # bytes that a download may have beyond the published size, which may be rounded
+_MOST = 4096 * MIB  # bytes of a file in an archive: the most that readers of weight files accept
 _UNPACKING = 1800  # seconds
 _INSTALL = f"downloads are made by pooch, which is not installed: {install('get')}, or use --from"
 _INTERRUPTED = "\ninterrupted; complete downloads are kept"
@@ -137,19 +134,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="local_files", metavar="FILE", nargs="+", type=path, default=[], help=about)
     about = "where checkpoints are kept (default: gan2shape_jax/weights in the user's cache folder)"
     option_types.add_path(parser, "--folder", "FOLDER", about)
-    parser.add_argument("--keep", action="store_true", help="keep the download after it has been converted")
     return exit_code(lambda: _run(parser.parse_args(argv)), interrupted=_INTERRUPTED)
 
 
 def _run(args: argparse.Namespace) -> None:
     folder = (args.folder or cache("weights")).absolute()
     if args.list:
-        for entry in ENTRIES.values():
-            here = ", here" if files_present(entry, folder) is not None else ""
-            by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
-            print(f"{entry.name:<20}{entry.title}")
-            print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence['title']}")
-        print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
+        _list(folder)
         return
     if args.name is None:
         raise UserError("name a checkpoint; gan2shape-jax get --list shows what there is")
@@ -170,17 +161,31 @@ def _run(args: argparse.Namespace) -> None:
                     "and name the file with --from"
                 )
         if not args.agree:
-            if not (sys.stdin and sys.stdin.isatty()):
-                raise UserError(
-                    f"the licence of {entry.name} must be agreed to, and there is no terminal: read it, and add --agree"
-                )
-            answer = ""
-            with contextlib.suppress(EOFError):
-                answer = input("Do you agree to it? [y/N] ")
-            if answer.strip().lower() not in ("y", "yes"):
-                raise UserError("the licence was not agreed to: nothing was downloaded")
-        files = obtain(entry, folder, local_files=args.local_files, keep=args.keep)
+            _ask(entry)
+        files = obtain(entry, folder, local_files=args.local_files)
     _show_use(entry, files, folder)
+
+
+def _list(folder: pathlib.Path) -> None:
+    for entry in ENTRIES.values():
+        here = ", here" if files_present(entry, folder) is not None else ""
+        by_hand = ", by hand" if any(source.by_hand for source in entry.sources) else ""
+        print(f"{entry.name:<20}{entry.title}")
+        print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence['title']}")
+    print(f"\nKept in {printable(str(folder))}. Licences in full: gan2shape-jax get NAME shows where.")
+
+
+def _ask(entry: Entry) -> None:
+    """Asks whether the licence is agreed to; raises `UserError` if it is not."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise UserError(
+            f"the licence of {entry.name} must be agreed to, and there is no terminal: read it, and add --agree"
+        )
+    answer = ""
+    with contextlib.suppress(EOFError):
+        answer = input("Do you agree to it? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise UserError("the licence was not agreed to: nothing was downloaded")
 
 
 def _size(entry: Entry) -> str:
@@ -227,13 +232,11 @@ def files_present(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path]
     return files if files.keys() == {product.field for product in entry.gives} else None
 
 
-def obtain(
-    entry: Entry, folder: pathlib.Path, *, local_files: Sequence[pathlib.Path] = (), keep: bool = False
-) -> dict[str, pathlib.Path]:
+def obtain(entry: Entry, folder: pathlib.Path, *, local_files: Sequence[pathlib.Path] = ()) -> dict[str, pathlib.Path]:
     """Returns the files of a checkpoint by the configuration fields that they are for; its licence is agreed to.
 
     `folder` is that of all checkpoints. `local_files` are files to use instead of downloads, in the entry's order; for
-    an archive, it may be the joined one. Downloads are removed after conversion unless `keep`.
+    an archive, it may be the joined one. Downloads are removed once they are converted.
 
     Raises `UserError` if a file cannot be obtained, is not the one published, or cannot be converted; then no partial
     file is kept.
@@ -251,20 +254,19 @@ def obtain(
         try:
             if entry.archived and (parts := [str(path) for path in sources.values()]):  # it serves all such entries
                 with atomic_folder(unpacked, replaces=None) as fresh:
-                    run_limited(unpack, parts, MEMBERS, str(fresh), memory=MOST, seconds=_UNPACKING, source=parts[0])
+                    run_limited(unpack, parts, MEMBERS, str(fresh), memory=_MOST, seconds=_UNPACKING, source=parts[0])
             members = {name: unpacked / pathlib.PurePosixPath(name).name for name in MEMBERS}
             converted = _convert(entry, folder / entry.name, members if entry.archived else sources)
-        except UserError as error:
-            if entry.archived and not isinstance(error, FatalRunError) and unpacked.is_dir():
-                set_aside(unpacked, error)  # so that a good one can take its place
-            # Damage to a download without a known hash shows only in use.
-            unchecked = [sources[file.file] for file in entry.sources if file.file in sources and not file.sha256]
-            if local_files or isinstance(error, FatalRunError) or not unchecked:
-                raise
-            for path in unchecked:
-                set_aside(path, "no hash of it is known")
-            raise UserError(f"{error}\nThe download, of which no hash is known, was moved aside.") from error
-        if not local_files and not keep:
+        except FatalRunError:
+            raise
+        except UserError:  # damage that no hash tells shows only in use: it is fetched again
+            if entry.archived:
+                shutil.rmtree(unpacked, ignore_errors=True)
+            for source in () if local_files else entry.sources:
+                if not source.sha256:
+                    (folder / "downloads" / source.file).unlink(missing_ok=True)
+            raise
+        if not local_files:
             for path in sources.values():
                 path.unlink(missing_ok=True)
         return converted
@@ -297,7 +299,6 @@ def _local_sources(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pat
 def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     """Returns the path of a published file in `folder`; downloads it if it is missing or another one.
 
-    No more is read than the published size and a little.
     Raises `UserError` if it cannot be downloaded, or is not the one published: then nothing of it is kept.
     """
     if any(importlib.util.find_spec(name) is None for name in ("pooch", "tqdm")):
@@ -308,23 +309,9 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
     pooch.get_logger().setLevel("WARNING")  # hashes are reported here
     hash_text = f"sha256:{source.sha256}" if source.sha256 else None
     print(f"downloading {source.file}", file=sys.stderr)
-    most, download = MOST if source.size is None else source.size + _SPARE, pooch.HTTPDownloader(progressbar=True)
-
-    def limited(url: str, target: str, of: Any) -> None:
-        with _Limited(target, most) as file:
-            download(url, file, of)
-
+    download = pooch.HTTPDownloader(progressbar=True)
     try:
-        path = pathlib.Path(pooch.retrieve(source.url, hash_text, source.file, folder, downloader=limited))
-        with path.open("rb") as file:
-            is_page = file.read(64).lstrip().startswith(b"<")
-        if is_page and not source.sha256:  # as what is asked for a login, or for a licence, gets
-            path.unlink()
-            raise UserError(
-                f"{source.url} sends a web page (HTML), not {source.file}: nothing of it is kept; download it in a "
-                "browser, and name it with --from"
-            )
-        return path
+        return pathlib.Path(pooch.retrieve(source.url, hash_text, source.file, folder, downloader=download))
     except requests.exceptions.RequestException as error:  # also an OSError
         untried = "The authors of this program have never tried this address"
         raise UserError(f"{source.url}: {error}. {untried}: download it elsewhere, and name it with --from") from error
@@ -332,21 +319,6 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
         raise io_error(error, f"cannot write below {folder}") from error
     except ValueError as error:  # the hash differs
         raise UserError(_another(source, source.url, "nothing of it is kept")) from error
-
-
-class _Limited(io.BufferedWriter):
-    """A new file that takes so many bytes and no more."""
-
-    def __init__(self, path: str, most: int):
-        super().__init__(io.FileIO(path, "w"))
-        self._left = most
-
-    def write(self, content: Any) -> int:
-        """Writes bytes; raises `UserError` if they are too many."""
-        self._left -= len(content)
-        if self._left < 0:
-            raise UserError("the server sends more than the published file has: nothing of it is kept")
-        return super().write(content)
 
 
 def _another(source: Source, where: str, then: str) -> str:
