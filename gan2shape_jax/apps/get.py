@@ -374,18 +374,18 @@ class _Joined:
 
 def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
     """Writes the files of an entry in the form that the program reads, and its record."""
-    place.mkdir(parents=True, exist_ok=True)
     hashes = {name: sha256(files[name]) for product in entry.gives for name in product.made_of}
     targets = {product.field: place / product.file for product in entry.gives}
     for product, target in zip(entry.gives, targets.values(), strict=True):
         sources = [files[name] for name in product.made_of]
         if target.suffix == ".safetensors":
             note = f"--license-note={entry.licence['title']}, {entry.licence['url']}"
+            place.mkdir(parents=True, exist_ok=True)
             converter = importlib.import_module("gan2shape_jax.apps.convert.command")  # imports jax
             converter.convert_files([*map(str, sources), str(target), "--no-sheet", "--overwrite", note])
         else:
             read_checkpoint(sources[0])  # raises an error for any other kind of file
-            atomic_file(target, functools.partial(shutil.copyfile, sources[0]))
+            atomic_file(target, functools.partial(shutil.copyfile, sources[0]), parents=True)
     record = {
         "name": entry.name,
         "licence": {part: entry.licence[part] for part in ("title", "url")},

@@ -38,12 +38,18 @@ def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
     (tmp_path / "text.png").write_text("text")
     np.savez(tmp_path / "view.npz", mean=np.zeros(6), cov=-np.eye(6))
     arguments = {"data.image_list": str(tmp_path / "list.txt"), "data.image_root": str(tmp_path)}
-    arguments |= {"sampling.view_mvn": str(tmp_path / "view.npz"), "loss.lam_perc": "-1"}
+    arguments |= {"sampling.view_mvn": str(tmp_path / "view.npz"), "prior.near": "1.1"}
     with pytest.warns(UserWarning, match="dropped config.data.latent_root"):
         config = apply_overrides(bundled, arguments)
     assert check.run_check(config) == 1
     errors = capsys.readouterr().err
-    parts = ("empty.png is empty", "text.png is not an image", "gone.png", "semi-definite", "lam_perc")
+    parts = (
+        "empty.png is empty",
+        "text.png is not an image",
+        "gone.png",
+        "semi-definite",
+        "config.prior.near must be less",
+    )
     assert [part for part in parts if part not in errors] == []
     assert "Traceback" not in errors
 
