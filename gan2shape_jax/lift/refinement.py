@@ -24,7 +24,6 @@ from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training.task import collecting
 
-Images = Float[np.ndarray, "n s s 3"]
 Map = Float[np.ndarray, "s s"]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -10,7 +10,7 @@ samples, iterations. What draws more than once divides the key it is given by `j
 - the mean latent of a GAN whose file has none: `sample` writes latents that a run's truncation turns into the pictures
   shown, `edit` repeats a run's truncation, and `Gan.mean_latent` knows of no run, each whatever the seed;
 - detectors, which are cached by their GAN's file;
-- commands without a seed: `mirror`, the intervals of `evaluate`, and `convert`, which writes the same file each time.
+- commands without a seed: the intervals of `evaluate`, and `convert`, which writes the same file each time.
 """
 
 import enum

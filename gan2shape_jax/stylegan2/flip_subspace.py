@@ -22,7 +22,6 @@ from gan2shape_jax.stylegan2.discriminator import discriminator_features
 from gan2shape_jax.stylegan2.generator import synthesize
 from gan2shape_jax.stylegan2.latents import batch_size, sample_w
 
-SAMPLES = 4096  # more do not improve the axes
 AXES = 2
 _BLOCKS = 4  # of the discriminator, the deepest
 _CELLS = 4  # features are averages over as many rows and columns of cells
@@ -48,18 +47,16 @@ class FlipSubspace:
         step = jnp.where(jnp.isnan(values), 0, values - self.coordinates(latents)) @ self.axes
         return jnp.asarray(latents) + step.reshape(len(step), *(1,) * (jnp.ndim(latents) - 2), -1)
 
-    def reflected(self, latents: Latents) -> Latents:
-        """Returns the latents of mirror images; twice gives the latents again."""
-        return self.with_coordinates(latents, -self.coordinates(latents))
-
     def turned(self, mixing: Float[Any, "k k"], latents: Latents) -> "FlipSubspace":
         """Returns one with the coordinates `coordinates @ mixing`, rescaled to deviations over the latents."""
         mixed = mixing / jnp.std(self.coordinates(latents) @ mixing, axis=0)
         return FlipSubspace(jnp.linalg.inv(mixed) @ self.axes, mixed.T @ self.dual_basis, self.centre)
 
 
-def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int = SAMPLES) -> FlipSubspace:
+def find(key: PRNGKeyArray, params: Params, *, arch: Architecture, samples: int) -> FlipSubspace:
     """Finds `AXES` axes of a GAN, generator and discriminator, from samples of it; the strongest is the first.
+
+    More than 4,096 samples do not improve the axes.
 
     Raises:
       UserError: there is no discriminator.
