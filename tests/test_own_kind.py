@@ -61,7 +61,7 @@ def test_the_commands_lead_from_photographs_to_meshes(tmp_path, monkeypatch, cap
     monkeypatch.setenv("BROWSER", "any")
     monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
     checkpoint = pathlib.Path(asset("cat/gan.safetensors"))
-    reference = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "gan", say=pytest.fail)
+    reference = weights.weights_of(checkpoint, *stylegan2.load(checkpoint), "gan", log=pytest.fail)
     monkeypatch.setattr(weights, "learn", lambda *_, **__: reference)  # of nearly the same GAN
     cats = [Image.open(path).convert("RGB") for path in sorted(checkpoint.parent.glob("image/*.png"))]
     for name, cat in zip(("held_out/a.jpg", "dog.jpg"), cats, strict=False):

@@ -119,7 +119,7 @@ def _others(options: argparse.Namespace) -> None:
     config = load_kind(options.model)
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
-    detector_weights = weights.weights_of(file, arch, gan, "gan", say=print)
+    detector_weights = weights.weights_of(file, arch, gan, "gan", log=print)
     detector = weights.detector_by(detector_weights, arch, gan, batch=alignment.CROPS)
     assert isinstance(detector, gan_detector.GanDetector)
     crops = []

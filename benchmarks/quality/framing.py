@@ -53,7 +53,7 @@ def main() -> None:
     if options.searched < 1:
         parser.error(f"--searched is {options.searched}: it must be at least 1")
     gan = stylegan2.load(options.gan)
-    detector_weights = weights.weights_of(options.gan, *gan, "gan", say=lambda line: print(line, flush=True))
+    detector_weights = weights.weights_of(options.gan, *gan, "gan", log=lambda line: print(line, flush=True))
     detector = weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
     assert isinstance(detector, GanDetector)
     images = []

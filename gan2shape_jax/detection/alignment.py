@@ -142,7 +142,7 @@ def train(
     *,
     seed: int,
     steps: int = TRAINING_STEPS,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Params:
     """Returns the alignment network's weights, learned from samples of `SIDE` pixels; a function of the arguments."""
     rng = np.random.default_rng(seed)
@@ -172,7 +172,7 @@ def train(
         state, error = step(*state, crops, wrong)
         errors.append(error)
         if number % _BETWEEN == 0 or number == steps:
-            say(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
+            log(f"alignment: step {number} of {steps}, mean error {np.mean(jax.device_get(errors)):.3f}")
             errors = []
     return jax.device_get(state[2])
 

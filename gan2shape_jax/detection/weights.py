@@ -84,7 +84,7 @@ def weights_of(
     gan: dict[str, Any],
     kind: Kind,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> DetectorWeights:
     """Returns a GAN's weights: from next to its file, from the user's cache, or newly learnt, which may take minutes.
 
@@ -92,8 +92,8 @@ def weights_of(
     """
     if (stored := stored_weights(checkpoint, kind)) is not None:
         return stored
-    say("first use of this GAN with photos: a detector for it is trained once, which may take some minutes")
-    weights, digest = learn(architecture, gan, kind, say=say), sha256(checkpoint)
+    log("first use of this GAN with photos: a detector for it is trained once, which may take some minutes")
+    weights, digest = learn(architecture, gan, kind, log=log), sha256(checkpoint)
     path = cached_at(digest, kind)
     if path.exists():
         set_aside(path, "it is damaged, or of another version")
@@ -101,7 +101,7 @@ def weights_of(
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_bytes(path, weights_bytes(weights, digest))
     except (OSError, UserError) as error:
-        say(f"the detector cannot be stored, and will be trained again at the next start: {error}")
+        log(f"the detector cannot be stored, and will be trained again at the next start: {error}")
     return weights
 
 
@@ -116,10 +116,10 @@ def stored_weights(checkpoint: pathlib.Path, kind: Kind) -> DetectorWeights | No
 
 
 def learn(
-    architecture: Architecture, gan: dict[str, Any], kind: Kind, *, say: Callable[[str], None]
+    architecture: Architecture, gan: dict[str, Any], kind: Kind, *, log: Callable[[str], None]
 ) -> DetectorWeights:
     """Returns weights learnt from a GAN's samples; see `weights_of`."""
-    say(f"{_SAMPLES} samples are drawn")
+    log(f"{_SAMPLES} samples are drawn")
     drawn = drawn_samples(architecture, gan, _SAMPLES)
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = estimate_mean_mask(images[:_MASKED])
@@ -134,7 +134,7 @@ def learn(
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
-    params = alignment.train(drawn, seed=FIXED_SEED, steps=alignment.TRAINING_STEPS, say=say)
+    params = alignment.train(drawn, seed=FIXED_SEED, steps=alignment.TRAINING_STEPS, log=log)
     params = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), params)
     return DetectorWeights(typical, mask, alignment=params)
 

@@ -41,7 +41,7 @@ _AVERAGED = (steps.INVERSION_STEP.name, STEP2.name, *_JUDGED)
 # third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
 _MOST_TURNED = 0.9
-_OUTLINED = 2000  # samples whose outlines say how far they are turned
+_OUTLINED = 2000  # samples whose outlines log how far they are turned
 # Iterations that a step that trains depth runs before it is checked.
 _SETTLED = 100
 
@@ -82,7 +82,7 @@ class Lift:
     returns: int = 0
     # Called while a stage's samples are projected, with the number of images done and the total number.
     on_collected: Callable[[int, int], None] = lambda done, count: None
-    say: Callable[[str], None] = lambda line: None  # called before work that takes minutes
+    log: Callable[[str], None] = lambda line: None  # called before work that takes minutes
     _latest: dict[int, tuple[Shared, Shared]] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -146,8 +146,8 @@ class Lift:
         return self._averaging(self._of(phase).begin(dataclasses.replace(state, average=()), phase), phase)
 
     def _taught_yaws(self, params: models.Params) -> models.Params:
-        """Returns networks whose V sees samples turned as the widths of their outlines say."""
-        self.say(f"V is taught yaw by the outlines of {_OUTLINED} samples")
+        """Returns networks whose V sees samples turned as the widths of their outlines log."""
+        self.log(f"V is taught yaw by the outlines of {_OUTLINED} samples")
         maker, config = self._maker, self.config
         images, _ = maker.images(Stream.OUTLINED_SAMPLE, range(_OUTLINED))
         masks = np.stack([maker.mask_of(image) for image in images])

@@ -53,7 +53,7 @@ class Finder:
 def load_finder(config: ConfigDict, gan: tuple[stylegan2.Architecture, dict], *, log: Callable[[str], None]) -> Finder:
     """Returns what finds the objects that a GAN draws; one without a detector yet teaches one, and logs that."""
     category = category_of(config.category)
-    known = weights.weights_of(pathlib.Path(config.gan.checkpoint), *gan, category.detector, say=log)
+    known = weights.weights_of(pathlib.Path(config.gan.checkpoint), *gan, category.detector, log=log)
     side = config.lift.cropped_from if config.data.crop else config.gan.size
     if config.lift.mean_mask:
         mask = load_mask(pathlib.Path(config.lift.mean_mask), side)

@@ -133,7 +133,7 @@ class _Lift(RunContext):
         """Trains to the end, from the newest checkpoint or from scratch."""
         config = self.config
         initial, edit = self._begun
-        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit, "say": self.monitor.say}
+        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit, "log": self.monitor.say}
         task = task_of(config, self.architecture, self.frozen, **hooks)
         if note := devices.padding_note(task.replicas, devices.mesh_of(task.replicas, jax.devices()), "batches"):
             self.monitor.say(note)

@@ -15,7 +15,7 @@ def bundled():
     """Returns the weights of the cats' detector, and the detector."""
     checkpoint = pathlib.Path(load_config("cat").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
-    detector_weights = weights.weights_of(checkpoint, *gan, "gan", say=lambda line: pytest.fail(line))
+    detector_weights = weights.weights_of(checkpoint, *gan, "gan", log=lambda line: pytest.fail(line))
     return detector_weights, weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
 
 

@@ -208,12 +208,12 @@ def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(weights, "_SAMPLES", 40)
     monkeypatch.setattr(alignment, "TRAINING_STEPS", 2)
     lines = []
-    new = weights.weights_of(checkpoint, *gan, kind, say=lines.append)
+    new = weights.weights_of(checkpoint, *gan, kind, log=lines.append)
     assert lines and weights.cached_at(sha256(checkpoint), kind).is_file()
     if kind == "face":
         (path := weights.cached_at(sha256(checkpoint), kind)).write_bytes(b"cut")
-        weights.weights_of(checkpoint, *gan, kind, say=lines.append)
+        weights.weights_of(checkpoint, *gan, kind, log=lines.append)
         assert path.with_name(f"{path.name}.unreadable-1").read_bytes() == b"cut"
-    kept = weights.weights_of(checkpoint, *gan, kind, say=lambda line: pytest.fail(line))
+    kept = weights.weights_of(checkpoint, *gan, kind, log=lambda line: pytest.fail(line))
     for first, other in zip(jax.tree.leaves(new), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(first, other)

@@ -150,7 +150,7 @@ def test_before_a_cuboid_is_fitted_outlines_teach_v_and_nothing_else_does(config
     cuboid.prior.shape = "cuboid"
     architecture, frozen = prepare.load_frozen(resolve(config))
     said = []
-    lift = lift_run.task_of(cuboid.lock(), architecture, frozen, say=said.append)
+    lift = lift_run.task_of(cuboid.lock(), architecture, frozen, log=said.append)
     fit, step1 = (Phase(number, 1, STEPS[name], 2, flip=False) for number, name in enumerate(("prior", "step1")))
     for begun, phase, moves in ((lift, fit, True), (lift, step1, False), (task, fit, False)):
         params = begun.begin(begun.initial(initial), phase).params

@@ -40,19 +40,19 @@ _NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
 _NONE: dict[str, Any] = {"results": {}}  # the record of a photo that has none
 _MAKER = "gan2shape_jax.apps.cluster.making:photo_maker"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def run_photos(options: argparse.Namespace, *, say: Say) -> int:
+def run_photos(options: argparse.Namespace, *, log: Log) -> int:
     """Runs `gan2shape-jax photo ... --cluster ray`; returns the exit status, as `photo` does."""
     out = Storage.at(options.out)
-    found = dict(_expand(options.photos, say=say))
+    found = dict(_expand(options.photos, log=log))
     with _held(out):
         records = out.records(DONE)
         kind = _everywhere(load_kind(options.model))
         config = photo_folder.config_of(kind, pathlib.Path(), refine=options.refine)
         if options.refine:
-            say(photo_folder.refinement_line(config))
+            log(photo_folder.refinement_line(config))
         identity = identity_of(config)
         task = {
             "kind": to_json(kind),
@@ -71,14 +71,14 @@ def run_photos(options: argparse.Namespace, *, say: Say) -> int:
             {"name": name, "path": path, "version": found[path], "before": list(records.get(name, _NONE)["results"])}
             for name, path in zip(names, found, strict=True)
         ]
-        return _drive(out, task, items, records, say)
+        return _drive(out, task, items, records, log)
 
 
-def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[Any]]]:
+def _expand(arguments: Sequence[str], *, log: Log) -> Iterator[tuple[str, list[Any]]]:
     """Yields the photos that the arguments name, with what tells a changed file, as `naming.expand` finds them."""
     for argument in arguments:
         if not is_remote(argument):
-            for path in naming.expand([argument], say=say):
+            for path in naming.expand([argument], say=log):
                 yield naming.place_of(path), list(photo_folder.version_of(path) or (0, 0))
             continue
         place = Storage.at(argument)
@@ -94,7 +94,7 @@ def _expand(arguments: Sequence[str], *, say: Say) -> Iterator[tuple[str, list[A
                 raise UserError(f"there is no photo {argument}: check the address")
         is_photo = {path: info["type"] == "file" and path.lower().endswith(ENDINGS) for path, info in there.items()}
         if others := [path.rsplit("/", 1)[-1] for path in sorted(there) if not is_photo[path]]:
-            say(f"{argument}: {len(others)} that are not pictures were skipped: {listed(others, 10)}")
+            log(f"{argument}: {len(others)} that are not pictures were skipped: {listed(others, 10)}")
         if not any(is_photo.values()):
             raise UserError(f"{argument} holds no picture file ({', '.join(ENDINGS)})")
         for path in sorted((path for path in there if is_photo[path]), key=natural_key):
@@ -135,7 +135,7 @@ def _held(out: Storage) -> Iterator[None]:
     if out.read([MARKER]):
         kind = json.loads(out.read([MARKER])[MARKER]).get("kind")
         if kind != RUN:
-            raise UserError(f"--out {out.address} is the folder of something else: name another")
+            raise UserError(f"--out {out.address} holds something else: name another folder")
     elif there := out.names():
         raise UserError(
             f"--out {out.address} holds files that this program did not write ({listed(there, 3)}): name a new folder "
@@ -150,18 +150,18 @@ def _drive(
     task: Mapping[str, Any],
     items: Sequence[Mapping[str, Any]],
     records: dict[str, dict[str, Any]],
-    say: Say,
+    log: Log,
 ) -> int:
     """Has a cluster make what is left of the items; returns the exit status: 1 if one failed, or none was made."""
     left = [item for item in items if not _is_done(records.get(item["name"]), item, task)]
     if len(left) < len(items):
-        say(f"{len(items) - len(left):,} of {len(items):,} were finished before and are skipped")
+        log(f"{len(items) - len(left):,} of {len(items):,} were finished earlier and are skipped")
     own = {item["name"] for item in items}
     failed = {name: why for name, why in _failures(out).items() if _NUMBER.sub("", name) not in own and name not in own}
     at_once = 1 if task["refine"] else engine.AT_ONCE
     unusable, due = False, time.monotonic() + _SPACING_S
     try:
-        answers = engine.answers(_MAKER, task, left, at_once=at_once, log=say) if left else ()
+        answers = engine.answers(_MAKER, task, left, at_once=at_once, log=log) if left else ()
         for count, answer in enumerate(answers, start=1):
             made = {name: result["status"] for name, result in answer.get("results", {}).items()}
             if made:
@@ -171,9 +171,9 @@ def _drive(
             failed |= failures
             unusable |= bool(failures) and not answer.get("undetected")
             for name, status in (made | failures).items():
-                say(f"{count:,} of {len(left):,}: {name}: {status}")
+                log(f"{count:,} of {len(left):,}: {name}: {status}")
             if limit := answer.get("limit"):
-                say(f"{answer['name']}: {limit}")
+                log(f"{answer['name']}: {limit}")
             if time.monotonic() > due:
                 _write_tables(out, _rows(out, records, failed), failed)
                 due = time.monotonic() + _SPACING_S

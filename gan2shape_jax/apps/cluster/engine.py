@@ -82,7 +82,7 @@ def answers(
         left = {item["name"]: item for item in items}
         for attempt, most in enumerate((at_once, *[1] * (_ATTEMPTS - 1))):
             if attempt and left:
-                log(f"{len(left)} whose worker died or failed: tried again, one by one")
+                log(f"{len(left)} lost their worker or failed: trying again, one by one")
             size = max(1, min(most, math.ceil(len(left) / (2 * count))))
             waiting = list(left.values())
             batches = [{"items": json.dumps(waiting[k : k + size])} for k in range(0, len(waiting), size)]
@@ -111,7 +111,7 @@ def answers(
                 why = message_line(str(error))[:300]
                 raise UserError(f"the Ray cluster has failed: {why}; start the same command again") from error
         for name in left:
-            why = f"its worker ended each of the {_ATTEMPTS} times that it was tried; Ray's logs may say why"
+            why = f"its worker died in each of {_ATTEMPTS} attempts; Ray's logs may say why"
             yield {"name": name, "failed": {name: why}}
 
 

@@ -136,7 +136,7 @@ def _on_cluster(options: argparse.Namespace) -> int:
     require_ray()
     from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
 
-    return run_photos(options, say=_say)
+    return run_photos(options, log=_say)
 
 
 def _reconstruct(

@@ -105,7 +105,7 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UserError(
             f"cannot listen at --host {host} --port {port}: {error.strerror or error}; if another program has the "
-            "port, perhaps a server that still runs, end it or name another --port"
+            "port, perhaps another server that is still running, end it or choose another --port"
         ) from error
 
 

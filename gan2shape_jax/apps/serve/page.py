@@ -46,7 +46,7 @@ addEventListener("click", ({ target }) => target.closest?.("#go") && toStatus())
 const result = () => document.querySelector(".g2s-page");
 addEventListener("click", (event) => {
   if (!result() || !event.target.closest?.("#photo button, #model input")) return;
-  if (confirm("The result that you see goes. Download first what you want to keep. Go on?")) return;
+  if (confirm("This result will be discarded. Download what you want to keep first. Continue?")) return;
   event.preventDefault();
   event.stopImmediatePropagation();
 }, true);
@@ -146,8 +146,8 @@ class Page:
             self.stop = gr.Button("Cancel", interactive=False, elem_id="stop")
         with gr.Accordion("Move the square by numbers", open=False, visible=False, elem_id="numbers") as self.numbers:
             with gr.Row():
-                x, y = _slider("x", 0, 1, "From the left"), _slider("y", 0, 1, "From above")
-                side, roll = _slider("side", 16, 17, "Size"), _slider("roll", -180, 180, "Turn (degrees)")
+                x, y = _slider("x", 0, 1, "From the left"), _slider("y", 0, 1, "From the top")
+                side, roll = _slider("side", 16, 17, "Size"), _slider("roll", -180, 180, "Rotation (degrees)")
         self.box = [x, y, side, roll]
 
     def _connect(self) -> None:
@@ -284,7 +284,7 @@ class Page:
         if str(request.session_hash) in self._cancelled:
             return await self.cancelled(request)
         full = len(self.blocks._queue) >= _REMEMBERED
-        text = "too many photos are waiting: try again in some minutes" if full else jobs.fault()
+        text = "too many photos are waiting: try again in a few minutes" if full else jobs.fault()
         return self._idle(failure(text), go=self._framed(request) is not None)
 
     async def _followed(
@@ -300,7 +300,7 @@ class Page:
                     if before := message.get("before"):
                         started = time.monotonic()
                         photos = "photo is" if before == 1 else "photos are"
-                        yield note(f"Waiting: {before} {photos} computed before this one.")
+                        yield note(f"Waiting: {before} {photos} ahead of this one.")
                         continue
                     if "stage" in message:
                         done[message.pop("stage")], line = message, ""
@@ -351,7 +351,7 @@ class Page:
         sliders = [gr.update(maximum=width, value=x), gr.update(maximum=height, value=y)]
         sliders += [gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side), gr.update(value=roll)]
         shown = {part: gr.update(visible=True) for part in (self.chooser, self.numbers)}
-        label = f"Take minutes more, and fit {facts['refines']} to the photo"
+        label = f"Take a few more minutes and fit {facts['refines']} to the photo"
         shown[self.refine] = gr.update(label=label, visible=True)
         objects = {self.which: gr.update(choices=numbers, value="1", visible=len(numbers) > 1)}
         return shown | objects | dict(zip(self.box, sliders, strict=True))

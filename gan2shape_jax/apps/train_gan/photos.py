@@ -285,7 +285,7 @@ def _pack(
 
 def _report(facts: dict[str, Any], where: pathlib.Path, log: Callable[[str], None]) -> None:
     left, of_all = facts["left out"], f"of {facts['found']} photos"
-    copies = [f"{name} is {first} again" for name, first in left["copies"].items()]
+    copies = [f"{name} is a copy of {first}" for name, first in left["copies"].items()]
     for lines, sentence in (
         (left["unreadable or too small"], f"{of_all} cannot be read, or are too small and are left out:"),
         (copies, f"{of_all} are duplicates and are left out:"),
@@ -305,7 +305,7 @@ def _report(facts: dict[str, Any], where: pathlib.Path, log: Callable[[str], Non
     if facts["photos"] < FEW:
         log(
             f"warning: fewer than {FEW} photos: expect samples that repeat a few of them, or that no shape can be "
-            "learnt; some thousands are usual, and starting from another GAN (--start) helps"
+            "learnt; a few thousand are usual, and starting from another GAN (--start) helps"
         )
 
 

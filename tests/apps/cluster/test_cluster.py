@@ -121,7 +121,7 @@ def _compare(s3, tmp_path, monkeypatch, capsys, *, count, after):
     before = fs.find(f"{bucket}/results/results", detail=True)
     assert main(command) == 1  # only the two that failed are tried again
     printed = capsys.readouterr()
-    assert f"{count} of {count + 2} were finished before" in printed.err and "1 of 2:" in printed.err
+    assert f"{count} of {count + 2} were finished earlier" in printed.err and "1 of 2:" in printed.err
     assert fs.find(f"{bucket}/results/results", detail=True) == before
 
 
@@ -213,7 +213,7 @@ def test_an_image_that_kills_its_workers_is_told_and_takes_no_other_with_it(work
     answers, said = _answers(tmp_path, items)
     assert "2 workers" in said[0]
     assert {name for name, answer in answers.items() if answer["failed"]} == {"2", "5"}
-    assert "its worker ended each of the 3 times" in answers["2"]["failed"]["2"]
+    assert "its worker died in each of 3 attempts" in answers["2"]["failed"]["2"]
     assert "KeyError: 'nobody has thought of this'" in answers["5"]["failed"]["5"]
     assert answers["3"]["twice"] == 6
 

@@ -48,7 +48,7 @@ def test_photos_on_s3_are_named_as_a_file_a_folder_or_a_pattern(place):
     said = []
 
     def expanded(argument):
-        return {path.rsplit("/", 1)[1]: version[0] for path, version in command._expand([argument], say=said.append)}
+        return {path.rsplit("/", 1)[1]: version[0] for path, version in command._expand([argument], log=said.append)}
 
     assert expanded(place.address) == {"a.JPG": 1, "b.png": 2}
     assert said == [f"{place.address}: 2 that are not pictures were skipped: below, notes.txt"]
@@ -66,7 +66,7 @@ def test_a_photo_that_was_written_to_has_another_version(place):
     versions = []
     for content in (b"one", b"two"):
         place.write({"a.png": content})
-        versions += [version for _, version in command._expand([f"{place.address}/a.png"], say=print)]
+        versions += [version for _, version in command._expand([f"{place.address}/a.png"], log=print)]
     assert versions[0][0] == versions[1][0] and versions[0] != versions[1]
 
 
@@ -110,5 +110,5 @@ def test_failures_of_former_commands_are_read(place):
 def test_photos_that_are_links_are_named_as_the_user_sees_them(tmp_path):
     (tmp_path / "009.png").write_bytes(b"x")
     (tmp_path / "linkok.png").symlink_to(tmp_path / "009.png")
-    ((path, version),) = command._expand([str(tmp_path / "linkok.png")], say=pytest.fail)
+    ((path, version),) = command._expand([str(tmp_path / "linkok.png")], log=pytest.fail)
     assert path == str(tmp_path / "linkok.png") and version[0] == 1

@@ -89,7 +89,7 @@ def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
     note = "it shows a face: use --model faces"
     last = _framed(page, device, tmp_path, note=note)[-1]
     assert "choose one. It shows a face: choose &quot;Face (faces)&quot; above.<" in last[page.status]
-    assert last[page.refine]["label"] == "Take minutes more, and fit the light to the photo"
+    assert last[page.refine]["label"] == "Take a few more minutes and fit the light to the photo"
 
 
 def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
@@ -194,7 +194,7 @@ def test_that_a_job_was_cancelled_is_remembered_of_few_pages(page, monkeypatch):
 def test_a_page_that_waits_is_told_how_many_are_before_it(page, device, tmp_path):
     device.messages = [{"before": 2}, {"before": 1}]
     first, second, *_ = _all_until(page.photo_framed(_sent(tmp_path), "cats", _REQUEST), 2)
-    assert "2 photos are computed before" in first[page.status] and "1 photo is" in second[page.status]
+    assert "2 photos are ahead of this one" in first[page.status] and "1 photo is" in second[page.status]
 
 
 def _all_until(iterator, count):

@@ -45,7 +45,7 @@ def test_photos_of_any_size_and_shape_become_squares_and_what_cannot_be_used_is_
     assert actual.pixels.shape == (8, 16, 16, 3) and actual.pixels.dtype == np.uint8
     assert np.array_equal(actual.pixels[0], np.asarray(_picture(0)))
     assert "4 of 13 photos cannot be read, or are too small and are left out" in said
-    assert "z.png is a folder/0.png again" in said and "fewer than 500" in said
+    assert "z.png is a copy of a folder/0.png" in said and "fewer than 500" in said
     left = actual.facts["left out"]["unreadable or too small"]
     assert {line.split()[0].rstrip(":") for line in left} >= {"tiny.png", "text.jpg"}
     colourful, said = _load(folder, tmp_path / "some", size=32, grey=False)
