@@ -101,24 +101,24 @@ _AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
 _SEAM = 1.5  # width of a seam, in pixels of the depth map
 # Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
 # the second, its colour is due more to the lens and the room than to the surface.
-_BLACK = (0.08, 0.25)
+BLACK = (0.08, 0.25)
 _DARK = (0.3, 0.6)
 _LIGHTEST = 0.9  # the lightest well-lit colour, assumed if nothing is well lit
-_SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
+SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
 _HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted
 ALBEDO_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
 _BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is clipped and tells too little
 _SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
 _SHADOW_FINENESS = 8  # such samples per pixel of the depth map
-_TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
-_GRAZING = (0.2, 0.45)  # cosines between which a surface seen at a grazing angle fades out
-_OTHER_HALF = (0.5, 0.8)  # of the other half's mean cosine, below which that half shows both
-_WIDE = 3.0  # columns of the depth map over which the means are smoothed
+TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
+GRAZING = (0.2, 0.45)  # cosines between which a surface seen at a grazing angle fades out
+OTHER_HALF = (0.5, 0.8)  # of the other half's mean cosine, below which that half shows both
+WIDE = 3.0  # columns of the depth map over which the means are smoothed
 RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
 _CELLS = 128  # along a side, in which mean colours are matched
 _FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
-_GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
-_DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
+GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
+DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
 
 
 def photo_texture(
@@ -157,7 +157,7 @@ def photo_texture(
         cv2.max(cv2.max(*shown[:2]), shown[2]), shading, inside & (visible > 0.5), result.camera.image_size
     )
     sources = _Sources.of(visible * lit_at_all, lit_well, clean, mirror=mirror)
-    relit = _both(inside.astype(np.float32), ramp(visible, *_SURE))
+    relit = _both(inside.astype(np.float32), ramp(visible, *SURE))
     del within, own, blurred, clean, lit_well, lit_at_all
 
     def made(colour: int) -> tuple[UInt8[np.ndarray, "t t"], UInt8[np.ndarray, "t t"]]:
@@ -221,11 +221,11 @@ def _bounded_shading(
     largest = lightest.astype(np.float32)
     largest /= 255
     lit_well = ramp(shading / brightest, *_DARK) * (1 - ramp(largest, *_BRIGHT))
-    bounded = np.maximum(shading, _BLACK[1] * brightest)
+    bounded = np.maximum(shading, BLACK[1] * brightest)
     mean = on_texels(cv2.resize(largest, (cells, cells), interpolation=cv2.INTER_AREA), len(largest))
     sample = (mean / bounded)[where & (lit_well > 0.9)]
     most = min(float(np.percentile(sample, 98)), 1.0) if sample.size else _LIGHTEST
-    return np.maximum(bounded, mean / max(most, 1e-3)), lit_well, ramp(shading / brightest, *_BLACK)
+    return np.maximum(bounded, mean / max(most, 1e-3)), lit_well, ramp(shading / brightest, *BLACK)
 
 
 class _Sources(NamedTuple):
@@ -253,14 +253,14 @@ class _Sources(NamedTuple):
         covered = shown + mirrored
         modelled = clean * (1 - covered)
         whole = covered + modelled
-        sure = ramp(shown, *_SURE)  # a trace of another thing's colours would count in full where nothing else is known
+        sure = ramp(shown, *SURE)  # a trace of another thing's colours would count in full where nothing else is known
         return cls(
             shown=shown,
             mirrored=mirrored,
             covered=covered,
             modelled=modelled,
             whole=whole,
-            known=ramp(whole, *_SURE),
+            known=ramp(whole, *SURE),
             ill_lit=(1 - lit_well) * clean,
             model_and_photo=_both(lit_well, sure),
             photo_and_hues=_both(shown, np.ones_like(shown), cells=_HUES),
@@ -335,7 +335,7 @@ def project_texels(result: Reconstruction, part: surface.Surface, size: int) -> 
     place += np.float32(camera.intrinsics[2])
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
-    faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
+    faced = ramp(cosine, *GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
     inner = inner_share(result.input_mask >= 0.5, *RIM)
     column, row = cv2.split(place)
     shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -350,8 +350,8 @@ def own_half(facing: Float[np.ndarray, "s s"], mask: Float[np.ndarray, "s s"]) -
     camera is not better known than the cheek below it.
     """
     mean = (facing * mask).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
-    mean = ndimage.gaussian_filter1d(mean, _WIDE, mode="nearest")
-    return np.tile(ramp(mean / np.maximum(mean[::-1], _GRAZING[0]), *_OTHER_HALF), (len(mask), 1))
+    mean = ndimage.gaussian_filter1d(mean, WIDE, mode="nearest")
+    return np.tile(ramp(mean / np.maximum(mean[::-1], GRAZING[0]), *OTHER_HALF), (len(mask), 1))
 
 
 def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.ndarray, "t t 3"]:
@@ -387,9 +387,9 @@ def _nearest_depth(
     at /= np.float32(samples.spacing)
     index = np.clip(np.rint(at, out=at), 0, count - 1, out=at).astype(np.int32)
     del at
-    facing = np.maximum(cosine, _GRAZING[0])
+    facing = np.maximum(cosine, GRAZING[0])
     slope = np.sqrt(np.maximum(1 - facing**2, 0)) / facing
-    tolerance = (_TOLERANCE + samples.spacing * slope) / camera.focal_length
+    tolerance = (TOLERANCE + samples.spacing * slope) / camera.focal_length
     tolerance += first[index[..., 1], index[..., 0]]
     return tolerance
 
@@ -448,8 +448,8 @@ def matched(source: Plane, target: Plane, both: Float[np.ndarray, "k k"], *, cel
     ours, theirs = _means(source, len(both)), _means(target, len(both))
     mass, ours, theirs = (_means(values, cells) for values in (both, ours * both, theirs * both))
     total = np.maximum(mass, 1e-8)
-    ratio = np.log((theirs / total + _DARKEST) / (ours / total + _DARKEST))
-    limit = np.log(_GAIN)
+    ratio = np.log((theirs / total + DARKEST) / (ours / total + DARKEST))
+    limit = np.log(GAIN)
     field = filled(np.clip(ratio, -limit, limit).astype(np.float32), np.minimum(mass * 4, 1))
     gain = on_texels(np.exp(field), len(source), smooth=True)
     gain *= source

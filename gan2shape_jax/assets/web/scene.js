@@ -4,17 +4,12 @@
 import { backProjected, facesOf, normalsOf, rotation, shadingOf } from "./viewer/geometry.js";
 import { cropToPhoto } from "./framing.js";
 
-const [RINGS, WALL, SLOPE, LEAST_FRONT] = [5, 0.1, 0.1, 0.6];
 const gaussian = (deviation, reach) =>
   Array.from({ length: 2 * reach + 1 }, (_, k) => Math.exp(-(((k - reach) / deviation) ** 2) / 2)).map((value, _, all) => value / all.reduce((a, b) => a + b));
 const KERNEL = gaussian(1, 2);
 const [FEWEST, MOST] = [256, 512]; // texels of the texture, a side: powers of two
-const [GRAZING, SURE] = [[0.2, 0.45], [0.3, 0.8]];
-const [OTHER_HALF, WIDE] = [[0.5, 0.8], 3]; // of the other half's mean cosine, over so many columns
 const SAMPLES = 4; // a pixel's side, at which it is known what the camera sees first
-const FADED = [0.5, 0.9]; // of the outline's field, over which a mesh becomes opaque
 const DELTA = 1e-5; // of an unknown, for differences
-const [DARKEST, GAIN, LEAST_SHADING] = [0.004, 3, 0.25];
 
 const clamp = (value, low, high) => (value < low ? low : value > high ? high : value);
 const ramp = (value, [low, high]) => {
@@ -37,11 +32,11 @@ function blurred(values, size, kernel = KERNEL) {
   return from;
 }
 
-/** Returns a depth map that goes on straight for `RINGS` past what is known: by planes through 5 x 5 pixels. */
-function extended(depth, core, size) {
+/** Returns a depth map that goes on straight for `rings` past what is known: by planes through 5 x 5 pixels. */
+function extended(depth, core, size, rings) {
   let [values, known] = [Float64Array.from(depth), Uint8Array.from(core)];
   const [low, high] = [depth.reduce((a, b) => Math.min(a, b)), depth.reduce((a, b) => Math.max(a, b))];
-  for (let ring = 0; ring < RINGS; ring++) {
+  for (let ring = 0; ring < rings; ring++) {
     const [next, grown] = [values.slice(), known.slice()];
     for (let k = 0; k < size * size; k++) {
       if (known[k]) continue;
@@ -73,17 +68,17 @@ function extended(depth, core, size) {
 
 /** Returns depth and field of the object's surface: its border even, its outline before the way down to the background. */
 function outlined(depth, facts) {
-  const { size, focal, outline } = facts;
-  const straight = extended(depth, outline.core, size);
+  const { size, focal, outline, surface: by } = facts;
+  const straight = extended(depth, outline.core, size, by.rings);
   const part = blurred(straight.map((value, k) => value * outline.there[k]), size);
   const whole = blurred(outline.there, size);
   const even = Float32Array.from(straight, (value, k) => value + outline.weight[k] * (part[k] / Math.max(whole[k], 1e-6) - value));
   const sides = Array.from({ length: size }, (_, row) => [depth[row * size], depth[row * size + size - 1]]).flat().sort((a, b) => a - b);
   const far = (sides[size - 1] + sides[size]) / 2;
   const near = even.reduce((least, value, k) => (outline.kept[k] ? Math.min(least, value) : least), far);
-  const front = even.map((value) => (near < far ? clamp(0.5 + (far - WALL * (far - near) - value) * SLOPE * focal, 0, 1) : 0));
+  const front = even.map((value) => (near < far ? clamp(0.5 + (far - by.wall * (far - near) - value) * by.slope * focal, 0, 1) : 0));
   const both = front.map((value, k) => Math.min(value, outline.share[k]));
-  const enough = both.filter((value) => value >= 0.5).length > LEAST_FRONT * outline.kept.reduce((a, b) => a + b);
+  const enough = both.filter((value) => value >= 0.5).length > by.least_front * outline.kept.reduce((a, b) => a + b);
   return { depth: even, field: enough ? both : Float32Array.from(outline.share) };
 }
 
@@ -223,7 +218,7 @@ function filled(values, weight, side, channels) {
 }
 
 /** Returns the source with the target's colours where both are known, keeping its own detail: times a smooth field. */
-function matched(source, trusted, target, known, cells = 64) {
+function matched(source, trusted, target, known, by, cells = 64) {
   const texels = Math.sqrt(known.length);
   const times = texels / cells;
   const [mass, ours, theirs] = [1, 3, 3].map((channels) => new Float32Array(cells * cells * channels));
@@ -238,7 +233,7 @@ function matched(source, trusted, target, known, cells = 64) {
   }
   const ratio = ours.map((value, k) => {
     const of = Math.max(mass[Math.floor(k / 3)], 1e-8);
-    return clamp(Math.log((theirs[k] / of + DARKEST) / (value / of + DARKEST)), -Math.log(GAIN), Math.log(GAIN));
+    return clamp(Math.log((theirs[k] / of + by.darkest) / (value / of + by.darkest)), -Math.log(by.gain), Math.log(by.gain));
   });
   const field = filled(ratio, mass.map((value) => Math.min(4 * value, 1)), cells, 3);
   return source.map((value, k) => {
@@ -250,21 +245,22 @@ function matched(source, trusted, target, known, cells = 64) {
 }
 
 /** Returns 0 in columns where the photo's camera sees the other half so much better that it shows both, else 1. */
-function ownHalf(facing, near, size) {
+function ownHalf(facing, near, size, by) {
   const sums = [new Float64Array(size), new Float64Array(size)];
   facing.forEach((cosine, k) => {
     sums[0][k % size] += near[k] * cosine;
     sums[1][k % size] += near[k];
   });
   const mean = sums[0].map((value, k) => value / Math.max(sums[1][k], 1));
-  const kernel = gaussian(WIDE, 4 * WIDE);
-  const smooth = mean.map((_, k) => kernel.reduce((sum, weight, j) => sum + weight * mean[clamp(k + j - 4 * WIDE, 0, size - 1)], 0));
-  return Float32Array.from(facing, (_, k) => ramp(smooth[k % size] / Math.max(smooth[size - 1 - (k % size)], GRAZING[0]), OTHER_HALF));
+  const reach = 4 * by.wide;
+  const kernel = gaussian(by.wide, reach);
+  const smooth = mean.map((_, k) => kernel.reduce((sum, weight, j) => sum + weight * mean[clamp(k + j - reach, 0, size - 1)], 0));
+  return Float32Array.from(facing, (_, k) => ramp(smooth[k % size] / Math.max(smooth[size - 1 - (k % size)], by.grazing[0]), by.other_half));
 }
 
 /** Returns the photo's texture over the canonical picture, RGBA: its own colours, their mirror image, the model's. */
 function photoTexture(factors, surface, photo, box, facts) {
-  const { size, focal } = facts;
+  const { size, focal, texture: by } = facts;
   const points = backProjected(surface.depth, size, focal);
   const normals = normalsOf(points, size);
   const seenFrom = moved(points, factors.view, facts.centre);
@@ -275,7 +271,7 @@ function photoTexture(factors, surface, photo, box, facts) {
   });
   const shades = shadingOf(normals, factors.light);
   const near = blurred(surface.inside, size, [1, 1, 1]).map((value) => Math.min(value, 1)); // the object and a pixel around it
-  const owned = ownHalf(facing, near, size);
+  const owned = ownHalf(facing, near, size, by);
   const first = drawn(seenFrom, facesOf(surface.inside, size), facts, SAMPLES);
   const brightest = Math.max(1e-3, Array.from(shades).filter((_, k) => surface.inside[k]).sort((a, b) => a - b).at(-1) ?? 1);
   const texels = box.side > FEWEST ? MOST : FEWEST;
@@ -292,12 +288,12 @@ function photoTexture(factors, surface, photo, box, facts) {
     const cosine = sampled(facing, size, u, v);
     const i = Math.round(clamp((column + 0.5) * SAMPLES - 0.5, 0, first.side - 1));
     const j = Math.round(clamp((row + 0.5) * SAMPLES - 0.5, 0, first.side - 1));
-    const steep = Math.sqrt(1 - Math.max(cosine, GRAZING[0]) ** 2) / Math.max(cosine, GRAZING[0]);
-    const visible = z <= first.depth[j * first.side + i] + (0.25 + steep / SAMPLES) / focal;
+    const steep = Math.sqrt(1 - Math.max(cosine, by.grazing[0]) ** 2) / Math.max(cosine, by.grazing[0]);
+    const visible = z <= first.depth[j * first.side + i] + (by.tolerance + steep / SAMPLES) / focal;
     const [px, py] = cropToPhoto([column + 0.5, row + 0.5], box, size);
     const within = px > 0 && py > 0 && px < photo.width && py < photo.height;
     const inner = sampled(facts.outline.inner, size, column, row);
-    const faced = visible ? ramp(cosine, GRAZING) : 0;
+    const faced = visible ? ramp(cosine, by.grazing) : 0;
     clean[k] = within ? sampled(facts.outline.clean, size, u, v) * (1 - faced + faced * inner) : 0;
     seen[k] = within ? faced * inner * sampled(near, size, u, v) : 0;
     half[k] = sampled(owned, size, u, v);
@@ -314,24 +310,24 @@ function photoTexture(factors, surface, photo, box, facts) {
   half.forEach((value, k) => (half[k] = 1 - mirrored * (1 - value) * seen[mirror(k)]));
   seen = seen.map((value, k) => value * half[k]);
   clean.forEach((value, k) => (clean[k] = value * half[k]));
-  const sure = seen.map((value) => ramp(value, SURE));
-  const own = shown.map((value, k) => value / Math.max(shading[Math.floor(k / 3)], LEAST_SHADING * brightest));
+  const sure = seen.map((value) => ramp(value, by.sure));
+  const own = shown.map((value, k) => value / Math.max(shading[Math.floor(k / 3)], by.least_shading * brightest));
   const ownThere = own.map((_, k) => own[3 * mirror(Math.floor(k / 3)) + (k % 3)]);
   const seenThere = seen.map((_, k) => mirrored * seen[mirror(k)]);
-  const other = matched(ownThere, sure.map((_, k) => sure[mirror(k)]), own, sure);
+  const other = matched(ownThere, sure.map((_, k) => sure[mirror(k)]), own, sure, by);
   const known = seen.map((value, k) => value + (1 - value) * seenThere[k]);
   const sum = own.map((value, k) => {
     const [at, o] = [Math.floor(k / 3), other[k]];
     return (value * seen[at] + o * (known[at] - seen[at])) / Math.max(known[at], 1e-6);
   });
-  const rest = matched(model, clean, sum, known);
+  const rest = matched(model, clean, sum, known, by);
   const whole = known.map((value, k) => value + clean[k] * (1 - value));
   const colours = sum.map((value, k) => {
     const at = Math.floor(k / 3);
     return (value * known[at] + rest[k] * (whole[at] - known[at])) / Math.max(whole[at], 1e-6);
   });
-  const albedo = filled(colours, whole.map((value) => ramp(value, SURE)), texels, 3);
-  const again = matched(albedo.map((value, k) => value * shading[Math.floor(k / 3)]), clean.fill(1), shown, sure);
+  const albedo = filled(colours, whole.map((value) => ramp(value, by.sure)), texels, 3);
+  const again = matched(albedo.map((value, k) => value * shading[Math.floor(k / 3)]), clean.fill(1), shown, sure, by);
   const texture = new Uint8ClampedArray(4 * count).fill(255);
   for (let k = 0; k < 3 * count; k++) {
     const at = Math.floor(k / 3);
@@ -365,8 +361,8 @@ export function modelOf(factors, photo, box, gain, facts) {
 }
 
 /** Cuts the sheet where the field is 1/2: corners as columns of (pixel, pixel, share of the second), and faces. */
-function cut(field, size) {
-  const value = Float64Array.from(field, (one) => (Math.abs(one - 0.5) < 0.03 ? Math.sign(one - 0.5 || -1) * 0.03 : one - 0.5));
+function cut(field, size, clear) {
+  const value = Float64Array.from(field, (one) => (Math.abs(one - 0.5) < clear ? Math.sign(one - 0.5 || -1) * clear : one - 0.5));
   const [corners, numbers, faces] = [[], new Map(), []];
   const corner = (a, b) => {
     const [low, high] = a < b ? [a, b] : [b, a];
@@ -390,8 +386,8 @@ function cut(field, size) {
 }
 
 /** Returns the model as binary glTF 2.0 in the mesh frame: y up, z towards the viewer, metres; its colours unlit. */
-export async function glbOf(model, metres) {
-  const { corners, faces } = cut(model.field, model.size);
+export async function glbOf(model, { metres, surface: by }) {
+  const { corners, faces } = cut(model.field, model.size, by.clear);
   const points = backProjected(model.depth, model.size, model.focal);
   const normals = normalsOf(points, model.size);
   const mixed = (values, [a, b, share], axis) => values[3 * a + axis] + share * (values[3 * b + axis] - values[3 * a + axis]);
@@ -402,7 +398,7 @@ export async function glbOf(model, metres) {
   }));
   const places = Float32Array.from(corners.flatMap(([a, b, share]) => [(k) => k % model.size, (k) => Math.floor(k / model.size)].map((of) => (of(a) + share * (of(b) - of(a)) + 0.5) / model.size)));
   const field = ([a, b, share]) => model.field[a] + share * (model.field[b] - model.field[a]);
-  const opacity = Uint8Array.from(corners.flatMap((one) => [255, 255, 255, Math.round(255 * ramp(field(one), FADED))]));
+  const opacity = Uint8Array.from(corners.flatMap((one) => [255, 255, 255, Math.round(255 * ramp(field(one), [0.5, 0.5 + by.fade]))]));
   const [opaque, blended] = [[], []]; // what is blended hides nothing, so that it is the outline alone
   for (let f = 0; f < faces.length; f += 3) {
     const three = faces.subarray(f, f + 3);

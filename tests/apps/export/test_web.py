@@ -102,7 +102,8 @@ def test_the_page_reads_every_number_that_it_is_given():
     read = set(re.findall(r"\bby\.(\w+)|{ luma: ", script)) - {""}
     assert read == {*constants["assessment"], "odds"} - {"luma"}
     script = (_WEB / "scene.js").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bby\.(\w+)", script)) == {*constants["landmarks"]}
+    given = {name for module in ("landmarks", "surface", "texture") for name in constants[module]}
+    assert set(re.findall(r"\bby\.(\w+)", script)) == given
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
