@@ -40,9 +40,9 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.page import csv_text
 from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.reconstruction import Reconstruction, load
+from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run

@@ -33,8 +33,8 @@ from gan2shape_jax.io.data import find
 from gan2shape_jax.io.files import MIB, atomic_text, file_inside, is_aside, read_object
 from gan2shape_jax.io.weights import listed
 from gan2shape_jax.method import metrics
-from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.reconstruction import load
+from gan2shape_jax.results.tables import csv_text, markdown_cell
 from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 # Title and digits after the point, by name; the last two need no true depth.

@@ -37,8 +37,8 @@ from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.explain import projector
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.page import csv_text, markdown_cell
 from gan2shape_jax.results.reconstruction import Reconstruction, load
+from gan2shape_jax.results.tables import csv_text, markdown_cell
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun

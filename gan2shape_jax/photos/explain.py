@@ -38,7 +38,7 @@ from gan2shape_jax.method.state import Context, Example, PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.photos import judge
 from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
-from gan2shape_jax.results.page import csv_text
+from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.plan import Plan
 from gan2shape_jax.run.runtime import cadence_of

@@ -41,7 +41,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
 from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
-from gan2shape_jax.results.reconstruction import TEXTURE, Reconstruction, array_files
+from gan2shape_jax.results.result import TEXTURE, Result, array_files
 
 if TYPE_CHECKING:
     import trimesh
@@ -79,7 +79,7 @@ class Drawing:
     `photo` is the file of the square of the photo that the result shows, at the photo's own size, if it is known.
     """
 
-    result: Reconstruction
+    result: Result
     options: OutputOptions
     project: views.Projection | None = None
     photo: bytes | None = None
@@ -194,7 +194,7 @@ def _fragment(drawing: Drawing) -> dict[str, Any]:
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
-def fragment_of(result: Reconstruction, *, full: bool = False, photo: bytes | None = None) -> list[dict[str, Any]]:
+def fragment_of(result: Result, *, full: bool = False, photo: bytes | None = None) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map.
 
     `photo` is as for `Drawing`.
@@ -313,10 +313,12 @@ OUTPUTS = (
         ("mesh.obj", "mesh.mtl", "mesh.jpg", "mesh.png"),
         "the same mesh as OBJ, with its texture: the photo's as JPEG, the albedo as PNG",
         _obj,
-        offer="The same as OBJ",
+        offer="3D model (OBJ)",
         archive="mesh_obj.zip",
     ),
-    Output(("mesh.ply",), "the mesh with a colour for every vertex, metres", offer="With coloured vertices (PLY)"),
+    Output(
+        ("mesh.ply",), "the mesh with a colour for every vertex, metres", offer="3D model with coloured vertices (PLY)"
+    ),
     Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
     Output(("print.stl",), "the same as STL", offer="To print in 3D (STL)"),
     Output(
@@ -412,7 +414,7 @@ def undrawn_files(folder: pathlib.Path, keep: Iterable[str] = ()) -> dict[str, b
 
 
 def write_outputs(
-    result: Reconstruction,
+    result: Result,
     folder: str | os.PathLike,
     *,
     gan_project: views.Projection | None = None,
@@ -434,7 +436,7 @@ def write_outputs(
     write_folder(folder, itertools.chain([extra or {}], drawn), made_with)
 
 
-def add_textured(folder: pathlib.Path, result: Reconstruction, files: Mapping[str, Any]) -> None:
+def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any]) -> None:
     """Adds files to a folder, each whole, with those that the texture of a result adds to its folder or changes there.
 
     Raises `UserError` if the file system refuses.

@@ -1,6 +1,6 @@
-"""What is said of all images of a run: the page, `results.csv`, `results.md`, the table on the console.
+"""The page of results.
 
-The page is one self-contained HTML file with an interactive model of every image it has room for. Its template
+It is one self-contained HTML file with an interactive model of every image it has room for. Its template
 is `assets/viewer/page.html`. Names and messages are untrusted text: the template escapes them, and a policy in the
 page's head allows only its own two scripts to run and no connections.
 
@@ -8,17 +8,11 @@ The page keeps to a size limit. The most important things go in first, each kind
 kind: names and figures; small pictures for the gallery; interactive models; further pictures and maps; links for
 readers without JavaScript; files to download, in the order of `outputs`. Once a thing of some kind does not fit, no
 more of that kind goes in, so that it is easy to say on the page what is missing.
-
-In tables, names and messages become cells in which nothing acts as Markdown, HTML, a formula or a terminal command. A
-spreadsheet evaluates a CSV cell that begins with `=`, `+`, `-` or `@`, or with a tab or line break before one. As OWASP
-advises, such text gets an apostrophe in front, and so does text that begins with one, so that `csv_value` gives back
-what was written.
 """
 
 import base64
 import bisect
 import contextlib
-import csv
 import functools
 import hashlib
 import io
@@ -26,17 +20,12 @@ import json
 import os
 import pathlib
 import re
-import statistics
 import urllib.parse
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gan2shape_jax.errors import UserError, message_line, one_line
 from gan2shape_jax.io.bundled import asset
@@ -46,28 +35,19 @@ from gan2shape_jax.io.weights import listed
 from gan2shape_jax.results.files import finite, open_file
 from gan2shape_jax.results.outputs import FORMAT, FRAGMENT, Output, fragment_of, outputs
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.reconstruction import AWAITS, load
-from gan2shape_jax.results.rows import COLUMNS, Row
+from gan2shape_jax.results.result import AWAITS, COLUMNS, Result, Row
+from gan2shape_jax.results.tables import known_columns
 
 PER_PAGE = 1_000  # images: more open slowly
 LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
 # The grades of trust, from good to bad, and their short names for where there is no room for the verdict.
-GRADES = {"trust": "trust it", "unmeasured": "not measured", "doubt": "doubt it", "no": "do not trust it"}
+GRADES = {"trust": "reliable", "unmeasured": "not measured", "doubt": "doubtful", "no": "unreliable"}
 
 _FOR_ROWS = 0.7  # of what the fixed parts leave, the most that names and figures may take
 _FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thousands of images, some can be turned
 _FOR_NOTES = 4_000  # bytes
 _AROUND = 100  # bytes of HTML around what is packed, at most
 _MESSAGE = 2_000  # characters of a status that are shown
-# A console narrower than this cannot show every column and omits these; `results.csv` has them all.
-_WIDE = 110
-_DETAILS = ("mad_unit", "mae", "mse")
-
-# What a spreadsheet may evaluate, with the full-width forms that some do, and the apostrophe that marks text.
-_MARKED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-# What Markdown interprets. Underscores inside words and stars between spaces, which it leaves alone, stay as they are.
-_MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\\`*_~|\[\]]|^[#+=-]+(?=\s|$)")
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _WORDS = ("found", "shape", "invented", "verdict")
 _TRUST = ("grade", *_WORDS, "category")  # what is shown of `trust` in the metrics
 _DONE = "done"
@@ -115,7 +95,7 @@ def _fragment(folder: pathlib.Path) -> list[dict[str, Any]] | None:
         if [type(part) for part in parts] == [dict] * 3 and parts[0].get("format") == FORMAT:
             return parts if isinstance(parts[0].get("thumb"), str) else None
     try:
-        return fragment_of(load(folder))
+        return fragment_of(Result.load(folder))
     except (OSError, ValueError, UserError):
         return None
 
@@ -229,7 +209,7 @@ class _Page:
 
     def text(self) -> str:
         images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
-        columns = _known_rows([entry.row for entry in self.entries])
+        columns = known_columns([entry.row for entry in self.entries])
         data = {
             "columns": [{key: getattr(column, key) for key in _COLUMN} for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in offers()],
@@ -325,14 +305,14 @@ class _Page:
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
         outside = ", ".join(offer.archive or offer.files[0] for k, offer in enumerate(offers()) if k in self.missing)
         said = (
-            ("thumb" in self.missing, f"{len(self.thumbs):,} of {count:,} images have a small picture."),
+            ("thumb" in self.missing, f"{len(self.thumbs):,} of {count:,} images have a thumbnail."),
             (
                 "model" in self.missing,
-                f"{models:,} of {count:,} images can be turned here. The meshes of the others are in their folders, "
-                "and gan2shape-jax page makes a page of any.",
+                f"{models:,} of {count:,} images have an interactive model here. The meshes of the others are in their "
+                "folders, and gan2shape-jax page makes a page of any.",
             ),
             ({"model", "extras"} & self.missing, f"{extras:,} have their reconstruction and further pictures here."),
-            (outside, f"Linked beside this page, at least for some images, instead of inside it: {outside}."),
+            (outside, f"Linked, not embedded, for at least some images: {outside}."),
         )
         return [text for applies, text in said if applies]
 
@@ -362,81 +342,3 @@ def _template() -> Any:
 
 def _text(name: str) -> str:
     return pathlib.Path(asset(f"viewer/{name}")).read_text(encoding="utf-8")
-
-
-def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Writes `results.csv` and `results.md` into `folder`.
-
-    The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
-    gives back name and status. The Markdown is for people: rounded, what is known of some image, with the mean
-    and the median below, and then what each figure is.
-    """
-    titles = [column.title for column in COLUMNS]
-    cells = [[row.name, message_line(row.status), *row.figures] for row in rows]
-    atomic_text(pathlib.Path(folder) / "results.csv", csv_text(["name", "status", *titles], cells))
-    kept = _known_rows(rows)
-    lines = [["name", *(COLUMNS[k].label for k in kept), "status"], ["---", *["---:"] * len(kept), "---"]]
-    for name, texts, status in _lines(rows):
-        lines.append([markdown_cell(name), *(texts[k] for k in kept), markdown_cell(status)])
-    text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    legend = [f"- {column.label}: {column.words} ({column.term})\n" for column in map(COLUMNS.__getitem__, kept)]
-    atomic_text(pathlib.Path(folder) / "results.md", "\n".join([text, "".join(legend)]) if kept else text)
-
-
-def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Prints the table of `results.md`; on a narrow console, without the least important columns."""
-    console = console or Console()
-    kept = [k for k in _known_rows(rows) if console.width >= _WIDE or COLUMNS[k].title not in _DETAILS]
-    table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
-    table.add_column("name", overflow="fold")
-    for k in kept:
-        table.add_column(Text.assemble(COLUMNS[k].label, (f"\n{COLUMNS[k].term}", "dim")), justify="right")
-    table.add_column("status", overflow="fold")
-    for name, texts, status in _lines(rows):
-        cells = (one_line(name), *(texts[k] for k in kept), message_line(status))
-        table.add_row(*map(Text, cells), style="bold" if not status else None)
-    console.print(table)
-
-
-def _known_rows(rows: Sequence[Row]) -> list[int]:
-    """Returns the numbers of the columns in which some row has a figure."""
-    figures = [row.figures for row in rows]
-    return [k for k in range(len(COLUMNS)) if any(line[k] is not None for line in figures)]
-
-
-def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str], str]]:
-    """Returns name, rounded figures and status of each image, then of the mean and the median of what is known."""
-    lines = [(row.name, row.figures, row.status) for row in rows]
-    columns = [[value for value in values if value is not None] for values in zip(*(line[1] for line in lines))]
-    columns = columns or [[] for _ in COLUMNS]
-    for name, summarise in (("mean", statistics.fmean), ("median", statistics.median)):
-        lines.append((name, [summarise(values) if values else None for values in columns], ""))
-    return [
-        (name, [column.text(value) for column, value in zip(COLUMNS, values, strict=True)], status)
-        for name, values, status in lines
-    ]
-
-
-def markdown_cell(text: str) -> str:
-    """Returns text for a Markdown cell or line: on one line, white space collapsed, markup escaped."""
-    return _MARKDOWN.sub(lambda match: match["plain"] or f"\\{match[0]}", message_line(text)).translate(_HTML)
-
-
-def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns comma-separated values; None and NaN are empty cells, numbers keep all digits, text is no formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    for row in rows:
-        writer.writerow([csv_cell(cell) if isinstance(cell, str) else finite(cell) for cell in row])
-    return text.getvalue()
-
-
-def csv_cell(text: str) -> str:
-    """Returns text for a CSV cell: control characters escaped, an apostrophe before what might be evaluated."""
-    return one_line(f"'{text}" if text.startswith(_MARKED) else text)
-
-
-def csv_value(cell: str) -> str:
-    """Returns the text that `csv_cell` quoted, provided it had no control characters."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_MARKED) else cell

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.results.reconstruction import Reconstruction
+from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surface, metres, object_mask, surface
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Solid(NamedTuple):
 
 
 def build_solid(
-    result: Reconstruction,
+    result: Result,
     *,
     width_mm: Extent = None,
     height_mm: Extent = None,
@@ -154,7 +154,7 @@ def _closed(
     return np.concatenate([front, other, on_plane[corners]]), np.concatenate([faces, sides, faces[:, ::-1] + count])
 
 
-def _colours(result: Reconstruction, piece: CutSurface, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
+def _colours(result: Result, piece: CutSurface, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
     """Returns the colours of a solid's vertices, of which the front's come first, and then a mirrored back's."""
     texture = to_uint8(result.signed_albedo) if result.texture is None else result.texture
     front = texel_colours(texture, (piece.pixels + 0.5) / result.camera.image_size * (1, -1) + (0, 1), _MOST_VERTICES)

@@ -35,7 +35,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import default_numerics
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.reconstruction import SIDE_M, Reconstruction
+from gan2shape_jax.results.result import SIDE_M, Result
 
 if TYPE_CHECKING:
     import trimesh
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 # The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
 MASK_THRESHOLD = 0.3
 OUTLINE = 0.5  # of the field: where the surface is cut
-_RINGS = 5  # the outermost of the object, one for the cells across its outline, and what is averaged there
+RINGS = 5  # the outermost of the object, one for the cells across its outline, and what is averaged there
 _BLUR, _BLURRED = 1.0, 3.0  # pixels, of the depth along the border, and up to this distance inside of it
-_WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
-_FADE = 0.4  # of the field, from the outline on, over which a mesh becomes opaque
-_SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
-_LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
+WALL = 0.1  # of the range of depths before the background's: what lies there is the way down to it
+FADE = 0.4  # of the field, from the outline on, over which a mesh becomes opaque
+SLOPE = 0.1  # of the field in depth, per pixel's width: contours of the two then meet smoothly
+LEAST_FRONT = 0.6  # of the object: where less lies before that, nothing is cut
 _MOST = 0.75  # of a model's samples have the object where its mean mask does
 _MEAN_BLUR = 1.0  # pixels, of their mean
 _PARTS = 8  # of a pixel along a side, at which the mean mask's outline is located
-_CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
+CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 _USDZ_TIME = (1980, 1, 1, 0, 0, 0, 0, 0, -1)  # the earliest that an archive can tell
@@ -93,7 +93,7 @@ class Surface:
     mask: np.ndarray  # (S, S) 1 on the object and just across its outline, where `depth` may be drawn
 
 
-def object_mask(result: Reconstruction) -> Bool[np.ndarray, "s s"]:
+def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     """Returns where the object is: the largest piece of the canonical mask, holes filled; everywhere if it is empty.
 
     Where the surface folds, the input's mask lands on parts that the input does not show, which leaves holes and
@@ -103,7 +103,7 @@ def object_mask(result: Reconstruction) -> Bool[np.ndarray, "s s"]:
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 
-def _outlined(result: Reconstruction) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
+def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
     """Returns field and depth of the object's surface.
 
     The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
@@ -115,7 +115,7 @@ def _outlined(result: Reconstruction) -> tuple[Float[np.ndarray, "s s"], Float[n
         return share, result.depth
     depth = _with_even_border(result.depth, kept)
     both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
-    return (both if (both >= OUTLINE).sum() > _LEAST_FRONT * kept.sum() else share), depth
+    return (both if (both >= OUTLINE).sum() > LEAST_FRONT * kept.sum() else share), depth
 
 
 def mask_field(mask: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
@@ -123,7 +123,7 @@ def mask_field(mask: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) ->
     soft = np.clip(mask * (OUTLINE / MASK_THRESHOLD), 0, 1)
     if kept.all():
         return np.ones_like(soft)
-    share = np.where(kept, np.maximum(soft, OUTLINE), np.minimum(soft, OUTLINE - _CLEAR))
+    share = np.where(kept, np.maximum(soft, OUTLINE), np.minimum(soft, OUTLINE - CLEAR))
     share[ndimage.binary_erosion(kept, border_value=1)], share[~ndimage.binary_dilation(kept)] = 1, 0
     weights = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256  # binomial, 1.4 pixels wide
     for axis in range(2):
@@ -143,7 +143,7 @@ def _front(
     near = depth[inside].min(initial=far)
     if near >= far:
         return np.zeros_like(depth)
-    return np.clip(OUTLINE + (far - _WALL * (far - near) - depth) * _SLOPE * camera.focal_length, 0, 1)
+    return np.clip(OUTLINE + (far - WALL * (far - near) - depth) * SLOPE * camera.focal_length, 0, 1)
 
 
 def mean_mask(
@@ -176,7 +176,7 @@ def one_piece(inside: Bool[np.ndarray, "n n"], joined: np.ndarray | None = None)
     return np.asarray(ndimage.binary_fill_holes(pieces == largest, joined), bool)
 
 
-def surface(result: Reconstruction, *, cut: bool = True) -> Surface:
+def surface(result: Result, *, cut: bool = True) -> Surface:
     """Returns the object's surface, or with `cut=False` the whole depth map as it is."""
     field, depth = _outlined(result) if cut else (np.ones_like(result.mask), result.depth)
     # Border normals are frontal by definition; their neighbours' normals look better.
@@ -185,7 +185,7 @@ def surface(result: Reconstruction, *, cut: bool = True) -> Surface:
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
 
 
-def whole_if_empty(result: Reconstruction, *, full: bool) -> Surface:
+def whole_if_empty(result: Result, *, full: bool) -> Surface:
     """Returns the surface of a mesh: the whole depth map if requested, or if the object is too small for an outline."""
     part = surface(result, cut=not full)
     return part if (part.field > OUTLINE).any() else surface(result, cut=False)
@@ -209,7 +209,7 @@ def border_weights(
     """Returns where a depth map is known, 1 where it is or goes on, and how much of the average its border gets."""
     core = ndimage.binary_erosion(kept, np.ones((3, 3)), border_value=1)
     core = core if core.any() else kept
-    there = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=_RINGS).astype(np.float64)
+    there = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=RINGS).astype(np.float64)
     inner = np.clip((_BLURRED - ndimage.distance_transform_edt(kept)) / (_BLURRED - 1), 0, 1)
     return core, there, _border_blurred(inner) * there
 
@@ -219,10 +219,10 @@ def _border_blurred(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"
 
 
 def _extended(depth: Float[np.ndarray, "s s"], filled: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns a depth map that goes on straight for `_RINGS` past what is known: by planes through 5 x 5 pixels."""
+    """Returns a depth map that goes on straight for `RINGS` past what is known: by planes through 5 x 5 pixels."""
     y, x = np.mgrid[-2:3, -2:3]
     terms = np.stack([np.ones((5, 5)), x, y])
-    for _ in range(_RINGS):
+    for _ in range(RINGS):
         fresh = ndimage.binary_dilation(filled, np.ones((3, 3))) & ~filled
         rows, columns = np.nonzero(fresh)
         window = np.pad(np.stack([np.where(filled, depth, 0), filled]).astype(np.float64), ((0, 0), (2, 2), (2, 2)))
@@ -258,7 +258,7 @@ def cut_surface(
     rows, columns = np.mgrid[:side, :side] / parts
     whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
     value = share.astype(np.float64) - OUTLINE
-    value = np.where(one_piece(value > 0, _JOINED), np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR)).reshape(-1)
+    value = np.where(one_piece(value > 0, _JOINED), np.maximum(value, CLEAR), np.minimum(value, -CLEAR)).reshape(-1)
     faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
     first, second = whole[ends[:, 0]], whole[ends[:, 1]]
     share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
@@ -298,7 +298,7 @@ def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[
     return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
 
 
-def build_mesh(result: Reconstruction, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
+def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | None = None) -> trimesh.Trimesh:
     """Builds the mesh in the mesh frame, cut along the object's outline; `full` keeps the whole depth map.
 
     `texture` is a square picture over the canonical one, by default the photo's, or else the albedo. An empty mask
@@ -334,7 +334,7 @@ def build_mesh(result: Reconstruction, *, full: bool = False, texture: Image.Ima
 
 def _opacity(field: Float[np.ndarray, " v"]) -> UInt8[np.ndarray, " v"]:
     """Returns 0 to 255: how much of what lies behind a point of the field is hidden, as the viewer's shader has it."""
-    share = np.clip((field - OUTLINE) / _FADE, 0, 1)
+    share = np.clip((field - OUTLINE) / FADE, 0, 1)
     return np.rint(255 * share * share * (3 - 2 * share)).astype(np.uint8)
 
 

@@ -36,8 +36,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.results.rows import COLUMNS, Row
+from gan2shape_jax.results.result import COLUMNS, Result, Row
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
@@ -88,7 +87,7 @@ def sweep_views(*, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: D
     return views
 
 
-def draw(result: Reconstruction, views: Views, **options: Any) -> Surfaces:
+def draw(result: Result, views: Views, **options: Any) -> Surfaces:
     """Draws the mesh in the given views; options as for `draw_in_parts`."""
     fields = [vars(part) for part in draw_in_parts(result, views, **options)]
     names = [name for name, value in fields[0].items() if value is not None]
@@ -96,7 +95,7 @@ def draw(result: Reconstruction, views: Views, **options: Any) -> Surfaces:
 
 
 def draw_in_parts(
-    result: Reconstruction, views: Views, *, size: int, cut: bool = True, window: float | Sequence[float] = 1.0
+    result: Result, views: Views, *, size: int, cut: bool = True, window: float | Sequence[float] = 1.0
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
@@ -213,7 +212,7 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def pictures_in_turn(
-    result: Reconstruction,
+    result: Result,
     turned: Views,
     lights: Lights,
     *,
@@ -238,7 +237,7 @@ def pictures_in_turn(
         start = end
 
 
-def fitting_window(result: Reconstruction, views: Views, *, cut: bool = True) -> float:
+def fitting_window(result: Result, views: Views, *, cut: bool = True) -> float:
     """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own: >= 1.
 
     The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
@@ -283,7 +282,7 @@ def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: floa
     return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
 
 
-def mesh_strips(result: Reconstruction, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """Returns strips of the turned and relit mesh by file name.
 
     They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole depth map with its
@@ -305,7 +304,7 @@ def mesh_strips(result: Reconstruction, *, size: int) -> dict[str, UInt8[np.ndar
     return strips | {"relight.png": pictures.strip(rows)}
 
 
-def turned_frames(result: Reconstruction, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+def turned_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh from side to side, slow at its ends: the first half of a film of that many frames."""
     share = -np.cos(np.linspace(0, np.pi, max(2, frames // 2 + 1)))
     turns = sweep_views(yaw_deg=category_of(result.category).max_yaw_deg * share)
@@ -313,7 +312,7 @@ def turned_frames(result: Reconstruction, size: int, frames: int) -> Iterator[UI
     return pictures_in_turn(result, turns, lights, size=size, window=fitting_window(result, turns))
 
 
-def relit_frames(result: Reconstruction, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+def relit_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields pictures of the mesh in the input's view under a strong light that circles once."""
     still, angles = draw(result, result.view[None], size=size), 2 * np.pi * np.arange(frames) / frames
     lights = (stronger(result.light, 0.6, 1.3 * np.sin(angle), 0.8 * np.cos(angle)) for angle in angles)
@@ -332,7 +331,7 @@ def gan_tiles(drawn: Float[np.ndarray, "n s s 3"], size: int) -> list[UInt8[np.n
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
 
 
-def draw_gan_views(result: Reconstruction, project: Projection, *, batch: int = 8) -> GanViews:
+def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> GanViews:
     """Projects the reference's sweeps of views and lights, always `batch` pictures at a time."""
     turns = turn_views(result.category)
     lights = relight_rows(result.light).reshape(-1, 4)
@@ -364,7 +363,7 @@ def rough_views(
     return pseudo_image(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]
 
 
-def draw_overview(result: Reconstruction, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
+def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
     """Draws the overview with tiles of `size` pixels; the GAN's rows only if `gan` is given."""
     step = 20 if yaws_deg(result.category)[-1] > 60 else 15
     yaws = [step * k for k in range(-3, 4)]
@@ -405,7 +404,7 @@ def draw_overview(result: Reconstruction, *, gan: GanViews | None = None, size: 
     return pictures.contact_sheet(rows, title=result.name, subtitle=subtitle, footer=_footer(result))
 
 
-def input_stills(result: Reconstruction) -> list[_Still]:
+def input_stills(result: Result) -> list[_Still]:
     """Returns pictures of the input and its explanation."""
     near, far = pictures.depth_range(result.input_depth, result.input_mask)
     coloured = functools.partial(pictures.colour_depth, near=near, far=far, mask=result.input_mask)
@@ -424,7 +423,7 @@ def input_stills(result: Reconstruction) -> list[_Still]:
     return [(name, show(values), caption) for name, show, values, caption in shown if values is not None]
 
 
-def factor_stills(result: Reconstruction) -> list[_Still]:
+def factor_stills(result: Result) -> list[_Still]:
     """Returns pictures of the factors, seen from the front."""
     near, far = pictures.depth_range(result.depth, result.mask)
     normal = normals(result.depth, result.camera)
@@ -441,7 +440,7 @@ def factor_stills(result: Reconstruction) -> list[_Still]:
     return shown
 
 
-def _footer(result: Reconstruction) -> list[str]:
+def _footer(result: Result) -> list[str]:
     """Returns a line for the depth if it could be measured, one for the pictures, and one for trust if known."""
     lines: dict[bool, list[str]] = {False: [], True: []}
     for column, value in zip(COLUMNS, Row("", metrics=result.metrics).figures, strict=True):

@@ -22,7 +22,7 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.main import main as program
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results import Reconstruction, save_result
-from gan2shape_jax.results.page import csv_value
+from gan2shape_jax.results.tables import csv_value
 
 SIZE = 16
 FAR = 1.1

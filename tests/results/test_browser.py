@@ -267,7 +267,10 @@ def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):
     open_page(browser, tmp_path / "index.html")
     assert text_of(browser, "summary") == "1 of 2 images refined: open this page again to see more"
     badges = "Array.from(document.querySelectorAll('#cards li'), e => e.innerText.includes('not refined yet'))"
-    assert browser.evaluate(badges) == [True, False] and "Not refined yet: this is how" in text_of(browser, "verdict")
+    assert browser.evaluate(badges) == [
+        True,
+        False,
+    ] and "Not refined yet: this is the model's first estimate" in text_of(browser, "verdict")
     show(browser, 1)
     assert "refined" not in text_of(browser, "verdict")
     write_page(tmp_path, [Row(row.name, "done", {"trust": _TRUST}) for row in rows])
@@ -321,7 +324,7 @@ def test_images_can_be_sorted_and_searched(page):
         choose("sort", order, "change")
         assert page.evaluate(shown) == expected
     facts = "Array.from(document.querySelectorAll('#facts div'), e => [e.title, e.textContent])"
-    assert ["Error of depth, whatever its scale: 0 is exact", "depth errorSIDE0.0123"] in page.evaluate(facts)
+    assert ["Scale-invariant error of depth: 0 is exact", "depth errorSIDE0.0123"] in page.evaluate(facts)
     assert "largest depth error first" in page.evaluate("document.getElementById('sort').textContent")
     choose("sort", "worst-side", "change")
     assert page.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 1

@@ -134,7 +134,7 @@ def test_the_verdict_is_in_the_gallery_in_words(tmp_path):
     trust = {"category": 0.1, "verdict": "No face.", "grade": "no"}
     text = _page(tmp_path, [Row("a", "done", {"trust": trust}), Row("b", "done, worse than its prior"), Row("c")])
     badges = re.findall(r'<span class="badge (\w+)">([^<]+)</span>', text)
-    assert badges == [("no", "do not trust it"), ("told", "worse than its prior")]
+    assert badges == [("no", "unreliable"), ("told", "worse than its prior")]
     actual = {"found": "no cat's face found", "shape": "the shape is a guess", "invented": "all of it is invented"}
     cat = _page(tmp_path, [Row("a", "done", {"trust": trust | actual})])
     assert '<span class="badge no">no cat&#39;s face found</span>' in cat

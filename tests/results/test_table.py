@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gan2shape_jax.results import Row, print_table, write_table
-from gan2shape_jax.results.page import csv_cell, csv_value, markdown_cell
+from gan2shape_jax.results.tables import csv_cell, csv_value, markdown_cell
 
 _NASTY = (
     *("x[/red]", "[link=file:///etc/passwd]x[/link]", "=cmd|' /C calc'!A1", "+1", "-1", "@SUM(A1)", "'=1"),
@@ -71,7 +71,7 @@ def test_files_hold_the_names_as_text_and_no_formula(tmp_path):
     *lines, space, legend = lines
     assert len(lines) == 2 + len(_NASTY) + 2
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}  # name, side, status
-    assert space == "" and re.fullmatch(r"- depth error: Error of depth.* \(SIDE\)", legend)
+    assert space == "" and re.fullmatch(r"- depth error: Scale-invariant error of depth.* \(SIDE\)", legend)
     assert not [line for line in lines if re.search(r"<\w|\x1b", line)]
     assert [_shown(line.split(" | ")[0][2:]) for line in lines[2:-2]] == [" ".join(name.split()) for name in _NASTY]
 

@@ -7,13 +7,15 @@ two further packages for it, puts random identifiers into the file and leaves co
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import io
 import pathlib
 import shlex
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy import ndimage
@@ -21,7 +23,7 @@ from scipy import ndimage
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import UserError, exit_code, install, one_line
-from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
+from gan2shape_jax.io.files import atomic_bytes, require_file_place
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.outputs import USDZ
@@ -83,11 +85,29 @@ def _web(words: Sequence[str]) -> None:
     web.run(words)
 
 
+def _asked(parser: argparse.ArgumentParser, words: Sequence[str], name: str, endings: Sequence[str]) -> Any:
+    """Reads RESULT and --out, as `path`, a file of these endings, by default `name` in RESULT; raises `UserError`."""
+    option_types.add_result(parser)
+    kinds = " or ".join(ending[1:].upper() for ending in endings)
+    option_types.add_out_file(parser, "FILE", f"{kinds} (default: RESULT/{name})")
+    options = parser.parse_args(words)
+    options.path = options.out or options.result / name
+    require_file_place(options.path, endings=tuple(endings), overwrite=options.overwrite or options.out is None)
+    return options
+
+
+def _write(options: Any, content: bytes) -> None:
+    """Writes the file that was asked for; in RESULT itself, the record of its files tells of it."""
+    if options.out is None:
+        add_files(options.result, {options.path.name: content})
+    else:
+        atomic_bytes(options.path, content)
+
+
 def _print(words: Sequence[str]) -> None:
     """Writes the solid that the words ask for and prints a summary; raises `UserError`."""
     about = "Writes a saved result as a closed solid in millimetres, lying on its back; a 3MF has its colours."
     parser = option_types.parser("export print", about, _PRINT_EPILOG)
-    option_types.add_result(parser)
     for name, otherwise in (
         ("width", ""),
         ("height", "; with both, it is as large as fits; with neither, a face has 200"),
@@ -99,27 +119,16 @@ def _print(words: Sequence[str]) -> None:
     parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
     about = "flat, to lie on the bed, or the front once more, mirrored (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
-    option_types.add_out_file(parser, "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
-    options = parser.parse_args(words)
-    out = options.out or options.result / "print.3mf"
-    require_file_place(out, endings=FORMATS, overwrite=options.overwrite or options.out is None)
+    options = _asked(parser, words, "print.3mf", FORMATS)
     result = load(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
     solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
-    write_solid(solid.mesh, out)
+    _write(options, solid_bytes(solid.mesh, options.path.suffix.lower()))
     for note in solid.notes:
         print(one_line(f"note: {note}"))
     width, height, tall = solid.mesh.extents
     size = f"{width:.1f} x {height:.1f} mm on the bed, {tall:.1f} mm high, {solid.mesh.volume / 1000:.1f} cm3"
-    print(one_line(f"wrote {out}: {result.name}, {size}, {len(solid.mesh.faces)} triangles, closed"))
-
-
-def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
-    """Writes a mesh in millimetres in the format of the path's extension; `UserError` if the file system refuses."""
-    if path.suffix.lower() == ".stl":
-        atomic_bytes(path, cast(bytes, mesh.export(file_type="stl")))
-    else:
-        atomic_file(path, lambda part: _write_3mf(mesh, part))
+    print(one_line(f"wrote {options.path}: {result.name}, {size}, {len(solid.mesh.faces)} triangles, closed"))
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -156,7 +165,10 @@ _MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/
 """
 
 
-def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
+def solid_bytes(mesh: trimesh.Trimesh, ending: str) -> bytes:
+    """Returns a mesh in millimetres as the content of an .stl or a .3mf."""
+    if ending == ".stl":
+        return cast(bytes, mesh.export(file_type="stl"))
     colours, used = np.unique(np.asarray(mesh.visual.vertex_colors)[:, :3], axis=0, return_inverse=True)  # type: ignore
     corners = np.asarray(mesh.faces)
     model = _MODEL % (
@@ -168,9 +180,10 @@ def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
         ),
     )
     date = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(content := io.BytesIO(), "w") as archive:
         for name, text in (("[Content_Types].xml", _TYPES), ("_rels/.rels", _RELATIONS), ("3D/3dmodel.model", model)):
             archive.writestr(zipfile.ZipInfo(name, date), text, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
 
 
 def _ply(words: Sequence[str]) -> None:
@@ -182,26 +195,17 @@ def _ply(words: Sequence[str]) -> None:
     from trimesh.remesh import subdivide
 
     parser = option_types.parser("export ply", "Writes the mesh of RESULT in the photo's colours, in metres.")
-    option_types.add_result(parser)
-    option_types.add_out_file(parser, "FILE", "PLY (default: RESULT/mesh.ply)")
-    options = parser.parse_args(words)
-    path: pathlib.Path = options.out or options.result / "mesh.ply"
-    require_file_place(path, endings=(".ply",), overwrite=options.overwrite or options.out is None)
+    options = _asked(parser, words, "mesh.ply", (".ply",))
     result = _photographed(options.result)
-    mesh, colours = (
-        build_mesh(result),
-        pictures.to_uint8(result.signed_albedo) if result.texture is None else result.texture,
-    )
+    mesh, colours = build_mesh(result), result.texture
+    colours = pictures.to_uint8(result.signed_albedo) if colours is None else colours
     vertices, faces, uv = mesh.vertices, mesh.faces, {"uv": np.asarray(cast("TextureVisuals", mesh.visual).uv)}
     for _ in range(_DIVIDED):
         vertices, faces, uv = subdivide(vertices, faces, vertex_attributes=uv)
     of_vertices = texel_colours(colours, uv["uv"], result.camera.image_size << _DIVIDED)
-    content = cast(bytes, Trimesh(vertices, faces, vertex_colors=of_vertices, process=False).export(file_type="ply"))
-    if options.out is None:
-        add_files(options.result, {"mesh.ply": content})
-    else:
-        atomic_bytes(path, content)
-    print(one_line(f"wrote {path}: {result.name} with {_whose(result)}, {len(vertices)} vertices, metres"))
+    divided = Trimesh(vertices, faces, vertex_colors=of_vertices, process=False)
+    _write(options, cast(bytes, divided.export(file_type="ply")))
+    print(one_line(f"wrote {options.path}: {result.name} with {_whose(result)}, {len(vertices)} vertices, metres"))
 
 
 def _whose(result: Reconstruction) -> str:
@@ -211,21 +215,13 @@ def _whose(result: Reconstruction) -> str:
 def _usdz(words: Sequence[str]) -> None:
     """Writes the mesh with the photo's texture, if it has one, as USDZ and says where; raises `UserError`."""
     parser = option_types.parser("export usdz", "Writes the mesh of RESULT for Quick Look on iPhone and iPad.")
-    option_types.add_result(parser)
-    option_types.add_out_file(parser, "FILE", f"USDZ (default: RESULT/{USDZ})")
-    options = parser.parse_args(words)
-    path: pathlib.Path = options.out or options.result / USDZ
-    require_file_place(path, endings=(".usdz",), overwrite=options.overwrite or options.out is None)
+    options = _asked(parser, words, USDZ, (".usdz",))
     if importlib.util.find_spec("pxr") is None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result = _photographed(options.result)
     colours = jpeg(pictures.to_uint8(result.signed_albedo)) if result.texture is None else None
-    content = usdz_bytes(build_mesh(result, texture=colours))
-    if options.out is None:
-        add_files(options.result, {USDZ: content})
-    else:
-        atomic_bytes(path, content)
-    print(one_line(f"wrote {path}: {result.name} with {_whose(result)}"))
+    _write(options, usdz_bytes(build_mesh(result, texture=colours)))
+    print(one_line(f"wrote {options.path}: {result.name} with {_whose(result)}"))
 
 
 def _photographed(folder: pathlib.Path) -> Reconstruction:
@@ -262,11 +258,7 @@ def _export_uncertainty(words: Sequence[str]) -> None:
         "Writes the mesh of RESULT with a colour for every vertex: dark where depth is sure, bright where "
         "it may be off. Four of five pixels are within the spread.",
     )
-    option_types.add_result(parser)
-    option_types.add_out_file(parser, "FILE", "GLB or PLY (default: RESULT/spread.glb)")
-    options = parser.parse_args(words)
-    path: pathlib.Path = options.out or options.result / "spread.glb"
-    require_file_place(path, endings=(".glb", ".ply"), overwrite=options.overwrite or options.out is None)
+    options = _asked(parser, words, "spread.glb", (".glb", ".ply"))
     result = load(options.result)
     uncertainty = result.uncertainty
     if uncertainty is None:
@@ -282,7 +274,9 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     values = ndimage.map_coordinates(uncertainty, places, order=1, mode="nearest")
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
-    atomic_bytes(path, cast(bytes, mesh.export(file_type=path.suffix.lower()[1:])))
+    _write(options, cast(bytes, mesh.export(file_type=options.path.suffix.lower()[1:])))
     inside = uncertainty[result.mask > 0.5]
     greatest = float((inside if inside.size else uncertainty).max())
-    print(one_line(f"wrote {path}: depth is off by up to about {greatest:.3f} scene units where it is brightest"))
+    print(
+        one_line(f"wrote {options.path}: depth is off by up to about {greatest:.3f} scene units where it is brightest")
+    )

@@ -5,7 +5,7 @@ import { backProjected, normalsOf, shadingOf } from "./geometry.js";
 import { element, lightWords } from "./words.js";
 
 const _FADE = 0.15; // how much of its colour the surroundings of the object keep, as in depth.png
-const _IDEA = "It is the model's idea of the photo, and may look like somebody or something else.";
+const _IDEA = "It is the model's estimate, and may look like somebody or something else.";
 const _DARKEST = 0.25; // the difference, of black to white, that is drawn darkest
 
 function painted(size, colour) {
@@ -64,7 +64,7 @@ export function normalLegend() {
     "div",
     { class: "legend ballLegend" },
     ball,
-    element("div", { class: "below" }, "A ball in these colours: light blue points at you, each edge has the colour of what points that way."),
+    element("div", { class: "below" }, "Key: light blue faces you, and each edge has the colour of the surfaces that face that way."),
   );
 }
 
@@ -116,7 +116,7 @@ export function factorFigures(model) {
       "Direction of the surface.",
       normalLegend(),
     ),
-    figure(still(model.albedo.address), "Unlit colours, as the model paints them", "albedo", `The colours without light and shade. ${_IDEA}`),
+    figure(still(model.albedo.address), "Unlit colours, as the model estimates them", "albedo", `The colours without light and shade. ${_IDEA}`),
     figure(
       painted(size, (k) => grey(shading[k])),
       "Light and shade",
@@ -125,7 +125,7 @@ export function factorFigures(model) {
     ),
     figure(
       painted(size, (k) => [0, 1, 2].map((c) => Math.min(albedo[4 * k + c] * shading[k], 255))),
-      "From the front, as the model paints it",
+      "From the front, as the model renders it",
       "canonical view",
       `Unlit colours times light and shade. ${_IDEA}`,
     ),
@@ -135,9 +135,9 @@ export function factorFigures(model) {
     figures.push(
       figure(
         still(model.reconstruction.address),
-        "The photo, as the model paints it",
+        "The photo, as the model renders it",
         "reconstruction",
-        `Depth, colours, light and camera put together again. ${_IDEA}`,
+        `Rendered from depth, colours, light and camera. ${_IDEA}`,
       ),
       figure(
         painted(size, (k) => {
@@ -146,7 +146,7 @@ export function factorFigures(model) {
         }),
         "Difference",
         "",
-        `White where photo and reconstruction agree, black where they are off by ${_DARKEST * 100} % or more; pale outside the object.`,
+        `White where photo and reconstruction agree, black where they differ by ${_DARKEST * 100} % or more; pale outside the object.`,
       ),
     );
   }

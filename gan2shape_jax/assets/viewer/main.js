@@ -75,10 +75,10 @@ function showModel(image) {
 }
 
 function reasonWithout(image) {
-  if (!image.done && image.files.length === 0) return "There is no result of this image.";
-  if (!viewer) return "This browser cannot draw the 3D model: it needs WebGL 2 (look whether hardware acceleration is switched off). The pictures below are drawn without it.";
+  if (!image.done && image.files.length === 0) return "There is no result for this image.";
+  if (!viewer) return "This browser cannot draw the 3D model: it needs WebGL 2 (check that hardware acceleration is on). The pictures below are drawn without it.";
   if (image.files.some(([k]) => data.files[k][0] === "mesh.glb")) return "The interactive model of this image is not in this page. Its mesh and pictures are among the files below.";
-  return "There is no model of this image.";
+  return "There is no model for this image.";
 }
 
 function tell(words) {

@@ -4,7 +4,7 @@ import { normalLegend, spreadLegend } from "./factors.js";
 import { wireStep } from "./meshes.js";
 import { element, lightWords, number, sign, viewWords } from "./words.js";
 
-/** Tells how far to believe a shape, in words and by a sign; nothing where nothing is known. */
+/** Tells how far to trust a shape, in words and by a sign; nothing where nothing is known. */
 export function tellVerdict(box, image) {
   box.replaceChildren();
   const { trust, remarks } = image;
@@ -12,15 +12,15 @@ export function tellVerdict(box, image) {
   if (box.hidden) return;
   const grade = image.done ? trust?.grade || "told" : "no";
   box.className = `verdict ${grade}`;
-  const heading = !image.done ? (remarks.startsWith("not used") ? "Not used" : "Failed") : trust?.found ? capital(trust.found) : trust ? "How far to believe it" : "Take note";
+  const heading = !image.done ? (remarks.startsWith("not used") ? "Not used" : "Failed") : trust?.found ? capital(trust.found) : trust ? "How far to trust it" : "Note";
   const text = element("div", {}, element("strong", {}, heading));
   const told = trust?.found ? [trust.shape, trust.invented] : [trust?.verdict];
   for (const words of told) if (words) text.append(element("p", {}, capital(words)));
-  if (image.awaits) text.append(element("p", {}, "Not refined yet: this is how the model sees the picture. Open this page again to see it refined."));
+  if (image.awaits) text.append(element("p", {}, "Not refined yet: this is the model's first estimate. Reload the page to see the refined result."));
   else if (remarks && !trust?.found) text.append(element("p", {}, capital(remarks)));
   if (trust?.category !== undefined) {
-    const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "How sure it is that the photo shows one" });
-    text.append(element("p", { class: "typical" }, `How sure it is that the photo shows one: ${trust.category.toFixed(2)} of 1 `, meter));
+    const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "Confidence score, 0 to 1" });
+    text.append(element("p", { class: "typical" }, `Confidence that the photo shows one: ${trust.category.toFixed(2)}, a score between 0 and 1 `, meter));
   }
   box.append(sign(grade), text);
 }
@@ -49,10 +49,10 @@ export function tellFacts(list, image, model, columns) {
 /** Tells what a mode shows, with its legend. */
 export function tellMode(box, mode, model) {
   const words = {
-    texture: [`${model?.photo ? "The photo's own colours, as it shows them." : "The colours under the estimated light."} Move the light, and they follow.`],
-    albedo: ["The colours alone (albedo), without light and shade, as the model paints them."],
+    texture: [`${model?.photo ? "The photo's own colours." : "The colours under the estimated light."} Move the light to relight them.`],
+    albedo: ["The colours alone (albedo), without light and shade, as the model estimates them."],
     normals: ["Which way the surface points (normals).", normalLegend()],
-    clay: ["The shape alone, in grey. The light stays where you look from."],
+    clay: ["The shape alone, in grey. The light moves with the camera."],
     wire: [model && wireStep(model.size) > 1 ? `The mesh: every ${wireStep(model.size)}th row and column of the depth map.` : "The mesh: a line for each row and column of the depth map."],
     spread: ["The uncertainty of depth.", model?.spread ? spreadLegend(model) : null],
   }[mode];

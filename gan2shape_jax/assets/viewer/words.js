@@ -28,7 +28,7 @@ export function lightWords([, , dx, dy]) {
 
 /** Returns where the model is seen from. */
 export function cameraWords(state) {
-  if (state.atPhoto) return "Seen as in the photo";
+  if (state.atPhoto) return "Seen from the photo's camera";
   if (state.atFront) return "Seen from the front";
   const parts = [];
   if (Math.abs(state.fromRight) >= 1) parts.push(`${degrees(state.fromRight)} from the ${state.fromRight > 0 ? "right" : "left"}`);

@@ -110,7 +110,7 @@ async function open(file) {
     photo = { canvas, width, height, scale: factor, data: context.getImageData(0, 0, width, height).data };
     const side = Math.min(width, height);
     [faces, certainty, box] = [[], null, { x: width / 2, y: height / 2, side, roll: 0 }];
-    let advice = `Move the photo until the ${facts.kind} fills the outline: drag, pinch or wheel, turn.`;
+    let advice = `Move the photo until the ${facts.kind} fills the outline: drag, pinch or scroll, and rotate.`;
     if (detector) {
       say("Looking for a face …");
       await new Promise((done) => setTimeout(done));
@@ -119,7 +119,7 @@ async function open(file) {
       if (turn !== opened) return;
       times.search = performance.now() - start;
       faces = found.filter((one) => one.score >= facts.verdict.scores.perhaps);
-      if (faces.length) advice = "Found by itself; drag, pinch or turn the photo to change it.";
+      if (faces.length) advice = "Found automatically; drag, pinch or rotate the photo to adjust it.";
       else say(`No face was found in this photo. ${advice}`);
     }
     at("advice").textContent = advice;
@@ -317,7 +317,7 @@ function setUpViewer() {
 }
 
 async function save() {
-  const address = URL.createObjectURL(await glbOf(model, facts.metres));
+  const address = URL.createObjectURL(await glbOf(model, facts));
   Object.assign(document.createElement("a"), { href: address, download: "model.glb" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
@@ -338,4 +338,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 at("save").addEventListener("click", save);
 handleFrame();
 // For whoever looks from the console, and for the tests.
-window.gan2shape = { loaded, times, open, provider: () => provider, viewer: () => viewer, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts.metres) };
+window.gan2shape = { loaded, times, open, provider: () => provider, viewer: () => viewer, model: () => model, photo: () => photo, box: () => box, setBox: (next) => ((box = next), make()), factorsOf, glb: () => glbOf(model, facts) };

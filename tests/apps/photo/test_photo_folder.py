@@ -32,7 +32,7 @@ from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind
 from gan2shape_jax.photos.pipeline import PhotoModel, load_refiner
 from gan2shape_jax.photos.subject import subject_of
-from gan2shape_jax.results.reconstruction import load_metrics
+from gan2shape_jax.results.result import load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
 
