@@ -291,8 +291,9 @@ def reconstruct(
         if callback is None and (console.is_terminal or console.is_jupyter):
             watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
         grader = judge.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
-        keeping = {"folder": folder, "watcher": watcher, "wanted": Wanted(facts)}
-        result, params = explain.train(plan, prepared, frozen, grader, schedule, **keeping)
+        result, params = explain.train(
+            plan, prepared, frozen, grader, schedule, folder=folder, watcher=watcher, wanted=Wanted(facts)
+        )
     write = functools.partial(_write_trained, config=chosen, params=params, prepared=prepared, frozen=frozen)
     return dataclasses.replace(result, _write=write)
 
@@ -354,7 +355,7 @@ def photo(
     detections = find(picture, finder, place)
     if not (is_found(detections) or (detections and (anyway or box is not None))):
         raise NoDetectionError(absence(file.name, picture, detections, finder), candidate=bool(detections))
-    shown = None if mask is None else (os.fspath(mask), open_upright(mask, least=LEAST_SIDE))
+    shown = None if mask is None else (os.fspath(mask), open_upright(pathlib.Path(mask), least=LEAST_SIDE))
     subjects = subjects_of(file.stem, picture, detections, finder, photo=str(file), which=which, mask=shown)
     subject = max(subjects, key=lambda subject: subject.detection.score)
     count = len(subjects)

@@ -154,9 +154,10 @@ def prepare(request: Request, config: ConfigDict, finder: Finder) -> list[Prepar
     latent = None if request.latent is None else load_latent(request.latent, config.gan.style_dim)
     if latent is not None and request.which is None and len(detections) > 1:
         raise UserError(f"{request.path}: {len(detections)} objects were found: name the latent's with --which")
-    found = {"photo": str(request.path), "which": request.which, "mask": mask}
     prepared = []
-    for subject in subjects_of(request.name, picture, detections, finder, **found):
+    for subject in subjects_of(
+        request.name, picture, detections, finder, photo=str(request.path), which=request.which, mask=mask
+    ):
         files = _files(request, subject, picture, detections, latent)
         person = person_note(picture, subject.detection, finder)
         notes = _notes(request, subject, person, config.category)
@@ -280,7 +281,7 @@ def make_results(
     left = [photo for photo in photos if not isinstance(decisions[photo.name], Skip | Redraw)]
     if not left and not refused and not failed:
         return {}
-    unmade = refused.keys() | failed.keys()
+    unmade = {*refused, *failed}
     every = sorted(records_in(out).keys() | {photo.name for photo in left} | unmade, key=natural_key)
     there = {name for name in unmade if is_result(folder.result(name))}
     with runner.WorkItems(folder, [f"{name}.png" for name in every], lambda line: None) as work_items:
